@@ -1,0 +1,10 @@
+//! From evidence and stacks to causes and culprits. Pure: values in, values out.
+
+/// What a stuck worker was doing.
+mod cause;
+
+/// Which frame of the user's code leads to it.
+mod culprit;
+
+pub(crate) use cause::classify;
+pub(crate) use culprit::{find_culprit, handed_on, poll_boundary};

@@ -1,0 +1,231 @@
+//! Stalls as a person reads them on a terminal.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::diagnose::poll_boundary;
+use crate::model::cause::Cause;
+use crate::model::evidence::Evidence;
+use crate::model::stack::{Frame, Origin, Stack};
+use crate::model::stall::{Culprit, Stall};
+use crate::model::task::Task;
+
+/// Whether escape sequences may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Style {
+    Plain,
+    Coloured,
+}
+
+impl Style {
+    fn paint(self, code: &str, text: &str) -> String {
+        match self {
+            Self::Plain => text.to_owned(),
+            Self::Coloured => format!("\x1b[{code}m{text}\x1b[0m"),
+        }
+    }
+
+    fn loud(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+}
+
+/// How much the reader has not been shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Missed {
+    /// Equal stalls so far, this one included.
+    pub(crate) count: u64,
+    /// Reports held back since the last one shown.
+    pub(crate) suppressed: u64,
+}
+
+/// A whole report: who is stuck, why, where, and what to do.
+pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
+    let mut out = String::new();
+    let held = if stall.ended {
+        format!("was held for {}", milliseconds(stall.duration))
+    } else {
+        format!("has been held for {} so far", milliseconds(stall.duration))
+    };
+    line(&mut out, &format!("{} {} {held} (threshold {})", style.loud(&format!("holdup: stall #{}", stall.id)), style.strong(&who(stall)), milliseconds(stall.threshold)));
+    field(&mut out, style, "task", &task(&stall.task));
+    if let Some(culprit) = &stall.culprit {
+        field(&mut out, style, "culprit", &culprit_line(culprit, style));
+    }
+    field(&mut out, style, "cause", &format!("{}: {}", style.strong(stall.cause.class.title()), numbers(&stall.cause)));
+    field(&mut out, style, "advice", stall.cause.class.advice());
+    match &stall.stack {
+        Ok(stack) => stack_lines(&mut out, stall, stack, style),
+        Err(reason) => field(&mut out, style, "stack", &format!("none: {reason}")),
+    }
+    if missed.count > 1 || missed.suppressed > 0 {
+        field(&mut out, style, "so far", &style.faint(&counts(missed)));
+    }
+    out
+}
+
+/// One line for a stall that was reported and goes on, or is over.
+pub(crate) fn follow_up(stall: &Stall, style: Style) -> String {
+    let state = if stall.ended { "ended after" } else { "still lasts:" };
+    let culprit = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
+    format!(
+        "{} {state} {} ({}{culprit}, {})\n",
+        style.loud(&format!("holdup: stall #{}", stall.id)),
+        style.strong(&milliseconds(stall.duration)),
+        stall.cause.class.title(),
+        who(stall),
+    )
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+fn field(out: &mut String, style: Style, name: &str, text: &str) {
+    line(out, &format!("  {} {text}", style.faint(&format!("{name:<8}"))));
+}
+
+/// `worker 2 of runtime "api" (thread tokio-rt-worker, tid 77)`.
+pub(crate) fn who(stall: &Stall) -> String {
+    let worker = match stall.worker {
+        Some(index) => format!("worker {index}"),
+        None => "the thread in block_on".to_owned(),
+    };
+    format!("{worker} of runtime \"{}\" (thread {}, tid {})", stall.runtime, stall.thread, stall.tid)
+}
+
+/// `17 "GET /latest-news", spawned at src/api.rs:88`.
+pub(crate) fn task(task: &Task) -> String {
+    let mut text = match task.id {
+        Some(id) => format!("{id}"),
+        None => "none: the future given to block_on".to_owned(),
+    };
+    if let Some(name) = &task.name {
+        let _infallible = write!(text, " \"{name}\"");
+    }
+    if let Some(place) = task.spawned_at {
+        let verb = if task.id.is_some() { "spawned" } else { "called" };
+        let _infallible = write!(text, ", {verb} at {}:{}", short_source(place.file()), place.line());
+    }
+    text
+}
+
+/// The path of a dependency without the folders of the registry.
+pub(crate) fn short_source(file: &str) -> &str {
+    file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, rest)| rest)
+}
+
+fn culprit_line(culprit: &Culprit, style: Style) -> String {
+    let mut text = style.strong(&culprit.frame.function);
+    if let Some(location) = culprit.frame.location() {
+        let _infallible = write!(text, " at {}", style.strong(&location));
+    }
+    if let Some(call) = &culprit.call {
+        let _infallible = write!(text, ", in its call of {call}");
+    }
+    text
+}
+
+/// The numbers behind a cause, in one line.
+pub(crate) fn numbers(cause: &Cause) -> String {
+    let Evidence { window, on_cpu, run_queue, waits, minor_faults, major_faults, watchdog_late, .. } = &cause.evidence;
+    let mut parts = Vec::new();
+    for wait in waits.iter().filter(|wait| wait.time >= *window / 20) {
+        parts.push(format!("{} in {}", milliseconds(wait.time), wait.place));
+    }
+    if let Some(on_cpu) = on_cpu {
+        parts.push(format!("{} on the CPU", milliseconds(*on_cpu)));
+    }
+    if let Some(run_queue) = run_queue.filter(|time| *time >= *window / 20) {
+        parts.push(format!("{} ready but not run", milliseconds(run_queue)));
+    }
+    if *watchdog_late >= *window / 2 {
+        parts.push(format!("the watchdog itself was {} late", milliseconds(*watchdog_late)));
+    }
+    match (minor_faults, major_faults) {
+        (Some(minor), Some(major)) if *major > 0 || *minor > 1_000 => {
+            parts.push(format!("{minor} page faults, {major} of them from disk"));
+        }
+        _ => {}
+    }
+    if parts.is_empty() {
+        return "the kernel tells nothing about this thread".to_owned();
+    }
+    format!("{} of the {} looked at", parts.join(", "), milliseconds(*window))
+}
+
+fn counts(missed: Missed) -> String {
+    let mut text = match missed.count {
+        0 | 1 => String::new(),
+        count => format!("{count} equal stalls"),
+    };
+    if missed.suppressed > 0 {
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        let _infallible = write!(text, "{} reports held back since the last one", missed.suppressed);
+    }
+    text
+}
+
+fn stack_lines(out: &mut String, stall: &Stall, stack: &Stack, style: Style) {
+    let cut = if stack.complete { "" } else { ", outer frames missing" };
+    field(out, style, "stack", &style.faint(&format!("taken {} into it, {}{cut}", milliseconds(stack.taken_after), stack.method.as_str())));
+    let boundary = poll_boundary(&stack.frames);
+    let culprit = stall.culprit.as_ref().map(|culprit| culprit.depth);
+    let mut depth = 0;
+    while depth < boundary {
+        let frame = &stack.frames[depth];
+        let shown = matches!(frame.origin, Origin::User | Origin::Unknown) || culprit.is_some_and(|culprit| depth <= culprit);
+        if shown {
+            line(out, &frame_line(frame, culprit == Some(depth), style));
+            depth += 1;
+        } else {
+            let folded = stack.frames[depth..boundary].iter().take_while(|frame| !matches!(frame.origin, Origin::User | Origin::Unknown)).count();
+            line(out, &style.faint(&format!("             … {}", fold(&stack.frames[depth..depth + folded]))));
+            depth += folded;
+        }
+    }
+    if boundary < stack.frames.len() {
+        line(out, &style.faint(&format!("             … {} frames from the poll to the start of the thread", stack.frames.len() - boundary)));
+    }
+}
+
+fn frame_line(frame: &Frame, culprit: bool, style: Style) -> String {
+    let mark = if culprit { "→" } else { " " };
+    let place = frame.location().or_else(|| frame.package.as_ref().map(ToString::to_string)).unwrap_or_default();
+    let function = if culprit { style.strong(&frame.function) } else { frame.function.to_string() };
+    format!("           {mark} {function}  {}", style.faint(&place)).trim_end().to_owned()
+}
+
+/// `12 frames of axum, tower, hyper`.
+fn fold(frames: &[Frame]) -> String {
+    let mut packages: Vec<&str> = Vec::new();
+    for package in frames.iter().filter_map(|frame| frame.package.as_deref()) {
+        if !packages.contains(&package) {
+            packages.push(package);
+        }
+    }
+    let of = if packages.is_empty() { String::new() } else { format!(" of {}", packages.join(", ")) };
+    format!("{} {}{of}", frames.len(), if frames.len() == 1 { "frame" } else { "frames" })
+}
+
+/// Three digits of what matters: `0.4 ms`, `10.3 ms`, `812 ms`, `4.21 s`, `3.2 min`.
+pub(crate) fn milliseconds(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        s if s >= 120.0 => format!("{:.1} min", s / 60.0),
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 0.1 => format!("{:.0} ms", s * 1e3),
+        s => format!("{:.1} ms", s * 1e3),
+    }
+}

@@ -1,0 +1,111 @@
+//! Accepts connections, within limits, until it is dropped.
+
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::routes;
+use crate::watch::{Error, View, join_until};
+
+/// Connections at a time. Further ones wait in the kernel's backlog.
+const MAX_CONNECTIONS: usize = 64;
+
+/// A client has this long to send the head of a request, also on a connection that it keeps open.
+const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// A connection is closed after this long, whatever it does.
+const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+
+/// A failing accept (no file descriptors left) is tried again after this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the endpoint's thread may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// Listens on an address, so that one that cannot be had is an error at start.
+pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
+    let listen = || {
+        let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+        let listener = TcpListener::bind(addresses.as_slice())?;
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        Ok((listener, address))
+    };
+    listen().map_err(|source| Error::Listen { address: address.to_owned(), source })
+}
+
+/// The running endpoint.
+#[derive(Debug)]
+pub(crate) struct Endpoint {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Endpoint {
+    pub(crate) fn start(listener: TcpListener, address: SocketAddr, view: Arc<View>) -> std::io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let serve = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = accept(listener, routes::router(view)) => {}
+                    _ = stopped => {}
+                }
+            });
+        };
+        let thread = std::thread::Builder::new().name("holdup-endpoint".into()).spawn(serve)?;
+        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            join_until(thread, Instant::now() + STOP_LIMIT);
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, router: Router) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(target: "holdup", %error, "the diagnostics endpoint cannot run");
+            return;
+        }
+    };
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(target: "holdup", %error, "the diagnostics endpoint could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let service = TowerToHyperService::new(router.clone());
+        tokio::spawn(async move {
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_LIMIT)
+                .serve_connection(TokioIo::new(stream), service);
+            // However it ends, the client knows more about it than we do.
+            let _ended = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+            drop(place);
+        });
+    }
+}

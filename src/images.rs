@@ -1,0 +1,178 @@
+//! The programs and libraries in our address space, for those who unwind them and those who name their code.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use object::read::{ReadCache, ReadRef};
+use object::{Object, ObjectSection, ObjectSegment};
+
+use crate::sys::{self, Mapping};
+
+/// The program that was started, even when a new one lies at its path by now.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
+/// One program or library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Image {
+    /// The addresses it takes up.
+    pub(crate) range: Range<u64>,
+    /// What to subtract from an address to get the one that its file uses.
+    pub(crate) bias: u64,
+    /// The name to show: the file name, or `[vdso]`.
+    pub(crate) name: Arc<str>,
+    /// The file it was loaded from; `None` for the vDSO, which has none.
+    pub(crate) path: Option<PathBuf>,
+    /// Whether it is the program itself.
+    pub(crate) program: bool,
+}
+
+/// Everything that is loaded.
+#[derive(Debug, Default)]
+pub(crate) struct Images {
+    list: Vec<Image>,
+}
+
+impl Images {
+    /// The image that an address lies in.
+    pub(crate) fn find(&self, address: u64) -> Option<&Image> {
+        self.list.iter().find(|image| image.range.contains(&address))
+    }
+
+    /// The program itself.
+    pub(crate) fn program(&self) -> Option<&Image> {
+        self.list.iter().find(|image| image.program)
+    }
+
+    /// Adds what was loaded since, and returns it. What was unloaded stays: its addresses are on no stack.
+    ///
+    /// A library that was replaced on disk since it was loaded is left out: its file would tell lies.
+    ///
+    /// # Errors
+    /// When the list of mappings cannot be read.
+    pub(crate) fn load_new(&mut self) -> io::Result<&[Image]> {
+        let before = self.list.len();
+        let mappings = sys::mappings()?;
+        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+            if self.find(mapping.start).is_none() {
+                self.list.extend(describe(mapping, &mappings));
+            }
+        }
+        Ok(&self.list[before..])
+    }
+}
+
+fn describe(mapping: &Mapping, all: &[Mapping]) -> Option<Image> {
+    let vdso = mapping.path == "[vdso]";
+    if !vdso && !mapping.path.starts_with('/') {
+        return None;
+    }
+    let parts = || all.iter().filter(|other| other.path == mapping.path && other.file == mapping.file);
+    let range = parts().map(|part| part.start).min()?..parts().map(|part| part.end).max()?;
+    let program = is_file(Path::new(OWN_PROGRAM), mapping);
+    let path = match Path::new(&mapping.path) {
+        _ if vdso => None,
+        // Its own path, where that still leads to it, because separate debug files lie beside it.
+        own if is_file(own, mapping) => Some(own.to_owned()),
+        _ if program => Some(OWN_PROGRAM.into()),
+        _ => return None,
+    };
+    let mut image = Image { range, bias: 0, name: file_name(&mapping.path), path, program };
+    // The lowest loadable segment lies at the start of the image, rounded down to a page.
+    let first = image.read(LowestSegment)?? & !0xfff;
+    image.bias = image.range.start.wrapping_sub(first);
+    Some(image)
+}
+
+fn is_file(path: &Path, mapping: &Mapping) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == mapping.file)
+}
+
+fn file_name(path: &str) -> Arc<str> {
+    let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+    path.rsplit('/').next().unwrap_or(path).into()
+}
+
+/// Something to be read from an image's file, wherever its bytes come from.
+pub(crate) trait Reader {
+    type Output;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output;
+}
+
+impl Image {
+    /// Reads from the image's file, or from memory where it has none. `None` where it is no object file.
+    pub(crate) fn read<T: Reader>(&self, reader: T) -> Option<T::Output> {
+        let Some(path) = &self.path else {
+            let mut bytes = vec![0; usize::try_from(self.range.end - self.range.start).ok()?];
+            let length = sys::read_memory(self.range.start, &mut bytes);
+            return Some(reader.read(&object::File::parse(&bytes[..length]).ok()?));
+        };
+        let cache = ReadCache::new(File::open(path).ok()?);
+        Some(reader.read(&object::File::parse(&cache).ok()?))
+    }
+
+    /// What the file offers for naming its code.
+    pub(crate) fn names(&self) -> Option<Names> {
+        self.read(WhichNames)
+    }
+}
+
+struct LowestSegment;
+
+impl Reader for LowestSegment {
+    type Output = Option<u64>;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<u64> {
+        file.segments().map(|segment| segment.address()).min()
+    }
+}
+
+/// What a file offers for naming its code; each includes the ones before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Names {
+    /// Stripped.
+    None,
+    /// Functions.
+    Symbols,
+    /// Functions, inlined calls, files and lines; perhaps in a file of its own.
+    Lines,
+}
+
+struct WhichNames;
+
+impl Reader for WhichNames {
+    type Output = Names;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Names {
+        let has = |name: &str| file.section_by_name(name).is_some_and(|section| section.size() > 0);
+        let elsewhere = matches!(file.gnu_debuglink(), Ok(Some(_)));
+        if has(".debug_line") || elsewhere {
+            Names::Lines
+        } else if has(".symtab") {
+            Names::Symbols
+        } else {
+            Names::None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_this_program_and_its_libraries() {
+        let mut images = Images::default();
+        images.load_new().expect("/proc is mounted");
+        let here = finds_this_program_and_its_libraries as *const () as u64;
+        let mine = images.find(here).expect("this code is loaded");
+        assert!(mine.program);
+        assert_eq!(images.program(), Some(mine));
+        assert!(mine.names() >= Some(Names::Symbols), "tests are not stripped");
+        assert!(images.load_new().expect("/proc is mounted").is_empty(), "nothing was loaded since");
+    }
+}

@@ -1,0 +1,97 @@
+//! Finds what holds up a Tokio runtime, while it happens.
+//!
+//! A Tokio worker that is stuck in one poll runs nothing else. holdup notices it within milliseconds, while it
+//! still lasts, and says which worker, in which task, in which line, why, and what to do.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! let watch = holdup::Watch::builder().threshold(Duration::from_millis(10)).start()?;
+//! let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().enable_all())?;
+//! runtime.block_on(async { /* the service */ });
+//! # Ok::<(), holdup::Error>(())
+//! ```
+//!
+//! Every part of a stall can be had in four ways: as a block of text on the terminal ([`WatchBuilder::print`]), as a
+//! [`tracing`] event under the target `holdup::stall`, in a callback ([`WatchBuilder::on_stall`]), and from a bounded
+//! history ([`Watch::stalls`], and over HTTP with [`WatchBuilder::listen`]).
+//!
+//! # What it costs
+//! Per poll, a handful of plain stores into one cache line: no clock, no lock, no allocation. A thread of its own
+//! looks at every worker once a millisecond while any worker is awake, and sleeps while all are parked.
+//!
+//! # What it needs
+//! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, those of futures given to
+//!   [`spawn`], [`FutureExt::watched`] and [`Runtime::block_on`].
+//! - `debug = "line-tables-only"` in the release profile shows files, lines and inlined calls. Without it, functions.
+//! - Linux on `x86_64` for stacks and causes. Elsewhere stalls are noticed and timed, and that is all.
+//!
+//! [`Watch::self_check`] says which of these hold in this process, and what is missing.
+//!
+//! # Features
+//! - `http` (default): the diagnostics endpoint.
+//! - `cli`: the `holdup` command.
+//!
+//! # Data flow
+//! workers → `probe` → `target` → `stalls` → (`symbols`, `diagnose`) → `watch` → (`export`, `http`, `cli`). See
+//! `ARCHITECTURE.md`.
+
+// Modules in the order of the data flow; blank lines keep them so.
+
+/// What is observed and reported: plain data.
+mod model;
+
+/// Talks to the operating system. The only module with `unsafe`.
+mod sys;
+
+/// The hot path: what workers do on every poll.
+mod probe;
+
+/// The programs and libraries in our address space.
+mod images;
+
+/// From registers and stack bytes to addresses.
+mod unwind;
+
+/// The process that is observed.
+mod target;
+
+/// Notices stuck workers and gathers evidence.
+mod stalls;
+
+/// From addresses to names.
+mod symbols;
+
+/// From evidence and stacks to causes and culprits.
+mod diagnose;
+
+/// One format, one file.
+mod export;
+
+/// Wires the parts together.
+mod watch;
+
+/// The diagnostics endpoint.
+#[cfg(feature = "http")]
+mod http;
+
+/// The `holdup` command.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+
+pub use model::cause::{Cause, CauseClass, UnknownClass};
+pub use model::check::{Check, SelfCheck, Sight};
+pub use model::evidence::{Evidence, Place, SyscallKind, Wait};
+pub use model::stack::{Frame, Method, NoStack, Origin, Stack};
+pub use model::stall::{Counters, Culprit, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
+pub use model::task::{Task, TaskId};
+pub use model::worker::{Activity, WorkerNow};
+pub use probe::{FutureExt, Hooks, Watched, spawn, spawn_named};
+pub use watch::{Error, Print, Runtime, Watch, WatchBuilder};
+
+/// The endpoint's JSON, for programs that read it.
+#[cfg(feature = "http")]
+pub mod json {
+    pub use crate::export::json::*;
+}

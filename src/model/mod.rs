@@ -1,0 +1,24 @@
+//! What is observed and reported, as plain data: no clocks, no I/O, no globals.
+//!
+//! A *target* produces these values, pure code turns them into findings and files, thin faces show them.
+
+/// Tasks, by Tokio's own id.
+pub(crate) mod task;
+
+/// Workers: threads that poll tasks.
+pub(crate) mod worker;
+
+/// Addresses, frames and stacks.
+pub(crate) mod stack;
+
+/// Numbers that tell what a stuck thread was doing.
+pub(crate) mod evidence;
+
+/// What a stuck thread was doing, in one word, with a sentence of advice.
+pub(crate) mod cause;
+
+/// Stalls, from notice to end.
+pub(crate) mod stall;
+
+/// What holdup can see in this process, and what would let it see more.
+pub(crate) mod check;

@@ -1,0 +1,27 @@
+//! Which task a worker polls: Tokio's id, the place that spawned it and the name the user gave it.
+
+use std::panic::Location;
+use std::sync::Arc;
+
+/// Tokio's id of a task, as `tokio::task::Id` prints it. Never 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TaskId(pub u64);
+
+impl std::fmt::Display for TaskId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The task inside a poll. Every part may be unknown: the future given to `block_on` is no task and has no id.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Task {
+    /// Tokio's id, `None` for the future given to `block_on`.
+    pub id: Option<TaskId>,
+    /// The name given with [`spawn_named`](crate::spawn_named) or [`watched_as`](crate::FutureExt::watched_as);
+    /// the innermost one that was being polled.
+    pub name: Option<Arc<str>>,
+    /// Where the task was spawned, or where the future was given to holdup.
+    pub spawned_at: Option<&'static Location<'static>>,
+}

@@ -1,0 +1,82 @@
+//! Workers: who they are, and what they are doing at one moment.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::task::Task;
+
+/// A thread that polls tasks, as long as it does so for one runtime under one index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Worker {
+    /// Unique in the process; never used again.
+    pub(crate) key: u64,
+    /// The runtime's name.
+    pub(crate) runtime: Arc<str>,
+    /// Tokio's worker index. `None`: the thread that called `block_on` on a multi-thread runtime.
+    pub(crate) index: Option<usize>,
+    pub(crate) thread: Thread,
+}
+
+/// An operating system thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Thread {
+    /// The kernel's thread id.
+    pub(crate) tid: i32,
+    pub(crate) name: Arc<str>,
+    /// The addresses of its stack, where they could be told.
+    pub(crate) stack: Option<Range<u64>>,
+}
+
+/// What a worker is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Activity {
+    /// It has nothing to do and waits in the runtime's own park.
+    Parked,
+    /// It runs, between two polls: looking for work, or driving I/O and timers.
+    Between,
+    /// It is inside a poll.
+    Polling,
+}
+
+impl Activity {
+    /// The word used in JSON and on screens.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Parked => "parked",
+            Self::Between => "between polls",
+            Self::Polling => "polling",
+        }
+    }
+}
+
+/// How far a worker has come. Two equal values mean that it has not moved in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Progress {
+    /// Grows by one when a poll starts and when it ends.
+    pub(crate) sequence: u64,
+    pub(crate) activity: Activity,
+}
+
+/// What one worker does now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct WorkerNow {
+    /// The runtime's name.
+    pub runtime: Arc<str>,
+    /// Tokio's worker index. `None`: the thread that called `block_on` on a multi-thread runtime.
+    pub worker: Option<usize>,
+    /// The thread's name.
+    pub thread: Arc<str>,
+    /// The kernel's thread id.
+    pub tid: i32,
+    /// Parked, between polls, or polling.
+    pub activity: Activity,
+    /// The task inside the poll, where it polls.
+    pub task: Option<Task>,
+    /// How long this poll has lasted, within about a millisecond; `None` where it does not poll.
+    pub polling_for: Option<Duration>,
+    /// Polls that this worker has started since it was first seen.
+    pub polls: u64,
+}

@@ -1,0 +1,37 @@
+//! The hot path: what workers themselves do, on every poll, so that the watchdog can see how far they have come.
+//!
+//! # Contract
+//! Per poll: no clock, no lock, no allocation, no system call, no read-modify-write; a handful of plain stores into
+//! one cache line that only this worker writes. `benches/poll_cost.rs` measures it. Registering a worker, parking
+//! and unparking may cost more, because they are rare.
+//!
+//! # Who writes what
+//! A [`slot::Slot`] is written by the thread that holds it in its thread-local, with one exception:
+//! [`registry::Registry`] detaches the slot of a thread that lost its worker to another (`block_in_place`).
+//! The watchdog only reads.
+
+/// One cache line per worker: how far it has come.
+mod slot;
+
+/// The slot of the current thread, and who else holds one.
+mod thread_slot;
+
+/// The workers of one watch.
+mod registry;
+
+/// Hooks given to Tokio's runtime builder, composed with the user's own.
+mod hooks;
+
+/// The future wrapper, which works without `tokio_unstable`.
+mod watched;
+
+/// Names given to tasks, kept once each.
+mod names;
+
+pub use hooks::Hooks;
+pub use watched::{FutureExt, Watched, spawn, spawn_named};
+
+pub(crate) use hooks::{already_set, install};
+pub(crate) use registry::{Entry, Registry, RuntimeProbe};
+pub(crate) use thread_slot::RootThread;
+pub(crate) use watched::root;

@@ -1,0 +1,79 @@
+//! Names given to tasks, each kept once, in bounded memory. A poll carries only the number.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Distinct names that are kept. Names beyond that are not: their tasks are shown without one.
+pub(crate) const MAX_NAMES: usize = 4096;
+
+/// Longer names are cut.
+const MAX_NAME_BYTES: usize = 128;
+
+/// The number of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NameId(pub(super) u32);
+
+impl NameId {
+    pub(super) const NONE: Self = Self(0);
+}
+
+/// Number 1 is the first name.
+static NAMES: RwLock<Option<Names>> = RwLock::new(None);
+
+#[derive(Default)]
+struct Names {
+    by_number: Vec<Arc<str>>,
+    by_name: HashMap<Arc<str>, u32>,
+}
+
+/// The number of a name, the same for equal names.
+pub(super) fn intern(name: &str) -> NameId {
+    let name = cut(name);
+    let known = {
+        let names = NAMES.read().unwrap_or_else(PoisonError::into_inner);
+        names.as_ref().and_then(|names| names.by_name.get(name).copied())
+    };
+    NameId(known.unwrap_or_else(|| add(name)))
+}
+
+fn add(name: &str) -> u32 {
+    let mut names = NAMES.write().unwrap_or_else(PoisonError::into_inner);
+    let names = names.get_or_insert_default();
+    if let Some(&number) = names.by_name.get(name) {
+        return number;
+    }
+    if name.is_empty() || names.by_number.len() >= MAX_NAMES {
+        return NameId::NONE.0;
+    }
+    let name: Arc<str> = name.into();
+    names.by_number.push(Arc::clone(&name));
+    let number = u32::try_from(names.by_number.len()).expect("MAX_NAMES fits");
+    names.by_name.insert(name, number);
+    number
+}
+
+/// The name behind a number.
+pub(super) fn get(id: NameId) -> Option<Arc<str>> {
+    let index = usize::try_from(id.0.checked_sub(1)?).ok()?;
+    NAMES.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.by_number.get(index).cloned()
+}
+
+fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME_BYTES)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_names_share_a_number_and_long_ones_are_cut() {
+        assert_eq!(intern("ingest"), intern("ingest"));
+        assert_ne!(intern("ingest"), intern("serve"));
+        assert_eq!(get(intern("ingest")).as_deref(), Some("ingest"));
+        assert_eq!(intern(""), NameId::NONE);
+        assert_eq!(get(NameId::NONE), None);
+        let long = "é".repeat(MAX_NAME_BYTES);
+        assert_eq!(get(intern(&long)).map(|name| name.len()), Some(MAX_NAME_BYTES));
+    }
+}

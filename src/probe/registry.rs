@@ -1,0 +1,213 @@
+//! The workers of one watch: who they are, and the bell that wakes their watchdog.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread as OsThread;
+use std::time::Duration;
+
+use super::slot::{NO_RUNTIME, Slot};
+use crate::model::worker::{Activity, Thread, Worker};
+use crate::sys;
+
+static NEXT_RUNTIME: AtomicU32 = AtomicU32::new(NO_RUNTIME + 1);
+static NEXT_WORKER: AtomicU64 = AtomicU64::new(1);
+
+/// One runtime, as its hooks and wrapped futures know it.
+#[derive(Debug)]
+pub(crate) struct RuntimeProbe {
+    /// Unique in the process.
+    pub(super) number: u32,
+    pub(super) registry: Arc<Registry>,
+    /// For a runtime that the user gave no name.
+    fallback_name: Arc<str>,
+    built: OnceLock<Built>,
+}
+
+/// What is known of a runtime once it is built. Its workers may register before.
+#[derive(Debug)]
+struct Built {
+    name: Arc<str>,
+    /// On a current-thread runtime the thread inside `block_on` is the worker; elsewhere it only polls the root.
+    current_thread: bool,
+}
+
+impl RuntimeProbe {
+    pub(crate) fn new(fallback_name: Arc<str>, registry: Arc<Registry>) -> Arc<Self> {
+        let number = NEXT_RUNTIME.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { number, registry, fallback_name, built: OnceLock::new() })
+    }
+
+    /// Said once, when the runtime is built.
+    pub(crate) fn built(&self, current_thread: bool, name: Option<&str>) {
+        let name = name.map_or_else(|| Arc::clone(&self.fallback_name), Arc::from);
+        let _said_before = self.built.set(Built { name, current_thread });
+    }
+
+    /// The worker index of the thread inside `block_on`.
+    pub(super) fn root_index(&self) -> Option<usize> {
+        self.built.get().is_some_and(|built| built.current_thread).then_some(0)
+    }
+
+    /// A worker that registers while the runtime is being built asks Tokio, which knows already.
+    fn name(&self) -> Arc<str> {
+        if let Some(built) = self.built.get() {
+            return Arc::clone(&built.name);
+        }
+        let told = tokio::runtime::Handle::try_current().ok().and_then(|handle| handle.name().map(Arc::from));
+        told.unwrap_or_else(|| Arc::clone(&self.fallback_name))
+    }
+}
+
+/// A worker and its slot.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) slot: &'static Slot,
+    /// The slot's sequence number when this worker took it over.
+    pub(crate) first_sequence: u64,
+    pub(crate) worker: Arc<Worker>,
+}
+
+/// The workers of one watch.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    entries: Mutex<Vec<Entry>>,
+    /// Grows with each change of `entries`, so that the watchdog copies them only then.
+    version: AtomicU64,
+    /// Set while the watchdog sleeps because every worker is parked.
+    watchdog_sleeps: AtomicBool,
+    watchdog: OnceLock<OsThread>,
+}
+
+impl Registry {
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The workers as they are now.
+    pub(crate) fn snapshot(&self) -> Vec<Entry> {
+        self.entries().clone()
+    }
+
+    /// Changes whenever `snapshot` would.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Adds the calling thread as a worker. A thread that held this index before has lost it: `block_in_place`
+    /// handed the worker on, and what that thread still does holds nobody up.
+    pub(super) fn add(&self, slot: &'static Slot, runtime: &RuntimeProbe, index: Option<usize>) {
+        let worker = Arc::new(Worker {
+            key: NEXT_WORKER.fetch_add(1, Ordering::Relaxed),
+            runtime: runtime.name(),
+            index,
+            thread: current_thread(),
+        });
+        {
+            let mut entries = self.entries();
+            entries.retain(|other| {
+                let taken_over =
+                    index.is_some() && other.worker.index == index && other.slot.runtime() == runtime.number;
+                if taken_over && !std::ptr::eq(other.slot, slot) {
+                    other.slot.detach();
+                }
+                !taken_over
+            });
+            entries.push(Entry { slot, first_sequence: slot.progress().sequence, worker });
+            self.version.fetch_add(1, Ordering::Release);
+        }
+        fence(Ordering::SeqCst);
+        self.wake_watchdog();
+    }
+
+    pub(super) fn remove(&self, slot: &'static Slot) {
+        let mut entries = self.entries();
+        entries.retain(|entry| !std::ptr::eq(entry.slot, slot));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// Called by a worker after a full fence that follows the store which made it active.
+    #[inline]
+    pub(super) fn wake_watchdog(&self) {
+        if self.watchdog_sleeps.load(Ordering::Relaxed) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    fn ring(&self) {
+        self.watchdog_sleeps.store(false, Ordering::Relaxed);
+        if let Some(watchdog) = self.watchdog.get() {
+            watchdog.unpark();
+        }
+    }
+
+    /// Wakes the watchdog whatever the workers do, so that it sees that it shall stop.
+    pub(crate) fn wake_watchdog_to_stop(&self) {
+        self.ring();
+    }
+
+    /// Names the thread that sleeps in [`sleep_until_active`](Self::sleep_until_active).
+    pub(crate) fn set_watchdog(&self, thread: OsThread) {
+        let _set_before = self.watchdog.set(thread);
+    }
+
+    /// Whether any worker is awake.
+    pub(crate) fn any_active(&self) -> bool {
+        self.entries().iter().any(|entry| match entry.slot.progress().activity {
+            Activity::Polling => true,
+            // The thread inside `block_on` of a multi-thread runtime waits without telling; its polls tell.
+            Activity::Between => entry.worker.index.is_some(),
+            Activity::Parked => false,
+        })
+    }
+
+    /// Sleeps while every worker is parked. May return early.
+    pub(crate) fn sleep_until_active(&self, at_most: Duration) {
+        self.watchdog_sleeps.store(true, Ordering::Relaxed);
+        // Pairs with the fence between a worker's becoming active and its look at `watchdog_sleeps`.
+        fence(Ordering::SeqCst);
+        if !self.any_active() {
+            std::thread::park_timeout(at_most);
+        }
+        self.watchdog_sleeps.store(false, Ordering::Relaxed);
+    }
+}
+
+fn current_thread() -> Thread {
+    let thread = std::thread::current();
+    Thread { tid: sys::current_tid(), name: thread.name().unwrap_or("unnamed").into(), stack: sys::current_stack() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaked_slot(runtime: &RuntimeProbe) -> &'static Slot {
+        let slot: &'static Slot = Box::leak(Box::new(Slot::new()));
+        slot.attach(runtime.number);
+        slot
+    }
+
+    #[test]
+    fn a_worker_that_was_handed_on_belongs_to_the_new_thread() {
+        let registry = Arc::new(Registry::default());
+        let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
+        let (first, second) = (leaked_slot(&runtime), leaked_slot(&runtime));
+        registry.add(first, &runtime, Some(0));
+        registry.add(second, &runtime, Some(0));
+        let entries = registry.snapshot();
+        assert_eq!(entries.len(), 1);
+        assert!(std::ptr::eq(entries[0].slot, second));
+        assert_eq!(first.runtime(), NO_RUNTIME, "the first thread has to register anew");
+    }
+
+    #[test]
+    fn threads_inside_block_on_do_not_displace_each_other() {
+        let registry = Arc::new(Registry::default());
+        let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
+        registry.add(leaked_slot(&runtime), &runtime, None);
+        registry.add(leaked_slot(&runtime), &runtime, None);
+        assert_eq!(registry.snapshot().len(), 2);
+        assert!(!registry.any_active(), "between polls they only wait");
+    }
+}

@@ -1,0 +1,170 @@
+//! One cache line per worker: how far it has come, and in which task.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+
+use super::names::{self, NameId};
+use crate::model::task::{Task, TaskId};
+use crate::model::worker::{Activity, Progress};
+use crate::sys::StaticRef;
+
+/// The runtime number of a slot that belongs to none.
+pub(crate) const NO_RUNTIME: u32 = 0;
+
+/// What a worker tells about itself.
+///
+/// The sequence number is odd while the worker is inside a poll. A poll stores what it polls first and the odd
+/// number last, so a reader that finds the same odd number before and after reading the rest has a consistent view.
+/// Slots live forever and are used again by other threads; the sequence number goes on, so it never repeats.
+///
+/// 128 bytes: adjacent-line prefetch makes pairs of cache lines travel together.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(crate) struct Slot {
+    sequence: AtomicU64,
+    /// Tokio's id of the task, 0 for a future that is no task.
+    task: AtomicU64,
+    spawned_at: StaticRef<Location<'static>>,
+    name: AtomicU32,
+    /// Which runtime this slot's worker works for; `NO_RUNTIME` once it was detached.
+    runtime: AtomicU32,
+    parked: AtomicBool,
+}
+
+impl Slot {
+    pub(super) const fn new() -> Self {
+        Self {
+            sequence: AtomicU64::new(0),
+            task: AtomicU64::new(0),
+            spawned_at: StaticRef::empty(),
+            name: AtomicU32::new(NameId::NONE.0),
+            runtime: AtomicU32::new(NO_RUNTIME),
+            parked: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(super) fn runtime(&self) -> u32 {
+        self.runtime.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn polls(&self) -> bool {
+        self.sequence.load(Ordering::Relaxed) & 1 == 1
+    }
+
+    /// A poll starts. By the thread that holds the slot, and not inside another poll.
+    #[inline]
+    pub(super) fn begin(&self, task: u64, spawned_at: &'static Location<'static>) {
+        self.task.store(task, Ordering::Relaxed);
+        self.spawned_at.set(Some(spawned_at));
+        self.step();
+    }
+
+    /// The poll is over.
+    #[inline]
+    pub(super) fn end(&self) {
+        self.step();
+    }
+
+    /// Only one thread writes, so load and store suffice. Release, a plain store on x86_64, keeps what was stored
+    /// before on this side of it.
+    #[inline]
+    fn step(&self) {
+        self.sequence.store(self.sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+
+    /// Names what is polled from here on; returns the name to restore.
+    #[inline]
+    pub(super) fn rename(&self, name: NameId) -> NameId {
+        let before = NameId(self.name.load(Ordering::Relaxed));
+        self.name.store(name.0, Ordering::Relaxed);
+        before
+    }
+
+    #[inline]
+    pub(super) fn park(&self) {
+        self.parked.store(true, Ordering::Release);
+    }
+
+    /// The caller must look afterwards whether the watchdog sleeps; the fence makes sure that either it sees this
+    /// worker awake or this worker sees it asleep.
+    #[inline]
+    pub(super) fn unpark(&self) {
+        self.parked.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Makes the slot a fresh worker's, awake and between polls.
+    pub(super) fn attach(&self, runtime: u32) {
+        if self.polls() {
+            self.step();
+        }
+        self.name.store(NameId::NONE.0, Ordering::Relaxed);
+        self.parked.store(false, Ordering::Relaxed);
+        self.runtime.store(runtime, Ordering::Release);
+    }
+
+    /// From now on the thread that holds the slot has to register anew before it can begin a poll.
+    pub(super) fn detach(&self) {
+        self.runtime.store(NO_RUNTIME, Ordering::Release);
+    }
+
+    /// How far the worker has come.
+    pub(crate) fn progress(&self) -> Progress {
+        let sequence = self.sequence.load(Ordering::Acquire);
+        let activity = if sequence & 1 == 1 {
+            Activity::Polling
+        } else if self.parked.load(Ordering::Acquire) {
+            Activity::Parked
+        } else {
+            Activity::Between
+        };
+        Progress { sequence, activity }
+    }
+
+    /// The task of the poll that `sequence` stands for, if that poll still lasts.
+    pub(crate) fn task(&self, sequence: u64) -> Option<Task> {
+        if sequence & 1 == 0 || self.sequence.load(Ordering::Acquire) != sequence {
+            return None;
+        }
+        let id = self.task.load(Ordering::Relaxed);
+        let name = NameId(self.name.load(Ordering::Relaxed));
+        let spawned_at = self.spawned_at.get();
+        fence(Ordering::Acquire);
+        let same = self.sequence.load(Ordering::Relaxed) == sequence;
+        same.then(|| Task { id: (id != 0).then_some(TaskId(id)), name: names::get(name), spawned_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sequence_tells_polls_apart() {
+        let slot = Slot::new();
+        slot.attach(1);
+        let between = slot.progress();
+        assert_eq!(between.activity, Activity::Between);
+        slot.begin(7, Location::caller());
+        let polling = slot.progress();
+        assert_eq!(polling.activity, Activity::Polling);
+        assert_eq!(slot.task(polling.sequence).and_then(|task| task.id), Some(TaskId(7)));
+        slot.end();
+        assert_eq!(slot.task(polling.sequence), None, "that poll is over");
+        slot.park();
+        assert_eq!(slot.progress().activity, Activity::Parked);
+        assert_ne!(slot.progress().sequence, between.sequence);
+    }
+
+    #[test]
+    fn a_used_slot_starts_between_polls() {
+        let slot = Slot::new();
+        slot.attach(1);
+        slot.begin(7, Location::caller());
+        slot.detach();
+        slot.attach(2);
+        assert_eq!(slot.progress().activity, Activity::Between);
+    }
+}

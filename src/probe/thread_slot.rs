@@ -1,0 +1,119 @@
+//! The slot of the current thread: found in two loads on the hot path, given out and taken back on the cold one.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::registry::{Registry, RuntimeProbe};
+use super::slot::Slot;
+
+thread_local! {
+    /// No destructor and a constant start: reading it is one load relative to the thread pointer.
+    static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
+    /// The runtime that this thread belongs to, for wrapped futures, which are polled without saying for whom.
+    static RUNTIME: RefCell<Option<Arc<RuntimeProbe>>> = const { RefCell::new(None) };
+    /// Gives the slot back when the thread ends.
+    static TENANCY: RefCell<Option<Tenancy>> = const { RefCell::new(None) };
+}
+
+/// Slots that no thread holds. They are never freed, so their number is that of the workers that lived at one time.
+static FREE_SLOTS: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
+
+/// A thread's hold on its slot, and on its entry in a registry.
+struct Tenancy {
+    slot: &'static Slot,
+    registry: Option<Arc<Registry>>,
+}
+
+impl Tenancy {
+    fn leave_registry(&mut self) {
+        if let Some(registry) = self.registry.take() {
+            registry.remove(self.slot);
+        }
+    }
+}
+
+impl Drop for Tenancy {
+    fn drop(&mut self) {
+        self.leave_registry();
+        self.slot.detach();
+        FREE_SLOTS.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
+    }
+}
+
+/// The current thread's slot, if it has one.
+#[inline]
+pub(super) fn current() -> Option<&'static Slot> {
+    SLOT.get()
+}
+
+/// Makes the current thread a worker of `runtime`, and returns its slot. `None` while the thread is being torn down.
+#[cold]
+pub(super) fn register(runtime: &Arc<RuntimeProbe>, index: Option<usize>) -> Option<&'static Slot> {
+    let slot = TENANCY
+        .try_with(|tenancy| {
+            let mut tenancy = tenancy.borrow_mut();
+            let tenancy = tenancy.get_or_insert_with(|| Tenancy { slot: take_free_slot(), registry: None });
+            tenancy.leave_registry();
+            tenancy.slot.attach(runtime.number);
+            runtime.registry.add(tenancy.slot, runtime, index);
+            tenancy.registry = Some(Arc::clone(&runtime.registry));
+            tenancy.slot
+        })
+        .ok()?;
+    SLOT.set(Some(slot));
+    Some(slot)
+}
+
+/// The current thread is no worker any more, but may become one again.
+fn unregister() {
+    // Threads that are being torn down have given everything back already.
+    let _gone = TENANCY.try_with(|tenancy| {
+        if let Some(tenancy) = tenancy.borrow_mut().as_mut() {
+            tenancy.leave_registry();
+            tenancy.slot.detach();
+        }
+    });
+}
+
+fn take_free_slot() -> &'static Slot {
+    let free = FREE_SLOTS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    free.unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
+}
+
+/// Remembers which runtime the current thread belongs to.
+pub(super) fn enter(runtime: &Arc<RuntimeProbe>) -> Option<Arc<RuntimeProbe>> {
+    RUNTIME.try_with(|current| current.replace(Some(Arc::clone(runtime)))).ok().flatten()
+}
+
+/// The runtime that the current thread belongs to.
+pub(super) fn runtime() -> Option<Arc<RuntimeProbe>> {
+    RUNTIME.try_with(|current| current.borrow().clone()).ok().flatten()
+}
+
+/// A thread inside `block_on`: it polls the root future, and on a current-thread runtime every task.
+#[derive(Debug)]
+pub(crate) struct RootThread {
+    outer: Option<Arc<RuntimeProbe>>,
+    registered: bool,
+}
+
+impl RootThread {
+    /// Makes the current thread a worker of `runtime` until the guard is dropped. Inside a poll of another runtime
+    /// (`block_in_place`, then `block_on`), the outer poll goes on being the one that counts.
+    pub(crate) fn enter(runtime: &Arc<RuntimeProbe>) -> Self {
+        let outer = enter(runtime);
+        let inside_poll = current().is_some_and(|slot| slot.runtime() != super::slot::NO_RUNTIME && slot.polls());
+        let registered = !inside_poll && register(runtime, runtime.root_index()).is_some();
+        Self { outer, registered }
+    }
+}
+
+impl Drop for RootThread {
+    fn drop(&mut self) {
+        if self.registered {
+            unregister();
+        }
+        let outer = self.outer.take();
+        let _gone = RUNTIME.try_with(|current| current.replace(outer));
+    }
+}

@@ -1,0 +1,172 @@
+//! The future wrapper: polls are seen without `tokio_unstable`, and named with or without it.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::task::JoinHandle;
+
+use super::hooks::task_number;
+use super::names::{self, NameId};
+use super::registry::RuntimeProbe;
+use super::slot::{NO_RUNTIME, Slot};
+use super::thread_slot;
+
+/// Spawns a task whose polls are watched, also without `tokio_unstable`. Otherwise like [`tokio::spawn`].
+///
+/// # Panics
+/// Outside a runtime, as `tokio::spawn` does.
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future.watched())
+}
+
+/// Like [`spawn`], and reports call the task by this name.
+///
+/// Names are kept for the life of the process, up to 4096 different ones of up to 128 bytes: give kinds of work a
+/// name, not single requests.
+///
+/// # Panics
+/// Outside a runtime, as `tokio::spawn` does.
+#[track_caller]
+pub fn spawn_named<F>(name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future.watched_as(name))
+}
+
+/// Makes the polls of any future visible and gives them a name.
+pub trait FutureExt: Future + Sized {
+    /// Watches the polls of this future.
+    ///
+    /// On a runtime built by a [`Watch`](crate::Watch) with `tokio_unstable` every task is watched anyway, and
+    /// this adds nothing.
+    #[track_caller]
+    fn watched(self) -> Watched<Self> {
+        Watched { future: self, name: NameId::NONE, task: None, given_at: Location::caller() }
+    }
+
+    /// Watches the polls of this future, and reports call it by this name, for instance that of the route which a
+    /// request took. Names are bounded as for [`spawn_named`].
+    #[track_caller]
+    fn watched_as(self, name: &str) -> Watched<Self> {
+        Watched { future: self, name: names::intern(name), task: None, given_at: Location::caller() }
+    }
+}
+
+impl<F: Future> FutureExt for F {}
+
+pin_project! {
+    /// A future whose polls are watched; see [`FutureExt`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Watched<F> {
+        #[pin]
+        future: F,
+        name: NameId,
+        // Asked for once: looking it up costs more than all the rest.
+        task: Option<u64>,
+        given_at: &'static Location<'static>,
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let task = *this.task.get_or_insert_with(|| tokio::task::try_id().map_or(0, task_number));
+        let _mark = Mark::begin(*this.name, task, this.given_at);
+        this.future.poll(context)
+    }
+}
+
+/// A poll in progress, also when it panics.
+struct Mark {
+    slot: Option<&'static Slot>,
+    /// Whether this began the poll; otherwise an outer one did, and only the name is ours.
+    outermost: bool,
+    outer_name: NameId,
+}
+
+impl Mark {
+    #[inline]
+    fn begin(name: NameId, task: u64, given_at: &'static Location<'static>) -> Self {
+        let slot = match thread_slot::current() {
+            Some(slot) if slot.runtime() != NO_RUNTIME => Some(slot),
+            other => become_worker(other),
+        };
+        let Some(slot) = slot else { return Self { slot: None, outermost: false, outer_name: NameId::NONE } };
+        let named = name != NameId::NONE;
+        let outer_name = if named { slot.rename(name) } else { NameId::NONE };
+        let outermost = !slot.polls();
+        if outermost {
+            slot.begin(task, given_at);
+        }
+        Self { slot: (outermost || named).then_some(slot), outermost, outer_name }
+    }
+}
+
+impl Drop for Mark {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(slot) = self.slot else { return };
+        if self.outermost {
+            slot.end();
+        }
+        slot.rename(self.outer_name);
+    }
+}
+
+/// A wrapped future is polled on a thread that has no slot, or lost its worker. It becomes a worker if it belongs
+/// to a watched runtime, unless `block_in_place` handed its worker on and it is still inside that poll.
+#[cold]
+fn become_worker(held: Option<&'static Slot>) -> Option<&'static Slot> {
+    if held.is_some_and(Slot::polls) {
+        return None;
+    }
+    let runtime = thread_slot::runtime()?;
+    // No index: a thread of the blocking pool, which holds up nobody.
+    let index = tokio::runtime::worker_index()?;
+    thread_slot::register(&runtime, Some(index))
+}
+
+/// Wraps the future given to `block_on`: its polls are watched, and wake the watchdog.
+#[track_caller]
+pub(crate) fn root<F: Future>(future: F, runtime: Arc<RuntimeProbe>) -> Watched<Ringing<F>> {
+    Ringing { future, runtime }.watched()
+}
+
+pin_project! {
+    /// A future that wakes the watchdog when it is polled. The thread inside `block_on` of a multi-thread runtime
+    /// parks and unparks without telling, so its polls have to tell.
+    #[derive(Debug)]
+    pub(crate) struct Ringing<F> {
+        #[pin]
+        future: F,
+        runtime: Arc<RuntimeProbe>,
+    }
+}
+
+impl<F: Future> Future for Ringing<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        // The poll around this one has begun; see `Registry::sleep_until_active`.
+        fence(Ordering::SeqCst);
+        this.runtime.registry.wake_watchdog();
+        this.future.poll(context)
+    }
+}

@@ -1,0 +1,145 @@
+//! Evidence on one poll, gathered look by look. Pure: times and looks come in, numbers come out.
+
+use std::time::{Duration, Instant};
+
+use crate::model::evidence::{Evidence, Place, Wait};
+use crate::target::Look;
+
+/// Different places in the kernel that are told apart; time in further ones is only part of the window.
+const MAX_PLACES: usize = 8;
+
+/// The looks at one poll so far.
+#[derive(Debug)]
+pub(super) struct Gathering {
+    start: Instant,
+    first: Look,
+    last: Look,
+    last_at: Instant,
+    looks: u32,
+    waits: Vec<Wait>,
+    watchdog_late: Duration,
+}
+
+impl Gathering {
+    pub(super) fn begin(at: Instant, look: Look) -> Self {
+        Self {
+            start: at,
+            first: look.clone(),
+            last: look,
+            last_at: at,
+            looks: 1,
+            waits: Vec::new(),
+            watchdog_late: Duration::ZERO,
+        }
+    }
+
+    /// The watchdog itself came late.
+    pub(super) fn late(&mut self, by: Duration) {
+        self.watchdog_late += by;
+    }
+
+    /// Adds a look. The time since the last one that the thread neither ran nor was ready to run counts as a wait
+    /// in the place where it is found now, or was found then.
+    pub(super) fn add(&mut self, at: Instant, look: Look) {
+        let waited = at
+            .duration_since(self.last_at)
+            .saturating_sub(grown(self.last.cpu, look.cpu).unwrap_or_default())
+            .saturating_sub(grown(self.last.run_queue, look.run_queue).unwrap_or_default());
+        if let Some(place) = look.sleeps_in.as_ref().or(self.last.sleeps_in.as_ref()) {
+            count(&mut self.waits, place, waited);
+        }
+        self.looks += 1;
+        self.last_at = at;
+        self.last = look;
+    }
+
+    /// How long after the last look the next one is due: soon while the poll is young, rarely when it never ends.
+    pub(super) fn due(&self, at: Instant) -> bool {
+        at.duration_since(self.last_at) >= self.last_at.duration_since(self.start) / 16
+    }
+
+    pub(super) fn evidence(&self) -> Evidence {
+        let mut waits = self.waits.clone();
+        waits.sort_by_key(|wait| std::cmp::Reverse(wait.time));
+        Evidence {
+            window: self.last_at.duration_since(self.start),
+            looks: self.looks,
+            on_cpu: grown(self.first.cpu, self.last.cpu),
+            run_queue: grown(self.first.run_queue, self.last.run_queue),
+            waits,
+            minor_faults: grown(self.first.minor_faults, self.last.minor_faults),
+            major_faults: grown(self.first.major_faults, self.last.major_faults),
+            state: self.last.state,
+            watchdog_late: self.watchdog_late,
+        }
+    }
+}
+
+fn count(waits: &mut Vec<Wait>, place: &Place, time: Duration) {
+    if let Some(wait) = waits.iter_mut().find(|wait| wait.place == *place) {
+        wait.time += time;
+    } else if waits.len() < MAX_PLACES {
+        waits.push(Wait { place: place.clone(), time });
+    }
+}
+
+fn grown<T: std::ops::Sub<Output = T> + PartialOrd>(from: Option<T>, to: Option<T>) -> Option<T> {
+    let (from, to) = (from?, to?);
+    (to >= from).then(|| to - from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::evidence::SyscallKind;
+
+    fn asleep(name: &str, cpu_ms: u64) -> Look {
+        let place = Place::Syscall { name: name.into(), kind: SyscallKind::Other, file: None };
+        Look { cpu: Some(Duration::from_millis(cpu_ms)), sleeps_in: Some(place), ..Look::default() }
+    }
+
+    fn running(cpu_ms: u64) -> Look {
+        Look { cpu: Some(Duration::from_millis(cpu_ms)), ..Look::default() }
+    }
+
+    #[test]
+    fn time_off_the_cpu_counts_for_the_place_where_the_thread_sleeps() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut gathering = Gathering::begin(start, running(100));
+        gathering.add(at(2), running(102));
+        gathering.add(at(12), asleep("fsync", 103));
+        gathering.add(at(20), running(104));
+        let evidence = gathering.evidence();
+        assert_eq!(evidence.window, Duration::from_millis(20));
+        assert_eq!(evidence.on_cpu, Some(Duration::from_millis(4)));
+        assert_eq!(evidence.looks, 4);
+        let waits: Vec<_> = evidence.waits.iter().map(|wait| (wait.place.to_string(), wait.time.as_millis())).collect();
+        assert_eq!(waits, [("fsync".to_owned(), 16)]);
+    }
+
+    #[test]
+    fn looks_become_rare_on_a_poll_that_never_ends() {
+        let start = Instant::now();
+        let mut gathering = Gathering::begin(start, running(0));
+        let mut looks = 0;
+        for ms in 1..600_000 {
+            let at = start + Duration::from_millis(ms);
+            if gathering.due(at) {
+                gathering.add(at, running(0));
+                looks += 1;
+            }
+        }
+        assert!(looks < 300, "{looks} looks in ten minutes");
+    }
+
+    #[test]
+    fn places_are_bounded() {
+        let start = Instant::now();
+        let mut gathering = Gathering::begin(start, running(0));
+        for number in 0..100 {
+            gathering.add(start + Duration::from_millis(number + 1), asleep(&format!("call {number}"), 0));
+        }
+        assert_eq!(gathering.evidence().waits.len(), MAX_PLACES);
+    }
+}

@@ -1,0 +1,16 @@
+//! Notices workers that stopped moving, gathers evidence while they are stuck, and takes their stacks.
+//!
+//! Everything here works on numbers and addresses. Names, causes and reports are made elsewhere and on another
+//! thread, so that reading debug information never makes the watchdog blind.
+
+/// What is known of one stuck poll while it lasts.
+mod gathering;
+
+/// What the watchdog tells.
+mod observation;
+
+/// The thread that looks once a millisecond.
+mod watchdog;
+
+pub(crate) use observation::{Life, Noticed, Observation, Update};
+pub(crate) use watchdog::{Limits, Totals, Watchdog};

@@ -1,0 +1,67 @@
+//! What the watchdog tells: numbers and addresses, to be explained on another thread.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::model::evidence::Evidence;
+use crate::model::stack::{NoStack, RawStack};
+use crate::model::stall::StallId;
+use crate::model::task::Task;
+use crate::model::worker::Worker;
+
+/// Something happened to a stall.
+#[derive(Debug)]
+pub(crate) enum Observation {
+    /// A poll crossed the threshold.
+    Noticed(Box<Noticed>),
+    /// It lasts, and its stack was taken again.
+    Updated(StallId, Update),
+    /// Its poll returned; the evidence covers all of it.
+    Ended(StallId, Evidence),
+}
+
+/// A stall that has just been noticed.
+#[derive(Debug)]
+pub(crate) struct Noticed {
+    pub(crate) id: StallId,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) task: Task,
+    pub(crate) at: SystemTime,
+    pub(crate) life: Arc<Life>,
+    pub(crate) first: Update,
+}
+
+/// The state of a stall at one moment of it.
+#[derive(Debug)]
+pub(crate) struct Update {
+    /// How long it had lasted.
+    pub(crate) after: Duration,
+    pub(crate) stack: Result<RawStack, NoStack>,
+    pub(crate) evidence: Evidence,
+}
+
+/// How long a stall lasts, readable at any time and also when the observation of its end was lost.
+#[derive(Debug)]
+pub(crate) struct Life {
+    started: Instant,
+    ended_after: OnceLock<Duration>,
+}
+
+impl Life {
+    pub(crate) fn begun(started: Instant) -> Self {
+        Self { started, ended_after: OnceLock::new() }
+    }
+
+    pub(super) fn end(&self, at: Instant) {
+        let _ended_before = self.ended_after.set(at.duration_since(self.started));
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.ended_after.get().is_some()
+    }
+
+    /// Until its end, or until now.
+    pub(crate) fn duration(&self) -> Duration {
+        self.ended_after.get().copied().unwrap_or_else(|| self.started.elapsed())
+    }
+}

@@ -1,0 +1,230 @@
+//! The thread that looks at every worker about once a millisecond, and sleeps while all of them are parked.
+//!
+//! Workers only count; the watchdog has the clock. It sees a poll at the first look after the poll began, so its
+//! times are late by up to one look at either end, and it takes the middle.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::gathering::Gathering;
+use super::observation::{Life, Noticed, Observation, Update};
+use crate::model::stall::StallId;
+use crate::model::worker::{Activity, Progress};
+use crate::target::Target;
+
+/// Looks this long after the last activity before sleeping: waking the watchdog costs the worker a system call.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// The longest sleep, after which the watchdog looks whether it is still wanted.
+const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+/// A look that comes later than this many intervals is a gap: the machine did not run the watchdog.
+const GAP: u32 = 5;
+
+/// When the stack of a lasting stall is taken again, in thresholds.
+const RETAKE_AT: [u32; 2] = [4, 16];
+
+/// What the watchdog goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) threshold: Duration,
+    /// The time between looks.
+    pub(crate) interval: Duration,
+}
+
+impl Limits {
+    /// Looks once a millisecond, and at least four times per threshold.
+    pub(crate) fn new(threshold: Duration) -> Self {
+        Self { threshold, interval: (threshold / 4).min(Duration::from_millis(1)) }
+    }
+}
+
+/// Counts that others read while the watchdog runs.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    /// Every stall that was noticed.
+    pub(crate) noticed: AtomicU64,
+    /// Stalls whose observation found no place in the queue.
+    pub(crate) lost: AtomicU64,
+}
+
+/// Watches one target.
+pub(crate) struct Watchdog<T> {
+    pub(crate) target: T,
+    pub(crate) limits: Limits,
+    pub(crate) totals: Arc<Totals>,
+    pub(crate) observations: SyncSender<Observation>,
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+/// One worker's present state, as long as it does not move.
+struct Watched {
+    progress: Progress,
+    /// About when it began.
+    began: Instant,
+    first_seen: Instant,
+    gathering: Option<Gathering>,
+    stall: Option<Ongoing>,
+}
+
+struct Ongoing {
+    id: StallId,
+    life: Arc<Life>,
+    /// The stacks taken since the first.
+    retaken: usize,
+}
+
+impl Watched {
+    fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
+        let began = last_look + now.duration_since(last_look) / 2;
+        Self { progress, began, first_seen: now, gathering: None, stall: None }
+    }
+}
+
+impl<T: Target> Watchdog<T> {
+    /// Looks until told to stop.
+    pub(crate) fn run(mut self) {
+        let mut watched: HashMap<u64, Watched> = HashMap::new();
+        let mut last_look = Instant::now();
+        let mut last_active = last_look;
+        while !self.stop.load(Ordering::Relaxed) {
+            if self.target.refresh() {
+                self.forget_departed(&mut watched);
+            }
+            let now = Instant::now();
+            if self.look_at_all(&mut watched, last_look, now) {
+                last_active = now;
+            }
+            last_look = now;
+            if now.duration_since(last_active) > GRACE {
+                self.target.sleep_until_active(LONGEST_SLEEP);
+                last_look = Instant::now();
+                last_active = last_look;
+            } else {
+                std::thread::sleep(self.limits.interval);
+            }
+        }
+    }
+
+    /// Workers that are gone have ended whatever they were in.
+    fn forget_departed(&self, watched: &mut HashMap<u64, Watched>) {
+        let now = Instant::now();
+        watched.retain(|key, state| {
+            let present = self.target.workers().iter().any(|worker| worker.key == *key);
+            if !present {
+                self.end(state, now);
+            }
+            present
+        });
+    }
+
+    /// Returns whether any worker is active.
+    fn look_at_all(&mut self, watched: &mut HashMap<u64, Watched>, last_look: Instant, now: Instant) -> bool {
+        let mut active = false;
+        for index in 0..self.target.workers().len() {
+            let worker = &self.target.workers()[index];
+            let key = worker.key;
+            let idle_between = worker.index.is_none();
+            let progress = self.target.progress(index);
+            active |= match progress.activity {
+                Activity::Polling => true,
+                Activity::Between => !idle_between,
+                Activity::Parked => false,
+            };
+            let fresh = || Watched::begin(progress, last_look, now);
+            let state = watched.entry(key).or_insert_with(fresh);
+            if state.progress != progress {
+                let middle = last_look + now.duration_since(last_look) / 2;
+                self.end(state, middle);
+                *state = fresh();
+            } else if progress.activity == Activity::Polling {
+                self.look_at_poll(index, state, last_look, now);
+                continue;
+            }
+            if progress.activity == Activity::Polling {
+                self.target.note_progress(index, progress, state.began);
+            }
+        }
+        active
+    }
+
+    /// A poll that was there at the last look too.
+    fn look_at_poll(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
+        let interval = now.duration_since(last_look);
+        let gap = interval > self.limits.interval * GAP;
+        match &mut state.gathering {
+            None if gap => {
+                // Nothing was known of this poll before the gap, so nothing tells whether it ran in it.
+                state.first_seen = now;
+                return;
+            }
+            None => state.gathering = Some(Gathering::begin(now, self.target.look(index))),
+            Some(gathering) => {
+                gathering.late(interval.saturating_sub(self.limits.interval * 2));
+                if gap || gathering.due(now) {
+                    gathering.add(now, self.target.look(index));
+                }
+            }
+        }
+        let lasted = now.duration_since(state.first_seen);
+        match &state.stall {
+            None if lasted >= self.limits.threshold => self.notice(index, state, now),
+            Some(stall) => {
+                let next = RETAKE_AT.get(stall.retaken);
+                if next.is_some_and(|thresholds| lasted >= self.limits.threshold * *thresholds) {
+                    self.update(index, state, now);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn notice(&mut self, index: usize, state: &mut Watched, now: Instant) {
+        // Both before anything slower: the poll may end at any moment.
+        let task = self.target.task(index, state.progress).unwrap_or_default();
+        let Some(first) = self.take(index, state, now) else { return };
+        let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
+        let life = Arc::new(Life::begun(state.began));
+        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0 });
+        let worker = Arc::clone(&self.target.workers()[index]);
+        let noticed = Noticed { id, worker, task, at: SystemTime::now(), life, first };
+        self.tell(Observation::Noticed(Box::new(noticed)));
+    }
+
+    fn update(&mut self, index: usize, state: &mut Watched, now: Instant) {
+        let update = self.take(index, state, now);
+        let Some(stall) = &mut state.stall else { return };
+        stall.retaken += 1;
+        let id = stall.id;
+        if let Some(update) = update {
+            self.tell(Observation::Updated(id, update));
+        }
+    }
+
+    fn take(&mut self, index: usize, state: &mut Watched, now: Instant) -> Option<Update> {
+        let stack = self.target.take_stack(index, state.progress);
+        let gathering = state.gathering.as_mut()?;
+        gathering.add(Instant::now(), self.target.look(index));
+        Some(Update { after: now.duration_since(state.began), stack, evidence: gathering.evidence() })
+    }
+
+    fn end(&self, state: &mut Watched, at: Instant) {
+        let Some(stall) = state.stall.take() else { return };
+        stall.life.end(at);
+        if let Some(gathering) = &state.gathering {
+            self.tell(Observation::Ended(stall.id, gathering.evidence()));
+        }
+    }
+
+    /// Never waits. A full queue loses the observation: a stall without its first one stays unexplained, and is
+    /// counted; an end that is lost can still be told from its [`Life`].
+    fn tell(&self, observation: Observation) {
+        let first = matches!(observation, Observation::Noticed(_));
+        if self.observations.try_send(observation).is_err() && first {
+            self.totals.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}

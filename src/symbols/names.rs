@@ -1,0 +1,125 @@
+//! Makes compiler-made names readable.
+//!
+//! The body of `async fn parse_feed` is a closure to the compiler, so its frames are called
+//! `news::parse_feed::{{closure}}` (legacy mangling) or `news::parse_feed::{closure#0}` (v0). A developer knows it as
+//! `news::parse_feed`.
+
+/// The function's name as a developer writes it.
+pub(super) fn readable(demangled: &str) -> String {
+    let plain = without_generics(demangled);
+    let mut segments: Vec<&str> = split_path(&plain).into_iter().map(segment).filter(|name| !name.is_empty()).collect();
+    // `<std::fs::File>::sync_all` is v0's way of writing an inherent method.
+    if let Some(first) = segments.first_mut() {
+        let inherent = first.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).filter(|inside| !inside.contains(" as "));
+        *first = inherent.unwrap_or(first);
+    }
+    // One closure at the end is the body of an `async fn` (or a closure in the function named, as its line tells).
+    if segments.len() > 1 && segments.last() == Some(&CLOSURE) {
+        segments.pop();
+    }
+    segments.join("::")
+}
+
+const CLOSURE: &str = "{closure}";
+
+/// Every compiler's word for a closure or an async body becomes one; disambiguators and shims go.
+fn segment(name: &str) -> &str {
+    let inside = name.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).map(|rest| rest.trim_matches(['{', '}']));
+    match inside.map(|rest| rest.split('#').next().unwrap_or(rest)) {
+        None => name.strip_suffix("{{vtable.shim}}").unwrap_or(name),
+        Some("closure" | "async_fn" | "async_block" | "async_closure" | "closure_env") => CLOSURE,
+        Some("vtable.shim" | "shim:vtable" | "impl") => "",
+        Some(_) => name,
+    }
+}
+
+/// Drops generic arguments: `alloc::vec::Vec<T>::push` and `collect::<Vec<_>>` say nothing to the reader of a stack.
+/// `<T as Trait>::method` keeps its type and trait, without their arguments.
+fn without_generics(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    let mut depth = 0_usize;
+    let mut previous = ' ';
+    for character in name.chars() {
+        let arrow = previous == '-' && character == '>';
+        match character {
+            // Opens a qualified path, not arguments: at the very start, or after another opening one.
+            '<' if depth == 0 && (out.is_empty() || matches!(previous, '<' | '&' | ' ' | '(')) => {
+                out.push(character);
+            }
+            '<' => depth += 1,
+            '>' if arrow => {
+                if depth == 0 {
+                    out.push(character);
+                }
+            }
+            '>' if depth > 0 => {
+                depth -= 1;
+                // `collect::<Vec<_>>` leaves `collect::` behind.
+                if depth == 0 && out.ends_with("::") {
+                    out.truncate(out.len() - 2);
+                }
+            }
+            _ if depth == 0 => out.push(character),
+            _ => {}
+        }
+        previous = character;
+    }
+    out
+}
+
+/// Splits at `::`, but not inside `<…>` or `{…}`.
+fn split_path(name: &str) -> Vec<&str> {
+    let mut segments = Vec::new();
+    let (mut depth, mut start) = (0_i32, 0);
+    let bytes = name.as_bytes();
+    for (position, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'<' | b'{' | b'(' | b'[' => depth += 1,
+            b'>' if position > 0 && bytes[position - 1] == b'-' => {}
+            b'>' | b'}' | b')' | b']' => depth -= 1,
+            b':' if depth == 0 && bytes.get(position + 1) == Some(&b':') => {
+                segments.push(&name[start..position]);
+                start = position + 2;
+            }
+            _ => {}
+        }
+    }
+    segments.push(&name[start.min(name.len())..]);
+    segments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn async_bodies_have_the_names_a_developer_knows() {
+        for (compiler, developer) in [
+            ("news_pipeline::ingest::parse_feed::{{closure}}", "news_pipeline::ingest::parse_feed"),
+            ("news_pipeline::ingest::parse_feed::{closure#0}", "news_pipeline::ingest::parse_feed"),
+            ("news::ingest::{async_fn#0}", "news::ingest"),
+            ("news::main::{{closure}}::{{closure}}", "news::main::{closure}"),
+            ("news::main::{closure#0}::{closure#3}", "news::main::{closure}"),
+            ("std::thread::sleep", "std::thread::sleep"),
+            ("alloc::vec::Vec<T,A>::push", "alloc::vec::Vec::push"),
+            ("<alloc::vec::Vec<u8> as std::io::Write>::write_all", "<alloc::vec::Vec as std::io::Write>::write_all"),
+            ("core::iter::Iterator::collect::<alloc::vec::Vec<u8>>", "core::iter::Iterator::collect"),
+            ("news::{impl#3}::fetch::{{closure}}", "news::fetch"),
+            ("core::ops::function::FnOnce::call_once{{vtable.shim}}", "core::ops::function::FnOnce::call_once"),
+            ("core::ptr::drop_in_place<core::option::Option<fn() -> u8>>", "core::ptr::drop_in_place"),
+            ("<F as axum::handler::Handler<(M,T1),S>>::call::{{closure}}", "<F as axum::handler::Handler>::call"),
+            ("<<T as A>::B as C>::d", "<<T as A>::B as C>::d"),
+            ("<std::fs::File>::sync_all", "std::fs::File::sync_all"),
+            ("clock_nanosleep", "clock_nanosleep"),
+        ] {
+            assert_eq!(readable(compiler), developer, "{compiler}");
+        }
+    }
+
+    #[test]
+    fn broken_names_stay_names() {
+        for name in ["", "<", ">>", "::", "{{", "a::<b", "}}::{{"] {
+            let _no_panic = readable(name);
+        }
+    }
+}

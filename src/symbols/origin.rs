@@ -1,0 +1,211 @@
+//! Whose code a frame is: told by its source file where there are line tables, otherwise by its crate's name.
+
+use std::sync::Arc;
+
+use crate::model::stack::Origin;
+
+/// The standard library's crates.
+const STD: [&str; 6] = ["std", "core", "alloc", "proc_macro", "test", "std_detect"];
+
+/// What polls tasks, and this library.
+const RUNTIME: [&str; 2] = ["tokio", "holdup"];
+
+/// Tells the user's code from everybody else's.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {
+    /// Crates that are the user's, by name. Decides only where there are no line tables.
+    pub(crate) user_crates: Vec<String>,
+    /// Folders that hold the user's source: stripped from the paths that are shown.
+    pub(crate) source_roots: Vec<String>,
+}
+
+/// Whose a frame is, and the package or library to name it by.
+pub(super) struct Found {
+    pub(super) origin: Origin,
+    pub(super) package: Option<Arc<str>>,
+}
+
+impl Origins {
+    /// By file where one is known, otherwise by name.
+    pub(super) fn find(&self, function: &str, file: Option<&str>, in_program: bool) -> Found {
+        match file {
+            Some(file) => self.by_file(file),
+            None => self.by_name(function, in_program),
+        }
+    }
+
+    fn by_file(&self, file: &str) -> Found {
+        let package = |name: &str| Some(Arc::from(name));
+        if let Some(rest) = after(file, "/library/").filter(|_| file.contains("/rustc/") || file.contains("/rustlib/")) {
+            return Found { origin: Origin::Std, package: package(first_folder(rest)) };
+        }
+        let inside_dependency = after(file, "/registry/src/")
+            .and_then(|rest| rest.split_once('/').map(|(_, rest)| rest))
+            .or_else(|| after(file, "/git/checkouts/"))
+            .or_else(|| after(file, "/vendor/"));
+        if let Some(rest) = inside_dependency {
+            let name = without_version(first_folder(rest));
+            return Found { origin: origin_of_dependency(name), package: package(name) };
+        }
+        // C code that a build script compiled, and code it generated, lies in `target/…/build/NAME-HASH/out`.
+        if let Some(rest) = after(file, "/build/").filter(|_| file.contains("/target/")) {
+            let folder = first_folder(rest);
+            let name = folder.rsplit_once('-').map_or(folder, |(name, _)| name);
+            return Found { origin: Origin::Dependency, package: package(name) };
+        }
+        if is_own_source(file) {
+            return Found { origin: Origin::Runtime, package: package("holdup") };
+        }
+        if file.ends_with(".rs") {
+            return Found { origin: Origin::User, package: None };
+        }
+        Found { origin: Origin::System, package: None }
+    }
+
+    fn by_name(&self, function: &str, in_program: bool) -> Found {
+        let Some(name) = crate_of(function) else {
+            let origin = if in_program { Origin::Dependency } else { Origin::System };
+            return Found { origin, package: None };
+        };
+        let origin = if STD.contains(&name) {
+            Origin::Std
+        } else if self.user_crates.iter().any(|user| user == name) {
+            Origin::User
+        } else {
+            origin_of_dependency(name)
+        };
+        Found { origin, package: Some(name.into()) }
+    }
+
+    /// The path to show: relative to the user's source, to the package, or to the standard library.
+    pub(super) fn shorten<'f>(&self, file: &'f str, origin: Origin) -> &'f str {
+        match origin {
+            Origin::User => {
+                let inside = |root: &String| file.strip_prefix(root.as_str()).and_then(|rest| rest.strip_prefix('/'));
+                self.source_roots.iter().find_map(inside).unwrap_or(file)
+            }
+            Origin::Std => after(file, "/library/").unwrap_or(file),
+            _ => after(file, "/registry/src/").and_then(|rest| rest.split_once('/')).map_or(file, |(_, rest)| rest),
+        }
+    }
+
+    /// The module that a source file holds, as far as its path tells: `src/ingest/feed.rs` of crate `news` is
+    /// `news::ingest::feed`. A file may be included elsewhere, and a package may hold a crate of another name.
+    pub(super) fn module_of(&self, file: &str, origin: Origin) -> Option<String> {
+        let shown = self.shorten(file, origin);
+        let path = shown.strip_suffix(".rs")?;
+        let (package, inside) = match path.split_once("src/") {
+            Some((before, inside)) => (before.trim_end_matches('/').rsplit('/').next()?, inside),
+            // `examples/news/faults.rs` and `tests/stalls.rs` are crates of their own.
+            None => path.split_once('/')?.1.split_once('/').unwrap_or((path.split_once('/')?.1, "")),
+        };
+        let name = match without_version(package) {
+            "" => self.user_crates.first()?.clone(),
+            package => package.replace('-', "_"),
+        };
+        let modules = inside.split('/').filter(|part| !matches!(*part, "" | "lib" | "main" | "mod"));
+        Some(std::iter::once(name.as_str()).chain(modules).collect::<Vec<_>>().join("::"))
+    }
+}
+
+fn origin_of_dependency(name: &str) -> Origin {
+    if RUNTIME.contains(&name) { Origin::Runtime } else { Origin::Dependency }
+}
+
+/// Holdup's own frames on a worker's stack, wherever holdup's source lies. Its examples and tests are its users.
+fn is_own_source(file: &str) -> bool {
+    after_last(file, concat!(env!("CARGO_MANIFEST_DIR"), "/src/")).is_some()
+}
+
+fn after<'t>(text: &'t str, mark: &str) -> Option<&'t str> {
+    text.split_once(mark).map(|(_, rest)| rest)
+}
+
+fn after_last<'t>(text: &'t str, mark: &str) -> Option<&'t str> {
+    text.strip_prefix(mark)
+}
+
+fn first_folder(path: &str) -> &str {
+    path.split('/').next().unwrap_or(path)
+}
+
+/// `hyper-util-0.1.21` is `hyper-util`, and `raft-0123456789abcdef` of a git checkout is `raft`.
+fn without_version(folder: &str) -> &str {
+    let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
+    match folder.rsplit_once('-') {
+        Some((name, end)) if end.starts_with(|c: char| c.is_ascii_digit()) || hash(end) => name,
+        _ => folder,
+    }
+}
+
+/// The crate that a Rust path begins with. `None` for names that are no Rust paths, such as `clock_nanosleep`.
+pub(crate) fn crate_of(function: &str) -> Option<&str> {
+    let path = function.trim_start_matches(['<', '&', '*', '(', '[', ' ']);
+    let path = ["mut ", "dyn ", "const "].iter().fold(path, |path, word| path.strip_prefix(word).unwrap_or(path));
+    let (name, _) = path.split_once("::")?;
+    let identifier = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    // `<T as Trait>` and `<impl Trait for T>` begin with no crate; the trait's will do.
+    if !identifier {
+        let (_, rest) = path.split_once(" as ").or_else(|| path.split_once("impl "))?;
+        return crate_of(rest);
+    }
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_tell_whose_code_it_is() {
+        let origins = Origins { user_crates: vec![], source_roots: vec!["/home/me/news".into()] };
+        for (file, origin, package, shown) in [
+            ("/rustc/59807616e/library/std/src/thread/mod.rs", Origin::Std, Some("std"), "std/src/thread/mod.rs"),
+            ("/r/.cargo/registry/src/index-1/tokio-1.54.1/src/task.rs", Origin::Runtime, Some("tokio"), "tokio-1.54.1/src/task.rs"),
+            ("/r/.cargo/registry/src/index-1/hyper-util-0.1.21/src/x.rs", Origin::Dependency, Some("hyper-util"), "hyper-util-0.1.21/src/x.rs"),
+            ("/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs", Origin::Dependency, Some("raft"), "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs"),
+            ("/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c", Origin::Dependency, Some("zstd-sys"), "/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c"),
+            ("/home/me/news/src/ingest.rs", Origin::User, None, "src/ingest.rs"),
+            ("/build/other/src/lib.rs", Origin::User, None, "/build/other/src/lib.rs"),
+            ("./nptl/pthread_create.c", Origin::System, None, "./nptl/pthread_create.c"),
+        ] {
+            let found = origins.find("f", Some(file), true);
+            assert_eq!((found.origin, found.package.as_deref()), (origin, package), "{file}");
+            assert_eq!(origins.shorten(file, found.origin), shown);
+        }
+    }
+
+    #[test]
+    fn a_path_tells_most_of_a_module() {
+        let origins = Origins { user_crates: vec!["news".into()], source_roots: vec!["/home/me/news".into()] };
+        for (file, module) in [
+            ("/home/me/news/src/ingest/feed.rs", "news::ingest::feed"),
+            ("/home/me/news/src/main.rs", "news"),
+            ("/home/me/news/crates/feed-reader/src/lib.rs", "feed_reader"),
+            ("/home/me/news/examples/pipeline/faults/sleep.rs", "pipeline::faults::sleep"),
+            ("/home/me/news/tests/stalls.rs", "stalls"),
+            ("/rustc/59807616e/library/std/src/thread/mod.rs", "std::thread"),
+            ("/r/.cargo/registry/src/index-1/tokio-1.54.1/src/runtime/task/core.rs", "tokio::runtime::task::core"),
+        ] {
+            let origin = origins.find("f", Some(file), true).origin;
+            assert_eq!(origins.module_of(file, origin).as_deref(), Some(module), "{file}");
+        }
+        assert_eq!(origins.module_of("/build/zlib/inflate.c", Origin::System), None);
+    }
+
+    #[test]
+    fn without_files_the_crate_name_tells() {
+        let origins = Origins { user_crates: vec!["news".into()], source_roots: vec![] };
+        for (function, origin) in [
+            ("news::ingest::parse_feed", Origin::User),
+            ("<news::Feed as core::future::future::Future>::poll", Origin::User),
+            ("<&mut alloc::boxed::Box as core::future::future::Future>::poll", Origin::Std),
+            ("tokio::runtime::task::raw::poll", Origin::Runtime),
+            ("<F as axum::handler::Handler>::call", Origin::Dependency),
+            ("rd_kafka_poll", Origin::Dependency),
+        ] {
+            assert_eq!(origins.find(function, None, true).origin, origin, "{function}");
+        }
+        assert_eq!(origins.find("clock_nanosleep", None, false).origin, Origin::System);
+    }
+}

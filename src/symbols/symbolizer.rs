@@ -1,0 +1,159 @@
+//! Looks addresses up: debug information where there is some, otherwise the symbol table.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use addr2line::Loader;
+use addr2line::fallible_iterator::FallibleIterator;
+
+use super::names::readable;
+use super::origin::Origins;
+use crate::images::{Image, Images};
+use crate::model::stack::{Address, Frame, Origin};
+
+/// Addresses whose frames are remembered. Emptied when full: the next stalls fill it again.
+const MAX_REMEMBERED: usize = 16 * 1024;
+
+/// Names for addresses of our own process.
+pub(crate) struct Symbolizer {
+    origins: Origins,
+    images: Images,
+    /// `None` where a file cannot be read.
+    loaders: HashMap<PathBuf, Option<Loader>>,
+    remembered: HashMap<Address, Arc<[Frame]>>,
+}
+
+impl std::fmt::Debug for Symbolizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Symbolizer").field("origins", &self.origins).finish_non_exhaustive()
+    }
+}
+
+impl Symbolizer {
+    pub(crate) fn new(origins: Origins) -> Self {
+        Self { origins, images: Images::default(), loaders: HashMap::new(), remembered: HashMap::new() }
+    }
+
+    /// Treats a crate as the user's from here on, where there are no line tables to tell.
+    pub(crate) fn add_user_crate(&mut self, name: &str) {
+        if !self.origins.user_crates.iter().any(|known| known == name) {
+            self.origins.user_crates.push(name.to_owned());
+            self.remembered.clear();
+        }
+    }
+
+    /// Opens the program's debug information, which takes milliseconds, before it is needed.
+    pub(crate) fn warm_up(&mut self) {
+        if self.images.load_new().is_err() {
+            return;
+        }
+        if let Some(program) = self.images.program().cloned() {
+            self.loader(&program);
+        }
+    }
+
+    /// The frames behind a stack of addresses, innermost first, inlined calls as frames of their own.
+    pub(crate) fn frames(&mut self, addresses: &[Address]) -> Vec<Frame> {
+        addresses.iter().flat_map(|address| self.frames_at(*address).to_vec()).collect()
+    }
+
+    fn frames_at(&mut self, address: Address) -> Arc<[Frame]> {
+        if let Some(frames) = self.remembered.get(&address) {
+            return Arc::clone(frames);
+        }
+        let frames: Arc<[Frame]> = self.look_up(address).into();
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.clear();
+        }
+        self.remembered.insert(address, Arc::clone(&frames));
+        frames
+    }
+
+    fn look_up(&mut self, address: Address) -> Vec<Frame> {
+        if self.images.find(address.0).is_none() && self.images.load_new().is_err() {
+            return vec![nameless(address, None)];
+        }
+        let Some(image) = self.images.find(address.0).cloned() else { return vec![nameless(address, None)] };
+        let in_file = address.0.wrapping_sub(image.bias);
+        self.loader(&image);
+        let loader = image.path.as_ref().and_then(|path| self.loaders.get(path)?.as_ref());
+        let Some(loader) = loader else { return vec![nameless(address, Some(&image))] };
+        let mut frames = self.with_lines(loader, in_file, &image);
+        if frames.is_empty() {
+            frames = vec![self.by_symbol(loader, address, in_file, &image)];
+        }
+        frames
+    }
+
+    fn loader(&mut self, image: &Image) {
+        if let Some(path) = &image.path {
+            self.loaders.entry(path.clone()).or_insert_with(|| Loader::new(path).ok());
+        }
+    }
+
+    /// Frames from debug information; empty where there is none for this address.
+    fn with_lines(&self, loader: &Loader, address: u64, image: &Image) -> Vec<Frame> {
+        let Ok(mut found) = loader.find_frames(address) else { return Vec::new() };
+        let mut frames = Vec::new();
+        // Broken debug information ends the list; what was read before it stays.
+        while let Ok(Some(frame)) = found.next() {
+            let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
+            let file = frame.location.as_ref().and_then(|location| location.file);
+            let line = frame.location.as_ref().and_then(|location| location.line);
+            frames.push((name.map_or_else(String::new, |name| self.readable(&name)), file, line));
+        }
+        // The last one was really called, so the symbol table knows it, with its path.
+        if let (Some((name, ..)), Some(symbol)) = (frames.last_mut(), loader.find_symbol(address)) {
+            if !name.contains("::") {
+                *name = self.readable(symbol);
+            }
+        }
+        frames.into_iter().map(|(name, file, line)| self.frame(name, file, line, image)).collect()
+    }
+
+    fn by_symbol(&self, loader: &Loader, address: Address, in_file: u64, image: &Image) -> Frame {
+        match loader.find_symbol(in_file) {
+            Some(symbol) => self.frame(self.readable(symbol), None, None, image),
+            None => nameless(address, Some(image)),
+        }
+    }
+
+    fn readable(&self, mangled: &str) -> String {
+        readable(&format!("{:#}", rustc_demangle::demangle(mangled)))
+    }
+
+    fn frame(&self, function: String, file: Option<&str>, line: Option<u32>, image: &Image) -> Frame {
+        let found = self.origins.find(&function, file, image.program);
+        let library = (!image.program).then(|| Arc::clone(&image.name));
+        // `debug = "line-tables-only"` names inlined functions without their path; their file tells most of it.
+        let module = file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file, found.origin));
+        let function = match module {
+            Some(module) if image.program => format!("{module}::{function}"),
+            _ => function,
+        };
+        Frame {
+            function: function.into(),
+            file: file.map(|file| self.origins.shorten(file, found.origin).into()),
+            line: line.filter(|line| *line > 0),
+            origin: found.origin,
+            package: found.package.or(library),
+        }
+    }
+}
+
+/// A frame that nothing names: `library+0x1234`, so that it can be looked up elsewhere.
+fn nameless(address: Address, image: Option<&Image>) -> Frame {
+    let function = match image {
+        Some(image) => format!("{}+{:#x}", image.name, address.0.wrapping_sub(image.bias)),
+        None => format!("{:#x}", address.0),
+    };
+    let system = image.is_some_and(|image| !image.program);
+    Frame {
+        function: function.into(),
+        file: None,
+        line: None,
+        origin: if system { Origin::System } else { Origin::Unknown },
+        package: image.map(|image| Arc::clone(&image.name)),
+    }
+}

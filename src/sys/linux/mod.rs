@@ -1,0 +1,28 @@
+//! Linux on x86_64.
+
+/// Installing and removing the signal, and asking a thread to copy its own stack.
+mod signal;
+
+/// The signal handler.
+mod handler;
+
+/// Threads: ids, clocks, and what `/proc/self/task` tells.
+mod thread;
+
+/// Reading our own memory without trusting the address.
+mod memory;
+
+/// What is mapped into our address space.
+mod mappings;
+
+/// System call numbers, their names and what they wait for.
+mod syscalls;
+
+pub(crate) use mappings::mappings;
+pub(crate) use memory::{copy_sleeping_stack, read_memory, read_word};
+pub(crate) use signal::StackSignal;
+pub(crate) use syscalls::place;
+pub(crate) use thread::{ThreadProbe, current_stack, current_tid};
+
+/// Whether stacks can be taken on this platform at all.
+pub(crate) const SUPPORTED: bool = true;

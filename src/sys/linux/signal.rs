@@ -1,0 +1,228 @@
+//! Installing and removing holdup's private real-time signal, and asking a running thread to copy its own stack.
+//!
+//! Several watches share one installation: the first installs, the last restores what was there before.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::handler;
+use crate::sys::{Registers, SignalError, StackCopy};
+
+/// glibc keeps the first real-time signals for itself and some programs use the next few; start above them.
+const FIRST_OFFSET: libc::c_int = 5;
+
+/// How long a handler that has begun to copy may take before the requester stops waiting for it.
+const COPY_LIMIT: Duration = Duration::from_secs(1);
+
+static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
+
+struct Installed {
+    signal: libc::c_int,
+    users: usize,
+    before: libc::sigaction,
+}
+
+fn installed() -> MutexGuard<'static, Option<Installed>> {
+    INSTALLED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A share in the installed signal. Dropping the last one restores the disposition found at the start.
+#[derive(Debug)]
+pub(crate) struct StackSignal {
+    signal: libc::c_int,
+}
+
+impl StackSignal {
+    /// Installs the handler on `wanted`, or on the first real-time signal that nobody uses.
+    ///
+    /// # Errors
+    /// `AddrInUse` when the wanted signal, or every real-time signal, has a handler already; `InvalidInput` when
+    /// it is no real-time signal.
+    pub(crate) fn install(wanted: Option<i32>) -> io::Result<Self> {
+        let mut slot = installed();
+        if let Some(shared) = slot.as_mut() {
+            if wanted.is_some_and(|wanted| wanted != shared.signal) {
+                return Err(io::Error::new(
+                    io::ErrorKind::AddrInUse,
+                    format!("another watch in this process already uses signal {}", shared.signal),
+                ));
+            }
+            shared.users += 1;
+            return Ok(Self { signal: shared.signal });
+        }
+        let signal = match wanted {
+            Some(signal) => checked(signal)?,
+            None => first_free()?,
+        };
+        let before = set_action(signal, &handler_action())?;
+        *slot = Some(Installed { signal, users: 1, before });
+        Ok(Self { signal })
+    }
+
+    /// Its number.
+    pub(crate) fn number(&self) -> i32 {
+        self.signal
+    }
+
+    /// Asks thread `tid`, whose stack lies at `stack`, to copy its registers and stack, and waits for the copy.
+    ///
+    /// # Errors
+    /// See [`SignalError`]. After `ForeignStack`, `into.registers` are set and `into.bytes` is empty.
+    pub(crate) fn copy_stack(&self, tid: i32, stack: (u64, u64), limit: Duration, into: &mut StackCopy) -> Result<(), SignalError> {
+        // Holding the lock makes this the one requester of the handler's protocol.
+        let slot = installed();
+        if slot.is_none() {
+            return Err(SignalError::NotInstalled);
+        }
+        if handler::STATE.load(Ordering::Acquire) == handler::COPYING {
+            // An earlier request gave up on a handler that is still copying.
+            return Err(SignalError::NoAnswer);
+        }
+        handler::STATE.store(handler::FREE, Ordering::Relaxed);
+        handler::LOW.store(stack.0, Ordering::Relaxed);
+        handler::HIGH.store(stack.1, Ordering::Relaxed);
+        handler::THREAD.store(tid, Ordering::Relaxed);
+        handler::STATE.store(handler::ASKED, Ordering::Release);
+        if !send(tid, self.signal) {
+            handler::STATE.store(handler::FREE, Ordering::Relaxed);
+            return Err(SignalError::Gone);
+        }
+        wait_for_copy(limit)?;
+        let result = take_copy(into);
+        handler::STATE.store(handler::FREE, Ordering::Release);
+        result
+    }
+}
+
+impl Drop for StackSignal {
+    fn drop(&mut self) {
+        let mut slot = installed();
+        let Some(shared) = slot.as_mut() else { return };
+        shared.users -= 1;
+        if shared.users > 0 {
+            return;
+        }
+        if current_handler(shared.signal) == handler_address() {
+            // A signal that is still pending would kill the process once its disposition is the default again.
+            // POSIX: setting SIG_IGN discards pending signals.
+            let discarded = set_action(shared.signal, &ignore_action()).is_ok();
+            let restored = discarded && set_action(shared.signal, &shared.before).is_ok();
+            debug_assert!(restored, "sigaction cannot fail for a valid signal");
+        }
+        *slot = None;
+    }
+}
+
+/// Spins briefly, because a running thread answers within microseconds, then sleeps between looks.
+fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
+    let start = Instant::now();
+    let mut spins = 0_u32;
+    loop {
+        match handler::STATE.load(Ordering::Acquire) {
+            handler::COPIED => return Ok(()),
+            handler::ASKED if start.elapsed() > limit => {
+                let gave_up =
+                    handler::STATE.compare_exchange(handler::ASKED, handler::FREE, Ordering::Relaxed, Ordering::Relaxed);
+                if gave_up.is_ok() {
+                    return Err(SignalError::NoAnswer);
+                }
+            }
+            handler::COPYING if start.elapsed() > limit + COPY_LIMIT => return Err(SignalError::NoAnswer),
+            _ => {}
+        }
+        spins += 1;
+        if spins < 2_000 {
+            std::hint::spin_loop();
+        } else {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+    }
+}
+
+fn take_copy(into: &mut StackCopy) -> Result<(), SignalError> {
+    into.registers = Registers {
+        instruction: handler::INSTRUCTION.load(Ordering::Relaxed),
+        stack_pointer: handler::STACK_POINTER.load(Ordering::Relaxed),
+        frame_pointer: Some(handler::FRAME_POINTER.load(Ordering::Relaxed)),
+    };
+    into.bytes.clear();
+    let length = handler::LENGTH.load(Ordering::Relaxed);
+    if length == 0 {
+        return Err(SignalError::ForeignStack);
+    }
+    // SAFETY: in state `COPIED` the bytes belong to the requester, which is this thread, and the handler wrote
+    // `length` of them.
+    let bytes = unsafe { std::slice::from_raw_parts(handler::BYTES.as_mut_ptr(), length) };
+    into.bytes.extend_from_slice(bytes);
+    Ok(())
+}
+
+fn send(tid: i32, signal: libc::c_int) -> bool {
+    // SAFETY: getpid has no preconditions.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: tgkill takes plain numbers; one that names no thread of this process is refused with ESRCH.
+    unsafe { libc::syscall(libc::SYS_tgkill, process, tid, signal) == 0 }
+}
+
+fn checked(signal: i32) -> io::Result<i32> {
+    if !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal) {
+        let message = format!("signal {signal} is not a real-time signal ({} to {})", libc::SIGRTMIN(), libc::SIGRTMAX());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    if current_handler(signal) != libc::SIG_DFL {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("signal {signal} already has a handler")));
+    }
+    Ok(signal)
+}
+
+fn first_free() -> io::Result<i32> {
+    (libc::SIGRTMIN() + FIRST_OFFSET..=libc::SIGRTMAX())
+        .find(|signal| current_handler(*signal) == libc::SIG_DFL)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "every real-time signal already has a handler"))
+}
+
+fn handler_address() -> libc::sighandler_t {
+    handler::on_stack_signal as *const () as libc::sighandler_t
+}
+
+fn empty_action() -> libc::sigaction {
+    // SAFETY: sigaction is a C struct of numbers, a mask and an optional function pointer; all zero is valid.
+    unsafe { MaybeUninit::zeroed().assume_init() }
+}
+
+fn handler_action() -> libc::sigaction {
+    let mut action = empty_action();
+    action.sa_sigaction = handler_address();
+    // RESTART: system calls that can be, are restarted. ONSTACK: a thread on a small stack of its own (a coroutine)
+    // gets the frame on its alternate stack, where it has one.
+    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+    action
+}
+
+fn ignore_action() -> libc::sigaction {
+    let mut action = empty_action();
+    action.sa_sigaction = libc::SIG_IGN;
+    action
+}
+
+fn set_action(signal: libc::c_int, action: &libc::sigaction) -> io::Result<libc::sigaction> {
+    let mut before = empty_action();
+    // SAFETY: both pointers are to live structs; the handler installed is async-signal-safe (see `handler`).
+    if unsafe { libc::sigaction(signal, action, &raw mut before) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(before)
+}
+
+fn current_handler(signal: libc::c_int) -> libc::sighandler_t {
+    let mut current = empty_action();
+    // SAFETY: a null action only asks; the result goes into a live struct.
+    if unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut current) } != 0 {
+        // Not a signal that can have a handler; whoever asks finds it taken.
+        return libc::SIG_ERR;
+    }
+    current.sa_sigaction
+}

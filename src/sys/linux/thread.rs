@@ -1,0 +1,162 @@
+//! Threads: their ids, stacks and CPU clocks, and what `/proc/self/task` tells about them.
+
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use crate::sys::{KernelState, SchedStat, ThreadStat};
+
+/// The kernel's id of the calling thread.
+pub(crate) fn current_tid() -> i32 {
+    // SAFETY: gettid has no preconditions.
+    unsafe { libc::gettid() }
+}
+
+/// The addresses of the calling thread's stack.
+pub(crate) fn current_stack() -> Option<Range<u64>> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: pthread_self has no preconditions.
+    let this = unsafe { libc::pthread_self() };
+    // SAFETY: the calling thread exists, and `attributes` is there to be initialised by this call.
+    if unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let (mut low, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: `attributes` was initialised by the call above, and both results go into live variables.
+    let answer = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut low, &raw mut size) };
+    // SAFETY: `attributes` was initialised above and is not used again.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    let low = low.expose_provenance() as u64;
+    (answer == 0).then(|| low..low + size as u64)
+}
+
+/// Looks at one thread of this process from outside it. Its files stay open: a look is one `pread`.
+#[derive(Debug)]
+pub(crate) struct ThreadProbe {
+    clock: libc::clockid_t,
+    schedstat: Option<File>,
+    stat: Option<File>,
+    syscall: Option<File>,
+}
+
+impl ThreadProbe {
+    pub(crate) fn open(tid: i32) -> Self {
+        let open = |name: &str| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
+        Self { clock: thread_cpu_clock(tid), schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
+    }
+
+    /// Whether the system call of a sleeping thread can be read; not where the process is not dumpable.
+    pub(crate) fn sees_syscalls(&self) -> bool {
+        self.syscall.is_some()
+    }
+
+    /// Whether run-queue times can be read.
+    pub(crate) fn sees_run_queue(&self) -> bool {
+        self.schedstat().is_some_and(|stat| stat.slices > 0)
+    }
+
+    /// CPU time that the thread has used so far.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the result goes into a live struct; a clock of a thread that is gone is refused with EINVAL.
+        if unsafe { libc::clock_gettime(self.clock, &raw mut time) } != 0 {
+            return None;
+        }
+        Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+    }
+
+    /// `schedstat`: time on the CPU, time ready but not run, and how often it was put on a CPU.
+    pub(crate) fn schedstat(&self) -> Option<SchedStat> {
+        let mut buffer = [0; 96];
+        let text = read_text(self.schedstat.as_ref()?, &mut buffer).ok()?;
+        let mut fields = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
+        Some(SchedStat { run_queue: Duration::from_nanos(fields.next()?.ok()?), slices: fields.next()?.ok()? })
+    }
+
+    /// `stat`: the scheduler state and the faults. Fields as numbered in proc(5): 3, 10 and 12.
+    pub(crate) fn stat(&self) -> Option<ThreadStat> {
+        let mut buffer = [0; 512];
+        let text = read_text(self.stat.as_ref()?, &mut buffer).ok()?;
+        // The name in field 2 may hold spaces and brackets; the last bracket ends it.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        Some(ThreadStat {
+            state: fields.first()?.chars().next()?,
+            minor_faults: fields.get(7)?.parse().ok()?,
+            major_faults: fields.get(9)?.parse().ok()?,
+        })
+    }
+
+    /// `syscall`: what the thread sleeps in, with its stack and instruction pointer.
+    pub(crate) fn kernel_state(&self) -> Option<KernelState> {
+        let mut buffer = [0; 256];
+        parse_syscall(read_text(self.syscall.as_ref()?, &mut buffer).ok()?)
+    }
+}
+
+/// The line of `/proc/…/syscall`: `running`, `-1 SP PC`, or `NR ARG1 … ARG6 SP PC`.
+fn parse_syscall(line: &str) -> Option<KernelState> {
+    let line = line.trim_end();
+    if line == "running" {
+        return Some(KernelState::Running);
+    }
+    let (number, rest) = line.split_once(' ')?;
+    let number: i64 = number.parse().ok()?;
+    let values: Vec<u64> =
+        rest.split(' ').map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16)).collect::<Result<_, _>>().ok()?;
+    match *values.as_slice() {
+        [stack_pointer, instruction] => Some(KernelState::Fault { stack_pointer, instruction }),
+        [a, b, c, d, e, f, stack_pointer, instruction] => {
+            Some(KernelState::Syscall { number, arguments: [a, b, c, d, e, f], stack_pointer, instruction })
+        }
+        _ => None,
+    }
+}
+
+fn read_text<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
+    let length = file.read_at(buffer, 0)?;
+    std::str::from_utf8(&buffer[..length]).map_err(io::Error::other)
+}
+
+/// The clock id that the kernel derives from a thread id (`CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED`, as
+/// pthread_getcpuclockid(3) computes it).
+fn thread_cpu_clock(tid: i32) -> libc::clockid_t {
+    (!tid << 3) | 6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_three_forms_of_a_syscall_line() {
+        assert_eq!(parse_syscall("running\n"), Some(KernelState::Running));
+        assert_eq!(
+            parse_syscall("-1 0x7ffe10 0x5587\n"),
+            Some(KernelState::Fault { stack_pointer: 0x7ffe10, instruction: 0x5587 })
+        );
+        assert_eq!(
+            parse_syscall("230 0x1 0x0 0x7f 0x7f 0x0 0x0 0x7fe0 0x7fa1\n"),
+            Some(KernelState::Syscall { number: 230, arguments: [1, 0, 0x7f, 0x7f, 0, 0], stack_pointer: 0x7fe0, instruction: 0x7fa1 })
+        );
+        for bad in ["", "0", "0 0x1", "x 0x1 0x2", "1 0x1 zz"] {
+            assert_eq!(parse_syscall(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn sees_its_own_thread() {
+        let probe = ThreadProbe::open(current_tid());
+        // While it reads the file, it is inside `pread64`.
+        let state = probe.kernel_state();
+        assert!(matches!(state, Some(KernelState::Syscall { number: libc::SYS_pread64, .. })), "{state:?}");
+        assert_eq!(probe.stat().map(|stat| stat.state), Some('R'));
+        let before = probe.cpu_time().expect("a live thread has a CPU clock");
+        let sum: u64 = (0..2_000_000_u64).map(std::hint::black_box).sum();
+        assert!(sum > 0 && probe.cpu_time().expect("still alive") > before);
+        let here = std::ptr::from_ref(&before).addr() as u64;
+        assert!(current_stack().expect("has a stack").contains(&here));
+    }
+}

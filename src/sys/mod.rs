@@ -1,0 +1,104 @@
+//! Talks to the operating system, behind a safe API. The only module with `unsafe`.
+//!
+//! `linux` implements it for Linux on x86_64; `unsupported` has the same signatures elsewhere, and answers that
+//! there is nothing to be seen. `--cfg holdup_unsupported` chooses the latter anywhere, to check that it compiles.
+#![allow(unsafe_code, reason = "this is the one place for it; each block names the fact that makes it sound")]
+
+/// A shared cell for a `&'static T`, readable from any thread.
+mod static_ref;
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+mod linux;
+#[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+pub(crate) use linux::*;
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported))))]
+mod unsupported;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported))))]
+pub(crate) use unsupported::*;
+
+pub(crate) use static_ref::StaticRef;
+
+use std::time::Duration;
+
+/// The largest part of a stack that is copied. A deeper stack is cut at its outer end, and the report says so.
+pub(crate) const MAX_STACK_BYTES: usize = 256 * 1024;
+
+/// The registers that unwinding starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Registers {
+    /// The instruction to be executed next.
+    pub(crate) instruction: u64,
+    pub(crate) stack_pointer: u64,
+    /// Unknown for a thread that was not touched.
+    pub(crate) frame_pointer: Option<u64>,
+}
+
+/// Bytes of a stack, from the stack pointer towards the thread's first function.
+#[derive(Debug, Default)]
+pub(crate) struct StackCopy {
+    pub(crate) registers: Registers,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl StackCopy {
+    /// The word at an address of the copied stack.
+    pub(crate) fn word(&self, address: u64) -> Option<u64> {
+        let offset = usize::try_from(address.checked_sub(self.registers.stack_pointer)?).ok()?;
+        let bytes = self.bytes.get(offset..offset.checked_add(8)?)?;
+        Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+    }
+}
+
+/// Why a thread's stack could not be copied by signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SignalError {
+    /// The thread does not exist any more.
+    Gone,
+    /// It did not answer in time.
+    NoAnswer,
+    /// No signal is installed.
+    NotInstalled,
+    /// Its stack pointer lies outside the stack it was started with; the registers are in the copy.
+    ForeignStack,
+}
+
+/// What a thread is doing for the kernel at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KernelState {
+    /// On a CPU, or ready to be put on one.
+    Running,
+    /// Asleep in a system call.
+    Syscall { number: i64, arguments: [u64; 6], stack_pointer: u64, instruction: u64 },
+    /// Asleep, but not in a system call: a page fault or another exception.
+    Fault { stack_pointer: u64, instruction: u64 },
+}
+
+/// `/proc/…/schedstat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SchedStat {
+    /// Time the thread was ready but not run.
+    pub(crate) run_queue: Duration,
+    /// How often it was put on a CPU.
+    pub(crate) slices: u64,
+}
+
+/// Parts of `/proc/…/stat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadStat {
+    pub(crate) state: char,
+    pub(crate) minor_faults: u64,
+    pub(crate) major_faults: u64,
+}
+
+/// A part of our address space that holds a file's code or data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) executable: bool,
+    /// Device and inode, which tell whether the file on disk is still the one that was loaded.
+    pub(crate) file: (u64, u64),
+    /// The path, or a name in brackets such as `[stack]`.
+    pub(crate) path: String,
+}

@@ -1,0 +1,86 @@
+//! Every other platform: the same signatures, and nothing to be seen. Stalls are still noticed and timed.
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{KernelState, Mapping, SchedStat, SignalError, StackCopy, ThreadStat};
+use crate::model::evidence::{Place, SyscallKind};
+
+pub(crate) const SUPPORTED: bool = false;
+
+pub(crate) fn current_tid() -> i32 {
+    0
+}
+
+pub(crate) fn current_stack() -> Option<Range<u64>> {
+    None
+}
+
+pub(crate) fn mappings() -> io::Result<Vec<Mapping>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn read_memory(_address: u64, _into: &mut [u8]) -> usize {
+    0
+}
+
+pub(crate) fn read_word(_address: u64) -> Option<u64> {
+    None
+}
+
+pub(crate) fn copy_sleeping_stack(_instruction: u64, _stack_pointer: u64, _high: u64, _into: &mut StackCopy) {}
+
+pub(crate) fn place(number: i64, _arguments: &[u64; 6]) -> Place {
+    Place::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None }
+}
+
+#[derive(Debug)]
+pub(crate) struct StackSignal;
+
+impl StackSignal {
+    pub(crate) fn install(_wanted: Option<i32>) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn number(&self) -> i32 {
+        0
+    }
+
+    pub(crate) fn copy_stack(&self, _tid: i32, _stack: (u64, u64), _limit: Duration, _into: &mut StackCopy) -> Result<(), SignalError> {
+        Err(SignalError::NotInstalled)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ThreadProbe;
+
+impl ThreadProbe {
+    pub(crate) fn open(_tid: i32) -> Self {
+        Self
+    }
+
+    pub(crate) fn sees_syscalls(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn sees_run_queue(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
+
+    pub(crate) fn schedstat(&self) -> Option<SchedStat> {
+        None
+    }
+
+    pub(crate) fn stat(&self) -> Option<ThreadStat> {
+        None
+    }
+
+    pub(crate) fn kernel_state(&self) -> Option<KernelState> {
+        None
+    }
+}

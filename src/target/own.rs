@@ -1,0 +1,241 @@
+//! The process we live in: slots that workers write, and passive looks at their threads.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::{Look, Target};
+use crate::model::evidence::Place;
+use crate::model::stack::{Method, NoStack, RawStack};
+use crate::model::task::Task;
+use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
+use crate::probe::{Entry, Registry};
+use crate::sys::{self, KernelState, SignalError, StackCopy, StackSignal, ThreadProbe};
+use crate::unwind::Unwinder;
+
+/// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
+/// it; the watchdog is blind for other workers meanwhile.
+const SIGNAL_LIMIT: Duration = Duration::from_millis(20);
+
+/// A stack shorter than this, and not walked to its end, says nothing about who called.
+const SHALLOW: usize = 6;
+
+/// When each worker's present poll was first seen, for whoever shows what workers do now.
+#[derive(Debug, Default)]
+pub(crate) struct Since(Mutex<HashMap<u64, (u64, Instant)>>);
+
+impl Since {
+    /// What every worker of the registry does now.
+    pub(crate) fn workers_now(&self, registry: &Registry) -> Vec<WorkerNow> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers: Vec<_> = registry.snapshot().iter().map(|entry| now(entry, seen.get(&entry.worker.key))).collect();
+        workers.sort_by(|a, b| (&a.runtime, a.worker.is_none(), a.worker).cmp(&(&b.runtime, b.worker.is_none(), b.worker)));
+        workers
+    }
+}
+
+fn now(entry: &Entry, seen: Option<&(u64, Instant)>) -> WorkerNow {
+    let progress = entry.slot.progress();
+    let polling = progress.activity == Activity::Polling;
+    let since = seen.filter(|(sequence, _)| *sequence == progress.sequence).map(|(_, since)| since.elapsed());
+    WorkerNow {
+        runtime: Arc::clone(&entry.worker.runtime),
+        worker: entry.worker.index,
+        thread: Arc::clone(&entry.worker.thread.name),
+        tid: entry.worker.thread.tid,
+        activity: progress.activity,
+        task: entry.slot.task(progress.sequence),
+        polling_for: polling.then(|| since.unwrap_or_default()),
+        polls: progress.sequence.saturating_sub(entry.first_sequence).div_ceil(2),
+    }
+}
+
+/// Our own process.
+///
+/// Without a signal, stacks of running workers cannot be taken; without an unwinder, none can. The self-check says so.
+pub(crate) struct OwnProcess {
+    registry: Arc<Registry>,
+    version: u64,
+    entries: Vec<Entry>,
+    workers: Vec<Arc<Worker>>,
+    probes: HashMap<u64, ThreadProbe>,
+    since: Arc<Since>,
+    signal: Option<Arc<StackSignal>>,
+    unwinder: Option<Unwinder>,
+    copy: StackCopy,
+    stacks_missed: Arc<AtomicU64>,
+}
+
+impl OwnProcess {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        since: Arc<Since>,
+        signal: Option<Arc<StackSignal>>,
+        unwinder: Option<Unwinder>,
+        stacks_missed: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            registry,
+            version: u64::MAX,
+            entries: Vec::new(),
+            workers: Vec::new(),
+            probes: HashMap::new(),
+            since,
+            signal,
+            unwinder,
+            copy: StackCopy::default(),
+            stacks_missed,
+        }
+    }
+}
+
+impl Target for OwnProcess {
+    fn refresh(&mut self) -> bool {
+        let version = self.registry.version();
+        if version == self.version {
+            return false;
+        }
+        self.version = version;
+        self.entries = self.registry.snapshot();
+        self.workers = self.entries.iter().map(|entry| Arc::clone(&entry.worker)).collect();
+        self.probes.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+        let mut since = self.since.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+        true
+    }
+
+    fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    fn progress(&self, worker: usize) -> Progress {
+        self.entries[worker].slot.progress()
+    }
+
+    fn task(&self, worker: usize, progress: Progress) -> Option<Task> {
+        self.entries[worker].slot.task(progress.sequence)
+    }
+
+    fn look(&mut self, worker: usize) -> Look {
+        let probe = self.probe(worker);
+        let stat = probe.stat();
+        Look {
+            cpu: probe.cpu_time(),
+            run_queue: probe.schedstat().map(|stat| stat.run_queue),
+            minor_faults: stat.map(|stat| stat.minor_faults),
+            major_faults: stat.map(|stat| stat.major_faults),
+            state: stat.map(|stat| stat.state),
+            sleeps_in: match probe.kernel_state() {
+                Some(KernelState::Syscall { number, arguments, .. }) => Some(sys::place(number, &arguments)),
+                Some(KernelState::Fault { .. }) => Some(Place::Fault),
+                Some(KernelState::Running) | None => None,
+            },
+        }
+    }
+
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        let stack = self.read_sleeping(worker, progress).map_or_else(|| self.signal_running(worker, progress), Ok);
+        if stack.is_err() {
+            self.stacks_missed.fetch_add(1, Ordering::Relaxed);
+        }
+        stack
+    }
+
+    fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {
+        let key = self.workers[worker].key;
+        self.since.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (progress.sequence, since));
+    }
+
+    fn sleep_until_active(&self, at_most: Duration) {
+        self.registry.sleep_until_active(at_most);
+    }
+}
+
+impl OwnProcess {
+    fn probe(&mut self, worker: usize) -> &ThreadProbe {
+        let worker = &self.workers[worker];
+        self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(worker.thread.tid))
+    }
+
+    fn still_in(&self, worker: usize, progress: Progress) -> bool {
+        progress.activity == Activity::Polling && self.progress(worker) == progress
+    }
+
+    /// Reads the stack of a thread that sleeps, without touching it. `None` where it does not sleep, did not sleep
+    /// all the while, or where the stack stays too shallow to say anything.
+    fn read_sleeping(&mut self, worker: usize, progress: Progress) -> Option<RawStack> {
+        let known = self.workers[worker].thread.stack.clone();
+        let before = sleep_of(self.probe(worker))?;
+        let high = match known {
+            Some(stack) if stack.contains(&before.stack_pointer) => stack.end,
+            _ => end_of_mapping(before.stack_pointer)?,
+        };
+        sys::copy_sleeping_stack(before.instruction, before.stack_pointer, high, &mut self.copy);
+        if sleep_of(self.probe(worker)) != Some(before) || !self.still_in(worker, progress) {
+            return None;
+        }
+        let stack = self.walk(Method::Passive)?;
+        (stack.complete || stack.addresses.len() >= SHALLOW).then_some(stack)
+    }
+
+    /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that parks would
+    /// see its `epoll_wait` interrupted.
+    fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        if !self.still_in(worker, progress) {
+            return Err(NoStack::TooLate);
+        }
+        let thread = self.workers[worker].thread.clone();
+        let signal = self.signal.clone().ok_or(NoStack::Unavailable)?;
+        let bounds = thread.stack.map_or((0, 0), |stack| (stack.start, stack.end));
+        let mut answer = signal.copy_stack(thread.tid, bounds, SIGNAL_LIMIT, &mut self.copy);
+        if answer == Err(SignalError::ForeignStack) && self.still_in(worker, progress) {
+            // The poll runs on a stack that it made itself, as coroutine libraries and `stacker` do.
+            let pointer = self.copy.registers.stack_pointer;
+            let high = end_of_mapping(pointer).ok_or(NoStack::Unavailable)?;
+            let low = pointer.saturating_sub(sys::MAX_STACK_BYTES as u64);
+            answer = signal.copy_stack(thread.tid, (low, high), SIGNAL_LIMIT, &mut self.copy);
+        }
+        match answer {
+            Ok(()) if self.still_in(worker, progress) => self.walk(Method::Signal).ok_or(NoStack::Unavailable),
+            Ok(()) | Err(SignalError::Gone | SignalError::ForeignStack) => Err(NoStack::TooLate),
+            Err(SignalError::NoAnswer) => Err(NoStack::NoAnswer),
+            Err(SignalError::NotInstalled) => Err(NoStack::Unavailable),
+        }
+    }
+
+    /// Walks the copied stack. One that does not reach its end may lead through a library that was loaded since.
+    fn walk(&mut self, method: Method) -> Option<RawStack> {
+        let unwinder = self.unwinder.as_mut()?;
+        let mut walk = unwinder.walk(&self.copy);
+        let last = walk.addresses.last().map_or(0, |address| address.0);
+        if !walk.complete && unwinder.images().find(last).is_none() && unwinder.load_new_images().is_ok() {
+            walk = unwinder.walk(&self.copy);
+        }
+        Some(RawStack { addresses: walk.addresses, method, complete: walk.complete })
+    }
+}
+
+/// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Sleep {
+    stack_pointer: u64,
+    instruction: u64,
+    slices: Option<u64>,
+}
+
+fn sleep_of(probe: &ThreadProbe) -> Option<Sleep> {
+    let (stack_pointer, instruction) = match probe.kernel_state()? {
+        KernelState::Syscall { stack_pointer, instruction, .. } | KernelState::Fault { stack_pointer, instruction } => {
+            (stack_pointer, instruction)
+        }
+        KernelState::Running => return None,
+    };
+    Some(Sleep { stack_pointer, instruction, slices: probe.schedstat().map(|stat| stat.slices) })
+}
+
+/// Where the mapping ends that an address lies in.
+fn end_of_mapping(address: u64) -> Option<u64> {
+    let mappings = sys::mappings().ok()?;
+    mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address)).map(|mapping| mapping.end)
+}

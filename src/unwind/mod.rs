@@ -1,0 +1,13 @@
+//! From registers, stack bytes and unwind tables to addresses.
+//!
+//! framehop follows the tables (`.eh_frame`) that every Rust program carries, so no frame pointers are needed in the
+//! code that is walked. Stacks of sleeping threads need one register that the kernel does not tell; see
+//! [`frame_pointer`].
+
+/// Walks a stack copy.
+mod unwinder;
+
+/// Finds the frame pointer of a thread that was not touched.
+mod frame_pointer;
+
+pub(crate) use unwinder::Unwinder;

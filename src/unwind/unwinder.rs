@@ -1,0 +1,143 @@
+//! Walks a stack copy, frame by frame.
+
+use std::cell::Cell;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use framehop::x86_64::{CacheX86_64, UnwindRegsX86_64, UnwinderX86_64};
+use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder as _};
+use object::read::ReadRef;
+use object::{Object, ObjectSection};
+
+use super::frame_pointer;
+use crate::images::{Image, Images, Reader};
+use crate::model::stack::Address;
+use crate::sys::StackCopy;
+
+/// The deepest stack that is walked. A deeper one loses its outer frames, and says so.
+pub(crate) const MAX_FRAMES: usize = 1024;
+
+/// Unwind tables are kept as long as the unwinder lives.
+type Section = Arc<[u8]>;
+
+/// What walking a stack gave.
+#[derive(Debug, Default)]
+pub(crate) struct Walk {
+    /// Innermost first.
+    pub(crate) addresses: Vec<Address>,
+    /// Reached the thread's first function, whose unwind table says that nobody called it. A null return address
+    /// does not count: a walk that went wrong finds one soon.
+    pub(crate) complete: bool,
+}
+
+/// The loaded images, and the walk over their unwind tables.
+pub(crate) struct Unwinder {
+    tables: UnwinderX86_64<Section>,
+    cache: CacheX86_64,
+    images: Images,
+}
+
+impl std::fmt::Debug for Unwinder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unwinder").field("images", &self.images).finish_non_exhaustive()
+    }
+}
+
+impl Unwinder {
+    /// Reads what is loaded now.
+    ///
+    /// # Errors
+    /// When the list of mappings cannot be read.
+    pub(crate) fn new() -> io::Result<Self> {
+        let mut unwinder = Self { tables: UnwinderX86_64::new(), cache: CacheX86_64::new(), images: Images::default() };
+        unwinder.load_new_images()?;
+        Ok(unwinder)
+    }
+
+    /// Adds the unwind tables of libraries that were loaded since.
+    ///
+    /// # Errors
+    /// When the list of mappings cannot be read.
+    pub(crate) fn load_new_images(&mut self) -> io::Result<()> {
+        for image in self.images.load_new()? {
+            if let Some(module) = image.read(Tables(image)) {
+                self.tables.add_module(module);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is loaded.
+    pub(crate) fn images(&self) -> &Images {
+        &self.images
+    }
+
+    /// Walks a stack from its registers outwards. A stack without a known frame pointer is walked with the one
+    /// that makes most sense.
+    pub(crate) fn walk(&mut self, stack: &StackCopy) -> Walk {
+        match stack.registers.frame_pointer {
+            Some(frame_pointer) => self.walk_from(stack, frame_pointer),
+            None => frame_pointer::walk(self, stack),
+        }
+    }
+
+    /// Walks with a given frame pointer.
+    pub(super) fn walk_from(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
+        let registers = &stack.registers;
+        let start = UnwindRegsX86_64::new(registers.instruction, registers.stack_pointer, frame_pointer);
+        let words_read = Cell::new(0_u32);
+        let mut read = |address| {
+            words_read.set(words_read.get() + 1);
+            stack.word(address).ok_or(())
+        };
+        let mut frames = self.tables.iter_frames(registers.instruction, start, &mut self.cache, &mut read);
+        let mut walk = Walk::default();
+        loop {
+            words_read.set(0);
+            match frames.next() {
+                Ok(Some(frame)) if walk.addresses.len() < MAX_FRAMES => walk.addresses.push(lookup_address(frame)),
+                Ok(Some(_)) | Err(_) => return walk,
+                Ok(None) => {
+                    walk.complete = words_read.get() == 0;
+                    return walk;
+                }
+            }
+        }
+    }
+}
+
+fn lookup_address(frame: FrameAddress) -> Address {
+    match frame {
+        FrameAddress::InstructionPointer(address) => Address(address),
+        FrameAddress::ReturnAddress(address) => Address(address.get() - 1),
+    }
+}
+
+/// Reads what framehop needs of an image.
+struct Tables<'i>(&'i Image);
+
+impl Reader for Tables<'_> {
+    type Output = Module<Section>;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Module<Section> {
+        let range = |name: &str| -> Option<Range<u64>> {
+            file.section_by_name(name).map(|section| section.address()..section.address() + section.size())
+        };
+        let bytes = |name: &str| -> Option<Section> {
+            file.section_by_name(name).and_then(|section| section.data().ok()).map(Arc::from)
+        };
+        let sections = ExplicitModuleSectionInfo {
+            base_svma: 0,
+            text_svma: range(".text"),
+            got_svma: range(".got"),
+            eh_frame_svma: range(".eh_frame"),
+            eh_frame: bytes(".eh_frame"),
+            eh_frame_hdr_svma: range(".eh_frame_hdr"),
+            eh_frame_hdr: bytes(".eh_frame_hdr"),
+            ..Default::default()
+        };
+        let Image { range, bias, name, .. } = self.0;
+        Module::new(name.to_string(), range.clone(), *bias, sections)
+    }
+}

@@ -1,0 +1,213 @@
+//! What the user asks for, and how it is started.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use super::history::History;
+use super::reporter::{Reporter, Tellers};
+use super::self_check::Seen;
+use super::{Error, View, Watch, self_check};
+use crate::export::text::Style;
+use crate::model::stall::StallEvent;
+use crate::probe::Registry;
+use crate::stalls::{Limits, Totals, Watchdog};
+use crate::symbols::{Origins, Symbolizer};
+use crate::sys::{self, StackSignal};
+use crate::target::{OwnProcess, Since};
+
+/// Polls longer than this are stalls, unless another threshold is set.
+const DEFAULT_THRESHOLD: Duration = Duration::from_millis(10);
+
+const SMALLEST_THRESHOLD: Duration = Duration::from_millis(1);
+
+/// Observations on their way from the watchdog to the reporter. A stall makes at most four; the reporter explains
+/// hundreds a second.
+const QUEUE: usize = 1024;
+
+/// Where reports are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Print {
+    /// To standard error when that is a terminal.
+    #[default]
+    WhenTerminal,
+    /// To standard error.
+    Always,
+    /// Nowhere. Stalls are still `tracing` events, and in the history.
+    Never,
+}
+
+pub(super) type Callback = Arc<dyn Fn(&StallEvent<'_>) + Send + Sync>;
+
+/// Describes a [`Watch`]; made by [`Watch::builder`].
+#[derive(Clone, Default)]
+pub struct WatchBuilder {
+    threshold: Option<Duration>,
+    print: Print,
+    signal: Option<i32>,
+    callback: Option<Callback>,
+    user_crates: Vec<String>,
+    #[cfg(feature = "http")]
+    listen: Option<String>,
+}
+
+impl std::fmt::Debug for WatchBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WatchBuilder").field("threshold", &self.threshold).field("print", &self.print).finish_non_exhaustive()
+    }
+}
+
+impl WatchBuilder {
+    /// From how long on a poll is a stall: 10 ms unless set, 1 ms or more.
+    #[must_use]
+    pub fn threshold(mut self, threshold: Duration) -> Self {
+        self.threshold = Some(threshold);
+        self
+    }
+
+    /// Serves diagnostics over HTTP on this address, such as `127.0.0.1:6060`; port 0 picks a free one.
+    ///
+    /// The endpoint runs on a thread and a runtime of its own, so it answers while the watched runtimes are stuck.
+    /// It has no access control: anything but a loopback address makes it warn.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(address.into());
+        self
+    }
+
+    /// Whether reports are printed to standard error.
+    #[must_use]
+    pub fn print(mut self, print: Print) -> Self {
+        self.print = print;
+        self
+    }
+
+    /// Called when a stall is noticed, when it is looked at again while it lasts, and when it has ended; for every
+    /// stall, not only for those that are printed. It runs on holdup's reporter thread: while it runs, further
+    /// reports wait.
+    #[must_use]
+    pub fn on_stall(mut self, callback: impl Fn(&StallEvent<'_>) + Send + Sync + 'static) -> Self {
+        self.callback = Some(Arc::new(callback));
+        self
+    }
+
+    /// The real-time signal used for taking the stack of a running thread; the first free one unless set.
+    #[must_use]
+    pub fn signal(mut self, signal: i32) -> Self {
+        self.signal = Some(signal);
+        self
+    }
+
+    /// Treats a crate as your own code when it looks for the culprit. Needed only in programs without line tables,
+    /// where nothing but names tells your crates from others; the program's own crate is known.
+    #[must_use]
+    pub fn user_crate(mut self, name: impl Into<String>) -> Self {
+        self.user_crates.push(name.into().replace('-', "_"));
+        self
+    }
+
+    /// Starts watching, and writes the self-check as `tracing` events.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn start(self) -> Result<Watch, Error> {
+        let threshold = self.threshold.unwrap_or(DEFAULT_THRESHOLD);
+        if threshold < SMALLEST_THRESHOLD {
+            return Err(Error::Threshold { asked: threshold, smallest: SMALLEST_THRESHOLD });
+        }
+        #[cfg(feature = "http")]
+        let listener = self.listen.as_deref().map(crate::http::bind).transpose()?;
+        let (signal, signal_refused) = self.install_signal()?;
+        let tested = self_check::try_out(signal.as_deref());
+        let origins = self.origins();
+        let check = self_check::describe(&Seen {
+            threshold,
+            signal: signal.as_ref().map(|signal| signal.number()),
+            signal_refused: signal_refused.as_ref().map(ToString::to_string),
+            tested: &tested,
+            user_crates: &origins.user_crates,
+            #[cfg(feature = "http")]
+            endpoint: listener.as_ref().map(|(_, address)| *address),
+        });
+        self_check::log(&check);
+
+        let view = Arc::new(View {
+            registry: Arc::new(Registry::default()),
+            since: Arc::new(Since::default()),
+            totals: Arc::new(Totals::default()),
+            stacks_missed: Arc::new(AtomicU64::new(0)),
+            history: History::default().into(),
+            self_check: check,
+            threshold,
+            user_crates: std::sync::Mutex::default(),
+            runtimes: AtomicU64::new(0),
+        });
+        let mut watch = Watch {
+            view: Arc::clone(&view),
+            stop: Arc::new(AtomicBool::new(false)),
+            threads: Vec::new(),
+            #[cfg(feature = "http")]
+            endpoint: None,
+            _signal: signal.clone(),
+        };
+        let (observations, queue) = mpsc::sync_channel(QUEUE);
+        let watchdog = Watchdog {
+            target: OwnProcess::new(
+                Arc::clone(&view.registry),
+                Arc::clone(&view.since),
+                signal,
+                tested.unwinder,
+                Arc::clone(&view.stacks_missed),
+            ),
+            limits: Limits::new(threshold),
+            totals: Arc::clone(&view.totals),
+            observations,
+            stop: Arc::clone(&watch.stop),
+        };
+        let reporter = Reporter::new(Arc::clone(&view), queue, Symbolizer::new(origins), self.tellers());
+        let thread = spawn("holdup-watchdog", move || watchdog.run())?;
+        view.registry.set_watchdog(thread.thread().clone());
+        watch.threads.push(thread);
+        watch.threads.push(spawn("holdup-reporter", move || reporter.run())?);
+        #[cfg(feature = "http")]
+        if let Some((listener, address)) = listener {
+            watch.endpoint = Some(crate::http::Endpoint::start(listener, address, view).map_err(Error::Thread)?);
+        }
+        Ok(watch)
+    }
+
+    /// A signal that was asked for must be had; one that holdup chooses may be missing, and the self-check says so.
+    fn install_signal(&self) -> Result<(Option<Arc<StackSignal>>, Option<std::io::Error>), Error> {
+        match (StackSignal::install(self.signal), self.signal) {
+            (Ok(signal), _) => Ok((Some(Arc::new(signal)), None)),
+            (Err(source), Some(signal)) if sys::SUPPORTED => Err(Error::Signal { signal, source }),
+            (Err(refused), _) => Ok((None, Some(refused))),
+        }
+    }
+
+    fn origins(&self) -> Origins {
+        let mut user_crates = self.user_crates.clone();
+        user_crates.extend(self_check::program_crate());
+        Origins { user_crates, source_roots: self_check::source_roots() }
+    }
+
+    fn tellers(&self) -> Tellers {
+        let terminal = std::io::stderr().is_terminal();
+        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let style = if colour { Style::Coloured } else { Style::Plain };
+        let printed = match self.print {
+            Print::Always => true,
+            Print::WhenTerminal => terminal,
+            Print::Never => false,
+        };
+        Tellers { print: printed.then_some(style), callback: self.callback.clone() }
+    }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, Error> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::Thread)
+}

@@ -1,0 +1,160 @@
+//! The one place that wires the parts together.
+//!
+//! ```text
+//! workers ── slots ──▶ watchdog ── observations ──▶ reporter ──▶ history ──▶ endpoint, Watch::stalls
+//!            probe      stalls       (bounded)      symbols,        │
+//!                         │                         diagnose        └──▶ terminal, tracing, callback
+//!                       target
+//! ```
+
+/// What the user asks for, and how it is started.
+mod builder;
+
+/// What can go wrong at start.
+mod error;
+
+/// Stalls so far, in bounded memory.
+mod history;
+
+/// How often equal stalls are reported.
+mod limiter;
+
+/// Explains observations and tells them to whoever wants to know.
+mod reporter;
+
+/// Runtimes that are watched.
+mod runtime;
+
+/// What can be seen, tried out at start.
+mod self_check;
+
+/// What the parts of a watch share, and what faces may ask.
+mod view;
+
+pub use builder::{Print, WatchBuilder};
+pub use error::Error;
+pub use runtime::Runtime;
+
+pub(crate) use view::View;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::model::check::SelfCheck;
+use crate::model::stall::{Counters, Stalls};
+use crate::model::worker::WorkerNow;
+use crate::probe::{self, Hooks, RuntimeProbe};
+use crate::sys::StackSignal;
+
+/// How long dropping a watch waits for a callback or a client that does not return.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// Watches the Tokio runtimes that it builds, until it is dropped.
+///
+/// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. Tokio cannot
+/// remove hooks from a runtime: those stay, as a few plain stores per poll that nobody reads.
+#[derive(Debug)]
+pub struct Watch {
+    view: Arc<View>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    #[cfg(feature = "http")]
+    endpoint: Option<crate::http::Endpoint>,
+    /// Dropped last: nobody asks for stacks any more.
+    _signal: Option<Arc<StackSignal>>,
+}
+
+impl Watch {
+    /// Describes what to watch and how to tell.
+    #[must_use]
+    pub fn builder() -> WatchBuilder {
+        WatchBuilder::default()
+    }
+
+    /// Builds a runtime and watches it. Any number of runtimes of either flavour can be watched at a time.
+    ///
+    /// Name it with [`tokio::runtime::Builder::name`], or reports call it `runtime-1`, `runtime-2` and so on.
+    ///
+    /// # Errors
+    /// [`Error::HookTaken`] when the builder has a thread hook that this would replace, otherwise what
+    /// [`tokio::runtime::Builder::build`] says. Task hooks cannot be asked for: give yours to
+    /// [`runtime_with`](Self::runtime_with), or Tokio drops them without a word.
+    pub fn runtime(&self, builder: &mut tokio::runtime::Builder) -> Result<Runtime, Error> {
+        self.runtime_with(builder, Hooks::new())
+    }
+
+    /// Builds a runtime, watches it, and calls the given hooks beside holdup's own.
+    ///
+    /// # Errors
+    /// See [`runtime`](Self::runtime).
+    pub fn runtime_with(&self, builder: &mut tokio::runtime::Builder, hooks: Hooks) -> Result<Runtime, Error> {
+        if let Some(hook) = probe::already_set(builder).first() {
+            return Err(Error::HookTaken { hook });
+        }
+        let named = self.view.next_runtime_name();
+        let probe = RuntimeProbe::new(named, Arc::clone(&self.view.registry));
+        probe::install(builder, &probe, hooks);
+        let inner = builder.build().map_err(Error::Runtime)?;
+        let handle = inner.handle();
+        let flavor = handle.runtime_flavor();
+        probe.built(flavor == tokio::runtime::RuntimeFlavor::CurrentThread, handle.name());
+        Ok(Runtime::new(inner, probe, Arc::clone(&self.view)))
+    }
+
+    /// What can be seen in this process, by which means, and which setting would let holdup see more.
+    #[must_use]
+    pub fn self_check(&self) -> &SelfCheck {
+        &self.view.self_check
+    }
+
+    /// The stalls so far: those that last, then equal ones counted together, the newest first.
+    #[must_use]
+    pub fn stalls(&self) -> Stalls {
+        self.view.stalls()
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.view.counters()
+    }
+
+    /// What each worker does now.
+    #[must_use]
+    pub fn workers(&self) -> Vec<WorkerNow> {
+        self.view.workers()
+    }
+
+    /// The address of the diagnostics endpoint, if one was asked for.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn endpoint(&self) -> Option<std::net::SocketAddr> {
+        self.endpoint.as_ref().map(crate::http::Endpoint::address)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.view.registry.wake_watchdog_to_stop();
+        let limit = Instant::now() + STOP_LIMIT;
+        for thread in self.threads.drain(..) {
+            join_until(thread, limit);
+        }
+    }
+}
+
+/// Waits for a thread to end, but not forever: it may be inside the user's callback, or be the thread that asks.
+pub(crate) fn join_until(thread: JoinHandle<()>, limit: Instant) {
+    if thread.thread().id() == std::thread::current().id() {
+        return;
+    }
+    while !thread.is_finished() && Instant::now() < limit {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    if thread.is_finished() && thread.join().is_err() {
+        tracing::error!(target: "holdup", "a thread of holdup panicked; please report this");
+    }
+}

@@ -1,0 +1,257 @@
+//! Explains observations and tells them to whoever wants to know: the terminal, `tracing`, the user's callback, and
+//! the history that the endpoint serves. On a thread of its own, so that nothing slow makes the watchdog blind.
+
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::View;
+use super::builder::Callback;
+use super::history::{Open, fold, kind_of};
+use super::limiter::Limiter;
+use crate::diagnose::{classify, find_culprit, handed_on};
+use crate::export::text::{self, Missed, Style, short_source};
+use crate::model::cause::Cause;
+use crate::model::evidence::Evidence;
+use crate::model::stack::{Frame, Stack};
+use crate::model::stall::{Phase, Stall, StallEvent, StallId};
+use crate::stalls::{Noticed, Observation, Update};
+use crate::symbols::Symbolizer;
+
+/// How long the reporter waits for news before it looks after stalls that last.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// A stall that still lasts is mentioned again after this long, and then after ten times as long each time.
+const FIRST_REMINDER: Duration = Duration::from_secs(10);
+
+/// Updates before this many thresholds are not worth a line of their own on the terminal.
+const LINE_FROM: u32 = 16;
+
+/// Stacks kept of one stall.
+const MAX_TAKEN: usize = 8;
+
+/// Who is told, besides `tracing` and the history.
+pub(super) struct Tellers {
+    pub(super) print: Option<Style>,
+    pub(super) callback: Option<Callback>,
+}
+
+pub(super) struct Reporter {
+    view: Arc<View>,
+    queue: Receiver<Observation>,
+    symbolizer: Symbolizer,
+    tellers: Tellers,
+    limiter: Limiter,
+}
+
+/// A stack with names, and what follows from it.
+struct Explained {
+    stall: Stall,
+    folded: String,
+}
+
+impl Reporter {
+    pub(super) fn new(view: Arc<View>, queue: Receiver<Observation>, symbolizer: Symbolizer, tellers: Tellers) -> Self {
+        Self { view, queue, symbolizer, tellers, limiter: Limiter::new(Instant::now()) }
+    }
+
+    /// Until the watchdog is gone and everything it said is told.
+    pub(super) fn run(mut self) {
+        self.symbolizer.warm_up();
+        loop {
+            match self.queue.recv_timeout(QUIET) {
+                Ok(Observation::Noticed(noticed)) => self.noticed(*noticed),
+                Ok(Observation::Updated(id, update)) => self.updated(id, update),
+                Ok(Observation::Ended(id, evidence)) => self.ended(id, Some(evidence)),
+                Err(RecvTimeoutError::Timeout) => self.look_after_open(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn noticed(&mut self, noticed: Noticed) {
+        let Noticed { id, worker, task, at, life, first } = noticed;
+        let blank = Stall {
+            id,
+            runtime: Arc::clone(&worker.runtime),
+            worker: worker.index,
+            thread: Arc::clone(&worker.thread.name),
+            tid: worker.thread.tid,
+            task,
+            threshold: self.view.threshold,
+            duration: first.after,
+            noticed_at: at,
+            ended: false,
+            cause: Cause { class: classify(&first.evidence, &[]), evidence: first.evidence.clone() },
+            culprit: None,
+            stack: Err(crate::model::stack::NoStack::Unavailable),
+        };
+        let taken_after = first.after;
+        let Explained { stall, folded } = self.explain(blank, first);
+        if stall.stack.as_ref().is_ok_and(|stack| handed_on(&stack.frames)) {
+            self.view.history().told.dismissed += 1;
+            return;
+        }
+        let kind = kind_of(&stall);
+        let held_back = self.limiter.admit(kind, Instant::now());
+        let count = {
+            let mut history = self.view.history();
+            if held_back.is_none() {
+                history.told.suppressed += 1;
+            }
+            history.open(Open {
+                stall: stall.clone(),
+                life,
+                taken: vec![(taken_after, folded)],
+                reported: held_back.is_some(),
+                remind_after: FIRST_REMINDER,
+            });
+            history.count(kind) + 1
+        };
+        if let Some(suppressed) = held_back {
+            let missed = Missed { count, suppressed };
+            self.print(|style| text::report(&stall, missed, style));
+            trace(Phase::Noticed, &stall, missed);
+        }
+        self.call(Phase::Noticed, &stall);
+    }
+
+    fn updated(&mut self, id: StallId, update: Update) {
+        let Some(before) = self.view.history().open_mut(id).map(|open| open.stall.clone()) else { return };
+        let taken_after = update.after;
+        let Explained { stall, folded } = self.explain(before, update);
+        let reported = {
+            let mut history = self.view.history();
+            let Some(open) = history.open_mut(id) else { return };
+            open.stall = stall.clone();
+            if open.taken.len() < MAX_TAKEN {
+                open.taken.push((taken_after, folded));
+            }
+            open.reported
+        };
+        if reported && stall.duration >= stall.threshold * LINE_FROM {
+            self.print(|style| text::follow_up(&stall, style));
+            trace(Phase::Updated, &stall, Missed::default());
+        }
+        self.call(Phase::Updated, &stall);
+    }
+
+    fn ended(&mut self, id: StallId, evidence: Option<Evidence>) {
+        let closed = {
+            let mut history = self.view.history();
+            if let (Some(open), Some(evidence)) = (history.open_mut(id), evidence) {
+                let frames = open.stall.stack.as_ref().map_or(&[][..], |stack| &stack.frames);
+                open.stall.cause = Cause { class: classify(&evidence, frames), evidence };
+            }
+            history.close(id)
+        };
+        let Some((stall, reported)) = closed else { return };
+        if reported {
+            self.print(|style| text::follow_up(&stall, style));
+            trace(Phase::Ended, &stall, Missed::default());
+        }
+        self.call(Phase::Ended, &stall);
+    }
+
+    /// Stalls whose end was lost in a full queue, and stalls that go on and on.
+    fn look_after_open(&mut self) {
+        let ended = self.view.history().ended_unsaid();
+        for id in ended {
+            self.ended(id, None);
+        }
+        let mut reminders = Vec::new();
+        for open in self.view.history().all_open_mut() {
+            let duration = open.life.duration();
+            if open.reported && duration >= open.remind_after {
+                open.remind_after = duration * 10;
+                reminders.push(Stall { duration, ..open.stall.clone() });
+            }
+        }
+        for stall in reminders {
+            self.print(|style| text::follow_up(&stall, style));
+            trace(Phase::Updated, &stall, Missed::default());
+        }
+    }
+
+    /// Names the stack, and draws what follows: culprit and cause. A stack that could not be taken leaves the last.
+    fn explain(&mut self, mut stall: Stall, update: Update) -> Explained {
+        let Update { after, stack, evidence } = update;
+        match stack {
+            Ok(raw) => {
+                self.take_over_user_crates();
+                let frames = self.symbolizer.frames(&raw.addresses);
+                stall.culprit = find_culprit(&frames);
+                stall.stack = Ok(Stack { frames, method: raw.method, complete: raw.complete, taken_after: after });
+            }
+            Err(reason) if stall.stack.is_err() => stall.stack = Err(reason),
+            Err(_) => {}
+        }
+        let frames: &[Frame] = stall.stack.as_ref().map_or(&[], |stack| &stack.frames);
+        let class = classify(&evidence, frames);
+        let folded = fold(&stall.runtime, frames, class);
+        stall.cause = Cause { class, evidence };
+        stall.duration = after;
+        Explained { stall, folded }
+    }
+
+    fn take_over_user_crates(&mut self) {
+        let crates = self.view.user_crates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for name in &crates {
+            self.symbolizer.add_user_crate(name);
+        }
+    }
+
+    fn print(&self, write: impl FnOnce(Style) -> String) {
+        let Some(style) = self.tellers.print else { return };
+        // A closed standard error is no reason to stop watching.
+        let _closed = std::io::stderr().lock().write_all(write(style).as_bytes());
+    }
+
+    fn call(&self, phase: Phase, stall: &Stall) {
+        let Some(callback) = &self.tellers.callback else { return };
+        let event = StallEvent { phase, stall };
+        if catch_unwind(AssertUnwindSafe(|| callback(&event))).is_err() {
+            self.view.history().told.callback_panics += 1;
+        }
+    }
+}
+
+/// One event for each report, under the target `holdup::stall`.
+fn trace(phase: Phase, stall: &Stall, missed: Missed) {
+    let culprit = stall.culprit.as_ref();
+    tracing::warn!(
+        target: "holdup::stall",
+        phase = phase.as_str(),
+        id = stall.id.0,
+        runtime = %stall.runtime,
+        worker = stall.worker,
+        thread = %stall.thread,
+        task_id = stall.task.id.map(|id| id.0),
+        task_name = stall.task.name.as_deref(),
+        spawned_at = stall.task.spawned_at.map(|place| format!("{}:{}", short_source(place.file()), place.line())),
+        threshold_ms = stall.threshold.as_secs_f64() * 1e3,
+        duration_ms = stall.duration.as_secs_f64() * 1e3,
+        cause = stall.cause.class.as_str(),
+        function = culprit.map(|culprit| &*culprit.frame.function),
+        file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),
+        line = culprit.and_then(|culprit| culprit.frame.line),
+        call = culprit.and_then(|culprit| culprit.call.as_deref()),
+        count = missed.count,
+        suppressed = missed.suppressed,
+        "{}", message(phase, stall)
+    );
+}
+
+fn message(phase: Phase, stall: &Stall) -> String {
+    let place = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
+    let held = text::milliseconds(stall.duration);
+    match phase {
+        Phase::Ended => format!("a poll held its worker for {held}{place}: {}", stall.cause.class.title()),
+        Phase::Noticed | Phase::Updated => {
+            format!("a poll has been holding its worker for {held}{place}: {}", stall.cause.class.title())
+        }
+    }
+}

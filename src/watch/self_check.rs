@@ -1,0 +1,255 @@
+//! What can be seen in this process: tried out at start, and told with the exact setting that would show more.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::images::Names;
+use crate::model::check::{Check, SelfCheck, Sight};
+use crate::sys::{self, KernelState, StackCopy, StackSignal, ThreadProbe};
+use crate::unwind::Unwinder;
+
+/// How long the thread that stacks are tried out on may take to get where it is wanted.
+const TRIAL_LIMIT: Duration = Duration::from_millis(500);
+
+/// What trying out gave.
+pub(super) struct Tested {
+    pub(super) unwinder: Option<Unwinder>,
+    /// Whether the whole stack of a sleeping thread could be read without touching it; if not, why.
+    passive: Result<(), String>,
+    /// The same for a running thread, by signal.
+    signal: Result<(), String>,
+    sees_run_queue: bool,
+    names: Option<Names>,
+}
+
+/// What the self-check goes by.
+pub(super) struct Seen<'a> {
+    pub(super) threshold: Duration,
+    pub(super) signal: Option<i32>,
+    pub(super) signal_refused: Option<String>,
+    pub(super) tested: &'a Tested,
+    pub(super) user_crates: &'a [String],
+    #[cfg(feature = "http")]
+    pub(super) endpoint: Option<std::net::SocketAddr>,
+}
+
+/// Takes a stack of a thread of our own both ways: nothing else proves that it works in this process.
+pub(super) fn try_out(signal: Option<&StackSignal>) -> Tested {
+    let mut unwinder = Unwinder::new().ok();
+    let names = unwinder.as_ref().and_then(|unwinder| unwinder.images().program()?.names());
+    let trial = unwinder.as_mut().and_then(|unwinder| Trial::run(unwinder, signal));
+    let (passive, signal, sees_run_queue) = match trial {
+        Some(trial) => (trial.passive, trial.signal, trial.sees_run_queue),
+        None => (Err(unsupported()), Err(unsupported()), false),
+    };
+    Tested { unwinder, passive, signal, sees_run_queue, names }
+}
+
+fn unsupported() -> String {
+    if sys::SUPPORTED {
+        "/proc/self/maps cannot be read".to_owned()
+    } else {
+        "stacks are taken on Linux on x86_64 only, so far".to_owned()
+    }
+}
+
+struct Trial {
+    passive: Result<(), String>,
+    signal: Result<(), String>,
+    sees_run_queue: bool,
+}
+
+impl Trial {
+    /// The other thread first sleeps in `recv`, then runs until it is told to stop.
+    fn run(unwinder: &mut Unwinder, signal: Option<&StackSignal>) -> Option<Self> {
+        let (tell, told) = mpsc::channel();
+        let (wake, sleep) = mpsc::channel::<()>();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let stop = &stop;
+            let body = move || {
+                if tell.send((sys::current_tid(), sys::current_stack())).is_err() || sleep.recv().is_err() {
+                    return;
+                }
+                let limit = Instant::now() + TRIAL_LIMIT;
+                while !stop.load(Ordering::Relaxed) && Instant::now() < limit {
+                    std::hint::spin_loop();
+                }
+            };
+            std::thread::Builder::new().name("holdup-self-check".into()).spawn_scoped(scope, body).ok()?;
+            let (tid, stack) = told.recv_timeout(TRIAL_LIMIT).ok()?;
+            let stack = stack?;
+            let probe = ThreadProbe::open(tid);
+            let passive = try_passive(unwinder, &probe, stack.end);
+            let sees_run_queue = probe.sees_run_queue();
+            let signal = match (wake.send(()), signal) {
+                (Ok(()), Some(signal)) => try_signal(unwinder, signal, tid, (stack.start, stack.end)),
+                _ => Err("no signal".to_owned()),
+            };
+            stop.store(true, Ordering::Relaxed);
+            Some(Self { passive, signal, sees_run_queue })
+        })
+    }
+}
+
+fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Result<(), String> {
+    if !probe.sees_syscalls() {
+        return Err("/proc/self/task/…/syscall cannot be opened".to_owned());
+    }
+    let limit = Instant::now() + TRIAL_LIMIT;
+    let mut copy = StackCopy::default();
+    while Instant::now() < limit {
+        if let Some(KernelState::Syscall { stack_pointer, instruction, .. }) = probe.kernel_state() {
+            sys::copy_sleeping_stack(instruction, stack_pointer, high, &mut copy);
+            if unwinder.walk(&copy).complete {
+                return Ok(());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err("the stack of a sleeping thread could not be walked to its end".to_owned())
+}
+
+fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u64, u64)) -> Result<(), String> {
+    let mut copy = StackCopy::default();
+    match signal.copy_stack(tid, stack, TRIAL_LIMIT, &mut copy) {
+        Ok(()) if unwinder.walk(&copy).complete => Ok(()),
+        Ok(()) => Err("the stack of a running thread could not be walked to its end".to_owned()),
+        Err(_) => Err(format!("a running thread did not answer signal {}", signal.number())),
+    }
+}
+
+/// The program's own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
+pub(super) fn program_crate() -> Option<String> {
+    let path = std::env::current_exe().ok()?;
+    let name = path.file_stem()?.to_str()?;
+    let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
+    let name = name.rsplit_once('-').filter(|(_, end)| hash(end)).map_or(name, |(name, _)| name);
+    Some(name.replace('-', "_"))
+}
+
+/// Folders whose paths are shown relative to them: where the program was built, if it still lies there, and where
+/// it was started.
+pub(super) fn source_roots() -> Vec<String> {
+    let built_in = std::env::current_exe().ok().and_then(|path| {
+        let path = path.to_str()?.to_owned();
+        path.split_once("/target/").map(|(root, _)| root.to_owned())
+    });
+    let started_in = std::env::current_dir().ok().and_then(|path| path.to_str().map(str::to_owned));
+    [built_in, started_in].into_iter().flatten().filter(|root| root.len() > 1).collect()
+}
+
+/// Writes the check as `tracing` events: what is missing or limited as warnings.
+pub(super) fn log(check: &SelfCheck) {
+    for line in &check.checks {
+        match line.sight {
+            Sight::Full => tracing::info!(target: "holdup", sight = line.sight.as_str(), "{line}"),
+            Sight::Limited | Sight::Missing => tracing::warn!(target: "holdup", sight = line.sight.as_str(), "{line}"),
+        }
+    }
+}
+
+pub(super) fn describe(seen: &Seen<'_>) -> SelfCheck {
+    let mut checks = vec![polls(seen.threshold), running_stacks(seen), sleeping_stacks(seen.tested)];
+    checks.push(names(seen));
+    checks.push(causes(seen.tested));
+    #[cfg(feature = "http")]
+    checks.extend(seen.endpoint.map(endpoint));
+    SelfCheck { checks }
+}
+
+fn check(subject: &'static str, sight: Sight, detail: impl Into<String>, remedy: Option<&str>) -> Check {
+    Check { subject, sight, detail: detail.into(), remedy: remedy.map(str::to_owned) }
+}
+
+fn polls(threshold: Duration) -> Check {
+    let limit = format!("a poll longer than {threshold:?} is a stall");
+    if cfg!(tokio_unstable) {
+        return check("task polls", Sight::Full, format!("every poll of every task, by Tokio's task hooks; {limit}"), None);
+    }
+    check(
+        "task polls",
+        Sight::Limited,
+        format!("futures given to holdup::spawn, .watched() or block_on, because this build has no task hooks; {limit}"),
+        Some("build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn"),
+    )
+}
+
+fn running_stacks(seen: &Seen<'_>) -> Check {
+    let subject = "stacks of running workers";
+    match (seen.signal, &seen.tested.signal) {
+        (Some(signal), Ok(())) => check(subject, Sight::Full, format!("by real-time signal {signal}"), None),
+        (Some(signal), Err(reason)) => check(
+            subject,
+            Sight::Limited,
+            format!("by real-time signal {signal}, but at start {reason}"),
+            Some("check that nothing blocks that signal, or choose another with signal(…)"),
+        ),
+        (None, _) => {
+            let reason = seen.signal_refused.clone().unwrap_or_else(unsupported);
+            check(subject, Sight::Missing, format!("none: {reason}"), Some("free a real-time signal"))
+        }
+    }
+}
+
+fn sleeping_stacks(tested: &Tested) -> Check {
+    let subject = "stacks of sleeping workers";
+    match &tested.passive {
+        Ok(()) => check(subject, Sight::Full, "read from /proc and memory, without touching the thread", None),
+        Err(reason) => check(
+            subject,
+            Sight::Limited,
+            format!("by signal, which interrupts the system call they sleep in, because {reason}"),
+            Some("mount /proc, and after dropping privileges call prctl(PR_SET_DUMPABLE, 1)"),
+        ),
+    }
+}
+
+fn names(seen: &Seen<'_>) -> Check {
+    let subject = "names";
+    match seen.tested.names {
+        Some(Names::Lines) => check(subject, Sight::Full, "functions, inlined calls, files and lines", None),
+        Some(Names::Symbols) => check(
+            subject,
+            Sight::Limited,
+            format!("functions, but no files, lines or inlined calls; your code is told by the crate name: {}", seen.user_crates.join(", ")),
+            Some("set debug = \"line-tables-only\" in the release profile of Cargo.toml; name further crates of yours with user_crate(…)"),
+        ),
+        Some(Names::None) | None => check(
+            subject,
+            Sight::Missing,
+            "addresses only, because this program is stripped",
+            Some("set strip = \"none\" and debug = \"line-tables-only\" in the release profile of Cargo.toml"),
+        ),
+    }
+}
+
+fn causes(tested: &Tested) -> Check {
+    let subject = "causes";
+    if tested.passive.is_ok() && tested.sees_run_queue {
+        return check(subject, Sight::Full, "from CPU clocks, run-queue times, page faults and system calls", None);
+    }
+    let mut missing = Vec::new();
+    if tested.passive.is_err() {
+        missing.push("the system call that a worker sleeps in");
+    }
+    if !tested.sees_run_queue {
+        missing.push("the time it was ready but not run (/proc/self/task/…/schedstat)");
+    }
+    check(subject, Sight::Limited, format!("without {}", missing.join(" and without ")), Some("run on a kernel with CONFIG_SCHED_INFO and a mounted /proc"))
+}
+
+#[cfg(feature = "http")]
+fn endpoint(address: std::net::SocketAddr) -> Check {
+    let subject = "endpoint";
+    if address.ip().is_loopback() {
+        return check(subject, Sight::Full, format!("http://{address}/"), None);
+    }
+    check(
+        subject,
+        Sight::Limited,
+        format!("http://{address}/ answers anybody who can reach this machine, without a password"),
+        Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
+    )
+}

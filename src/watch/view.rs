@@ -1,0 +1,72 @@
+//! What the parts of a watch share, and what faces may ask. Faces know nothing of the parts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::history::History;
+use crate::model::check::SelfCheck;
+use crate::model::stall::{Counters, Stalls};
+use crate::model::worker::WorkerNow;
+use crate::probe::Registry;
+use crate::stalls::Totals;
+use crate::target::Since;
+
+/// The state of a watch.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(super) registry: Arc<Registry>,
+    pub(super) since: Arc<Since>,
+    pub(super) totals: Arc<Totals>,
+    pub(super) stacks_missed: Arc<AtomicU64>,
+    pub(super) history: Mutex<History>,
+    pub(super) self_check: SelfCheck,
+    pub(super) threshold: Duration,
+    /// Crates of futures given to `block_on`, for the symbolizer.
+    pub(super) user_crates: Mutex<Vec<String>>,
+    pub(super) runtimes: AtomicU64,
+}
+
+impl View {
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn next_runtime_name(&self) -> Arc<str> {
+        format!("runtime-{}", self.runtimes.fetch_add(1, Ordering::Relaxed) + 1).into()
+    }
+
+    /// See [`Watch::stalls`](crate::Watch::stalls).
+    pub(crate) fn stalls(&self) -> Stalls {
+        let entries = self.history().entries();
+        Stalls { entries, counters: self.counters() }
+    }
+
+    /// See [`Watch::counters`](crate::Watch::counters).
+    pub(crate) fn counters(&self) -> Counters {
+        let told = self.history().counters();
+        Counters {
+            stalls: self.totals.noticed.load(Ordering::Relaxed).saturating_sub(told.dismissed),
+            unexplained: self.totals.lost.load(Ordering::Relaxed),
+            stacks_missed: self.stacks_missed.load(Ordering::Relaxed),
+            ..told
+        }
+    }
+
+    /// See [`Watch::workers`](crate::Watch::workers).
+    pub(crate) fn workers(&self) -> Vec<WorkerNow> {
+        self.since.workers_now(&self.registry)
+    }
+
+    /// What can be seen.
+    #[cfg(feature = "http")]
+    pub(crate) fn self_check(&self) -> &SelfCheck {
+        &self.self_check
+    }
+
+    /// Stalled time by stack, outermost frame first.
+    #[cfg(feature = "http")]
+    pub(crate) fn stalled_time(&self) -> Vec<(String, Duration)> {
+        self.history().stalled_time()
+    }
+}
