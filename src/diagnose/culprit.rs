@@ -10,7 +10,8 @@ use crate::model::stall::Culprit;
 pub(crate) fn find_culprit(frames: &[Frame]) -> Option<Culprit> {
     let inside = &frames[..poll_boundary(frames)];
     let innermost = |origin| inside.iter().position(|frame| frame.origin == origin);
-    let depth = innermost(Origin::User).or_else(|| innermost(Origin::Dependency)).or_else(|| innermost(Origin::Unknown))?;
+    let depth =
+        innermost(Origin::User).or_else(|| innermost(Origin::Dependency)).or_else(|| innermost(Origin::Unknown))?;
     let frame = frames[depth].clone();
     let call = depth.checked_sub(1).map(|callee| Arc::clone(&frames[callee].function));
     Some(Culprit { frame, depth, call })
@@ -37,7 +38,10 @@ fn is_poll_of_runtime(function: &str) -> bool {
 /// Whether the poll had handed its worker on: what runs inside `block_in_place` holds nobody up.
 pub(crate) fn handed_on(frames: &[Frame]) -> bool {
     frames.iter().any(|frame| {
-        matches!(&*frame.function, "tokio::runtime::scheduler::multi_thread::worker::block_in_place" | "tokio::task::blocking::block_in_place")
+        matches!(
+            &*frame.function,
+            "tokio::runtime::scheduler::multi_thread::worker::block_in_place" | "tokio::task::blocking::block_in_place"
+        )
     })
 }
 

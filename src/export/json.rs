@@ -100,6 +100,8 @@ pub struct EvidenceJson {
     pub on_cpu_ms: Option<f64>,
     /// Time ready but not run.
     pub run_queue_ms: Option<f64>,
+    /// Further time runnable without CPU time.
+    pub starved_ms: f64,
     /// What it waited in, the longest first.
     pub waits: Vec<WaitJson>,
     /// Page faults served without reading from disk.
@@ -319,6 +321,7 @@ impl From<&Evidence> for EvidenceJson {
             looks: evidence.looks,
             on_cpu_ms: evidence.on_cpu.map(ms),
             run_queue_ms: evidence.run_queue.map(ms),
+            starved_ms: ms(evidence.starved),
             waits: waits.collect(),
             minor_faults: evidence.minor_faults,
             major_faults: evidence.major_faults,
@@ -330,7 +333,8 @@ impl From<&Evidence> for EvidenceJson {
 
 impl From<Counters> for CountersJson {
     fn from(counters: Counters) -> Self {
-        let Counters { stalls, suppressed, unexplained, forgotten, dismissed, stacks_missed, callback_panics } = counters;
+        let Counters { stalls, suppressed, unexplained, forgotten, dismissed, stacks_missed, callback_panics } =
+            counters;
         Self { stalls, suppressed, unexplained, forgotten, dismissed, stacks_missed, callback_panics }
     }
 }

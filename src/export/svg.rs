@@ -22,7 +22,8 @@ pub(crate) fn flamegraph(stacks: &[(String, Duration)], title: &str) -> std::io:
     }
     let mut options = Options::default();
     options.title = title.to_owned();
-    options.subtitle = Some(format!("{} of stalled time in {} different stacks; width is time", milliseconds(total), lines.len()));
+    options.subtitle =
+        Some(format!("{} of stalled time in {} different stacks; width is time", milliseconds(total), lines.len()));
     "µs".clone_into(&mut options.count_name);
     options.colors = Palette::Basic(flamegraph::color::BasicPalette::Hot);
     options.min_width = 0.05;

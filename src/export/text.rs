@@ -55,7 +55,15 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
     } else {
         format!("has been held for {} so far", milliseconds(stall.duration))
     };
-    line(&mut out, &format!("{} {} {held} (threshold {})", style.loud(&format!("holdup: stall #{}", stall.id)), style.strong(&who(stall)), milliseconds(stall.threshold)));
+    line(
+        &mut out,
+        &format!(
+            "{} {} {held} (threshold {})",
+            style.loud(&format!("holdup: stall #{}", stall.id)),
+            style.strong(&who(stall)),
+            milliseconds(stall.threshold)
+        ),
+    );
     field(&mut out, style, "task", &task(&stall.task));
     if let Some(culprit) = &stall.culprit {
         field(&mut out, style, "culprit", &culprit_line(culprit, style));
@@ -137,7 +145,8 @@ fn culprit_line(culprit: &Culprit, style: Style) -> String {
 
 /// The numbers behind a cause, in one line.
 pub(crate) fn numbers(cause: &Cause) -> String {
-    let Evidence { window, on_cpu, run_queue, waits, minor_faults, major_faults, watchdog_late, .. } = &cause.evidence;
+    let Evidence { window, on_cpu, run_queue, starved, waits, minor_faults, major_faults, watchdog_late, .. } =
+        &cause.evidence;
     let mut parts = Vec::new();
     for wait in waits.iter().filter(|wait| wait.time >= *window / 20) {
         parts.push(format!("{} in {}", milliseconds(wait.time), wait.place));
@@ -147,6 +156,9 @@ pub(crate) fn numbers(cause: &Cause) -> String {
     }
     if let Some(run_queue) = run_queue.filter(|time| *time >= *window / 20) {
         parts.push(format!("{} ready but not run", milliseconds(run_queue)));
+    }
+    if *starved >= *window / 20 && !starved.is_zero() {
+        parts.push(format!("{} runnable but given no CPU", milliseconds(*starved)));
     }
     if *watchdog_late >= *window / 2 {
         parts.push(format!("the watchdog itself was {} late", milliseconds(*watchdog_late)));
@@ -179,24 +191,39 @@ fn counts(missed: Missed) -> String {
 
 fn stack_lines(out: &mut String, stall: &Stall, stack: &Stack, style: Style) {
     let cut = if stack.complete { "" } else { ", outer frames missing" };
-    field(out, style, "stack", &style.faint(&format!("taken {} into it, {}{cut}", milliseconds(stack.taken_after), stack.method.as_str())));
+    field(
+        out,
+        style,
+        "stack",
+        &style.faint(&format!("taken {} into it, {}{cut}", milliseconds(stack.taken_after), stack.method.as_str())),
+    );
     let boundary = poll_boundary(&stack.frames);
     let culprit = stall.culprit.as_ref().map(|culprit| culprit.depth);
     let mut depth = 0;
     while depth < boundary {
         let frame = &stack.frames[depth];
-        let shown = matches!(frame.origin, Origin::User | Origin::Unknown) || culprit.is_some_and(|culprit| depth <= culprit);
+        let shown =
+            matches!(frame.origin, Origin::User | Origin::Unknown) || culprit.is_some_and(|culprit| depth <= culprit);
         if shown {
             line(out, &frame_line(frame, culprit == Some(depth), style));
             depth += 1;
         } else {
-            let folded = stack.frames[depth..boundary].iter().take_while(|frame| !matches!(frame.origin, Origin::User | Origin::Unknown)).count();
+            let folded = stack.frames[depth..boundary]
+                .iter()
+                .take_while(|frame| !matches!(frame.origin, Origin::User | Origin::Unknown))
+                .count();
             line(out, &style.faint(&format!("             … {}", fold(&stack.frames[depth..depth + folded]))));
             depth += folded;
         }
     }
     if boundary < stack.frames.len() {
-        line(out, &style.faint(&format!("             … {} frames from the poll to the start of the thread", stack.frames.len() - boundary)));
+        line(
+            out,
+            &style.faint(&format!(
+                "             … {} frames from the poll to the start of the thread",
+                stack.frames.len() - boundary
+            )),
+        );
     }
 }
 

@@ -120,11 +120,18 @@ fn paths(html: &mut String) {
 fn check_table(html: &mut String, check: &SelfCheck) {
     html.push_str("<h2>What holdup sees here</h2><div class=scroll><table>");
     for line in &check.checks {
-        let remedy = line.remedy.as_ref().map_or_else(String::new, |remedy| format!("<br><small>To see more: {}</small>", escape(remedy)));
+        let remedy = line
+            .remedy
+            .as_ref()
+            .map_or_else(String::new, |remedy| format!("<br><small>To see more: {}</small>", escape(remedy)));
         let sight = line.sight.as_str();
         put(
             html,
-            format_args!("<tr><td><span class='sight {sight}'>{sight}</span><td>{}<td>{}{remedy}</tr>", line.subject, escape(&line.detail)),
+            format_args!(
+                "<tr><td><span class='sight {sight}'>{sight}</span><td>{}<td>{}{remedy}</tr>",
+                line.subject,
+                escape(&line.detail)
+            ),
         );
     }
     html.push_str("</table></div>");

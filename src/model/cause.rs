@@ -81,18 +81,24 @@ impl CauseClass {
             Self::Computing => {
                 "Move the computation to tokio::task::spawn_blocking or a thread pool such as rayon, or split it with tokio::task::yield_now().await."
             }
-            Self::Sleeping => "Replace std::thread::sleep with tokio::time::sleep(…).await, which lets the worker run other tasks.",
+            Self::Sleeping => {
+                "Replace std::thread::sleep with tokio::time::sleep(…).await, which lets the worker run other tasks."
+            }
             Self::Lock => {
                 "Hold the lock for less time on the other side, await tokio's own lock or channel instead, or move the waiting to tokio::task::spawn_blocking."
             }
             Self::File => {
                 "Use tokio::fs, or do the whole file operation in one tokio::task::spawn_blocking; syncing to disk always belongs there."
             }
-            Self::Network => "Use tokio::net or an async client instead of std::net and blocking clients, and give the call a timeout.",
+            Self::Network => {
+                "Use tokio::net or an async client instead of std::net and blocking clients, and give the call a timeout."
+            }
             Self::NameLookup => {
                 "Look the name up with tokio::net::lookup_host(…).await, which does it off the workers, and keep the answer."
             }
-            Self::ChildProcess => "Use tokio::process::Command and .await its end, or wait for it in tokio::task::spawn_blocking.",
+            Self::ChildProcess => {
+                "Use tokio::process::Command and .await its end, or wait for it in tokio::task::spawn_blocking."
+            }
             Self::PageFaults => {
                 "Touch large memory off the workers (tokio::task::spawn_blocking), reuse buffers instead of mapping new ones, and check that the machine does not swap."
             }

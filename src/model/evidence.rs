@@ -16,6 +16,9 @@ pub struct Evidence {
     pub on_cpu: Option<Duration>,
     /// Time it was ready and the kernel did not run it (`/proc/…/schedstat`).
     pub run_queue: Option<Duration>,
+    /// Further time it was runnable while its CPU clock stood still: it is still in the queue, or a hypervisor took
+    /// the CPU away.
+    pub starved: Duration,
     /// What it was waiting in, by the time it was seen there; the longest first.
     pub waits: Vec<Wait>,
     /// Page faults served without reading from disk.

@@ -53,7 +53,9 @@ impl std::fmt::Display for NoStack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::TooLate => "the poll ended before its stack could be taken",
-            Self::NoAnswer => "the thread did not answer holdup's signal in time: it blocks the signal or was not run by the machine",
+            Self::NoAnswer => {
+                "the thread did not answer holdup's signal in time: it blocks the signal or was not run by the machine"
+            }
             Self::Unavailable => "stacks cannot be taken here; see the self-check printed at start",
         })
     }

@@ -35,6 +35,7 @@ pub struct Hooks {
     thread_stop: Option<ThreadHook>,
     thread_park: Option<ThreadHook>,
     thread_unpark: Option<ThreadHook>,
+    without_task_hooks: bool,
     #[cfg(tokio_unstable)]
     before_task_poll: Option<TaskHook>,
     #[cfg(tokio_unstable)]
@@ -56,6 +57,15 @@ impl Hooks {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Leaves Tokio's task hooks alone where they exist, for a library that needs them itself. Then holdup sees the
+    /// polls of futures given to [`spawn`](crate::spawn), [`watched`](crate::FutureExt::watched) and
+    /// [`block_on`](crate::Runtime::block_on), as it does without `tokio_unstable`.
+    #[must_use]
+    pub fn without_task_hooks(mut self) -> Self {
+        self.without_task_hooks = true;
+        self
     }
 
     /// See [`tokio::runtime::Builder::on_thread_start`].
@@ -126,15 +136,11 @@ impl Hooks {
 pub(crate) fn already_set(builder: &tokio::runtime::Builder) -> Vec<&'static str> {
     let shown = format!("{builder:?}");
     let set = |field: &str| shown.contains(&format!("{field}: Some("));
-    [
-        ("after_start", "on_thread_start"),
-        ("before_park", "on_thread_park"),
-        ("after_unpark", "on_thread_unpark"),
-    ]
-    .into_iter()
-    .filter(|(field, _)| set(field))
-    .map(|(_, method)| method)
-    .collect()
+    [("after_start", "on_thread_start"), ("before_park", "on_thread_park"), ("after_unpark", "on_thread_unpark")]
+        .into_iter()
+        .filter(|(field, _)| set(field))
+        .map(|(_, method)| method)
+        .collect()
 }
 
 /// Sets every hook that holdup or the user needs.
@@ -168,7 +174,16 @@ pub(crate) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<Runti
     }
     #[cfg(tokio_unstable)]
     {
-        install_poll_hooks(builder, runtime, hooks.before_task_poll, hooks.after_task_poll);
+        if !hooks.without_task_hooks {
+            install_poll_hooks(builder, runtime, hooks.before_task_poll, hooks.after_task_poll);
+        } else {
+            if let Some(hook) = hooks.before_task_poll {
+                builder.on_before_task_poll(hook);
+            }
+            if let Some(hook) = hooks.after_task_poll {
+                builder.on_after_task_poll(hook);
+            }
+        }
         if let Some(hook) = hooks.task_spawn {
             builder.on_task_spawn(hook);
         }

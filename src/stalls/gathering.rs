@@ -17,6 +17,7 @@ pub(super) struct Gathering {
     last_at: Instant,
     looks: u32,
     waits: Vec<Wait>,
+    starved: Duration,
     watchdog_late: Duration,
 }
 
@@ -29,6 +30,7 @@ impl Gathering {
             last_at: at,
             looks: 1,
             waits: Vec::new(),
+            starved: Duration::ZERO,
             watchdog_late: Duration::ZERO,
         }
     }
@@ -39,14 +41,17 @@ impl Gathering {
     }
 
     /// Adds a look. The time since the last one that the thread neither ran nor was ready to run counts as a wait
-    /// in the place where it is found now, or was found then.
+    /// in the place where it is found now, or was found then. Where it was found running both times, there is no
+    /// such place: a hypervisor that takes a CPU away leaves the thread running for the kernel, but its clock stops.
     pub(super) fn add(&mut self, at: Instant, look: Look) {
-        let waited = at
+        let unaccounted = at
             .duration_since(self.last_at)
             .saturating_sub(grown(self.last.cpu, look.cpu).unwrap_or_default())
             .saturating_sub(grown(self.last.run_queue, look.run_queue).unwrap_or_default());
         if let Some(place) = look.sleeps_in.as_ref().or(self.last.sleeps_in.as_ref()) {
-            count(&mut self.waits, place, waited);
+            count(&mut self.waits, place, unaccounted);
+        } else if look.runs() && self.last.runs() {
+            self.starved += unaccounted;
         }
         self.looks += 1;
         self.last_at = at;
@@ -61,12 +66,18 @@ impl Gathering {
     pub(super) fn evidence(&self) -> Evidence {
         let mut waits = self.waits.clone();
         waits.sort_by_key(|wait| std::cmp::Reverse(wait.time));
+        let window = self.last_at.duration_since(self.start);
+        let on_cpu = grown(self.first.cpu, self.last.cpu);
+        let run_queue = grown(self.first.run_queue, self.last.run_queue);
+        // The kernel adds a wait in its queue only when it is over, so it was first taken for being starved.
+        let rest = window.saturating_sub(on_cpu.unwrap_or_default()).saturating_sub(run_queue.unwrap_or_default());
         Evidence {
-            window: self.last_at.duration_since(self.start),
+            window,
             looks: self.looks,
-            on_cpu: grown(self.first.cpu, self.last.cpu),
-            run_queue: grown(self.first.run_queue, self.last.run_queue),
+            on_cpu,
+            run_queue,
             waits,
+            starved: self.starved.min(rest),
             minor_faults: grown(self.first.minor_faults, self.last.minor_faults),
             major_faults: grown(self.first.major_faults, self.last.major_faults),
             state: self.last.state,
@@ -99,7 +110,15 @@ mod tests {
     }
 
     fn running(cpu_ms: u64) -> Look {
-        Look { cpu: Some(Duration::from_millis(cpu_ms)), ..Look::default() }
+        Look { cpu: Some(Duration::from_millis(cpu_ms)), state: Some('R'), ..Look::default() }
+    }
+
+    #[test]
+    fn a_running_thread_whose_clock_stands_still_was_stopped_from_outside() {
+        let start = Instant::now();
+        let mut gathering = Gathering::begin(start, running(5));
+        gathering.add(start + Duration::from_millis(12), running(6));
+        assert_eq!(gathering.evidence().starved, Duration::from_millis(11));
     }
 
     #[test]

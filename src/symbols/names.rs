@@ -10,7 +10,8 @@ pub(super) fn readable(demangled: &str) -> String {
     let mut segments: Vec<&str> = split_path(&plain).into_iter().map(segment).filter(|name| !name.is_empty()).collect();
     // `<std::fs::File>::sync_all` is v0's way of writing an inherent method.
     if let Some(first) = segments.first_mut() {
-        let inherent = first.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).filter(|inside| !inside.contains(" as "));
+        let inherent =
+            first.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).filter(|inside| !inside.contains(" as "));
         *first = inherent.unwrap_or(first);
     }
     // One closure at the end is the body of an `async fn` (or a closure in the function named, as its line tells).
@@ -24,7 +25,8 @@ const CLOSURE: &str = "{closure}";
 
 /// Every compiler's word for a closure or an async body becomes one; disambiguators and shims go.
 fn segment(name: &str) -> &str {
-    let inside = name.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).map(|rest| rest.trim_matches(['{', '}']));
+    let inside =
+        name.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).map(|rest| rest.trim_matches(['{', '}']));
     match inside.map(|rest| rest.split('#').next().unwrap_or(rest)) {
         None => name.strip_suffix("{{vtable.shim}}").unwrap_or(name),
         Some("closure" | "async_fn" | "async_block" | "async_closure" | "closure_env") => CLOSURE,

@@ -36,7 +36,8 @@ impl Origins {
 
     fn by_file(&self, file: &str) -> Found {
         let package = |name: &str| Some(Arc::from(name));
-        if let Some(rest) = after(file, "/library/").filter(|_| file.contains("/rustc/") || file.contains("/rustlib/")) {
+        if let Some(rest) = after(file, "/library/").filter(|_| file.contains("/rustc/") || file.contains("/rustlib/"))
+        {
             return Found { origin: Origin::Std, package: package(first_folder(rest)) };
         }
         let inside_dependency = after(file, "/registry/src/")
@@ -161,10 +162,30 @@ mod tests {
         let origins = Origins { user_crates: vec![], source_roots: vec!["/home/me/news".into()] };
         for (file, origin, package, shown) in [
             ("/rustc/59807616e/library/std/src/thread/mod.rs", Origin::Std, Some("std"), "std/src/thread/mod.rs"),
-            ("/r/.cargo/registry/src/index-1/tokio-1.54.1/src/task.rs", Origin::Runtime, Some("tokio"), "tokio-1.54.1/src/task.rs"),
-            ("/r/.cargo/registry/src/index-1/hyper-util-0.1.21/src/x.rs", Origin::Dependency, Some("hyper-util"), "hyper-util-0.1.21/src/x.rs"),
-            ("/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs", Origin::Dependency, Some("raft"), "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs"),
-            ("/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c", Origin::Dependency, Some("zstd-sys"), "/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c"),
+            (
+                "/r/.cargo/registry/src/index-1/tokio-1.54.1/src/task.rs",
+                Origin::Runtime,
+                Some("tokio"),
+                "tokio-1.54.1/src/task.rs",
+            ),
+            (
+                "/r/.cargo/registry/src/index-1/hyper-util-0.1.21/src/x.rs",
+                Origin::Dependency,
+                Some("hyper-util"),
+                "hyper-util-0.1.21/src/x.rs",
+            ),
+            (
+                "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs",
+                Origin::Dependency,
+                Some("raft"),
+                "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs",
+            ),
+            (
+                "/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c",
+                Origin::Dependency,
+                Some("zstd-sys"),
+                "/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c",
+            ),
             ("/home/me/news/src/ingest.rs", Origin::User, None, "src/ingest.rs"),
             ("/build/other/src/lib.rs", Origin::User, None, "/build/other/src/lib.rs"),
             ("./nptl/pthread_create.c", Origin::System, None, "./nptl/pthread_create.c"),

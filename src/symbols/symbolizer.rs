@@ -127,7 +127,8 @@ impl Symbolizer {
         let found = self.origins.find(&function, file, image.program);
         let library = (!image.program).then(|| Arc::clone(&image.name));
         // `debug = "line-tables-only"` names inlined functions without their path; their file tells most of it.
-        let module = file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file, found.origin));
+        let module =
+            file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file, found.origin));
         let function = match module {
             Some(module) if image.program => format!("{module}::{function}"),
             _ => function,

@@ -47,7 +47,13 @@ impl StackSignal {
         0
     }
 
-    pub(crate) fn copy_stack(&self, _tid: i32, _stack: (u64, u64), _limit: Duration, _into: &mut StackCopy) -> Result<(), SignalError> {
+    pub(crate) fn copy_stack(
+        &self,
+        _tid: i32,
+        _stack: (u64, u64),
+        _limit: Duration,
+        _into: &mut StackCopy,
+    ) -> Result<(), SignalError> {
         Err(SignalError::NotInstalled)
     }
 }

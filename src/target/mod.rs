@@ -53,3 +53,10 @@ pub(crate) struct Look {
     /// Where it sleeps; `None` where it runs, or where the kernel does not tell.
     pub(crate) sleeps_in: Option<Place>,
 }
+
+impl Look {
+    /// The kernel has it on a CPU, or in the queue for one.
+    pub(crate) fn runs(&self) -> bool {
+        self.state == Some('R') && self.sleeps_in.is_none() && self.cpu.is_some()
+    }
+}

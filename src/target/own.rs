@@ -29,8 +29,11 @@ impl Since {
     /// What every worker of the registry does now.
     pub(crate) fn workers_now(&self, registry: &Registry) -> Vec<WorkerNow> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut workers: Vec<_> = registry.snapshot().iter().map(|entry| now(entry, seen.get(&entry.worker.key))).collect();
-        workers.sort_by(|a, b| (&a.runtime, a.worker.is_none(), a.worker).cmp(&(&b.runtime, b.worker.is_none(), b.worker)));
+        let mut workers: Vec<_> =
+            registry.snapshot().iter().map(|entry| now(entry, seen.get(&entry.worker.key))).collect();
+        workers.sort_by(|a, b| {
+            (&a.runtime, a.worker.is_none(), a.worker).cmp(&(&b.runtime, b.worker.is_none(), b.worker))
+        });
         workers
     }
 }

@@ -23,8 +23,11 @@ const LARGE_FUNCTION: u64 = 256 * 1024;
 /// Walks at most this many candidates.
 const MAX_WALKS: usize = 128;
 
+/// Stands for "unknown": an address that no stack has. framehop takes 0 for the end of the stack.
+const NOWHERE: u64 = 1;
+
 pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
-    let mut best = unwinder.walk_from(stack, 0);
+    let mut best = unwinder.walk_from(stack, NOWHERE);
     if best.complete {
         return best;
     }
@@ -79,7 +82,9 @@ enum Call {
     /// The target is in a register or in memory.
     Indirect,
     /// `E8`: the target is in the instruction, relative to the return address.
-    Direct { target: u64 },
+    Direct {
+        target: u64,
+    },
 }
 
 impl Call {

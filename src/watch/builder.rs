@@ -56,7 +56,10 @@ pub struct WatchBuilder {
 
 impl std::fmt::Debug for WatchBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WatchBuilder").field("threshold", &self.threshold).field("print", &self.print).finish_non_exhaustive()
+        f.debug_struct("WatchBuilder")
+            .field("threshold", &self.threshold)
+            .field("print", &self.print)
+            .finish_non_exhaustive()
     }
 }
 

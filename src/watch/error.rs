@@ -51,7 +51,10 @@ impl fmt::Display for Error {
                 "the diagnostics endpoint cannot listen on {address}: {source}; choose another address with listen(…), port 0 picks a free one"
             ),
             Self::Signal { signal, source } => {
-                write!(f, "signal {signal} cannot be used for taking stacks: {source}; choose another with signal(…), or let holdup choose")
+                write!(
+                    f,
+                    "signal {signal} cannot be used for taking stacks: {source}; choose another with signal(…), or let holdup choose"
+                )
             }
             Self::Thread(source) => write!(f, "a thread of holdup's own could not be started: {source}"),
             Self::HookTaken { hook } => write!(

@@ -240,7 +240,8 @@ mod tests {
             origin: Origin::User,
             package: None,
         };
-        let stack = Stack { frames: vec![frame.clone()], method: Method::Passive, complete: true, taken_after: Duration::ZERO };
+        let stack =
+            Stack { frames: vec![frame.clone()], method: Method::Passive, complete: true, taken_after: Duration::ZERO };
         Stall {
             id: StallId(id),
             runtime: "test".into(),
@@ -309,13 +310,20 @@ mod tests {
     #[test]
     fn stalled_time_is_shared_out_between_the_stacks_that_were_taken() {
         let open = open(stall(1, "news::work", 1, CauseClass::Computing), &[(10, "a"), (40, "b"), (160, "a")]);
-        let shares: Vec<_> = open.stalled_time(Duration::from_millis(200)).map(|(stack, time)| (stack, time.as_millis())).collect();
+        let shares: Vec<_> =
+            open.stalled_time(Duration::from_millis(200)).map(|(stack, time)| (stack, time.as_millis())).collect();
         assert_eq!(shares, [("a", 40), ("b", 120), ("a", 40)]);
     }
 
     #[test]
     fn folded_stacks_have_the_poll_outside_and_the_cause_inside() {
-        let frame = |function: &str| Frame { function: function.into(), file: None, line: None, origin: Origin::User, package: None };
+        let frame = |function: &str| Frame {
+            function: function.into(),
+            file: None,
+            line: None,
+            origin: Origin::User,
+            package: None,
+        };
         let frames = [frame("nap"), frame("handler"), frame("tokio::runtime::task::core::Core::poll"), frame("main")];
         assert_eq!(fold("api", &frames, CauseClass::Sleeping), "runtime api;handler;nap;[sleeping]");
     }

@@ -57,7 +57,9 @@ impl Runtime {
     fn learn_user_crate(&self, future: &str) {
         let Some(name) = crate_of(future) else { return };
         let mut known = self.view.user_crates.lock().unwrap_or_else(PoisonError::into_inner);
-        if !["core", "alloc", "std", "tokio", "futures_util"].contains(&name) && !known.iter().any(|other| other == name) {
+        if !["core", "alloc", "std", "tokio", "futures_util"].contains(&name)
+            && !known.iter().any(|other| other == name)
+        {
             known.push(name.to_owned());
         }
     }

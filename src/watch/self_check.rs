@@ -166,12 +166,19 @@ fn check(subject: &'static str, sight: Sight, detail: impl Into<String>, remedy:
 fn polls(threshold: Duration) -> Check {
     let limit = format!("a poll longer than {threshold:?} is a stall");
     if cfg!(tokio_unstable) {
-        return check("task polls", Sight::Full, format!("every poll of every task, by Tokio's task hooks; {limit}"), None);
+        return check(
+            "task polls",
+            Sight::Full,
+            format!("every poll of every task, by Tokio's task hooks; {limit}"),
+            None,
+        );
     }
     check(
         "task polls",
         Sight::Limited,
-        format!("futures given to holdup::spawn, .watched() or block_on, because this build has no task hooks; {limit}"),
+        format!(
+            "futures given to holdup::spawn, .watched() or block_on, because this build has no task hooks; {limit}"
+        ),
         Some("build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn"),
     )
 }
@@ -213,8 +220,13 @@ fn names(seen: &Seen<'_>) -> Check {
         Some(Names::Symbols) => check(
             subject,
             Sight::Limited,
-            format!("functions, but no files, lines or inlined calls; your code is told by the crate name: {}", seen.user_crates.join(", ")),
-            Some("set debug = \"line-tables-only\" in the release profile of Cargo.toml; name further crates of yours with user_crate(…)"),
+            format!(
+                "functions, but no files, lines or inlined calls; your code is told by the crate name: {}",
+                seen.user_crates.join(", ")
+            ),
+            Some(
+                "set debug = \"line-tables-only\" in the release profile of Cargo.toml; name further crates of yours with user_crate(…)",
+            ),
         ),
         Some(Names::None) | None => check(
             subject,
@@ -237,7 +249,12 @@ fn causes(tested: &Tested) -> Check {
     if !tested.sees_run_queue {
         missing.push("the time it was ready but not run (/proc/self/task/…/schedstat)");
     }
-    check(subject, Sight::Limited, format!("without {}", missing.join(" and without ")), Some("run on a kernel with CONFIG_SCHED_INFO and a mounted /proc"))
+    check(
+        subject,
+        Sight::Limited,
+        format!("without {}", missing.join(" and without ")),
+        Some("run on a kernel with CONFIG_SCHED_INFO and a mounted /proc"),
+    )
 }
 
 #[cfg(feature = "http")]

@@ -55,7 +55,11 @@ impl StackBytes {
     }
 }
 
-pub(super) extern "C" fn on_stack_signal(_signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+pub(super) extern "C" fn on_stack_signal(
+    _signal: libc::c_int,
+    _info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
     let errno = Errno::save();
     copy_own_stack(context.cast());
     errno.restore();

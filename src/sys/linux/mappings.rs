@@ -46,7 +46,10 @@ mod tests {
     #[test]
     fn takes_paths_with_spaces_and_anonymous_memory() {
         let line = "7f10-7f20 r-xp 00001000 fd:01 42                    /tmp/my program (deleted)";
-        assert_eq!(parse(line).map(|m| (m.start, m.end, m.path)), Some((0x7f10, 0x7f20, "/tmp/my program (deleted)".to_owned())));
+        assert_eq!(
+            parse(line).map(|m| (m.start, m.end, m.path)),
+            Some((0x7f10, 0x7f20, "/tmp/my program (deleted)".to_owned()))
+        );
         let anonymous = parse("7f10-7f20 rw-p 00000000 00:00 0 ");
         assert_eq!(anonymous.map(|m| (m.end, m.executable, m.path)), Some((0x7f20, false, String::new())));
         assert_eq!(parse("garbage"), None);

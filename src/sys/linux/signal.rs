@@ -71,7 +71,13 @@ impl StackSignal {
     ///
     /// # Errors
     /// See [`SignalError`]. After `ForeignStack`, `into.registers` are set and `into.bytes` is empty.
-    pub(crate) fn copy_stack(&self, tid: i32, stack: (u64, u64), limit: Duration, into: &mut StackCopy) -> Result<(), SignalError> {
+    pub(crate) fn copy_stack(
+        &self,
+        tid: i32,
+        stack: (u64, u64),
+        limit: Duration,
+        into: &mut StackCopy,
+    ) -> Result<(), SignalError> {
         // Holding the lock makes this the one requester of the handler's protocol.
         let slot = installed();
         if slot.is_none() {
@@ -124,8 +130,12 @@ fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
         match handler::STATE.load(Ordering::Acquire) {
             handler::COPIED => return Ok(()),
             handler::ASKED if start.elapsed() > limit => {
-                let gave_up =
-                    handler::STATE.compare_exchange(handler::ASKED, handler::FREE, Ordering::Relaxed, Ordering::Relaxed);
+                let gave_up = handler::STATE.compare_exchange(
+                    handler::ASKED,
+                    handler::FREE,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
                 if gave_up.is_ok() {
                     return Err(SignalError::NoAnswer);
                 }
@@ -169,7 +179,8 @@ fn send(tid: i32, signal: libc::c_int) -> bool {
 
 fn checked(signal: i32) -> io::Result<i32> {
     if !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal) {
-        let message = format!("signal {signal} is not a real-time signal ({} to {})", libc::SIGRTMIN(), libc::SIGRTMAX());
+        let message =
+            format!("signal {signal} is not a real-time signal ({} to {})", libc::SIGRTMIN(), libc::SIGRTMAX());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
     }
     if current_handler(signal) != libc::SIG_DFL {

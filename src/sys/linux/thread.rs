@@ -45,7 +45,12 @@ pub(crate) struct ThreadProbe {
 impl ThreadProbe {
     pub(crate) fn open(tid: i32) -> Self {
         let open = |name: &str| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
-        Self { clock: thread_cpu_clock(tid), schedstat: open("schedstat"), stat: open("stat"), syscall: open("syscall") }
+        Self {
+            clock: thread_cpu_clock(tid),
+            schedstat: open("schedstat"),
+            stat: open("stat"),
+            syscall: open("syscall"),
+        }
     }
 
     /// Whether the system call of a sleeping thread can be read; not where the process is not dumpable.
@@ -104,8 +109,11 @@ fn parse_syscall(line: &str) -> Option<KernelState> {
     }
     let (number, rest) = line.split_once(' ')?;
     let number: i64 = number.parse().ok()?;
-    let values: Vec<u64> =
-        rest.split(' ').map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16)).collect::<Result<_, _>>().ok()?;
+    let values: Vec<u64> = rest
+        .split(' ')
+        .map(|word| u64::from_str_radix(word.trim_start_matches("0x"), 16))
+        .collect::<Result<_, _>>()
+        .ok()?;
     match *values.as_slice() {
         [stack_pointer, instruction] => Some(KernelState::Fault { stack_pointer, instruction }),
         [a, b, c, d, e, f, stack_pointer, instruction] => {
@@ -139,7 +147,12 @@ mod tests {
         );
         assert_eq!(
             parse_syscall("230 0x1 0x0 0x7f 0x7f 0x0 0x0 0x7fe0 0x7fa1\n"),
-            Some(KernelState::Syscall { number: 230, arguments: [1, 0, 0x7f, 0x7f, 0, 0], stack_pointer: 0x7fe0, instruction: 0x7fa1 })
+            Some(KernelState::Syscall {
+                number: 230,
+                arguments: [1, 0, 0x7f, 0x7f, 0, 0],
+                stack_pointer: 0x7fe0,
+                instruction: 0x7fa1
+            })
         );
         for bad in ["", "0", "0 0x1", "x 0x1 0x2", "1 0x1 zz"] {
             assert_eq!(parse_syscall(bad), None, "{bad:?}");

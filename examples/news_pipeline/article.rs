@@ -1,0 +1,25 @@
+//! One piece of news, as it travels through Kafka, the cache and the API. Pure data.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize, Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Article {
+    /// The same for the same article in every run; what makes duplicates recognisable.
+    pub(crate) id: String,
+    pub(crate) title: String,
+    pub(crate) link: String,
+    /// The feed it came from.
+    pub(crate) source: String,
+    pub(crate) published_at: DateTime<Utc>,
+}
+
+/// An id of 16 hex digits from what the feed itself calls the article.
+///
+/// FNV-1a rather than the hasher of the standard library, whose result may change with a new compiler.
+pub(crate) fn stable_id(name_in_feed: &str) -> String {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let hash = name_in_feed.bytes().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    format!("{hash:016x}")
+}

@@ -1,0 +1,107 @@
+//! The Kafka broker: one inside the process for development, or the real one that was named.
+//!
+//! Everything above sees a bootstrap address and cannot tell the two apart.
+
+use std::{ptr::NonNull, time::Duration};
+
+use anyhow::{Context, anyhow};
+use rdkafka::{
+    ClientConfig, bindings,
+    producer::{BaseProducer, Producer},
+    util::AsyncRuntime,
+};
+
+pub(crate) const TOPIC: &str = "latest-news";
+
+/// The embedded broker drops the oldest messages of a partition beyond 5 MiB; eight partitions make
+/// that 40 MiB, more than a consumer that is alive ever leaves lying.
+const EMBEDDED_PARTITIONS: i32 = 8;
+
+pub(crate) enum Broker {
+    Embedded(EmbeddedBroker),
+    Real { bootstrap_servers: String },
+}
+
+impl Broker {
+    pub(crate) fn choose(bootstrap_servers: Option<&str>) -> anyhow::Result<Self> {
+        match bootstrap_servers {
+            Some(list) => Ok(Self::Real { bootstrap_servers: list.to_owned() }),
+            None => Ok(Self::Embedded(EmbeddedBroker::start().context("cannot start the embedded broker")?)),
+        }
+    }
+
+    /// What a client needs to reach this broker; the rest is the client's own business.
+    pub(crate) fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.bootstrap_servers());
+        config
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Embedded(broker) => format!(
+                "embedded in this process at {}, {EMBEDDED_PARTITIONS} partitions; for development: keeps 5 MiB a \
+                 partition, nothing on disk, no topic administration (a real one: --bootstrap-servers)",
+                broker.bootstrap_servers
+            ),
+            Self::Real { bootstrap_servers } => format!("Kafka at {bootstrap_servers}"),
+        }
+    }
+
+    fn bootstrap_servers(&self) -> &str {
+        match self {
+            Self::Embedded(broker) => &broker.bootstrap_servers,
+            Self::Real { bootstrap_servers } => bootstrap_servers,
+        }
+    }
+}
+
+/// librdkafka's development broker, alive as long as the client that owns it. Dropping it blocks.
+pub(crate) struct EmbeddedBroker {
+    bootstrap_servers: String,
+    _owner: BaseProducer,
+}
+
+impl EmbeddedBroker {
+    fn start() -> anyhow::Result<Self> {
+        let owner: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create()?;
+        let cluster = owner.client().mock_cluster().ok_or_else(|| anyhow!("librdkafka started no embedded cluster"))?;
+        cluster.create_topic(TOPIC, EMBEDDED_PARTITIONS, 1)?;
+        let bootstrap_servers = cluster.bootstrap_servers();
+        drop(cluster);
+        let_groups_start_at_once(&owner)?;
+        Ok(Self { bootstrap_servers, _owner: owner })
+    }
+}
+
+/// The embedded broker waits 3 s for more members before a new group may start, and rdkafka's safe
+/// interface cannot say otherwise.
+#[expect(unsafe_code, reason = "rdkafka exposes this setting in its raw bindings only")]
+fn let_groups_start_at_once(owner: &BaseProducer) -> anyhow::Result<()> {
+    let client = owner.client().native_ptr();
+    // SAFETY: `client` belongs to `owner`, which is borrowed until the end of this function.
+    let cluster = unsafe { bindings::rd_kafka_handle_mock_cluster(client) };
+    let cluster = NonNull::new(cluster).ok_or_else(|| anyhow!("librdkafka lost its embedded cluster"))?;
+    // SAFETY: the cluster lives as long as the client that started it, which `owner` keeps alive, and
+    // librdkafka takes the cluster's own lock for this call.
+    unsafe { bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster.as_ptr(), 0) };
+    Ok(())
+}
+
+/// How rdkafka starts tasks of its own here: with a name, so that a report can show them.
+pub(crate) struct WatchedTasks;
+
+impl AsyncRuntime for WatchedTasks {
+    type Delay = tokio::time::Sleep;
+
+    fn spawn<T>(task: T)
+    where
+        T: Future<Output = ()> + Send + 'static,
+    {
+        holdup::spawn_named("rdkafka wake loop", task);
+    }
+
+    fn delay_for(duration: Duration) -> Self::Delay {
+        tokio::time::sleep(duration)
+    }
+}

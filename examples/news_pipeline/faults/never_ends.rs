@@ -1,0 +1,37 @@
+//! `never-ends`: a handler locks a std Mutex that it already holds. Its worker is lost for good.
+//!
+//! Committed once, a second after the start, so that the service is seen healthy before and the other
+//! workers can be seen going on after. On a current-thread runtime there is no other worker.
+
+use std::{
+    io,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::Commit;
+
+const HEALTHY_FIRST: Duration = Duration::from_secs(1);
+
+pub(super) fn arm() -> io::Result<Commit> {
+    let armed_at = Instant::now();
+    let committed = AtomicBool::new(false);
+    let archive = Mutex::new(0);
+    Ok(Box::new(move |_| {
+        if armed_at.elapsed() >= HEALTHY_FIRST && !committed.swap(true, Relaxed) {
+            lock_twice(&archive);
+        }
+        Ok(())
+    }))
+}
+
+// Not inlined: the report must name it.
+#[inline(never)]
+fn lock_twice(archive: &Mutex<u64>) -> u64 {
+    let before = archive.lock().unwrap_or_else(PoisonError::into_inner);
+    let after = archive.lock().unwrap_or_else(PoisonError::into_inner);
+    *after - *before
+}

@@ -1,0 +1,92 @@
+//! The reference service: a small real-time news pipeline, watched by holdup.
+//!
+//! Feeds are fetched over HTTP, published to the Kafka topic `latest-news`, consumed into a bounded
+//! newest-first cache, and served as JSON. It runs anywhere: feed server and broker are inside the
+//! process unless real ones are named. `--fault NAME` switches on a real mistake, for holdup to find.
+//!
+//! ```console
+//! $ cargo run --release --example news_pipeline -- --fault sleep --for 10s
+//! ```
+//! Look for the report on stderr: it names `sleep_in_handler`, its line, and what to do instead.
+
+// In data-flow order: from a feed to the answer of a request.
+mod options;
+
+mod logs;
+
+mod shutdown;
+
+mod service;
+
+mod article;
+
+mod feed_server;
+
+mod fetcher;
+
+mod broker;
+
+mod producer;
+
+mod consumer;
+
+mod cache;
+
+mod counters;
+
+mod outage;
+
+mod api;
+
+mod readers;
+
+mod http_client;
+
+mod watched_requests;
+
+mod faults;
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::Context;
+use clap::Parser;
+
+use crate::{options::Options, service::Service};
+
+/// How long blocking calls of libraries may still take after everything of ours has stopped.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if options.lists_faults() {
+        print!("{}", faults::table());
+        return ExitCode::SUCCESS;
+    }
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> anyhow::Result<()> {
+    logs::start();
+    // Whatever may block happens here, before there is a worker that it could hold up.
+    let service = Service::prepare(options)?;
+    let watch = holdup::Watch::builder()
+        .threshold(options.threshold)
+        .listen(&options.diagnostics)
+        .print(holdup::Print::Always)
+        .start()
+        .with_context(|| {
+            format!("cannot watch with diagnostics at {} (--diagnostics chooses the address)", options.diagnostics)
+        })?;
+    let runtime = watch.runtime(&mut options.runtime())?;
+    let drain = shutdown::supervise(options.run_for, options.expects_stuck_worker())?;
+    service.announce(watch.endpoint());
+    let outcome = runtime.block_on(service.run(drain));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    outcome
+}

@@ -1,0 +1,168 @@
+//! What the user may choose, by flag or environment variable; a flag wins.
+//!
+//! Every value is checked here, so that the rest of the service only meets values that make sense.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use reqwest::Url;
+
+use crate::faults::Fault;
+
+/// A news pipeline watched by holdup: feeds → Kafka → cache → HTTP API.
+#[derive(Parser, Debug)]
+#[command(name = "news_pipeline")]
+pub(crate) struct Options {
+    /// Address of the news API; port 0 picks a free one
+    #[arg(long, env = "NEWS_API", value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub(crate) api: String,
+
+    /// Address of holdup's diagnostics; port 0 picks a free one
+    #[arg(long, env = "NEWS_DIAGNOSTICS", value_name = "ADDR", default_value = "127.0.0.1:6060")]
+    pub(crate) diagnostics: String,
+
+    /// RSS or Atom feed to fetch, repeatable (separated by spaces in the variable); without one, the
+    /// embedded feed server is used
+    #[arg(long = "feed", env = "NEWS_FEED", value_name = "URL", value_delimiter = ' ', value_parser = feed_url)]
+    pub(crate) feeds: Vec<Url>,
+
+    /// Pause between two rounds over all feeds
+    #[arg(long, env = "NEWS_FEED_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = pause)]
+    pub(crate) feed_interval: Duration,
+
+    /// Kafka brokers, "host:port,host:port"; without them, a development broker runs inside the process
+    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "LIST")]
+    bootstrap_servers: Option<String>,
+
+    /// How many articles the cache keeps
+    #[arg(long, env = "NEWS_CACHE_SIZE", value_name = "N", default_value = "100", value_parser = cache_size)]
+    pub(crate) cache_size: usize,
+
+    /// Simulated readers of /latest-news; 0 switches them off
+    #[arg(long, env = "NEWS_READERS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(..=1000))]
+    pub(crate) readers: u16,
+
+    /// Pause of a reader between two requests
+    #[arg(long, env = "NEWS_READER_INTERVAL", value_name = "TIME", default_value = "200ms", value_parser = pause)]
+    pub(crate) reader_interval: Duration,
+
+    /// Real mistake to switch on, repeatable (separated by commas in the variable); `list` explains them
+    #[arg(long = "fault", env = "NEWS_FAULT", value_name = "NAME", value_delimiter = ',', value_parser = fault)]
+    faults: Vec<FaultChoice>,
+
+    /// Drain and stop after this time, for example 10s
+    #[arg(long = "for", env = "NEWS_FOR", value_name = "TIME", value_parser = pause)]
+    pub(crate) run_for: Option<Duration>,
+
+    /// How long one poll may hold a worker before holdup reports it
+    #[arg(long, env = "NEWS_THRESHOLD", value_name = "TIME", default_value = "10ms", value_parser = pause)]
+    pub(crate) threshold: Duration,
+
+    /// Tokio runtime that the service runs on
+    #[arg(long, env = "NEWS_RUNTIME", value_name = "KIND", default_value = "multi-thread")]
+    runtime: RuntimeKind,
+
+    /// Worker threads of the multi-thread runtime; without it, one per core
+    #[arg(long, env = "NEWS_WORKERS", value_name = "N", value_parser = workers)]
+    workers: Option<NonZeroUsize>,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+enum RuntimeKind {
+    MultiThread,
+    CurrentThread,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum FaultChoice {
+    List,
+    Commit(&'static Fault),
+}
+
+impl Options {
+    pub(crate) fn lists_faults(&self) -> bool {
+        self.faults.iter().any(|choice| matches!(choice, FaultChoice::List))
+    }
+
+    /// The real brokers, if any. An empty variable counts as none, as deployments often leave it.
+    pub(crate) fn bootstrap_servers(&self) -> Option<&str> {
+        self.bootstrap_servers.as_deref().filter(|list| !list.trim().is_empty())
+    }
+
+    /// The faults to commit, each once, in the order they were named.
+    pub(crate) fn faults(&self) -> Vec<&'static Fault> {
+        let mut chosen: Vec<&'static Fault> = Vec::new();
+        for choice in &self.faults {
+            if let FaultChoice::Commit(fault) = choice
+                && !chosen.iter().any(|known| known.name == fault.name)
+            {
+                chosen.push(fault);
+            }
+        }
+        chosen
+    }
+
+    pub(crate) fn expects_stuck_worker(&self) -> bool {
+        self.faults().iter().any(|fault| fault.holds_worker_forever)
+    }
+
+    /// The builder of the runtime, as anyone would write it; holdup adds itself to it.
+    pub(crate) fn runtime(&self) -> tokio::runtime::Builder {
+        let mut builder = match self.runtime {
+            RuntimeKind::MultiThread => tokio::runtime::Builder::new_multi_thread(),
+            RuntimeKind::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+        };
+        if self.runtime == RuntimeKind::MultiThread
+            && let Some(workers) = self.workers
+        {
+            builder.worker_threads(workers.get());
+        }
+        builder.enable_all();
+        builder
+    }
+}
+
+fn pause(text: &str) -> Result<Duration, String> {
+    let time =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write a time such as 250ms, 10s or 2m"))?;
+    if time.is_zero() {
+        return Err("the time must be longer than zero".to_owned());
+    }
+    Ok(time)
+}
+
+fn feed_url(text: &str) -> Result<Url, String> {
+    let url =
+        Url::parse(text).map_err(|error| format!("{error}; write a whole address such as https://host/feed.xml"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err("only http:// and https:// feeds can be fetched".to_owned());
+    }
+    Ok(url)
+}
+
+fn cache_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size @ 1..=100_000) => Ok(size),
+        _ => Err("the cache keeps between 1 and 100000 articles".to_owned()),
+    }
+}
+
+fn workers(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(workers) if workers.get() <= 1024 => Ok(workers),
+        _ => Err("a runtime needs between 1 and 1024 workers; leave --workers out for one per core".to_owned()),
+    }
+}
+
+fn fault(name: &str) -> Result<FaultChoice, String> {
+    if name == "list" {
+        return Ok(FaultChoice::List);
+    }
+    match Fault::named(name) {
+        Some(fault) => Ok(FaultChoice::Commit(fault)),
+        None => Err(format!(
+            "there is no such fault; choose one of {}, or `list` for what they do",
+            Fault::names().join(", ")
+        )),
+    }
+}

@@ -1,0 +1,140 @@
+//! The composition root: makes the parts, connects them, and stops them in order.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
+
+use anyhow::Context;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tracing::info;
+
+use crate::{
+    api::{self, Api},
+    article::Article,
+    broker::Broker,
+    cache::Cache,
+    consumer,
+    counters::Counters,
+    faults::ArmedFaults,
+    feed_server::{self, FeedServer},
+    fetcher::{self, Fetcher},
+    http_client,
+    options::Options,
+    producer,
+    readers::{self, Readers},
+    shutdown::Drain,
+};
+
+/// Articles that may wait between fetcher and producer. Full means that the broker is behind; the
+/// fetcher then waits, so nothing is lost and memory stays flat.
+const FETCHED_QUEUE: usize = 256;
+
+/// Everything the service needs, made before the runtime exists.
+pub(crate) struct Service {
+    api: Api,
+    api_listener: TcpListener,
+    feed_server: Option<FeedServer>,
+    fetcher: Fetcher,
+    broker: Broker,
+    readers: Readers,
+}
+
+impl Service {
+    /// Binds, loads certificates, starts the embedded broker: all of it blocks, none of it on a worker.
+    pub(crate) fn prepare(options: &Options) -> anyhow::Result<Self> {
+        let counters = Arc::new(Counters::starting_now());
+        let api_listener = bind(&options.api).with_context(|| {
+            format!("cannot serve the news API at {} (--api chooses the address, such as 127.0.0.1:8080)", options.api)
+        })?;
+        let api_address = api_listener.local_addr()?;
+        fetcher::warm_up().context("the feed parser does not work")?;
+        let (feed_server, sources) = if options.feeds.is_empty() {
+            let server = FeedServer::bind().context("cannot start the embedded feed server")?;
+            let sources = server.sources()?;
+            (Some(server), sources)
+        } else {
+            (None, options.feeds.iter().map(fetcher::Source::of).collect())
+        };
+        Ok(Self {
+            api: Api {
+                cache: Arc::new(Cache::of_size(options.cache_size)),
+                counters: Arc::clone(&counters),
+                faults: Arc::new(ArmedFaults::arm(&options.faults())?),
+            },
+            api_listener,
+            fetcher: Fetcher {
+                client: if feed_server.is_some() { http_client::local()? } else { http_client::internet()? },
+                sources,
+                interval: options.feed_interval,
+                counters,
+            },
+            feed_server,
+            broker: Broker::choose(options.bootstrap_servers())?,
+            readers: Readers {
+                client: http_client::local()?,
+                page: readers::page(api_address)?,
+                count: options.readers,
+                interval: options.reader_interval,
+            },
+        })
+    }
+
+    /// Says where everything is, for people: on stdout, so that it can be kept apart from the logs.
+    pub(crate) fn announce(&self, diagnostics: Option<SocketAddr>) {
+        println!("news         {}", self.readers.page);
+        if let Some(address) = diagnostics {
+            println!("diagnostics  http://{address}/  (stalls: http://{address}/debug/holdup/stalls)");
+        }
+        println!("feeds        {}", self.fetcher.describe());
+        println!("broker       {}", self.broker.describe());
+        println!("readers      {}", self.readers.describe());
+        println!("faults       {}", self.api.faults.describe());
+    }
+
+    /// Runs until the drain is requested and done. Each part is a task with a name that a report can show.
+    pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
+        let Self { api, api_listener, feed_server, fetcher, broker, readers } = self;
+        let (fetched, to_publish) = mpsc::channel::<Article>(FETCHED_QUEUE);
+        let counters = Arc::clone(&api.counters);
+        let cache = Arc::clone(&api.cache);
+
+        let producer = holdup::spawn_named(
+            "publish",
+            producer::run(broker.client_config(), to_publish, Arc::clone(&counters), drain.clone()),
+        );
+        let consumer =
+            holdup::spawn_named("consume", consumer::run(broker.client_config(), cache, counters, drain.clone()));
+        let feeds = holdup::spawn_named("feed server", feed_server::run_if_any(feed_server, drain.clone()));
+        let fetcher = holdup::spawn_named("ingest", fetcher.run(fetched, drain.clone()));
+        let api = holdup::spawn_named("api", api::serve(api, api_listener, drain.clone()));
+        let readers = holdup::spawn_named("readers", readers.run(drain));
+
+        // The first part that fails ends the service; a drain makes all of them finish without an error.
+        let outcome = tokio::try_join!(
+            part("news API", api),
+            part("consumer", consumer),
+            part("producer", producer),
+            part("fetcher", fetcher),
+            part("feed server", feeds),
+            part("readers", readers),
+        );
+        // Ends the embedded broker, which blocks for a moment; nothing uses it any more.
+        tokio::task::spawn_blocking(move || drop(broker)).await?;
+        outcome?;
+        info!("drained and stopped");
+        Ok(())
+    }
+}
+
+async fn part(name: &str, task: JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
+    task.await
+        .with_context(|| format!("the {name} stopped unexpectedly"))?
+        .with_context(|| format!("the {name} failed"))
+}
+
+fn bind(address: &str) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}

@@ -1,0 +1,111 @@
+//! Decides when the service ends: signal, time limit, or a drain that does not come to an end.
+//!
+//! This is a thread with a small runtime of its own, because the service's runtime may be stuck, which
+//! is what this example is about. First signal or `--for`: drain. Second signal: exit at once with 130.
+//! A drain that misses its deadline is reported in one sentence and ends the process.
+
+use std::{future::pending, process, thread, time::Duration};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::info;
+
+/// How long a drain may take. Well above what it needs (some 100 ms) and below the 10 s that
+/// process managers commonly grant before SIGKILL.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
+
+/// What a shell reports for a program ended by Ctrl-C.
+const INTERRUPTED: i32 = 130;
+
+/// Told to every part of the service: resolves when it is time to stop.
+#[derive(Clone, Debug)]
+pub(crate) struct Drain(watch::Receiver<bool>);
+
+impl Drain {
+    /// Resolves once the drain is requested, at once if it already was.
+    pub(crate) async fn requested(mut self) {
+        // The sender only goes away together with the thread that decides, so that counts as a request.
+        let _ = self.0.wait_for(|requested| *requested).await;
+    }
+}
+
+/// Starts the deciding thread. Signals are caught from here on.
+pub(crate) fn supervise(run_for: Option<Duration>, expects_stuck_worker: bool) -> anyhow::Result<Drain> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime that waits for signals")?;
+    let guard = runtime.enter();
+    let signals = Signals {
+        interrupt: signal(SignalKind::interrupt()).context("cannot catch SIGINT")?,
+        terminate: signal(SignalKind::terminate()).context("cannot catch SIGTERM")?,
+    };
+    drop(guard);
+    let (request, requested) = watch::channel(false);
+    thread::Builder::new()
+        .name("shutdown".to_owned())
+        .spawn(move || runtime.block_on(decide(signals, run_for, expects_stuck_worker, &request)))
+        .context("cannot start the thread that waits for signals")?;
+    Ok(Drain(requested))
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+async fn decide(
+    mut signals: Signals,
+    run_for: Option<Duration>,
+    expects_stuck_worker: bool,
+    request: &watch::Sender<bool>,
+) {
+    tokio::select! {
+        name = signals.next() => info!("{name}: draining; a second signal stops at once"),
+        limit = time_limit(run_for) => info!("{limit:?} are over: draining"),
+    }
+    request.send_replace(true);
+    // A drain that succeeds ends the process from `main`, and this thread with it.
+    match timeout(DRAIN_DEADLINE, signals.next()).await {
+        Ok(name) => exit_now(INTERRUPTED, &format!("{name} again: stopped without draining.")),
+        Err(_) if expects_stuck_worker => {
+            exit_now(0, "note: a worker is stuck for good, as the fault asks; stopped without draining.")
+        }
+        Err(_) => exit_now(
+            1,
+            &format!(
+                "error: the drain did not finish within {DRAIN_DEADLINE:?}, probably because a worker is stuck; \
+                 stopped without it. holdup's last report says where."
+            ),
+        ),
+    }
+}
+
+async fn time_limit(run_for: Option<Duration>) -> Duration {
+    match run_for {
+        Some(limit) => {
+            sleep(limit).await;
+            limit
+        }
+        None => pending().await,
+    }
+}
+
+#[expect(clippy::exit, reason = "the main thread may be the stuck one, so nobody else can end the process")]
+fn exit_now(code: i32, why: &str) -> ! {
+    eprintln!("{why}");
+    process::exit(code)
+}

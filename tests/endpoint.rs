@@ -1,0 +1,131 @@
+//! The endpoint answers while the service is stuck for good, and says what holds it.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use support::{DEADLINE, Events, alone, wait_until};
+use tokio::runtime::Builder;
+
+#[inline(never)]
+fn lock_twice(mutex: &Mutex<()>) {
+    let _first = mutex.lock();
+    std::mem::forget(mutex.lock());
+}
+
+fn get(address: SocketAddr, path: &str) -> (u16, String, String) {
+    let config = ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).http_status_as_error(false).build();
+    let agent = ureq::Agent::new_with_config(config);
+    let mut answer = agent.get(format!("http://{address}{path}")).call().expect("the endpoint answers");
+    let content_type = answer.headers().get("content-type").map(|value| value.to_str().expect("text").to_owned());
+    let body = answer.body_mut().read_to_string().expect("text");
+    (answer.status().as_u16(), content_type.unwrap_or_default(), body)
+}
+
+fn stalls(address: SocketAddr) -> Value {
+    let (status, content_type, body) = get(address, "/debug/holdup/stalls");
+    assert_eq!((status, content_type.as_str()), (200, "application/json"));
+    serde_json::from_str(&body).expect("it is JSON")
+}
+
+fn deadlocked(value: &Value) -> Option<&Value> {
+    let stalls = value["stalls"].as_array().expect("a list");
+    stalls.iter().find(|stall| stall["culprit"]["function"] == "endpoint::lock_twice")
+}
+
+#[test]
+fn a_worker_that_is_stuck_for_good_is_reported() {
+    let _alone = alone();
+    let mut current = Builder::new_current_thread();
+    let mut multi = Builder::new_multi_thread();
+    for (flavour, builder) in [("current-thread", &mut current), ("multi-thread", multi.worker_threads(1))] {
+        let events = Events::default();
+        let watch = events.builder().listen("127.0.0.1:0").start().expect("starts");
+        let address = watch.endpoint().expect("it listens");
+        let runtime = watch.runtime(builder.enable_all()).expect("builds");
+        // Never comes back: the process ends with it.
+        std::thread::spawn(move || {
+            runtime.block_on(async {
+                let mutex = Arc::new(Mutex::new(()));
+                let stuck = holdup::spawn_named("stuck", async move { lock_twice(&mutex) });
+                stuck.await.expect("it never ends");
+            });
+        });
+        wait_until(flavour, || deadlocked(&stalls(address)).is_some());
+        let answer = stalls(address);
+        let stall = deadlocked(&answer).expect("it lasts");
+        assert_eq!(stall["ended"], false, "{flavour}");
+        assert_eq!(stall["cause"]["class"], "lock", "{flavour}");
+        assert!(stall["cause"]["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{flavour}");
+        assert!(stall["cause"]["evidence"].is_object(), "{flavour}");
+        assert_eq!(stall["task"]["name"], "stuck", "{flavour}");
+        assert!(stall["task"]["id"].as_u64().is_some(), "{flavour}");
+        assert!(stall["task"]["spawned_at"].as_str().is_some_and(|place| place.contains("endpoint.rs:")), "{flavour}");
+        assert_eq!(stall["worker"], 0, "{flavour}");
+        assert_eq!(stall["threshold_ms"], 10.0, "{flavour}");
+        assert_eq!(stall["count"], 1, "{flavour}");
+        assert_eq!(stall["culprit"]["file"], "tests/endpoint.rs", "{flavour}");
+        assert!(stall["culprit"]["line"].as_u64().is_some(), "{flavour}");
+        assert!(stall["stack"].as_array().is_some_and(|stack| stack.len() > 3), "{flavour}");
+        assert!(answer["suppressed"].as_u64().is_some(), "{flavour}");
+        for key in ["id", "runtime", "thread", "duration_ms"] {
+            assert!(!stall[key].is_null(), "{flavour}: {key}");
+        }
+        let longer = || deadlocked(&stalls(address)).is_some_and(|now| now["duration_ms"].as_f64() > stall["duration_ms"].as_f64());
+        wait_until("it grows", longer);
+
+        let (status, content_type, svg) = get(address, "/debug/holdup/stalls.svg");
+        assert_eq!((status, content_type.as_str()), (200, "image/svg+xml"));
+        assert!(svg.contains("lock_twice") && svg.contains("waiting for a lock"), "{flavour}");
+        let (_, _, workers) = get(address, "/debug/holdup/workers");
+        let workers: Value = serde_json::from_str(&workers).expect("it is JSON");
+        let held = workers["workers"].as_array().expect("a list").iter().find(|now| now["task"]["name"] == "stuck");
+        let held = held.unwrap_or_else(|| panic!("{flavour}: {workers:#}"));
+        assert_eq!(held["activity"], "polling", "{flavour}");
+        assert!(held["polling_for_ms"].as_f64() >= Some(10.0), "{flavour}: {held:#}");
+        let (_, _, page) = get(address, "/");
+        assert!(page.contains("endpoint::lock_twice") && page.contains("is held up now"), "{flavour}: {page}");
+    }
+}
+
+#[test]
+fn what_there_is_to_ask_is_told() {
+    let _alone = alone();
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let address = watch.endpoint().expect("it listens");
+    assert_eq!(get(address, "/healthz"), (200, "text/plain; charset=utf-8".into(), "ok\n".into()));
+    let (status, _, body) = get(address, "/debug/pprof/heap");
+    assert_eq!(status, 404);
+    assert!(body.contains("/debug/holdup/stalls"), "{body}");
+    let (status, content_type, body) = get(address, "/debug/holdup/stalls.svg");
+    assert_eq!((status, content_type.as_str()), (200, "image/svg+xml"));
+    assert!(body.contains("No stall so far"), "{body}");
+    let (_, _, check) = get(address, "/debug/holdup/self-check");
+    assert!(check.contains("\"task polls\""), "{check}");
+}
+
+#[test]
+fn slow_and_many_clients_do_not_keep_others_out() {
+    let _alone = alone();
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let address = watch.endpoint().expect("it listens");
+    // More than are served at a time, each with half a request that never goes on.
+    let mut slow: Vec<TcpStream> = (0..100)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).expect("connects");
+            stream.write_all(b"GET /healthz HT").expect("is taken");
+            stream
+        })
+        .collect();
+    let (status, _, body) = get(address, "/healthz");
+    assert_eq!((status, body.as_str()), (200, "ok\n"));
+    let stream = &mut slow[0];
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("is set");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).expect("the endpoint closes it");
+    assert!(!rest.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&rest));
+}

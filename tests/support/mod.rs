@@ -1,0 +1,81 @@
+//! What the tests share: a watch that remembers its events, and a way to wait for one of them.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use holdup::{Phase, Print, Stall, Watch, WatchBuilder};
+
+/// Machines are shared and slow at times; a condition that holds is seen long before.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// One test of a file at a time: a machine that runs several cannot tell computing from not being run.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Every event of a watch, in order.
+#[derive(Clone, Default)]
+pub struct Events(Arc<(Mutex<Vec<(Phase, Stall)>>, Condvar)>);
+
+impl Events {
+    /// A quiet watch with a threshold of 10 ms that tells these events.
+    pub fn watch(&self) -> Watch {
+        self.builder().start().expect("the watch starts")
+    }
+
+    pub fn builder(&self) -> WatchBuilder {
+        let events = self.clone();
+        Watch::builder().threshold(Duration::from_millis(10)).print(Print::Never).on_stall(move |event| {
+            let (list, changed) = &*events.0;
+            list.lock().unwrap_or_else(PoisonError::into_inner).push((event.phase, event.stall.clone()));
+            changed.notify_all();
+        })
+    }
+
+    pub fn all(&self) -> Vec<(Phase, Stall)> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first event that satisfies the condition. Shows all of them when there is none in time.
+    pub fn wait_for(&self, what: &str, condition: impl Fn(Phase, &Stall) -> bool) -> Stall {
+        let (list, changed) = &*self.0;
+        let limit = Instant::now() + DEADLINE;
+        let mut events = list.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some((_, stall)) = events.iter().find(|(phase, stall)| condition(*phase, stall)) {
+                return stall.clone();
+            }
+            let left = limit.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no event in {DEADLINE:?}: {what}; there were {:#?}", summary(&events));
+            events = changed.wait_timeout(events, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+fn summary(events: &[(Phase, Stall)]) -> Vec<String> {
+    let one = |(phase, stall): &(Phase, Stall)| {
+        let function = function_of(stall);
+        format!("{phase:?} {function} {} {:?} {:?}", stall.cause.class, stall.duration, stall.cause.evidence)
+    };
+    events.iter().map(one).collect()
+}
+
+/// The culprit's function, or what stands for it.
+pub fn function_of(stall: &Stall) -> String {
+    match (&stall.culprit, &stall.stack) {
+        (Some(culprit), _) => culprit.frame.function.to_string(),
+        (None, Ok(_)) => "(no culprit)".to_owned(),
+        (None, Err(reason)) => format!("({reason})"),
+    }
+}
+
+/// Waits until a condition holds.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let limit = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < limit, "not in {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
