@@ -75,7 +75,9 @@ fn a_worker_that_is_stuck_for_good_is_reported() {
         for key in ["id", "runtime", "thread", "duration_ms"] {
             assert!(!stall[key].is_null(), "{flavour}: {key}");
         }
-        let longer = || deadlocked(&stalls(address)).is_some_and(|now| now["duration_ms"].as_f64() > stall["duration_ms"].as_f64());
+        let longer = || {
+            deadlocked(&stalls(address)).is_some_and(|now| now["duration_ms"].as_f64() > stall["duration_ms"].as_f64())
+        };
         wait_until("it grows", longer);
 
         let (status, content_type, svg) = get(address, "/debug/holdup/stalls.svg");

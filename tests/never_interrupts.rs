@@ -64,10 +64,15 @@ fn a_parked_worker_sees_no_eintr_while_stacks_are_taken_by_signal() {
         ticking.abort();
     });
     let by_signal = events.wait_for("a stack taken by signal", |_, stall| {
-        function_of(stall) == "never_interrupts::compute" && stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal)
+        function_of(stall) == "never_interrupts::compute"
+            && stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal)
     });
     assert!(by_signal.tid > 0);
-    let taken = events.all().iter().filter(|(_, stall)| stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal)).count();
+    let taken = events
+        .all()
+        .iter()
+        .filter(|(_, stall)| stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal))
+        .count();
     println!(
         "{taken} stacks taken by signal, {} calls of epoll_wait, {} of them waited, {} interrupted",
         CALLS.load(Ordering::Relaxed),

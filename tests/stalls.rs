@@ -135,7 +135,7 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
         assert!(stall.task.id.is_some(), "{what}");
         let spawned_at = stall.task.spawned_at.expect("where it was spawned travels with it");
         assert!(spawned_at.file().ends_with("tests/stalls.rs"), "{what}: {spawned_at}");
-        assert_eq!(stall.worker.is_some(), true, "{what}");
+        assert!(stall.worker.is_some(), "{what}");
         assert!(stall.duration >= Duration::from_millis(10), "{what}: {:?}", stall.duration);
         let culprit = stall.culprit.expect("there is one");
         assert_eq!(culprit.frame.file.as_deref(), Some("tests/stalls.rs"), "{what}");
@@ -161,7 +161,7 @@ fn computing_is_told_from_the_rest() {
 #[test]
 fn waiting_for_a_mutex_is_told_from_the_rest() {
     let mutex: &'static Mutex<()> = Box::leak(Box::new(Mutex::new(())));
-    caught("wait_for_mutex", CauseClass::Lock, || {
+    caught("wait_for_mutex", CauseClass::Lock, move || {
         let (held, holds) = std::sync::mpsc::channel();
         let holder = std::thread::spawn(move || {
             let _guard = mutex.lock();
@@ -364,7 +364,8 @@ fn several_runtimes_are_told_apart() {
         runtime.block_on(async { holdup::spawn(async { nap() }).await.expect("it ends") });
     }
     for name in ["one", "runtime-2"] {
-        events.wait_for(name, |phase, stall| phase == Phase::Ended && &*stall.runtime == name && stall.worker == Some(0));
+        events
+            .wait_for(name, |phase, stall| phase == Phase::Ended && &*stall.runtime == name && stall.worker == Some(0));
     }
 }
 

@@ -23,7 +23,7 @@ fn signals_in_use() -> Vec<String> {
 fn threads_of_holdup() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").expect("/proc is mounted");
     let name = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-    tasks.flatten().filter(|_| true).map(name).filter(|name| name.starts_with("holdup-")).count()
+    tasks.flatten().map(name).filter(|name| name.starts_with("holdup-")).count()
 }
 
 #[test]
@@ -62,7 +62,8 @@ fn the_users_hooks_are_called_beside_ours() {
         .on_thread_park(count(1))
         .on_thread_unpark(count(2))
         .on_thread_stop(count(3));
-    let runtime = watch.runtime_with(Builder::new_multi_thread().worker_threads(2).enable_all(), hooks).expect("builds");
+    let runtime =
+        watch.runtime_with(Builder::new_multi_thread().worker_threads(2).enable_all(), hooks).expect("builds");
     runtime.block_on(async {
         tokio::time::sleep(Duration::from_millis(5)).await;
         holdup::spawn(async { std::thread::sleep(Duration::from_millis(60)) }).await.expect("it ends");
@@ -92,7 +93,8 @@ fn the_users_task_hooks_are_called_beside_ours() {
         .on_before_task_poll(count(1))
         .on_after_task_poll(count(2))
         .on_task_terminate(count(3));
-    let runtime = watch.runtime_with(Builder::new_multi_thread().worker_threads(1).enable_all(), hooks).expect("builds");
+    let runtime =
+        watch.runtime_with(Builder::new_multi_thread().worker_threads(1).enable_all(), hooks).expect("builds");
     // A bare task: with task hooks no wrapper is needed.
     runtime.block_on(async {
         tokio::spawn(async { std::thread::sleep(Duration::from_millis(60)) }).await.expect("it ends");
@@ -100,9 +102,9 @@ fn the_users_task_hooks_are_called_beside_ours() {
     let stall = events.wait_for("ours work", |_, stall| stall.task.id.is_some());
     assert!(function_of(&stall).starts_with("watch::the_users_task_hooks"), "{}", function_of(&stall));
     drop(runtime);
-    for call in calls.iter() {
-        assert_eq!(call.load(Ordering::Relaxed), 1);
-    }
+    let [spawned, before, after, terminated] = [0, 1, 2, 3].map(|which| calls[which].load(Ordering::Relaxed));
+    assert!(spawned > 0 && terminated > 0, "{spawned} spawned, {terminated} terminated");
+    assert!(before > 0 && before == after, "{before} before a poll, {after} after one");
 }
 
 #[test]

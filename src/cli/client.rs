@@ -20,7 +20,9 @@ pub(super) fn text(url: &str, path: &str) -> anyhow::Result<String> {
     let address = format!("{}{path}", base.trim_end_matches('/'));
     let config = ureq::Agent::config_builder().timeout_global(Some(TIME_LIMIT)).build();
     let mut answer = ureq::Agent::new_with_config(config).get(&address).call().with_context(|| {
-        format!("{address} does not answer; is the service running, and does it listen there (Watch::builder().listen(…))")
+        format!(
+            "{address} does not answer; is the service running, and does it listen there (Watch::builder().listen(…))"
+        )
     })?;
     let body = answer.body_mut().with_config().limit(SIZE_LIMIT).read_to_string();
     body.with_context(|| format!("the answer of {address} broke off"))

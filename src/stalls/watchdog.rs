@@ -134,18 +134,19 @@ impl<T: Target> Watchdog<T> {
                 Activity::Between => !idle_between,
                 Activity::Parked => false,
             };
-            let fresh = || Watched::begin(progress, last_look, now);
-            let state = watched.entry(key).or_insert_with(fresh);
-            if state.progress != progress {
-                let middle = last_look + now.duration_since(last_look) / 2;
-                self.end(state, middle);
-                *state = fresh();
-            } else if progress.activity == Activity::Polling {
-                self.look_at_poll(index, state, last_look, now);
+            let known = watched.get_mut(&key).filter(|state| state.progress == progress);
+            if let Some(state) = known {
+                if progress.activity == Activity::Polling {
+                    self.look_at_poll(index, state, last_look, now);
+                }
                 continue;
             }
+            let state = Watched::begin(progress, last_look, now);
             if progress.activity == Activity::Polling {
                 self.target.note_progress(index, progress, state.began);
+            }
+            if let Some(mut before) = watched.insert(key, state) {
+                self.end(&mut before, last_look + now.duration_since(last_look) / 2);
             }
         }
         active

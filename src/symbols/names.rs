@@ -18,7 +18,29 @@ pub(super) fn readable(demangled: &str) -> String {
     if segments.len() > 1 && segments.last() == Some(&CLOSURE) {
         segments.pop();
     }
-    segments.join("::")
+    public_path(segments.join("::"))
+}
+
+/// Modules of the standard library that are private, and where their items are re-exported.
+const RE_EXPORTS: [(&str, &str); 8] = [
+    ("std::thread::functions::", "std::thread::"),
+    ("std::thread::join_handle::", "std::thread::"),
+    ("std::sync::poison::mutex::", "std::sync::"),
+    ("std::sync::poison::rwlock::", "std::sync::"),
+    ("std::sync::poison::condvar::", "std::sync::"),
+    ("std::net::tcp::", "std::net::"),
+    ("std::net::udp::", "std::net::"),
+    ("std::net::socket_addr::", "std::net::"),
+];
+
+/// The path that the standard library's documentation uses.
+fn public_path(name: String) -> String {
+    let inside = name.trim_start_matches('<').len();
+    let (open, path) = name.split_at(name.len() - inside);
+    match RE_EXPORTS.iter().find_map(|(private, public)| Some((public, path.strip_prefix(private)?))) {
+        Some((public, rest)) => format!("{open}{public}{rest}"),
+        None => name,
+    }
 }
 
 const CLOSURE: &str = "{closure}";
@@ -112,6 +134,8 @@ mod tests {
             ("<F as axum::handler::Handler<(M,T1),S>>::call::{{closure}}", "<F as axum::handler::Handler>::call"),
             ("<<T as A>::B as C>::d", "<<T as A>::B as C>::d"),
             ("<std::fs::File>::sync_all", "std::fs::File::sync_all"),
+            ("std::thread::functions::sleep", "std::thread::sleep"),
+            ("<std::sync::poison::mutex::Mutex<T>>::lock", "std::sync::Mutex::lock"),
             ("clock_nanosleep", "clock_nanosleep"),
         ] {
             assert_eq!(readable(compiler), developer, "{compiler}");

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use addr2line::Loader;
-use addr2line::fallible_iterator::FallibleIterator;
 
 use super::names::readable;
 use super::origin::Origins;

@@ -1,77 +1,81 @@
 //! Finds the frame pointer of a thread that was not touched.
 //!
 //! The kernel tells the stack and instruction pointers of a sleeping thread, but not rbp. Rust's standard library
-//! keeps frame pointers, so a walk from libc's `nanosleep` or `read` into it needs that register. libc rarely
-//! changes it on the way into the kernel, so its value is still what the standard library's innermost function set:
-//! the address of a saved rbp on this stack, right below a return address. Each such place near the top of the stack
-//! is tried, innermost first, and the walk that makes sense wins: it reaches the thread's first function, and every
-//! return address on it follows a call instruction whose target, where it is written in the instruction, is the
-//! function called.
+//! keeps frame pointers, so a walk from libc's `nanosleep` or `read` into it gets stuck at the first function that
+//! needs that register. libc rarely changes it on the way into the kernel, so its value is still what that function
+//! set: the address of a saved rbp on this stack, right below the return address into its caller. Each such place
+//! near the top of the stack is tried, innermost first. The walk must reach the thread's first function, and the
+//! return address that the candidate stands for must follow a call of the very function that got stuck.
 
-use super::unwinder::{Unwinder, Walk};
+use super::unwinder::{NOWHERE, Unwinder, Walk};
 use crate::images::Images;
+use crate::model::stack::Address;
 use crate::sys::{self, StackCopy};
 
 /// How far from the stack pointer a saved rbp is looked for. The frames in between are libc's wrapper of a system
 /// call and at most a few of the standard library; its path buffers of 384 bytes are the largest things in them.
 const SEARCH_BYTES: u64 = 16 * 1024;
 
-/// A function that is called directly begins at the target of the call and holds the address in it. Functions are
-/// rarely larger than this.
-const LARGE_FUNCTION: u64 = 256 * 1024;
+/// A function begins at the target of a call and holds the address reached in it. Functions are rarely larger.
+const LARGE_FUNCTION: u64 = 16 * 1024;
 
 /// Walks at most this many candidates.
 const MAX_WALKS: usize = 128;
 
-/// Stands for "unknown": an address that no stack has. framehop takes 0 for the end of the stack.
-const NOWHERE: u64 = 1;
-
 pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
     let mut best = unwinder.walk_from(stack, NOWHERE);
-    if best.complete {
-        return best;
-    }
-    let mut best_doubts = usize::MAX;
+    // The last function that could be reached without the register is the one that needs it.
+    let Some(stuck) = best.addresses.len().checked_sub(1).filter(|_| !best.complete) else { return best };
+    let callee = best.addresses[stuck].0;
+    let mut best_match = Match::None;
     let top = stack.registers.stack_pointer;
     let mut walks = 0;
     for candidate in (top..top + SEARCH_BYTES).step_by(8) {
-        if walks == MAX_WALKS || !may_be_frame(unwinder.images(), stack, candidate) {
+        let Some(return_address) = candidate.checked_add(8).and_then(|address| stack.word(address)) else { break };
+        let matches = Match::of(unwinder.images(), return_address, callee);
+        if matches <= best_match || walks == MAX_WALKS {
             continue;
         }
         walks += 1;
         let walk = unwinder.walk_from(stack, candidate);
-        if !walk.complete {
-            continue;
-        }
-        let doubts = doubts(&walk);
-        if doubts < best_doubts {
-            best_doubts = doubts;
+        let through_candidate = walk.addresses.get(stuck + 1) == Some(&Address(return_address - 1));
+        if walk.complete && through_candidate {
             best = walk;
+            best_match = matches;
         }
-        if doubts == 0 {
+        if best_match == Match::Callee {
             break;
         }
     }
     best
 }
 
-/// A return address lies above the saved rbp.
-fn may_be_frame(images: &Images, stack: &StackCopy, candidate: u64) -> bool {
-    let return_address = candidate.checked_add(8).and_then(|address| stack.word(address));
-    return_address.is_some_and(|address| images.find(address).is_some() && Call::before(address) != Call::None)
+/// How well a return address fits a function that was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Match {
+    /// It follows no call instruction.
+    None,
+    /// It follows a call of another function, which may have jumped on to the right one.
+    OtherFunction,
+    /// It follows a call through a register or memory, which may have led anywhere.
+    Anywhere,
+    /// It follows a call of that function.
+    Callee,
 }
 
-/// How many steps of the walk do not look like the call that they should be.
-fn doubts(walk: &Walk) -> usize {
-    walk.addresses.windows(2).filter(|pair| !is_call(pair[0].0, pair[1].0)).count()
-}
-
-/// Whether the caller's address lies in a call instruction that leads to the callee's.
-fn is_call(callee: u64, caller: u64) -> bool {
-    match Call::before(caller + 1) {
-        Call::None => false,
-        Call::Indirect => true,
-        Call::Direct { target } => (target..target.saturating_add(LARGE_FUNCTION)).contains(&callee),
+impl Match {
+    fn of(images: &Images, return_address: u64, callee: u64) -> Self {
+        if images.find(return_address).is_none() {
+            return Self::None;
+        }
+        match Call::before(return_address) {
+            Call::None => Self::None,
+            Call::Indirect => Self::Anywhere,
+            Call::Direct { target } if (target..target.saturating_add(LARGE_FUNCTION)).contains(&callee) => {
+                Self::Callee
+            }
+            Call::Direct { .. } => Self::OtherFunction,
+        }
     }
 }
 
@@ -99,10 +103,13 @@ impl Call {
 
     /// Intel's manual, volume 2, CALL: `E8 rel32` and `FF /2` with its addressing forms of two to seven bytes.
     fn at_end_of(code: [u8; 7], return_address: u64) -> Self {
-        let [_, _, opcode, a, b, c, d] = code;
+        let [_, before, opcode, a, b, c, d] = code;
+        let place = return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
         if opcode == 0xe8 {
-            let distance = i64::from(i32::from_le_bytes([a, b, c, d]));
-            return Self::Direct { target: return_address.wrapping_add_signed(distance) };
+            return Self::Direct { target: place };
+        }
+        if let (0xff, 0x15, Some(target)) = (before, opcode, sys::read_word(place)) {
+            return Self::Direct { target };
         }
         let indirect = |length: usize| {
             let (opcode, modrm) = (code[7 - length], code[8 - length]);

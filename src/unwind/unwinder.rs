@@ -1,6 +1,5 @@
 //! Walks a stack copy, frame by frame.
 
-use std::cell::Cell;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,13 +20,15 @@ pub(crate) const MAX_FRAMES: usize = 1024;
 /// Unwind tables are kept as long as the unwinder lives.
 type Section = Arc<[u8]>;
 
+/// An address that no stack has. framehop takes 0 for the end of a stack.
+pub(super) const NOWHERE: u64 = 1;
+
 /// What walking a stack gave.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     /// Innermost first.
     pub(crate) addresses: Vec<Address>,
-    /// Reached the thread's first function, whose unwind table says that nobody called it. A null return address
-    /// does not count: a walk that went wrong finds one soon.
+    /// Reached the thread's first function.
     pub(crate) complete: bool,
 }
 
@@ -86,24 +87,30 @@ impl Unwinder {
     pub(super) fn walk_from(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
         let registers = &stack.registers;
         let start = UnwindRegsX86_64::new(registers.instruction, registers.stack_pointer, frame_pointer);
-        let words_read = Cell::new(0_u32);
-        let mut read = |address| {
-            words_read.set(words_read.get() + 1);
-            stack.word(address).ok_or(())
-        };
+        let mut read = |address| stack.word(address).ok_or(());
         let mut frames = self.tables.iter_frames(registers.instruction, start, &mut self.cache, &mut read);
         let mut walk = Walk::default();
+        let mut last = FrameAddress::InstructionPointer(registers.instruction);
         loop {
-            words_read.set(0);
             match frames.next() {
-                Ok(Some(frame)) if walk.addresses.len() < MAX_FRAMES => walk.addresses.push(lookup_address(frame)),
-                Ok(Some(_)) | Err(_) => return walk,
-                Ok(None) => {
-                    walk.complete = words_read.get() == 0;
-                    return walk;
+                Ok(Some(frame)) if walk.addresses.len() < MAX_FRAMES => {
+                    last = frame;
+                    walk.addresses.push(lookup_address(frame));
                 }
+                Ok(Some(_)) | Err(_) => return walk,
+                Ok(None) => break,
             }
         }
+        walk.complete = self.is_first_function(last);
+        walk
+    }
+
+    /// Whether the unwind table says that nobody called this function, whatever the registers and the stack hold.
+    /// framehop also stops at a null frame pointer or return address, which a walk that went wrong finds soon.
+    fn is_first_function(&mut self, address: FrameAddress) -> bool {
+        let mut nowhere = UnwindRegsX86_64::new(address.address(), NOWHERE, NOWHERE);
+        let outcome = self.tables.unwind_frame(address, &mut nowhere, &mut self.cache, &mut |_| Err(()));
+        matches!(outcome, Ok(None))
     }
 }
 
