@@ -117,7 +117,8 @@ impl Options {
         {
             builder.worker_threads(workers.get());
         }
-        builder.enable_all();
+        // Reports call the runtime by this name.
+        builder.name("news").enable_all();
         builder
     }
 }

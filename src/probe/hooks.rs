@@ -208,15 +208,15 @@ fn install_poll_hooks(
     before: Option<TaskHook>,
     after: Option<TaskHook>,
 ) {
+    let number = runtime.number;
     let owner = Arc::clone(runtime);
     match before {
-        None => builder.on_before_task_poll(move |task| before_poll(&owner, task)),
+        None => builder.on_before_task_poll(move |task| before_poll(number, &owner, task)),
         Some(hook) => builder.on_before_task_poll(move |task| {
-            before_poll(&owner, task);
+            before_poll(number, &owner, task);
             hook(task);
         }),
     };
-    let number = runtime.number;
     match after {
         None => builder.on_after_task_poll(move |_| after_poll(number)),
         Some(hook) => builder.on_after_task_poll(move |task| {
@@ -226,10 +226,15 @@ fn install_poll_hooks(
     };
 }
 
+/// `number` is the runtime's, at hand so that the fast path need not follow the pointer.
 #[cfg(tokio_unstable)]
 #[inline]
-fn before_poll(runtime: &Arc<RuntimeProbe>, task: &TaskMeta<'_>) {
-    if let Some(slot) = slot_of(runtime) {
+fn before_poll(number: u32, runtime: &Arc<RuntimeProbe>, task: &TaskMeta<'_>) {
+    let slot = match thread_slot::current() {
+        Some(slot) if slot.runtime() == number => Some(slot),
+        other => become_worker(runtime, other),
+    };
+    if let Some(slot) = slot {
         slot.begin(task_number(task.id()), task.spawned_at());
     }
 }
@@ -238,10 +243,10 @@ fn before_poll(runtime: &Arc<RuntimeProbe>, task: &TaskMeta<'_>) {
 /// its thread is still inside that poll.
 #[cfg(tokio_unstable)]
 #[inline]
-fn after_poll(runtime: u32) {
+fn after_poll(number: u32) {
     if let Some(slot) = thread_slot::current() {
         let owner = slot.runtime();
-        if owner == runtime || owner == super::slot::NO_RUNTIME {
+        if owner == number || owner == super::slot::NO_RUNTIME {
             slot.end();
         }
     }

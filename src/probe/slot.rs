@@ -74,11 +74,18 @@ impl Slot {
         self.sequence.store(self.sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
+    /// Names the poll that is about to begin, and those that follow. The task hooks name nothing: on their runtimes
+    /// only wrapped futures inside a poll do, which restore what was there, so that each poll begins unnamed.
+    #[inline]
+    pub(super) fn name(&self, name: NameId) {
+        self.name.store(name.0, Ordering::Relaxed);
+    }
+
     /// Names what is polled from here on; returns the name to restore.
     #[inline]
     pub(super) fn rename(&self, name: NameId) -> NameId {
         let before = NameId(self.name.load(Ordering::Relaxed));
-        self.name.store(name.0, Ordering::Relaxed);
+        self.name(name);
         before
     }
 

@@ -53,18 +53,21 @@ pub trait FutureExt: Future + Sized {
     /// this adds nothing.
     #[track_caller]
     fn watched(self) -> Watched<Self> {
-        Watched { future: self, name: NameId::NONE, task: None, given_at: Location::caller() }
+        Watched { future: self, name: NameId::NONE, task: UNASKED, given_at: Location::caller() }
     }
 
     /// Watches the polls of this future, and reports call it by this name, for instance that of the route which a
     /// request took. Names are bounded as for [`spawn_named`].
     #[track_caller]
     fn watched_as(self, name: &str) -> Watched<Self> {
-        Watched { future: self, name: names::intern(name), task: None, given_at: Location::caller() }
+        Watched { future: self, name: names::intern(name), task: UNASKED, given_at: Location::caller() }
     }
 }
 
 impl<F: Future> FutureExt for F {}
+
+/// Tokio numbers its tasks from 1, and 0 stands for a future that is no task.
+const UNASKED: u64 = u64::MAX;
 
 pin_project! {
     /// A future whose polls are watched; see [`FutureExt`].
@@ -75,7 +78,7 @@ pin_project! {
         future: F,
         name: NameId,
         // Asked for once: looking it up costs more than all the rest.
-        task: Option<u64>,
+        task: u64,
         given_at: &'static Location<'static>,
     }
 }
@@ -86,46 +89,50 @@ impl<F: Future> Future for Watched<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let task = *this.task.get_or_insert_with(|| tokio::task::try_id().map_or(0, task_number));
-        let _mark = Mark::begin(*this.name, task, this.given_at);
-        this.future.poll(context)
-    }
-}
-
-/// A poll in progress, also when it panics.
-struct Mark {
-    slot: Option<&'static Slot>,
-    /// Whether this began the poll; otherwise an outer one did, and only the name is ours.
-    outermost: bool,
-    outer_name: NameId,
-}
-
-impl Mark {
-    #[inline]
-    fn begin(name: NameId, task: u64, given_at: &'static Location<'static>) -> Self {
+        if *this.task == UNASKED {
+            *this.task = tokio::task::try_id().map_or(0, task_number);
+        }
         let slot = match thread_slot::current() {
             Some(slot) if slot.runtime() != NO_RUNTIME => Some(slot),
             other => become_worker(other),
         };
-        let Some(slot) = slot else { return Self { slot: None, outermost: false, outer_name: NameId::NONE } };
-        let named = name != NameId::NONE;
-        let outer_name = if named { slot.rename(name) } else { NameId::NONE };
-        let outermost = !slot.polls();
-        if outermost {
-            slot.begin(task, given_at);
+        match slot {
+            Some(slot) if !slot.polls() => {
+                slot.name(*this.name);
+                slot.begin(*this.task, this.given_at);
+                let _end = EndOfPoll(slot);
+                this.future.poll(context)
+            }
+            // Inside another watched poll, which stays the one that counts; only the name is ours.
+            Some(slot) if *this.name != NameId::NONE => {
+                let _end = EndOfName { slot, outer: slot.rename(*this.name) };
+                this.future.poll(context)
+            }
+            _ => this.future.poll(context),
         }
-        Self { slot: (outermost || named).then_some(slot), outermost, outer_name }
     }
 }
 
-impl Drop for Mark {
+/// Ends the poll, also when it panics.
+struct EndOfPoll(&'static Slot);
+
+impl Drop for EndOfPoll {
     #[inline]
     fn drop(&mut self) {
-        let Some(slot) = self.slot else { return };
-        if self.outermost {
-            slot.end();
-        }
-        slot.rename(self.outer_name);
+        self.0.end();
+    }
+}
+
+/// Gives the outer poll its name back, also when the inner one panics.
+struct EndOfName {
+    slot: &'static Slot,
+    outer: NameId,
+}
+
+impl Drop for EndOfName {
+    #[inline]
+    fn drop(&mut self) {
+        self.slot.rename(self.outer);
     }
 }
 

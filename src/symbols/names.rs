@@ -71,11 +71,8 @@ fn without_generics(name: &str) -> String {
                 out.push(character);
             }
             '<' => depth += 1,
-            '>' if arrow => {
-                if depth == 0 {
-                    out.push(character);
-                }
-            }
+            '>' if arrow && depth == 0 => out.push(character),
+            '>' if arrow => {}
             '>' if depth > 0 => {
                 depth -= 1;
                 // `collect::<Vec<_>>` leaves `collect::` behind.

@@ -103,10 +103,9 @@ impl Symbolizer {
             frames.push((name.map_or_else(String::new, |name| self.readable(&name)), file, line));
         }
         // The last one was really called, so the symbol table knows it, with its path.
-        if let (Some((name, ..)), Some(symbol)) = (frames.last_mut(), loader.find_symbol(address)) {
-            if !name.contains("::") {
-                *name = self.readable(symbol);
-            }
+        let called = frames.last_mut().filter(|(name, ..)| !name.contains("::"));
+        if let (Some((name, ..)), Some(symbol)) = (called, loader.find_symbol(address)) {
+            *name = self.readable(symbol);
         }
         frames.into_iter().map(|(name, file, line)| self.frame(name, file, line, image)).collect()
     }

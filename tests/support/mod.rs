@@ -7,49 +7,57 @@ use std::time::{Duration, Instant};
 use holdup::{Phase, Print, Stall, Watch, WatchBuilder};
 
 /// Machines are shared and slow at times; a condition that holds is seen long before.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// One test of a file at a time: a machine that runs several cannot tell computing from not being run.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Every event of a watch, in order.
 #[derive(Clone, Default)]
-pub struct Events(Arc<(Mutex<Vec<(Phase, Stall)>>, Condvar)>);
+pub(crate) struct Events(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    list: Mutex<Vec<(Phase, Stall)>>,
+    changed: Condvar,
+}
 
 impl Events {
     /// A quiet watch with a threshold of 10 ms that tells these events.
-    pub fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Watch {
         self.builder().start().expect("the watch starts")
     }
 
-    pub fn builder(&self) -> WatchBuilder {
+    pub(crate) fn builder(&self) -> WatchBuilder {
         let events = self.clone();
         Watch::builder().threshold(Duration::from_millis(10)).print(Print::Never).on_stall(move |event| {
-            let (list, changed) = &*events.0;
-            list.lock().unwrap_or_else(PoisonError::into_inner).push((event.phase, event.stall.clone()));
-            changed.notify_all();
+            events.list().push((event.phase, event.stall.clone()));
+            events.0.changed.notify_all();
         })
     }
 
-    pub fn all(&self) -> Vec<(Phase, Stall)> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn list(&self) -> MutexGuard<'_, Vec<(Phase, Stall)>> {
+        self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn all(&self) -> Vec<(Phase, Stall)> {
+        self.list().clone()
     }
 
     /// The first event that satisfies the condition. Shows all of them when there is none in time.
-    pub fn wait_for(&self, what: &str, condition: impl Fn(Phase, &Stall) -> bool) -> Stall {
-        let (list, changed) = &*self.0;
+    pub(crate) fn wait_for(&self, what: &str, condition: impl Fn(Phase, &Stall) -> bool) -> Stall {
         let limit = Instant::now() + DEADLINE;
-        let mut events = list.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = self.list();
         loop {
             if let Some((_, stall)) = events.iter().find(|(phase, stall)| condition(*phase, stall)) {
                 return stall.clone();
             }
             let left = limit.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "no event in {DEADLINE:?}: {what}; there were {:#?}", summary(&events));
-            events = changed.wait_timeout(events, left).unwrap_or_else(PoisonError::into_inner).0;
+            events = self.0.changed.wait_timeout(events, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -63,7 +71,7 @@ fn summary(events: &[(Phase, Stall)]) -> Vec<String> {
 }
 
 /// The culprit's function, or what stands for it.
-pub fn function_of(stall: &Stall) -> String {
+pub(crate) fn function_of(stall: &Stall) -> String {
     match (&stall.culprit, &stall.stack) {
         (Some(culprit), _) => culprit.frame.function.to_string(),
         (None, Ok(_)) => "(no culprit)".to_owned(),
@@ -72,7 +80,7 @@ pub fn function_of(stall: &Stall) -> String {
 }
 
 /// Waits until a condition holds.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     let limit = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < limit, "not in {DEADLINE:?}: {what}");

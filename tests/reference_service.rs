@@ -1,0 +1,150 @@
+//! The reference service commits every mistake of its catalogue, and holdup names each: function, file, line, cause.
+//!
+//! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, the one that `cargo test` built beside this test.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::DEADLINE;
+
+/// What is switched on, the function that makes the mistake, and the cause that is to be told.
+const FAULTS: [(&str, &str, &str); 6] = [
+    ("sleep", "sleep_in_handler", "sleeping"),
+    ("sync-read", "read_with_fsync_in_handler", "file"),
+    ("cpu", "compare_every_headline", "computing"),
+    ("lock", "wait_for_archive_lock", "lock"),
+    ("network", "read_from_slow_peer", "network"),
+    ("never-ends", "lock_twice", "lock"),
+];
+
+/// The running service; killed when the test is over, however it ends.
+struct Service {
+    child: Child,
+    diagnostics: SocketAddr,
+}
+
+impl Service {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(program())
+            .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--for", "60s"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the service starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let announced = lines.find_map(|line| {
+            let line = line.ok()?;
+            line.strip_prefix("diagnostics")?.trim().strip_prefix("http://")?.split('/').next()?.parse().ok()
+        });
+        // Somebody has to read what it prints, or it would wait for room in the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let Some(diagnostics) = announced else {
+            let mut told = String::new();
+            let _told = child.stderr.take().expect("it is piped").read_to_string(&mut told);
+            panic!("the service did not announce its diagnostics address: {told}");
+        };
+        let stderr = child.stderr.take().expect("it is piped");
+        std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
+        Self { child, diagnostics }
+    }
+
+    fn stalls(&self) -> Value {
+        let config = ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).build();
+        let agent = ureq::Agent::new_with_config(config);
+        let url = format!("http://{}/debug/holdup/stalls", self.diagnostics);
+        let body = agent.get(url).call().expect("the endpoint answers").body_mut().read_to_string().expect("text");
+        serde_json::from_str(&body).expect("it is JSON")
+    }
+
+    fn wait_for_stall(&self, function: &str, class: &str) -> Value {
+        let limit = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.stalls();
+            let stalls = answer["stalls"].as_array().expect("a list");
+            let fits = |stall: &&Value| {
+                let name = stall["culprit"]["function"].as_str().unwrap_or_default();
+                name.ends_with(&format!("::{function}")) && stall["cause"]["class"] == class
+            };
+            if let Some(stall) = stalls.iter().find(fits) {
+                return stall.clone();
+            }
+            assert!(Instant::now() < limit, "no stall in {function} for {class}: {answer:#}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Asks it to end, and returns its exit code.
+    fn terminate(mut self) -> Option<i32> {
+        let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("`kill` is there");
+        assert!(told.success());
+        let limit = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                return status.code();
+            }
+            assert!(Instant::now() < limit, "the service does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+fn program() -> PathBuf {
+    if let Some(program) = std::env::var_os("HOLDUP_NEWS_PIPELINE") {
+        return program.into();
+    }
+    let test = std::env::current_exe().expect("this program has a path");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
+    let program = folder.join("examples/news_pipeline");
+    assert!(program.exists(), "{} is missing: cargo build --example news_pipeline", program.display());
+    program
+}
+
+#[test]
+fn every_fault_is_named() {
+    let mut arguments = vec!["--workers", "3"];
+    for (fault, ..) in FAULTS {
+        arguments.extend(["--fault", fault]);
+    }
+    let service = Service::start(&arguments);
+    for (fault, function, class) in FAULTS {
+        let stall = service.wait_for_stall(function, class);
+        let file = stall["culprit"]["file"].as_str().unwrap_or_default();
+        assert!(file.starts_with("examples/news_pipeline/faults/"), "{fault}: {stall:#}");
+        assert!(stall["culprit"]["line"].as_u64().is_some(), "{fault}: {stall:#}");
+        assert!(stall["cause"]["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{fault}");
+        assert_eq!(stall["task"]["name"], "GET /latest-news", "{fault}");
+    }
+    assert_eq!(service.terminate(), Some(0), "a stuck worker is what never-ends asks for");
+}
+
+#[test]
+fn a_current_thread_service_that_is_stuck_for_good_is_reported() {
+    let service = Service::start(&["--runtime", "current-thread", "--fault", "never-ends"]);
+    let stall = service.wait_for_stall("lock_twice", "lock");
+    assert_eq!(stall["ended"], false, "{stall:#}");
+    assert_eq!(service.terminate(), Some(0), "it ends although its runtime is stuck");
+}
+
+#[test]
+fn faults_are_listed() {
+    let list = Command::new(program()).args(["--fault", "list"]).output().expect("it runs");
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    for (fault, ..) in FAULTS {
+        assert!(list.contains(fault), "{fault} is not in {list}");
+    }
+}
