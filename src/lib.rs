@@ -90,6 +90,11 @@ pub use model::worker::{Activity, WorkerNow};
 pub use probe::{FutureExt, Hooks, Watched, spawn, spawn_named};
 pub use watch::{Error, Print, Runtime, Watch, WatchBuilder};
 
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 /// The endpoint's JSON, for programs that read it.
 #[cfg(feature = "http")]
 pub mod json {
