@@ -299,9 +299,8 @@ fn handing_work_on_holds_nobody_up() {
         phase == Phase::Ended && stall.task.name.as_deref() == Some("last")
     });
     for (phase, stall) in events.all() {
-        let by_machine = stall.cause.class == CauseClass::NotScheduled;
-        let last = stall.task.name.as_deref() == Some("last");
-        assert!(last || by_machine, "{phase:?} {} {}", function_of(&stall), stall.cause.class);
+        let handed_on = ["stalls::nap", "stalls::compute"].contains(&function_of(&stall).as_str());
+        assert!(!handed_on, "{phase:?} {} {}", function_of(&stall), stall.cause.class);
     }
 }
 
@@ -325,8 +324,9 @@ fn many_short_polls_are_no_stall() {
             busy.await.expect("it ends");
         });
     }
+    // The machine may hold up a single short poll. Taking them all for one would make a stall of 200 ms.
     for (phase, stall) in events.all() {
-        assert_eq!(stall.cause.class, CauseClass::NotScheduled, "{phase:?} {:?}", stall.cause.evidence);
+        assert!(stall.duration < Duration::from_millis(150), "{phase:?} {:?} {:?}", stall.duration, stall.cause);
     }
 }
 

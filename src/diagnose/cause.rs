@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::model::cause::CauseClass;
 use crate::model::evidence::{Evidence, Place, SyscallKind};
-use crate::model::stack::{Frame, Origin};
+use crate::model::stack::{Frame, NoStack, Origin};
 
 /// A fault that reads nothing from disk takes about 1 µs in a virtual machine, most of it for clearing the page:
 /// 3500 of them in 8.5 ms of touching fresh memory, of which the writing itself took the rest.
@@ -18,11 +18,21 @@ const MINOR_FAULT: Duration = Duration::from_micros(1);
 /// How many innermost frames may stand between libc's wrapper of a system call and the top of the stack.
 const TOP_FRAMES: usize = 3;
 
-/// What the worker was doing. `frames` is its stack, innermost first; empty where there is none.
-pub(crate) fn classify(evidence: &Evidence, frames: &[Frame]) -> CauseClass {
+/// What the worker was doing. `frames` is its stack, innermost first, or why there is none.
+pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &NoStack>) -> CauseClass {
     let half = evidence.window / 2;
-    let on_cpu = evidence.on_cpu.unwrap_or_default();
-    let not_run = (evidence.run_queue.unwrap_or_default() + evidence.starved).max(late_without_us(evidence));
+    let counted = evidence.on_cpu.unwrap_or_default();
+    // What is taken from a CPU is no loss to a thread that sleeps.
+    let stolen = evidence.stolen.unwrap_or_default().min(counted + evidence.starved);
+    let on_cpu = counted.saturating_sub(stolen);
+    if frames == Err(&NoStack::NoAnswer) && evidence.stolen.is_some() && evidence.waits.is_empty() {
+        // A thread that is on a CPU answers a signal at once, unless a hypervisor has taken the CPU away. The
+        // kernel learns of that only when it is back, and counts CPU time until then.
+        return CauseClass::NotScheduled;
+    }
+    let frames = frames.unwrap_or_default();
+    let not_run =
+        (evidence.run_queue.unwrap_or_default() + evidence.starved.max(stolen)).max(late_without_us(evidence));
     if evidence.window.is_zero() {
         return CauseClass::Unknown;
     }
@@ -192,7 +202,7 @@ mod tests {
             ("waitpid", evidence(0, 0, &[(Child, 99)]), CauseClass::ChildProcess),
             ("a bit of everything", evidence(30, 10, &[(File, 30), (Lock, 30)]), CauseClass::Unknown),
         ] {
-            assert_eq!(classify(&evidence, &[]), class, "{what}");
+            assert_eq!(classify(&evidence, Ok(&[])), class, "{what}");
         }
     }
 
@@ -200,41 +210,49 @@ mod tests {
     fn the_stack_tells_what_the_kernel_cannot() {
         use SyscallKind::{Network, Pipe};
         let lookup = frames(&["poll", "__res_context_send", "getaddrinfo", "std::net::ToSocketAddrs"]);
-        assert_eq!(classify(&evidence(1, 0, &[(Network, 95)]), &lookup), CauseClass::NameLookup);
+        assert_eq!(classify(&evidence(1, 0, &[(Network, 95)]), Ok(&lookup)), CauseClass::NameLookup);
         let child = frames(&["read", "std::process::Command::output", "news::convert"]);
-        assert_eq!(classify(&evidence(1, 0, &[(Pipe, 95)]), &child), CauseClass::ChildProcess);
+        assert_eq!(classify(&evidence(1, 0, &[(Pipe, 95)]), Ok(&child)), CauseClass::ChildProcess);
         let cached_file = frames(&["read", "std::fs::read", "news::load"]);
-        assert_eq!(classify(&evidence(97, 0, &[]), &cached_file), CauseClass::File);
+        assert_eq!(classify(&evidence(97, 0, &[]), Ok(&cached_file)), CauseClass::File);
         let not_a_call = frames(&["core::ptr::write", "write::fill", "news::fill"]);
-        assert_eq!(classify(&evidence(97, 0, &[]), &not_a_call), CauseClass::Computing);
+        assert_eq!(classify(&evidence(97, 0, &[]), Ok(&not_a_call)), CauseClass::Computing);
         let hidden_sleep = frames(&["clock_nanosleep", "std::thread::sleep"]);
-        assert_eq!(classify(&evidence(1, 0, &[]), &hidden_sleep), CauseClass::Sleeping);
+        assert_eq!(classify(&evidence(1, 0, &[]), Ok(&hidden_sleep)), CauseClass::Sleeping);
     }
 
     #[test]
     fn a_machine_that_ran_nobody_is_to_blame() {
         let paused = Evidence { watchdog_late: MS * 95, ..evidence(1, 0, &[]) };
-        assert_eq!(classify(&paused, &[]), CauseClass::NotScheduled);
+        assert_eq!(classify(&paused, Ok(&[])), CauseClass::NotScheduled);
         let busy_meanwhile = Evidence { watchdog_late: MS * 95, ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&busy_meanwhile, &[]), CauseClass::Computing);
+        assert_eq!(classify(&busy_meanwhile, Ok(&[])), CauseClass::Computing);
     }
 
     #[test]
     fn a_cpu_that_was_taken_away_is_the_machines_doing() {
         let starved = Evidence { starved: MS * 60, ..evidence(5, 30, &[]) };
-        assert_eq!(classify(&starved, &[]), CauseClass::NotScheduled);
+        assert_eq!(classify(&starved, Ok(&[])), CauseClass::NotScheduled);
+        let stolen = Evidence { stolen: Some(MS * 70), ..evidence(95, 0, &[]) };
+        assert_eq!(classify(&stolen, Ok(&[])), CauseClass::NotScheduled, "it was counted as CPU time");
+        let asleep = Evidence { stolen: Some(MS * 70), ..evidence(5, 0, &[(SyscallKind::Lock, 95)]) };
+        assert_eq!(classify(&asleep, Ok(&[])), CauseClass::Lock, "it would not have run anyway");
+        let silent = Evidence { stolen: Some(Duration::ZERO), ..evidence(95, 0, &[]) };
+        assert_eq!(classify(&silent, Err(&NoStack::NoAnswer)), CauseClass::NotScheduled, "not known yet");
+        let own_machine = evidence(95, 0, &[]);
+        assert_eq!(classify(&own_machine, Err(&NoStack::NoAnswer)), CauseClass::Computing, "busy in the kernel");
     }
 
     #[test]
     fn touching_fresh_memory_is_not_computing() {
         let touching = Evidence { minor_faults: Some(120_000), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&touching, &[]), CauseClass::PageFaults);
+        assert_eq!(classify(&touching, Ok(&[])), CauseClass::PageFaults);
         let computing = Evidence { minor_faults: Some(200), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&computing, &[]), CauseClass::Computing);
+        assert_eq!(classify(&computing, Ok(&[])), CauseClass::Computing);
     }
 
     #[test]
     fn without_evidence_nothing_is_claimed() {
-        assert_eq!(classify(&Evidence::default(), &[]), CauseClass::Unknown);
+        assert_eq!(classify(&Evidence::default(), Ok(&[])), CauseClass::Unknown);
     }
 }

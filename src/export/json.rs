@@ -100,6 +100,8 @@ pub struct EvidenceJson {
     pub on_cpu_ms: Option<f64>,
     /// Time ready but not run.
     pub run_queue_ms: Option<f64>,
+    /// Time taken from its CPU by a hypervisor; null where none takes any.
+    pub stolen_ms: Option<f64>,
     /// Further time runnable without CPU time.
     pub starved_ms: f64,
     /// What it waited in, the longest first.
@@ -321,6 +323,7 @@ impl From<&Evidence> for EvidenceJson {
             looks: evidence.looks,
             on_cpu_ms: evidence.on_cpu.map(ms),
             run_queue_ms: evidence.run_queue.map(ms),
+            stolen_ms: evidence.stolen.map(ms),
             starved_ms: ms(evidence.starved),
             waits: waits.collect(),
             minor_faults: evidence.minor_faults,

@@ -69,7 +69,7 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
         field(&mut out, style, "culprit", &culprit_line(culprit, style));
     }
     field(&mut out, style, "cause", &format!("{}: {}", style.strong(stall.cause.class.title()), numbers(&stall.cause)));
-    field(&mut out, style, "advice", stall.cause.class.advice());
+    field(&mut out, style, "advice", &wrapped(stall.cause.class.advice()));
     match &stall.stack {
         Ok(stack) => stack_lines(&mut out, stall, stack, style),
         Err(reason) => field(&mut out, style, "stack", &format!("none: {reason}")),
@@ -100,6 +100,27 @@ fn line(out: &mut String, text: &str) {
 
 fn field(out: &mut String, style: Style, name: &str, text: &str) {
     line(out, &format!("  {} {text}", style.faint(&format!("{name:<8}"))));
+}
+
+/// Where a line of prose is broken, so that it can be read beside the names above it.
+const WIDTH: usize = 100;
+
+/// Breaks prose into lines that stand below each other behind a field's name.
+fn wrapped(prose: &str) -> String {
+    let mut text = String::new();
+    let mut used = 0;
+    for word in prose.split(' ') {
+        let length = word.chars().count() + 1;
+        if used > 0 && used + length > WIDTH {
+            text.push_str("\n           ");
+            used = 0;
+        } else if used > 0 {
+            text.push(' ');
+        }
+        text.push_str(word);
+        used += length;
+    }
+    text
 }
 
 /// `worker 2 of runtime "api" (thread tokio-rt-worker, tid 77)`.
@@ -145,8 +166,9 @@ fn culprit_line(culprit: &Culprit, style: Style) -> String {
 
 /// The numbers behind a cause, in one line.
 pub(crate) fn numbers(cause: &Cause) -> String {
-    let Evidence { window, on_cpu, run_queue, starved, waits, minor_faults, major_faults, watchdog_late, .. } =
-        &cause.evidence;
+    let Evidence {
+        window, on_cpu, run_queue, starved, stolen, waits, minor_faults, major_faults, watchdog_late, ..
+    } = &cause.evidence;
     let mut parts = Vec::new();
     for wait in waits.iter().filter(|wait| wait.time >= *window / 20) {
         parts.push(format!("{} in {}", milliseconds(wait.time), wait.place));
@@ -156,6 +178,9 @@ pub(crate) fn numbers(cause: &Cause) -> String {
     }
     if let Some(run_queue) = run_queue.filter(|time| *time >= *window / 20) {
         parts.push(format!("{} ready but not run", milliseconds(run_queue)));
+    }
+    if let Some(stolen) = stolen.filter(|time| !time.is_zero()) {
+        parts.push(format!("{} taken from that CPU by the hypervisor", milliseconds(stolen)));
     }
     if *starved >= *window / 20 && !starved.is_zero() {
         parts.push(format!("{} runnable but given no CPU", milliseconds(*starved)));
@@ -254,5 +279,40 @@ pub(crate) fn milliseconds(time: Duration) -> String {
         s if s >= 1.0 => format!("{s:.2} s"),
         s if s >= 0.1 => format!("{:.0} ms", s * 1e3),
         s => format!("{:.1} ms", s * 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_three_digits_that_matter() {
+        for (micros, shown) in
+            [(400, "0.4 ms"), (10_349, "10.3 ms"), (812_000, "812 ms"), (4_210_000, "4.21 s"), (192_000_000, "3.2 min")]
+        {
+            assert_eq!(milliseconds(Duration::from_micros(micros)), shown);
+        }
+    }
+
+    #[test]
+    fn long_advice_is_broken_between_words() {
+        let advice = "word ".repeat(50);
+        let lines: Vec<String> = wrapped(advice.trim()).lines().map(str::to_owned).collect();
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.trim().len() <= WIDTH), "{lines:#?}");
+        assert_eq!(wrapped("one two"), "one two");
+    }
+
+    #[test]
+    fn folded_frames_name_their_packages_once() {
+        let frame = |package: &str| Frame {
+            function: "f".into(),
+            file: None,
+            line: None,
+            origin: Origin::Dependency,
+            package: Some(package.into()),
+        };
+        assert_eq!(fold(&[frame("axum"), frame("tower"), frame("axum")]), "3 frames of axum, tower");
+        assert_eq!(fold(&[frame("axum")]), "1 frame of axum");
     }
 }

@@ -16,6 +16,9 @@ pub struct Evidence {
     pub on_cpu: Option<Duration>,
     /// Time it was ready and the kernel did not run it (`/proc/…/schedstat`).
     pub run_queue: Option<Duration>,
+    /// Time that a hypervisor took from the CPU it ran on, in steps of 10 ms; the kernel may have counted it as CPU
+    /// time before it learned of it. `None` on machines that no hypervisor takes time from.
+    pub stolen: Option<Duration>,
     /// Further time it was runnable while its CPU clock stood still: it is still in the queue, or a hypervisor took
     /// the CPU away.
     pub starved: Duration,

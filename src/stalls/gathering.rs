@@ -18,12 +18,14 @@ pub(super) struct Gathering {
     looks: u32,
     waits: Vec<Wait>,
     starved: Duration,
+    stolen: Option<Duration>,
     watchdog_late: Duration,
 }
 
 impl Gathering {
     pub(super) fn begin(at: Instant, look: Look) -> Self {
         Self {
+            stolen: look.stolen.map(|_| Duration::ZERO),
             start: at,
             first: look.clone(),
             last: look,
@@ -53,6 +55,22 @@ impl Gathering {
         } else if look.runs() && self.last.runs() {
             self.starved += unaccounted;
         }
+        self.take_over(at, look);
+    }
+
+    /// Adds a look taken when the poll was over: only its totals count. They hold what the kernel learned late, and
+    /// at most one interval of what the thread did next.
+    pub(super) fn finish(&mut self, at: Instant, look: Look) {
+        self.take_over(at, look);
+    }
+
+    fn take_over(&mut self, at: Instant, look: Look) {
+        if let (Some(sum), Some((before_on, before)), Some((now_on, now))) =
+            (self.stolen, self.last.stolen, look.stolen)
+        {
+            let taken = if before_on == now_on { now.saturating_sub(before) } else { Duration::ZERO };
+            self.stolen = Some(sum + taken);
+        }
         self.looks += 1;
         self.last_at = at;
         self.last = look;
@@ -78,6 +96,7 @@ impl Gathering {
             run_queue,
             waits,
             starved: self.starved.min(rest),
+            stolen: self.stolen,
             minor_faults: grown(self.first.minor_faults, self.last.minor_faults),
             major_faults: grown(self.first.major_faults, self.last.major_faults),
             state: self.last.state,

@@ -146,6 +146,9 @@ impl<T: Target> Watchdog<T> {
                 self.target.note_progress(index, progress, state.began);
             }
             if let Some(mut before) = watched.insert(key, state) {
+                if let (Some(_), Some(gathering)) = (&before.stall, &mut before.gathering) {
+                    gathering.finish(now, self.target.look(index));
+                }
                 self.end(&mut before, last_look + now.duration_since(last_look) / 2);
             }
         }

@@ -89,6 +89,8 @@ pub(crate) struct ThreadStat {
     pub(crate) state: char,
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,
+    /// The CPU it runs on, or ran on last.
+    pub(crate) processor: u32,
 }
 
 /// A part of our address space that holds a file's code or data.

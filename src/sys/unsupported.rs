@@ -59,6 +59,19 @@ impl StackSignal {
 }
 
 #[derive(Debug)]
+pub(crate) struct Steal;
+
+impl Steal {
+    pub(crate) fn open() -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn of_processor(&mut self, _processor: u32) -> Option<Duration> {
+        None
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct ThreadProbe;
 
 impl ThreadProbe {

@@ -50,6 +50,8 @@ pub(crate) struct Look {
     pub(crate) minor_faults: Option<u64>,
     pub(crate) major_faults: Option<u64>,
     pub(crate) state: Option<char>,
+    /// Time that a hypervisor took from each CPU that the thread was seen on; `None` where none does.
+    pub(crate) stolen: Option<(u32, Duration)>,
     /// Where it sleeps; `None` where it runs, or where the kernel does not tell.
     pub(crate) sleeps_in: Option<Place>,
 }

@@ -11,7 +11,7 @@ use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry};
-use crate::sys::{self, KernelState, SignalError, StackCopy, StackSignal, ThreadProbe};
+use crate::sys::{self, KernelState, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
@@ -67,6 +67,7 @@ pub(crate) struct OwnProcess {
     signal: Option<Arc<StackSignal>>,
     unwinder: Option<Unwinder>,
     copy: StackCopy,
+    steal: Option<Steal>,
     stacks_missed: Arc<AtomicU64>,
 }
 
@@ -88,6 +89,7 @@ impl OwnProcess {
             signal,
             unwinder,
             copy: StackCopy::default(),
+            steal: Steal::open(),
             stacks_missed,
         }
     }
@@ -123,18 +125,22 @@ impl Target for OwnProcess {
     fn look(&mut self, worker: usize) -> Look {
         let probe = self.probe(worker);
         let stat = probe.stat();
-        Look {
+        let look = Look {
             cpu: probe.cpu_time(),
             run_queue: probe.schedstat().map(|stat| stat.run_queue),
             minor_faults: stat.map(|stat| stat.minor_faults),
             major_faults: stat.map(|stat| stat.major_faults),
             state: stat.map(|stat| stat.state),
+            stolen: None,
             sleeps_in: match probe.kernel_state() {
                 Some(KernelState::Syscall { number, arguments, .. }) => Some(sys::place(number, &arguments)),
                 Some(KernelState::Fault { .. }) => Some(Place::Fault),
                 Some(KernelState::Running) | None => None,
             },
-        }
+        };
+        let processor = stat.map(|stat| stat.processor);
+        let stolen = processor.and_then(|processor| Some((processor, self.steal.as_mut()?.of_processor(processor)?)));
+        Look { stolen, ..look }
     }
 
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {

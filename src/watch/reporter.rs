@@ -14,9 +14,9 @@ use super::history::{Open, fold, kind_of};
 use super::limiter::Limiter;
 use crate::diagnose::{classify, find_culprit, handed_on};
 use crate::export::text::{self, Missed, Style, short_source};
-use crate::model::cause::Cause;
+use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
-use crate::model::stack::{Frame, Stack};
+use crate::model::stack::{Frame, NoStack, Stack};
 use crate::model::stall::{Phase, Stall, StallEvent, StallId};
 use crate::stalls::{Noticed, Observation, Update};
 use crate::symbols::Symbolizer;
@@ -85,9 +85,9 @@ impl Reporter {
             duration: first.after,
             noticed_at: at,
             ended: false,
-            cause: Cause { class: classify(&first.evidence, &[]), evidence: first.evidence.clone() },
+            cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },
             culprit: None,
-            stack: Err(crate::model::stack::NoStack::Unavailable),
+            stack: Err(NoStack::Unavailable),
         };
         let taken_after = first.after;
         let Explained { stall, folded } = self.explain(blank, first);
@@ -143,8 +143,8 @@ impl Reporter {
         let closed = {
             let mut history = self.view.history();
             if let (Some(open), Some(evidence)) = (history.open_mut(id), evidence) {
-                let frames = open.stall.stack.as_ref().map_or(&[][..], |stack| &stack.frames);
-                open.stall.cause = Cause { class: classify(&evidence, frames), evidence };
+                let class = classify(&evidence, frames_of(&open.stall));
+                open.stall.cause = Cause { class, evidence };
             }
             history.close(id)
         };
@@ -189,9 +189,8 @@ impl Reporter {
             Err(reason) if stall.stack.is_err() => stall.stack = Err(reason),
             Err(_) => {}
         }
-        let frames: &[Frame] = stall.stack.as_ref().map_or(&[], |stack| &stack.frames);
-        let class = classify(&evidence, frames);
-        let folded = fold(&stall.runtime, frames, class);
+        let class = classify(&evidence, frames_of(&stall));
+        let folded = fold(&stall.runtime, frames_of(&stall).unwrap_or_default(), class);
         stall.cause = Cause { class, evidence };
         stall.duration = after;
         Explained { stall, folded }
@@ -217,6 +216,10 @@ impl Reporter {
             self.view.history().told.callback_panics += 1;
         }
     }
+}
+
+fn frames_of(stall: &Stall) -> Result<&[Frame], &NoStack> {
+    stall.stack.as_ref().map(|stack| &*stack.frames)
 }
 
 /// One event for each report, under the target `holdup::stall`.

@@ -216,7 +216,12 @@ fn sleeping_stacks(tested: &Tested) -> Check {
 fn names(seen: &Seen<'_>) -> Check {
     let subject = "names";
     match seen.tested.names {
-        Some(Names::Lines) => check(subject, Sight::Full, "functions, inlined calls, files and lines", None),
+        Some(Names::Lines) => check(
+            subject,
+            Sight::Full,
+            "functions, inlined calls, files and lines; with debug = 1 or more in the profile also the full names of inlined async functions",
+            None,
+        ),
         Some(Names::Symbols) => check(
             subject,
             Sight::Limited,

@@ -15,12 +15,16 @@ mod memory;
 /// What is mapped into our address space.
 mod mappings;
 
+/// CPU time that a hypervisor takes from this machine.
+mod steal;
+
 /// System call numbers, their names and what they wait for.
 mod syscalls;
 
 pub(crate) use mappings::mappings;
 pub(crate) use memory::{copy_sleeping_stack, read_memory, read_word};
 pub(crate) use signal::StackSignal;
+pub(crate) use steal::Steal;
 pub(crate) use syscalls::place;
 pub(crate) use thread::{ThreadProbe, current_stack, current_tid};
 

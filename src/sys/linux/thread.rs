@@ -81,7 +81,7 @@ impl ThreadProbe {
         Some(SchedStat { run_queue: Duration::from_nanos(fields.next()?.ok()?), slices: fields.next()?.ok()? })
     }
 
-    /// `stat`: the scheduler state and the faults. Fields as numbered in proc(5): 3, 10 and 12.
+    /// `stat`: the scheduler state and the faults. Fields as numbered in proc(5): 3, 10, 12 and 39.
     pub(crate) fn stat(&self) -> Option<ThreadStat> {
         let mut buffer = [0; 512];
         let text = read_text(self.stat.as_ref()?, &mut buffer).ok()?;
@@ -91,6 +91,7 @@ impl ThreadProbe {
             state: fields.first()?.chars().next()?,
             minor_faults: fields.get(7)?.parse().ok()?,
             major_faults: fields.get(9)?.parse().ok()?,
+            processor: fields.get(36)?.parse().ok()?,
         })
     }
 

@@ -1,0 +1,55 @@
+//! CPU time that a hypervisor takes from this machine: the `steal` column of `/proc/stat`, as described in proc(5).
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+/// The unit of `/proc/stat` on every architecture that has it: 1/100 s.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Room for the lines of a few hundred CPUs.
+const LONGEST: usize = 32 * 1024;
+
+/// Reads it, on machines where a hypervisor has ever taken any.
+#[derive(Debug)]
+pub(crate) struct Steal {
+    stat: File,
+    buffer: Vec<u8>,
+}
+
+impl Steal {
+    /// `None` on machines of their own, and where the hypervisor does not tell.
+    pub(crate) fn open() -> Option<Self> {
+        let mut steal = Self { stat: File::open("/proc/stat").ok()?, buffer: vec![0; LONGEST] };
+        let taken = steal.line("cpu ").and_then(stolen)?;
+        (!taken.is_zero()).then_some(steal)
+    }
+
+    /// What was taken from a CPU so far. Steps of 10 ms, and accounted only once the CPU runs again.
+    pub(crate) fn of_processor(&mut self, processor: u32) -> Option<Duration> {
+        self.line(&format!("cpu{processor} ")).and_then(stolen)
+    }
+
+    fn line(&mut self, start: &str) -> Option<&str> {
+        let length = self.stat.read_at(&mut self.buffer, 0).ok()?;
+        let text = std::str::from_utf8(&self.buffer[..length]).ok()?;
+        text.lines().find(|line| line.starts_with(start))
+    }
+}
+
+/// `cpu0 user nice system idle iowait irq softirq steal …`.
+fn stolen(line: &str) -> Option<Duration> {
+    let ticks: u32 = line.split_ascii_whitespace().nth(8)?.parse().ok()?;
+    Some(TICK * ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_eighth_column() {
+        assert_eq!(stolen("cpu1 156067 27913 18979 404716 8610 0 995 19661 0 0"), Some(TICK * 19_661));
+        assert_eq!(stolen("cpu1 1 2 3"), None);
+    }
+}
