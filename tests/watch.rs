@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use holdup::{Error, Hooks, Print, Sight, Watch};
-use support::{Events, alone, function_of, wait_until};
+use support::{Events, alone, wait_until};
 use tokio::runtime::Builder;
 
 fn quiet() -> holdup::WatchBuilder {
@@ -100,7 +100,8 @@ fn the_users_task_hooks_are_called_beside_ours() {
         tokio::spawn(async { std::thread::sleep(Duration::from_millis(60)) }).await.expect("it ends");
     });
     let stall = events.wait_for("ours work", |_, stall| stall.task.id.is_some());
-    assert!(function_of(&stall).starts_with("watch::the_users_task_hooks"), "{}", function_of(&stall));
+    let function = support::function_of(&stall);
+    assert!(function.starts_with("watch::the_users_task_hooks"), "{function}");
     drop(runtime);
     let [spawned, before, after, terminated] = [0, 1, 2, 3].map(|which| calls[which].load(Ordering::Relaxed));
     assert!(spawned > 0 && terminated > 0, "{spawned} spawned, {terminated} terminated");
