@@ -16,8 +16,9 @@ use crate::sys::{self, StackCopy};
 /// call and at most a few of the standard library; its path buffers of 384 bytes are the largest things in them.
 const SEARCH_BYTES: u64 = 16 * 1024;
 
-/// A function begins at the target of a call and holds the address reached in it. Functions are rarely larger.
-const LARGE_FUNCTION: u64 = 16 * 1024;
+/// How far into a function a jump to another is looked for: a function that ends in such a jump, instead of a call and
+/// a return, leaves no frame of its own (a tail call). Those that do little else are short.
+const JUMP_SEARCH_BYTES: usize = 1024;
 
 /// Walks at most this many candidates.
 const MAX_WALKS: usize = 128;
@@ -26,7 +27,7 @@ pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
     let mut best = unwinder.walk_from(stack, NOWHERE);
     // The last function that could be reached without the register is the one that needs it.
     let Some(stuck) = best.addresses.len().checked_sub(1).filter(|_| !best.complete) else { return best };
-    let callee = best.addresses[stuck].0;
+    let Some(callee) = unwinder.start_of_function(best.addresses[stuck].0) else { return best };
     let mut best_match = Match::None;
     let top = stack.registers.stack_pointer;
     let mut walks = 0;
@@ -55,15 +56,18 @@ pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
 enum Match {
     /// It follows no call instruction.
     None,
-    /// It follows a call of another function, which may have jumped on to the right one.
+    /// It follows a call of another function, from which no way is seen to the right one.
     OtherFunction,
     /// It follows a call through a register or memory, which may have led anywhere.
     Anywhere,
+    /// It follows a call of a function that jumps on to the right one.
+    ThroughJump,
     /// It follows a call of that function.
     Callee,
 }
 
 impl Match {
+    /// `callee` is where the function begins.
     fn of(images: &Images, return_address: u64, callee: u64) -> Self {
         if images.find(return_address).is_none() {
             return Self::None;
@@ -71,12 +75,28 @@ impl Match {
         match Call::before(return_address) {
             Call::None => Self::None,
             Call::Indirect => Self::Anywhere,
-            Call::Direct { target } if (target..target.saturating_add(LARGE_FUNCTION)).contains(&callee) => {
-                Self::Callee
-            }
+            Call::Direct { target } if target == callee => Self::Callee,
+            Call::Direct { target } if jumps_to(target, callee) => Self::ThroughJump,
             Call::Direct { .. } => Self::OtherFunction,
         }
     }
+}
+
+/// Whether the code at `function` holds a jump to `callee`: `E9 rel32`, or `FF 25 rel32` through a table of addresses.
+fn jumps_to(function: u64, callee: u64) -> bool {
+    let mut code = [0; JUMP_SEARCH_BYTES];
+    let length = sys::read_memory(function, &mut code);
+    code[..length].windows(6).enumerate().any(|(offset, bytes)| {
+        let end_of = |length: u64| function + offset as u64 + length;
+        let relative = |low: &[u8]| i64::from(i32::from_le_bytes([low[0], low[1], low[2], low[3]]));
+        match bytes {
+            [0xe9, distance @ ..] => end_of(5).wrapping_add_signed(relative(distance)) == callee,
+            [0xff, 0x25, distance @ ..] => {
+                sys::read_word(end_of(6).wrapping_add_signed(relative(distance))) == Some(callee)
+            }
+            _ => false,
+        }
+    })
 }
 
 /// The call instruction that a return address follows.
@@ -122,6 +142,26 @@ impl Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_that_ends_in_a_jump_leads_to_another() {
+        // nop; jmp +0x100; int3 …
+        let code: [u8; 16] =
+            [0x90, 0xe9, 0x00, 0x01, 0x00, 0x00, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc];
+        let function = code.as_ptr().expose_provenance() as u64;
+        assert!(jumps_to(function, function + 6 + 0x100));
+        assert!(!jumps_to(function, function + 6));
+        assert!(!jumps_to(0, 0x1000), "nothing is mapped there");
+    }
+
+    #[test]
+    fn functions_begin_where_their_unwind_table_says() {
+        let unwinder = Unwinder::new().expect("/proc is mounted");
+        let begin = functions_begin_where_their_unwind_table_says as *const () as u64;
+        assert_eq!(unwinder.start_of_function(begin), Some(begin));
+        assert_eq!(unwinder.start_of_function(begin + 4), Some(begin));
+        assert_eq!(unwinder.start_of_function(1), None);
+    }
 
     #[test]
     fn tells_calls_from_other_code() {

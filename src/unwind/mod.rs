@@ -7,6 +7,9 @@
 /// Walks a stack copy.
 mod unwinder;
 
+/// Where functions begin.
+mod functions;
+
 /// Finds the frame pointer of a thread that was not touched.
 mod frame_pointer;
 

@@ -10,6 +10,7 @@ use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
 use super::frame_pointer;
+use super::functions::Functions;
 use crate::images::{Image, Images, Reader};
 use crate::model::stack::Address;
 use crate::sys::StackCopy;
@@ -18,7 +19,7 @@ use crate::sys::StackCopy;
 pub(crate) const MAX_FRAMES: usize = 1024;
 
 /// Unwind tables are kept as long as the unwinder lives.
-type Section = Arc<[u8]>;
+pub(super) type Section = Arc<[u8]>;
 
 /// An address that no stack has. framehop takes 0 for the end of a stack.
 pub(super) const NOWHERE: u64 = 1;
@@ -37,6 +38,7 @@ pub(crate) struct Unwinder {
     tables: UnwinderX86_64<Section>,
     cache: CacheX86_64,
     images: Images,
+    functions: Vec<Functions>,
 }
 
 impl std::fmt::Debug for Unwinder {
@@ -51,7 +53,12 @@ impl Unwinder {
     /// # Errors
     /// When the list of mappings cannot be read.
     pub(crate) fn new() -> io::Result<Self> {
-        let mut unwinder = Self { tables: UnwinderX86_64::new(), cache: CacheX86_64::new(), images: Images::default() };
+        let mut unwinder = Self {
+            tables: UnwinderX86_64::new(),
+            cache: CacheX86_64::new(),
+            images: Images::default(),
+            functions: Vec::new(),
+        };
         unwinder.load_new_images()?;
         Ok(unwinder)
     }
@@ -62,8 +69,9 @@ impl Unwinder {
     /// When the list of mappings cannot be read.
     pub(crate) fn load_new_images(&mut self) -> io::Result<()> {
         for image in self.images.load_new()? {
-            if let Some(module) = image.read(Tables(image)) {
+            if let Some((module, functions)) = image.read(Tables(image)) {
                 self.tables.add_module(module);
+                self.functions.extend(functions);
             }
         }
         Ok(())
@@ -72,6 +80,11 @@ impl Unwinder {
     /// What is loaded.
     pub(crate) fn images(&self) -> &Images {
         &self.images
+    }
+
+    /// The first address of the function that an address lies in.
+    pub(super) fn start_of_function(&self, address: u64) -> Option<u64> {
+        self.functions.iter().find(|functions| functions.range.contains(&address))?.start_of(address)
     }
 
     /// Walks a stack from its registers outwards. A stack without a known frame pointer is walked with the one
@@ -121,30 +134,41 @@ fn lookup_address(frame: FrameAddress) -> Address {
     }
 }
 
-/// Reads what framehop needs of an image.
+/// Reads an image's unwind tables, for framehop and for finding where functions begin.
 struct Tables<'i>(&'i Image);
 
 impl Reader for Tables<'_> {
-    type Output = Module<Section>;
+    type Output = (Module<Section>, Option<Functions>);
 
-    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Module<Section> {
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
         let range = |name: &str| -> Option<Range<u64>> {
             file.section_by_name(name).map(|section| section.address()..section.address() + section.size())
         };
         let bytes = |name: &str| -> Option<Section> {
             file.section_by_name(name).and_then(|section| section.data().ok()).map(Arc::from)
         };
+        let Image { range: addresses, bias, name, .. } = self.0;
+        let (index_at, index) = (range(".eh_frame_hdr"), bytes(".eh_frame_hdr"));
+        let (table_at, table) = (range(".eh_frame"), bytes(".eh_frame"));
+        let functions = || {
+            Some(Functions {
+                range: addresses.clone(),
+                bias: *bias,
+                index: (index_at.as_ref()?.start, index.clone()?),
+                table: (table_at.as_ref()?.start, table.clone()?),
+            })
+        };
+        let functions = functions();
         let sections = ExplicitModuleSectionInfo {
             base_svma: 0,
             text_svma: range(".text"),
             got_svma: range(".got"),
-            eh_frame_svma: range(".eh_frame"),
-            eh_frame: bytes(".eh_frame"),
-            eh_frame_hdr_svma: range(".eh_frame_hdr"),
-            eh_frame_hdr: bytes(".eh_frame_hdr"),
+            eh_frame_svma: table_at,
+            eh_frame: table,
+            eh_frame_hdr_svma: index_at,
+            eh_frame_hdr: index,
             ..Default::default()
         };
-        let Image { range, bias, name, .. } = self.0;
-        Module::new(name.to_string(), range.clone(), *bias, sections)
+        (Module::new(name.to_string(), addresses.clone(), *bias, sections), functions)
     }
 }

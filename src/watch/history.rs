@@ -77,6 +77,10 @@ impl History {
         self.open.iter_mut().find(|open| open.stall.id == id)
     }
 
+    pub(super) fn any_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// The stalls that last.
     pub(super) fn all_open_mut(&mut self) -> impl Iterator<Item = &mut Open> {
         self.open.iter_mut()

@@ -24,6 +24,9 @@ use crate::symbols::Symbolizer;
 /// How long the reporter waits for news before it looks after stalls that last.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// How long it waits while none lasts. Its queue wakes it, also when the watchdog is gone.
+const FOREVER: Duration = Duration::from_secs(3600);
+
 /// A stall that still lasts is mentioned again after this long, and then after ten times as long each time.
 const FIRST_REMINDER: Duration = Duration::from_secs(10);
 
@@ -62,7 +65,8 @@ impl Reporter {
     pub(super) fn run(mut self) {
         self.symbolizer.warm_up();
         loop {
-            match self.queue.recv_timeout(QUIET) {
+            let quiet = if self.view.history().any_open() { QUIET } else { FOREVER };
+            match self.queue.recv_timeout(quiet) {
                 Ok(Observation::Noticed(noticed)) => self.noticed(*noticed),
                 Ok(Observation::Updated(id, update)) => self.updated(id, update),
                 Ok(Observation::Ended(id, evidence)) => self.ended(id, Some(evidence)),
