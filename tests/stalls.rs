@@ -348,7 +348,8 @@ fn equal_stalls_are_one_entry_and_every_one_is_counted() {
     assert!(stalls.counters.stalls >= 8);
     assert!(stalls.counters.suppressed >= 7, "equal stalls are reported once: {:?}", stalls.counters);
     let entry = stalls.entries.iter().max_by_key(|entry| entry.count).expect("there is one");
-    assert!(entry.total >= LONG * 8 && entry.longest >= LONG, "{entry:#?}");
+    // Either end of a stall is known within about a millisecond.
+    assert!(entry.total >= LONG * 7 && entry.longest >= LONG * 9 / 10, "{entry:#?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::text::short_source;
+use super::to_ms as ms;
 use crate::model::check::SelfCheck;
 use crate::model::evidence::Evidence;
 use crate::model::stack::Frame;
@@ -229,11 +230,6 @@ pub struct CheckJson {
     pub detail: String,
     /// The setting that would let holdup see more.
     pub remedy: Option<String>,
-}
-
-fn ms(time: Duration) -> f64 {
-    // Microseconds are all that a watchdog with a millisecond clock can claim.
-    (time.as_secs_f64() * 1e6).round() / 1e3
 }
 
 fn unix_ms(time: SystemTime) -> u64 {

@@ -1,5 +1,7 @@
 //! One format, one file. Pure: values in, text out.
 
+use std::time::Duration;
+
 /// Stalls as a person reads them on a terminal.
 pub(crate) mod text;
 
@@ -10,3 +12,9 @@ pub(crate) mod json;
 /// Stalled time as a flamegraph.
 #[cfg(feature = "http")]
 pub(crate) mod svg;
+
+/// A length of time as a number for machines: in milliseconds, to the microsecond, which is more than a watchdog that
+/// looks once a millisecond can claim.
+pub(crate) fn to_ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}

@@ -14,6 +14,7 @@ use super::history::{Open, fold, kind_of};
 use super::limiter::Limiter;
 use crate::diagnose::{classify, find_culprit, handed_on};
 use crate::export::text::{self, Missed, Style, short_source};
+use crate::export::to_ms;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, NoStack, Stack};
@@ -239,8 +240,8 @@ fn trace(phase: Phase, stall: &Stall, missed: Missed) {
         task_id = stall.task.id.map(|id| id.0),
         task_name = stall.task.name.as_deref(),
         spawned_at = stall.task.spawned_at.map(|place| format!("{}:{}", short_source(place.file()), place.line())),
-        threshold_ms = stall.threshold.as_secs_f64() * 1e3,
-        duration_ms = stall.duration.as_secs_f64() * 1e3,
+        threshold_ms = to_ms(stall.threshold),
+        duration_ms = to_ms(stall.duration),
         cause = stall.cause.class.as_str(),
         function = culprit.map(|culprit| &*culprit.frame.function),
         file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),

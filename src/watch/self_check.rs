@@ -237,7 +237,7 @@ fn names(seen: &Seen<'_>) -> Check {
             subject,
             Sight::Missing,
             "addresses only, because this program is stripped",
-            Some("set strip = \"none\" and debug = \"line-tables-only\" in the release profile of Cargo.toml"),
+            Some("set strip = \"none\" and debug = 1 in the release profile of Cargo.toml"),
         ),
     }
 }
