@@ -3,7 +3,7 @@
 //! Fields are only added, never renamed. Times of day are milliseconds since the Unix epoch; lengths of time are
 //! milliseconds with fractions, in fields that end in `_ms`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 

@@ -229,9 +229,7 @@ fn names(seen: &Seen<'_>) -> Check {
                 "functions, but no files, lines or inlined calls; your code is told by the crate name: {}",
                 seen.user_crates.join(", ")
             ),
-            Some(
-                "set debug = \"line-tables-only\" in the release profile of Cargo.toml; name further crates of yours with user_crate(…)",
-            ),
+            Some("set debug = 1 in the release profile of Cargo.toml; name further crates of yours with user_crate(…)"),
         ),
         Some(Names::None) | None => check(
             subject,
