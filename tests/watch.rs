@@ -130,6 +130,9 @@ fn what_cannot_be_had_is_said_with_a_remedy() {
     assert!(error.to_string().contains(&address) && error.to_string().contains("port 0"), "{error}");
     let error = quiet().listen("nonsense").start().expect_err("no address");
     assert!(matches!(error, Error::Listen { .. }), "{error}");
+    let port_only = quiet().listen("0").start().expect("a port of loopback");
+    assert!(port_only.endpoint().is_some_and(|address| address.ip().is_loopback() && address.port() > 0));
+    drop(port_only);
     let error = quiet().signal(libc::SIGTERM).start().expect_err("not a real-time signal");
     assert!(error.to_string().contains("real-time"), "{error}");
     let own = quiet().signal(libc::SIGRTMAX()).start().expect("that one is free");

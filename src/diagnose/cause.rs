@@ -128,11 +128,20 @@ fn waits_for_child(frames: &[Frame]) -> bool {
     frames.iter().any(starts_or_waits)
 }
 
-/// What the innermost frames wait for, by the names of libc's functions. Rust's `core::ptr::write` is none of them.
+/// What the innermost frames wait for, by the names of libc's functions and of those of the standard library that
+/// stand for one. Rust's `core::ptr::write` is none of them.
 fn top_syscall(frames: &[Frame]) -> Option<SyscallKind> {
-    let of_system = frames.iter().take(TOP_FRAMES).filter(|frame| frame.origin == Origin::System);
-    of_system.into_iter().find_map(|frame| kind_of_function(&frame.function))
+    frames.iter().take(TOP_FRAMES).find_map(|frame| match frame.origin {
+        Origin::System => kind_of_function(&frame.function),
+        // They make the system call through libc's `syscall`, whose name says nothing.
+        Origin::Std => FUTEX_WAITS.iter().any(|end| frame.function.ends_with(end)).then_some(SyscallKind::Lock),
+        _ => None,
+    })
 }
+
+/// Where the standard library waits on a futex.
+const FUTEX_WAITS: [&str; 5] =
+    ["::futex_wait", "::lock_contended", "::read_contended", "::write_contended", "::Thread::park"];
 
 fn kind_of_function(name: &str) -> Option<SyscallKind> {
     let name = name.trim_start_matches('_').trim_start_matches("libc_").trim_start_matches("GI_");
@@ -217,6 +226,8 @@ mod tests {
         assert_eq!(classify(&evidence(97, 0, &[]), Ok(&cached_file)), CauseClass::File);
         let not_a_call = frames(&["core::ptr::write", "write::fill", "news::fill"]);
         assert_eq!(classify(&evidence(97, 0, &[]), Ok(&not_a_call)), CauseClass::Computing);
+        let hidden_lock = frames(&["syscall", "std::sys::sync::mutex::futex::Mutex::lock_contended"]);
+        assert_eq!(classify(&evidence(1, 0, &[]), Ok(&hidden_lock)), CauseClass::Lock);
         let hidden_sleep = frames(&["clock_nanosleep", "std::thread::sleep"]);
         assert_eq!(classify(&evidence(1, 0, &[]), Ok(&hidden_sleep)), CauseClass::Sleeping);
     }

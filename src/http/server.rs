@@ -1,6 +1,6 @@
 //! Accepts connections, within limits, until it is dropped.
 
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,7 +31,11 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 /// Listens on an address, so that one that cannot be had is an error at start.
 pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
     let listen = || {
-        let addresses: Vec<SocketAddr> = address.to_socket_addrs()?.collect();
+        let addresses: Vec<SocketAddr> = match address.trim_start_matches(':').parse::<u16>() {
+            // Nobody but this machine, unless told otherwise.
+            Ok(port) => vec![(Ipv4Addr::LOCALHOST, port).into()],
+            Err(_) => address.to_socket_addrs()?.collect(),
+        };
         let listener = TcpListener::bind(addresses.as_slice())?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;

@@ -29,7 +29,7 @@ pub(super) const NOWHERE: u64 = 1;
 pub(crate) struct Walk {
     /// Innermost first.
     pub(crate) addresses: Vec<Address>,
-    /// Reached the thread's first function.
+    /// Reached the thread's first function, through code whose unwind tables are known.
     pub(crate) complete: bool,
 }
 
@@ -114,7 +114,9 @@ impl Unwinder {
                 Ok(None) => break,
             }
         }
-        walk.complete = self.is_first_function(last);
+        // Where there is no table, framehop guesses that there are frame pointers, and may leave frames out.
+        let known = walk.addresses.iter().all(|address| self.images.find(address.0).is_some());
+        walk.complete = known && self.is_first_function(last);
         walk
     }
 

@@ -71,7 +71,8 @@ impl WatchBuilder {
         self
     }
 
-    /// Serves diagnostics over HTTP on this address, such as `127.0.0.1:6060`; port 0 picks a free one.
+    /// Serves diagnostics over HTTP on this address, such as `127.0.0.1:6060`, or on a port of loopback, such as
+    /// `6060`; port 0 picks a free one.
     ///
     /// The endpoint runs on a thread and a runtime of its own, so it answers while the watched runtimes are stuck.
     /// It has no access control: anything but a loopback address makes it warn.

@@ -231,7 +231,13 @@ fn names(seen: &Seen<'_>) -> Check {
             ),
             Some("set debug = 1 in the release profile of Cargo.toml; name further crates of yours with user_crate(…)"),
         ),
-        Some(Names::None) | None => check(
+        None => check(
+            subject,
+            Sight::Missing,
+            "addresses only, because this user cannot read the program's file; its stacks cannot be walked either",
+            Some("make the program's file readable for the user that runs it"),
+        ),
+        Some(Names::None) => check(
             subject,
             Sight::Missing,
             "addresses only, because this program is stripped",
@@ -245,19 +251,17 @@ fn causes(tested: &Tested) -> Check {
     if tested.passive.is_ok() && tested.sees_run_queue {
         return check(subject, Sight::Full, "from CPU clocks, run-queue times, page faults and system calls", None);
     }
-    let mut missing = Vec::new();
+    let (mut missing, mut remedies) = (Vec::new(), Vec::new());
     if tested.passive.is_err() {
         missing.push("the system call that a worker sleeps in");
+        remedies.push("let its stack be read, as above");
     }
     if !tested.sees_run_queue {
         missing.push("the time it was ready but not run (/proc/self/task/…/schedstat)");
+        remedies.push("run on a kernel with CONFIG_SCHED_INFO");
     }
-    check(
-        subject,
-        Sight::Limited,
-        format!("without {}", missing.join(" and without ")),
-        Some("run on a kernel with CONFIG_SCHED_INFO and a mounted /proc"),
-    )
+    let detail = format!("without {}", missing.join(" and without "));
+    check(subject, Sight::Limited, detail, Some(&remedies.join(", and ")))
 }
 
 #[cfg(feature = "http")]
