@@ -18,9 +18,6 @@ use crate::unwind::Unwinder;
 /// it; the watchdog is blind for other workers meanwhile.
 const SIGNAL_LIMIT: Duration = Duration::from_millis(20);
 
-/// A stack shorter than this, and not walked to its end, says nothing about who called.
-const SHALLOW: usize = 6;
-
 /// When each worker's present poll was first seen, for whoever shows what workers do now.
 #[derive(Debug, Default)]
 pub(crate) struct Since(Mutex<HashMap<u64, (u64, Instant)>>);
@@ -172,7 +169,7 @@ impl OwnProcess {
     }
 
     /// Reads the stack of a thread that sleeps, without touching it. `None` where it does not sleep, did not sleep
-    /// all the while, or where the stack stays too shallow to say anything.
+    /// all the while, or where the stack cannot be walked to its end.
     fn read_sleeping(&mut self, worker: usize, progress: Progress) -> Option<RawStack> {
         let known = self.workers[worker].thread.stack.clone();
         let before = sleep_of(self.probe(worker))?;
@@ -184,8 +181,10 @@ impl OwnProcess {
         if sleep_of(self.probe(worker)) != Some(before) || !self.still_in(worker, progress) {
             return None;
         }
+        let cut = self.copy.bytes.len() >= sys::MAX_STACK_BYTES;
         let stack = self.walk(Method::Passive)?;
-        (stack.complete || stack.addresses.len() >= SHALLOW).then_some(stack)
+        // Asking the thread would not get further through a stack that was cut.
+        (stack.complete || cut).then_some(stack)
     }
 
     /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that parks would

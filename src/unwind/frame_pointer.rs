@@ -28,7 +28,8 @@ pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
     // The last function that could be reached without the register is the one that needs it.
     let Some(stuck) = best.addresses.len().checked_sub(1).filter(|_| !best.complete) else { return best };
     let Some(callee) = unwinder.start_of_function(best.addresses[stuck].0) else { return best };
-    let mut best_match = Match::None;
+    let prefix = best.clone();
+    let (mut best_match, mut innermost_match) = (Match::None, None);
     let top = stack.registers.stack_pointer;
     let mut walks = 0;
     for candidate in (top..top + SEARCH_BYTES).step_by(8) {
@@ -41,6 +42,7 @@ pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
         let walk = unwinder.walk_from(stack, candidate);
         let through_candidate = walk.addresses.get(stuck + 1) == Some(&Address(return_address - 1));
         if walk.complete && through_candidate {
+            innermost_match.get_or_insert(matches);
             best = walk;
             best_match = matches;
         }
@@ -48,7 +50,10 @@ pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
             break;
         }
     }
-    best
+    // The innermost way out that works may be the true one although its call cannot be followed. Nothing is better
+    // than a guess between the two: who asked can still ask the thread itself.
+    let ambiguous = innermost_match == Some(Match::OtherFunction) && best_match < Match::ThroughJump;
+    if ambiguous { prefix } else { best }
 }
 
 /// How well a return address fits a function that was called.

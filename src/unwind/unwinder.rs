@@ -25,7 +25,7 @@ pub(super) type Section = Arc<[u8]>;
 pub(super) const NOWHERE: u64 = 1;
 
 /// What walking a stack gave.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Walk {
     /// Innermost first.
     pub(crate) addresses: Vec<Address>,
