@@ -390,3 +390,34 @@ fn a_name_tells_which_part_of_a_task_was_polled() {
     let outer = events.wait_for("the rest", |_, stall| function_of(stall) == "stalls::compute");
     assert_eq!(outer.task.name.as_deref(), Some("connection"));
 }
+
+#[test]
+fn a_runtime_inside_a_task_is_watched_and_the_outer_one_goes_on_being_watched() {
+    let _alone = alone();
+    let events = Events::default();
+    let watch = Arc::new(events.watch());
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.name("outer").worker_threads(1).enable_all()).expect("builds");
+    let inner_watch = Arc::clone(&watch);
+    runtime.block_on(async {
+        let nested = holdup::spawn(async move {
+            tokio::task::block_in_place(|| {
+                let mut builder = Builder::new_current_thread();
+                let inner = inner_watch.runtime(builder.name("inner").enable_all()).expect("builds");
+                // Long enough for another thread to take over the outer worker.
+                inner.block_on(async {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    nap();
+                });
+            });
+        });
+        nested.await.expect("it ends");
+        for _ in 0..3 {
+            holdup::spawn(async { wait_for_channel() }).await.expect("it ends");
+        }
+    });
+    let inner = events.wait_for("inside", |_, stall| function_of(stall) == "stalls::nap");
+    assert_eq!((&*inner.runtime, inner.worker), ("inner", Some(0)));
+    let outer = events.wait_for("outside", |_, stall| function_of(stall) == "stalls::wait_for_channel");
+    assert_eq!((&*outer.runtime, outer.worker), ("outer", Some(0)));
+}

@@ -35,9 +35,10 @@ fn is_poll_of_runtime(function: &str) -> bool {
     }
 }
 
-/// Whether the poll had handed its worker on: what runs inside `block_in_place` holds nobody up.
+/// Whether the poll had handed its worker on: what runs inside `block_in_place` holds nobody up. Unless it is a poll of
+/// another runtime that was entered there, which has a worker of its own.
 pub(crate) fn handed_on(frames: &[Frame]) -> bool {
-    frames.iter().any(|frame| {
+    frames[..poll_boundary(frames)].iter().any(|frame| {
         matches!(
             &*frame.function,
             "tokio::runtime::scheduler::multi_thread::worker::block_in_place" | "tokio::task::blocking::block_in_place"

@@ -61,10 +61,13 @@ impl Slot {
         self.step();
     }
 
-    /// The poll is over.
+    /// The poll is over, unless the slot was attached to another runtime in the middle of it (`block_in_place`, then
+    /// `block_on`), which has ended it already.
     #[inline]
     pub(super) fn end(&self) {
-        self.step();
+        if self.polls() {
+            self.step();
+        }
     }
 
     /// Only one thread writes, so load and store suffice. Release, a plain store on x86_64, keeps what was stored
@@ -173,5 +176,7 @@ mod tests {
         slot.detach();
         slot.attach(2);
         assert_eq!(slot.progress().activity, Activity::Between);
+        slot.end();
+        assert_eq!(slot.progress().activity, Activity::Between, "the poll was over before");
     }
 }

@@ -10,9 +10,17 @@ thread_local! {
     /// No destructor and a constant start: reading it is one load relative to the thread pointer.
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
     /// The runtime that this thread belongs to, for wrapped futures, which are polled without saying for whom.
-    static RUNTIME: RefCell<Option<Arc<RuntimeProbe>>> = const { RefCell::new(None) };
+    static RUNTIME: RefCell<Option<Membership>> = const { RefCell::new(None) };
     /// Gives the slot back when the thread ends.
     static TENANCY: RefCell<Option<Tenancy>> = const { RefCell::new(None) };
+}
+
+/// How a thread belongs to a runtime.
+#[derive(Clone, Debug)]
+struct Membership {
+    runtime: Arc<RuntimeProbe>,
+    /// It is inside `block_on`; otherwise it is a thread of the runtime's pool.
+    root: bool,
 }
 
 /// Slots that no thread holds. They are never freed, so their number is that of the workers that lived at one time.
@@ -80,40 +88,45 @@ fn take_free_slot() -> &'static Slot {
     free.unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
 }
 
-/// Remembers which runtime the current thread belongs to.
-pub(super) fn enter(runtime: &Arc<RuntimeProbe>) -> Option<Arc<RuntimeProbe>> {
-    RUNTIME.try_with(|current| current.replace(Some(Arc::clone(runtime)))).ok().flatten()
+/// Makes the current thread one of the runtime's pool.
+pub(super) fn enter(runtime: &Arc<RuntimeProbe>) {
+    let membership = Membership { runtime: Arc::clone(runtime), root: false };
+    let _outer = set_membership(Some(membership));
+}
+
+/// Returns the one before. Nothing changes while the thread is being torn down.
+fn set_membership(membership: Option<Membership>) -> Option<Membership> {
+    RUNTIME.try_with(|current| current.replace(membership)).ok().flatten()
 }
 
 /// The runtime that the current thread belongs to.
 pub(super) fn runtime() -> Option<Arc<RuntimeProbe>> {
-    RUNTIME.try_with(|current| current.borrow().clone()).ok().flatten()
+    RUNTIME.try_with(|current| current.borrow().as_ref().map(|member| Arc::clone(&member.runtime))).ok().flatten()
 }
 
 /// A thread inside `block_on`: it polls the root future, and on a current-thread runtime every task.
 #[derive(Debug)]
 pub(crate) struct RootThread {
-    outer: Option<Arc<RuntimeProbe>>,
-    registered: bool,
+    outer: Option<Membership>,
 }
 
 impl RootThread {
-    /// Makes the current thread a worker of `runtime` until the guard is dropped. Inside a poll of another runtime
-    /// (`block_in_place`, then `block_on`), the outer poll goes on being the one that counts.
+    /// Makes the current thread a worker of `runtime` until the guard is dropped. Inside a poll of another runtime,
+    /// Tokio allows that only within `block_in_place`: that poll has handed its worker on and holds nobody up.
     pub(crate) fn enter(runtime: &Arc<RuntimeProbe>) -> Self {
-        let outer = enter(runtime);
-        let inside_poll = current().is_some_and(|slot| slot.runtime() != super::slot::NO_RUNTIME && slot.polls());
-        let registered = !inside_poll && register(runtime, runtime.root_index()).is_some();
-        Self { outer, registered }
+        let outer = set_membership(Some(Membership { runtime: Arc::clone(runtime), root: true }));
+        register(runtime, runtime.root_index());
+        Self { outer }
     }
 }
 
 impl Drop for RootThread {
     fn drop(&mut self) {
-        if self.registered {
-            unregister();
-        }
+        unregister();
         let outer = self.outer.take();
-        let _gone = RUNTIME.try_with(|current| current.replace(outer));
+        if let Some(Membership { runtime, root: true }) = &outer {
+            register(runtime, runtime.root_index());
+        }
+        set_membership(outer);
     }
 }

@@ -66,8 +66,9 @@ impl Trial {
         let (tell, told) = mpsc::channel();
         let (wake, sleep) = mpsc::channel::<()>();
         let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let stop = &stop;
+        let stop = &stop;
+        // Moves `wake` in: whichever way this returns, the other thread's `recv` does too.
+        std::thread::scope(move |scope| {
             let body = move || {
                 if tell.send((sys::current_tid(), sys::current_stack())).is_err() || sleep.recv().is_err() {
                     return;
