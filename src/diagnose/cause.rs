@@ -55,10 +55,12 @@ pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &NoStack>) 
     shares.largest_of_at_least(half)
 }
 
-/// The watchdog was not run either, and the worker used none of that time: the machine ran neither.
+/// The watchdog was not run either, in time that the worker neither used nor is known to have slept: the machine ran
+/// neither of them. A worker that sleeps is in no need of being run.
 fn late_without_us(evidence: &Evidence) -> Duration {
-    let used = evidence.on_cpu.unwrap_or(evidence.window);
-    if used < evidence.window / 2 { evidence.watchdog_late } else { Duration::ZERO }
+    let slept: Duration = evidence.waits.iter().map(|wait| wait.time).sum();
+    let unexplained = evidence.window.saturating_sub(evidence.on_cpu.unwrap_or(evidence.window)).saturating_sub(slept);
+    evidence.watchdog_late.min(unexplained)
 }
 
 #[derive(Default)]
@@ -236,6 +238,8 @@ mod tests {
     fn a_machine_that_ran_nobody_is_to_blame() {
         let paused = Evidence { watchdog_late: MS * 95, ..evidence(1, 0, &[]) };
         assert_eq!(classify(&paused, Ok(&[])), CauseClass::NotScheduled);
+        let asleep_anyway = Evidence { watchdog_late: MS * 95, ..evidence(1, 0, &[(SyscallKind::Lock, 97)]) };
+        assert_eq!(classify(&asleep_anyway, Ok(&[])), CauseClass::Lock);
         let busy_meanwhile = Evidence { watchdog_late: MS * 95, ..evidence(95, 0, &[]) };
         assert_eq!(classify(&busy_meanwhile, Ok(&[])), CauseClass::Computing);
     }
