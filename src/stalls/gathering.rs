@@ -58,10 +58,12 @@ impl Gathering {
         self.take_over(at, look);
     }
 
-    /// Adds a look taken when the poll was over: only its totals count. They hold what the kernel learned late, and
-    /// at most one interval of what the thread did next.
+    /// Adds a look taken when the poll was over. Where the thread is by then does not matter: it spent the time since
+    /// the last look where it was then. The totals hold what the kernel learned late.
     pub(super) fn finish(&mut self, at: Instant, look: Look) {
-        self.take_over(at, look);
+        let place = self.last.sleeps_in.clone();
+        let state = self.last.state;
+        self.add(at, Look { sleeps_in: place, state, ..look });
     }
 
     fn take_over(&mut self, at: Instant, look: Look) {
@@ -154,6 +156,15 @@ mod tests {
         assert_eq!(evidence.looks, 4);
         let waits: Vec<_> = evidence.waits.iter().map(|wait| (wait.place.to_string(), wait.time.as_millis())).collect();
         assert_eq!(waits, [("fsync".to_owned(), 16)]);
+    }
+
+    #[test]
+    fn where_the_thread_is_after_the_poll_does_not_matter() {
+        let start = Instant::now();
+        let mut gathering = Gathering::begin(start, running(5));
+        gathering.finish(start + Duration::from_millis(12), asleep("epoll_wait", 6));
+        let evidence = gathering.evidence();
+        assert_eq!((evidence.waits.len(), evidence.starved), (0, Duration::from_millis(11)));
     }
 
     #[test]

@@ -169,7 +169,11 @@ impl<T: Target> Watchdog<T> {
             Some(gathering) => {
                 gathering.late(interval.saturating_sub(self.limits.interval * 2));
                 if gap || gathering.due(now) {
-                    gathering.add(now, self.target.look(index));
+                    let look = self.target.look(index);
+                    // A look at what the thread does after the poll would mislead; the end is seen at the next one.
+                    if self.target.progress(index) == state.progress {
+                        gathering.add(now, look);
+                    }
                 }
             }
         }
@@ -211,7 +215,10 @@ impl<T: Target> Watchdog<T> {
     fn take(&mut self, index: usize, state: &mut Watched, now: Instant) -> Option<Update> {
         let stack = self.target.take_stack(index, state.progress);
         let gathering = state.gathering.as_mut()?;
-        gathering.add(Instant::now(), self.target.look(index));
+        let look = self.target.look(index);
+        if self.target.progress(index) == state.progress {
+            gathering.add(Instant::now(), look);
+        }
         Some(Update { after: now.duration_since(state.began), stack, evidence: gathering.evidence() })
     }
 
