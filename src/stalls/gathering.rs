@@ -60,10 +60,10 @@ impl Gathering {
 
     /// Adds a look taken when the poll was over. Where the thread is by then does not matter: it spent the time since
     /// the last look where it was then. The totals hold what the kernel learned late.
-    pub(super) fn finish(&mut self, at: Instant, look: Look) {
-        let place = self.last.sleeps_in.clone();
-        let state = self.last.state;
-        self.add(at, Look { sleeps_in: place, state, ..look });
+    pub(super) fn finish(&mut self, at: Instant, mut look: Look) {
+        look.sleeps_in.clone_from(&self.last.sleeps_in);
+        look.state = self.last.state;
+        self.add(at, look);
     }
 
     fn take_over(&mut self, at: Instant, look: Look) {
