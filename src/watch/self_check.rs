@@ -15,7 +15,7 @@ const TRIAL_LIMIT: Duration = Duration::from_millis(500);
 /// What trying out gave.
 pub(super) struct Tested {
     pub(super) unwinder: Option<Unwinder>,
-    /// Whether the whole stack of a sleeping thread could be read without touching it; if not, why.
+    /// Whether the stack of a sleeping thread could be read without touching it; if not, why.
     passive: Result<(), String>,
     /// The same for a running thread, by signal.
     signal: Result<(), String>,
@@ -103,13 +103,14 @@ fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Resul
     while Instant::now() < limit {
         if let Some(KernelState::Syscall { stack_pointer, instruction, .. }) = probe.kernel_state() {
             sys::copy_sleeping_stack(instruction, stack_pointer, high, &mut copy);
-            if unwinder.walk(&copy).complete {
+            // How far the walk gets depends on the code that sleeps; what it cannot decide is asked by signal.
+            if !unwinder.walk(&copy).addresses.is_empty() && !copy.bytes.is_empty() {
                 return Ok(());
             }
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Err("the stack of a sleeping thread could not be walked to its end".to_owned())
+    Err("the stack of a sleeping thread could not be read".to_owned())
 }
 
 fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u64, u64)) -> Result<(), String> {
@@ -204,7 +205,12 @@ fn running_stacks(seen: &Seen<'_>) -> Check {
 fn sleeping_stacks(tested: &Tested) -> Check {
     let subject = "stacks of sleeping workers";
     match &tested.passive {
-        Ok(()) => check(subject, Sight::Full, "read from /proc and memory, without touching the thread", None),
+        Ok(()) => check(
+            subject,
+            Sight::Full,
+            "read from /proc and memory, without touching the thread; by signal where that is ambiguous",
+            None,
+        ),
         Err(reason) => check(
             subject,
             Sight::Limited,
