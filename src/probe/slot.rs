@@ -2,6 +2,7 @@
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::time::{Duration, Instant};
 
 use super::names::{self, NameId};
 use crate::model::task::{Task, TaskId};
@@ -29,7 +30,23 @@ pub(crate) struct Slot {
     /// Which runtime this slot's worker works for; `NO_RUNTIME` once it was detached.
     runtime: AtomicU32,
     parked: AtomicBool,
+    /// How many observers are about to send this worker a signal, or wait for its answer.
+    signals: AtomicU32,
 }
+
+/// A worker does not park while this lives, so that the signal cannot interrupt its waiting for events.
+#[derive(Debug)]
+pub(crate) struct Announced(&'static Slot);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.0.signals.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// How long a worker puts off parking for an announced signal. It is settled within microseconds while the
+/// machine runs both threads, and whoever announced it gives up after less than this.
+const ANNOUNCED_AT_MOST: Duration = Duration::from_millis(50);
 
 impl Slot {
     pub(super) const fn new() -> Self {
@@ -40,6 +57,7 @@ impl Slot {
             name: AtomicU32::new(NameId::NONE.0),
             runtime: AtomicU32::new(NO_RUNTIME),
             parked: AtomicBool::new(false),
+            signals: AtomicU32::new(0),
         }
     }
 
@@ -92,9 +110,32 @@ impl Slot {
         before
     }
 
+    /// The worker is about to wait for events: by its thread, after the last poll. Returns once no signal is on its
+    /// way. The fence makes sure that either this worker sees the announcement or the announcer sees the poll over.
     #[inline]
     pub(super) fn park(&self) {
         self.parked.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.signals.load(Ordering::Acquire) != 0 {
+            self.await_signal();
+        }
+    }
+
+    #[cold]
+    fn await_signal(&self) {
+        let start = Instant::now();
+        while self.signals.load(Ordering::Acquire) != 0 && start.elapsed() < ANNOUNCED_AT_MOST {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Tells the worker, before a signal is sent, that one will come. `None` once the poll of `sequence` is over:
+    /// then none may be sent.
+    pub(crate) fn announce_signal(&'static self, sequence: u64) -> Option<Announced> {
+        self.signals.fetch_add(1, Ordering::Relaxed);
+        let announced = Announced(self);
+        fence(Ordering::SeqCst);
+        (self.sequence.load(Ordering::Acquire) == sequence && sequence & 1 == 1).then_some(announced)
     }
 
     /// The caller must look afterwards whether the watchdog sleeps; the fence makes sure that either it sees this
@@ -178,5 +219,40 @@ mod tests {
         assert_eq!(slot.progress().activity, Activity::Between);
         slot.end();
         assert_eq!(slot.progress().activity, Activity::Between, "the poll was over before");
+    }
+
+    #[test]
+    fn a_worker_never_waits_for_events_while_a_signal_is_announced() {
+        let slot: &'static Slot = Box::leak(Box::new(Slot::new()));
+        slot.attach(1);
+        let waits = AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
+        let (mut announced, mut violations) = (0_u32, 0_u32);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    slot.begin(7, Location::caller());
+                    slot.end();
+                    slot.park();
+                    waits.store(true, Ordering::SeqCst);
+                    std::hint::spin_loop();
+                    waits.store(false, Ordering::SeqCst);
+                    slot.unpark();
+                }
+            });
+            let start = Instant::now();
+            while announced < 10_000 && start.elapsed() < Duration::from_secs(20) {
+                let sequence = slot.progress().sequence;
+                if let Some(_signal) = slot.announce_signal(sequence) {
+                    announced += 1;
+                    for _ in 0..50 {
+                        violations += u32::from(waits.load(Ordering::SeqCst));
+                    }
+                }
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(announced > 0, "no poll was ever seen");
+        assert_eq!(violations, 0, "of {announced} announcements");
     }
 }

@@ -187,12 +187,11 @@ impl OwnProcess {
         (stack.complete || cut).then_some(stack)
     }
 
-    /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that parks would
-    /// see its `epoll_wait` interrupted.
+    /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that waits for
+    /// events would see its `epoll_wait` interrupted, so the signal is announced, and parking waits for it.
     fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
-        if !self.still_in(worker, progress) {
-            return Err(NoStack::TooLate);
-        }
+        let slot = self.entries[worker].slot;
+        let Some(_announced) = slot.announce_signal(progress.sequence) else { return Err(NoStack::TooLate) };
         let thread = self.workers[worker].thread.clone();
         let signal = self.signal.clone().ok_or(NoStack::Unavailable)?;
         let bounds = thread.stack.map_or((0, 0), |stack| (stack.start, stack.end));
