@@ -83,6 +83,10 @@ pub mod cli;
 pub use model::cause::{Cause, CauseClass, UnknownClass};
 pub use model::check::{Check, SelfCheck, Sight};
 pub use model::evidence::{Evidence, Place, SyscallKind, Wait};
+pub use model::profile::{
+    Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Quality, Sample, Slice, SliceKind, Unit,
+    ValueType,
+};
 pub use model::stack::{Frame, Method, NoStack, Origin, Stack};
 pub use model::stall::{Counters, Culprit, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
 pub use model::task::{Task, TaskId};

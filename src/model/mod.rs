@@ -22,3 +22,6 @@ pub(crate) mod stall;
 
 /// What holdup can see in this process, and what would let it see more.
 pub(crate) mod check;
+
+/// Profiles: weighted stacks with names.
+pub(crate) mod profile;
