@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object::read::{ReadCache, ReadRef};
-use object::{Object, ObjectSection, ObjectSegment};
+use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 
 use crate::sys::{self, Mapping};
 
@@ -40,6 +40,11 @@ impl Images {
     /// The image that an address lies in.
     pub(crate) fn find(&self, address: u64) -> Option<&Image> {
         self.list.iter().find(|image| image.range.contains(&address))
+    }
+
+    /// Every one.
+    pub(crate) fn all(&self) -> &[Image] {
+        &self.list
     }
 
     /// The program itself.
@@ -115,6 +120,16 @@ impl Image {
         Some(reader.read(&object::File::parse(&cache).ok()?))
     }
 
+    /// What it offers to others; empty where it cannot be read.
+    pub(crate) fn exports(&self) -> Exports {
+        self.read(ReadExports).unwrap_or_default()
+    }
+
+    /// The GNU build id in hexadecimal.
+    pub(crate) fn build_id(&self) -> Option<String> {
+        self.read(BuildId)?
+    }
+
     /// What the file offers for naming its code.
     pub(crate) fn names(&self) -> Option<Names> {
         self.read(WhichNames)
@@ -128,6 +143,49 @@ impl Reader for LowestSegment {
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<u64> {
         file.segments().map(|segment| segment.address()).min()
+    }
+}
+
+/// The functions that a library offers to others, by their addresses in its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Exports(Vec<(Range<u64>, String)>);
+
+impl Exports {
+    /// The function that an address lies in.
+    pub(crate) fn find(&self, address: u64) -> Option<&str> {
+        let behind = self.0.partition_point(|(range, _)| range.start <= address);
+        let (range, name) = self.0.get(behind.checked_sub(1)?)?;
+        range.contains(&address).then_some(name)
+    }
+}
+
+struct ReadExports;
+
+impl Reader for ReadExports {
+    type Output = Exports;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Exports {
+        let functions = file.dynamic_symbols().filter(|symbol| symbol.size() > 0 && symbol.is_definition());
+        let named = functions.filter_map(|symbol| {
+            let range = symbol.address()..symbol.address().checked_add(symbol.size())?;
+            Some((range, symbol.name().ok()?.to_owned()))
+        });
+        let mut exports: Vec<_> = named.collect();
+        // Of several names for one address, one that is not reserved (`__…`).
+        exports.sort_by_key(|(range, name)| (range.start, name.starts_with('_'), name.len()));
+        exports.dedup_by_key(|(range, _)| range.start);
+        Exports(exports)
+    }
+}
+
+struct BuildId;
+
+impl Reader for BuildId {
+    type Output = Option<String>;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<String> {
+        let id = file.build_id().ok()??;
+        Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 }
 

@@ -59,6 +59,9 @@ mod target;
 /// Notices stuck workers and gathers evidence.
 mod stalls;
 
+/// Where CPU time and time go, by stack.
+mod profilers;
+
 /// From addresses to names.
 mod symbols;
 
@@ -92,7 +95,7 @@ pub use model::stall::{Counters, Culprit, Phase, Stall, StallEntry, StallEvent, 
 pub use model::task::{Task, TaskId};
 pub use model::worker::{Activity, WorkerNow};
 pub use probe::{FutureExt, Hooks, Watched, spawn, spawn_named};
-pub use watch::{Error, Print, Runtime, Watch, WatchBuilder};
+pub use watch::{Error, Print, ProfileError, ProfileMode, ProfileOptions, Runtime, Watch, WatchBuilder};
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "http"))]

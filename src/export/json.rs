@@ -7,7 +7,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::text::short_source;
 use super::to_ms as ms;
 use crate::model::check::SelfCheck;
 use crate::model::evidence::Evidence;
@@ -291,12 +290,7 @@ impl From<&StallEntry> for StallJson {
 
 impl From<&Task> for TaskJson {
     fn from(task: &Task) -> Self {
-        let place = |place: &std::panic::Location<'_>| format!("{}:{}", short_source(place.file()), place.line());
-        Self {
-            id: task.id.map(|id| id.0),
-            name: task.name.as_ref().map(ToString::to_string),
-            spawned_at: task.spawned_at.map(place),
-        }
+        Self { id: task.id.map(|id| id.0), name: task.name.as_ref().map(ToString::to_string), spawned_at: task.place() }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::model::cause::Cause;
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, Origin, Stack};
 use crate::model::stall::{Culprit, Stall};
-use crate::model::task::Task;
+use crate::model::task::{Task, short_source};
 
 /// Whether escape sequences may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,11 +146,6 @@ pub(crate) fn task(task: &Task) -> String {
         let _infallible = write!(text, ", {verb} at {}:{}", short_source(place.file()), place.line());
     }
     text
-}
-
-/// The path of a dependency without the folders of the registry.
-pub(crate) fn short_source(file: &str) -> &str {
-    file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, rest)| rest)
 }
 
 fn culprit_line(culprit: &Culprit, style: Style) -> String {

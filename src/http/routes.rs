@@ -85,7 +85,7 @@ async fn show_self_check(State(view): State<Arc<View>>) -> Response {
 }
 
 async fn show_flamegraph(State(view): State<Arc<View>>) -> Response {
-    let stacks = view.stalled_time();
+    let stacks = folded(&view.stalled_so_far());
     let counters = view.counters();
     let title = format!("Stalled time ({} stalls, {} without a stack)", counters.stalls, counters.stacks_missed);
     // Drawing a large graph takes milliseconds of this thread, which has nothing more urgent to do.
@@ -93,4 +93,14 @@ async fn show_flamegraph(State(view): State<Arc<View>>) -> Response {
         Ok(svg) => answer(SVG, svg),
         Err(error) => failed(&error),
     }
+}
+
+/// One line per stack, outermost frame first.
+fn folded(profile: &crate::model::profile::Profile) -> Vec<(String, std::time::Duration)> {
+    let line = |sample: &crate::model::profile::Sample| {
+        let frames: Vec<&str> = profile.frames_of(sample).rev().map(|frame| &*frame.frame.function).collect();
+        let time = std::time::Duration::from_nanos(sample.values[profile.drawn].unsigned_abs());
+        (frames.join(";"), time)
+    };
+    profile.samples.iter().map(line).collect()
 }

@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::stack::Frame;
+use super::stack::{Frame, Origin};
 use super::task::TaskId;
 
 /// The most values that a sample has.
@@ -131,6 +131,15 @@ impl ProfileFrame {
     /// A frame that was really called, without a known address.
     pub fn of(frame: Frame) -> Self {
         Self { frame, inlined: false, address: 0, mapping: None }
+    }
+
+    /// Whether an address stands for its name: `0x5581…` or `libfoo.so+0x12f0`.
+    #[must_use]
+    pub fn is_nameless(&self) -> bool {
+        let function = &*self.frame.function;
+        let address = function.rsplit_once('+').map_or(function, |(_, address)| address);
+        let digits = address.strip_prefix("0x");
+        digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
     }
 }
 
@@ -278,6 +287,19 @@ impl Profile {
         self.labels.get(sample.labels as usize)
     }
 
+    /// Counts frames of all samples and those that nothing names.
+    pub(crate) fn count_nameless(&mut self) {
+        let (mut frames, mut nameless) = (0, 0);
+        for sample in &self.samples {
+            for frame in self.frames_of(sample) {
+                frames += 1;
+                nameless += u64::from(frame.is_nameless());
+            }
+        }
+        self.quality.frames = frames;
+        self.quality.nameless = nameless;
+    }
+
     /// How many samples it was made from: the sum of the value named `samples` where there is one, otherwise their
     /// number.
     #[must_use]
@@ -335,6 +357,18 @@ impl ProfileBuilder {
         position(&mut self.stacks, &mut self.profile.stacks, frames.into())
     }
 
+    /// Leaves out the outermost frames of a stack that nothing names: the C library's way of starting a thread, whose
+    /// functions are not in its table of symbols. It is the same for all threads, and tells nothing.
+    pub(crate) fn trim(&self, frames: &mut Vec<u32>) {
+        let entry = |frame: &u32| {
+            let frame = self.profile.frames.get(*frame as usize);
+            frame.is_some_and(|frame| frame.frame.origin == Origin::System && frame.is_nameless())
+        };
+        while frames.len() > 1 && frames.last().is_some_and(entry) {
+            frames.pop();
+        }
+    }
+
     /// The position of a set of labels.
     pub fn labels(&mut self, labels: Labels) -> u32 {
         position(&mut self.labels, &mut self.profile.labels, labels)
@@ -372,7 +406,6 @@ fn position<T: Clone + Eq + Hash>(known: &mut HashMap<T, u32>, all: &mut Vec<T>,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stack::Origin;
 
     fn frame(function: &str) -> ProfileFrame {
         ProfileFrame::of(Frame {

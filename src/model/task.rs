@@ -25,3 +25,15 @@ pub struct Task {
     /// Where the task was spawned, or where the future was given to holdup.
     pub spawned_at: Option<&'static Location<'static>>,
 }
+
+impl Task {
+    /// Where it was spawned, as `file:line`.
+    pub fn place(&self) -> Option<String> {
+        self.spawned_at.map(|place| format!("{}:{}", short_source(place.file()), place.line()))
+    }
+}
+
+/// The path of a dependency without the folders of the registry.
+pub(crate) fn short_source(file: &str) -> &str {
+    file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, rest)| rest)
+}

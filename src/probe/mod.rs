@@ -33,5 +33,6 @@ pub use watched::{FutureExt, Watched, spawn, spawn_named};
 
 pub(crate) use hooks::{already_set, install};
 pub(crate) use registry::{Entry, Registry, RuntimeProbe};
+pub(crate) use slot::task_of;
 pub(crate) use thread_slot::RootThread;
 pub(crate) use watched::root;

@@ -1,37 +1,33 @@
 //! One cache line per worker: how far it has come, and in which task.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use super::names::{self, NameId};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress};
-use crate::sys::StaticRef;
+use crate::sys::{self, PollNow, PollWords};
 
 /// The runtime number of a slot that belongs to none.
 pub(crate) const NO_RUNTIME: u32 = 0;
 
 /// What a worker tells about itself.
 ///
-/// The sequence number is odd while the worker is inside a poll. A poll stores what it polls first and the odd
-/// number last, so a reader that finds the same odd number before and after reading the rest has a consistent view.
 /// Slots live forever and are used again by other threads; the sequence number goes on, so it never repeats.
 ///
 /// 128 bytes: adjacent-line prefetch makes pairs of cache lines travel together.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Slot {
-    sequence: AtomicU64,
-    /// Tokio's id of the task, 0 for a future that is no task.
-    task: AtomicU64,
-    spawned_at: StaticRef<Location<'static>>,
-    name: AtomicU32,
+    words: PollWords,
     /// Which runtime this slot's worker works for; `NO_RUNTIME` once it was detached.
     runtime: AtomicU32,
     parked: AtomicBool,
     /// How many observers are about to send this worker a signal, or wait for its answer.
     signals: AtomicU32,
+    /// The sampling signal that its thread holds back while it is parked, 0 for none. Its thread's alone.
+    held: AtomicI32,
 }
 
 /// A worker does not park while this lives, so that the signal cannot interrupt its waiting for events.
@@ -51,13 +47,11 @@ const ANNOUNCED_AT_MOST: Duration = Duration::from_millis(50);
 impl Slot {
     pub(super) const fn new() -> Self {
         Self {
-            sequence: AtomicU64::new(0),
-            task: AtomicU64::new(0),
-            spawned_at: StaticRef::empty(),
-            name: AtomicU32::new(NameId::NONE.0),
+            words: PollWords::new(),
             runtime: AtomicU32::new(NO_RUNTIME),
             parked: AtomicBool::new(false),
             signals: AtomicU32::new(0),
+            held: AtomicI32::new(0),
         }
     }
 
@@ -68,14 +62,14 @@ impl Slot {
 
     #[inline]
     pub(super) fn polls(&self) -> bool {
-        self.sequence.load(Ordering::Relaxed) & 1 == 1
+        self.words.sequence.load(Ordering::Relaxed) & 1 == 1
     }
 
     /// A poll starts. By the thread that holds the slot, and not inside another poll.
     #[inline]
     pub(super) fn begin(&self, task: u64, spawned_at: &'static Location<'static>) {
-        self.task.store(task, Ordering::Relaxed);
-        self.spawned_at.set(Some(spawned_at));
+        self.words.task.store(task, Ordering::Relaxed);
+        self.words.spawned_at.set(Some(spawned_at));
         self.step();
     }
 
@@ -92,32 +86,35 @@ impl Slot {
     /// before on this side of it.
     #[inline]
     fn step(&self) {
-        self.sequence.store(self.sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        self.words.sequence.store(self.words.sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
     /// Names the poll that is about to begin, and those that follow. The task hooks name nothing: on their runtimes
     /// only wrapped futures inside a poll do, which restore what was there, so that each poll begins unnamed.
     #[inline]
     pub(super) fn name(&self, name: NameId) {
-        self.name.store(name.0, Ordering::Relaxed);
+        self.words.name.store(name.0, Ordering::Relaxed);
     }
 
     /// Names what is polled from here on; returns the name to restore.
     #[inline]
     pub(super) fn rename(&self, name: NameId) -> NameId {
-        let before = NameId(self.name.load(Ordering::Relaxed));
+        let before = NameId(self.words.name.load(Ordering::Relaxed));
         self.name(name);
         before
     }
 
     /// The worker is about to wait for events: by its thread, after the last poll. Returns once no signal is on its
-    /// way. The fence makes sure that either this worker sees the announcement or the announcer sees the poll over.
+    /// way. While CPU time is sampled, that signal is held back until the worker wakes. The fence makes sure that either this worker sees the announcement or the announcer sees the poll over.
     #[inline]
     pub(super) fn park(&self) {
         self.parked.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if self.signals.load(Ordering::Acquire) != 0 {
             self.await_signal();
+        }
+        if sys::sampling() {
+            self.held.store(sys::hold_samples(), Ordering::Relaxed);
         }
     }
 
@@ -135,7 +132,7 @@ impl Slot {
         self.signals.fetch_add(1, Ordering::Relaxed);
         let announced = Announced(self);
         fence(Ordering::SeqCst);
-        (self.sequence.load(Ordering::Acquire) == sequence && sequence & 1 == 1).then_some(announced)
+        (self.words.sequence.load(Ordering::Acquire) == sequence && sequence & 1 == 1).then_some(announced)
     }
 
     /// The caller must look afterwards whether the watchdog sleeps; the fence makes sure that either it sees this
@@ -144,6 +141,11 @@ impl Slot {
     pub(super) fn unpark(&self) {
         self.parked.store(false, Ordering::Relaxed);
         fence(Ordering::SeqCst);
+        let held = self.held.load(Ordering::Relaxed);
+        if held != 0 {
+            self.held.store(0, Ordering::Relaxed);
+            sys::release_samples(held);
+        }
     }
 
     /// Makes the slot a fresh worker's, awake and between polls.
@@ -151,7 +153,7 @@ impl Slot {
         if self.polls() {
             self.step();
         }
-        self.name.store(NameId::NONE.0, Ordering::Relaxed);
+        self.words.name.store(NameId::NONE.0, Ordering::Relaxed);
         self.parked.store(false, Ordering::Relaxed);
         self.runtime.store(runtime, Ordering::Release);
     }
@@ -163,7 +165,7 @@ impl Slot {
 
     /// How far the worker has come.
     pub(crate) fn progress(&self) -> Progress {
-        let sequence = self.sequence.load(Ordering::Acquire);
+        let sequence = self.words.sequence.load(Ordering::Acquire);
         let activity = if sequence & 1 == 1 {
             Activity::Polling
         } else if self.parked.load(Ordering::Acquire) {
@@ -174,18 +176,21 @@ impl Slot {
         Progress { sequence, activity }
     }
 
+    /// What it polls, for a signal handler on its thread.
+    pub(crate) fn words(&'static self) -> &'static PollWords {
+        &self.words
+    }
+
     /// The task of the poll that `sequence` stands for, if that poll still lasts.
     pub(crate) fn task(&self, sequence: u64) -> Option<Task> {
-        if sequence & 1 == 0 || self.sequence.load(Ordering::Acquire) != sequence {
-            return None;
-        }
-        let id = self.task.load(Ordering::Relaxed);
-        let name = NameId(self.name.load(Ordering::Relaxed));
-        let spawned_at = self.spawned_at.get();
-        fence(Ordering::Acquire);
-        let same = self.sequence.load(Ordering::Relaxed) == sequence;
-        same.then(|| Task { id: (id != 0).then_some(TaskId(id)), name: names::get(name), spawned_at })
+        self.words.read(sequence).map(task_of)
     }
+}
+
+/// A task from the words that a worker told.
+pub(crate) fn task_of(now: PollNow) -> Task {
+    let id = (now.task != 0).then_some(TaskId(now.task));
+    Task { id, name: names::get(NameId(now.name)), spawned_at: now.spawned_at }
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use addr2line::Loader;
 
 use super::names::readable;
 use super::origin::Origins;
-use crate::images::{Image, Images};
+use crate::images::{Exports, Image, Images};
+use crate::model::profile::Mapping;
 use crate::model::stack::{Address, Frame, Origin};
 
 /// Addresses whose frames are remembered. Emptied when full: the next stalls fill it again.
@@ -20,6 +21,8 @@ pub(crate) struct Symbolizer {
     images: Images,
     /// `None` where a file cannot be read.
     loaders: HashMap<PathBuf, Option<Loader>>,
+    /// By the first address of the image. Read only where nothing else names its code.
+    exports: HashMap<u64, Exports>,
     remembered: HashMap<Address, Arc<[Frame]>>,
 }
 
@@ -31,7 +34,13 @@ impl std::fmt::Debug for Symbolizer {
 
 impl Symbolizer {
     pub(crate) fn new(origins: Origins) -> Self {
-        Self { origins, images: Images::default(), loaders: HashMap::new(), remembered: HashMap::new() }
+        Self {
+            origins,
+            images: Images::default(),
+            loaders: HashMap::new(),
+            exports: HashMap::new(),
+            remembered: HashMap::new(),
+        }
     }
 
     /// Treats a crate as the user's from here on, where there are no line tables to tell.
@@ -57,7 +66,15 @@ impl Symbolizer {
         addresses.iter().flat_map(|address| self.frames_at(*address).to_vec()).collect()
     }
 
-    fn frames_at(&mut self, address: Address) -> Arc<[Frame]> {
+    /// The programs and libraries that addresses may lie in.
+    pub(crate) fn mappings(&mut self) -> Vec<Mapping> {
+        // What cannot be listed now may have been before.
+        let _unreadable = self.images.load_new();
+        self.images.all().iter().map(mapping_of).collect()
+    }
+
+    /// The frames of one address, innermost first: inlined calls, and last the function that was really called.
+    pub(crate) fn frames_at(&mut self, address: Address) -> Arc<[Frame]> {
         if let Some(frames) = self.remembered.get(&address) {
             return Arc::clone(frames);
         }
@@ -77,12 +94,22 @@ impl Symbolizer {
         let in_file = address.0.wrapping_sub(image.bias);
         self.loader(&image);
         let loader = image.path.as_ref().and_then(|path| self.loaders.get(path)?.as_ref());
-        let Some(loader) = loader else { return vec![nameless(address, Some(&image))] };
-        let mut frames = self.with_lines(loader, in_file, &image);
+        let mut frames = loader.map_or_else(Vec::new, |loader| self.with_lines(loader, in_file, &image));
         if frames.is_empty() {
-            frames = vec![self.by_symbol(loader, address, in_file, &image)];
+            let symbol = loader.and_then(|loader| loader.find_symbol(in_file)).map(|symbol| readable_symbol(symbol));
+            let symbol = symbol.or_else(|| self.exported(&image, in_file));
+            frames.push(match symbol {
+                Some(name) => self.frame(name, None, None, &image),
+                None => nameless(address, Some(&image)),
+            });
         }
         frames
+    }
+
+    /// The name of an exported function, of a library that has no other symbols, or of the vDSO.
+    fn exported(&mut self, image: &Image, in_file: u64) -> Option<String> {
+        let exports = self.exports.entry(image.range.start).or_insert_with(|| image.exports());
+        exports.find(in_file).map(readable_symbol)
     }
 
     fn loader(&mut self, image: &Image) {
@@ -100,25 +127,14 @@ impl Symbolizer {
             let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
             let file = frame.location.as_ref().and_then(|location| location.file);
             let line = frame.location.as_ref().and_then(|location| location.line);
-            frames.push((name.map_or_else(String::new, |name| self.readable(&name)), file, line));
+            frames.push((name.map_or_else(String::new, |name| readable_symbol(&name)), file, line));
         }
         // The last one was really called, so the symbol table knows it, with its path.
         let called = frames.last_mut().filter(|(name, ..)| !name.contains("::"));
         if let (Some((name, ..)), Some(symbol)) = (called, loader.find_symbol(address)) {
-            *name = self.readable(symbol);
+            *name = readable_symbol(symbol);
         }
         frames.into_iter().map(|(name, file, line)| self.frame(name, file, line, image)).collect()
-    }
-
-    fn by_symbol(&self, loader: &Loader, address: Address, in_file: u64, image: &Image) -> Frame {
-        match loader.find_symbol(in_file) {
-            Some(symbol) => self.frame(self.readable(symbol), None, None, image),
-            None => nameless(address, Some(image)),
-        }
-    }
-
-    fn readable(&self, mangled: &str) -> String {
-        readable(&format!("{:#}", rustc_demangle::demangle(mangled)))
     }
 
     fn frame(&self, function: String, file: Option<&str>, line: Option<u32>, image: &Image) -> Frame {
@@ -139,6 +155,15 @@ impl Symbolizer {
             package: found.package.or(library),
         }
     }
+}
+
+fn readable_symbol(mangled: &str) -> String {
+    readable(&format!("{:#}", rustc_demangle::demangle(mangled)))
+}
+
+fn mapping_of(image: &Image) -> Mapping {
+    let file = image.path.as_ref().map_or_else(|| image.name.to_string(), |path| path.to_string_lossy().into_owned());
+    Mapping { build_id: image.build_id().map(Arc::from), ..Mapping::new(image.range.start, image.range.end, 0, file) }
 }
 
 /// A frame that nothing names: `library+0x1234`, so that it can be looked up elsewhere.

@@ -4,6 +4,9 @@
 //! there is nothing to be seen. `--cfg holdup_unsupported` chooses the latter anywhere, to check that it compiles.
 #![allow(unsafe_code, reason = "this is the one place for it; each block names the fact that makes it sound")]
 
+/// The words by which a worker tells what it polls.
+mod poll_words;
+
 /// A shared cell for a `&'static T`, readable from any thread.
 mod static_ref;
 
@@ -17,6 +20,7 @@ mod unsupported;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported))))]
 pub(crate) use unsupported::*;
 
+pub(crate) use poll_words::{PollNow, PollWords};
 pub(crate) use static_ref::StaticRef;
 
 use std::time::Duration;
@@ -61,6 +65,22 @@ pub(crate) enum SignalError {
     NotInstalled,
     /// Its stack pointer lies outside the stack it was started with; the registers are in the copy.
     ForeignStack,
+}
+
+/// A sample of what a thread does with its CPU time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuSample {
+    pub(crate) tid: i32,
+    /// Periods of CPU time that it stands for.
+    pub(crate) weight: u32,
+    /// By the monotonic clock.
+    pub(crate) at: Duration,
+    /// What the thread polled, on a worker inside a poll.
+    pub(crate) poll: Option<PollNow>,
+    /// The stack was not the thread's own, or its bounds were unknown: only a part was copied.
+    pub(crate) foreign: bool,
+    /// The stack was too deep to be copied whole.
+    pub(crate) cut: bool,
 }
 
 /// What a thread is doing for the kernel at one moment.

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{KernelState, Mapping, SchedStat, SignalError, StackCopy, ThreadStat};
+use super::{CpuSample, KernelState, Mapping, PollWords, SchedStat, SignalError, StackCopy, ThreadStat};
 use crate::model::evidence::{Place, SyscallKind};
 
 pub(crate) const SUPPORTED: bool = false;
@@ -33,6 +33,68 @@ pub(crate) fn copy_sleeping_stack(_instruction: u64, _stack_pointer: u64, _high:
 
 pub(crate) fn place(number: i64, _arguments: &[u64; 6]) -> Place {
     Place::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None }
+}
+
+pub(crate) fn thread_ids() -> io::Result<Vec<i32>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn thread_name(_tid: i32) -> Option<String> {
+    None
+}
+
+pub(crate) fn thread_cpu_time(_tid: i32) -> Option<Duration> {
+    None
+}
+
+pub(crate) fn process_cpu_time() -> Option<Duration> {
+    None
+}
+
+pub(crate) fn monotonic_time() -> Duration {
+    Duration::ZERO
+}
+
+pub(crate) fn sampling() -> bool {
+    false
+}
+
+pub(crate) fn hold_samples() -> i32 {
+    0
+}
+
+pub(crate) fn release_samples(_signal: i32) {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ThreadNumber;
+
+pub(crate) struct CpuSampler;
+
+impl CpuSampler {
+    pub(crate) fn start(_interval: Duration) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn add_thread(
+        &mut self,
+        _tid: i32,
+        _first: Duration,
+        _carried: u32,
+    ) -> io::Result<Option<ThreadNumber>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn set_stack(&mut self, _thread: ThreadNumber, _stack: Range<u64>, _told: bool) {}
+
+    pub(crate) fn set_poll(&mut self, _thread: ThreadNumber, _poll: Option<&'static PollWords>) {}
+
+    pub(crate) fn remove_thread(&mut self, _thread: ThreadNumber) {}
+
+    pub(crate) fn drain(&mut self, _into: &mut StackCopy, _take: impl FnMut(&CpuSample, &StackCopy)) {}
+
+    pub(crate) fn lost(&self) -> u64 {
+        0
+    }
 }
 
 #[derive(Debug)]

@@ -3,12 +3,18 @@
 /// The process we live in.
 mod own;
 
-pub(crate) use own::{OwnProcess, Since};
+/// What the threads of our own process do with their CPU time.
+mod own_cpu;
 
+pub(crate) use own::{OwnProcess, Since};
+pub(crate) use own_cpu::OwnCpu;
+
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::evidence::Place;
+use crate::model::profile::Labels;
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Progress, Worker};
@@ -33,11 +39,53 @@ pub(crate) trait Target {
     /// The thread's stack inside the poll that `progress` shows.
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
 
+    /// What a worker does now, with the thread's stack if it is inside a poll, whichever that is by then.
+    fn sample(&mut self, worker: usize) -> Sampled;
+
     /// Tells who asks for a worker's state that its present `progress` has been seen since `since`.
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant);
 
     /// Sleeps while every worker is parked, at most for the given time.
     fn sleep_until_active(&self, at_most: Duration);
+}
+
+/// What a worker was doing at one moment.
+#[derive(Debug)]
+pub(crate) struct Sampled {
+    pub(crate) progress: Progress,
+    /// The task it polled, where it was still that poll whose stack was taken.
+    pub(crate) task: Option<Task>,
+    /// Of a worker inside a poll.
+    pub(crate) stack: Option<Result<RawStack, NoStack>>,
+}
+
+/// Samples of what an observed process's threads do with their CPU time.
+pub(crate) trait CpuSource {
+    /// Hands over the samples taken since the last time. To be called every few milliseconds.
+    ///
+    /// # Errors
+    /// When the process's threads cannot be listed any more.
+    fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()>;
+
+    /// Samples that were due and could not be kept.
+    fn lost(&self) -> u64;
+
+    /// Threads that could not be sampled.
+    fn unsampled_threads(&self) -> u64;
+
+    /// CPU time of the whole process so far.
+    fn process_cpu_time(&self) -> Option<Duration>;
+}
+
+/// One sample of CPU time.
+#[derive(Debug)]
+pub(crate) struct SampledCpu {
+    /// Since the source was started.
+    pub(crate) at: Duration,
+    /// Sampling periods that it stands for.
+    pub(crate) periods: u32,
+    pub(crate) labels: Labels,
+    pub(crate) stack: RawStack,
 }
 
 /// One passive look at a thread: running totals, and where it is.

@@ -1,11 +1,12 @@
 //! The process we live in: slots that workers write, and passive looks at their threads.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Look, Target};
+use super::{Look, Sampled, Target};
 use crate::model::evidence::Place;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
@@ -17,6 +18,9 @@ use crate::unwind::Unwinder;
 /// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
 /// it; the watchdog is blind for other workers meanwhile.
 const SIGNAL_LIMIT: Duration = Duration::from_millis(20);
+
+/// A sample of a worker inside polls so short that their stacks cannot be taken is given up after this many.
+const SAMPLE_TRIES: usize = 4;
 
 /// When each worker's present poll was first seen, for whoever shows what workers do now.
 #[derive(Debug, Default)]
@@ -148,6 +152,25 @@ impl Target for OwnProcess {
         stack
     }
 
+    fn sample(&mut self, worker: usize) -> Sampled {
+        let slot = self.entries[worker].slot;
+        for _ in 0..SAMPLE_TRIES {
+            let progress = slot.progress();
+            if progress.activity != Activity::Polling {
+                return Sampled { progress, task: None, stack: None };
+            }
+            let task = slot.task(progress.sequence);
+            let sleeping = self.read_sleeping(worker, progress);
+            let stack = sleeping.map_or_else(|| self.signal(worker, progress), Ok);
+            if stack == Err(NoStack::TooLate) {
+                continue;
+            }
+            let task = task.filter(|_| self.still_in(worker, progress));
+            return Sampled { progress, task, stack: Some(stack) };
+        }
+        Sampled { progress: slot.progress(), task: None, stack: Some(Err(NoStack::TooLate)) }
+    }
+
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {
         let key = self.workers[worker].key;
         self.since.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (progress.sequence, since));
@@ -175,7 +198,7 @@ impl OwnProcess {
         let before = sleep_of(self.probe(worker))?;
         let high = match known {
             Some(stack) if stack.contains(&before.stack_pointer) => stack.end,
-            _ => end_of_mapping(before.stack_pointer)?,
+            _ => mapping_of(before.stack_pointer)?.end,
         };
         sys::copy_sleeping_stack(before.instruction, before.stack_pointer, high, &mut self.copy);
         if sleep_of(self.probe(worker)) != Some(before) || !self.still_in(worker, progress) {
@@ -187,11 +210,17 @@ impl OwnProcess {
         (stack.complete || cut).then_some(stack)
     }
 
+    /// The stack of a running thread inside the poll, which must last until the stack is copied.
+    fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        let stack = self.signal(worker, progress)?;
+        if self.still_in(worker, progress) { Ok(stack) } else { Err(NoStack::TooLate) }
+    }
+
     /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that waits for
     /// events would see its `epoll_wait` interrupted, so the signal is announced, and parking waits for it.
-    fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn signal(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
         let slot = self.entries[worker].slot;
-        let Some(_announced) = slot.announce_signal(progress.sequence) else { return Err(NoStack::TooLate) };
+        let Some(announced) = slot.announce_signal(progress.sequence) else { return Err(NoStack::TooLate) };
         let thread = self.workers[worker].thread.clone();
         let signal = self.signal.clone().ok_or(NoStack::Unavailable)?;
         let bounds = thread.stack.map_or((0, 0), |stack| (stack.start, stack.end));
@@ -199,13 +228,15 @@ impl OwnProcess {
         if answer == Err(SignalError::ForeignStack) && self.still_in(worker, progress) {
             // The poll runs on a stack that it made itself, as coroutine libraries and `stacker` do.
             let pointer = self.copy.registers.stack_pointer;
-            let high = end_of_mapping(pointer).ok_or(NoStack::Unavailable)?;
+            let high = mapping_of(pointer).ok_or(NoStack::Unavailable)?.end;
             let low = pointer.saturating_sub(sys::MAX_STACK_BYTES as u64);
             answer = signal.copy_stack(thread.tid, (low, high), SIGNAL_LIMIT, &mut self.copy);
         }
+        // It may park again; walking takes longer than copying.
+        drop(announced);
         match answer {
-            Ok(()) if self.still_in(worker, progress) => self.walk(Method::Signal).ok_or(NoStack::Unavailable),
-            Ok(()) | Err(SignalError::Gone | SignalError::ForeignStack) => Err(NoStack::TooLate),
+            Ok(()) => self.walk(Method::Signal).ok_or(NoStack::Unavailable),
+            Err(SignalError::Gone | SignalError::ForeignStack) => Err(NoStack::TooLate),
             Err(SignalError::NoAnswer) => Err(NoStack::NoAnswer),
             Err(SignalError::NotInstalled) => Err(NoStack::Unavailable),
         }
@@ -241,8 +272,8 @@ fn sleep_of(probe: &ThreadProbe) -> Option<Sleep> {
     Some(Sleep { stack_pointer, instruction, slices: probe.schedstat().map(|stat| stat.slices) })
 }
 
-/// Where the mapping ends that an address lies in.
-fn end_of_mapping(address: u64) -> Option<u64> {
+/// The mapping that an address lies in.
+pub(super) fn mapping_of(address: u64) -> Option<Range<u64>> {
     let mappings = sys::mappings().ok()?;
-    mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address)).map(|mapping| mapping.end)
+    mappings.iter().map(|mapping| mapping.start..mapping.end).find(|range| range.contains(&address))
 }

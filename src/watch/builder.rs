@@ -1,12 +1,13 @@
 //! What the user asks for, and how it is started.
 
 use std::io::IsTerminal as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::history::History;
+use super::profiling::Profiling;
 use super::reporter::{Reporter, Tellers};
 use super::self_check::Seen;
 use super::{Error, View, Watch, self_check};
@@ -147,6 +148,12 @@ impl WatchBuilder {
             history: History::default().into(),
             self_check: check,
             threshold,
+            symbolizer: Symbolizer::new(origins).into(),
+            program: self_check::program_name(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            profiling: Profiling::default(),
+            signal: signal.as_ref().map_or_else(Weak::new, Arc::downgrade),
             user_crates: std::sync::Mutex::default(),
             runtimes: AtomicU64::new(0),
         });
@@ -172,7 +179,7 @@ impl WatchBuilder {
             observations,
             stop: Arc::clone(&watch.stop),
         };
-        let reporter = Reporter::new(Arc::clone(&view), queue, Symbolizer::new(origins), self.tellers());
+        let reporter = Reporter::new(Arc::clone(&view), queue, self.tellers());
         let thread = spawn("holdup-watchdog", move || watchdog.run())?;
         view.registry.set_watchdog(thread.thread().clone());
         watch.threads.push(thread);

@@ -5,28 +5,22 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::stalled_time::{PollStack, StalledTime};
 use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
-use crate::model::stack::Frame;
 use crate::model::stall::{Counters, Stall, StallEntry, StallId};
 use crate::stalls::Life;
 
 /// Kinds of stalls that are kept. The one seen longest ago makes room, and is counted.
 const MAX_KINDS: usize = 256;
 
-/// Different stacks whose stalled time is kept apart; time in further ones is shown as one.
-const MAX_STACKS: usize = 4096;
-
-/// What the time of all further stacks is called.
-const OTHER_STACKS: &str = "[other stacks]";
-
 /// A stall that lasts.
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) stall: Stall,
     pub(super) life: Arc<Life>,
-    /// When a stack was taken, and that stack, folded.
-    pub(super) taken: Vec<(Duration, String)>,
+    /// When a stack was taken, and the part of it inside the poll.
+    pub(super) taken: Vec<(Duration, PollStack)>,
     /// Whether it was reported, so that its end is too.
     pub(super) reported: bool,
     /// When it is mentioned again if it still lasts.
@@ -40,11 +34,11 @@ impl Open {
     }
 
     /// The time from each stack to the next, the first from the start.
-    fn stalled_time(&self, whole: Duration) -> impl Iterator<Item = (&str, Duration)> {
+    fn stalled_time(&self, whole: Duration) -> impl Iterator<Item = (&PollStack, Duration)> {
         self.taken.iter().enumerate().map(move |(index, (after, stack))| {
             let from = if index == 0 { Duration::ZERO } else { *after };
             let until = self.taken.get(index + 1).map_or(whole, |(next, _)| *next);
-            (stack.as_str(), until.saturating_sub(from))
+            (stack, until.saturating_sub(from))
         })
     }
 }
@@ -64,7 +58,7 @@ struct Kind {
 pub(super) struct History {
     open: Vec<Open>,
     kinds: HashMap<u64, Kind>,
-    stalled: HashMap<String, Duration>,
+    stalled: StalledTime,
     pub(super) told: Counters,
 }
 
@@ -101,9 +95,7 @@ impl History {
         let position = self.open.iter().position(|open| open.stall.id == id)?;
         let open = self.open.swap_remove(position);
         let stall = Stall { ended: true, ..open.now() };
-        for (stack, time) in open.stalled_time(stall.duration) {
-            add_time(&mut self.stalled, stack, time);
-        }
+        self.stalled.add(&stall, open.stalled_time(stall.duration));
         self.count_ended(&stall);
         Some((stall, open.reported))
     }
@@ -144,28 +136,14 @@ impl History {
         self.told
     }
 
-    /// Stalled time by stack, that of stalls that still last included; in the order of the stacks.
-    #[cfg(feature = "http")]
-    pub(super) fn stalled_time(&self) -> Vec<(String, Duration)> {
+    /// Stalled time so far, that of stalls that still last included.
+    pub(super) fn stalled_time(&self) -> StalledTime {
         let mut stalled = self.stalled.clone();
         for open in &self.open {
-            for (stack, time) in open.stalled_time(open.life.duration()) {
-                add_time(&mut stalled, stack, time);
-            }
+            let stall = open.now();
+            stalled.add(&stall, open.stalled_time(stall.duration));
         }
-        let mut stacks: Vec<_> = stalled.into_iter().collect();
-        stacks.sort();
-        stacks
-    }
-}
-
-fn add_time(stalled: &mut HashMap<String, Duration>, stack: &str, time: Duration) {
-    if let Some(sum) = stalled.get_mut(stack) {
-        *sum += time;
-    } else if stalled.len() < MAX_STACKS {
-        stalled.insert(stack.to_owned(), time);
-    } else {
-        *stalled.entry(OTHER_STACKS.to_owned()).or_default() += time;
+        stalled
     }
 }
 
@@ -207,24 +185,6 @@ pub(super) fn kind_of(stall: &Stall) -> u64 {
     hasher.finish()
 }
 
-/// A stack in one line, outermost frame first, from the poll inwards; what the worker did is its innermost frame.
-pub(super) fn fold(runtime: &str, frames: &[Frame], class: CauseClass) -> String {
-    let mut line = one_frame(&format!("runtime {runtime}"));
-    for frame in frames[..poll_boundary(frames)].iter().rev() {
-        line.push(';');
-        line.push_str(&one_frame(&frame.function));
-    }
-    line.push_str(";[");
-    line.push_str(class.title());
-    line.push(']');
-    line
-}
-
-/// `;` separates frames, and a line ends in a number.
-fn one_frame(name: &str) -> String {
-    name.replace(';', ",").replace('\n', " ")
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -232,7 +192,7 @@ mod tests {
     use super::*;
     use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
-    use crate::model::stack::{Method, NoStack, Origin, Stack};
+    use crate::model::stack::{Frame, Method, NoStack, Origin, Stack};
     use crate::model::stall::Culprit;
     use crate::model::task::Task;
 
@@ -263,11 +223,16 @@ mod tests {
         }
     }
 
+    fn part(function: &str) -> PollStack {
+        let frame = Frame { function: function.into(), file: None, line: None, origin: Origin::User, package: None };
+        Arc::new([frame])
+    }
+
     fn open(stall: Stall, taken: &[(u64, &str)]) -> Open {
         Open {
             stall,
             life: Arc::new(Life::begun(Instant::now())),
-            taken: taken.iter().map(|(ms, stack)| (Duration::from_millis(*ms), (*stack).to_owned())).collect(),
+            taken: taken.iter().map(|(ms, function)| (Duration::from_millis(*ms), part(function))).collect(),
             reported: false,
             remind_after: Duration::MAX,
         }
@@ -314,21 +279,10 @@ mod tests {
     #[test]
     fn stalled_time_is_shared_out_between_the_stacks_that_were_taken() {
         let open = open(stall(1, "news::work", 1, CauseClass::Computing), &[(10, "a"), (40, "b"), (160, "a")]);
-        let shares: Vec<_> =
-            open.stalled_time(Duration::from_millis(200)).map(|(stack, time)| (stack, time.as_millis())).collect();
+        let shares: Vec<_> = open
+            .stalled_time(Duration::from_millis(200))
+            .map(|(stack, time)| (&*stack[0].function, time.as_millis()))
+            .collect();
         assert_eq!(shares, [("a", 40), ("b", 120), ("a", 40)]);
-    }
-
-    #[test]
-    fn folded_stacks_have_the_poll_outside_and_the_cause_inside() {
-        let frame = |function: &str| Frame {
-            function: function.into(),
-            file: None,
-            line: None,
-            origin: Origin::User,
-            package: None,
-        };
-        let frames = [frame("nap"), frame("handler"), frame("tokio::runtime::task::core::Core::poll"), frame("main")];
-        assert_eq!(fold("api", &frames, CauseClass::Sleeping), "runtime api;handler;nap;[sleeping]");
     }
 }

@@ -19,8 +19,14 @@ mod history;
 /// How often equal stalls are reported.
 mod limiter;
 
+/// Profiles: asked for, collected, named.
+mod profiling;
+
 /// Explains observations and tells them to whoever wants to know.
 mod reporter;
+
+/// Stalled time by stack.
+mod stalled_time;
 
 /// Runtimes that are watched.
 mod runtime;
@@ -33,6 +39,7 @@ mod view;
 
 pub use builder::{Print, WatchBuilder};
 pub use error::Error;
+pub use profiling::{ProfileError, ProfileMode, ProfileOptions};
 pub use runtime::Runtime;
 
 pub(crate) use view::View;
@@ -43,6 +50,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::model::check::SelfCheck;
+use crate::model::profile::Profile;
 use crate::model::stall::{Counters, Stalls};
 use crate::model::worker::WorkerNow;
 use crate::probe::{self, Hooks, RuntimeProbe};
@@ -127,6 +135,23 @@ impl Watch {
         self.view.workers()
     }
 
+    /// Collects a profile, and returns when its window is over.
+    ///
+    /// ```no_run
+    /// use holdup::{ProfileMode, ProfileOptions};
+    ///
+    /// let watch = holdup::Watch::builder().start()?;
+    /// let profile = watch.profile(&ProfileOptions::new(ProfileMode::Cpu))?;
+    /// println!("{} samples", profile.sample_count());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ProfileError`].
+    pub fn profile(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
+        self.view.profile(options, &Arc::new(AtomicBool::new(false)))
+    }
+
     /// The address of the diagnostics endpoint, if one was asked for.
     #[cfg(feature = "http")]
     #[must_use]
@@ -138,6 +163,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
+        self.view.profiling.stop_all();
         self.view.registry.wake_watchdog_to_stop();
         let limit = Instant::now() + STOP_LIMIT;
         for thread in self.threads.drain(..) {

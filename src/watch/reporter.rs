@@ -4,23 +4,22 @@
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::View;
 use super::builder::Callback;
-use super::history::{Open, fold, kind_of};
+use super::history::{Open, kind_of};
 use super::limiter::Limiter;
+use super::stalled_time::{PollStack, inside_poll};
 use crate::diagnose::{classify, find_culprit, handed_on};
-use crate::export::text::{self, Missed, Style, short_source};
+use crate::export::text::{self, Missed, Style};
 use crate::export::to_ms;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, NoStack, Stack};
 use crate::model::stall::{Phase, Stall, StallEvent, StallId};
 use crate::stalls::{Noticed, Observation, Update};
-use crate::symbols::Symbolizer;
 
 /// How long the reporter waits for news before it looks after stalls that last.
 const QUIET: Duration = Duration::from_millis(500);
@@ -46,7 +45,6 @@ pub(super) struct Tellers {
 pub(super) struct Reporter {
     view: Arc<View>,
     queue: Receiver<Observation>,
-    symbolizer: Symbolizer,
     tellers: Tellers,
     limiter: Limiter,
 }
@@ -54,17 +52,17 @@ pub(super) struct Reporter {
 /// A stack with names, and what follows from it.
 struct Explained {
     stall: Stall,
-    folded: String,
+    part: PollStack,
 }
 
 impl Reporter {
-    pub(super) fn new(view: Arc<View>, queue: Receiver<Observation>, symbolizer: Symbolizer, tellers: Tellers) -> Self {
-        Self { view, queue, symbolizer, tellers, limiter: Limiter::new(Instant::now()) }
+    pub(super) fn new(view: Arc<View>, queue: Receiver<Observation>, tellers: Tellers) -> Self {
+        Self { view, queue, tellers, limiter: Limiter::new(Instant::now()) }
     }
 
     /// Until the watchdog is gone and everything it said is told.
     pub(super) fn run(mut self) {
-        self.symbolizer.warm_up();
+        self.view.symbolizer().warm_up();
         loop {
             let quiet = if self.view.history().any_open() { QUIET } else { FOREVER };
             match self.queue.recv_timeout(quiet) {
@@ -95,7 +93,7 @@ impl Reporter {
             stack: Err(NoStack::Unavailable),
         };
         let taken_after = first.after;
-        let Explained { stall, folded } = self.explain(blank, first);
+        let Explained { stall, part } = self.explain(blank, first);
         if stall.stack.as_ref().is_ok_and(|stack| handed_on(&stack.frames)) {
             self.view.history().told.dismissed += 1;
             return;
@@ -110,7 +108,7 @@ impl Reporter {
             history.open(Open {
                 stall: stall.clone(),
                 life,
-                taken: vec![(taken_after, folded)],
+                taken: vec![(taken_after, part)],
                 reported: held_back.is_some(),
                 remind_after: FIRST_REMINDER,
             });
@@ -127,13 +125,13 @@ impl Reporter {
     fn updated(&mut self, id: StallId, update: Update) {
         let Some(before) = self.view.history().open_mut(id).map(|open| open.stall.clone()) else { return };
         let taken_after = update.after;
-        let Explained { stall, folded } = self.explain(before, update);
+        let Explained { stall, part } = self.explain(before, update);
         let reported = {
             let mut history = self.view.history();
             let Some(open) = history.open_mut(id) else { return };
             open.stall = stall.clone();
             if open.taken.len() < MAX_TAKEN {
-                open.taken.push((taken_after, folded));
+                open.taken.push((taken_after, part));
             }
             open.reported
         };
@@ -186,8 +184,7 @@ impl Reporter {
         let Update { after, stack, evidence } = update;
         match stack {
             Ok(raw) => {
-                self.take_over_user_crates();
-                let frames = self.symbolizer.frames(&raw.addresses);
+                let frames = self.view.symbolizer().frames(&raw.addresses);
                 stall.culprit = find_culprit(&frames);
                 stall.stack = Ok(Stack { frames, method: raw.method, complete: raw.complete, taken_after: after });
             }
@@ -195,17 +192,10 @@ impl Reporter {
             Err(_) => {}
         }
         let class = classify(&evidence, frames_of(&stall));
-        let folded = fold(&stall.runtime, frames_of(&stall).unwrap_or_default(), class);
+        let part = inside_poll(frames_of(&stall).unwrap_or_default());
         stall.cause = Cause { class, evidence };
         stall.duration = after;
-        Explained { stall, folded }
-    }
-
-    fn take_over_user_crates(&mut self) {
-        let crates = self.view.user_crates.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for name in &crates {
-            self.symbolizer.add_user_crate(name);
-        }
+        Explained { stall, part }
     }
 
     fn print(&self, write: impl FnOnce(Style) -> String) {
@@ -239,7 +229,7 @@ fn trace(phase: Phase, stall: &Stall, missed: Missed) {
         thread = %stall.thread,
         task_id = stall.task.id.map(|id| id.0),
         task_name = stall.task.name.as_deref(),
-        spawned_at = stall.task.spawned_at.map(|place| format!("{}:{}", short_source(place.file()), place.line())),
+        spawned_at = stall.task.place(),
         threshold_ms = to_ms(stall.threshold),
         duration_ms = to_ms(stall.duration),
         cause = stall.cause.class.as_str(),

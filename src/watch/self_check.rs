@@ -122,6 +122,13 @@ fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u
     }
 }
 
+/// The name of the program's file.
+pub(super) fn program_name() -> std::sync::Arc<str> {
+    let path = std::env::current_exe().ok();
+    let name = path.as_ref().and_then(|path| path.file_name()).map(std::ffi::OsStr::to_string_lossy);
+    name.as_deref().unwrap_or("unknown").into()
+}
+
 /// The program's own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
 pub(super) fn program_crate() -> Option<String> {
     let path = std::env::current_exe().ok()?;

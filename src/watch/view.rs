@@ -1,15 +1,18 @@
 //! What the parts of a watch share, and what faces may ask. Faces know nothing of the parts.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::history::History;
+use super::profiling::Profiling;
 use crate::model::check::SelfCheck;
 use crate::model::stall::{Counters, Stalls};
 use crate::model::worker::WorkerNow;
 use crate::probe::Registry;
 use crate::stalls::Totals;
+use crate::symbols::Symbolizer;
+use crate::sys::StackSignal;
 use crate::target::Since;
 
 /// The state of a watch.
@@ -22,6 +25,15 @@ pub(crate) struct View {
     pub(super) history: Mutex<History>,
     pub(super) self_check: SelfCheck,
     pub(super) threshold: Duration,
+    /// Names for addresses, shared by all who need them, so that each is looked up once. Lock it for one stack at a
+    /// time: the reporter waits for it.
+    pub(super) symbolizer: Mutex<Symbolizer>,
+    pub(super) program: Arc<str>,
+    pub(super) started: Instant,
+    pub(super) started_at: SystemTime,
+    pub(super) profiling: Profiling,
+    /// Gone once the watch is dropped, which its runtimes may outlive.
+    pub(super) signal: Weak<StackSignal>,
     /// Crates of futures given to `block_on`, for the symbolizer.
     pub(super) user_crates: Mutex<Vec<String>>,
     pub(super) runtimes: AtomicU64,
@@ -30,6 +42,16 @@ pub(crate) struct View {
 impl View {
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The symbolizer, told of every crate that is known to be the user's.
+    pub(super) fn symbolizer(&self) -> MutexGuard<'_, Symbolizer> {
+        let crates = self.user_crates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut symbolizer = self.symbolizer.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in &crates {
+            symbolizer.add_user_crate(name);
+        }
+        symbolizer
     }
 
     pub(super) fn next_runtime_name(&self) -> Arc<str> {
@@ -62,11 +84,5 @@ impl View {
     #[cfg(feature = "http")]
     pub(crate) fn self_check(&self) -> &SelfCheck {
         &self.self_check
-    }
-
-    /// Stalled time by stack, outermost frame first.
-    #[cfg(feature = "http")]
-    pub(crate) fn stalled_time(&self) -> Vec<(String, Duration)> {
-        self.history().stalled_time()
     }
 }

@@ -92,17 +92,17 @@ fn copy_own_stack(context: *const libc::ucontext_t) {
 }
 
 /// `errno` of the interrupted code, which must not see the handler's.
-struct Errno(libc::c_int);
+pub(super) struct Errno(libc::c_int);
 
 impl Errno {
-    fn save() -> Self {
+    pub(super) fn save() -> Self {
         // SAFETY: no preconditions; the pointer is to this thread's own errno.
         let location = unsafe { libc::__errno_location() };
         // SAFETY: see above; it is valid for the life of the thread.
         Self(unsafe { *location })
     }
 
-    fn restore(self) {
+    pub(super) fn restore(self) {
         // SAFETY: no preconditions; the pointer is to this thread's own errno.
         let location = unsafe { libc::__errno_location() };
         // SAFETY: see above; it is valid for the life of the thread.

@@ -1,10 +1,19 @@
 //! Linux on x86_64.
 
+/// Taking a signal, and giving it back.
+mod action;
+
 /// Installing and removing the signal, and asking a thread to copy its own stack.
 mod signal;
 
 /// The signal handler.
 mod handler;
+
+/// Timers on threads' CPU clocks, and what they sample.
+mod sampling;
+
+/// The handler of their signal.
+mod sample_handler;
 
 /// Threads: ids, clocks, and what `/proc/self/task` tells.
 mod thread;
@@ -23,10 +32,13 @@ mod syscalls;
 
 pub(crate) use mappings::mappings;
 pub(crate) use memory::{copy_sleeping_stack, read_memory, read_word};
+pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples, release_samples, sampling};
 pub(crate) use signal::StackSignal;
 pub(crate) use steal::Steal;
 pub(crate) use syscalls::place;
-pub(crate) use thread::{ThreadProbe, current_stack, current_tid};
+pub(crate) use thread::{
+    ThreadProbe, current_stack, current_tid, monotonic_time, process_cpu_time, thread_cpu_time, thread_ids, thread_name,
+};
 
 /// Whether stacks can be taken on this platform at all.
 pub(crate) const SUPPORTED: bool = true;

@@ -3,16 +3,13 @@
 //! Several watches share one installation: the first installs, the last restores what was there before.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::action::Action;
 use super::handler;
 use crate::sys::{Registers, SignalError, StackCopy};
-
-/// glibc keeps the first real-time signals for itself and some programs use the next few; start above them.
-const FIRST_OFFSET: libc::c_int = 5;
 
 /// How long a handler that has begun to copy may take before the requester stops waiting for it.
 const COPY_LIMIT: Duration = Duration::from_secs(1);
@@ -20,9 +17,8 @@ const COPY_LIMIT: Duration = Duration::from_secs(1);
 static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
 
 struct Installed {
-    signal: libc::c_int,
+    action: Action,
     users: usize,
-    before: libc::sigaction,
 }
 
 fn installed() -> MutexGuard<'static, Option<Installed>> {
@@ -44,21 +40,19 @@ impl StackSignal {
     pub(crate) fn install(wanted: Option<i32>) -> io::Result<Self> {
         let mut slot = installed();
         if let Some(shared) = slot.as_mut() {
-            if wanted.is_some_and(|wanted| wanted != shared.signal) {
+            let signal = shared.action.signal();
+            if wanted.is_some_and(|wanted| wanted != signal) {
                 return Err(io::Error::new(
                     io::ErrorKind::AddrInUse,
-                    format!("another watch in this process already uses signal {}", shared.signal),
+                    format!("another watch in this process already uses signal {signal}"),
                 ));
             }
             shared.users += 1;
-            return Ok(Self { signal: shared.signal });
+            return Ok(Self { signal });
         }
-        let signal = match wanted {
-            Some(signal) => checked(signal)?,
-            None => first_free()?,
-        };
-        let before = set_action(signal, &handler_action())?;
-        *slot = Some(Installed { signal, users: 1, before });
+        let action = Action::install(wanted, handler::on_stack_signal)?;
+        let signal = action.signal();
+        *slot = Some(Installed { action, users: 1 });
         Ok(Self { signal })
     }
 
@@ -108,17 +102,9 @@ impl Drop for StackSignal {
         let mut slot = installed();
         let Some(shared) = slot.as_mut() else { return };
         shared.users -= 1;
-        if shared.users > 0 {
-            return;
+        if shared.users == 0 {
+            *slot = None;
         }
-        if current_handler(shared.signal) == handler_address() {
-            // A signal that is still pending would kill the process once its disposition is the default again.
-            // POSIX: setting SIG_IGN discards pending signals.
-            let discarded = set_action(shared.signal, &ignore_action()).is_ok();
-            let restored = discarded && set_action(shared.signal, &shared.before).is_ok();
-            debug_assert!(restored, "sigaction cannot fail for a valid signal");
-        }
-        *slot = None;
     }
 }
 
@@ -175,65 +161,4 @@ fn send(tid: i32, signal: libc::c_int) -> bool {
     let process = unsafe { libc::getpid() };
     // SAFETY: tgkill takes plain numbers; one that names no thread of this process is refused with ESRCH.
     unsafe { libc::syscall(libc::SYS_tgkill, process, tid, signal) == 0 }
-}
-
-fn checked(signal: i32) -> io::Result<i32> {
-    if !(libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&signal) {
-        let message =
-            format!("signal {signal} is not a real-time signal ({} to {})", libc::SIGRTMIN(), libc::SIGRTMAX());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
-    }
-    if current_handler(signal) != libc::SIG_DFL {
-        return Err(io::Error::new(io::ErrorKind::AddrInUse, format!("signal {signal} already has a handler")));
-    }
-    Ok(signal)
-}
-
-fn first_free() -> io::Result<i32> {
-    (libc::SIGRTMIN() + FIRST_OFFSET..=libc::SIGRTMAX())
-        .find(|signal| current_handler(*signal) == libc::SIG_DFL)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "every real-time signal already has a handler"))
-}
-
-fn handler_address() -> libc::sighandler_t {
-    handler::on_stack_signal as *const () as libc::sighandler_t
-}
-
-fn empty_action() -> libc::sigaction {
-    // SAFETY: sigaction is a C struct of numbers, a mask and an optional function pointer; all zero is valid.
-    unsafe { MaybeUninit::zeroed().assume_init() }
-}
-
-fn handler_action() -> libc::sigaction {
-    let mut action = empty_action();
-    action.sa_sigaction = handler_address();
-    // RESTART: system calls that can be, are restarted. ONSTACK: a thread on a small stack of its own (a coroutine)
-    // gets the frame on its alternate stack, where it has one.
-    action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    action
-}
-
-fn ignore_action() -> libc::sigaction {
-    let mut action = empty_action();
-    action.sa_sigaction = libc::SIG_IGN;
-    action
-}
-
-fn set_action(signal: libc::c_int, action: &libc::sigaction) -> io::Result<libc::sigaction> {
-    let mut before = empty_action();
-    // SAFETY: both pointers are to live structs; the handler installed is async-signal-safe (see `handler`).
-    if unsafe { libc::sigaction(signal, action, &raw mut before) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(before)
-}
-
-fn current_handler(signal: libc::c_int) -> libc::sighandler_t {
-    let mut current = empty_action();
-    // SAFETY: a null action only asks; the result goes into a live struct.
-    if unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut current) } != 0 {
-        // Not a signal that can have a handler; whoever asks finds it taken.
-        return libc::SIG_ERR;
-    }
-    current.sa_sigaction
 }

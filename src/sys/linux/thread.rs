@@ -65,12 +65,7 @@ impl ThreadProbe {
 
     /// CPU time that the thread has used so far.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the result goes into a live struct; a clock of a thread that is gone is refused with EINVAL.
-        if unsafe { libc::clock_gettime(self.clock, &raw mut time) } != 0 {
-            return None;
-        }
-        Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+        clock(self.clock)
     }
 
     /// `schedstat`: time on the CPU, time ready but not run, and how often it was put on a CPU.
@@ -129,9 +124,48 @@ fn read_text<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
     std::str::from_utf8(&buffer[..length]).map_err(io::Error::other)
 }
 
+/// The ids of this process's threads.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn thread_ids() -> io::Result<Vec<i32>> {
+    let entries = std::fs::read_dir("/proc/self/task")?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
+/// The name that the kernel knows a thread by, at most 15 bytes of it.
+pub(crate) fn thread_name(tid: i32) -> Option<String> {
+    let name = std::fs::read_to_string(format!("/proc/self/task/{tid}/comm")).ok()?;
+    Some(name.trim_end_matches('\n').to_owned())
+}
+
+/// The clock that samples are stamped with.
+pub(crate) fn monotonic_time() -> Duration {
+    clock(libc::CLOCK_MONOTONIC).unwrap_or_default()
+}
+
+/// CPU time of the whole process, threads that ended included.
+pub(crate) fn process_cpu_time() -> Option<Duration> {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+/// CPU time that one thread has used so far.
+pub(crate) fn thread_cpu_time(tid: i32) -> Option<Duration> {
+    clock(thread_cpu_clock(tid))
+}
+
+fn clock(clock: libc::clockid_t) -> Option<Duration> {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the result goes into a live struct; a clock that does not exist is refused with EINVAL.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return None;
+    }
+    Some(Duration::new(u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?))
+}
+
 /// The clock id that the kernel derives from a thread id (`CPUCLOCK_PERTHREAD | CPUCLOCK_SCHED`, as
 /// pthread_getcpuclockid(3) computes it).
-fn thread_cpu_clock(tid: i32) -> libc::clockid_t {
+pub(super) fn thread_cpu_clock(tid: i32) -> libc::clockid_t {
     (!tid << 3) | 6
 }
 

@@ -1,0 +1,60 @@
+//! CPU time of every thread.
+
+use std::io;
+use std::time::Duration;
+
+use super::{Collection, Profiler, Window};
+use crate::model::profile::{Unit, ValueType};
+use crate::target::CpuSource;
+
+/// The time between two looks for samples. The records they wait in are enough for several kernel ticks on each CPU.
+const COLLECT_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Samples CPU time at a rate. What it cannot tell of a thread's life is in its notes.
+pub(crate) struct Cpu<S> {
+    source: S,
+    rate: u32,
+}
+
+impl<S: CpuSource> Cpu<S> {
+    /// With a source that samples at that rate, in samples per second of CPU time.
+    pub(crate) fn new(source: S, rate: u32) -> Self {
+        Self { source, rate }
+    }
+}
+
+impl<S: CpuSource + Send> Profiler for Cpu<S> {
+    fn run(&mut self, window: &Window) -> io::Result<Collection> {
+        let period = 1_000_000_000 / i64::from(self.rate.max(1));
+        let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
+        let mut collection = Collection::new("cpu", Some(self.rate), values);
+        let before = self.source.process_cpu_time();
+        let mut sampled = 0_u64;
+        loop {
+            let goes_on = window.sleep(COLLECT_INTERVAL);
+            self.source.collect(&mut |sample| {
+                let periods = i64::from(sample.periods);
+                sampled += u64::from(sample.periods);
+                collection.add(sample.at, &sample.stack, sample.labels, [periods, periods * period, 0, 0]);
+            })?;
+            if !goes_on {
+                break;
+            }
+        }
+        collection.end(window.elapsed());
+        collection.lose(self.source.lost());
+        if self.source.unsampled_threads() > 0 {
+            collection.note(format!("{} threads could not be given a timer", self.source.unsampled_threads()));
+        }
+        if let (Some(before), Some(after)) = (before, self.source.process_cpu_time()) {
+            let used = after.saturating_sub(before);
+            let sampled = Duration::from_nanos(sampled * period.unsigned_abs());
+            collection.note(format!(
+                "the process used {:.2} s of CPU time, {:.2} s of it were sampled",
+                used.as_secs_f64(),
+                sampled.as_secs_f64()
+            ));
+        }
+        Ok(collection)
+    }
+}

@@ -1,0 +1,63 @@
+//! Collects weighted stacks over a window: numbers and addresses, to be named afterwards.
+//!
+//! | profiler | unit | what a sample is | what it costs | what it does not see |
+//! |---|---|---|---|---|
+//! | `cpu` | CPU nanoseconds | one period of one thread's CPU time | a signal per sample, which copies the stack | threads that live for less than a scan (10 ms); what the kernel does between ticks |
+//! | `wall` | nanoseconds | one moment of one worker | a look per worker and sample; a signal if it runs | threads that are no workers; the stacks of polls shorter than a look |
+//! | `stalled` | nanoseconds | one stall, or the part of it that one stack stands for | nothing: the watchdog has it | polls shorter than the threshold |
+//!
+//! `cpu` and `wall` are [`Profiler`]s, which run for a while on a thread of their own; stalled time is kept by the
+//! history of a watch, which can tell it at any time.
+
+/// Samples as they come in, with equal stacks kept once.
+mod collection;
+
+/// CPU time of every thread.
+mod cpu;
+
+/// What every worker does over time.
+mod wall;
+
+pub(crate) use collection::Collection;
+pub(crate) use cpu::Cpu;
+pub(crate) use wall::Wall;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Collects samples for a while.
+pub(crate) trait Profiler: Send {
+    /// Samples until the window is over.
+    ///
+    /// # Errors
+    /// When the target cannot be observed any more.
+    fn run(&mut self, window: &Window) -> io::Result<Collection>;
+}
+
+/// How long to collect.
+#[derive(Debug)]
+pub(crate) struct Window {
+    started: Instant,
+    limit: Duration,
+    stop: Arc<AtomicBool>,
+}
+
+impl Window {
+    /// Begins now. `stop` ends it early.
+    pub(crate) fn begin(limit: Duration, stop: Arc<AtomicBool>) -> Self {
+        Self { started: Instant::now(), limit, stop }
+    }
+
+    /// Since its beginning.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Sleeps for a part of it, not past its end; false once it is over.
+    pub(crate) fn sleep(&self, time: Duration) -> bool {
+        std::thread::sleep(time.min(self.limit.saturating_sub(self.elapsed())));
+        self.elapsed() < self.limit && !self.stop.load(Ordering::Relaxed)
+    }
+}

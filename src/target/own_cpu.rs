@@ -1,0 +1,204 @@
+//! What the threads of our own process do with their CPU time: timers for all of them, whenever they appear, and the
+//! stacks that they copied.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::own::mapping_of;
+use super::{CpuSource, SampledCpu};
+use crate::model::profile::Labels;
+use crate::model::stack::{Method, RawStack};
+use crate::probe::{Registry, task_of};
+use crate::sys::{self, CpuSample, CpuSampler, PollNow, StackCopy, ThreadNumber};
+use crate::unwind::Unwinder;
+
+/// How often threads that appeared or ended are looked for.
+const SCAN_INTERVAL: Duration = Duration::from_millis(10);
+
+/// The sampler of our own process.
+pub(crate) struct OwnCpu {
+    sampler: CpuSampler,
+    interval: Duration,
+    registry: Arc<Registry>,
+    version: u64,
+    unwinder: Unwinder,
+    copy: StackCopy,
+    threads: HashMap<i32, Thread>,
+    /// Threads that were there before the sampler, whose CPU time until then is none of its business.
+    first_scan: bool,
+    scanned: Instant,
+    /// The monotonic clock at the start.
+    started: Duration,
+    unsampled: u64,
+    seed: RandomState,
+}
+
+struct Thread {
+    number: ThreadNumber,
+    stack_known: bool,
+    labels: Labels,
+}
+
+impl OwnCpu {
+    /// Starts a timer for every thread.
+    ///
+    /// # Errors
+    /// See [`CpuSampler::start`]; when the threads cannot be listed; when the loaded images cannot be read.
+    pub(crate) fn start(registry: Arc<Registry>, rate: u32) -> io::Result<Self> {
+        let interval = Duration::from_secs(1) / rate.max(1);
+        // First, because it takes milliseconds.
+        let unwinder = Unwinder::new()?;
+        let mut own = Self {
+            sampler: CpuSampler::start(interval)?,
+            interval,
+            registry,
+            version: u64::MAX,
+            unwinder,
+            copy: StackCopy::default(),
+            threads: HashMap::new(),
+            first_scan: true,
+            scanned: Instant::now(),
+            started: sys::monotonic_time(),
+            unsampled: 0,
+            seed: RandomState::new(),
+        };
+        own.scan()?;
+        own.first_scan = false;
+        Ok(own)
+    }
+
+    fn scan(&mut self) -> io::Result<()> {
+        let present = sys::thread_ids()?;
+        self.threads.retain(|tid, thread| {
+            let alive = present.contains(tid);
+            if !alive {
+                self.sampler.remove_thread(thread.number);
+            }
+            alive
+        });
+        let mut changed = self.version != self.registry.version();
+        for tid in present {
+            if !self.threads.contains_key(&tid) {
+                changed |= self.add(tid);
+            }
+        }
+        if changed {
+            self.label_workers();
+        }
+        self.scanned = Instant::now();
+        Ok(())
+    }
+
+    /// Samples lie one interval of CPU time apart, the first at a random time within one, so that threads which live
+    /// for less than an interval are sampled in proportion too. Those of a new thread count from its birth; the ones
+    /// it has missed until now are carried by the next.
+    fn add(&mut self, tid: i32) -> bool {
+        let interval = self.interval.as_nanos().max(1);
+        let phase = u128::from(self.seed.hash_one((tid, self.threads.len(), Instant::now()))) % interval + 1;
+        let used = if self.first_scan { 0 } else { sys::thread_cpu_time(tid).unwrap_or_default().as_nanos() };
+        let missed = if used >= phase { (used - phase) / interval + 1 } else { 0 };
+        let first = phase + missed * interval - used;
+        let first = Duration::from_nanos(u64::try_from(first).unwrap_or(u64::MAX));
+        match self.sampler.add_thread(tid, first, u32::try_from(missed).unwrap_or(u32::MAX)) {
+            Ok(Some(number)) => {
+                let name = sys::thread_name(tid).map(Arc::from);
+                let labels = Labels { thread: name, tid: Some(tid), ..Labels::default() };
+                self.threads.insert(tid, Thread { number, stack_known: false, labels });
+                true
+            }
+            // It ended before it could be sampled, which short ones do.
+            Ok(None) => false,
+            Err(_) => {
+                self.unsampled += 1;
+                false
+            }
+        }
+    }
+
+    fn label_workers(&mut self) {
+        self.version = self.registry.version();
+        let entries = self.registry.snapshot();
+        for (tid, thread) in &mut self.threads {
+            let entry = entries.iter().find(|entry| entry.worker.thread.tid == *tid);
+            self.sampler.set_poll(thread.number, entry.map(|entry| entry.slot.words()));
+            let Some(entry) = entry else {
+                thread.labels.runtime = None;
+                thread.labels.worker = None;
+                continue;
+            };
+            thread.labels.thread = Some(Arc::clone(&entry.worker.thread.name));
+            thread.labels.runtime = Some(Arc::clone(&entry.worker.runtime));
+            thread.labels.worker = entry.worker.index.and_then(|index| u32::try_from(index).ok());
+            if let Some(stack) = &entry.worker.thread.stack {
+                self.sampler.set_stack(thread.number, stack.clone(), true);
+                thread.stack_known = true;
+            }
+        }
+    }
+}
+
+impl CpuSource for OwnCpu {
+    fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()> {
+        if self.scanned.elapsed() >= SCAN_INTERVAL {
+            self.scan()?;
+        }
+        let Self { sampler, threads, unwinder, copy, started, .. } = self;
+        let mut foreign = Vec::new();
+        sampler.drain(copy, |sample, copy| {
+            if sample.foreign {
+                foreign.push((sample.tid, copy.registers.stack_pointer));
+            }
+            let labels = threads.get(&sample.tid).map(|thread| thread.labels.clone()).unwrap_or_default();
+            take(SampledCpu {
+                at: sample.at.saturating_sub(*started),
+                periods: sample.weight,
+                labels: with_task(labels, sample.poll),
+                stack: walk(unwinder, copy, sample),
+            });
+        });
+        for (tid, stack_pointer) in foreign {
+            self.learn_stack(tid, stack_pointer);
+        }
+        Ok(())
+    }
+
+    fn lost(&self) -> u64 {
+        self.sampler.lost()
+    }
+
+    fn unsampled_threads(&self) -> u64 {
+        self.unsampled
+    }
+
+    fn process_cpu_time(&self) -> Option<Duration> {
+        sys::process_cpu_time()
+    }
+}
+
+impl OwnCpu {
+    /// The first sample of a thread tells where its stack lies.
+    fn learn_stack(&mut self, tid: i32, stack_pointer: u64) {
+        let Some(thread) = self.threads.get_mut(&tid).filter(|thread| !thread.stack_known) else { return };
+        if let Some(mapping) = mapping_of(stack_pointer) {
+            self.sampler.set_stack(thread.number, mapping, false);
+            thread.stack_known = true;
+        }
+    }
+}
+
+fn walk(unwinder: &mut Unwinder, copy: &StackCopy, sample: &CpuSample) -> RawStack {
+    let mut walk = unwinder.walk(copy);
+    let last = walk.addresses.last().map_or(0, |address| address.0);
+    if !walk.complete && unwinder.images().find(last).is_none() && unwinder.load_new_images().is_ok() {
+        walk = unwinder.walk(copy);
+    }
+    RawStack { addresses: walk.addresses, method: Method::Signal, complete: walk.complete && !sample.cut }
+}
+
+fn with_task(labels: Labels, poll: Option<PollNow>) -> Labels {
+    let Some(task) = poll.map(task_of) else { return labels };
+    Labels { task: task.id, spawned_at: task.place().map(Arc::from), task_name: task.name, ..labels }
+}

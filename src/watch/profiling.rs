@@ -1,0 +1,288 @@
+//! Profiles: asked for, collected, named.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::View;
+use super::stalled_time::StalledTime;
+use crate::model::profile::Profile;
+use crate::profilers::{Collection, Cpu, Profiler, Wall, Window};
+use crate::sys;
+use crate::target::{OwnCpu, OwnProcess, Since};
+use crate::unwind::Unwinder;
+
+/// Samples per second unless another rate is asked for: not a divisor of what services do every 10 or 100 ms.
+const DEFAULT_RATE: u32 = 99;
+
+const HIGHEST_RATE: u32 = 1000;
+
+const DEFAULT_DURATION: Duration = Duration::from_secs(30);
+
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Profiles that may be collected at a time.
+const MAX_SESSIONS: usize = 8;
+
+/// How often a profile of stalled time looks whether it shall end early.
+const STOP_CHECK: Duration = Duration::from_millis(20);
+
+/// What a profile measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProfileMode {
+    /// CPU time of every thread of the process, by one timer per thread. One at a time in a process.
+    #[default]
+    Cpu,
+    /// What every worker does over time, on the CPU and off it.
+    Wall,
+    /// Time inside polls that stalled, by stack and cause. Costs nothing: it is what the watchdog sees anyway.
+    Stalled,
+}
+
+impl ProfileMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Wall, Self::Stalled];
+
+    /// The word used on the command line and in URLs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl std::str::FromStr for ProfileMode {
+    type Err = ProfileError;
+
+    fn from_str(word: &str) -> Result<Self, ProfileError> {
+        let found = Self::ALL.into_iter().find(|mode| mode.as_str() == word);
+        found.ok_or_else(|| ProfileError::Mode { asked: word.to_owned() })
+    }
+}
+
+/// What profile to collect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProfileOptions {
+    /// What to measure.
+    pub mode: ProfileMode,
+    /// For how long: 30 s unless set, 5 minutes at most.
+    pub duration: Duration,
+    /// Samples per second, for modes that sample: 99 unless set, 1000 at most. A CPU timer is looked at when the kernel
+    /// ticks, often 250 times a second; a sample then stands for several.
+    pub rate: u32,
+}
+
+impl ProfileOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new(mode: ProfileMode) -> Self {
+        Self { mode, duration: DEFAULT_DURATION, rate: DEFAULT_RATE }
+    }
+
+    /// For how long.
+    #[must_use]
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = duration;
+        self
+    }
+
+    /// How many samples per second.
+    #[must_use]
+    pub fn rate(mut self, rate: u32) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    fn check(&self) -> Result<(), ProfileError> {
+        if !(1..=HIGHEST_RATE).contains(&self.rate) {
+            return Err(ProfileError::Rate { asked: self.rate, highest: HIGHEST_RATE });
+        }
+        if self.duration.is_zero() || self.duration > LONGEST {
+            return Err(ProfileError::Duration { asked: self.duration, longest: LONGEST });
+        }
+        Ok(())
+    }
+}
+
+/// Why a profile could not be collected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// There is no such mode.
+    Mode {
+        /// What was asked for.
+        asked: String,
+    },
+    /// The rate is 0 or too high.
+    Rate {
+        /// What was asked for.
+        asked: u32,
+        /// The highest one that is allowed.
+        highest: u32,
+    },
+    /// The window is empty or too long.
+    Duration {
+        /// What was asked for.
+        asked: Duration,
+        /// The longest one that is allowed.
+        longest: Duration,
+    },
+    /// CPU time of this process is being sampled already, or too many profiles are being collected.
+    Busy {
+        /// What to wait for.
+        what: &'static str,
+    },
+    /// This platform or this process does not allow it.
+    Unavailable(io::Error),
+    /// The window broke off.
+    Failed(io::Error),
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mode { asked } => write!(f, "there is no profile mode \"{asked}\"; there are cpu, wall and stalled"),
+            Self::Rate { asked, highest } => {
+                write!(f, "a rate of {asked} samples per second is not possible; choose 1 to {highest}")
+            }
+            Self::Duration { asked, longest } => write!(
+                f,
+                "a profile of {} s is not possible; choose more than 0 and at most {} s",
+                asked.as_secs_f64(),
+                longest.as_secs()
+            ),
+            Self::Busy { what } => write!(f, "{what} in this process already; try again when that has ended"),
+            Self::Unavailable(source) => write!(
+                f,
+                "this profile cannot be collected here: {source}; it needs Linux on x86_64 and a readable /proc"
+            ),
+            Self::Failed(source) => write!(f, "the profile broke off: {source}"),
+        }
+    }
+}
+
+/// The causes are part of the messages.
+impl std::error::Error for ProfileError {}
+
+/// The profiles that are being collected.
+#[derive(Debug, Default)]
+pub(super) struct Profiling {
+    sessions: Mutex<HashMap<u64, Arc<AtomicBool>>>,
+    next: AtomicU64,
+}
+
+impl Profiling {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Arc<AtomicBool>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, stop: &Arc<AtomicBool>) -> Result<Session<'_>, ProfileError> {
+        let mut sessions = self.sessions();
+        if sessions.len() >= MAX_SESSIONS {
+            return Err(ProfileError::Busy { what: "as many profiles as are allowed at a time are being collected" });
+        }
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        sessions.insert(number, Arc::clone(stop));
+        Ok(Session { profiling: self, number })
+    }
+
+    /// Ends every window early.
+    pub(super) fn stop_all(&self) {
+        for stop in self.sessions().values() {
+            stop.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A place among the sessions, given back when dropped.
+struct Session<'p> {
+    profiling: &'p Profiling,
+    number: u64,
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.profiling.sessions().remove(&self.number);
+    }
+}
+
+impl View {
+    /// Collects a profile on the calling thread. `stop` ends its window early.
+    pub(crate) fn profile(&self, options: &ProfileOptions, stop: &Arc<AtomicBool>) -> Result<Profile, ProfileError> {
+        options.check()?;
+        let _session = self.profiling.begin(stop)?;
+        let collected = match options.mode {
+            ProfileMode::Cpu => {
+                let source = OwnCpu::start(Arc::clone(&self.registry), options.rate).map_err(cannot_start)?;
+                collect(&mut Cpu::new(source, options.rate), options, stop)
+            }
+            ProfileMode::Wall => {
+                collect(&mut Wall::new(self.own_process()?, options.rate, self.threshold), options, stop)
+            }
+            ProfileMode::Stalled => return Ok(self.stalled_in_window(options, stop)),
+        };
+        Ok(self.resolve(collected.map_err(ProfileError::Failed)?))
+    }
+
+    fn own_process(&self) -> Result<OwnProcess, ProfileError> {
+        if !sys::SUPPORTED {
+            return Err(ProfileError::Unavailable(io::ErrorKind::Unsupported.into()));
+        }
+        let unwinder = Unwinder::new().map_err(ProfileError::Unavailable)?;
+        let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
+        Ok(OwnProcess::new(Arc::clone(&self.registry), since, self.signal.upgrade(), Some(unwinder), missed))
+    }
+
+    /// Names what was collected. The symbolizer is taken for one address at a time, because stalls are explained with
+    /// it too.
+    fn resolve(&self, collection: Collection) -> Profile {
+        let mappings = self.symbolizer().mappings();
+        collection.resolve(&self.program, mappings, |address| self.symbolizer().frames_at(address))
+    }
+
+    /// Stalled time since the watch was started.
+    pub(crate) fn stalled_so_far(&self) -> Profile {
+        let stalled = self.history().stalled_time();
+        self.stalled_profile(&stalled, self.started_at, self.started.elapsed())
+    }
+
+    fn stalled_in_window(&self, options: &ProfileOptions, stop: &Arc<AtomicBool>) -> Profile {
+        let (before, started_at) = (self.history().stalled_time(), SystemTime::now());
+        let window = Window::begin(options.duration, Arc::clone(stop));
+        while window.sleep(STOP_CHECK) {}
+        let stalled = self.history().stalled_time().since(&before);
+        self.stalled_profile(&stalled, started_at, window.elapsed())
+    }
+
+    fn stalled_profile(&self, stalled: &StalledTime, started_at: SystemTime, duration: Duration) -> Profile {
+        let mut profile = stalled.profile(started_at, duration);
+        profile.program = Arc::clone(&self.program);
+        profile.pid = std::process::id();
+        let counters = self.counters();
+        profile.quality.lost = counters.unexplained;
+        if counters.stacks_missed > 0 {
+            let missed = counters.stacks_missed;
+            profile.quality.notes.push(format!("{missed} stacks of stalls could not be taken since the start"));
+        }
+        profile
+    }
+}
+
+fn collect(profiler: &mut dyn Profiler, options: &ProfileOptions, stop: &Arc<AtomicBool>) -> io::Result<Collection> {
+    profiler.run(&Window::begin(options.duration, Arc::clone(stop)))
+}
+
+fn cannot_start(error: io::Error) -> ProfileError {
+    match error.kind() {
+        io::ErrorKind::ResourceBusy => ProfileError::Busy { what: "CPU time is being sampled" },
+        _ => ProfileError::Unavailable(error),
+    }
+}
