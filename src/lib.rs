@@ -30,6 +30,8 @@
 //!
 //! # Features
 //! - `http` (default): the diagnostics endpoint.
+//! - `export` (part of `http`): profiles as flamegraph, folded, speedscope and JSON.
+//! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
 //! - `cli`: the `holdup` command.
 //!
 //! # Data flow
@@ -68,8 +70,16 @@ mod symbols;
 /// From evidence and stacks to causes and culprits.
 mod diagnose;
 
+/// Profiles filtered, grouped, summed by function and compared.
+#[cfg(feature = "export")]
+mod analysis;
+
 /// One format, one file.
 mod export;
+
+/// Profiles read back from files.
+#[cfg(feature = "formats")]
+mod import;
 
 /// Wires the parts together.
 mod watch;
@@ -83,6 +93,10 @@ mod http;
 #[doc(hidden)]
 pub mod cli;
 
+#[cfg(feature = "export")]
+pub use export::profile::{Format, UnknownFormat};
+#[cfg(feature = "formats")]
+pub use import::ReadError;
 pub use model::cause::{Cause, CauseClass, UnknownClass};
 pub use model::check::{Check, SelfCheck, Sight};
 pub use model::evidence::{Evidence, Place, SyscallKind, Wait};

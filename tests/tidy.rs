@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the crate each module may name, itself aside. A module that is not listed may name none.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 16] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("probe", &["model", "sys"]),
@@ -15,13 +15,15 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("stalls", &["model", "target"]),
     ("symbols", &["model", "images"]),
     ("diagnose", &["model"]),
-    ("export", &["model", "diagnose"]),
+    ("analysis", &["model"]),
+    ("export", &["model", "diagnose", "analysis"]),
+    ("import", &["model", "export"]),
     (
         "watch",
         &["model", "sys", "probe", "images", "unwind", "target", "stalls", "symbols", "diagnose", "export", "http"],
     ),
-    ("http", &["model", "export", "watch"]),
-    ("cli", &["model", "export"]),
+    ("http", &["model", "analysis", "export", "watch"]),
+    ("cli", &["model", "analysis", "export", "import"]),
     ("main", &[]),
 ];
 

@@ -13,6 +13,18 @@ pub(crate) mod json;
 #[cfg(feature = "http")]
 pub(crate) mod svg;
 
+/// Functions as tables.
+#[cfg(feature = "formats")]
+pub(crate) mod tables;
+
+/// The difference of two profiles.
+#[cfg(feature = "formats")]
+pub(crate) mod differential;
+
+/// Profiles as files.
+#[cfg(feature = "export")]
+pub(crate) mod profile;
+
 /// A length of time as a number for machines: in milliseconds, to the microsecond, which is more than a watchdog that
 /// looks once a millisecond can claim.
 pub(crate) fn to_ms(time: Duration) -> f64 {

@@ -80,6 +80,9 @@ pub enum Unit {
 }
 
 impl Unit {
+    /// Every unit.
+    pub const ALL: [Self; 3] = [Self::Count, Self::Nanoseconds, Self::Bytes];
+
     /// The word that pprof uses.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -242,6 +245,9 @@ pub enum SliceKind {
 }
 
 impl SliceKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Parked, Self::Poll, Self::Stall];
+
     /// The word used in files.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -272,13 +278,31 @@ impl Profile {
     /// The sum of a value over all samples.
     #[must_use]
     pub fn total(&self, value: usize) -> i64 {
-        self.samples.iter().map(|sample| sample.values.get(value).copied().unwrap_or_default()).sum()
+        let values = self.samples.iter().filter_map(|sample| sample.values.get(value));
+        values.fold(0, |sum, value| sum.saturating_add(*value))
     }
 
     /// The frames of a sample's stack, innermost first.
     pub fn frames_of(&self, sample: &Sample) -> impl DoubleEndedIterator<Item = &ProfileFrame> + Clone {
-        let stack: &[u32] = self.stacks.get(sample.stack as usize).map_or(&[], |stack| stack);
+        self.stack(sample.stack)
+    }
+
+    /// The frames of the stack at that position, innermost first.
+    pub fn stack(&self, position: u32) -> impl DoubleEndedIterator<Item = &ProfileFrame> + Clone {
+        let stack: &[u32] = self.stacks.get(position as usize).map_or(&[], |stack| stack);
         stack.iter().filter_map(|frame| self.frames.get(*frame as usize))
+    }
+
+    /// The value that graphs are drawn by; `None` where no value is recorded.
+    #[must_use]
+    pub fn drawn_value(&self) -> Option<&ValueType> {
+        self.values.get(self.drawn)
+    }
+
+    /// The position of the value of that name.
+    #[must_use]
+    pub fn value_named(&self, name: &str) -> Option<usize> {
+        self.values.iter().position(|value| &*value.name == name)
     }
 
     /// The labels of a sample.

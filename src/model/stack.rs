@@ -80,6 +80,10 @@ pub enum Origin {
 }
 
 impl Origin {
+    /// Every origin.
+    pub const ALL: [Self; 6] =
+        [Self::User, Self::Std, Self::Runtime, Self::Dependency, Self::System, Self::Unknown];
+
     /// The word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -110,6 +114,11 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// A frame of which nothing is known but its name and whose it is.
+    pub fn new(function: impl Into<Arc<str>>, origin: Origin) -> Self {
+        Self { function: function.into(), file: None, line: None, origin, package: None }
+    }
+
     /// `file:line`, as far as known.
     pub fn location(&self) -> Option<String> {
         let file = self.file.as_ref()?;

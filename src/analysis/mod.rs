@@ -1,0 +1,13 @@
+//! What is made of profiles: a part of one, one with groups, sums by function, the difference of two. Pure.
+
+/// A part of a profile.
+pub(crate) mod filter;
+
+/// Labels as outermost frames.
+pub(crate) mod group;
+
+/// Sums by function.
+pub(crate) mod top;
+
+/// Two profiles compared.
+pub(crate) mod diff;

@@ -1,0 +1,87 @@
+//! The functions of a profile by what they take themselves and with what they call.
+
+use std::collections::HashMap;
+
+use crate::model::profile::{Profile, ValueType};
+
+/// What one function takes, in the drawn value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FunctionSum {
+    /// Its name.
+    pub(crate) function: String,
+    /// Where it is, as far as the first frame seen tells: `src/api.rs`.
+    pub(crate) file: Option<String>,
+    /// Samples that ended in it.
+    pub(crate) own: i64,
+    /// Samples that went through it, each counted once however often it is on the stack.
+    pub(crate) total: i64,
+}
+
+/// The functions of a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Top {
+    /// What the numbers are; `None` for a profile without values.
+    pub(crate) value: Option<ValueType>,
+    /// The sum over all samples.
+    pub(crate) sum: i64,
+    /// Those that take most themselves first.
+    pub(crate) functions: Vec<FunctionSum>,
+}
+
+/// Sums a profile by function. Functions of one name are one.
+pub(crate) fn of(profile: &Profile) -> Top {
+    let mut by_stack: HashMap<u32, i64> = HashMap::new();
+    for sample in &profile.samples {
+        let value = sample.values.get(profile.drawn).copied().unwrap_or_default();
+        let sum = by_stack.entry(sample.stack).or_default();
+        *sum = sum.saturating_add(value);
+    }
+    let mut sums: HashMap<&str, FunctionSum> = HashMap::new();
+    let mut seen: Vec<&str> = Vec::new();
+    for (stack, value) in by_stack {
+        seen.clear();
+        for (frame, depth) in profile.stack(stack).zip(0_usize..) {
+            let name = &*frame.frame.function;
+            let sum = sums.entry(name).or_insert_with(|| FunctionSum {
+                function: name.to_owned(),
+                file: None,
+                own: 0,
+                total: 0,
+            });
+            let file = frame.frame.file.as_deref();
+            // Which stack comes first is chance; the smallest name is not.
+            if let Some(file) = file.filter(|file| sum.file.as_deref().is_none_or(|known| *file < known)) {
+                sum.file = Some(file.to_owned());
+            }
+            if depth == 0 {
+                sum.own = sum.own.saturating_add(value);
+            }
+            seen.push(name);
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        for name in &seen {
+            if let Some(sum) = sums.get_mut(name) {
+                sum.total = sum.total.saturating_add(value);
+            }
+        }
+    }
+    let mut functions: Vec<FunctionSum> = sums.into_values().collect();
+    functions.sort_by(|a, b| (b.own, b.total).cmp(&(a.own, a.total)).then_with(|| a.function.cmp(&b.function)));
+    Top { value: profile.drawn_value().cloned(), sum: profile.total(profile.drawn), functions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import;
+
+    #[test]
+    fn recursion_counts_once_in_the_total() {
+        let profile = import::read(b"main;fib;fib;fib 5\nmain;fib;add 2\nmain 1\n", None).expect("is folded");
+        let top = of(&profile);
+        let rows: Vec<_> = top.functions.iter().map(|f| (f.function.as_str(), f.own, f.total)).collect();
+        assert_eq!(rows, [("fib", 5, 7), ("add", 2, 2), ("main", 1, 8)]);
+        assert_eq!(top.sum, 8);
+    }
+}

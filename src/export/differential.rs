@@ -1,0 +1,95 @@
+//! The difference of two profiles as a flamegraph, as folded stacks with two values, and as JSON.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::profile::flamegraph::Picture;
+use super::profile::folded::{Inlined, stacks};
+use super::profile::summary::{amount, title};
+use crate::analysis::diff::{self, Diff, Scale};
+use crate::model::profile::{Profile, Unit};
+
+/// Draws the second profile; red takes more than in the first, blue less.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn flamegraph(before: &Profile, after: &Profile, scale: Scale, out: &mut dyn Write) -> io::Result<()> {
+    let unit = after.drawn_value().map_or(Unit::Count, |value| value.unit);
+    let sum = |profile: &Profile| amount(profile.total(profile.drawn), unit);
+    let scaled = match scale {
+        Scale::AsMeasured => "",
+        Scale::Normalised => ", before scaled to the same sum",
+    };
+    let picture = Picture {
+        title: format!("{}: what changed", title(after)),
+        subtitle: format!("{} before, {} after{scaled}; red takes more than before, blue less", sum(before), sum(after)),
+        unit,
+        colours: None,
+    };
+    let lines = diff::lines(&stacks(before, Inlined::Merged), &stacks(after, Inlined::Merged), scale);
+    picture.draw(&lines, out)
+}
+
+/// `stack before after`, as difffolded writes it.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn folded(before: &Profile, after: &Profile, scale: Scale, out: &mut dyn Write) -> io::Result<()> {
+    let lines = diff::lines(&stacks(before, Inlined::Marked), &stacks(after, Inlined::Marked), scale);
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+#[derive(Serialize)]
+struct DiffJson<'a> {
+    value: &'a str,
+    unit: &'a str,
+    before: i64,
+    after: i64,
+    normalised: bool,
+    functions: Vec<FunctionJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct FunctionJson<'a> {
+    function: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<&'a str>,
+    self_before: i64,
+    self_after: i64,
+    self_delta: i64,
+    total_before: i64,
+    total_after: i64,
+    total_delta: i64,
+}
+
+/// The numbers of every function.
+///
+/// # Errors
+/// Those of `out`.
+pub(crate) fn json(diff: &Diff, out: &mut dyn Write) -> io::Result<()> {
+    let function = |f: &'_ diff::FunctionDiff| (f.own, f.own_delta(), f.total, f.total_delta());
+    let functions = diff.functions.iter().map(|f| {
+        let (own, self_delta, total, total_delta) = function(f);
+        FunctionJson {
+            function: &f.function,
+            file: f.file.as_deref(),
+            self_before: own.0,
+            self_after: own.1,
+            self_delta,
+            total_before: total.0,
+            total_after: total.1,
+            total_delta,
+        }
+    });
+    let answer = DiffJson {
+        value: diff.value.as_ref().map_or("", |value| &value.name),
+        unit: diff.value.as_ref().map_or("", |value| value.unit.as_str()),
+        before: diff.sums.0,
+        after: diff.sums.1,
+        normalised: diff.normalised,
+        functions: functions.collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &answer)?;
+    writeln!(out)
+}

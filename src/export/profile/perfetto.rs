@@ -1,0 +1,242 @@
+//! A Perfetto trace: one track per thread, with what workers did as slices, and samples as call stacks.
+//!
+//! Times count from the start of the window; the first packet says which time of day that was. Everything is in one
+//! packet sequence, whose first packet holds every name, frame and stack.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use prost::Message;
+
+use super::perfetto_messages as messages;
+use super::perfetto_messages::{Data, EventType};
+use super::timeline::{self, Thread};
+use super::{Exporter, nanoseconds};
+use crate::model::profile::{Profile, Slice};
+
+/// Writes a Perfetto trace.
+pub(super) struct Perfetto;
+
+impl Exporter for Perfetto {
+    fn write(&self, profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
+        packet(out, &start(profile))?;
+        packet(out, &process(profile))?;
+        for (thread, position) in timeline::threads(profile).iter().zip(1..) {
+            let track = Track { profile, uuid: PROCESS + position, tid: tid(thread, position) };
+            packet(out, &track.descriptor(thread))?;
+            track.slices(&thread.slices, out)?;
+            track.samples(thread, out)?;
+        }
+        Ok(())
+    }
+}
+
+/// A trace is a list of packets: each can be written as a trace of its own.
+fn packet(out: &mut dyn Write, packet: &messages::TracePacket) -> io::Result<()> {
+    out.write_all(&messages::Trace { packet: vec![packet.clone()] }.encode_to_vec())
+}
+
+/// The one sequence of packets.
+const SEQUENCE: u32 = 1;
+/// The sequence begins: what was interned before is void.
+const CLEARED: u32 = 1;
+/// The packet refers to what was interned in this sequence.
+const NEEDS_INTERNED: u32 = 2;
+/// The track of the process; threads have the numbers behind it.
+const PROCESS: u64 = 1;
+const REALTIME: u32 = 1;
+const BOOTTIME: u32 = 6;
+
+fn of(data: Data) -> messages::TracePacket {
+    messages::TracePacket {
+        trusted_packet_sequence_id: Some(SEQUENCE),
+        sequence_flags: Some(NEEDS_INTERNED),
+        data: Some(data),
+        ..Default::default()
+    }
+}
+
+fn start(profile: &Profile) -> messages::TracePacket {
+    let since_1970 = profile.started_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let clock = |id, time| messages::Clock { clock_id: Some(id), timestamp: Some(nanoseconds(time)) };
+    let clocks = vec![clock(BOOTTIME, Duration::ZERO), clock(REALTIME, since_1970)];
+    messages::TracePacket {
+        timestamp: Some(0),
+        interned_data: Some(interned(profile)),
+        sequence_flags: Some(CLEARED),
+        ..of(Data::ClockSnapshot(messages::ClockSnapshot { clocks, primary_trace_clock: Some(BOOTTIME) }))
+    }
+}
+
+fn pid(profile: &Profile) -> i32 {
+    i32::try_from(profile.pid).unwrap_or_default()
+}
+
+/// A thread without an id gets one that no thread has.
+fn tid(thread: &Thread<'_>, position: u64) -> i32 {
+    thread.tid.unwrap_or_else(|| i32::MAX - i32::try_from(position).unwrap_or_default())
+}
+
+fn process(profile: &Profile) -> messages::TracePacket {
+    let process =
+        messages::ProcessDescriptor { pid: Some(pid(profile)), process_name: Some(profile.program.to_string()) };
+    of(Data::TrackDescriptor(messages::TrackDescriptor {
+        uuid: Some(PROCESS),
+        process: Some(process),
+        ..Default::default()
+    }))
+}
+
+struct Track<'a> {
+    profile: &'a Profile,
+    uuid: u64,
+    tid: i32,
+}
+
+impl Track<'_> {
+    fn descriptor(&self, thread: &Thread<'_>) -> messages::TracePacket {
+        let descriptor = messages::ThreadDescriptor {
+            pid: Some(pid(self.profile)),
+            tid: Some(self.tid),
+            thread_name: Some(thread.name.clone()),
+        };
+        of(Data::TrackDescriptor(messages::TrackDescriptor {
+            uuid: Some(self.uuid),
+            parent_uuid: Some(PROCESS),
+            thread: Some(descriptor),
+            ..Default::default()
+        }))
+    }
+
+    /// Slices of one track nest. One that outlasts the one it began in is cut at that one's end.
+    fn slices(&self, slices: &[&Slice], out: &mut dyn Write) -> io::Result<()> {
+        let mut open: Vec<Duration> = Vec::new();
+        for slice in slices {
+            while let Some(end) = open.pop_if(|end| *end <= slice.start) {
+                packet(out, &self.end(end))?;
+            }
+            packet(out, &self.begin(slice))?;
+            let end = slice.end.max(slice.start);
+            open.push(open.last().map_or(end, |outer| end.min(*outer)));
+        }
+        for end in open.into_iter().rev() {
+            packet(out, &self.end(end))?;
+        }
+        Ok(())
+    }
+
+    fn begin(&self, slice: &Slice) -> messages::TracePacket {
+        let labels = self.profile.labels.get(slice.labels as usize).map(|labels| labels.pairs()).unwrap_or_default();
+        let annotation = |(name, value): (&str, String)| messages::DebugAnnotation {
+            name: Some(name.to_owned()),
+            string_value: Some(value),
+        };
+        let kind = slice.kind.as_str();
+        let name = if slice.name.is_empty() { kind.to_owned() } else { format!("{kind}: {}", slice.name) };
+        self.event(
+            slice.start,
+            messages::TrackEvent {
+                r#type: Some(EventType::SliceBegin.into()),
+                categories: vec![kind.to_owned()],
+                name: Some(name),
+                debug_annotations: labels.into_iter().map(annotation).collect(),
+                ..Default::default()
+            },
+        )
+    }
+
+    fn end(&self, at: Duration) -> messages::TracePacket {
+        self.event(at, messages::TrackEvent { r#type: Some(EventType::SliceEnd.into()), ..Default::default() })
+    }
+
+    fn event(&self, at: Duration, event: messages::TrackEvent) -> messages::TracePacket {
+        let event = messages::TrackEvent { track_uuid: Some(self.uuid), ..event };
+        messages::TracePacket { timestamp: Some(nanoseconds(at)), ..of(Data::TrackEvent(event)) }
+    }
+
+    fn samples(&self, thread: &Thread<'_>, out: &mut dyn Write) -> io::Result<()> {
+        for (at, sample) in &thread.samples {
+            let sample = messages::PerfSample {
+                pid: Some(self.profile.pid),
+                tid: u32::try_from(self.tid).ok(),
+                callstack_iid: Some(iid(sample.stack)),
+            };
+            packet(
+                out,
+                &messages::TracePacket { timestamp: Some(nanoseconds(*at)), ..of(Data::PerfSample(sample)) },
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Interned things are numbered from 1.
+fn iid(position: u32) -> u64 {
+    u64::from(position) + 1
+}
+
+fn interned(profile: &Profile) -> messages::InternedData {
+    let mut functions = Strings::default();
+    let mut sources = Strings::default();
+    let mut paths = Strings::default();
+    let mut build_ids = Strings::default();
+    let mut mappings: Vec<_> = profile.mappings.iter().zip(1..).map(|(mapping, iid)| messages::Mapping {
+        iid: Some(iid),
+        build_id: mapping.build_id.as_deref().map(|id| build_ids.iid(id)),
+        start: Some(mapping.start),
+        end: Some(mapping.end),
+        exact_offset: Some(mapping.offset),
+        path_string_ids: vec![paths.iid(&mapping.file)],
+    }).collect();
+    // Older readers skip frames without a mapping.
+    let nowhere = mappings.len() as u64 + 1;
+    mappings.push(messages::Mapping {
+        iid: Some(nowhere),
+        path_string_ids: vec![paths.iid("[unknown]")],
+        ..Default::default()
+    });
+    let mut frames = Vec::with_capacity(profile.frames.len());
+    for (frame, number) in profile.frames.iter().zip(1..) {
+        let mapping = frame.mapping.and_then(|mapping| Some((mapping, profile.mappings.get(mapping as usize)?)));
+        frames.push(messages::Frame {
+            iid: Some(number),
+            function_name_id: Some(functions.iid(&frame.frame.function)),
+            mapping_id: Some(mapping.map_or(nowhere, |(position, _)| iid(position))),
+            rel_pc: Some(mapping.map_or(frame.address, |(_, mapping)| frame.address.saturating_sub(mapping.start))),
+            source_path_iid: frame.frame.file.as_deref().map(|file| sources.iid(file)),
+            line_number: frame.frame.line,
+        });
+    }
+    let callstack = |(stack, number): (&std::sync::Arc<[u32]>, u64)| messages::Callstack {
+        iid: Some(number),
+        frame_ids: stack.iter().rev().map(|frame| iid(*frame)).collect(),
+    };
+    messages::InternedData {
+        function_names: functions.all,
+        frames,
+        callstacks: profile.stacks.iter().zip(1..).map(callstack).collect(),
+        build_ids: build_ids.all,
+        mapping_paths: paths.all,
+        source_paths: sources.all,
+        mappings,
+    }
+}
+
+/// Texts of one kind, each kept once.
+#[derive(Default)]
+struct Strings {
+    all: Vec<messages::InternedString>,
+    iids: std::collections::HashMap<String, u64>,
+}
+
+impl Strings {
+    fn iid(&mut self, text: &str) -> u64 {
+        if let Some(iid) = self.iids.get(text) {
+            return *iid;
+        }
+        let iid = self.all.len() as u64 + 1;
+        self.all.push(messages::InternedString { iid: Some(iid), str: Some(text.as_bytes().to_vec()) });
+        self.iids.insert(text.to_owned(), iid);
+        iid
+    }
+}

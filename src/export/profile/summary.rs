@@ -1,0 +1,77 @@
+//! A profile in two lines: what it is, and how far it can be trusted.
+
+use std::time::Duration;
+
+use crate::export::text::milliseconds;
+use crate::model::profile::{Profile, Unit};
+
+/// `news_pipeline: CPU time`.
+pub(crate) fn title(profile: &Profile) -> String {
+    let kind = match &*profile.kind {
+        "cpu" => "CPU time",
+        "wall" => "wall-clock time",
+        "stalled" => "stalled time",
+        other => other,
+    };
+    if profile.program.is_empty() { kind.to_owned() } else { format!("{}: {kind}", profile.program) }
+}
+
+/// `1.25 s of cpu, 99 Hz over 5.00 s, 124 samples, 0 lost, 2 truncated, 0.4 % of frames without a name`.
+pub(crate) fn quality(profile: &Profile) -> String {
+    let mut parts = Vec::new();
+    if let Some(drawn) = profile.drawn_value() {
+        parts.push(format!("{} of {}", amount(profile.total(profile.drawn), drawn.unit), drawn.name));
+    }
+    let over = milliseconds(profile.duration);
+    match profile.rate {
+        Some(rate) => parts.push(format!("{rate} Hz over {over}")),
+        None if !profile.duration.is_zero() => parts.push(format!("over {over}")),
+        None => {}
+    }
+    let quality = &profile.quality;
+    parts.push(format!("{} samples", profile.sample_count()));
+    parts.push(format!("{} lost", quality.lost));
+    parts.push(format!("{} truncated", quality.truncated));
+    parts.push(nameless(quality.nameless, quality.frames));
+    parts.join(", ")
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share to one digit")]
+fn nameless(nameless: u64, frames: u64) -> String {
+    let share = if frames == 0 { 0.0 } else { nameless as f64 * 100.0 / frames as f64 };
+    format!("{share:.1} % of frames without a name")
+}
+
+/// A value as a person reads it.
+pub(crate) fn amount(value: i64, unit: Unit) -> String {
+    match unit {
+        Unit::Nanoseconds if value >= 0 => milliseconds(Duration::from_nanos(value.unsigned_abs())),
+        Unit::Nanoseconds => format!("-{}", milliseconds(Duration::from_nanos(value.unsigned_abs()))),
+        Unit::Bytes => format!("{value} bytes"),
+        Unit::Count => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::profile::{Labels, ProfileBuilder, Sample, ValueType};
+
+    #[test]
+    fn tells_what_it_is_and_its_quality() {
+        let mut builder = ProfileBuilder::new("cpu", vec![ValueType::new("cpu", Unit::Nanoseconds)]);
+        let (stack, labels) = (builder.stack(&[]), builder.labels(Labels::default()));
+        builder.add(Sample::new(None, stack, labels, [1_250_000_000, 0, 0, 0]));
+        let profile = builder.profile();
+        profile.program = "api".into();
+        (profile.rate, profile.duration) = (Some(99), Duration::from_secs(5));
+        (profile.quality.lost, profile.quality.frames, profile.quality.nameless) = (3, 1000, 4);
+        let profile = builder.build();
+        assert_eq!(title(&profile), "api: CPU time");
+        assert_eq!(
+            quality(&profile),
+            "1.25 s of cpu, 99 Hz over 5.00 s, 1 samples, 3 lost, 0 truncated, 0.4 % of frames without a name"
+        );
+        assert_eq!((amount(-2_000_000, Unit::Nanoseconds).as_str(), amount(7, Unit::Bytes).as_str()), ("-2.0 ms", "7 bytes"));
+    }
+}
