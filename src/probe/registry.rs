@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread as OsThread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::slot::{NO_RUNTIME, Slot};
+use super::tally::Tally;
+use crate::model::task_stats::TaskStats;
 use crate::model::worker::{Activity, Thread, Worker};
 use crate::sys;
 
@@ -67,10 +69,23 @@ pub(crate) struct Entry {
     pub(crate) worker: Arc<Worker>,
 }
 
+/// Windows in which polls are counted at a time. Each costs a worker up to 1.5 MB.
+pub(crate) const MAX_WINDOWS: usize = 4;
+
+/// A window in which polls are counted.
+#[derive(Debug)]
+struct Window {
+    number: u64,
+    tally: Tally,
+}
+
 /// The workers of one watch.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Vec<Entry>>,
+    /// Locked after `entries` where both are.
+    windows: Mutex<Vec<Window>>,
+    next_window: AtomicU64,
     /// Grows with each change of `entries`, so that the watchdog copies them only then.
     version: AtomicU64,
     /// Set while the watchdog sleeps because every worker is parked.
@@ -81,6 +96,60 @@ pub(crate) struct Registry {
 impl Registry {
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn windows(&self) -> MutexGuard<'_, Vec<Window>> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts to count the polls of every worker, and returns the window's number. `None` when there are
+    /// [`MAX_WINDOWS`] already.
+    pub(crate) fn open_window(&self) -> Option<u64> {
+        let entries = self.entries();
+        let mut windows = self.windows();
+        if windows.len() >= MAX_WINDOWS {
+            return None;
+        }
+        let number = self.next_window.fetch_add(1, Ordering::Relaxed);
+        windows.push(Window { number, tally: Tally::new() });
+        for entry in entries.iter() {
+            entry.slot.start_counting(number);
+        }
+        Some(number)
+    }
+
+    /// Ends a window. `None` when it was ended before.
+    pub(crate) fn close_window(&self, number: u64) -> Option<TaskStats> {
+        let entries = self.entries();
+        let mut windows = self.windows();
+        let at = windows.iter().position(|window| window.number == number)?;
+        let Window { mut tally, .. } = windows.swap_remove(at);
+        let end = Instant::now();
+        let table = |entry: &Entry| Some((Arc::clone(&entry.worker), entry.slot.stop_counting(number)?));
+        let tables: Vec<_> = entries.iter().filter_map(table).collect();
+        drop(windows);
+        drop(entries);
+        // Workers may come and go while the tables are put together.
+        for (worker, table) in tables {
+            tally.add(&worker, table);
+        }
+        Some(tally.finish(end))
+    }
+
+    /// A worker comes: every window counts its polls from now on.
+    fn count(&self, entry: &Entry) {
+        for window in self.windows().iter() {
+            entry.slot.start_counting(window.number);
+        }
+    }
+
+    /// A worker goes: what was counted stays.
+    fn keep_counts(&self, entry: &Entry) {
+        for window in self.windows().iter_mut() {
+            if let Some(table) = entry.slot.stop_counting(window.number) {
+                window.tally.add(&entry.worker, table);
+            }
+        }
     }
 
     /// The workers as they are now.
@@ -107,12 +176,17 @@ impl Registry {
             entries.retain(|other| {
                 let taken_over =
                     index.is_some() && other.worker.index == index && other.slot.runtime() == runtime.number;
+                if taken_over {
+                    self.keep_counts(other);
+                }
                 if taken_over && !std::ptr::eq(other.slot, slot) {
                     other.slot.detach();
                 }
                 !taken_over
             });
-            entries.push(Entry { slot, first_sequence: slot.progress().sequence, worker });
+            let entry = Entry { slot, first_sequence: slot.progress().sequence, worker };
+            self.count(&entry);
+            entries.push(entry);
             self.version.fetch_add(1, Ordering::Release);
         }
         fence(Ordering::SeqCst);
@@ -121,7 +195,13 @@ impl Registry {
 
     pub(super) fn remove(&self, slot: &'static Slot) {
         let mut entries = self.entries();
-        entries.retain(|entry| !std::ptr::eq(entry.slot, slot));
+        entries.retain(|entry| {
+            let goes = std::ptr::eq(entry.slot, slot);
+            if goes {
+                self.keep_counts(entry);
+            }
+            !goes
+        });
         self.version.fetch_add(1, Ordering::Release);
     }
 

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::Error;
 use super::history::History;
+use super::task_window::TaskWindow;
 use crate::model::check::SelfCheck;
 use crate::model::stall::{Counters, Stalls};
 use crate::model::worker::WorkerNow;
@@ -56,6 +58,11 @@ impl View {
     /// See [`Watch::workers`](crate::Watch::workers).
     pub(crate) fn workers(&self) -> Vec<WorkerNow> {
         self.since.workers_now(&self.registry)
+    }
+
+    /// Starts to count polls.
+    pub(crate) fn count_tasks(&self) -> Result<TaskWindow, Error> {
+        TaskWindow::open(Arc::clone(&self.registry))
     }
 
     /// What can be seen.
