@@ -15,6 +15,9 @@ const MAX_NAME: usize = 24;
 /// Longer names of runtimes are cut.
 const MAX_RUNTIME: usize = 12;
 
+/// What the place of a spawn is left at least; its end tells most.
+const MIN_PLACE: usize = 20;
+
 /// The rows that were asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
@@ -100,11 +103,16 @@ fn columns(table: &Table) -> Vec<Column> {
     }
     let names = widest(|task| task.name.as_deref());
     if names > 0 {
-        columns.push(word("name", names.clamp("name".len(), MAX_NAME), |task, _| {
-            task.name.as_ref().map_or_else(String::new, ToString::to_string)
-        }));
+        let room = WIDTH.saturating_sub(total_width(&columns) + MIN_PLACE + 1);
+        let width = names.min(room).clamp("name".len(), MAX_NAME);
+        columns.push(word("name", width, |task, _| task.name.as_ref().map_or_else(String::new, ToString::to_string)));
     }
     columns
+}
+
+/// With a space behind each.
+fn total_width(columns: &[Column]) -> usize {
+    columns.iter().map(|column| column.width + 1).sum()
 }
 
 /// The table, with what it leaves off below.
@@ -118,12 +126,12 @@ pub(crate) fn text(table: &Table) -> String {
     );
     if !table.rows.is_empty() {
         let columns = columns(table);
-        let used: usize = columns.iter().map(|column| column.width + 1).sum();
+        let room = WIDTH.saturating_sub(total_width(&columns));
         let titles = columns.iter().map(|column| (column, column.title.to_owned()));
         row(&mut out, titles, "spawned at");
         for task in &table.rows {
             let cells = columns.iter().map(|column| (column, (column.cell)(task, table.window)));
-            row(&mut out, cells, &end_of(&place(task), WIDTH.saturating_sub(used)));
+            row(&mut out, cells, &end_of(&place(task), room));
         }
     }
     if table.left_off > 0 {

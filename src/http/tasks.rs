@@ -22,6 +22,9 @@ const MAX_SECONDS: f64 = 60.0;
 
 const DEFAULT_LIMIT: usize = 100;
 
+/// An answer of some megabytes.
+const MAX_LIMIT: usize = 10_000;
+
 /// What is asked for.
 #[derive(Debug)]
 struct Request {
@@ -56,14 +59,18 @@ impl Request {
         let query = Query::parse(raw).only(&["seconds", "by", "sort", "limit", "format"])?;
         let seconds = query.get("seconds")?.unwrap_or(DEFAULT_SECONDS);
         if !(seconds > 0.0 && seconds <= MAX_SECONDS) {
-            let problem = format_args!("it must be more than 0 and at most {MAX_SECONDS}").to_string();
+            let problem = format_args!("it must be more than 0 and at most {MAX_SECONDS}");
             return Err(BadQuery::new("seconds", seconds, problem));
+        }
+        let limit = query.get("limit")?.unwrap_or(DEFAULT_LIMIT);
+        if limit > MAX_LIMIT {
+            return Err(BadQuery::new("limit", limit, format_args!("it must be at most {MAX_LIMIT}")));
         }
         Ok(Self {
             window: Duration::from_secs_f64(seconds),
             by: query.get("by")?.unwrap_or_default(),
             sort: query.get("sort")?.unwrap_or_default(),
-            limit: query.get("limit")?.unwrap_or(DEFAULT_LIMIT),
+            limit,
             format: query.get("format")?.unwrap_or_default(),
         })
     }
@@ -97,7 +104,7 @@ mod tests {
         for seconds in refused {
             assert!(Request::parse(Some(&format!("seconds={seconds}"))).is_err(), "{seconds}");
         }
-        for query in ["by=cost", "sort=", "limit=-1", "limit=1e3", "format=xml", "second=1"] {
+        for query in ["by=cost", "sort=", "limit=-1", "limit=1e3", "limit=10001", "format=xml", "second=1"] {
             assert!(Request::parse(Some(query)).is_err(), "{query}");
         }
         let request = Request::parse(Some("seconds=0.25&by=task&sort=max&limit=3&format=text")).expect("makes sense");
