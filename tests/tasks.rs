@@ -163,7 +163,7 @@ fn an_idle_task_is_seen_to_be_idle_and_a_stuck_one_to_be_busy() {
     let stuck = named(&later, "stuck");
     assert_eq!(stuck.polls, 1);
     assert!(stuck.busy >= Duration::from_millis(100), "{stuck:#?}");
-    assert!(stuck.busy <= later.window + DEADLINE / 10, "not from its beginning: {stuck:#?}");
+    assert!(stuck.busy < later.window + Duration::from_secs(1), "not from its beginning: {stuck:#?}");
     assert!(later.tasks.iter().all(|task| task.name.as_deref() != Some("idle")), "nobody polled it: {later:#?}");
     release.store(true, Ordering::Relaxed);
     wake.notify_one();

@@ -290,4 +290,38 @@ mod tests {
         assert_eq!(registry.snapshot().len(), 2);
         assert!(!registry.any_active(), "between polls they only wait");
     }
+
+    #[test]
+    fn polls_are_counted_while_a_window_is_open_and_outlive_their_worker() {
+        let registry = Arc::new(Registry::default());
+        let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
+        let (first, second) = (leaked_slot(&runtime), leaked_slot(&runtime));
+        registry.add(first, &runtime, Some(0));
+        assert!(!first.counted());
+        let window = registry.open_window().expect("there is room");
+        let other = registry.open_window().expect("there is room");
+        assert!(first.counted());
+        registry.add(second, &runtime, Some(1));
+        assert!(second.counted(), "a worker that comes later counts too");
+        for slot in [first, second] {
+            slot.begin(7, std::panic::Location::caller());
+            slot.end();
+        }
+        registry.remove(first);
+        assert!(!first.counted(), "its polls are no longer this watch's");
+        let stats = registry.close_window(window).expect("it was open");
+        assert!(second.counted(), "the other window is open");
+        let tasks: Vec<_> = stats.tasks.iter().map(|task| (task.polls, task.workers.clone())).collect();
+        assert_eq!(tasks, [(2, vec![0, 1])]);
+        assert!(registry.close_window(other).is_some() && registry.close_window(other).is_none());
+        assert!(!second.counted());
+    }
+
+    #[test]
+    fn windows_are_bounded() {
+        let registry = Registry::default();
+        let windows: Vec<_> = std::iter::from_fn(|| registry.open_window()).take(MAX_WINDOWS + 1).collect();
+        assert_eq!(windows.len(), MAX_WINDOWS);
+        assert!(registry.close_window(windows[0]).is_some() && registry.open_window().is_some());
+    }
 }
