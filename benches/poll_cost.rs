@@ -10,11 +10,13 @@
 //! - `hooks`: a watched runtime with Tokio's task hooks (only under `tokio_unstable`). Budget: 5 ns.
 //! - `empty hooks`: what Tokio takes for calling hooks that do nothing.
 //! - `the wrapper`: `watched()` on a runtime without task hooks. Budget: 3 ns.
+//! - `… while tasks are counted`: the same while somebody asks for exact statistics (`Watch::tasks`).
 //! - `two clock reads`: what a detector adds that times each poll itself.
 //! - `nothing`: bare against bare, which shows how far the other numbers can be trusted.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -113,6 +115,23 @@ fn per_poll(round: Duration, polls: u64) -> Duration {
     round.mul_f64(polls as f64 / f64::from(POLLS))
 }
 
+/// Runs something while polls are counted, in one window after the other. What is between two of them is shorter than
+/// a round.
+fn counting(watch: &holdup::Watch, run: impl FnOnce()) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                watch.tasks(Duration::from_millis(500)).expect("nobody else asks");
+            }
+        });
+        // The first window opens within microseconds.
+        std::thread::sleep(Duration::from_millis(50));
+        run();
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
 fn poll_cost(criterion: &mut Criterion) {
     let watch = holdup::Watch::builder().print(holdup::Print::Never).start().expect("starts");
     let plain = one_worker().build().expect("builds");
@@ -141,8 +160,18 @@ fn poll_cost(criterion: &mut Criterion) {
         round(&plain, Timed { inner: WakesItself::default(), longest: Duration::ZERO })
     });
     added("added by nothing", bare);
+    // A watch of its own: windows count the polls of all runtimes of a watch.
+    let asked = holdup::Watch::builder().print(holdup::Print::Never).start().expect("starts");
+    let without = asked.runtime_with(&mut one_worker(), holdup::Hooks::new().without_task_hooks()).expect("builds");
+    counting(&asked, || {
+        added("added by the wrapper while tasks are counted", &|| round(&without, WakesItself::default().watched()));
+    });
     #[cfg(tokio_unstable)]
     {
+        let counted = asked.runtime(&mut one_worker()).expect("builds");
+        counting(&asked, || {
+            added("added by hooks while tasks are counted", &|| round(&counted, WakesItself::default()))
+        });
         let hooks = watch.runtime(&mut one_worker()).expect("builds");
         added("added by hooks", &|| round(&hooks, WakesItself::default()));
         let empty = one_worker().on_before_task_poll(|_| {}).on_after_task_poll(|_| {}).build().expect("builds");

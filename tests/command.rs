@@ -3,9 +3,13 @@
 
 mod support;
 
-use std::process::{Command, Output};
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
+use holdup::FutureExt;
 use support::{Events, wait_until};
 use tokio::runtime::Builder;
 
@@ -49,6 +53,111 @@ fn shows_what_the_endpoint_knows() {
 }
 
 #[test]
+fn tasks_are_shown_in_a_table_that_fits_a_terminal() {
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.name("api").worker_threads(1).enable_all()).expect("builds");
+    runtime.spawn(
+        async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        }
+        .watched_as("yields"),
+    );
+    for by in ["task", "spawn"] {
+        let output = holdup(&["tasks", &url, "-d", "200ms", "--by", by, "--sort", "polls", "-n", "5"]);
+        let shown = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        for part in ["polls of", "yields", "tests/command.rs:", "spawned at"] {
+            assert!(shown.contains(part), "{part} is not in {shown}");
+        }
+        assert!(shown.lines().all(|line| line.chars().count() <= 120), "{shown}");
+    }
+    let output = holdup(&["tasks", &url, "-d", "0.1", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&json["by"], &json["rows"][0]["name"]), (&"spawn".into(), &"yields".into()), "{json:#}");
+}
+
+/// A command that runs on, and the lines it has printed.
+struct Following {
+    command: std::process::Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Following {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
+        let mut command =
+            command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command runs");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (out, seen) = (command.stdout.take().expect("is piped"), Arc::clone(&lines));
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                seen.lock().expect("nobody panics").push(line);
+            }
+        });
+        Self { command, lines }
+    }
+
+    fn printed(&self, part: &str) -> usize {
+        self.lines.lock().expect("nobody panics").iter().filter(|line| line.contains(part)).count()
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ended_before = self.command.kill();
+        let _reaped = self.command.wait();
+    }
+}
+
+#[test]
+fn stalls_are_followed_until_the_service_goes_away() {
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(2)).expect("builds");
+    let stall = |name: &str, released: &Arc<AtomicBool>| {
+        let released = Arc::clone(released);
+        drop(runtime.spawn(async move { nap_until(&released) }.watched_as(name)));
+    };
+    let first = Arc::new(AtomicBool::new(false));
+    stall("first", &first);
+    wait_until("it is noticed", || !watch.stalls().entries.is_empty());
+    let shown = Following::start(&["stalls", &url, "--follow"]);
+    let mut json = Following::start(&["stalls", &url, "--follow", "--json"]);
+    for (follower, lasts) in [(&shown, "LASTS"), (&json, "\"ended\":false")] {
+        wait_until("one that lasts is told", || follower.printed(lasts) == 1);
+    }
+    first.store(true, Ordering::Relaxed);
+    for (follower, ended) in [(&shown, "ended"), (&json, "\"ended\":true")] {
+        wait_until("its end is told", || follower.printed(ended) == 1);
+    }
+    let second = Arc::new(AtomicBool::new(false));
+    stall("second", &second);
+    wait_until("the next one is told", || shown.printed("LASTS") == 2 && json.printed("\"name\":\"second\"") == 1);
+    assert_eq!(json.printed("{"), 3, "an object a line, and each once");
+    second.store(true, Ordering::Relaxed);
+
+    drop(watch);
+    wait_until("the command ends", || json.command.try_wait().expect("it is a child").is_some());
+    let code = json.command.wait().expect("it is a child").code();
+    let mut said = String::new();
+    json.command.stderr.take().expect("is piped").read_to_string(&mut said).expect("text");
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("does not answer; trying again") && said.contains("the service went away"), "{said}");
+}
+
+#[inline(never)]
+fn nap_until(released: &AtomicBool) {
+    let start = Instant::now();
+    while !released.load(Ordering::Relaxed) && start.elapsed() < support::DEADLINE {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn explains_causes() {
     let all = text(&holdup(&["explain"]).stdout);
     for class in holdup::CauseClass::ALL {
@@ -63,12 +172,18 @@ fn errors_name_the_object_and_the_remedy() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let nobody = format!("http://{}", listener.local_addr().expect("it is bound"));
     drop(listener);
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let service = format!("http://{}", watch.endpoint().expect("it listens"));
     for (arguments, part) in [
-        (["stalls", nobody.as_str()], "is the service running"),
-        (["stalls", "https://example.invalid"], "not a plain http address"),
-        (["explain", "nonsense"], "the causes are computing"),
+        (&["stalls", nobody.as_str()][..], "is the service running"),
+        (&["stalls", "--follow", &nobody], "is the service running"),
+        (&["stalls", "https://example.invalid"], "not a plain http address"),
+        (&["explain", "nonsense"], "the causes are computing"),
+        (&["tasks", "--sort", "cost"], "there is busy, polls"),
+        (&["tasks", "-d", "1h"], "the units are ms, s and m"),
+        (&["tasks", "-d", "61", &service], "400 Bad Request: seconds=61 makes no sense: it must be more than 0"),
     ] {
-        let output = holdup(&arguments);
+        let output = holdup(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
     }

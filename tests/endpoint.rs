@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use holdup::FutureExt;
 use serde_json::Value;
 use support::{DEADLINE, Events, alone, wait_until};
 use tokio::runtime::Builder;
@@ -108,6 +109,73 @@ fn what_there_is_to_ask_is_told() {
     assert!(body.contains("No stall so far"), "{body}");
     let (_, _, check) = get(address, "/debug/holdup/self-check");
     assert!(check.contains("\"task polls\""), "{check}");
+}
+
+#[test]
+fn tasks_are_counted_while_the_client_waits() {
+    let _alone = alone();
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let address = watch.endpoint().expect("it listens");
+    let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1)).expect("builds");
+    runtime.spawn(
+        async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        }
+        .watched_as("yields"),
+    );
+    let (status, content_type, body) = get(address, "/debug/holdup/tasks?seconds=0.2&by=task&sort=polls&limit=1");
+    assert_eq!((status, content_type.as_str()), (200, "application/json"), "{body}");
+    let answer: Value = serde_json::from_str(&body).expect("it is JSON");
+    assert!(answer["window_ms"].as_f64() >= Some(200.0), "{answer:#}");
+    let row = &answer["rows"][0];
+    assert_eq!((&row["name"], &row["workers"]), (&"yields".into(), &serde_json::json!([0])), "{answer:#}");
+    assert!(row["task"].as_u64().is_some() && row["polls"].as_u64() > Some(1), "{answer:#}");
+    assert!(row["busy_ms"].as_f64() > Some(0.0) && row["delay_mean_ms"].is_null(), "{answer:#}");
+    assert!(row["spawned_at"].as_str().is_some_and(|place| place.contains("endpoint.rs:")), "{answer:#}");
+
+    let (status, content_type, table) = get(address, "/debug/holdup/tasks?seconds=0.1&format=text");
+    assert_eq!((status, content_type.as_str()), (200, "text/plain; charset=utf-8"));
+    assert!(table.contains("spawned at") && table.contains("yields"), "{table}");
+
+    for (query, part) in [
+        ("seconds=61", "at most 60"),
+        ("seconds=soon", "seconds=soon makes no sense"),
+        ("by=worker", "there is task, spawn"),
+        ("sort=cost", "there is busy, polls"),
+        ("limit=all", "limit=all makes no sense"),
+        ("limit=10001", "at most 10000"),
+        ("format=xml", "the formats are json and text"),
+        ("second=1", "this path takes seconds, by, sort, limit, format"),
+        ("seconds=1&seconds=2", "more than once"),
+    ] {
+        let (status, content_type, body) = get(address, &format!("/debug/holdup/tasks?{query}"));
+        assert_eq!((status, content_type.as_str()), (400, "text/plain; charset=utf-8"), "{query}: {body}");
+        assert!(body.contains(part) && body.lines().count() == 1, "{query}: {body}");
+    }
+}
+
+#[test]
+fn a_client_that_goes_away_counts_no_longer() {
+    let _alone = alone();
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let address = watch.endpoint().expect("it listens");
+    let clients: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).expect("connects");
+            stream.write_all(b"GET /debug/holdup/tasks?seconds=60 HTTP/1.1\r\nHost: a\r\n\r\n").expect("is taken");
+            stream
+        })
+        .collect();
+    let ask = || get(address, "/debug/holdup/tasks?seconds=0.01");
+    wait_until("a fifth is refused", || {
+        let (status, _, body) = ask();
+        status == 429 && body.contains("ask again")
+    });
+    drop(clients);
+    wait_until("there is room again", || ask().0 == 200);
+    watch.tasks(Duration::ZERO).expect("here too");
 }
 
 #[test]

@@ -11,21 +11,35 @@ const TIME_LIMIT: Duration = Duration::from_secs(10);
 /// A full history is well below a megabyte.
 const SIZE_LIMIT: u64 = 32 * 1024 * 1024;
 
+/// Characters of an endpoint's reason for a refusal that are shown.
+const MAX_REASON: usize = 300;
+
 /// The answer of `path` at the endpoint `url`, as it came.
 pub(super) fn text(url: &str, path: &str) -> anyhow::Result<String> {
+    text_after(url, path, Duration::ZERO)
+}
+
+/// The same from a path that takes its time: so long, and what an answer takes besides.
+pub(super) fn text_after(url: &str, path: &str, time: Duration) -> anyhow::Result<String> {
     let base = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     if !base.starts_with("http://") {
         bail!("{url} is not a plain http address; a diagnostics endpoint is one, such as http://127.0.0.1:6060");
     }
     let address = format!("{}{path}", base.trim_end_matches('/'));
-    let config = ureq::Agent::config_builder().timeout_global(Some(TIME_LIMIT)).build();
+    let limit = TIME_LIMIT.saturating_add(time);
+    let config = ureq::Agent::config_builder().timeout_global(Some(limit)).http_status_as_error(false).build();
     let mut answer = ureq::Agent::new_with_config(config).get(&address).call().with_context(|| {
         format!(
             "{address} does not answer; is the service running, and does it listen there (Watch::builder().listen(…))"
         )
     })?;
     let body = answer.body_mut().with_config().limit(SIZE_LIMIT).read_to_string();
-    body.with_context(|| format!("the answer of {address} broke off"))
+    let body = body.with_context(|| format!("the answer of {address} broke off"))?;
+    if !answer.status().is_success() {
+        let said: String = body.lines().next().unwrap_or_default().chars().take(MAX_REASON).collect();
+        bail!("{address} answers {}: {said}", answer.status());
+    }
+    Ok(body)
 }
 
 /// The same, understood.

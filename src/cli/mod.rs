@@ -1,6 +1,7 @@
 //! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer.
 //!
-//! Exit codes: 0 for success, 1 when `stalls` finds a stall that lasts, 2 for errors.
+//! Exit codes: 0 for success, 1 when `stalls` finds a stall that lasts, 2 for errors, among them a service that goes away
+//! while `stalls --follow` watches it.
 
 /// Asks an endpoint.
 mod client;
@@ -8,8 +9,14 @@ mod client;
 /// `holdup explain`.
 mod explain;
 
+/// `holdup stalls --follow`.
+mod follow;
+
 /// `holdup stalls`.
 mod stalls;
+
+/// `holdup tasks`.
+mod tasks;
 
 /// `holdup workers`.
 mod workers;
@@ -33,6 +40,8 @@ struct Arguments {
 enum Verb {
     /// Show what held workers up, and what does now
     Stalls(stalls::Arguments),
+    /// Count polls for a while, and show which tasks kept the workers busy
+    Tasks(tasks::Arguments),
     /// Show what each worker does now
     Workers(workers::Arguments),
     /// Explain a cause, or all of them
@@ -45,6 +54,7 @@ pub fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
     let outcome = match &arguments.verb {
         Verb::Stalls(arguments) => stalls::run(arguments, &mut out),
+        Verb::Tasks(arguments) => tasks::run(arguments, &mut out),
         Verb::Workers(arguments) => workers::run(arguments, &mut out),
         Verb::Explain(arguments) => explain::run(arguments, &mut out),
     };

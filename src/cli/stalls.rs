@@ -1,21 +1,24 @@
-//! `holdup stalls [URL]`: what held workers up, and what does now.
+//! `holdup stalls [URL]`: what held workers up, and what does now, once or as it comes.
 
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{DEFAULT_URL, client};
+use super::{DEFAULT_URL, client, follow};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::milliseconds;
 
-const PATH: &str = "/debug/holdup/stalls";
+pub(super) const PATH: &str = "/debug/holdup/stalls";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The endpoint of the service
     #[arg(default_value = DEFAULT_URL)]
     url: String,
-    /// Print the endpoint's JSON
+    /// Go on until Ctrl-C: print each stall that begins or ends, once
+    #[arg(short, long)]
+    follow: bool,
+    /// Print the endpoint's JSON; with --follow, one object a line
     #[arg(long)]
     json: bool,
     /// Print whole stacks
@@ -24,6 +27,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    if arguments.follow {
+        return follow::run(&arguments.url, out, |out, stall| {
+            if arguments.json {
+                writeln!(out, "{}", serde_json::to_string(stall)?)?;
+            } else {
+                write_stall(out, stall, arguments.stacks)?;
+            }
+            Ok(out.flush()?)
+        });
+    }
     if arguments.json {
         out.write_all(client::text(&arguments.url, PATH)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);

@@ -9,6 +9,14 @@ pub(crate) mod text;
 #[cfg(feature = "http")]
 pub(crate) mod json;
 
+/// What tasks did, as JSON.
+#[cfg(feature = "http")]
+pub(crate) mod task_json;
+
+/// What tasks did, as a table for a terminal.
+#[cfg(feature = "http")]
+pub(crate) mod task_table;
+
 /// Stalled time as a flamegraph.
 #[cfg(feature = "http")]
 pub(crate) mod svg;

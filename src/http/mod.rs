@@ -1,14 +1,21 @@
 //! The diagnostics endpoint: on a thread and a runtime of its own, so that it answers while the service is stuck.
 //!
-//! Reads of what holdup knows, nothing else: no request changes anything or makes a worker do anything.
+//! Reads of what holdup knows. No request changes anything, and only `tasks` makes workers do anything: they count
+//! their polls while it lasts.
 
 /// The index page.
 mod index;
+
+/// The parameters of a request.
+mod query;
 
 /// What is answered on which path.
 mod routes;
 
 /// Accepts connections, within limits.
 mod server;
+
+/// What tasks do, counted while the client waits.
+mod tasks;
 
 pub(crate) use server::{Endpoint, bind};

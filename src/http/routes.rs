@@ -8,7 +8,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
-use super::index;
+use super::{index, tasks};
 use crate::export::json::{SelfCheckAnswer, StallsAnswer, WorkersAnswer};
 use crate::export::svg;
 use crate::watch::View;
@@ -16,23 +16,25 @@ use crate::watch::View;
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const SVG: &str = "image/svg+xml";
-const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Every path but the index, and what a person finds there.
-pub(super) const PATHS: [(&str, &str); 5] = [
+pub(super) const PATHS: [(&str, &str); 6] = [
     ("/debug/holdup/stalls", "stalls so far: who, where, why, and what to do (JSON)"),
     ("/debug/holdup/stalls.svg", "stalled time by stack, as a flamegraph"),
+    ("/debug/holdup/tasks", "which tasks kept the workers busy for the next second (JSON; ?format=text is a table)"),
     ("/debug/holdup/workers", "what each worker does now (JSON)"),
     ("/debug/holdup/self-check", "what holdup can see in this process, and what would show more (JSON)"),
     ("/healthz", "whether this endpoint lives"),
 ];
 
 pub(super) fn router(view: Arc<View>) -> Router {
-    let [stalls, flamegraph, workers, self_check, health] = PATHS.map(|(path, _)| path);
+    let [stalls, flamegraph, task_stats, workers, self_check, health] = PATHS.map(|(path, _)| path);
     Router::new()
         .route("/", get(show_index))
         .route(stalls, get(show_stalls))
         .route(flamegraph, get(show_flamegraph))
+        .route(task_stats, get(tasks::show))
         .route(workers, get(show_workers))
         .route(self_check, get(show_self_check))
         .route(health, get(|| async { answer(TEXT, "ok\n".to_owned()) }))
@@ -41,7 +43,7 @@ pub(super) fn router(view: Arc<View>) -> Router {
 }
 
 /// Diagnostics are about this moment: nothing on the way may keep an answer.
-fn answer(content_type: &'static str, body: String) -> Response {
+pub(super) fn answer(content_type: &'static str, body: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "no-store"),
@@ -50,7 +52,7 @@ fn answer(content_type: &'static str, body: String) -> Response {
     (headers, body).into_response()
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Response {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> Response {
     match serde_json::to_string_pretty(value) {
         Ok(text) => answer(JSON, text + "\n"),
         Err(error) => failed(&error),

@@ -5,6 +5,9 @@
 /// Tasks, by Tokio's own id.
 pub(crate) mod task;
 
+/// What tasks did in a window of time.
+pub(crate) mod task_stats;
+
 /// Workers: threads that poll tasks.
 pub(crate) mod worker;
 

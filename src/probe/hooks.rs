@@ -176,6 +176,7 @@ pub(crate) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<Runti
     {
         if !hooks.without_task_hooks {
             install_poll_hooks(builder, runtime, hooks.before_task_poll, hooks.after_task_poll);
+            install_end_hook(builder, hooks.task_terminate);
         } else {
             if let Some(hook) = hooks.before_task_poll {
                 builder.on_before_task_poll(hook);
@@ -183,12 +184,12 @@ pub(crate) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<Runti
             if let Some(hook) = hooks.after_task_poll {
                 builder.on_after_task_poll(hook);
             }
+            if let Some(hook) = hooks.task_terminate {
+                builder.on_task_terminate(hook);
+            }
         }
         if let Some(hook) = hooks.task_spawn {
             builder.on_task_spawn(hook);
-        }
-        if let Some(hook) = hooks.task_terminate {
-            builder.on_task_terminate(hook);
         }
     }
 }
@@ -236,7 +237,30 @@ fn before_poll(number: u32, runtime: &Arc<RuntimeProbe>, task: &TaskMeta<'_>) {
     };
     if let Some(slot) = slot {
         slot.begin(task_number(task.id()), task.spawned_at());
+        #[cfg(feature = "schedule-latency")]
+        if slot.counted()
+            && let Some(delay) = task.schedule_latency()
+        {
+            slot.count_delay(delay);
+        }
     }
+}
+
+/// Tokio says that a task is at its end inside its last poll, also when it was aborted.
+#[cfg(tokio_unstable)]
+fn install_end_hook(builder: &mut tokio::runtime::Builder, after: Option<TaskHook>) {
+    let ends = |task: &TaskMeta<'_>| {
+        if let Some(slot) = thread_slot::current().filter(|slot| slot.counted()) {
+            slot.count_last(task_number(task.id()));
+        }
+    };
+    match after {
+        None => builder.on_task_terminate(ends),
+        Some(hook) => builder.on_task_terminate(move |task| {
+            ends(task);
+            hook(task);
+        }),
+    };
 }
 
 /// A detached slot (`block_in_place` handed the worker on) is ended too, so that an odd number always means that

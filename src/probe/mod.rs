@@ -5,13 +5,22 @@
 //! one cache line that only this worker writes. `benches/poll_cost.rs` measures it. Registering a worker, parking
 //! and unparking may cost more, because they are rare.
 //!
+//! While somebody counts polls (`Watch::tasks`), and only then, a worker reads the clock before and after each poll and
+//! adds it to its own [`ledger::Ledger`]. Whether somebody does is one flag in that cache line.
+//!
 //! # Who writes what
 //! A [`slot::Slot`] is written by the thread that holds it in its thread-local, with one exception:
 //! [`registry::Registry`] detaches the slot of a thread that lost its worker to another (`block_in_place`).
-//! The watchdog only reads.
+//! The watchdog only reads. The beginning and end of a window raise and lower a slot's flag.
 
 /// One cache line per worker: how far it has come.
 mod slot;
+
+/// What a worker adds up while somebody counts polls.
+mod ledger;
+
+/// The ledgers of all workers, put together.
+mod tally;
 
 /// The slot of the current thread, and who else holds one.
 mod thread_slot;
@@ -32,7 +41,7 @@ pub use hooks::Hooks;
 pub use watched::{FutureExt, Watched, spawn, spawn_named};
 
 pub(crate) use hooks::{already_set, install};
-pub(crate) use registry::{Entry, Registry, RuntimeProbe};
+pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use slot::task_of;
 pub(crate) use thread_slot::RootThread;
 pub(crate) use watched::root;

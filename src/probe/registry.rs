@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread as OsThread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::slot::{NO_RUNTIME, Slot};
+use super::tally::Tally;
+use crate::model::task_stats::TaskStats;
 use crate::model::worker::{Activity, Thread, Worker};
 use crate::sys;
 
@@ -67,10 +69,23 @@ pub(crate) struct Entry {
     pub(crate) worker: Arc<Worker>,
 }
 
+/// Windows in which polls are counted at a time. Each costs a worker up to 1.5 MB.
+pub(crate) const MAX_WINDOWS: usize = 4;
+
+/// A window in which polls are counted.
+#[derive(Debug)]
+struct Window {
+    number: u64,
+    tally: Tally,
+}
+
 /// The workers of one watch.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Vec<Entry>>,
+    /// Locked after `entries` where both are.
+    windows: Mutex<Vec<Window>>,
+    next_window: AtomicU64,
     /// Grows with each change of `entries`, so that the watchdog copies them only then.
     version: AtomicU64,
     /// Set while the watchdog sleeps because every worker is parked.
@@ -81,6 +96,60 @@ pub(crate) struct Registry {
 impl Registry {
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn windows(&self) -> MutexGuard<'_, Vec<Window>> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts to count the polls of every worker, and returns the window's number. `None` when there are
+    /// [`MAX_WINDOWS`] already.
+    pub(crate) fn open_window(&self) -> Option<u64> {
+        let entries = self.entries();
+        let mut windows = self.windows();
+        if windows.len() >= MAX_WINDOWS {
+            return None;
+        }
+        let number = self.next_window.fetch_add(1, Ordering::Relaxed);
+        windows.push(Window { number, tally: Tally::new() });
+        for entry in entries.iter() {
+            entry.slot.start_counting(number);
+        }
+        Some(number)
+    }
+
+    /// Ends a window. `None` when it was ended before.
+    pub(crate) fn close_window(&self, number: u64) -> Option<TaskStats> {
+        let entries = self.entries();
+        let mut windows = self.windows();
+        let at = windows.iter().position(|window| window.number == number)?;
+        let Window { mut tally, .. } = windows.swap_remove(at);
+        let end = Instant::now();
+        let table = |entry: &Entry| Some((Arc::clone(&entry.worker), entry.slot.stop_counting(number)?));
+        let tables: Vec<_> = entries.iter().filter_map(table).collect();
+        drop(windows);
+        drop(entries);
+        // Workers may come and go while the tables are put together.
+        for (worker, table) in tables {
+            tally.add(&worker, table);
+        }
+        Some(tally.finish(end))
+    }
+
+    /// A worker comes: every window counts its polls from now on.
+    fn count(&self, entry: &Entry) {
+        for window in self.windows().iter() {
+            entry.slot.start_counting(window.number);
+        }
+    }
+
+    /// A worker goes: what was counted stays.
+    fn keep_counts(&self, entry: &Entry) {
+        for window in self.windows().iter_mut() {
+            if let Some(table) = entry.slot.stop_counting(window.number) {
+                window.tally.add(&entry.worker, table);
+            }
+        }
     }
 
     /// The workers as they are now.
@@ -107,12 +176,17 @@ impl Registry {
             entries.retain(|other| {
                 let taken_over =
                     index.is_some() && other.worker.index == index && other.slot.runtime() == runtime.number;
+                if taken_over {
+                    self.keep_counts(other);
+                }
                 if taken_over && !std::ptr::eq(other.slot, slot) {
                     other.slot.detach();
                 }
                 !taken_over
             });
-            entries.push(Entry { slot, first_sequence: slot.progress().sequence, worker });
+            let entry = Entry { slot, first_sequence: slot.progress().sequence, worker };
+            self.count(&entry);
+            entries.push(entry);
             self.version.fetch_add(1, Ordering::Release);
         }
         fence(Ordering::SeqCst);
@@ -121,7 +195,13 @@ impl Registry {
 
     pub(super) fn remove(&self, slot: &'static Slot) {
         let mut entries = self.entries();
-        entries.retain(|entry| !std::ptr::eq(entry.slot, slot));
+        entries.retain(|entry| {
+            let goes = std::ptr::eq(entry.slot, slot);
+            if goes {
+                self.keep_counts(entry);
+            }
+            !goes
+        });
         self.version.fetch_add(1, Ordering::Release);
     }
 
@@ -209,5 +289,39 @@ mod tests {
         registry.add(leaked_slot(&runtime), &runtime, None);
         assert_eq!(registry.snapshot().len(), 2);
         assert!(!registry.any_active(), "between polls they only wait");
+    }
+
+    #[test]
+    fn polls_are_counted_while_a_window_is_open_and_outlive_their_worker() {
+        let registry = Arc::new(Registry::default());
+        let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
+        let (first, second) = (leaked_slot(&runtime), leaked_slot(&runtime));
+        registry.add(first, &runtime, Some(0));
+        assert!(!first.counted());
+        let window = registry.open_window().expect("there is room");
+        let other = registry.open_window().expect("there is room");
+        assert!(first.counted());
+        registry.add(second, &runtime, Some(1));
+        assert!(second.counted(), "a worker that comes later counts too");
+        for slot in [first, second] {
+            slot.begin(7, std::panic::Location::caller());
+            slot.end();
+        }
+        registry.remove(first);
+        assert!(!first.counted(), "its polls are no longer this watch's");
+        let stats = registry.close_window(window).expect("it was open");
+        assert!(second.counted(), "the other window is open");
+        let tasks: Vec<_> = stats.tasks.iter().map(|task| (task.polls, task.workers.clone())).collect();
+        assert_eq!(tasks, [(2, vec![0, 1])]);
+        assert!(registry.close_window(other).is_some() && registry.close_window(other).is_none());
+        assert!(!second.counted());
+    }
+
+    #[test]
+    fn windows_are_bounded() {
+        let registry = Registry::default();
+        let windows: Vec<_> = std::iter::from_fn(|| registry.open_window()).take(MAX_WINDOWS + 1).collect();
+        assert_eq!(windows.len(), MAX_WINDOWS);
+        assert!(registry.close_window(windows[0]).is_some() && registry.open_window().is_some());
     }
 }

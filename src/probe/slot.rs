@@ -2,8 +2,10 @@
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::ledger::{Ledger, Polled, Table};
 use super::names::{self, NameId};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress};
@@ -28,6 +30,10 @@ pub(crate) struct Slot {
     signals: AtomicU32,
     /// The sampling signal that its thread holds back while it is parked, 0 for none. Its thread's alone.
     held: AtomicI32,
+    /// Whether somebody counts this worker's polls: then each one is added to the ledger.
+    counted: AtomicBool,
+    /// Elsewhere, so that what every poll needs stays in one line.
+    ledger: Box<Mutex<Ledger>>,
 }
 
 /// A worker does not park while this lives, so that the signal cannot interrupt its waiting for events.
@@ -45,13 +51,15 @@ impl Drop for Announced {
 const ANNOUNCED_AT_MOST: Duration = Duration::from_millis(50);
 
 impl Slot {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             words: PollWords::new(),
             runtime: AtomicU32::new(NO_RUNTIME),
             parked: AtomicBool::new(false),
             signals: AtomicU32::new(0),
             held: AtomicI32::new(0),
+            counted: AtomicBool::new(false),
+            ledger: Box::default(),
         }
     }
 
@@ -70,6 +78,9 @@ impl Slot {
     pub(super) fn begin(&self, task: u64, spawned_at: &'static Location<'static>) {
         self.words.task.store(task, Ordering::Relaxed);
         self.words.spawned_at.set(Some(spawned_at));
+        if self.counted() {
+            self.count_begin();
+        }
         self.step();
     }
 
@@ -78,6 +89,9 @@ impl Slot {
     #[inline]
     pub(super) fn end(&self) {
         if self.polls() {
+            if self.counted() {
+                self.count_end();
+            }
             self.step();
         }
     }
@@ -101,11 +115,78 @@ impl Slot {
     pub(super) fn rename(&self, name: NameId) -> NameId {
         let before = NameId(self.words.name.load(Ordering::Relaxed));
         self.name(name);
+        if self.counted() {
+            self.ledger().name(self.words.sequence.load(Ordering::Relaxed), name);
+        }
         before
     }
 
+    /// Whether somebody counts polls. A poll at the edge of a window may be told late, and is counted all the same.
+    #[inline]
+    pub(super) fn counted(&self) -> bool {
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cold]
+    fn count_begin(&self) {
+        let name = NameId(self.words.name.load(Ordering::Relaxed));
+        self.ledger().begin(self.words.sequence.load(Ordering::Relaxed).wrapping_add(1), name);
+    }
+
+    #[cold]
+    fn count_end(&self) {
+        if let Some((sequence, polled)) = self.polled() {
+            self.ledger().end(sequence, polled);
+        }
+    }
+
+    /// The task that is polled comes to its end in this poll. By the thread that holds the slot.
+    #[cold]
+    pub(super) fn count_last(&self, task: u64) {
+        if let Some((sequence, polled)) = self.polled().filter(|(_, polled)| polled.task == task) {
+            self.ledger().ended(sequence, polled);
+        }
+    }
+
+    /// The poll that has just begun was put off for so long. By the thread that holds the slot.
+    #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
+    #[cold]
+    pub(super) fn count_delay(&self, delay: Duration) {
+        self.ledger().delayed(self.words.sequence.load(Ordering::Relaxed), delay);
+    }
+
+    /// From now on polls count for this window.
+    pub(super) fn start_counting(&self, window: u64) {
+        self.ledger().start(window);
+        self.counted.store(true, Ordering::Relaxed);
+    }
+
+    /// What was counted for this window. A poll that goes on counts until now.
+    pub(super) fn stop_counting(&self, window: u64) -> Option<Table> {
+        let mut ledger = self.ledger();
+        // Looked at while polls are still counted: a poll that ends meanwhile waits for the ledger, and finds it done.
+        let table = ledger.stop(window, self.polled());
+        self.counted.store(ledger.in_use(), Ordering::Relaxed);
+        table
+    }
+
+    /// The number of the present poll, and who is polled.
+    fn polled(&self) -> Option<(u64, Polled)> {
+        let sequence = self.words.sequence.load(Ordering::Acquire);
+        if sequence & 1 == 0 {
+            return None;
+        }
+        let now = self.words.read(sequence)?;
+        Some((sequence, Polled { task: now.task, spawned_at: now.spawned_at?, name: NameId(now.name) }))
+    }
+
     /// The worker is about to wait for events: by its thread, after the last poll. Returns once no signal is on its
-    /// way. While CPU time is sampled, that signal is held back until the worker wakes. The fence makes sure that either this worker sees the announcement or the announcer sees the poll over.
+    /// way. While CPU time is sampled, that signal is held back until the worker wakes. The fence makes sure that either this
+    /// worker sees the announcement or the announcer sees the poll over.
     #[inline]
     pub(super) fn park(&self) {
         self.parked.store(true, Ordering::Release);

@@ -101,7 +101,11 @@ impl<F: Future> Future for Watched<F> {
                 slot.name(*this.name);
                 slot.begin(*this.task, this.given_at);
                 let _end = EndOfPoll(slot);
-                this.future.poll(context)
+                let outcome = this.future.poll(context);
+                if outcome.is_ready() && slot.counted() {
+                    slot.count_last(*this.task);
+                }
+                outcome
             }
             // Inside another watched poll, which stays the one that counts; only the name is ours.
             Some(slot) if *this.name != NameId::NONE => {

@@ -1,10 +1,10 @@
-//! What can go wrong when a watch starts or builds a runtime.
+//! What can go wrong when a watch starts, builds a runtime or counts polls.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Why a watch could not start, or a runtime could not be built.
+/// Why a watch could not start, a runtime could not be built, or polls could not be counted.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -38,6 +38,11 @@ pub enum Error {
     },
     /// Tokio could not build the runtime.
     Runtime(io::Error),
+    /// Polls are counted for as many others as can be at a time.
+    TooManyWindows {
+        /// How many can be.
+        limit: usize,
+    },
 }
 
 impl fmt::Display for Error {
@@ -62,6 +67,10 @@ impl fmt::Display for Error {
                 "the runtime builder already has a hook set with {hook}, which holdup would replace; give it to runtime_with(builder, Hooks::new().{hook}(…)) instead"
             ),
             Self::Runtime(source) => write!(f, "Tokio could not build the runtime: {source}"),
+            Self::TooManyWindows { limit } => write!(
+                f,
+                "polls are counted for {limit} others already, which is the most at a time; ask again when one of them is done"
+            ),
         }
     }
 }

@@ -34,6 +34,9 @@ mod runtime;
 /// What can be seen, tried out at start.
 mod self_check;
 
+/// Windows in which polls are counted.
+mod task_window;
+
 /// What the parts of a watch share, and what faces may ask.
 mod view;
 
@@ -52,6 +55,7 @@ use std::time::{Duration, Instant};
 use crate::model::check::SelfCheck;
 use crate::model::profile::Profile;
 use crate::model::stall::{Counters, Stalls};
+use crate::model::task_stats::TaskStats;
 use crate::model::worker::WorkerNow;
 use crate::probe::{self, Hooks, RuntimeProbe};
 use crate::sys::StackSignal;
@@ -150,6 +154,20 @@ impl Watch {
     /// See [`ProfileError`].
     pub fn profile(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
         self.view.profile(options, &Arc::new(AtomicBool::new(false)))
+    }
+
+    /// Counts every poll for so long, and says what each task did. It waits: in a task, call it through
+    /// [`tokio::task::spawn_blocking`].
+    ///
+    /// Only while somebody counts, workers read the clock before and after each poll. Several windows may overlap.
+    /// Where task hooks are missing, what is counted are polls of wrapped futures, by where they were given to holdup.
+    ///
+    /// # Errors
+    /// [`Error::TooManyWindows`] when polls are counted for four others already.
+    pub fn tasks(&self, window: Duration) -> Result<TaskStats, Error> {
+        let counting = self.view.count_tasks()?;
+        std::thread::sleep(window);
+        Ok(counting.finish())
     }
 
     /// The address of the diagnostics endpoint, if one was asked for.

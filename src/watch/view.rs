@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::Error;
 use super::history::History;
 use super::profiling::Profiling;
+use super::task_window::TaskWindow;
 use crate::model::check::SelfCheck;
 use crate::model::stall::{Counters, Stalls};
 use crate::model::worker::WorkerNow;
@@ -78,6 +80,11 @@ impl View {
     /// See [`Watch::workers`](crate::Watch::workers).
     pub(crate) fn workers(&self) -> Vec<WorkerNow> {
         self.since.workers_now(&self.registry)
+    }
+
+    /// Starts to count polls.
+    pub(crate) fn count_tasks(&self) -> Result<TaskWindow, Error> {
+        TaskWindow::open(Arc::clone(&self.registry))
     }
 
     /// What can be seen.

@@ -80,7 +80,7 @@ pub(crate) fn function_of(stall: &Stall) -> String {
 }
 
 /// Waits until a condition holds.
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < limit, "not in {DEADLINE:?}: {what}");

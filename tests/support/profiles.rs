@@ -34,7 +34,13 @@ pub fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
         builder.add(Sample::new(Some(at), stack, labels, [1, PERIOD, 0, 0]));
         if number % 10 == 0 {
             let kind = if number % 50 == 0 { SliceKind::Stall } else { SliceKind::Poll };
-            builder.add_slice(Slice::new(labels, at, at + Duration::from_millis(12), kind, "api::handlers::news".into()));
+            builder.add_slice(Slice::new(
+                labels,
+                at,
+                at + Duration::from_millis(12),
+                kind,
+                "api::handlers::news".into(),
+            ));
         }
     }
     let quality = &mut builder.profile().quality;

@@ -1,0 +1,97 @@
+//! What tasks did, as the endpoint's JSON. Lengths of time are milliseconds, to the nanosecond.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::task_table::{Table, place};
+use crate::model::task_stats::TaskUse;
+
+/// The answer of `/debug/holdup/tasks`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TasksAnswer {
+    /// How long polls were counted.
+    pub window_ms: f64,
+    /// What a row is: `task` or `spawn`.
+    pub by: String,
+    /// The column that the rows are sorted by.
+    pub sort: String,
+    /// See [`TaskUse`]. A task that was not polled in the window is in none.
+    pub rows: Vec<TaskUseJson>,
+    /// Rows beyond the limit.
+    pub left_off: usize,
+    /// Polls of tasks beyond those that are kept apart, added up by spawn location.
+    pub polls_not_kept_apart: u64,
+}
+
+/// What a task did, or all tasks of one spawn location together.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct TaskUseJson {
+    /// The runtime's name.
+    pub runtime: String,
+    /// Tokio's id; null for several tasks together, and for the future given to `block_on`.
+    pub task: Option<u64>,
+    /// The name given to holdup; null where there is none, or where tasks counted together differ in it.
+    pub name: Option<String>,
+    /// `file:line` of the spawn.
+    pub spawned_at: String,
+    /// How many tasks; 0 for those that are not kept apart.
+    pub tasks: u64,
+    /// How many of them were seen to end.
+    pub ended: u64,
+    /// Polls.
+    pub polls: u64,
+    /// The time inside polls.
+    pub busy_ms: f64,
+    /// The time of a poll on average.
+    pub mean_ms: f64,
+    /// The longest poll.
+    pub max_ms: f64,
+    /// The time since the end of the last poll; 0 inside one.
+    pub idle_ms: f64,
+    /// How long a ready task waited for its poll on average; null where Tokio does not tell.
+    pub delay_mean_ms: Option<f64>,
+    /// The longest such wait.
+    pub delay_max_ms: Option<f64>,
+    /// The workers that polled it; empty for the thread in `block_on` of a multi-thread runtime.
+    pub workers: Vec<usize>,
+}
+
+impl From<&Table> for TasksAnswer {
+    fn from(table: &Table) -> Self {
+        Self {
+            window_ms: ms(table.window),
+            by: table.by.as_str().to_owned(),
+            sort: table.sort.as_str().to_owned(),
+            rows: table.rows.iter().map(TaskUseJson::from).collect(),
+            left_off: table.left_off,
+            polls_not_kept_apart: table.polls_not_kept_apart,
+        }
+    }
+}
+
+impl From<&TaskUse> for TaskUseJson {
+    fn from(task: &TaskUse) -> Self {
+        Self {
+            runtime: task.runtime.to_string(),
+            task: task.id.map(|id| id.0),
+            name: task.name.as_ref().map(ToString::to_string),
+            spawned_at: place(task),
+            tasks: task.tasks,
+            ended: task.ended,
+            polls: task.polls,
+            busy_ms: ms(task.busy),
+            mean_ms: ms(task.mean()),
+            max_ms: ms(task.longest),
+            idle_ms: ms(task.idle),
+            delay_mean_ms: task.delay.map(|delay| ms(delay.mean())),
+            delay_max_ms: task.delay.map(|delay| ms(delay.longest)),
+            workers: task.workers.clone(),
+        }
+    }
+}
+
+/// Many polls take less than a microsecond.
+fn ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e9).round() / 1e6
+}

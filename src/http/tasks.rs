@@ -1,0 +1,114 @@
+//! `/debug/holdup/tasks`: what tasks do, counted while the client waits.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+use super::query::{BadQuery, Query};
+use super::routes::{TEXT, answer, json};
+use crate::export::task_json::TasksAnswer;
+use crate::export::task_table::{self, Table};
+use crate::model::task_stats::{TaskColumn, TaskGroup};
+use crate::watch::View;
+
+const DEFAULT_SECONDS: f64 = 1.0;
+
+/// Polls cost more while they are counted: nobody needs that for longer.
+const MAX_SECONDS: f64 = 60.0;
+
+const DEFAULT_LIMIT: usize = 100;
+
+/// An answer of some megabytes.
+const MAX_LIMIT: usize = 10_000;
+
+/// What is asked for.
+#[derive(Debug)]
+struct Request {
+    window: Duration,
+    by: TaskGroup,
+    sort: TaskColumn,
+    limit: usize,
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Format {
+    #[default]
+    Json,
+    Text,
+}
+
+impl FromStr for Format {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err("the formats are json and text"),
+        }
+    }
+}
+
+impl Request {
+    fn parse(raw: Option<&str>) -> Result<Self, BadQuery> {
+        let query = Query::parse(raw).only(&["seconds", "by", "sort", "limit", "format"])?;
+        let seconds = query.get("seconds")?.unwrap_or(DEFAULT_SECONDS);
+        if !(seconds > 0.0 && seconds <= MAX_SECONDS) {
+            let problem = format_args!("it must be more than 0 and at most {MAX_SECONDS}");
+            return Err(BadQuery::new("seconds", seconds, problem));
+        }
+        let limit = query.get("limit")?.unwrap_or(DEFAULT_LIMIT);
+        if limit > MAX_LIMIT {
+            return Err(BadQuery::new("limit", limit, format_args!("it must be at most {MAX_LIMIT}")));
+        }
+        Ok(Self {
+            window: Duration::from_secs_f64(seconds),
+            by: query.get("by")?.unwrap_or_default(),
+            sort: query.get("sort")?.unwrap_or_default(),
+            limit,
+            format: query.get("format")?.unwrap_or_default(),
+        })
+    }
+}
+
+/// A client that goes away ends the window: this future is dropped, and the guard in it.
+pub(super) async fn show(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+    let request = match Request::parse(raw.as_deref()) {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    let counting = match view.count_tasks() {
+        Ok(counting) => counting,
+        Err(error) => return (StatusCode::TOO_MANY_REQUESTS, answer(TEXT, format!("{error}\n"))).into_response(),
+    };
+    tokio::time::sleep(request.window).await;
+    let table = Table::new(&counting.finish(), request.by, request.sort, request.limit);
+    match request.format {
+        Format::Json => json(&TasksAnswer::from(&table)),
+        Format::Text => answer(TEXT, task_table::text(&table)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_have_bounds() {
+        let refused = ["0", "-1", "61", "NaN", "inf", "", "1s", "1e999"];
+        for seconds in refused {
+            assert!(Request::parse(Some(&format!("seconds={seconds}"))).is_err(), "{seconds}");
+        }
+        for query in ["by=cost", "sort=", "limit=-1", "limit=1e3", "limit=10001", "format=xml", "second=1"] {
+            assert!(Request::parse(Some(query)).is_err(), "{query}");
+        }
+        let request = Request::parse(Some("seconds=0.25&by=task&sort=max&limit=3&format=text")).expect("makes sense");
+        assert_eq!((request.window, request.by), (Duration::from_millis(250), TaskGroup::Task));
+        assert_eq!((request.sort, request.limit), (TaskColumn::Max, 3));
+    }
+}

@@ -1,0 +1,345 @@
+//! What tasks did in a window of time, counted poll by poll: plain values, grouped and sorted.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::panic::Location;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::task::TaskId;
+
+/// What the tasks of a window did; made by [`Watch::tasks`](crate::Watch::tasks).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct TaskStats {
+    /// How long the window was.
+    pub window: Duration,
+    /// One for each task that was inside a poll in the window, in no order. A task that was polled by no worker in
+    /// the window is not among them.
+    pub tasks: Vec<TaskUse>,
+    /// Polls of tasks beyond those that are kept apart: they are added up by spawn location, in entries without an id.
+    pub polls_not_kept_apart: u64,
+}
+
+/// What one task did in the window, or all tasks of one spawn location together.
+///
+/// A poll that began before the window counts from the start of the window, and one that lasts beyond it until its
+/// end; `longest` may be such a part. What a task does inside `block_in_place` holds no worker, and is not counted.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TaskUse {
+    /// The runtime's name.
+    pub runtime: Arc<str>,
+    /// Tokio's id. `None` for several tasks together, and for the future given to `block_on`.
+    pub id: Option<TaskId>,
+    /// The name given to holdup: the outermost one of the newest poll that has one. `None` where tasks counted
+    /// together differ in it.
+    pub name: Option<Arc<str>>,
+    /// Where the task was spawned, or where the future was given to holdup.
+    pub spawned_at: &'static Location<'static>,
+    /// How many tasks this is; 0 for those that are not kept apart.
+    pub tasks: u64,
+    /// How many of them were seen to end in the window. A task that is dropped outside a poll is not seen.
+    pub ended: u64,
+    /// Polls.
+    pub polls: u64,
+    /// The time inside polls, together.
+    pub busy: Duration,
+    /// The longest poll.
+    pub longest: Duration,
+    /// The time from the end of the last poll to the end of the window; zero inside a poll.
+    pub idle: Duration,
+    /// How long polls were put off after the task was ready; `None` where Tokio does not tell.
+    pub delay: Option<Delay>,
+    /// The indices of the workers that polled it, in order; empty for the thread in `block_on` of a multi-thread
+    /// runtime.
+    pub workers: Vec<usize>,
+}
+
+/// From ready to polled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Delay {
+    /// Polls of which the delay is known.
+    pub polls: u64,
+    /// Their delays together.
+    pub total: Duration,
+    /// The longest one.
+    pub longest: Duration,
+}
+
+impl Delay {
+    pub(crate) fn new(polls: u64, total: Duration, longest: Duration) -> Option<Self> {
+        (polls > 0).then_some(Self { polls, total, longest })
+    }
+
+    /// The delay of a poll on average.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        mean(self.total, self.polls)
+    }
+}
+
+impl TaskUse {
+    /// The time of a poll on average.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        mean(self.busy, self.polls)
+    }
+
+    /// Adds what another task, or another worker, did.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.tasks += other.tasks;
+        self.ended += other.ended;
+        self.polls += other.polls;
+        self.busy += other.busy;
+        self.longest = self.longest.max(other.longest);
+        self.idle = self.idle.min(other.idle);
+        self.delay = match (self.delay, other.delay) {
+            (Some(one), Some(two)) => {
+                Delay::new(one.polls + two.polls, one.total + two.total, one.longest.max(two.longest))
+            }
+            (one, two) => one.or(two),
+        };
+        self.workers.extend(&other.workers);
+        self.workers.sort_unstable();
+        self.workers.dedup();
+    }
+}
+
+fn mean(total: Duration, polls: u64) -> Duration {
+    Duration::from_nanos(u64::try_from(total.as_nanos() / u128::from(polls.max(1))).unwrap_or(u64::MAX))
+}
+
+/// What stands in one row of a table of tasks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskGroup {
+    /// One task.
+    Task,
+    /// All tasks of one runtime that were spawned at one place.
+    #[default]
+    Spawn,
+}
+
+/// A column that tables of tasks can be sorted by: numbers from the greatest, words and places in their order, and
+/// what is unknown last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TaskColumn {
+    /// The time inside polls.
+    #[default]
+    Busy,
+    /// Polls.
+    Polls,
+    /// The longest poll.
+    Max,
+    /// The time of a poll on average.
+    Mean,
+    /// The time since the last poll.
+    Idle,
+    /// The delay of a poll on average.
+    Delay,
+    /// Tokio's id; by spawn location, the number of tasks.
+    Task,
+    /// Where the task was spawned.
+    Spawn,
+    /// The name given to holdup.
+    Name,
+}
+
+impl TaskGroup {
+    /// Every group.
+    pub const ALL: [Self; 2] = [Self::Task, Self::Spawn];
+
+    /// The word for it in requests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Task => "task",
+            Self::Spawn => "spawn",
+        }
+    }
+}
+
+impl TaskColumn {
+    /// Every column.
+    pub const ALL: [Self; 9] =
+        [Self::Busy, Self::Polls, Self::Max, Self::Mean, Self::Idle, Self::Delay, Self::Task, Self::Spawn, Self::Name];
+
+    /// The word for it in requests.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Polls => "polls",
+            Self::Max => "max",
+            Self::Mean => "mean",
+            Self::Idle => "idle",
+            Self::Delay => "delay",
+            Self::Task => "task",
+            Self::Spawn => "spawn",
+            Self::Name => "name",
+        }
+    }
+
+    fn compare(self, a: &TaskUse, b: &TaskUse) -> Ordering {
+        match self {
+            Self::Busy => b.busy.cmp(&a.busy),
+            Self::Polls => b.polls.cmp(&a.polls),
+            Self::Max => b.longest.cmp(&a.longest),
+            Self::Mean => b.mean().cmp(&a.mean()),
+            Self::Idle => b.idle.cmp(&a.idle),
+            Self::Delay => b.delay.map(|delay| delay.mean()).cmp(&a.delay.map(|delay| delay.mean())),
+            Self::Task => (a.id.is_none(), a.id, b.tasks).cmp(&(b.id.is_none(), b.id, a.tasks)),
+            Self::Spawn => a.spawned_at.cmp(b.spawned_at),
+            Self::Name => (a.name.is_none(), &a.name).cmp(&(b.name.is_none(), &b.name)),
+        }
+    }
+}
+
+/// A word that names no group or column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownWord {
+    word: String,
+    known: String,
+}
+
+impl UnknownWord {
+    fn new<const N: usize>(word: &str, known: [&str; N]) -> Self {
+        Self { word: word.to_owned(), known: known.join(", ") }
+    }
+}
+
+impl fmt::Display for UnknownWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} is unknown; there is {}", self.word, self.known)
+    }
+}
+
+impl std::error::Error for UnknownWord {}
+
+impl FromStr for TaskGroup {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let known = Self::ALL.into_iter().find(|group| group.as_str() == word);
+        known.ok_or_else(|| UnknownWord::new(word, Self::ALL.map(Self::as_str)))
+    }
+}
+
+impl FromStr for TaskColumn {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+        let known = Self::ALL.into_iter().find(|column| column.as_str() == word);
+        known.ok_or_else(|| UnknownWord::new(word, Self::ALL.map(Self::as_str)))
+    }
+}
+
+impl TaskStats {
+    /// The rows of a table, sorted.
+    #[must_use]
+    pub fn rows(&self, by: TaskGroup, sort: TaskColumn) -> Vec<TaskUse> {
+        let mut rows = match by {
+            TaskGroup::Task => self.tasks.clone(),
+            TaskGroup::Spawn => self.by_spawn(),
+        };
+        // Equal rows stand in an order of their own, the same each time.
+        rows.sort_by(|a, b| {
+            sort.compare(a, b).then_with(|| (&a.runtime, a.spawned_at, a.id).cmp(&(&b.runtime, b.spawned_at, b.id)))
+        });
+        rows
+    }
+
+    fn by_spawn(&self) -> Vec<TaskUse> {
+        let mut rows: HashMap<(&str, &Location<'_>), TaskUse> = HashMap::new();
+        for task in &self.tasks {
+            rows.entry((&task.runtime, task.spawned_at))
+                .and_modify(|row| {
+                    row.add(task);
+                    row.name = row.name.take().filter(|name| task.name.as_ref() == Some(name));
+                })
+                .or_insert_with(|| TaskUse { id: None, ..task.clone() });
+        }
+        rows.into_values().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(id: u64, spawned_at: &'static Location<'static>, polls: u64, busy_ms: u64) -> TaskUse {
+        TaskUse {
+            runtime: "test".into(),
+            id: Some(TaskId(id)),
+            name: Some("a".into()),
+            spawned_at,
+            tasks: 1,
+            ended: 0,
+            polls,
+            busy: Duration::from_millis(busy_ms),
+            longest: Duration::from_millis(busy_ms),
+            idle: Duration::from_millis(id),
+            delay: None,
+            workers: vec![0],
+        }
+    }
+
+    fn stats() -> TaskStats {
+        let (here, there) = (Location::caller(), other_place());
+        let mut tasks = vec![one(1, here, 10, 5), one(2, there, 1, 9), one(3, here, 4, 7)];
+        tasks[2].name = Some("b".into());
+        tasks[2].workers = vec![1];
+        tasks[2].delay = Delay::new(2, Duration::from_millis(4), Duration::from_millis(3));
+        TaskStats { window: Duration::from_secs(1), tasks, polls_not_kept_apart: 0 }
+    }
+
+    fn other_place() -> &'static Location<'static> {
+        Location::caller()
+    }
+
+    fn ids(sort: TaskColumn) -> Vec<u64> {
+        stats().rows(TaskGroup::Task, sort).iter().filter_map(|row| row.id).map(|id| id.0).collect()
+    }
+
+    #[test]
+    fn tasks_of_one_place_are_added_up() {
+        let rows = stats().rows(TaskGroup::Spawn, TaskColumn::Busy);
+        assert_eq!(rows.len(), 2);
+        let row = &rows[0];
+        assert_eq!((row.id, row.tasks, row.polls, &row.name), (None, 2, 14, &None));
+        assert_eq!((row.busy, row.longest), (Duration::from_millis(12), Duration::from_millis(7)));
+        assert_eq!((row.idle, row.workers.as_slice()), (Duration::from_millis(1), &[0, 1][..]));
+        assert_eq!(row.delay.map(|delay| delay.mean()), Some(Duration::from_millis(2)));
+        assert_eq!(rows[1].name.as_deref(), Some("a"), "they have it in common");
+    }
+
+    #[test]
+    fn every_column_sorts() {
+        assert_eq!(ids(TaskColumn::Busy), [2, 3, 1]);
+        assert_eq!(ids(TaskColumn::Polls), [1, 3, 2]);
+        assert_eq!(ids(TaskColumn::Max), [2, 3, 1]);
+        assert_eq!(ids(TaskColumn::Mean), [2, 3, 1]);
+        assert_eq!(ids(TaskColumn::Idle), [3, 2, 1]);
+        assert_eq!(ids(TaskColumn::Delay)[0], 3, "unknown is last");
+        assert_eq!(ids(TaskColumn::Task), [1, 2, 3]);
+        assert_eq!(ids(TaskColumn::Spawn), [1, 3, 2]);
+        assert_eq!(ids(TaskColumn::Name)[2], 3);
+    }
+
+    #[test]
+    fn words_name_columns_and_groups_and_unknown_ones_the_choice() {
+        for column in TaskColumn::ALL {
+            assert_eq!(column.as_str().parse(), Ok(column));
+        }
+        for group in TaskGroup::ALL {
+            assert_eq!(group.as_str().parse(), Ok(group));
+        }
+        let error = "cost".parse::<TaskColumn>().expect_err("no column").to_string();
+        assert!(error.contains("\"cost\"") && error.contains("busy, polls"), "{error}");
+    }
+}
