@@ -17,10 +17,6 @@ pub(crate) mod task_json;
 #[cfg(feature = "http")]
 pub(crate) mod task_table;
 
-/// Stalled time as a flamegraph.
-#[cfg(feature = "http")]
-pub(crate) mod svg;
-
 /// Functions as tables.
 #[cfg(feature = "formats")]
 pub(crate) mod tables;
@@ -28,6 +24,10 @@ pub(crate) mod tables;
 /// The difference of two profiles.
 #[cfg(feature = "formats")]
 pub(crate) mod differential;
+
+/// A profile as a list of stacks.
+#[cfg(feature = "http")]
+pub(crate) mod stack_list;
 
 /// Profiles as files.
 #[cfg(feature = "export")]

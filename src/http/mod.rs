@@ -6,6 +6,15 @@
 /// The index page.
 mod index;
 
+/// Work that takes longer than a request should hold the endpoint's thread.
+mod collecting;
+
+/// What Go's pprof tool asks for.
+mod pprof;
+
+/// A profile of the next seconds.
+mod profile;
+
 /// The parameters of a request.
 mod query;
 

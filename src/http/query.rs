@@ -58,6 +58,13 @@ impl BadQuery {
     }
 }
 
+impl BadQuery {
+    /// A sentence that says all.
+    pub(super) fn sentence(text: impl Display) -> Self {
+        Self(text.to_string())
+    }
+}
+
 impl IntoResponse for BadQuery {
     fn into_response(self) -> Response {
         (StatusCode::BAD_REQUEST, answer(TEXT, self.0 + "\n")).into_response()

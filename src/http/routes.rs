@@ -3,53 +3,60 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 
-use super::{index, tasks};
+use super::{index, pprof, profile, tasks};
 use crate::export::json::{SelfCheckAnswer, StallsAnswer, WorkersAnswer};
-use crate::export::svg;
 use crate::watch::View;
 
-const HTML: &str = "text/html; charset=utf-8";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
-const SVG: &str = "image/svg+xml";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Every path but the index, and what a person finds there.
-pub(super) const PATHS: [(&str, &str); 6] = [
+pub(super) const PATHS: [(&str, &str); 9] = [
     ("/debug/holdup/stalls", "stalls so far: who, where, why, and what to do (JSON)"),
     ("/debug/holdup/stalls.svg", "stalled time by stack, as a flamegraph"),
+    ("/debug/holdup/flamegraph.svg", "CPU time of the next five seconds, as a flamegraph (?mode=wall, ?mode=stalled)"),
+    ("/debug/holdup/profile", "a profile of the next 30 s in any format (?mode=…&seconds=…&format=…)"),
     ("/debug/holdup/tasks", "which tasks kept the workers busy for the next second (JSON; ?format=text is a table)"),
     ("/debug/holdup/workers", "what each worker does now (JSON)"),
     ("/debug/holdup/self-check", "what holdup can see in this process, and what would show more (JSON)"),
+    ("/debug/pprof/", "what Go's pprof tool asks for: go tool pprof http://…/debug/pprof/profile"),
     ("/healthz", "whether this endpoint lives"),
 ];
 
 pub(super) fn router(view: Arc<View>) -> Router {
-    let [stalls, flamegraph, task_stats, workers, self_check, health] = PATHS.map(|(path, _)| path);
+    let [stalls, stalls_svg, flamegraph, profile, task_stats, workers, self_check, _pprof, health] =
+        PATHS.map(|(path, _)| path);
     Router::new()
         .route("/", get(show_index))
         .route(stalls, get(show_stalls))
-        .route(flamegraph, get(show_flamegraph))
+        .route(stalls_svg, get(profile::show_stalls))
+        .route(flamegraph, get(profile::show_flamegraph))
+        .route(profile, get(profile::show))
+        .route(&format!("{profile}/stop"), post(profile::stop))
         .route(task_stats, get(tasks::show))
         .route(workers, get(show_workers))
         .route(self_check, get(show_self_check))
-        .route(health, get(|| async { answer(TEXT, "ok\n".to_owned()) }))
+        .route(health, get(|| async { answer(TEXT, "ok\n") }))
+        .merge(pprof::routes())
         .fallback(|| async { not_found() })
         .with_state(view)
 }
 
 /// Diagnostics are about this moment: nothing on the way may keep an answer.
-pub(super) fn answer(content_type: &'static str, body: String) -> Response {
+pub(super) fn answer(content_type: &'static str, body: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, content_type),
         (header::CACHE_CONTROL, "no-store"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (headers, body).into_response()
+    (headers, body.into()).into_response()
 }
 
 pub(super) fn json<T: serde::Serialize>(value: &T) -> Response {
@@ -59,7 +66,7 @@ pub(super) fn json<T: serde::Serialize>(value: &T) -> Response {
     }
 }
 
-fn failed(error: &dyn std::error::Error) -> Response {
+pub(super) fn failed(error: &dyn std::error::Error) -> Response {
     let body = answer(TEXT, format!("holdup could not make this answer: {error}\n"));
     (StatusCode::INTERNAL_SERVER_ERROR, body).into_response()
 }
@@ -84,25 +91,4 @@ async fn show_workers(State(view): State<Arc<View>>) -> Response {
 
 async fn show_self_check(State(view): State<Arc<View>>) -> Response {
     json(&SelfCheckAnswer::from(view.self_check()))
-}
-
-async fn show_flamegraph(State(view): State<Arc<View>>) -> Response {
-    let stacks = folded(&view.stalled_so_far());
-    let counters = view.counters();
-    let title = format!("Stalled time ({} stalls, {} without a stack)", counters.stalls, counters.stacks_missed);
-    // Drawing a large graph takes milliseconds of this thread, which has nothing more urgent to do.
-    match svg::flamegraph(&stacks, &title) {
-        Ok(svg) => answer(SVG, svg),
-        Err(error) => failed(&error),
-    }
-}
-
-/// One line per stack, outermost frame first.
-fn folded(profile: &crate::model::profile::Profile) -> Vec<(String, std::time::Duration)> {
-    let line = |sample: &crate::model::profile::Sample| {
-        let frames: Vec<&str> = profile.frames_of(sample).rev().map(|frame| &*frame.frame.function).collect();
-        let time = std::time::Duration::from_nanos(sample.values[profile.drawn].unsigned_abs());
-        (frames.join(";"), time)
-    };
-    profile.samples.iter().map(line).collect()
 }

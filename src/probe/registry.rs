@@ -39,6 +39,11 @@ impl RuntimeProbe {
         Arc::new(Self { number, registry, fallback_name, built: OnceLock::new() })
     }
 
+    /// Unique in the process.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
     /// Said once, when the runtime is built.
     pub(crate) fn built(&self, current_thread: bool, name: Option<&str>) {
         let name = name.map_or_else(|| Arc::clone(&self.fallback_name), Arc::from);
@@ -51,7 +56,7 @@ impl RuntimeProbe {
     }
 
     /// A worker that registers while the runtime is being built asks Tokio, which knows already.
-    fn name(&self) -> Arc<str> {
+    pub(crate) fn name(&self) -> Arc<str> {
         if let Some(built) = self.built.get() {
             return Arc::clone(&built.name);
         }

@@ -15,11 +15,15 @@ mod collection;
 /// CPU time of every thread.
 mod cpu;
 
+/// Tasks at one moment.
+mod tasks_now;
+
 /// What every worker does over time.
 mod wall;
 
 pub(crate) use collection::Collection;
 pub(crate) use cpu::Cpu;
+pub(crate) use tasks_now::TasksNow;
 pub(crate) use wall::Wall;
 
 use std::io;

@@ -93,7 +93,8 @@ fn add(collection: &mut Collection, now: Duration, sampled: Sampled, labels: Lab
     collection.add_note(now, note, labels, values);
 }
 
-fn labels_of(worker: &Worker, sampled: &Sampled) -> Labels {
+/// Who a sample of a worker is of.
+pub(super) fn labels_of(worker: &Worker, sampled: &Sampled) -> Labels {
     let task = sampled.task.clone().unwrap_or_default();
     let state = match (sampled.progress.activity, &sampled.stack) {
         (_, Some(Ok(stack))) if stack.method == Method::Passive => "off-cpu",

@@ -79,8 +79,6 @@ pub(crate) struct CpuSample {
     pub(crate) poll: Option<PollNow>,
     /// The stack was not the thread's own, or its bounds were unknown: only a part was copied.
     pub(crate) foreign: bool,
-    /// The stack was too deep to be copied whole.
-    pub(crate) cut: bool,
 }
 
 /// What a thread is doing for the kernel at one moment.

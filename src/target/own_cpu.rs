@@ -12,7 +12,7 @@ use super::{CpuSource, SampledCpu};
 use crate::model::profile::Labels;
 use crate::model::stack::{Method, RawStack};
 use crate::probe::{Registry, task_of};
-use crate::sys::{self, CpuSample, CpuSampler, PollNow, StackCopy, ThreadNumber};
+use crate::sys::{self, CpuSampler, PollNow, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
 /// How often threads that appeared or ended are looked for.
@@ -156,7 +156,7 @@ impl CpuSource for OwnCpu {
                 at: sample.at.saturating_sub(*started),
                 periods: sample.weight,
                 labels: with_task(labels, sample.poll),
-                stack: walk(unwinder, copy, sample),
+                stack: walk(unwinder, copy),
             });
         });
         for (tid, stack_pointer) in foreign {
@@ -189,13 +189,13 @@ impl OwnCpu {
     }
 }
 
-fn walk(unwinder: &mut Unwinder, copy: &StackCopy, sample: &CpuSample) -> RawStack {
+fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> RawStack {
     let mut walk = unwinder.walk(copy);
     let last = walk.addresses.last().map_or(0, |address| address.0);
     if !walk.complete && unwinder.images().find(last).is_none() && unwinder.load_new_images().is_ok() {
         walk = unwinder.walk(copy);
     }
-    RawStack { addresses: walk.addresses, method: Method::Signal, complete: walk.complete && !sample.cut }
+    RawStack { addresses: walk.addresses, method: Method::Signal, complete: walk.complete }
 }
 
 fn with_task(labels: Labels, poll: Option<PollNow>) -> Labels {

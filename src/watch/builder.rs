@@ -153,6 +153,7 @@ impl WatchBuilder {
             started: Instant::now(),
             started_at: SystemTime::now(),
             profiling: Profiling::default(),
+            handles: std::sync::Mutex::default(),
             signal: signal.as_ref().map_or_else(Weak::new, Arc::downgrade),
             user_crates: std::sync::Mutex::default(),
             runtimes: AtomicU64::new(0),

@@ -45,6 +45,7 @@ pub use error::Error;
 pub use profiling::{ProfileError, ProfileMode, ProfileOptions};
 pub use runtime::Runtime;
 
+pub(crate) use profiling::Stop;
 pub(crate) use view::View;
 
 use std::sync::Arc;
@@ -153,7 +154,7 @@ impl Watch {
     /// # Errors
     /// See [`ProfileError`].
     pub fn profile(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
-        self.view.profile(options, &Arc::new(AtomicBool::new(false)))
+        self.view.profile(options, &Stop::default())
     }
 
     /// Counts every poll for so long, and says what each task did. It waits: in a task, call it through

@@ -9,10 +9,11 @@ use std::time::{Duration, SystemTime};
 
 use super::View;
 use super::stalled_time::StalledTime;
-use crate::model::profile::Profile;
-use crate::profilers::{Collection, Cpu, Profiler, Wall, Window};
+use crate::model::profile::{Profile, ProfileFrame};
+use crate::model::stack::Address;
+use crate::profilers::{Collection, Cpu, Profiler, TasksNow, Wall, Window};
 use crate::sys;
-use crate::target::{OwnCpu, OwnProcess, Since};
+use crate::target::{OwnCpu, OwnProcess, Since, Target};
 use crate::unwind::Unwinder;
 
 /// Samples per second unless another rate is asked for: not a divisor of what services do every 10 or 100 ms.
@@ -101,7 +102,8 @@ impl ProfileOptions {
         self
     }
 
-    fn check(&self) -> Result<(), ProfileError> {
+    /// Whether it can be collected.
+    pub(crate) fn check(&self) -> Result<(), ProfileError> {
         if !(1..=HIGHEST_RATE).contains(&self.rate) {
             return Err(ProfileError::Rate { asked: self.rate, highest: HIGHEST_RATE });
         }
@@ -172,33 +174,49 @@ impl fmt::Display for ProfileError {
 /// The causes are part of the messages.
 impl std::error::Error for ProfileError {}
 
+/// Ends a window early. Clones end the same one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop {
+    flag: Arc<AtomicBool>,
+    /// By which others may end it too.
+    name: Option<Arc<str>>,
+}
+
+impl Stop {
+    pub(crate) fn named(name: Option<&str>) -> Self {
+        Self { flag: Arc::default(), name: name.map(Arc::from) }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.flag.store(true, Ordering::Relaxed);
+    }
+}
+
 /// The profiles that are being collected.
 #[derive(Debug, Default)]
 pub(super) struct Profiling {
-    sessions: Mutex<HashMap<u64, Arc<AtomicBool>>>,
+    sessions: Mutex<HashMap<u64, Stop>>,
     next: AtomicU64,
 }
 
 impl Profiling {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Arc<AtomicBool>>> {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Stop>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn begin(&self, stop: &Arc<AtomicBool>) -> Result<Session<'_>, ProfileError> {
+    fn begin(&self, stop: &Stop) -> Result<Session<'_>, ProfileError> {
         let mut sessions = self.sessions();
         if sessions.len() >= MAX_SESSIONS {
             return Err(ProfileError::Busy { what: "as many profiles as are allowed at a time are being collected" });
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        sessions.insert(number, Arc::clone(stop));
+        sessions.insert(number, stop.clone());
         Ok(Session { profiling: self, number })
     }
 
     /// Ends every window early.
     pub(super) fn stop_all(&self) {
-        for stop in self.sessions().values() {
-            stop.store(true, Ordering::Relaxed);
-        }
+        self.sessions().values().for_each(Stop::stop);
     }
 }
 
@@ -216,7 +234,7 @@ impl Drop for Session<'_> {
 
 impl View {
     /// Collects a profile on the calling thread. `stop` ends its window early.
-    pub(crate) fn profile(&self, options: &ProfileOptions, stop: &Arc<AtomicBool>) -> Result<Profile, ProfileError> {
+    pub(crate) fn profile(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         options.check()?;
         let _session = self.profiling.begin(stop)?;
         let collected = match options.mode {
@@ -230,6 +248,33 @@ impl View {
             ProfileMode::Stalled => return Ok(self.stalled_in_window(options, stop)),
         };
         Ok(self.resolve(collected.map_err(ProfileError::Failed)?))
+    }
+
+    /// The function that an address lies in, if anything names it.
+    pub(crate) fn name_of(&self, address: u64) -> Option<Arc<str>> {
+        let frames = self.symbolizer().frames_at(Address(address));
+        let frame = ProfileFrame::of(frames.last()?.clone());
+        (!frame.is_nameless()).then(|| Arc::clone(&frame.frame.function))
+    }
+
+    /// Ends the windows that were given this name; returns how many there were.
+    pub(crate) fn stop_profiles(&self, name: &str) -> usize {
+        let sessions = self.profiling.sessions();
+        let named = sessions.values().filter(|stop| stop.name.as_deref() == Some(name));
+        named.map(Stop::stop).count()
+    }
+
+    /// What every worker does at this moment, with its stack inside a poll, and how many tasks wait: one sample each.
+    pub(crate) fn tasks_now(&self) -> Result<Profile, ProfileError> {
+        let mut target = self.own_process()?;
+        let mut tasks = TasksNow::default();
+        target.refresh();
+        for index in 0..target.workers().len() {
+            let sampled = target.sample(index);
+            let worker = Arc::clone(&target.workers()[index]);
+            tasks.add(&worker, sampled);
+        }
+        Ok(self.resolve(tasks.finish(&self.alive_tasks())))
     }
 
     fn own_process(&self) -> Result<OwnProcess, ProfileError> {
@@ -254,9 +299,9 @@ impl View {
         self.stalled_profile(&stalled, self.started_at, self.started.elapsed())
     }
 
-    fn stalled_in_window(&self, options: &ProfileOptions, stop: &Arc<AtomicBool>) -> Profile {
+    fn stalled_in_window(&self, options: &ProfileOptions, stop: &Stop) -> Profile {
         let (before, started_at) = (self.history().stalled_time(), SystemTime::now());
-        let window = Window::begin(options.duration, Arc::clone(stop));
+        let window = Window::begin(options.duration, Arc::clone(&stop.flag));
         while window.sleep(STOP_CHECK) {}
         let stalled = self.history().stalled_time().since(&before);
         self.stalled_profile(&stalled, started_at, window.elapsed())
@@ -276,8 +321,8 @@ impl View {
     }
 }
 
-fn collect(profiler: &mut dyn Profiler, options: &ProfileOptions, stop: &Arc<AtomicBool>) -> io::Result<Collection> {
-    profiler.run(&Window::begin(options.duration, Arc::clone(stop)))
+fn collect(profiler: &mut dyn Profiler, options: &ProfileOptions, stop: &Stop) -> io::Result<Collection> {
+    profiler.run(&Window::begin(options.duration, Arc::clone(&stop.flag)))
 }
 
 fn cannot_start(error: io::Error) -> ProfileError {

@@ -18,11 +18,30 @@ pub struct Runtime {
     inner: tokio::runtime::Runtime,
     probe: Arc<RuntimeProbe>,
     view: Arc<View>,
+    listed: Listed,
+}
+
+/// The runtime's place in the list of those whose tasks are counted, given back when the runtime is gone.
+#[derive(Debug)]
+struct Listed {
+    view: Arc<View>,
+    /// `None`: it stays in the list as long as the watch.
+    number: Option<u32>,
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.view.remove_runtime(number);
+        }
+    }
 }
 
 impl Runtime {
     pub(super) fn new(inner: tokio::runtime::Runtime, probe: Arc<RuntimeProbe>, view: Arc<View>) -> Self {
-        Self { inner, probe, view }
+        view.add_runtime(probe.number(), probe.name(), inner.handle().clone());
+        let listed = Listed { view: Arc::clone(&view), number: Some(probe.number()) };
+        Self { inner, probe, view, listed }
     }
 
     /// Runs a future to its end on this thread, and watches it like a task.
@@ -49,7 +68,8 @@ impl Runtime {
 
     /// The bare runtime. Its tasks stay watched; what is given to its `block_on` is not.
     #[must_use]
-    pub fn into_inner(self) -> tokio::runtime::Runtime {
+    pub fn into_inner(mut self) -> tokio::runtime::Runtime {
+        self.listed.number = None;
         self.inner
     }
 

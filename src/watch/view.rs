@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Error;
+use tokio::runtime::Handle;
+
 use super::history::History;
 use super::profiling::Profiling;
 use super::task_window::TaskWindow;
@@ -34,6 +36,8 @@ pub(crate) struct View {
     pub(super) started: Instant,
     pub(super) started_at: SystemTime,
     pub(super) profiling: Profiling,
+    /// The runtimes that are watched, to ask for their tasks. A handle does not keep a runtime running.
+    pub(super) handles: Mutex<Vec<(u32, Arc<str>, Handle)>>,
     /// Gone once the watch is dropped, which its runtimes may outlive.
     pub(super) signal: Weak<StackSignal>,
     /// Crates of futures given to `block_on`, for the symbolizer.
@@ -85,6 +89,20 @@ impl View {
     /// Starts to count polls.
     pub(crate) fn count_tasks(&self) -> Result<TaskWindow, Error> {
         TaskWindow::open(Arc::clone(&self.registry))
+    }
+
+    /// How many tasks each runtime has.
+    pub(crate) fn alive_tasks(&self) -> Vec<(Arc<str>, usize)> {
+        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.iter().map(|(_, name, handle)| (Arc::clone(name), handle.metrics().num_alive_tasks())).collect()
+    }
+
+    pub(super) fn add_runtime(&self, number: u32, name: Arc<str>, handle: Handle) {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).push((number, name, handle));
+    }
+
+    pub(super) fn remove_runtime(&self, number: u32) {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, ..)| *known != number);
     }
 
     /// What can be seen.

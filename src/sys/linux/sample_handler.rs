@@ -24,10 +24,10 @@ use super::handler::Errno;
 use crate::sys::{PollNow, PollWords, Registers, StaticRef};
 
 /// Threads that are sampled at a time.
-pub(crate) const MAX_THREADS: usize = 4096;
+pub(super) const MAX_THREADS: usize = 4096;
 
-/// The largest part of a stack that is copied. A deeper stack is cut at its outer end, and the sample says so.
-pub(crate) const MAX_SAMPLE_BYTES: usize = 128 * 1024;
+/// The largest part of a stack that is copied. A deeper stack is cut at its outer end.
+const MAX_SAMPLE_BYTES: usize = 128 * 1024;
 
 /// How much is read of a stack whose bounds are unknown.
 const FOREIGN_BYTES: usize = 32 * 1024;

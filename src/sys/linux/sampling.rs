@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use super::action::Action;
-use super::sample_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, MAX_SAMPLE_BYTES, on_sample_signal, records};
+use super::sample_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, on_sample_signal, records};
 use super::thread::thread_cpu_clock;
 use crate::sys::{CpuSample, PollWords, StackCopy};
 
@@ -142,7 +142,6 @@ impl CpuSampler {
                     at,
                     poll: content.poll,
                     foreign: content.foreign,
-                    cut: content.length >= MAX_SAMPLE_BYTES,
                 };
                 take(&sample, into);
             }

@@ -1,0 +1,36 @@
+//! Work that takes longer than a request should hold the endpoint's thread: on a thread of its own, and ended when the
+//! client goes away.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::watch::{Stop, View};
+
+/// Runs `work` on a thread of its own and waits for it. A client that disconnects drops this future, which ends the
+/// window that `stop` stands for. `None` when the work panicked, or no thread could be started.
+pub(super) async fn on_own_thread<T: Send + 'static>(
+    view: &Arc<View>,
+    stop: Stop,
+    work: impl FnOnce(&View, &Stop) -> T + Send + 'static,
+) -> Option<T> {
+    let (answer, answered) = oneshot::channel();
+    let guard = StopOnDrop(stop.clone());
+    let view = Arc::clone(view);
+    let body = move || {
+        // The client may be gone.
+        let _unwanted = answer.send(work(&view, &stop));
+    };
+    std::thread::Builder::new().name("holdup-profiler".into()).spawn(body).ok()?;
+    let answer = answered.await.ok();
+    drop(guard);
+    answer
+}
+
+struct StopOnDrop(Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}

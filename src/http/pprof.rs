@@ -1,0 +1,293 @@
+//! What Go's pprof tool, and the scrapers that know it, ask for: the contract of Go's package `net/http/pprof`.
+//!
+//! Paths, parameters, defaults, headers and error texts are Go's. What the profiles hold is ours: `profile` is CPU time
+//! of all threads, `goroutine` are tasks, `block` is stalled time, `mutex` the part of it that locks caused, `trace` is a
+//! recording for Perfetto. `heap`, `allocs` and `threadcreate` are valid and empty.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+
+use super::collecting::on_own_thread;
+use super::routes::{HTML, TEXT, answer};
+use crate::export::profile::Format;
+use crate::export::stack_list;
+use crate::model::profile::{Profile, ProfileBuilder, Sample, Unit, ValueType};
+use crate::watch::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
+
+const ROOT: &str = "/debug/pprof/";
+
+/// Go's default for `profile`.
+const PROFILE_SECONDS: u64 = 30;
+
+/// Go's default for `trace`.
+const TRACE_SECONDS: f64 = 1.0;
+
+/// What Go's limit on the time of writing an answer is for.
+const MAX_SECONDS: u64 = 300;
+
+/// Samples per second of a trace: a slice is at least as long as the time between two looks.
+const TRACE_RATE: u32 = 1000;
+
+const OCTETS: &str = "application/octet-stream";
+
+/// The profiles that Go calls by name, what Go calls them for, and what they hold here.
+const PROFILES: [(&str, &str); 6] = [
+    ("allocs", "allocations so far: empty, nothing counts them"),
+    ("block", "stalled time: polls that held a worker longer than the threshold"),
+    ("goroutine", "tasks: those being polled with their stacks (debug=2), and how many wait"),
+    ("heap", "live memory: empty, nothing counts it"),
+    ("mutex", "stalled time that locks caused"),
+    ("threadcreate", "threads that were created: empty, nothing counts them"),
+];
+
+pub(super) fn routes() -> Router<Arc<View>> {
+    Router::new()
+        .route("/debug/pprof", get(|| async { Redirect::permanent(ROOT) }))
+        .route(ROOT, get(index))
+        .route("/debug/pprof/cmdline", get(|| async { plain(command_line()) }))
+        .route("/debug/pprof/profile", get(profile))
+        .route("/debug/pprof/trace", get(trace))
+        .route("/debug/pprof/symbol", get(symbol_by_query).post(symbol_by_body))
+        .route("/debug/pprof/{name}", get(named))
+}
+
+fn plain(text: impl Into<axum::body::Body>) -> Response {
+    answer(TEXT, text)
+}
+
+/// The pprof tool prints the text of an error only where this header is.
+fn error(status: StatusCode, text: &str) -> Response {
+    let mut response = (status, plain(format!("{text}\n"))).into_response();
+    response.headers_mut().insert(HeaderName::from_static("x-go-pprof"), HeaderValue::from_static("1"));
+    response
+}
+
+fn attachment(bytes: Vec<u8>, name: &str) -> Response {
+    let mut response = answer(OCTETS, bytes);
+    if let Ok(value) = format!("attachment; filename=\"{name}\"").parse() {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    response
+}
+
+/// The first value of a parameter, as Go's `FormValue` takes it.
+fn value(raw: Option<&str>, name: &str) -> Option<String> {
+    let mut pairs = form_urlencoded::parse(raw.unwrap_or_default().as_bytes());
+    pairs.find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
+}
+
+fn number<T: std::str::FromStr>(raw: Option<&str>, name: &str) -> Option<T> {
+    value(raw, name)?.parse().ok()
+}
+
+/// Go joins the arguments with NUL.
+fn command_line() -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt as _;
+    std::env::args_os().map(|argument| argument.as_bytes().to_vec()).collect::<Vec<_>>().join(&0)
+}
+
+async fn profile(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+    let seconds = number::<i64>(raw.as_deref(), "seconds").and_then(|seconds| u64::try_from(seconds).ok());
+    let seconds = seconds.filter(|seconds| *seconds > 0).unwrap_or(PROFILE_SECONDS);
+    if seconds > MAX_SECONDS {
+        return too_long();
+    }
+    let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(seconds));
+    let collected =
+        on_own_thread(&view, Stop::default(), move |view, stop| encode(&view.profile(&options, stop)?)).await;
+    match collected {
+        Some(Ok(bytes)) => attachment(bytes, "profile"),
+        Some(Err(problem)) => error(StatusCode::INTERNAL_SERVER_ERROR, &cpu_problem(&problem)),
+        None => failed(),
+    }
+}
+
+fn cpu_problem(problem: &ProfileError) -> String {
+    match problem {
+        ProfileError::Busy { .. } => "Could not enable CPU profiling: cpu profiling already in use".to_owned(),
+        other => format!("Could not enable CPU profiling: {other}"),
+    }
+}
+
+/// Go's seconds are a float here.
+async fn trace(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+    let seconds = number::<f64>(raw.as_deref(), "seconds").filter(|seconds| *seconds > 0.0).unwrap_or(TRACE_SECONDS);
+    if seconds > MAX_SECONDS as f64 {
+        return too_long();
+    }
+    let options = ProfileOptions::new(ProfileMode::Wall).duration(Duration::from_secs_f64(seconds)).rate(TRACE_RATE);
+    let collected = on_own_thread(&view, Stop::default(), move |view, stop| {
+        let mut bytes = Vec::new();
+        view.profile(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
+        Ok::<_, ProfileError>(bytes)
+    });
+    match collected.await {
+        Some(Ok(bytes)) => attachment(bytes, "trace"),
+        Some(Err(problem)) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("Could not enable tracing: {problem}")),
+        None => failed(),
+    }
+}
+
+async fn named(State(view): State<Arc<View>>, Path(name): Path<String>, RawQuery(raw): RawQuery) -> Response {
+    let Some((name, _)) = PROFILES.into_iter().find(|(known, _)| *known == name) else {
+        return error(StatusCode::NOT_FOUND, "Unknown profile");
+    };
+    let raw = raw.as_deref();
+    let debug = number::<i64>(raw, "debug").unwrap_or(0);
+    if let Some(seconds) = value(raw, "seconds").filter(|seconds| !seconds.is_empty()) {
+        let seconds = seconds.parse::<i64>().ok().and_then(|seconds| u64::try_from(seconds).ok());
+        let Some(seconds @ 1..) = seconds else {
+            return error(StatusCode::BAD_REQUEST, "invalid value for \"seconds\" - must be a positive integer");
+        };
+        return match seconds {
+            _ if seconds > MAX_SECONDS => too_long(),
+            _ if debug != 0 => error(StatusCode::BAD_REQUEST, "seconds and debug params are incompatible"),
+            _ => delta(&view, name, Duration::from_secs(seconds)).await,
+        };
+    }
+    let collected = on_own_thread(&view, Stop::default(), move |view, _| {
+        let profile = now(view, name)?;
+        match debug {
+            0 => encode(&profile),
+            2.. if name == "goroutine" => Ok(stack_list::dump(&profile).into_bytes()),
+            _ => Ok(stack_list::text(&profile, name).into_bytes()),
+        }
+    });
+    match collected.await {
+        Some(Ok(bytes)) if debug == 0 => attachment(bytes, name),
+        Some(Ok(text)) => plain(text),
+        Some(Err(problem)) => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, &format!("failed to collect profile: {problem}"))
+        }
+        None => failed(),
+    }
+}
+
+/// What a profile gains in a window. Of tasks and of what is not counted, nothing can be gained: they are as they are.
+async fn delta(view: &Arc<View>, name: &'static str, window: Duration) -> Response {
+    let options = ProfileOptions::new(ProfileMode::Stalled).duration(window);
+    let collected = on_own_thread(view, Stop::default(), move |view, stop| {
+        let stalled = view.profile(&options, stop)?;
+        encode(&stalled_as(&stalled, name).map_or_else(|| now(view, name), Ok)?)
+    });
+    match collected.await {
+        Some(Ok(bytes)) => attachment(bytes, &format!("{name}-delta")),
+        Some(Err(problem)) => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, &format!("failed to collect profile: {problem}"))
+        }
+        None => failed(),
+    }
+}
+
+fn too_long() -> Response {
+    error(StatusCode::BAD_REQUEST, "profile duration exceeds server's WriteTimeout")
+}
+
+fn failed() -> Response {
+    error(StatusCode::INTERNAL_SERVER_ERROR, "failed to collect profile: a thread of holdup's own failed")
+}
+
+fn encode(profile: &Profile) -> Result<Vec<u8>, ProfileError> {
+    let mut bytes = Vec::new();
+    profile.write(Format::Pprof, &mut bytes).map_err(ProfileError::Failed)?;
+    Ok(bytes)
+}
+
+/// A named profile as it is now.
+fn now(view: &View, name: &str) -> Result<Profile, ProfileError> {
+    let value = |name, unit| ValueType::new(name, unit);
+    let memory = |first: &str, second: &str| {
+        [(first, Unit::Count), (second, Unit::Bytes)].map(|(name, unit)| ValueType::new(name, unit))
+    };
+    Ok(match name {
+        "goroutine" => view.tasks_now()?,
+        "heap" | "allocs" => {
+            let [allocated, live] = [memory("alloc_objects", "alloc_space"), memory("inuse_objects", "inuse_space")];
+            ProfileBuilder::new(name, [allocated, live].concat()).build()
+        }
+        "threadcreate" => ProfileBuilder::new(name, vec![value("threadcreate", Unit::Count)]).build(),
+        _ => stalled_as(&view.stalled_so_far(), name).unwrap_or_else(|| ProfileBuilder::new(name, Vec::new()).build()),
+    })
+}
+
+/// Stalled time with the values that Go's `block` and `mutex` have; `mutex` has stalls that locks caused only.
+fn stalled_as(stalled: &Profile, name: &str) -> Option<Profile> {
+    let lock_only = match name {
+        "block" => false,
+        "mutex" => true,
+        _ => return None,
+    };
+    let mut profile = stalled.clone();
+    profile.kind = name.into();
+    profile.values = vec![ValueType::new("contentions", Unit::Count), ValueType::new("delay", Unit::Nanoseconds)];
+    profile.drawn = 1;
+    let is_wanted = |sample: &Sample| {
+        !lock_only || stalled.labels_of(sample).is_some_and(|labels| labels.state.as_deref() == Some("lock"))
+    };
+    profile.samples = stalled.samples.iter().filter(|sample| is_wanted(sample)).copied().collect();
+    for sample in &mut profile.samples {
+        let [stalls, _, _, time] = sample.values;
+        sample.values = [stalls, time, 0, 0];
+    }
+    Some(profile)
+}
+
+async fn symbol_by_query(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+    plain(symbols(&view, raw.as_deref().unwrap_or_default()))
+}
+
+async fn symbol_by_body(State(view): State<Arc<View>>, body: Bytes) -> Response {
+    plain(symbols(&view, &String::from_utf8_lossy(&body)))
+}
+
+/// `0x1234+0x5678` to one line for each address that has a name. The first line tells the tool that names are to be had.
+fn symbols(view: &View, addresses: &str) -> String {
+    let mut text = "num_symbols: 1\n".to_owned();
+    for address in addresses.split('+').filter_map(|word| u64::from_str_radix(word.trim().strip_prefix("0x")?, 16).ok())
+    {
+        if let Some(name) = view.name_of(address) {
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(text, "{address:#x} {name}");
+        }
+    }
+    text
+}
+
+async fn index(State(view): State<Arc<View>>) -> Response {
+    let alive: usize = view.alive_tasks().iter().map(|(_, alive)| alive).sum();
+    let stalled = view.stalled_so_far();
+    let locks = stalled_as(&stalled, "mutex").map_or(0, |profile| profile.total(0));
+    let rows: String = PROFILES
+        .into_iter()
+        .map(|(name, description)| {
+            let count = match name {
+                "goroutine" => i64::try_from(alive).unwrap_or(i64::MAX),
+                "block" => stalled.total(0),
+                "mutex" => locks,
+                _ => 0,
+            };
+            format!("<tr><td>{count}</td><td><a href=\"{name}?debug=1\">{name}</a></td><td>{description}</td></tr>\n")
+        })
+        .collect();
+    answer(
+        HTML,
+        format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{ROOT}</title>\n\
+             <style>body{{font-family:sans-serif;margin:2rem}}td,th{{text-align:left;padding:.2rem 1rem .2rem 0}}</style></head>\n\
+             <body><h1>{ROOT}</h1>\n<p>Set <code>debug=1</code> to read a profile as text, or give the address to \
+             <code>go tool pprof</code>.</p>\n<table>\n<tr><th>Count</th><th>Profile</th><th>What it is here</th></tr>\n{rows}\
+             <tr><td></td><td><a href=\"cmdline\">cmdline</a></td><td>the program's arguments</td></tr>\n\
+             <tr><td></td><td><a href=\"profile?seconds=5\">profile</a></td><td>CPU time of all threads in the next seconds (30 unless ?seconds=…)</td></tr>\n\
+             <tr><td></td><td><a href=\"trace?seconds=1\">trace</a></td><td>what each worker does in the next seconds, for ui.perfetto.dev</td></tr>\n\
+             </table>\n<p><a href=\"goroutine?debug=2\">all tasks with stacks</a>, <a href=\"/\">what holdup sees</a></p>\n</body></html>\n"
+        ),
+    )
+}

@@ -1,0 +1,211 @@
+//! `/debug/holdup/profile` and `/debug/holdup/flamegraph.svg`: a profile of the next seconds, in any format.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::collecting::on_own_thread;
+use super::query::{BadQuery, Query};
+use super::routes::{TEXT, answer, failed};
+use crate::analysis::filter::{Filter, pattern};
+use crate::analysis::group::{self, Group};
+use crate::export::profile::Format;
+use crate::watch::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
+
+/// A person who looks at a flamegraph in the browser waits for it.
+const FLAMEGRAPH_SECONDS: f64 = 5.0;
+
+const PARAMETERS: [&str; 13] = [
+    "mode", "seconds", "rate", "format", "group", "include", "exclude", "thread", "runtime", "task", "spawn", "state",
+    "name",
+];
+
+/// What is asked for.
+#[derive(Debug)]
+struct Request {
+    options: ProfileOptions,
+    format: Format,
+    groups: Vec<Group>,
+    filter: Filter,
+    name: Option<String>,
+}
+
+impl Request {
+    fn parse(raw: Option<&str>, flamegraph: bool) -> Result<Self, BadQuery> {
+        let query = Query::parse(raw).only(&PARAMETERS)?;
+        let mut options = ProfileOptions::new(query.get("mode")?.unwrap_or_default());
+        if flamegraph {
+            options.duration = Duration::from_secs_f64(FLAMEGRAPH_SECONDS);
+        }
+        if let Some(seconds) = query.get::<f64>("seconds")? {
+            options.duration =
+                Duration::try_from_secs_f64(seconds).map_err(|error| BadQuery::new("seconds", seconds, error))?;
+        }
+        if let Some(rate) = query.get("rate")? {
+            options.rate = rate;
+        }
+        options.check().map_err(BadQuery::sentence)?;
+        let format = match query.get("format")? {
+            Some(format) => format,
+            None if flamegraph => Format::Flamegraph,
+            None => Format::Pprof,
+        };
+        let patterns = |name: &str| match query.get::<String>(name)? {
+            Some(text) => pattern(&text).map(|pattern| vec![pattern]).map_err(BadQuery::sentence),
+            None => Ok(Vec::new()),
+        };
+        let filter = Filter {
+            thread: query.get("thread")?,
+            runtime: query.get("runtime")?,
+            task: query.get("task")?,
+            spawn: query.get("spawn")?,
+            state: query.get("state")?,
+            include: patterns("include")?,
+            exclude: patterns("exclude")?,
+        };
+        let groups = query.get::<String>("group")?.unwrap_or_default();
+        let groups = groups.split(',').filter(|group| !group.is_empty());
+        let groups: Vec<Group> = groups
+            .map(|group| Group::from_str(group).map_err(|error| BadQuery::new("group", group, error)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { options, format, groups, filter, name: query.get("name")? })
+    }
+
+    /// Stalls of different runtimes have nothing to do with each other; everything else is one tree unless grouped.
+    fn groups(&self) -> &[Group] {
+        let stalled = self.options.mode == ProfileMode::Stalled && self.format == Format::Flamegraph;
+        if self.groups.is_empty() && stalled { &[Group::Runtime] } else { &self.groups }
+    }
+
+    fn file_name(&self) -> String {
+        format!("{}.{}", self.options.mode.as_str(), self.format.extension())
+    }
+}
+
+/// `/debug/holdup/profile`.
+pub(super) async fn show(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+    respond(&view, Request::parse(raw.as_deref(), false)).await
+}
+
+/// `/debug/holdup/flamegraph.svg`.
+pub(super) async fn show_flamegraph(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+    respond(&view, Request::parse(raw.as_deref(), true)).await
+}
+
+/// `/debug/holdup/stalls.svg`: stalled time since the start.
+pub(super) async fn show_stalls(State(view): State<Arc<View>>) -> Response {
+    let drawn = on_own_thread(&view, Stop::default(), |view, _| {
+        let profile = group::by(&view.stalled_so_far(), &[Group::Runtime]);
+        let mut svg = Vec::new();
+        profile.write(Format::Flamegraph, &mut svg).map(|()| svg)
+    });
+    match drawn.await {
+        Some(Ok(svg)) => file(Format::Flamegraph, svg, None),
+        Some(Err(error)) => failed(&error),
+        None => broken(),
+    }
+}
+
+/// `POST /debug/holdup/profile/stop?name=…`: ends the windows of that name, which then answer with what they have.
+pub(super) async fn stop(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+    let name = Query::parse(raw.as_deref()).only(&["name"]).and_then(|query| query.get::<String>("name"));
+    match name {
+        Ok(Some(name)) => {
+            let ended = view.stop_profiles(&name);
+            let status = if ended > 0 { StatusCode::OK } else { StatusCode::NOT_FOUND };
+            (status, answer(TEXT, format!("ended {ended} profiles named {name}\n"))).into_response()
+        }
+        Ok(None) => BadQuery::sentence("name is missing: the one given when the profile was asked for").into_response(),
+        Err(error) => error.into_response(),
+    }
+}
+
+async fn respond(view: &Arc<View>, request: Result<Request, BadQuery>) -> Response {
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    let (format, name) = (request.format, request.file_name());
+    let stop = Stop::named(request.name.as_deref());
+    let collected = on_own_thread(view, stop, move |view, stop| {
+        let profile = view.profile(&request.options, stop)?;
+        let profile = group::by(&request.filter.apply(&profile), request.groups());
+        let mut bytes = Vec::new();
+        profile.write(request.format, &mut bytes).map_err(ProfileError::Failed).map(|()| bytes)
+    });
+    match collected.await {
+        Some(Ok(bytes)) => file(format, bytes, Some(&name)),
+        Some(Err(error)) => refused(&error),
+        None => broken(),
+    }
+}
+
+/// A file; one that browsers show is not offered for saving.
+fn file(format: Format, bytes: Vec<u8>, name: Option<&str>) -> Response {
+    let shown = matches!(format, Format::Flamegraph | Format::Folded | Format::Json);
+    let mut response = answer(format.content_type(), bytes);
+    if let Some(name) = name.filter(|_| !shown)
+        && let Ok(value) = format!("attachment; filename=\"{name}\"").parse()
+    {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    response
+}
+
+fn refused(error: &ProfileError) -> Response {
+    let status = match error {
+        ProfileError::Busy { .. } => StatusCode::CONFLICT,
+        ProfileError::Unavailable(_) => StatusCode::NOT_IMPLEMENTED,
+        ProfileError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    (status, answer(TEXT, sentence(error))).into_response()
+}
+
+fn sentence(text: impl Display) -> String {
+    format!("{text}\n")
+}
+
+fn broken() -> Response {
+    let text = sentence("the profile broke off: a thread of holdup's own failed; its log says why");
+    (StatusCode::INTERNAL_SERVER_ERROR, answer(TEXT, text)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_have_bounds() {
+        let refused = [
+            "seconds=0",
+            "seconds=-1",
+            "seconds=301",
+            "seconds=NaN",
+            "seconds=inf",
+            "rate=0",
+            "rate=1001",
+            "rate=x",
+            "mode=heap",
+            "format=xml",
+            "include=(",
+            "group=colour",
+            "colour=red",
+            "seconds=1&seconds=2",
+        ];
+        for query in refused {
+            assert!(Request::parse(Some(query), false).is_err(), "{query}");
+        }
+        let query = "mode=wall&seconds=0.5&rate=250&format=folded&group=task,thread&exclude=%5Etokio&runtime=api";
+        let request = Request::parse(Some(query), false).expect("makes sense");
+        assert_eq!((request.options.mode, request.options.rate), (ProfileMode::Wall, 250));
+        assert_eq!(request.options.duration, Duration::from_millis(500));
+        assert_eq!((request.format, request.groups()), (Format::Folded, [Group::Task, Group::Thread].as_slice()));
+        assert!(request.filter.exclude[0].is_match("tokio::x") && request.filter.runtime.as_deref() == Some("api"));
+    }
+}

@@ -1,0 +1,54 @@
+//! One moment: which task each worker polls, and how many tasks wait.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Collection;
+use super::wall::labels_of;
+use crate::model::profile::{Labels, Unit, ValueType};
+use crate::model::worker::{Activity, Worker};
+use crate::target::Sampled;
+
+/// Gathers the tasks that are being polled, one sample each, as Go's goroutine profile has them.
+pub(crate) struct TasksNow {
+    collection: Collection,
+    /// By runtime.
+    polled: HashMap<Arc<str>, usize>,
+}
+
+impl Default for TasksNow {
+    fn default() -> Self {
+        let values = vec![ValueType::new("goroutine", Unit::Count)];
+        Self { collection: Collection::new("tasks", None, values), polled: HashMap::new() }
+    }
+}
+
+impl TasksNow {
+    /// Adds what a worker does now.
+    pub(crate) fn add(&mut self, worker: &Worker, sampled: Sampled) {
+        if sampled.progress.activity != Activity::Polling {
+            return;
+        }
+        let labels = labels_of(worker, &sampled);
+        if labels.task.is_some() {
+            *self.polled.entry(Arc::clone(&worker.runtime)).or_default() += 1;
+        }
+        match sampled.stack {
+            Some(Ok(stack)) => self.collection.add(Duration::ZERO, &stack, labels, [1, 0, 0, 0]),
+            _ => self.collection.add_note(Duration::ZERO, "(in a poll, stack not taken)", labels, [1, 0, 0, 0]),
+        }
+    }
+
+    /// Adds the tasks that wait: those that are alive in each runtime and not polled now.
+    pub(crate) fn finish(mut self, alive: &[(Arc<str>, usize)]) -> Collection {
+        for (runtime, alive) in alive {
+            let waiting = alive.saturating_sub(self.polled.get(runtime).copied().unwrap_or_default());
+            let labels = Labels { runtime: Some(Arc::clone(runtime)), ..Labels::default() };
+            if let Ok(waiting @ 1..) = i64::try_from(waiting) {
+                self.collection.add_note(Duration::ZERO, "(tasks that wait)", labels, [waiting, 0, 0, 0]);
+            }
+        }
+        self.collection
+    }
+}
