@@ -30,6 +30,7 @@
 //!
 //! # Features
 //! - `http` (default): the diagnostics endpoint.
+//! - `console`: tokio-console, beside holdup's own diagnostics.
 //! - `cli`: the `holdup` command.
 //!
 //! # Data flow
@@ -75,11 +76,17 @@ mod watch;
 #[cfg(feature = "http")]
 mod http;
 
+/// tokio-console.
+#[cfg(feature = "console")]
+mod console;
+
 /// The `holdup` command.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 
+#[cfg(feature = "console")]
+pub use console::Console;
 pub use model::cause::{Cause, CauseClass, UnknownClass};
 pub use model::check::{Check, SelfCheck, Sight};
 pub use model::evidence::{Evidence, Place, SyscallKind, Wait};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the crate each module may name, itself aside. A module that is not listed may name none.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("probe", &["model", "sys"]),
@@ -18,9 +18,13 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("export", &["model", "diagnose"]),
     (
         "watch",
-        &["model", "sys", "probe", "images", "unwind", "target", "stalls", "symbols", "diagnose", "export", "http"],
+        &[
+            "model", "sys", "probe", "images", "unwind", "target", "stalls", "symbols", "diagnose", "export", "http",
+            "console",
+        ],
     ),
     ("http", &["model", "export", "watch"]),
+    ("console", &["probe", "watch"]),
     ("cli", &["model", "export"]),
     ("main", &[]),
 ];

@@ -7,6 +7,10 @@
 //!                       target
 //! ```
 
+/// Addresses to listen on.
+#[cfg(any(feature = "http", feature = "console"))]
+mod address;
+
 /// What the user asks for, and how it is started.
 mod builder;
 
@@ -35,6 +39,8 @@ pub use builder::{Print, WatchBuilder};
 pub use error::Error;
 pub use runtime::Runtime;
 
+#[cfg(any(feature = "http", feature = "console"))]
+pub(crate) use address::bind;
 pub(crate) use view::View;
 
 use std::sync::Arc;
