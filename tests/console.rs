@@ -2,6 +2,9 @@
 //!
 //! The reference service has to be built with `--features console`; see `support/service.rs` for where it is looked for.
 
+// Elsewhere `Console::listen` is an error, and there is no `tokio::task::Builder`.
+#![cfg(tokio_unstable)]
+
 mod support;
 
 use std::net::{SocketAddr, TcpListener};
