@@ -14,6 +14,8 @@
 //! - `two clock reads`: what a detector adds that times each poll itself.
 //! - `nothing`: bare against bare, which shows how far the other numbers can be trusted.
 
+mod support;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::FutureExt;
+use support::profiler::Flamegraph;
 use tokio::runtime::{Builder, Runtime};
 
 /// A fifth of a millisecond: short enough that some rounds are not disturbed.
@@ -185,7 +188,7 @@ fn poll_cost(criterion: &mut Criterion) {
 criterion_group! {
     name = benches;
     // An iteration takes as long as its rounds, whatever time it reports; few samples will do.
-    config = Criterion::default().sample_size(30).warm_up_time(Duration::from_millis(500)).without_plots();
+    config = Criterion::default().sample_size(30).warm_up_time(Duration::from_millis(500)).without_plots().with_profiler(Flamegraph::new());
     targets = poll_cost
 }
 criterion_main!(benches);

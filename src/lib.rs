@@ -32,6 +32,7 @@
 //! - `http` (default): the diagnostics endpoint.
 //! - `export` (part of `http`): profiles as flamegraph, folded, speedscope and JSON.
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
+//! - `console`: tokio-console, beside holdup's own diagnostics.
 //! - `cli`: the `holdup` command.
 //!
 //! # Data flow
@@ -88,11 +89,17 @@ mod watch;
 #[cfg(feature = "http")]
 mod http;
 
+/// tokio-console.
+#[cfg(feature = "console")]
+mod console;
+
 /// The `holdup` command.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 
+#[cfg(feature = "console")]
+pub use console::Console;
 #[cfg(feature = "export")]
 pub use export::profile::{Format, UnknownFormat};
 #[cfg(feature = "formats")]

@@ -4,14 +4,12 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::DEADLINE;
+use support::service::{Service, program};
 
 /// What is switched on, the function that makes the mistake, and the cause that is to be told.
 const FAULTS: [(&str, &str, &str); 6] = [
@@ -23,42 +21,21 @@ const FAULTS: [(&str, &str, &str); 6] = [
     ("never-ends", "lock_twice", "lock"),
 ];
 
-/// The running service; killed when the test is over, however it ends.
-struct Service {
-    child: Child,
-    diagnostics: SocketAddr,
+/// What this test asks of the service.
+trait Asked {
+    fn stalls(&self) -> Value;
+
+    fn wait_for_stall(&self, function: &str, class: &str) -> Value;
+
+    /// Asks it to end, and returns its exit code.
+    fn terminate(self) -> Option<i32>;
 }
 
-impl Service {
-    fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(program())
-            .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--for", "60s"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the service starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let announced = lines.find_map(|line| {
-            let line = line.ok()?;
-            line.strip_prefix("diagnostics")?.trim().strip_prefix("http://")?.split('/').next()?.parse().ok()
-        });
-        // Somebody has to read what it prints, or it would wait for room in the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        let Some(diagnostics) = announced else {
-            let mut told = String::new();
-            let _told = child.stderr.take().expect("it is piped").read_to_string(&mut told);
-            panic!("the service did not announce its diagnostics address: {told}");
-        };
-        let stderr = child.stderr.take().expect("it is piped");
-        std::thread::spawn(move || BufReader::new(stderr).lines().for_each(drop));
-        Self { child, diagnostics }
-    }
-
+impl Asked for Service {
     fn stalls(&self) -> Value {
         let config = ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).build();
         let agent = ureq::Agent::new_with_config(config);
-        let url = format!("http://{}/debug/holdup/stalls", self.diagnostics);
+        let url = format!("http://{}/debug/holdup/stalls", self.address("diagnostics"));
         let body = agent.get(url).call().expect("the endpoint answers").body_mut().read_to_string().expect("text");
         serde_json::from_str(&body).expect("it is JSON")
     }
@@ -80,7 +57,6 @@ impl Service {
         }
     }
 
-    /// Asks it to end, and returns its exit code.
     fn terminate(mut self) -> Option<i32> {
         let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("`kill` is there");
         assert!(told.success());
@@ -93,25 +69,6 @@ impl Service {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _gone = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-fn program() -> PathBuf {
-    if let Some(program) = std::env::var_os("HOLDUP_NEWS_PIPELINE") {
-        return program.into();
-    }
-    let test = std::env::current_exe().expect("this program has a path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
-    let program = folder.join("examples/news_pipeline");
-    assert!(program.exists(), "{} is missing: cargo build --example news_pipeline", program.display());
-    program
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the crate each module may name, itself aside. A module that is not listed may name none.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("probe", &["model", "sys"]),
@@ -13,6 +13,7 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("unwind", &["model", "sys", "images"]),
     ("target", &["model", "sys", "probe", "unwind"]),
     ("stalls", &["model", "target"]),
+    ("profilers", &["model", "target"]),
     ("symbols", &["model", "images"]),
     ("diagnose", &["model"]),
     ("analysis", &["model"]),
@@ -20,9 +21,13 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     ("import", &["model", "export"]),
     (
         "watch",
-        &["model", "sys", "probe", "images", "unwind", "target", "stalls", "symbols", "diagnose", "export", "http"],
+        &[
+            "model", "sys", "probe", "images", "unwind", "target", "stalls", "profilers", "symbols", "diagnose", "export", "http",
+            "console",
+        ],
     ),
     ("http", &["model", "analysis", "export", "watch"]),
+    ("console", &["probe", "watch"]),
     ("cli", &["model", "analysis", "export", "import"]),
     ("main", &[]),
 ];

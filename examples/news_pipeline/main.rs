@@ -12,6 +12,8 @@
 // In data-flow order: from a feed to the answer of a request.
 mod options;
 
+mod console;
+
 mod logs;
 
 mod shutdown;
@@ -72,7 +74,8 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> anyhow::Result<()> {
-    logs::start();
+    let (console_layer, console) = console::listen(options.console())?;
+    logs::start(console_layer)?;
     // Whatever may block happens here, before there is a worker that it could hold up.
     let service = Service::prepare(options)?;
     let watch = holdup::Watch::builder()
@@ -85,7 +88,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         })?;
     let runtime = watch.runtime(&mut options.runtime())?;
     let drain = shutdown::supervise(options.run_for, options.expects_stuck_worker())?;
-    service.announce(watch.endpoint());
+    service.announce(watch.endpoint(), console);
     let outcome = runtime.block_on(service.run(drain));
     runtime.shutdown_timeout(RUNTIME_GRACE);
     outcome

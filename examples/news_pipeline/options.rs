@@ -21,6 +21,10 @@ pub(crate) struct Options {
     #[arg(long, env = "NEWS_DIAGNOSTICS", value_name = "ADDR", default_value = "127.0.0.1:6060")]
     pub(crate) diagnostics: String,
 
+    /// Address for tokio-console; port 0 picks a free one; only in builds with `--features console`
+    #[arg(long, env = "NEWS_CONSOLE", value_name = "ADDR")]
+    console: Option<String>,
+
     /// RSS or Atom feed to fetch, repeatable (separated by spaces in the variable); without one, the
     /// embedded feed server is used
     #[arg(long = "feed", env = "NEWS_FEED", value_name = "URL", value_delimiter = ' ', value_parser = feed_url)]
@@ -87,6 +91,11 @@ impl Options {
     /// The real brokers, if any. An empty variable counts as none, as deployments often leave it.
     pub(crate) fn bootstrap_servers(&self) -> Option<&str> {
         self.bootstrap_servers.as_deref().filter(|list| !list.trim().is_empty())
+    }
+
+    /// Where tokio-console is to be served, if anywhere. An empty variable counts as nowhere.
+    pub(crate) fn console(&self) -> Option<&str> {
+        self.console.as_deref().filter(|address| !address.trim().is_empty())
     }
 
     /// The faults to commit, each once, in the order they were named.

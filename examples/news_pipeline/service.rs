@@ -81,10 +81,13 @@ impl Service {
     }
 
     /// Says where everything is, for people: on stdout, so that it can be kept apart from the logs.
-    pub(crate) fn announce(&self, diagnostics: Option<SocketAddr>) {
+    pub(crate) fn announce(&self, diagnostics: Option<SocketAddr>, console: Option<SocketAddr>) {
         println!("news         {}", self.readers.page);
         if let Some(address) = diagnostics {
             println!("diagnostics  http://{address}/  (stalls: http://{address}/debug/holdup/stalls)");
+        }
+        if let Some(address) = console {
+            println!("console      http://{address}  (tokio-console http://{address})");
         }
         println!("feeds        {}", self.fetcher.describe());
         println!("broker       {}", self.broker.describe());

@@ -1,6 +1,6 @@
 //! Accepts connections, within limits, until it is dropped.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::routes;
-use crate::watch::{Error, View, join_until};
+use crate::watch::{self, Error, View, join_until};
 
 /// Connections at a time. Further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -30,18 +30,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Listens on an address, so that one that cannot be had is an error at start.
 pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
-    let listen = || {
-        let addresses: Vec<SocketAddr> = match address.trim_start_matches(':').parse::<u16>() {
-            // Nobody but this machine, unless told otherwise.
-            Ok(port) => vec![(Ipv4Addr::LOCALHOST, port).into()],
-            Err(_) => address.to_socket_addrs()?.collect(),
-        };
-        let listener = TcpListener::bind(addresses.as_slice())?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        Ok((listener, address))
-    };
-    listen().map_err(|source| Error::Listen { address: address.to_owned(), source })
+    watch::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), source })
 }
 
 /// The running endpoint.

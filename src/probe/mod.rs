@@ -37,11 +37,17 @@ mod watched;
 /// Names given to tasks, kept once each.
 mod names;
 
+/// A task's name that is known from outside the task.
+#[cfg(feature = "console")]
+mod task_name;
+
 pub use hooks::Hooks;
 pub use watched::{FutureExt, Watched, spawn, spawn_named};
 
 pub(crate) use hooks::{already_set, install};
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use slot::task_of;
+#[cfg(feature = "console")]
+pub(crate) use task_name::TaskName;
 pub(crate) use thread_slot::RootThread;
 pub(crate) use watched::root;

@@ -42,7 +42,28 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::spawn(future.watched_as(name))
+    spawn_as(name, future.watched_as(name))
+}
+
+/// Tells the name to Tokio too, which traces it for tokio-console.
+#[cfg(all(tokio_unstable, feature = "console"))]
+#[track_caller]
+fn spawn_as<F>(name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::task::Builder::new().name(name).spawn(future).expect("only threads for blocking tasks can be short")
+}
+
+#[cfg(not(all(tokio_unstable, feature = "console")))]
+#[track_caller]
+fn spawn_as<F>(_name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(future)
 }
 
 /// Makes the polls of any future visible and gives them a name.

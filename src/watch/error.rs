@@ -22,6 +22,17 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// tokio-console's address cannot be listened on.
+    Console {
+        /// What was asked for.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Tokio traces tasks, which tokio-console shows, under `tokio_unstable` only.
+    NoTaskTracing,
+    /// The program has a global `tracing` subscriber already.
+    SubscriberTaken,
     /// The signal asked for cannot be used.
     Signal {
         /// What was asked for.
@@ -54,6 +65,18 @@ impl fmt::Display for Error {
             Self::Listen { address, source } => write!(
                 f,
                 "the diagnostics endpoint cannot listen on {address}: {source}; choose another address with listen(…), port 0 picks a free one"
+            ),
+            Self::Console { address, source } => write!(
+                f,
+                "tokio-console cannot be served on {address}: {source}; choose another address, port 0 picks a free one"
+            ),
+            Self::NoTaskTracing => write!(
+                f,
+                "tokio-console needs what Tokio traces about tasks, which this build leaves out; build with RUSTFLAGS=\"--cfg tokio_unstable\""
+            ),
+            Self::SubscriberTaken => write!(
+                f,
+                "the program has a global tracing subscriber already, so init() cannot set one; add Console::layer() to it instead"
             ),
             Self::Signal { signal, source } => {
                 write!(

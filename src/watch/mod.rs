@@ -7,6 +7,10 @@
 //!                       target
 //! ```
 
+/// Addresses to listen on.
+#[cfg(any(feature = "http", feature = "console"))]
+mod address;
+
 /// What the user asks for, and how it is started.
 mod builder;
 
@@ -45,6 +49,8 @@ pub use error::Error;
 pub use profiling::{ProfileError, ProfileMode, ProfileOptions};
 pub use runtime::Runtime;
 
+#[cfg(any(feature = "http", feature = "console"))]
+pub(crate) use address::bind;
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;
 

@@ -165,6 +165,8 @@ pub(super) fn describe(seen: &Seen<'_>) -> SelfCheck {
     checks.push(causes(seen.tested));
     #[cfg(feature = "http")]
     checks.extend(seen.endpoint.map(endpoint));
+    #[cfg(feature = "console")]
+    checks.extend(crate::console::listening().into_iter().map(console));
     SelfCheck { checks }
 }
 
@@ -288,6 +290,29 @@ fn endpoint(address: std::net::SocketAddr) -> Check {
         subject,
         Sight::Limited,
         format!("http://{address}/ answers anybody who can reach this machine, without a password"),
+        Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
+    )
+}
+
+/// By the subscriber of the thread that starts the watch, which in most programs is the global one.
+#[cfg(feature = "console")]
+fn console(address: std::net::SocketAddr) -> Check {
+    let subject = "tokio-console";
+    if !crate::console::is_seen() {
+        return check(
+            subject,
+            Sight::Missing,
+            format!("http://{address} is served, but the program's tracing subscriber drops what Tokio traces"),
+            Some("add Console::layer() to it, and give filters to the other layers with .with_filter(…)"),
+        );
+    }
+    if address.ip().is_loopback() {
+        return check(subject, Sight::Full, format!("http://{address}"), None);
+    }
+    check(
+        subject,
+        Sight::Limited,
+        format!("http://{address} answers anybody who can reach this machine, without a password"),
         Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
     )
 }

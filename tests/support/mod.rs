@@ -1,6 +1,9 @@
 //! What the tests share: a watch that remembers its events, and a way to wait for one of them.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+/// The reference service as a process of its own.
+pub(crate) mod service;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,4 @@
+//! What the benches share.
+
+/// Flamegraphs of benches.
+pub(crate) mod profiler;

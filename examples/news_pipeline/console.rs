@@ -1,0 +1,28 @@
+//! tokio-console, where it was asked for and built in: the layer for the logs, and where it listens.
+
+use std::net::SocketAddr;
+
+use tracing_subscriber::{Layer, Registry};
+
+/// `None` is a layer too: one that does nothing.
+pub(crate) type ConsoleLayer = Option<Box<dyn Layer<Registry> + Send + Sync>>;
+
+#[cfg(feature = "console")]
+pub(crate) fn listen(address: Option<&str>) -> anyhow::Result<(ConsoleLayer, Option<SocketAddr>)> {
+    use anyhow::Context;
+
+    let Some(address) = address else { return Ok((None, None)) };
+    let console = holdup::Console::listen(address).context("--console chooses the address for tokio-console")?;
+    let bound = console.address();
+    Ok((Some(console.layer().boxed()), Some(bound)))
+}
+
+#[cfg(not(feature = "console"))]
+pub(crate) fn listen(address: Option<&str>) -> anyhow::Result<(ConsoleLayer, Option<SocketAddr>)> {
+    match address {
+        None => Ok((None, None)),
+        Some(_) => anyhow::bail!(
+            "--console: this build leaves tokio-console out; build with `RUSTFLAGS=\"--cfg tokio_unstable\" cargo build --features console --example news_pipeline`"
+        ),
+    }
+}

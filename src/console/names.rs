@@ -1,0 +1,72 @@
+//! holdup's own layer: the names that tasks get from [`tokio::task::Builder`] appear in reports.
+//!
+//! Tokio's task hooks do not tell a task's name; the span that it enters for every poll does.
+
+use std::fmt::Debug;
+
+use tracing::Subscriber;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
+use tracing_subscriber::layer::{Context, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::probe::TaskName;
+
+/// Remembers the name in the task's span, and gives it to the worker's slot while the span is entered.
+pub(super) struct TaskNames;
+
+impl<S> Layer<S> for TaskNames
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        if attributes.metadata().name() != "runtime.spawn" {
+            return;
+        }
+        let mut found = FoundName(None);
+        attributes.record(&mut found);
+        if let (Some(name), Some(span)) = (found.0, context.span(id)) {
+            span.extensions_mut().insert(name);
+        }
+    }
+
+    fn on_enter(&self, id: &Id, context: Context<'_, S>) {
+        with_name(id, &context, TaskName::enter);
+    }
+
+    fn on_exit(&self, id: &Id, context: Context<'_, S>) {
+        with_name(id, &context, TaskName::exit);
+    }
+}
+
+fn with_name<S>(id: &Id, context: &Context<'_, S>, act: impl FnOnce(&mut TaskName))
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    if let Some(span) = context.span(id)
+        && let Some(name) = span.extensions_mut().get_mut::<TaskName>()
+    {
+        act(name);
+    }
+}
+
+/// Looks for the field that holds the name; empty for a task without one.
+struct FoundName(Option<TaskName>);
+
+impl FoundName {
+    fn look(&mut self, field: &Field, text: impl FnOnce() -> String) {
+        if field.name() == "task.name" {
+            self.0 = TaskName::new(&text());
+        }
+    }
+}
+
+impl Visit for FoundName {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.look(field, || format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.look(field, || value.to_owned());
+    }
+}

@@ -1,0 +1,75 @@
+//! The reference service as a process of its own.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// The last line that the service announces.
+const LAST_ANNOUNCED: &str = "faults";
+
+/// The running service; killed when the test is over, however it ends.
+pub(crate) struct Service {
+    pub(crate) child: Child,
+    announced: Vec<String>,
+}
+
+impl Service {
+    /// Starts it on free ports, and waits until it has announced itself.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(program())
+            .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--for", "60s"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the service starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines().map_while(Result::ok);
+        let mut announced = Vec::new();
+        for line in lines.by_ref() {
+            let last = line.starts_with(LAST_ANNOUNCED);
+            announced.push(line);
+            if last {
+                break;
+            }
+        }
+        // Somebody has to read what it prints, or it would wait for room in the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        if !announced.last().is_some_and(|line| line.starts_with(LAST_ANNOUNCED)) {
+            let mut told = String::new();
+            let _told = stderr.read_to_string(&mut told);
+            panic!("the service did not start: {told}");
+        }
+        std::thread::spawn(move || stderr.lines().for_each(drop));
+        Self { child, announced }
+    }
+
+    /// The address that it announced under a heading such as `diagnostics`.
+    pub(crate) fn address(&self, heading: &str) -> SocketAddr {
+        let address = self.announced.iter().find_map(|line| {
+            line.strip_prefix(heading)?.trim().strip_prefix("http://")?.split(['/', ' ']).next()?.parse().ok()
+        });
+        address.unwrap_or_else(|| panic!("no address of {heading} in {:?}", self.announced))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+}
+
+/// `HOLDUP_NEWS_PIPELINE`, or what cargo built beside this test.
+pub(crate) fn program() -> PathBuf {
+    if let Some(program) = std::env::var_os("HOLDUP_NEWS_PIPELINE") {
+        return program.into();
+    }
+    let test = std::env::current_exe().expect("this program has a path");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
+    let program = folder.join("examples/news_pipeline");
+    assert!(program.exists(), "{} is missing: cargo build --example news_pipeline", program.display());
+    program
+}
