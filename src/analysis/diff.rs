@@ -136,12 +136,7 @@ mod tests {
         let rows: Vec<_> = diff.functions.iter().map(|f| (f.function.as_str(), f.own, f.total)).collect();
         assert_eq!(
             rows,
-            [
-                ("c", (0, 30), (0, 30)),
-                ("b", (10, 0), (10, 0)),
-                ("main", (0, 0), (20, 40)),
-                ("a", (10, 10), (10, 10))
-            ]
+            [("c", (0, 30), (0, 30)), ("b", (10, 0), (10, 0)), ("main", (0, 0), (20, 40)), ("a", (10, 10), (10, 10))]
         );
         assert_eq!(diff.sums, (20, 40));
         let normalised = between(&before, &after, Scale::Normalised).expect("both are samples");

@@ -52,9 +52,8 @@ impl Filter {
         let labels: Vec<bool> = profile.labels.iter().map(|labels| self.keeps_labels(labels)).collect();
         let including = Matches::of(&self.include, profile);
         let excluding = Matches::of(&self.exclude, profile);
-        let stack_is_kept = |stack: &Arc<[u32]>| {
-            (self.include.is_empty() || including.any(stack)) && !excluding.any(stack)
-        };
+        let stack_is_kept =
+            |stack: &Arc<[u32]>| (self.include.is_empty() || including.any(stack)) && !excluding.any(stack);
         let stacks: Vec<bool> = profile.stacks.iter().map(stack_is_kept).collect();
         let kept = |all: &[bool], position: u32| all.get(position as usize).copied().unwrap_or_default();
         let mut part = profile.clone();
@@ -78,16 +77,19 @@ impl Filter {
             && is(&self.runtime, &labels.runtime, None)
             && is(&self.task, &labels.task_name, labels.task.map(|task| task.to_string()))
             && is(&self.state, &labels.state, None)
-            && self.spawn.as_ref().is_none_or(|asked| {
-                labels.spawned_at.as_deref().is_some_and(|place| ends_with_place(place, asked))
-            })
+            && self
+                .spawn
+                .as_ref()
+                .is_none_or(|asked| labels.spawned_at.as_deref().is_some_and(|place| ends_with_place(place, asked)))
     }
 }
 
 /// Whether `place` (`/work/src/api.rs:88`) ends with `asked` (`api.rs:88`, `src/api.rs`), at a folder's border.
 fn ends_with_place(place: &str, asked: &str) -> bool {
     let ends = |place: &str| {
-        place.strip_suffix(asked).is_some_and(|before| before.is_empty() || before.ends_with('/') || asked.starts_with('/'))
+        place
+            .strip_suffix(asked)
+            .is_some_and(|before| before.is_empty() || before.ends_with('/') || asked.starts_with('/'))
     };
     ends(place) || place.rsplit_once(':').is_some_and(|(file, _)| ends(file))
 }

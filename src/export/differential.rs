@@ -23,7 +23,11 @@ pub(crate) fn flamegraph(before: &Profile, after: &Profile, scale: Scale, out: &
     };
     let picture = Picture {
         title: format!("{}: what changed", title(after)),
-        subtitle: format!("{} before, {} after{scaled}; red takes more than before, blue less", sum(before), sum(after)),
+        subtitle: format!(
+            "{} before, {} after{scaled}; red takes more than before, blue less",
+            sum(before),
+            sum(after)
+        ),
         unit,
         colours: None,
     };

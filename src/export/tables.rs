@@ -72,7 +72,8 @@ fn unit(value: Option<&ValueType>) -> Unit {
 
 fn function(name: &str, file: Option<&str>) -> String {
     // A file of unknown origin must not move the cursor.
-    let name = format!("{name}{}", file.map_or_else(String::new, |file| format!("  {}", super::text::short_source(file))));
+    let name =
+        format!("{name}{}", file.map_or_else(String::new, |file| format!("  {}", super::text::short_source(file))));
     name.chars().filter(|c| !c.is_control()).collect()
 }
 

@@ -102,7 +102,8 @@ fn check(of: &str, number: usize, to: &str, position: Option<u32>, count: usize)
 
 fn value(value: ValueJson) -> Result<ValueType, ReadError> {
     let unit = Unit::ALL.into_iter().find(|unit| unit.as_str() == value.unit);
-    let unit = unit.ok_or_else(|| wrong(format!("the unit {:.40} of the value {:.40} is unknown", value.unit, value.name)))?;
+    let unit =
+        unit.ok_or_else(|| wrong(format!("the unit {:.40} of the value {:.40} is unknown", value.unit, value.name)))?;
     Ok(ValueType::new(&value.name, unit))
 }
 

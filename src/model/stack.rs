@@ -81,8 +81,7 @@ pub enum Origin {
 
 impl Origin {
     /// Every origin.
-    pub const ALL: [Self; 6] =
-        [Self::User, Self::Std, Self::Runtime, Self::Dependency, Self::System, Self::Unknown];
+    pub const ALL: [Self; 6] = [Self::User, Self::Std, Self::Runtime, Self::Dependency, Self::System, Self::Unknown];
 
     /// The word used in JSON.
     pub fn as_str(self) -> &'static str {

@@ -8,10 +8,10 @@ use holdup::{
 };
 
 /// Nanoseconds of one sample at 99 Hz.
-pub const PERIOD: i64 = 10_101_010;
+pub(crate) const PERIOD: i64 = 10_101_010;
 
 /// A CPU profile of a service with two workers: so many samples over so many different stacks of that depth.
-pub fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
+pub(crate) fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
     let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
     let mut builder = ProfileBuilder::new("cpu", values);
     describe(builder.profile());
@@ -34,7 +34,13 @@ pub fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
         builder.add(Sample::new(Some(at), stack, labels, [1, PERIOD, 0, 0]));
         if number % 10 == 0 {
             let kind = if number % 50 == 0 { SliceKind::Stall } else { SliceKind::Poll };
-            builder.add_slice(Slice::new(labels, at, at + Duration::from_millis(12), kind, "api::handlers::news".into()));
+            builder.add_slice(Slice::new(
+                labels,
+                at,
+                at + Duration::from_millis(12),
+                kind,
+                "api::handlers::news".into(),
+            ));
         }
     }
     let quality = &mut builder.profile().quality;

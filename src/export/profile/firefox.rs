@@ -10,9 +10,9 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use fxprof_processed_profile::{
-    CategoryColor, CategoryHandle, CpuDelta, Frame, FrameFlags, FrameInfo, MarkerFieldFlags,
-    MarkerFieldFormat, MarkerLocations, MarkerTiming, Profile as FirefoxProfile, SamplingInterval, StackHandle,
-    StaticSchemaMarker, StaticSchemaMarkerField, StringHandle, ThreadHandle, Timestamp, WeightType,
+    CategoryColor, CategoryHandle, CpuDelta, Frame, FrameFlags, FrameInfo, MarkerFieldFlags, MarkerFieldFormat,
+    MarkerLocations, MarkerTiming, Profile as FirefoxProfile, SamplingInterval, StackHandle, StaticSchemaMarker,
+    StaticSchemaMarkerField, StringHandle, ThreadHandle, Timestamp, WeightType,
 };
 
 use super::timeline::{self, Thread};
@@ -233,9 +233,8 @@ struct Activity {
 impl StaticSchemaMarker for Activity {
     const UNIQUE_MARKER_TYPE_NAME: &'static str = "Activity";
     const DESCRIPTION: Option<&'static str> = Some("What a thread did for a while, as holdup saw it");
-    const LOCATIONS: MarkerLocations = MarkerLocations::MARKER_CHART
-        .union(MarkerLocations::MARKER_TABLE)
-        .union(MarkerLocations::TIMELINE_OVERVIEW);
+    const LOCATIONS: MarkerLocations =
+        MarkerLocations::MARKER_CHART.union(MarkerLocations::MARKER_TABLE).union(MarkerLocations::TIMELINE_OVERVIEW);
     const CHART_LABEL: Option<&'static str> = Some("{marker.data.what} {marker.data.task}");
     const TABLE_LABEL: Option<&'static str> = Some("{marker.data.what} {marker.data.task}");
     const FIELDS: &'static [StaticSchemaMarkerField] = &[field("what", "What"), field("task", "Task")];
@@ -260,4 +259,3 @@ impl StaticSchemaMarker for Activity {
 const fn field(key: &'static str, label: &'static str) -> StaticSchemaMarkerField {
     StaticSchemaMarkerField { key, label, format: MarkerFieldFormat::String, flags: MarkerFieldFlags::SEARCHABLE }
 }
-

@@ -35,15 +35,8 @@ struct Facts {
 
 impl Format {
     /// Every format, in the order of help texts.
-    pub const ALL: [Self; 7] = [
-        Self::Flamegraph,
-        Self::Folded,
-        Self::Pprof,
-        Self::Firefox,
-        Self::Speedscope,
-        Self::Perfetto,
-        Self::Json,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Flamegraph, Self::Folded, Self::Pprof, Self::Firefox, Self::Speedscope, Self::Perfetto, Self::Json];
 
     const fn facts(self) -> Facts {
         match self {
@@ -108,8 +101,10 @@ impl Format {
     pub fn from_path(path: &Path) -> Result<Self, UnknownFormat> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let ends = |extension: &&str| name.strip_suffix(extension).is_some_and(|stem| stem.ends_with('.'));
-        let length = |format: &Self| format.facts().extensions.iter().filter(|end| ends(end)).map(|end| end.len()).max();
-        let longest = Self::ALL.into_iter().filter_map(|format| Some((length(&format)?, format))).max_by_key(|(n, _)| *n);
+        let length =
+            |format: &Self| format.facts().extensions.iter().filter(|end| ends(end)).map(|end| end.len()).max();
+        let longest =
+            Self::ALL.into_iter().filter_map(|format| Some((length(&format)?, format))).max_by_key(|(n, _)| *n);
         longest.map(|(_, format)| format).ok_or_else(|| UnknownFormat { asked: path.display().to_string() })
     }
 

@@ -161,10 +161,7 @@ impl Track<'_> {
                 tid: u32::try_from(self.tid).ok(),
                 callstack_iid: Some(iid(sample.stack)),
             };
-            packet(
-                out,
-                &messages::TracePacket { timestamp: Some(nanoseconds(*at)), ..of(Data::PerfSample(sample)) },
-            )?;
+            packet(out, &messages::TracePacket { timestamp: Some(nanoseconds(*at)), ..of(Data::PerfSample(sample)) })?;
         }
         Ok(())
     }
@@ -180,14 +177,19 @@ fn interned(profile: &Profile) -> messages::InternedData {
     let mut sources = Strings::default();
     let mut paths = Strings::default();
     let mut build_ids = Strings::default();
-    let mut mappings: Vec<_> = profile.mappings.iter().zip(1..).map(|(mapping, iid)| messages::Mapping {
-        iid: Some(iid),
-        build_id: mapping.build_id.as_deref().map(|id| build_ids.iid(id)),
-        start: Some(mapping.start),
-        end: Some(mapping.end),
-        exact_offset: Some(mapping.offset),
-        path_string_ids: vec![paths.iid(&mapping.file)],
-    }).collect();
+    let mut mappings: Vec<_> = profile
+        .mappings
+        .iter()
+        .zip(1..)
+        .map(|(mapping, iid)| messages::Mapping {
+            iid: Some(iid),
+            build_id: mapping.build_id.as_deref().map(|id| build_ids.iid(id)),
+            start: Some(mapping.start),
+            end: Some(mapping.end),
+            exact_offset: Some(mapping.offset),
+            path_string_ids: vec![paths.iid(&mapping.file)],
+        })
+        .collect();
     // Older readers skip frames without a mapping.
     let nowhere = mappings.len() as u64 + 1;
     mappings.push(messages::Mapping {

@@ -195,7 +195,9 @@ impl<'a> Tables<'a> {
     }
 
     fn mapping_id(&self, mapping: Option<u32>) -> Option<u64> {
-        mapping.filter(|mapping| (*mapping as usize) < self.profile.mappings.len()).map(|mapping| u64::from(mapping) + 1)
+        mapping
+            .filter(|mapping| (*mapping as usize) < self.profile.mappings.len())
+            .map(|mapping| u64::from(mapping) + 1)
     }
 
     fn function(&mut self, name: &str, file: Option<&str>) -> u64 {

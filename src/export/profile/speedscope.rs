@@ -74,8 +74,15 @@ fn sampled(profile: &Profile, thread: &Thread<'_>, frames: &mut Frames<'_>) -> S
         Some(Unit::Bytes) => "bytes",
         Some(Unit::Count) | None => "none",
     };
-    let mut sampled =
-        Sampled { kind: "sampled", name: thread.title(), unit, start_value: 0, end_value: 0, samples: vec![], weights: vec![] };
+    let mut sampled = Sampled {
+        kind: "sampled",
+        name: thread.title(),
+        unit,
+        start_value: 0,
+        end_value: 0,
+        samples: vec![],
+        weights: vec![],
+    };
     for (_, sample) in &thread.samples {
         let weight = sample.values.get(profile.drawn).copied().unwrap_or_default().max(0);
         let stack = profile.stacks.get(sample.stack as usize).map_or(&[][..], |stack| stack);

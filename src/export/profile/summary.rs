@@ -72,6 +72,9 @@ mod tests {
             quality(&profile),
             "1.25 s of cpu, 99 Hz over 5.00 s, 1 samples, 3 lost, 0 truncated, 0.4 % of frames without a name"
         );
-        assert_eq!((amount(-2_000_000, Unit::Nanoseconds).as_str(), amount(7, Unit::Bytes).as_str()), ("-2.0 ms", "7 bytes"));
+        assert_eq!(
+            (amount(-2_000_000, Unit::Nanoseconds).as_str(), amount(7, Unit::Bytes).as_str()),
+            ("-2.0 ms", "7 bytes")
+        );
     }
 }
