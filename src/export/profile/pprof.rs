@@ -207,7 +207,8 @@ impl<'a> Tables<'a> {
         }
         let id = self.functions.len() as u64 + 1;
         let (name, filename) = key;
-        self.functions.push(messages::Function { id, name, system_name: name, filename, start_line: 0 });
+        // Were `system_name` equal to the name, Go's pprof would take it for a mangled C++ name, and cut `<T as U>`.
+        self.functions.push(messages::Function { id, name, system_name: 0, filename, start_line: 0 });
         self.function_ids.insert(key, id);
         id
     }
