@@ -1,241 +1,242 @@
-//! CPU profiles against programs whose truth is known: shares, totals, labels, threads that come and go.
-#![allow(unsafe_code, reason = "reads the CPU clocks that profiles are held against")]
+//! Profiles as files: what is written can be read, by holdup and by others, and holds what was measured.
+//! The files stay in the target's `tmp/profiles`, for `tests/consumers.sh`.
+#![cfg(feature = "formats")]
 
-mod support;
+#[path = "support/profiles.rs"]
+mod profiles;
 
-use std::sync::{Arc, Barrier};
-use std::time::{Duration, Instant};
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::PathBuf;
 
-use holdup::{FutureExt, Profile, ProfileError, ProfileMode, ProfileOptions, Sample, Watch};
-use support::{Events, alone};
-use tokio::runtime::Builder;
+use holdup::{Format, Labels, Profile, ProfileBuilder, Unit, ValueType};
+use pprof::protos::Message;
+use serde_json::Value;
 
-/// CPU time of the calling thread.
-fn thread_cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the result goes into a live struct.
-    let answer = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(answer, 0);
-    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).expect("is below a second"))
+const SAMPLES: u32 = 3000;
+
+fn profile() -> Profile {
+    profiles::cpu(SAMPLES, 400, 30)
 }
 
-/// Computes until this thread has used that much CPU time.
-#[inline(always)]
-fn use_cpu(time: Duration) {
-    let until = thread_cpu() + time;
-    let mut value = 1_u64;
-    while thread_cpu() < until {
-        for _ in 0..2_000 {
-            value = std::hint::black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+fn empty() -> Profile {
+    ProfileBuilder::new("stalled", vec![ValueType::new("delay", Unit::Nanoseconds)]).build()
+}
+
+fn written(profile: &Profile, format: Format) -> Vec<u8> {
+    let mut file = Vec::new();
+    profile.write(format, &mut file).expect("it is compiled in");
+    file
+}
+
+fn unpacked(bytes: &[u8]) -> Vec<u8> {
+    let mut unpacked = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut unpacked).expect("it is gzip");
+    unpacked
+}
+
+fn json(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).expect("it is JSON")
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().expect("it is a list")
+}
+
+fn number(value: &Value) -> i64 {
+    value.as_i64().unwrap_or_else(|| panic!("{value} is no whole number"))
+}
+
+#[test]
+fn every_format_takes_full_and_empty_profiles() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("profiles");
+    std::fs::create_dir_all(&folder).expect("the target folder can be written");
+    for (name, profile) in [("cpu", profile()), ("empty", empty())] {
+        for format in Format::ALL {
+            let file = written(&profile, format);
+            assert!(!file.is_empty() || (format == Format::Folded && name == "empty"), "{format} of {name}");
+            let path = folder.join(format!("{name}.{}", format.extension()));
+            assert_eq!(Format::from_path(&path), Ok(format));
+            std::fs::write(path, &file).expect("the target folder can be written");
         }
     }
 }
 
-#[inline(never)]
-fn one_part(time: Duration) {
-    use_cpu(time);
-    std::hint::black_box(());
-}
-
-#[inline(never)]
-fn two_parts(time: Duration) {
-    use_cpu(time * 2);
-    std::hint::black_box(());
-}
-
-/// Bursts of one part and two parts for a while; returns the CPU time it used.
-fn load(part: Duration, pause: Duration, time: Duration) -> Duration {
-    let (start, before) = (Instant::now(), thread_cpu());
-    while start.elapsed() < time {
-        one_part(part);
-        two_parts(part);
-        if !pause.is_zero() {
-            std::thread::sleep(pause);
-        }
+#[test]
+fn json_comes_back_as_it_was() {
+    for profile in [profile(), empty()] {
+        assert_eq!(Profile::read(&written(&profile, Format::Json)).expect("it is whole"), profile);
     }
-    thread_cpu() - before
 }
 
-/// CPU nanoseconds of samples that satisfy a condition.
-fn cpu_of(profile: &Profile, condition: impl Fn(&Sample) -> bool) -> f64 {
-    let cpu = profile.values.iter().position(|value| &*value.name == "cpu").expect("has CPU time");
-    profile.samples.iter().filter(|sample| condition(sample)).map(|sample| sample.values[cpu] as f64).sum()
-}
-
-fn passes_through(profile: &Profile, sample: &Sample, function: &str) -> bool {
-    profile.frames_of(sample).any(|frame| frame.frame.function.ends_with(function))
-}
-
-fn cpu_in(profile: &Profile, function: &str) -> f64 {
-    cpu_of(profile, |sample| passes_through(profile, sample, function))
-}
-
-fn watch() -> Watch {
-    Events::default().watch()
-}
-
-fn options(rate: u32, seconds: f64) -> ProfileOptions {
-    ProfileOptions::new(ProfileMode::Cpu).rate(rate).duration(Duration::from_secs_f64(seconds))
-}
-
-/// Profiles that many threads under the load, and holds shares and total against the threads' own clocks.
-fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seconds: f64) {
-    let watch = watch();
-    let ready = Arc::new(Barrier::new(threads + 1));
-    let loads: Vec<_> = (0..threads)
-        .map(|number| {
-            let ready = Arc::clone(&ready);
-            let body = move || {
-                ready.wait();
-                load(part, pause, Duration::from_secs_f64(seconds - 1.5))
-            };
-            std::thread::Builder::new().name(format!("load-{number}")).spawn(body).expect("a thread starts")
-        })
-        .collect();
-    let profiled = std::thread::spawn(move || watch.profile(&options(rate, seconds)));
-    // The load lies within the window.
-    std::thread::sleep(Duration::from_millis(300));
-    ready.wait();
-    let used: Duration = loads.into_iter().map(|load| load.join().expect("the load ends")).sum();
-    let profile = profiled.join().expect("no panic").expect("profiles");
-    let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
-    let share = one / (one + two);
-    let ratio = (one + two) / used.as_nanos() as f64;
-    println!(
-        "{threads} threads, parts of {part:?}, pauses of {pause:?}, {rate} Hz: {} samples, share {share:.3}, total {ratio:.3} of {used:?}; {:?}",
-        profile.sample_count(),
-        profile.quality
+#[test]
+fn pprof_and_folded_come_back_with_the_same_stacks() {
+    let profile = profile();
+    let folded = written(&profile, Format::Folded);
+    let from_pprof = Profile::read(&written(&profile, Format::Pprof)).expect("it is whole");
+    assert_eq!(written(&from_pprof, Format::Folded), folded);
+    assert_eq!(from_pprof.quality, profile.quality);
+    assert_eq!(from_pprof.mappings, profile.mappings);
+    assert_eq!(
+        (from_pprof.kind, from_pprof.program, from_pprof.pid, from_pprof.rate, from_pprof.started_at),
+        (profile.kind.clone(), profile.program.clone(), profile.pid, profile.rate, profile.started_at)
     );
-    assert!((share - 1.0 / 3.0).abs() < 0.03, "the share of one_part is {share}");
-    assert!((ratio - 1.0).abs() < 0.05, "the total is {ratio} of the threads' clocks");
-    assert!(profile.quality.nameless * 200 < profile.quality.frames, "{:?}", profile.quality);
-    assert!(profile.quality.truncated * 50 < profile.sample_count(), "{:?}", profile.quality);
+    assert_eq!(HashSet::<&Labels>::from_iter(&from_pprof.labels), HashSet::from_iter(&profile.labels));
+
+    let from_folded = Profile::read(&folded).expect("it is whole");
+    assert_eq!(written(&from_folded, Format::Folded), folded);
+    assert_eq!(from_folded.total(0), profile.total(1));
 }
 
 #[test]
-fn shares_on_one_steady_thread() {
-    let _alone = alone();
-    check_shares(1, Duration::from_millis(7), Duration::ZERO, 99, 9.0);
-    check_shares(1, Duration::from_millis(7), Duration::ZERO, 499, 9.0);
-}
+fn the_pprof_package_reads_the_same() {
+    let profile = profile();
+    let file = pprof::protos::Profile::decode(unpacked(&written(&profile, Format::Pprof)).as_slice()).expect("decodes");
+    let text = |position: i64| file.string_table[usize::try_from(position).expect("it is not negative")].as_str();
+    let types: Vec<_> = file.sample_type.iter().map(|value| (text(value.ty), text(value.unit))).collect();
+    assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
+    assert_eq!(file.sample.iter().map(|sample| sample.value[1]).sum::<i64>(), profile.total(1));
+    assert_eq!((file.period, text(file.period_type.as_ref().expect("it has one").ty)), (profiles::PERIOD, "cpu"));
 
-#[test]
-fn shares_on_many_bursty_threads() {
-    let _alone = alone();
-    check_shares(8, Duration::from_micros(2_300), Duration::from_millis(3), 99, 7.0);
-    check_shares(8, Duration::from_micros(2_300), Duration::from_millis(3), 499, 7.0);
-}
-
-#[inline(never)]
-fn recurse(depth: u32, time: Duration) -> u32 {
-    if depth == 0 {
-        use_cpu(time);
-        return 0;
-    }
-    std::hint::black_box(recurse(depth - 1, time)) + 1
-}
-
-#[test]
-fn recursion_is_seen_to_its_full_depth() {
-    let _alone = alone();
-    let watch = watch();
-    let load = std::thread::spawn(|| recurse(300, Duration::from_millis(1500)));
-    let profile = watch.profile(&options(99, 1.0)).expect("profiles");
-    load.join().expect("the load ends");
-    let depths: Vec<usize> = profile
-        .samples
+    // The innermost location has the inlined function first, and the one that it is inlined into last.
+    let sample = &file.sample[0];
+    let location = &file.location[usize::try_from(sample.location_id[0]).expect("it is small") - 1];
+    let names: Vec<_> = location
+        .line
         .iter()
-        .map(|sample| profile.frames_of(sample).filter(|frame| frame.frame.function.ends_with("recurse")).count())
-        .filter(|depth| *depth > 0)
+        .map(|line| text(file.function[usize::try_from(line.function_id).expect("it is small") - 1].name))
         .collect();
-    assert!(depths.len() >= 20, "{} samples", depths.len());
-    let whole = depths.iter().filter(|depth| **depth == 301).count();
-    assert!(whole * 10 >= depths.len() * 9, "{whole} of {} samples reach through all calls", depths.len());
-}
+    assert_eq!(names, ["news_pipeline::ranking::score::<[u8; 0]>", "news_pipeline::ranking::rank::{async fn body}"]);
+    assert_eq!(sample.location_id.len(), 29, "one of thirty frames is inlined");
 
-/// Threads that live for 20 ms of CPU time each, one after another: one and two parts each.
-#[test]
-fn short_lived_threads_are_in_the_profile() {
-    let _alone = alone();
-    let watch = watch();
-    let profiled = std::thread::spawn(move || watch.profile(&options(499, 6.0)).expect("profiles"));
-    let (start, mut used) = (Instant::now(), Duration::ZERO);
-    while start.elapsed() < Duration::from_millis(5_500) {
-        let short = std::thread::spawn(|| {
-            one_part(Duration::from_millis(10));
-            two_parts(Duration::from_millis(10));
-            thread_cpu()
-        });
-        used += short.join().expect("it ends");
+    let labels: Vec<_> = sample.label.iter().map(|label| (text(label.key), text(label.str), label.num)).collect();
+    for label in
+        [("thread", "tokio-rt-worker", 0), ("runtime", "api", 0), ("task", "", 1), ("tid", "", 4243), ("worker", "", 0)]
+    {
+        assert!(labels.contains(&label), "{label:?} is not in {labels:?}");
     }
-    let profile = profiled.join().expect("no panic");
-    let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
-    let seen = (one + two) / used.as_nanos() as f64;
-    println!("short threads: {used:?} used, {seen:.3} of it sampled, share {:.3}", one / (one + two));
-    assert!((0.6..1.15).contains(&seen), "{seen} of the threads' CPU time is in the profile");
-    let tids: std::collections::HashSet<_> =
-        profile.samples.iter().filter_map(|sample| profile.labels_of(sample)?.tid).collect();
-    assert!(tids.len() > 20, "of {} threads", tids.len());
-}
-
-#[inline(never)]
-fn busy_poll() {
-    use_cpu(Duration::from_millis(3));
-    std::hint::black_box(());
+    let comments: Vec<_> = file.comment.iter().map(|comment| text(*comment)).collect();
+    assert!(comments.contains(&"lost=3") && comments.contains(&"note=kernel frames are not shown"), "{comments:?}");
 }
 
 #[test]
-fn one_busy_task_among_fifty_that_sleep() {
-    let _alone = alone();
-    let watch = watch();
-    let runtime =
-        watch.runtime(Builder::new_multi_thread().worker_threads(2).enable_all().name("many")).expect("builds");
-    for _ in 0..50 {
-        runtime.spawn(std::future::pending::<()>());
+fn flamegraphs_say_what_they_show() {
+    let mut profile = profile();
+    profile.program = "a<b> & c".into();
+    let svg = String::from_utf8(written(&profile, Format::Flamegraph)).expect("it is UTF-8");
+    for part in [
+        "a&lt;b&gt; &amp; c: CPU time",
+        "99 Hz over 15.00 s",
+        "3000 samples, 3 lost, 1 truncated, 0.0 % of frames",
+        "rank::{async fn body}",
+        "search",
+    ] {
+        assert!(svg.contains(part), "{part} is missing");
     }
-    let task = async {
-        loop {
-            busy_poll();
-            tokio::task::yield_now().await;
-        }
-    };
-    let line = line!() + 1;
-    let busy = runtime.spawn(task.watched_as("busy"));
-    let profile = watch.profile(&options(199, 3.0)).expect("profiles");
-    busy.abort();
-    let total = cpu_in(&profile, "busy_poll");
-    assert!(total > 1e9, "{total} ns in busy_poll");
-    let labelled = cpu_of(&profile, |sample| {
-        passes_through(&profile, sample, "busy_poll")
-            && profile.labels_of(sample).is_some_and(|labels| {
-                labels.runtime.as_deref() == Some("many")
-                    && labels.worker.is_some()
-                    && labels.task.is_some()
-                    && labels.task_name.as_deref() == Some("busy")
-                    && labels.spawned_at.as_deref().is_some_and(|place| place.ends_with(&format!("profiles.rs:{line}")))
-            })
-    });
-    assert!(labelled > total * 0.98, "{labelled} of {total} ns carry the task");
-    assert!(total > cpu_of(&profile, |_| true) * 0.8, "sleeping tasks use no CPU time");
+    assert!(!svg.contains("src=\"http") && !svg.contains("href=\"http"), "it needs nothing from the network");
+    let nothing = String::from_utf8(written(&empty(), Format::Flamegraph)).expect("it is UTF-8");
+    assert!(nothing.contains("Nothing was measured") && nothing.len() < 2000, "{nothing}");
 }
 
 #[test]
-fn a_second_cpu_profile_is_refused_and_bad_options_are_explained() {
-    let _alone = alone();
-    let watch = Arc::new(watch());
-    let other = Arc::clone(&watch);
-    let running = std::thread::spawn(move || other.profile(&options(99, 1.0)).map(|profile| profile.duration));
-    let limit = Instant::now() + support::DEADLINE;
-    let busy = loop {
-        match watch.profile(&options(99, 0.001)) {
-            Err(error) => break error,
-            Ok(_) => assert!(Instant::now() < limit && !running.is_finished(), "never refused"),
-        }
+fn speedscope_has_a_profile_for_every_thread() {
+    let profile = profile();
+    let file = json(&written(&profile, Format::Speedscope));
+    let frames = array(&file["shared"]["frames"]).len();
+    let mut sum = 0;
+    assert_eq!(array(&file["profiles"]).len(), 2);
+    for thread in array(&file["profiles"]) {
+        assert_eq!((&thread["type"], &thread["unit"]), (&"sampled".into(), &"nanoseconds".into()));
+        let weights: i64 = array(&thread["weights"]).iter().map(number).sum();
+        assert_eq!(weights, number(&thread["endValue"]));
+        assert_eq!(array(&thread["samples"]).len(), array(&thread["weights"]).len());
+        let positions = array(&thread["samples"]).iter().flat_map(array).map(number);
+        assert!(positions.into_iter().all(|position| (0..i64::try_from(frames).expect("few")).contains(&position)));
+        sum += weights;
+    }
+    assert_eq!(sum, profile.total(1));
+    assert_eq!(file["shared"]["frames"][0]["name"], "__clone3", "outermost first");
+}
+
+#[test]
+fn firefox_has_threads_categories_and_markers() {
+    let file = json(&unpacked(&written(&profile(), Format::Firefox)));
+    let threads = array(&file["threads"]);
+    assert_eq!(threads.len(), 2);
+    let categories: Vec<_> = array(&file["meta"]["categories"]).iter().map(|category| &category["name"]).collect();
+    for name in ["User", "Standard library", "Runtime", "Dependency", "System", "Stall"] {
+        assert!(categories.contains(&&Value::from(name)), "{name} is not in {categories:?}");
+    }
+    let mut weights = 0;
+    for thread in threads {
+        assert_eq!(thread["name"], "tokio-rt-worker");
+        weights += array(&thread["samples"]["weight"]).iter().map(number).sum::<i64>();
+        assert!(array(&thread["markers"]["name"]).len() > 10);
+    }
+    assert_eq!(weights, i64::from(SAMPLES));
+}
+
+#[test]
+fn broken_files_are_errors_and_never_panics() {
+    let profile = profiles::cpu(40, 10, 8);
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).expect("it is below")
     };
-    assert!(matches!(busy, ProfileError::Busy { .. }), "{busy}");
-    assert!(running.join().expect("no panic").expect("the first goes on") >= Duration::from_secs(1));
-    let error = |options: ProfileOptions| watch.profile(&options).expect_err("refused").to_string();
-    assert!(error(options(0, 1.0)).contains("1 to 1000"));
-    assert!(error(options(99, 0.0)).contains("more than 0"));
-    assert!(error(options(99, 1e6)).contains("300 s"));
+    for format in [Format::Folded, Format::Pprof, Format::Json] {
+        let mut whole = written(&profile, format);
+        if format == Format::Pprof {
+            // Below the checksum of gzip, where damage reaches the reader.
+            assert!(Profile::read(&whole[..whole.len() / 2]).is_err(), "half a gzip file");
+            whole = unpacked(&whole);
+        }
+        assert!(Profile::read(&whole).is_ok());
+        let mut refused = 0;
+        for _ in 0..1500 {
+            let mut broken = whole.clone();
+            broken.truncate(next(whole.len()) + 1);
+            for _ in 0..next(4) {
+                let place = next(broken.len());
+                broken[place] = u8::try_from(next(256)).expect("it is a byte");
+            }
+            match Profile::read(&broken) {
+                // What can be read can also be written.
+                Ok(read) => Format::ALL.into_iter().for_each(|format| drop(written(&read, format))),
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().starts_with("not a "), "{error}");
+                }
+            }
+        }
+        assert!(refused > 500, "{format}: {refused} of 1500 broken files were refused");
+    }
+}
+
+#[test]
+fn errors_name_the_kind_and_the_place() {
+    let firefox = unpacked(&written(&profile(), Format::Firefox));
+    let own = |from: &str, to: &str| {
+        let text = String::from_utf8(written(&profiles::cpu(4, 2, 5), Format::Json)).expect("it is UTF-8");
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replacen(from, to, 1).into_bytes()
+    };
+    for (bytes, part) in [
+        (firefox, "not a json profile that can be read: its `format` is not holdup-profile"),
+        (own("\"version\":1", "\"version\":9"), "its version is 9, and this holdup reads 1"),
+        (own("\"stack\":1", "\"stack\":7"), "names stack 7, of 2"),
+        (own("\"values\":[1,", "\"values\":["), "sample 0 has 1 values instead of 2"),
+        (own("\"unit\":\"count\"", "\"unit\":\"pints\""), "the unit pints of the value samples is unknown"),
+        (own("\"drawn\":1", "\"drawn\":2"), "`drawn` is 2, of 2 values"),
+        (vec![0x1f, 0x8b, 0, 0], "not a pprof profile that can be read: after 0 unpacked bytes"),
+        // A sample of a location that is not there; a field that goes on behind the end.
+        (vec![0x12, 0x03, 0x0a, 0x01, 0x07], "there is no location 7"),
+        (vec![0x12, 0x7f, 0x00], "it ends within the field at byte 0"),
+        (b"main 1\nmain;f\n".to_vec(), "not a folded profile that can be read: line 2"),
+    ] {
+        let error = Profile::read(&bytes).expect_err(part).to_string();
+        assert!(error.contains(part), "{error}");
+    }
 }

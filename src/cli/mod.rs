@@ -1,10 +1,20 @@
-//! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer.
+//! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer, or works
+//! on profiles in files.
 //!
-//! Exit codes: 0 for success, 1 when `stalls` finds a stall that lasts, 2 for errors, among them a service that goes away
-//! while `stalls --follow` watches it.
+//! Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, or a profile has no samples; 2 for errors, among
+//! them a service that goes away while `stalls --follow` watches it.
 
 /// Asks an endpoint.
 mod client;
+
+/// `holdup completions`.
+mod completions;
+
+/// `holdup convert`.
+mod convert;
+
+/// `holdup diff`.
+mod diff;
 
 /// `holdup explain`.
 mod explain;
@@ -12,11 +22,17 @@ mod explain;
 /// `holdup stalls --follow`.
 mod follow;
 
+/// Profiles in files.
+mod profiles;
+
 /// `holdup stalls`.
 mod stalls;
 
 /// `holdup tasks`.
 mod tasks;
+
+/// `holdup top`.
+mod top;
 
 /// `holdup workers`.
 mod workers;
@@ -29,8 +45,21 @@ use clap::{Parser, Subcommand};
 /// Where services listen unless they say otherwise.
 const DEFAULT_URL: &str = "http://127.0.0.1:6060";
 
+/// The exit code when there was nothing to show: a profile without samples.
+const NOTHING: u8 = 1;
+
+/// Below the list of verbs.
+const EXIT_CODES: &str = "Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, or a profile has no \
+samples; 2 for errors. Set NO_COLOR for output without colours.";
+
 #[derive(Debug, Parser)]
-#[command(name = "holdup", version, about = "What's holding up your Tokio runtime?", arg_required_else_help = true)]
+#[command(
+    name = "holdup",
+    version,
+    about = "What's holding up your Tokio runtime?",
+    after_help = EXIT_CODES,
+    arg_required_else_help = true
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -44,8 +73,16 @@ enum Verb {
     Tasks(tasks::Arguments),
     /// Show what each worker does now
     Workers(workers::Arguments),
+    /// Write a profile in another format, or a part of it
+    Convert(convert::Arguments),
+    /// Show what changed between two profiles
+    Diff(diff::Arguments),
+    /// Show the functions of a profile by what they take
+    Top(top::Arguments),
     /// Explain a cause, or all of them
     Explain(explain::Arguments),
+    /// Print what makes a shell complete verbs and options
+    Completions(completions::Arguments),
 }
 
 /// Parses the command line, runs the verb, and maps the outcome to an exit code.
@@ -56,7 +93,11 @@ pub fn main() -> ExitCode {
         Verb::Stalls(arguments) => stalls::run(arguments, &mut out),
         Verb::Tasks(arguments) => tasks::run(arguments, &mut out),
         Verb::Workers(arguments) => workers::run(arguments, &mut out),
+        Verb::Convert(arguments) => convert::run(arguments, &mut out),
+        Verb::Diff(arguments) => diff::run(arguments, &mut out),
+        Verb::Top(arguments) => top::run(arguments, &mut out),
         Verb::Explain(arguments) => explain::run(arguments, &mut out),
+        Verb::Completions(arguments) => completions::run(arguments, &mut out),
     };
     match outcome.and_then(|code| Ok(out.flush().map(|()| code)?)) {
         Ok(code) => code,

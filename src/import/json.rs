@@ -43,7 +43,7 @@ fn wrong(problem: impl Into<String>) -> ReadError {
 }
 
 fn profile(file: File) -> Result<Profile, ReadError> {
-    let values = file.values.0.into_iter().map(value).collect::<Result<Vec<_>, _>>()?;
+    let values = file.values.0.iter().map(value).collect::<Result<Vec<_>, _>>()?;
     if values.len() > MAX_VALUES {
         return Err(wrong(format!("it has {} values, and a profile has at most {MAX_VALUES}", values.len())));
     }
@@ -100,7 +100,7 @@ fn check(of: &str, number: usize, to: &str, position: Option<u32>, count: usize)
     }
 }
 
-fn value(value: ValueJson) -> Result<ValueType, ReadError> {
+fn value(value: &ValueJson) -> Result<ValueType, ReadError> {
     let unit = Unit::ALL.into_iter().find(|unit| unit.as_str() == value.unit);
     let unit =
         unit.ok_or_else(|| wrong(format!("the unit {:.40} of the value {:.40} is unknown", value.unit, value.name)))?;

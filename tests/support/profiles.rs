@@ -8,10 +8,10 @@ use holdup::{
 };
 
 /// Nanoseconds of one sample at 99 Hz.
-pub const PERIOD: i64 = 10_101_010;
+pub(crate) const PERIOD: i64 = 10_101_010;
 
 /// A CPU profile of a service with two workers: so many samples over so many different stacks of that depth.
-pub fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
+pub(crate) fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
     let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
     let mut builder = ProfileBuilder::new("cpu", values);
     describe(builder.profile());

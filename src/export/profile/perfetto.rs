@@ -12,7 +12,7 @@ use super::perfetto_messages as messages;
 use super::perfetto_messages::{Data, EventType};
 use super::timeline::{self, Thread};
 use super::{Exporter, nanoseconds};
-use crate::model::profile::{Profile, Slice};
+use crate::model::profile::{Labels, Profile, Slice};
 
 /// Writes a Perfetto trace.
 pub(super) struct Perfetto;
@@ -126,7 +126,7 @@ impl Track<'_> {
     }
 
     fn begin(&self, slice: &Slice) -> messages::TracePacket {
-        let labels = self.profile.labels.get(slice.labels as usize).map(|labels| labels.pairs()).unwrap_or_default();
+        let labels = self.profile.labels.get(slice.labels as usize).map(Labels::pairs).unwrap_or_default();
         let annotation = |(name, value): (&str, String)| messages::DebugAnnotation {
             name: Some(name.to_owned()),
             string_value: Some(value),

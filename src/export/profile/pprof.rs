@@ -207,7 +207,7 @@ impl<'a> Tables<'a> {
         }
         let id = self.functions.len() as u64 + 1;
         let (name, filename) = key;
-        // A system name that differs tells Go's pprof that the name is readable as it is; it would cut `<…>` out of it.
+        // Were `system_name` equal to the name, Go's pprof would take it for a mangled C++ name, and cut `<T as U>`.
         self.functions.push(messages::Function { id, name, system_name: 0, filename, start_line: 0 });
         self.function_ids.insert(key, id);
         id

@@ -16,7 +16,12 @@ pub(super) struct Speedscope;
 impl Exporter for Speedscope {
     fn write(&self, profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
         let mut frames = Frames { profile, all: Vec::new(), positions: HashMap::new() };
-        let profiles = timeline::threads(profile).iter().map(|thread| sampled(profile, thread, &mut frames)).collect();
+        let mut threads = timeline::threads(profile);
+        if threads.is_empty() {
+            // speedscope waits for ever on a file without any profile.
+            threads.push(Thread { name: "(no samples)".to_owned(), tid: None, samples: vec![], slices: vec![] });
+        }
+        let profiles = threads.iter().map(|thread| sampled(profile, thread, &mut frames)).collect();
         let file = File {
             schema: "https://www.speedscope.app/file-format-schema.json",
             name: format!("{} ({})", summary::title(profile), summary::quality(profile)),

@@ -1,0 +1,139 @@
+//! Profiles in files, as the verbs read, narrow and write them.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::analysis::filter::{self, Filter};
+use crate::analysis::group::{self, Group};
+use crate::export::profile::{Format, summary};
+use crate::import;
+use crate::model::profile::Profile;
+
+/// Which part of a profile is meant.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Selection {
+    /// Only samples of the thread with this name or id
+    #[arg(long, value_name = "NAME")]
+    thread: Option<String>,
+    /// Only samples of the runtime with this name
+    #[arg(long, value_name = "NAME")]
+    runtime: Option<String>,
+    /// Only samples of the task with this name or id
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
+    /// Only samples of tasks that were spawned here, such as src/api.rs or api.rs:88
+    #[arg(long, value_name = "PLACE")]
+    spawn: Option<String>,
+    /// Only samples in this state, such as on-cpu; in stalled time, of this cause
+    #[arg(long, value_name = "STATE")]
+    state: Option<String>,
+    /// Only stacks with a function or file that matches this regular expression; may be repeated
+    #[arg(short = 'I', long, value_name = "RE")]
+    include: Vec<String>,
+    /// No stacks with a function or file that matches this regular expression; may be repeated
+    #[arg(short = 'X', long, value_name = "RE")]
+    exclude: Vec<String>,
+}
+
+impl Selection {
+    /// That part of a profile.
+    pub(super) fn of(&self, profile: &Profile) -> anyhow::Result<Profile> {
+        let patterns = |texts: &[String]| {
+            let patterns: Result<Vec<_>, _> = texts.iter().map(|text| filter::pattern(text)).collect();
+            patterns.map_err(anyhow::Error::msg)
+        };
+        let filter = Filter {
+            thread: self.thread.clone(),
+            runtime: self.runtime.clone(),
+            task: self.task.clone(),
+            spawn: self.spawn.clone(),
+            state: self.state.clone(),
+            include: patterns(&self.include)?,
+            exclude: patterns(&self.exclude)?,
+        };
+        Ok(filter.apply(profile))
+    }
+}
+
+/// The same profile with labels as outermost frames.
+pub(super) fn grouped(profile: &Profile, groups: &[Group]) -> Profile {
+    group::by(profile, groups)
+}
+
+/// Standard input or output.
+pub(super) const STDIO: &str = "-";
+
+/// Reads a profile from a file, or from standard input for `-`.
+pub(super) fn read(path: &Path, format: Option<Format>) -> anyhow::Result<Profile> {
+    let is_stdin = path == Path::new(STDIO);
+    let source: &mut dyn Read = if is_stdin {
+        &mut std::io::stdin().lock()
+    } else {
+        &mut File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?
+    };
+    // Packed files are smaller than what they hold, so this limit refuses nothing that could be read.
+    let mut bytes = Vec::new();
+    let limited = source.take(import::MAX_BYTES + 1).read_to_end(&mut bytes);
+    limited.with_context(|| format!("{} cannot be read", path.display()))?;
+    import::read(&bytes, format).with_context(|| path.display().to_string())
+}
+
+/// Where a file goes, and as what.
+#[derive(Debug)]
+pub(super) struct Output {
+    path: PathBuf,
+    format: Format,
+}
+
+impl Output {
+    /// A file in the format asked for, or in that of its extension. Standard output needs the format.
+    pub(super) fn new(path: &Path, format: Option<Format>) -> anyhow::Result<Self> {
+        let format = match format {
+            Some(format) => format,
+            None if path == Path::new(STDIO) => anyhow::bail!("standard output has no extension; say --format"),
+            None => Format::from_path(path).context("name another extension, or say --format")?,
+        };
+        Ok(Self { path: path.to_owned(), format })
+    }
+
+    /// What is written.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Whether it is a file, and standard output is free for words.
+    pub(super) fn is_file(&self) -> bool {
+        self.path != Path::new(STDIO)
+    }
+
+    /// Writes a profile, and says where it is and how to open it, unless it went to standard output. A file that is
+    /// there is replaced.
+    pub(super) fn profile(&self, profile: &Profile, out: &mut impl Write) -> anyhow::Result<()> {
+        let mut bytes = Vec::new();
+        profile.write(self.format, &mut bytes).with_context(|| format!("the profile as {}", self.format))?;
+        self.bytes(&bytes, out)?;
+        if self.is_file() {
+            let (samples, lost) = (profile.sample_count(), profile.quality.lost);
+            writeln!(out, "Wrote {} to '{}'. Samples: {samples} Lost: {lost}", self.format, self.path.display())?;
+            writeln!(out, "{}", summary::quality(profile))?;
+            for note in &profile.quality.notes {
+                writeln!(out, "note: {note}")?;
+            }
+            writeln!(out, "{}", self.format.how_to_open())?;
+        }
+        Ok(())
+    }
+
+    /// Writes what is made already: a whole file or none.
+    pub(super) fn bytes(&self, bytes: &[u8], out: &mut impl Write) -> anyhow::Result<()> {
+        if self.is_file() {
+            std::fs::write(&self.path, bytes).with_context(|| format!("{} cannot be written", self.path.display()))?;
+        } else {
+            out.write_all(bytes)?;
+        }
+        Ok(())
+    }
+}

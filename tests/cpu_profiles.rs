@@ -1,0 +1,244 @@
+//! CPU profiles against programs whose truth is known: shares, totals, labels, threads that come and go.
+#![allow(unsafe_code, reason = "reads the CPU clocks that profiles are held against")]
+
+mod support;
+
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use holdup::{FutureExt, Profile, ProfileError, ProfileMode, ProfileOptions, Sample, Watch};
+use support::{Events, alone};
+use tokio::runtime::Builder;
+
+/// CPU time of the calling thread.
+fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the result goes into a live struct.
+    let answer = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(answer, 0);
+    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).expect("is below a second"))
+}
+
+/// Computes until this thread has used that much CPU time.
+#[inline(always)]
+fn use_cpu(time: Duration) {
+    let until = thread_cpu() + time;
+    let mut value = 1_u64;
+    while thread_cpu() < until {
+        for _ in 0..2_000 {
+            value = std::hint::black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+        }
+    }
+}
+
+#[inline(never)]
+fn one_part(time: Duration) {
+    use_cpu(time);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn two_parts(time: Duration) {
+    use_cpu(time * 2);
+    std::hint::black_box(());
+}
+
+/// Bursts of one part and two parts for a while; returns the CPU time it used.
+fn load(part: Duration, pause: Duration, time: Duration) -> Duration {
+    let (start, before) = (Instant::now(), thread_cpu());
+    while start.elapsed() < time {
+        one_part(part);
+        two_parts(part);
+        if !pause.is_zero() {
+            std::thread::sleep(pause);
+        }
+    }
+    thread_cpu() - before
+}
+
+/// CPU nanoseconds of samples that satisfy a condition.
+fn cpu_of(profile: &Profile, condition: impl Fn(&Sample) -> bool) -> f64 {
+    let cpu = profile.values.iter().position(|value| &*value.name == "cpu").expect("has CPU time");
+    profile.samples.iter().filter(|sample| condition(sample)).map(|sample| sample.values[cpu] as f64).sum()
+}
+
+fn passes_through(profile: &Profile, sample: &Sample, function: &str) -> bool {
+    profile.frames_of(sample).any(|frame| frame.frame.function.ends_with(function))
+}
+
+fn cpu_in(profile: &Profile, function: &str) -> f64 {
+    cpu_of(profile, |sample| passes_through(profile, sample, function))
+}
+
+fn watch() -> Watch {
+    Events::default().watch()
+}
+
+fn options(rate: u32, seconds: f64) -> ProfileOptions {
+    ProfileOptions::new(ProfileMode::Cpu).rate(rate).duration(Duration::from_secs_f64(seconds))
+}
+
+/// Profiles that many threads under the load, and holds shares and total against the threads' own clocks.
+fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seconds: f64) {
+    let watch = watch();
+    let ready = Arc::new(Barrier::new(threads + 1));
+    let loads: Vec<_> = (0..threads)
+        .map(|number| {
+            let ready = Arc::clone(&ready);
+            let body = move || {
+                ready.wait();
+                load(part, pause, Duration::from_secs_f64(seconds - 1.5))
+            };
+            std::thread::Builder::new().name(format!("load-{number}")).spawn(body).expect("a thread starts")
+        })
+        .collect();
+    let profiled = std::thread::spawn(move || watch.profile(&options(rate, seconds)));
+    // The load lies within the window.
+    std::thread::sleep(Duration::from_millis(300));
+    ready.wait();
+    let used: Duration = loads.into_iter().map(|load| load.join().expect("the load ends")).sum();
+    let profile = profiled.join().expect("no panic").expect("profiles");
+    let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
+    let share = one / (one + two);
+    let ratio = (one + two) / used.as_nanos() as f64;
+    println!(
+        "{threads} threads, parts of {part:?}, pauses of {pause:?}, {rate} Hz: {} samples, share {share:.3}, total {ratio:.3} of {used:?}; {:?}",
+        profile.sample_count(),
+        profile.quality
+    );
+    assert!((share - 1.0 / 3.0).abs() < 0.03, "the share of one_part is {share}");
+    assert!((ratio - 1.0).abs() < 0.05, "the total is {ratio} of the threads' clocks");
+    assert!(profile.quality.nameless * 200 < profile.quality.frames, "{:?}", profile.quality);
+    assert!(profile.quality.truncated * 50 < profile.sample_count(), "{:?}", profile.quality);
+}
+
+#[test]
+fn shares_on_one_steady_thread() {
+    let _alone = alone();
+    check_shares(1, Duration::from_millis(7), Duration::ZERO, 99, 9.0);
+    check_shares(1, Duration::from_millis(7), Duration::ZERO, 499, 9.0);
+}
+
+#[test]
+fn shares_on_many_bursty_threads() {
+    let _alone = alone();
+    check_shares(8, Duration::from_micros(2_300), Duration::from_millis(3), 99, 7.0);
+    check_shares(8, Duration::from_micros(2_300), Duration::from_millis(3), 499, 7.0);
+}
+
+#[inline(never)]
+fn recurse(depth: u32, time: Duration) -> u32 {
+    if depth == 0 {
+        use_cpu(time);
+        return 0;
+    }
+    std::hint::black_box(recurse(depth - 1, time)) + 1
+}
+
+#[test]
+fn recursion_is_seen_to_its_full_depth() {
+    let _alone = alone();
+    let watch = watch();
+    let load = std::thread::spawn(|| recurse(300, Duration::from_millis(1500)));
+    let profile = watch.profile(&options(99, 1.0)).expect("profiles");
+    load.join().expect("the load ends");
+    let depths: Vec<usize> = profile
+        .samples
+        .iter()
+        .map(|sample| profile.frames_of(sample).filter(|frame| frame.frame.function.ends_with("recurse")).count())
+        .filter(|depth| *depth > 0)
+        .collect();
+    assert!(depths.len() >= 20, "{} samples", depths.len());
+    let whole = depths.iter().filter(|depth| **depth == 301).count();
+    assert!(whole * 10 >= depths.len() * 9, "{whole} of {} samples reach through all calls", depths.len());
+}
+
+/// Threads that live for 20 ms of CPU time each, one after another: one and two parts each.
+#[test]
+fn short_lived_threads_are_in_the_profile() {
+    let _alone = alone();
+    let watch = watch();
+    let profiled = std::thread::spawn(move || watch.profile(&options(499, 6.0)).expect("profiles"));
+    let (start, mut used) = (Instant::now(), Duration::ZERO);
+    while start.elapsed() < Duration::from_millis(5_500) {
+        let short = std::thread::spawn(|| {
+            one_part(Duration::from_millis(10));
+            two_parts(Duration::from_millis(10));
+            thread_cpu()
+        });
+        used += short.join().expect("it ends");
+    }
+    let profile = profiled.join().expect("no panic");
+    let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
+    let seen = (one + two) / used.as_nanos() as f64;
+    println!("short threads: {used:?} used, {seen:.3} of it sampled, share {:.3}", one / (one + two));
+    assert!((0.6..1.15).contains(&seen), "{seen} of the threads' CPU time is in the profile");
+    let tids: std::collections::HashSet<_> =
+        profile.samples.iter().filter_map(|sample| profile.labels_of(sample)?.tid).collect();
+    assert!(tids.len() > 20, "of {} threads", tids.len());
+}
+
+#[inline(never)]
+fn busy_poll() {
+    use_cpu(Duration::from_millis(3));
+    std::hint::black_box(());
+}
+
+#[test]
+fn one_busy_task_among_fifty_that_sleep() {
+    let _alone = alone();
+    let watch = watch();
+    let runtime =
+        watch.runtime(Builder::new_multi_thread().worker_threads(2).enable_all().name("many")).expect("builds");
+    for _ in 0..50 {
+        runtime.spawn(std::future::pending::<()>());
+    }
+    let task = async {
+        loop {
+            busy_poll();
+            tokio::task::yield_now().await;
+        }
+    };
+    let line = line!() + 1;
+    let busy = runtime.spawn(task.watched_as("busy"));
+    let profile = watch.profile(&options(199, 3.0)).expect("profiles");
+    busy.abort();
+    let total = cpu_in(&profile, "busy_poll");
+    assert!(total > 1e9, "{total} ns in busy_poll");
+    let labelled = cpu_of(&profile, |sample| {
+        passes_through(&profile, sample, "busy_poll")
+            && profile.labels_of(sample).is_some_and(|labels| {
+                labels.runtime.as_deref() == Some("many")
+                    && labels.worker.is_some()
+                    && labels.task.is_some()
+                    && labels.task_name.as_deref() == Some("busy")
+                    && labels
+                        .spawned_at
+                        .as_deref()
+                        .is_some_and(|place| place.ends_with(&format!("cpu_profiles.rs:{line}")))
+            })
+    });
+    assert!(labelled > total * 0.98, "{labelled} of {total} ns carry the task");
+    assert!(total > cpu_of(&profile, |_| true) * 0.8, "sleeping tasks use no CPU time");
+}
+
+#[test]
+fn a_second_cpu_profile_is_refused_and_bad_options_are_explained() {
+    let _alone = alone();
+    let watch = Arc::new(watch());
+    let other = Arc::clone(&watch);
+    let running = std::thread::spawn(move || other.profile(&options(99, 1.0)).map(|profile| profile.duration));
+    let limit = Instant::now() + support::DEADLINE;
+    let busy = loop {
+        match watch.profile(&options(99, 0.001)) {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < limit && !running.is_finished(), "never refused"),
+        }
+    };
+    assert!(matches!(busy, ProfileError::Busy { .. }), "{busy}");
+    assert!(running.join().expect("no panic").expect("the first goes on") >= Duration::from_secs(1));
+    let error = |options: ProfileOptions| watch.profile(&options).expect_err("refused").to_string();
+    assert!(error(options(0, 1.0)).contains("1 to 1000"));
+    assert!(error(options(99, 0.0)).contains("more than 0"));
+    assert!(error(options(99, 1e6)).contains("300 s"));
+}
