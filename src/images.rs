@@ -61,22 +61,40 @@ impl Images {
     pub(crate) fn load_new(&mut self) -> io::Result<&[Image]> {
         let before = self.list.len();
         let mappings = sys::mappings()?;
-        for mapping in mappings.iter().filter(|mapping| mapping.executable) {
+        for (position, mapping) in mappings.iter().enumerate().filter(|(_, mapping)| mapping.executable) {
             if self.find(mapping.start).is_none() {
-                self.list.extend(describe(mapping, &mappings));
+                self.list.extend(describe(mapping, extent(position, &mappings)));
             }
         }
         Ok(&self.list[before..])
     }
 }
 
-fn describe(mapping: &Mapping, all: &[Mapping]) -> Option<Image> {
+/// The addresses of the image that an executable mapping is part of: its neighbours of the same file, in the order of
+/// the file. The file may be mapped elsewhere too, by whoever reads its debug information, from its beginning.
+fn extent(position: usize, all: &[Mapping]) -> Range<u64> {
+    let executable = &all[position];
+    let (mut first, mut last) = (executable, executable);
+    for before in all[..position].iter().rev() {
+        if before.file != executable.file || before.path != executable.path || before.offset >= first.offset {
+            break;
+        }
+        first = before;
+    }
+    for after in &all[position + 1..] {
+        if after.file != executable.file || after.path != executable.path || after.offset < last.offset.max(1) {
+            break;
+        }
+        last = after;
+    }
+    first.start..last.end
+}
+
+fn describe(mapping: &Mapping, range: Range<u64>) -> Option<Image> {
     let vdso = mapping.path == "[vdso]";
     if !vdso && !mapping.path.starts_with('/') {
         return None;
     }
-    let parts = || all.iter().filter(|other| other.path == mapping.path && other.file == mapping.file);
-    let range = parts().map(|part| part.start).min()?..parts().map(|part| part.end).max()?;
     let program = is_file(Path::new(OWN_PROGRAM), mapping);
     let path = match Path::new(&mapping.path) {
         _ if vdso => None,
@@ -221,6 +239,27 @@ impl Reader for WhichNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn mapping(start: u64, end: u64, offset: u64, file: u64, executable: bool) -> Mapping {
+        Mapping { start, end, executable, offset, file: (1, file), path: format!("/lib/{file}.so") }
+    }
+
+    #[test]
+    fn a_file_that_is_also_mapped_for_reading_is_one_image() {
+        let all = [
+            mapping(0x1000, 0x9000, 0, 7, false),
+            mapping(0xa000, 0xb000, 0, 7, false),
+            mapping(0xb000, 0xc000, 0x1000, 7, true),
+            mapping(0xc000, 0xd000, 0x2000, 7, false),
+            // The linker puts writable data at the same page of the file again.
+            mapping(0xd000, 0xe000, 0x2000, 7, false),
+            mapping(0xe000, 0x1_0000, 0, 7, false),
+            mapping(0x1_0000, 0x1_1000, 0x3000, 8, false),
+        ];
+        assert_eq!(extent(2, &all), 0xa000..0xe000);
+        let vdso = [mapping(0x10, 0x20, 0, 1, false), mapping(0x20, 0x30, 0, 2, true)];
+        assert_eq!(extent(1, &vdso), 0x20..0x30);
+    }
 
     #[test]
     fn finds_this_program_and_its_libraries() {

@@ -117,6 +117,8 @@ pub(crate) struct Mapping {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) executable: bool,
+    /// Where in the file it begins.
+    pub(crate) offset: u64,
     /// Device and inode, which tell whether the file on disk is still the one that was loaded.
     pub(crate) file: (u64, u64),
     /// The path, or a name in brackets such as `[stack]`.

@@ -1,5 +1,6 @@
 //! Walks a stack copy, frame by frame.
 
+use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,6 +18,9 @@ use crate::sys::StackCopy;
 
 /// The deepest stack that is walked. A deeper one loses its outer frames, and says so.
 pub(crate) const MAX_FRAMES: usize = 1024;
+
+/// Ends of walks that are remembered; there are a handful in a program.
+const MAX_FIRST_FUNCTIONS: usize = 1024;
 
 /// Unwind tables are kept as long as the unwinder lives.
 pub(super) type Section = Arc<[u8]>;
@@ -39,6 +43,8 @@ pub(crate) struct Unwinder {
     cache: CacheX86_64,
     images: Images,
     functions: Vec<Functions>,
+    /// Where walks ended, and whether that was in a thread's first function.
+    first_functions: HashMap<u64, bool>,
 }
 
 impl std::fmt::Debug for Unwinder {
@@ -58,6 +64,7 @@ impl Unwinder {
             cache: CacheX86_64::new(),
             images: Images::default(),
             functions: Vec::new(),
+            first_functions: HashMap::new(),
         };
         unwinder.load_new_images()?;
         Ok(unwinder)
@@ -97,7 +104,19 @@ impl Unwinder {
     }
 
     /// Walks with a given frame pointer.
+    ///
+    /// framehop remembers how to leave each function. Where leaving one failed, with registers or memory that made no
+    /// sense, it remembers a guess instead, which would spoil every later walk through that function: then everything
+    /// is forgotten.
     pub(super) fn walk_from(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
+        let walk = self.walk_cached(stack, frame_pointer);
+        if !walk.complete {
+            self.cache = CacheX86_64::new();
+        }
+        walk
+    }
+
+    fn walk_cached(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
         let registers = &stack.registers;
         let start = UnwindRegsX86_64::new(registers.instruction, registers.stack_pointer, frame_pointer);
         let mut read = |address| stack.word(address).ok_or(());
@@ -123,9 +142,17 @@ impl Unwinder {
     /// Whether the unwind table says that nobody called this function, whatever the registers and the stack hold.
     /// framehop also stops at a null frame pointer or return address, which a walk that went wrong finds soon.
     fn is_first_function(&mut self, address: FrameAddress) -> bool {
+        if let Some(first) = self.first_functions.get(&address.address()) {
+            return *first;
+        }
         let mut nowhere = UnwindRegsX86_64::new(address.address(), NOWHERE, NOWHERE);
-        let outcome = self.tables.unwind_frame(address, &mut nowhere, &mut self.cache, &mut |_| Err(()));
-        matches!(outcome, Ok(None))
+        let outcome = self.tables.unwind_frame(address, &mut nowhere, &mut CacheX86_64::new(), &mut |_| Err(()));
+        let first = matches!(outcome, Ok(None));
+        if self.first_functions.len() >= MAX_FIRST_FUNCTIONS {
+            self.first_functions.clear();
+        }
+        self.first_functions.insert(address.address(), first);
+        first
     }
 }
 

@@ -17,7 +17,8 @@ fn parse(line: &str) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let permissions = fields.next()?;
-    let (major, minor) = fields.nth(1)?.split_once(':')?;
+    let offset = fields.next()?;
+    let (major, minor) = fields.next()?.split_once(':')?;
     let inode = fields.next()?.parse().ok()?;
     let path = fields.next().unwrap_or_default().trim();
     let hex = |text| u64::from_str_radix(text, 16).ok();
@@ -26,6 +27,7 @@ fn parse(line: &str) -> Option<Mapping> {
         start: hex(start)?,
         end: hex(end)?,
         executable: permissions.contains('x'),
+        offset: hex(offset)?,
         file: (device, inode),
         path: path.to_owned(),
     })
