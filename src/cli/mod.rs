@@ -25,6 +25,9 @@ mod follow;
 /// Profiles in files.
 mod profiles;
 
+/// `holdup record`.
+mod record;
+
 /// `holdup stalls`.
 mod stalls;
 
@@ -67,6 +70,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Record where CPU time, time, or stalled time goes, and write it as a flamegraph or in another format
+    Record(record::Arguments),
     /// Show what held workers up, and what does now
     Stalls(stalls::Arguments),
     /// Count polls for a while, and show which tasks kept the workers busy
@@ -90,6 +95,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut out = std::io::stdout().lock();
     let outcome = match &arguments.verb {
+        Verb::Record(arguments) => record::run(arguments, &mut out),
         Verb::Stalls(arguments) => stalls::run(arguments, &mut out),
         Verb::Tasks(arguments) => tasks::run(arguments, &mut out),
         Verb::Workers(arguments) => workers::run(arguments, &mut out),
