@@ -68,7 +68,7 @@ mod symbols;
 mod diagnose;
 
 /// Profiles filtered, grouped, summed by function and compared.
-#[cfg(feature = "export")]
+#[cfg(any(feature = "cli", all(test, feature = "formats")))]
 mod analysis;
 
 /// One format, one file.

@@ -14,11 +14,11 @@ pub(crate) mod json;
 pub(crate) mod svg;
 
 /// Functions as tables.
-#[cfg(feature = "formats")]
+#[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod tables;
 
 /// The difference of two profiles.
-#[cfg(feature = "formats")]
+#[cfg(feature = "cli")]
 pub(crate) mod differential;
 
 /// Profiles as files.
