@@ -72,7 +72,7 @@ mod symbols;
 mod diagnose;
 
 /// Profiles filtered, grouped, summed by function and compared.
-#[cfg(feature = "export")]
+#[cfg(any(feature = "http", all(test, feature = "formats")))]
 mod analysis;
 
 /// One format, one file.

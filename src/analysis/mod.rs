@@ -7,7 +7,9 @@ pub(crate) mod filter;
 pub(crate) mod group;
 
 /// Sums by function.
+#[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod top;
 
 /// Two profiles compared.
+#[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod diff;

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn the_bar_says_how_far_it_is() {
-        let bar = Progress { started: Instant::now(), whole: Duration::from_secs(10), mode: "cpu".into(), shown: false };
+        let bar =
+            Progress { started: Instant::now(), whole: Duration::from_secs(10), mode: "cpu".into(), shown: false };
         let half = bar.line(Duration::from_secs(5), false);
         assert_eq!(half.matches('█').count(), BAR / 2);
         assert!(half.contains("5.0 of 10.0 s") && half.contains("Ctrl-C"), "{half}");

@@ -18,11 +18,11 @@ pub(crate) mod task_json;
 pub(crate) mod task_table;
 
 /// Functions as tables.
-#[cfg(feature = "formats")]
+#[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod tables;
 
 /// The difference of two profiles.
-#[cfg(feature = "formats")]
+#[cfg(feature = "cli")]
 pub(crate) mod differential;
 
 /// A profile as a list of stacks.

@@ -107,7 +107,8 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["30", "75.0", "%", "30", "75.0", "%", "a"]);
         assert_eq!(lines[3], "… and 1 more; -n shows more rows");
-        let after = import::read(b"main;a\x1b[2J 10\n", None).expect("is folded");
+        let after =
+            import::read(b"main;a\x1b[2J 10\n", Some(crate::export::profile::Format::Folded)).expect("is folded");
         let between = difference::between(&profile, &after, difference::Scale::AsMeasured).expect("same unit");
         let text = diff(&between, 9);
         assert!(text.starts_with("40 before, 10 after\n") && text.contains("-30"), "{text}");

@@ -286,3 +286,65 @@ impl<'a> Comments<'a> {
         quality.notes = self.0.iter().filter(|(name, _)| *name == "note").map(|(_, note)| (*note).to_owned()).collect();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(file: &[u8]) -> String {
+        read(file).expect_err("it is too much").problem
+    }
+
+    /// A field of bytes.
+    fn field(number: u8, content: &[u8]) -> Vec<u8> {
+        let mut field = vec![number << 3 | 2];
+        prost::encode_length_delimiter(content.len(), &mut field).expect("a vector takes everything");
+        field.extend_from_slice(content);
+        field
+    }
+
+    #[test]
+    fn small_files_cannot_become_large_in_memory() {
+        let samples: Vec<u8> = [0x12, 0].repeat(8_000_001);
+        assert_eq!(refused(&samples), "it has more than 8000000 samples, locations and functions");
+
+        let ids = field(1, &vec![0; MAX_NUMBERS + 1]);
+        assert_eq!(refused(&field(2, &ids)), "its samples have more than 64000000 numbers");
+    }
+
+    #[test]
+    fn stacks_of_many_inlined_frames_are_counted() {
+        let line = vec![messages::Line { function_id: 1, line: 1 }; 10_000];
+        let file = messages::Profile {
+            function: vec![messages::Function { id: 1, ..Default::default() }],
+            location: vec![messages::Location { id: 1, line, ..Default::default() }],
+            sample: vec![messages::Sample { location_id: vec![1; 6_401], ..Default::default() }],
+            ..Default::default()
+        };
+        assert_eq!(refused(&file.encode_to_vec()), "its stacks have more than 64000000 frames");
+    }
+
+    #[test]
+    fn other_programs_labels_and_units_are_no_errors() {
+        let words = ["", "samples", "pints", "colour", "red", "thread", "main"];
+        let file = messages::Profile {
+            string_table: words.map(str::to_owned).to_vec(),
+            sample_type: vec![messages::ValueType { r#type: 1, unit: 2 }],
+            location: vec![messages::Location { id: 9, address: 0x40, ..Default::default() }],
+            sample: vec![messages::Sample {
+                location_id: vec![9],
+                value: vec![3],
+                label: vec![
+                    messages::Label { key: 3, str: 4, ..Default::default() },
+                    messages::Label { key: 5, str: 6, ..Default::default() },
+                ],
+            }],
+            ..Default::default()
+        };
+        let profile = read(&file.encode_to_vec()).expect("it is whole");
+        assert_eq!((profile.sample_count(), profile.values[0].unit, &*profile.kind), (3, Unit::Count, "pprof"));
+        assert_eq!(&*profile.frames[0].frame.function, "0x40");
+        assert_eq!(profile.labels[0].thread.as_deref(), Some("main"));
+        assert_eq!(profile.quality.notes, ["1 labels that holdup does not know were left out"]);
+    }
+}

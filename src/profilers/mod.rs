@@ -16,6 +16,7 @@ mod collection;
 mod cpu;
 
 /// Tasks at one moment.
+#[cfg(feature = "http")]
 mod tasks_now;
 
 /// What every worker does over time.
@@ -23,6 +24,7 @@ mod wall;
 
 pub(crate) use collection::Collection;
 pub(crate) use cpu::Cpu;
+#[cfg(feature = "http")]
 pub(crate) use tasks_now::TasksNow;
 pub(crate) use wall::Wall;
 

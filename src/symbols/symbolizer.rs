@@ -96,7 +96,7 @@ impl Symbolizer {
         let loader = image.path.as_ref().and_then(|path| self.loaders.get(path)?.as_ref());
         let mut frames = loader.map_or_else(Vec::new, |loader| self.with_lines(loader, in_file, &image));
         if frames.is_empty() {
-            let symbol = loader.and_then(|loader| loader.find_symbol(in_file)).map(|symbol| readable_symbol(symbol));
+            let symbol = loader.and_then(|loader| loader.find_symbol(in_file)).map(readable_symbol);
             let symbol = symbol.or_else(|| self.exported(&image, in_file));
             frames.push(match symbol {
                 Some(name) => self.frame(name, None, None, &image),

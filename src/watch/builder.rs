@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use super::history::History;
 use super::profiling::Profiling;
@@ -150,8 +150,8 @@ impl WatchBuilder {
             threshold,
             symbolizer: Symbolizer::new(origins).into(),
             program: self_check::program_name(),
-            started: Instant::now(),
-            started_at: SystemTime::now(),
+            #[cfg(feature = "http")]
+            started: (std::time::Instant::now(), std::time::SystemTime::now()),
             profiling: Profiling::default(),
             handles: std::sync::Mutex::default(),
             signal: signal.as_ref().map_or_else(Weak::new, Arc::downgrade),

@@ -26,6 +26,10 @@ mod limiter;
 /// Profiles: asked for, collected, named.
 mod profiling;
 
+/// What the endpoint asks for besides.
+#[cfg(feature = "http")]
+mod profile_requests;
+
 /// Explains observations and tells them to whoever wants to know.
 mod reporter;
 
@@ -51,6 +55,7 @@ pub use runtime::Runtime;
 
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use address::bind;
+#[cfg(feature = "http")]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;
 
@@ -160,7 +165,7 @@ impl Watch {
     /// # Errors
     /// See [`ProfileError`].
     pub fn profile(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
-        self.view.profile(options, &Stop::default())
+        self.view.profile(options, &profiling::Stop::default())
     }
 
     /// Counts every poll for so long, and says what each task did. It waits: in a task, call it through

@@ -9,11 +9,10 @@ use std::time::{Duration, SystemTime};
 
 use super::View;
 use super::stalled_time::StalledTime;
-use crate::model::profile::{Profile, ProfileFrame};
-use crate::model::stack::Address;
-use crate::profilers::{Collection, Cpu, Profiler, TasksNow, Wall, Window};
+use crate::model::profile::Profile;
+use crate::profilers::{Collection, Cpu, Profiler, Wall, Window};
 use crate::sys;
-use crate::target::{OwnCpu, OwnProcess, Since, Target};
+use crate::target::{OwnCpu, OwnProcess, Since};
 use crate::unwind::Unwinder;
 
 /// Samples per second unless another rate is asked for: not a divisor of what services do every 10 or 100 ms.
@@ -179,12 +178,19 @@ impl std::error::Error for ProfileError {}
 pub(crate) struct Stop {
     flag: Arc<AtomicBool>,
     /// By which others may end it too.
+    #[cfg(feature = "http")]
     name: Option<Arc<str>>,
 }
 
 impl Stop {
+    #[cfg(feature = "http")]
     pub(crate) fn named(name: Option<&str>) -> Self {
         Self { flag: Arc::default(), name: name.map(Arc::from) }
+    }
+
+    #[cfg(feature = "http")]
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
     }
 
     pub(crate) fn stop(&self) {
@@ -200,7 +206,7 @@ pub(super) struct Profiling {
 }
 
 impl Profiling {
-    fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Stop>> {
+    pub(super) fn sessions(&self) -> MutexGuard<'_, HashMap<u64, Stop>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -250,34 +256,7 @@ impl View {
         Ok(self.resolve(collected.map_err(ProfileError::Failed)?))
     }
 
-    /// The function that an address lies in, if anything names it.
-    pub(crate) fn name_of(&self, address: u64) -> Option<Arc<str>> {
-        let frames = self.symbolizer().frames_at(Address(address));
-        let frame = ProfileFrame::of(frames.last()?.clone());
-        (!frame.is_nameless()).then(|| Arc::clone(&frame.frame.function))
-    }
-
-    /// Ends the windows that were given this name; returns how many there were.
-    pub(crate) fn stop_profiles(&self, name: &str) -> usize {
-        let sessions = self.profiling.sessions();
-        let named = sessions.values().filter(|stop| stop.name.as_deref() == Some(name));
-        named.map(Stop::stop).count()
-    }
-
-    /// What every worker does at this moment, with its stack inside a poll, and how many tasks wait: one sample each.
-    pub(crate) fn tasks_now(&self) -> Result<Profile, ProfileError> {
-        let mut target = self.own_process()?;
-        let mut tasks = TasksNow::default();
-        target.refresh();
-        for index in 0..target.workers().len() {
-            let sampled = target.sample(index);
-            let worker = Arc::clone(&target.workers()[index]);
-            tasks.add(&worker, sampled);
-        }
-        Ok(self.resolve(tasks.finish(&self.alive_tasks())))
-    }
-
-    fn own_process(&self) -> Result<OwnProcess, ProfileError> {
+    pub(super) fn own_process(&self) -> Result<OwnProcess, ProfileError> {
         if !sys::SUPPORTED {
             return Err(ProfileError::Unavailable(io::ErrorKind::Unsupported.into()));
         }
@@ -288,15 +267,9 @@ impl View {
 
     /// Names what was collected. The symbolizer is taken for one address at a time, because stalls are explained with
     /// it too.
-    fn resolve(&self, collection: Collection) -> Profile {
+    pub(super) fn resolve(&self, collection: Collection) -> Profile {
         let mappings = self.symbolizer().mappings();
         collection.resolve(&self.program, mappings, |address| self.symbolizer().frames_at(address))
-    }
-
-    /// Stalled time since the watch was started.
-    pub(crate) fn stalled_so_far(&self) -> Profile {
-        let stalled = self.history().stalled_time();
-        self.stalled_profile(&stalled, self.started_at, self.started.elapsed())
     }
 
     fn stalled_in_window(&self, options: &ProfileOptions, stop: &Stop) -> Profile {
@@ -307,7 +280,7 @@ impl View {
         self.stalled_profile(&stalled, started_at, window.elapsed())
     }
 
-    fn stalled_profile(&self, stalled: &StalledTime, started_at: SystemTime, duration: Duration) -> Profile {
+    pub(super) fn stalled_profile(&self, stalled: &StalledTime, started_at: SystemTime, duration: Duration) -> Profile {
         let mut profile = stalled.profile(started_at, duration);
         profile.program = Arc::clone(&self.program);
         profile.pid = std::process::id();

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
+#[cfg(feature = "http")]
+use std::time::{Instant, SystemTime};
 
 use super::Error;
 use tokio::runtime::Handle;
@@ -33,8 +35,8 @@ pub(crate) struct View {
     /// time: the reporter waits for it.
     pub(super) symbolizer: Mutex<Symbolizer>,
     pub(super) program: Arc<str>,
-    pub(super) started: Instant,
-    pub(super) started_at: SystemTime,
+    #[cfg(feature = "http")]
+    pub(super) started: (Instant, SystemTime),
     pub(super) profiling: Profiling,
     /// The runtimes that are watched, to ask for their tasks. A handle does not keep a runtime running.
     pub(super) handles: Mutex<Vec<(u32, Arc<str>, Handle)>>,
@@ -92,6 +94,7 @@ impl View {
     }
 
     /// How many tasks each runtime has.
+    #[cfg(feature = "http")]
     pub(crate) fn alive_tasks(&self) -> Vec<(Arc<str>, usize)> {
         let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
         handles.iter().map(|(_, name, handle)| (Arc::clone(name), handle.metrics().num_alive_tasks())).collect()

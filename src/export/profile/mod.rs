@@ -57,7 +57,7 @@ trait Exporter {
 }
 
 impl Profile {
-    /// Writes it as a file of that format.
+    /// Writes it as a file of that format. Some write in small pieces: give them a `BufWriter`, or a vector.
     ///
     /// # Errors
     /// Those of `out`; [`io::ErrorKind::Unsupported`] for a format whose feature is not compiled in.

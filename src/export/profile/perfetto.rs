@@ -242,3 +242,43 @@ impl Strings {
         iid
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::profile::{ProfileBuilder, SliceKind};
+
+    /// What a reader makes of the track: each slice with its depth, start and end.
+    fn drawn(slices: &[(u64, u64)]) -> Vec<(usize, u64, u64)> {
+        let mut builder = ProfileBuilder::new("wall", Vec::new());
+        let labels = builder.labels(Labels::default());
+        for (start, end) in slices {
+            let (start, end) = (Duration::from_nanos(*start), Duration::from_nanos(*end));
+            builder.add_slice(Slice::new(labels, start, end, SliceKind::Poll, "".into()));
+        }
+        let mut file = Vec::new();
+        Perfetto.write(&builder.build(), &mut file).expect("a vector takes everything");
+        let trace = messages::Trace::decode(file.as_slice()).expect("it is whole");
+        let (mut open, mut drawn) = (Vec::new(), Vec::new());
+        for packet in trace.packet {
+            let (Some(at), Some(Data::TrackEvent(event))) = (packet.timestamp, packet.data) else { continue };
+            if event.r#type() == EventType::SliceBegin {
+                open.push(drawn.len());
+                drawn.push((open.len(), at, u64::MAX));
+            } else {
+                let last: usize = open.pop().expect("no end without a beginning");
+                drawn[last].2 = at;
+            }
+        }
+        assert!(open.is_empty(), "every slice ends");
+        drawn
+    }
+
+    #[test]
+    fn slices_nest_whatever_was_recorded() {
+        assert_eq!(drawn(&[(0, 10), (10, 20)]), [(1, 0, 10), (1, 10, 20)], "side by side");
+        assert_eq!(drawn(&[(0, 5), (0, 10), (6, 8)]), [(1, 0, 10), (2, 0, 5), (2, 6, 8)], "the longer one outside");
+        assert_eq!(drawn(&[(0, 10), (5, 15), (12, 13)]), [(1, 0, 10), (2, 5, 10), (1, 12, 13)], "cut at the outer end");
+        assert_eq!(drawn(&[(3, 3), (7, 2)]), [(1, 3, 3), (1, 7, 7)], "no length, and an end before the start");
+    }
+}

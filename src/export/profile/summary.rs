@@ -47,9 +47,22 @@ pub(crate) fn amount(value: i64, unit: Unit) -> String {
     match unit {
         Unit::Nanoseconds if value >= 0 => milliseconds(Duration::from_nanos(value.unsigned_abs())),
         Unit::Nanoseconds => format!("-{}", milliseconds(Duration::from_nanos(value.unsigned_abs()))),
-        Unit::Bytes => format!("{value} bytes"),
+        Unit::Bytes => bytes(value),
         Unit::Count => value.to_string(),
     }
+}
+
+/// `7 B`, `1.5 KiB`, `3.0 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "a size to one digit")]
+fn bytes(value: i64) -> String {
+    let mut size = value as f64;
+    for unit in ["B", "KiB", "MiB"] {
+        if size.abs() < 1024.0 {
+            return if unit == "B" { format!("{size} {unit}") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} GiB")
 }
 
 #[cfg(test)]
@@ -73,8 +86,9 @@ mod tests {
             "1.25 s of cpu, 99 Hz over 5.00 s, 1 samples, 3 lost, 0 truncated, 0.4 % of frames without a name"
         );
         assert_eq!(
-            (amount(-2_000_000, Unit::Nanoseconds).as_str(), amount(7, Unit::Bytes).as_str()),
-            ("-2.0 ms", "7 bytes")
+            (amount(-2_000_000, Unit::Nanoseconds).as_str(), amount(1536, Unit::Bytes).as_str()),
+            ("-2.0 ms", "1.5 KiB")
         );
+        assert_eq!((bytes(-7), bytes(5 << 30)), ("-7 B".to_owned(), "5.0 GiB".to_owned()));
     }
 }

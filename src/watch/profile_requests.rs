@@ -1,0 +1,46 @@
+//! What the endpoint asks for besides profiles of a window.
+
+use std::sync::Arc;
+
+use super::View;
+use super::profiling::{ProfileError, Stop};
+use crate::model::profile::{Profile, ProfileFrame};
+use crate::model::stack::Address;
+use crate::profilers::TasksNow;
+use crate::target::Target;
+
+impl View {
+    /// The function that an address lies in, if anything names it.
+    pub(crate) fn name_of(&self, address: u64) -> Option<Arc<str>> {
+        let frames = self.symbolizer().frames_at(Address(address));
+        let frame = ProfileFrame::of(frames.last()?.clone());
+        (!frame.is_nameless()).then(|| Arc::clone(&frame.frame.function))
+    }
+
+    /// Ends the windows that were given this name; returns how many there were.
+    pub(crate) fn stop_profiles(&self, name: &str) -> usize {
+        let sessions = self.profiling.sessions();
+        let named = sessions.values().filter(|stop| stop.is_named(name));
+        named.map(Stop::stop).count()
+    }
+
+    /// What every worker does at this moment, with its stack inside a poll, and how many tasks wait: one sample each.
+    pub(crate) fn tasks_now(&self) -> Result<Profile, ProfileError> {
+        let mut target = self.own_process()?;
+        let mut tasks = TasksNow::default();
+        target.refresh();
+        for index in 0..target.workers().len() {
+            let sampled = target.sample(index);
+            let worker = Arc::clone(&target.workers()[index]);
+            tasks.add(&worker, sampled);
+        }
+        Ok(self.resolve(tasks.finish(&self.alive_tasks())))
+    }
+
+    /// Stalled time since the watch was started.
+    pub(crate) fn stalled_so_far(&self) -> Profile {
+        let stalled = self.history().stalled_time();
+        let (started, at) = self.started;
+        self.stalled_profile(&stalled, at, started.elapsed())
+    }
+}
