@@ -1,6 +1,9 @@
 //! What the tests share: a watch that remembers its events, and a way to wait for one of them.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+/// A load whose truth is known.
+pub(crate) mod cpu_load;
+
 /// The reference service as a process of its own.
 pub(crate) mod service;
 
