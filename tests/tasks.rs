@@ -278,7 +278,7 @@ fn the_delay_of_a_task_that_waits_behind_another_is_known() {
     let _alone = alone();
     let watch = watch();
     let mut builder = Builder::new_current_thread();
-    let runtime = watch.runtime(builder.track_task_schedule_latency(true)).expect("builds");
+    let runtime = watch.runtime(builder.track_task_schedule_latency()).expect("builds");
     let (first, _) = work(1, Duration::from_millis(50));
     let (second, _) = work(1, Duration::ZERO);
     let stats = count_during(&watch, || {
