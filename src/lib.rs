@@ -31,6 +31,8 @@
 //! # Features
 //! - `http` (default): the diagnostics endpoint.
 //! - `cli`: the `holdup` command.
+//! - `schedule-latency`: [`Watch::tasks`] tells how long ready tasks waited, on runtimes whose builder was told
+//!   `track_task_schedule_latency()`; needs `tokio_unstable`.
 //!
 //! # Data flow
 //! workers → `probe` → `target` → `stalls` → (`symbols`, `diagnose`) → `watch` → (`export`, `http`, `cli`). See

@@ -84,8 +84,8 @@ fn assert_agrees(task: &TaskUse, books: &Books) {
     assert_eq!(task.polls, books.polls.load(Ordering::Relaxed), "{task:#?}");
     let (counted, own) = (task.busy, books.busy());
     assert!(counted >= own, "{counted:?} includes {own:?}");
-    // The machine may stop a thread between the two clocks, but not most of the time.
-    assert!(counted <= own * 2, "{counted:?} is about {own:?}");
+    // The machine may stop a thread between the two clocks, but seldom and not for long.
+    assert!(counted <= own * 3 / 2 + Duration::from_millis(100), "{counted:?} is about {own:?}");
     assert!(task.longest >= Duration::from_nanos(books.longest.load(Ordering::Relaxed)), "{task:#?}");
     assert!(task.longest <= task.busy && task.mean() <= task.longest, "{task:#?}");
 }
@@ -112,8 +112,11 @@ fn two_tasks_that_share_a_worker_one_to_three() {
         assert_eq!((small.polls, large.polls), (100, 300));
         assert_agrees(small, &small_books);
         assert_agrees(large, &large_books);
-        let ratio = large.busy.as_secs_f64() / small.busy.as_secs_f64();
-        assert!((1.5..6.0).contains(&ratio), "{ratio} is about 3");
+        // Both may be stopped by the machine, but neither computes less than it was told.
+        assert!(small.busy >= Duration::from_millis(50) && large.busy >= Duration::from_millis(150), "{stats:#?}");
+        let ratio = |large: Duration, small: Duration| large.as_secs_f64() / small.as_secs_f64();
+        let (counted, own) = (ratio(large.busy, small.busy), ratio(large_books.busy(), small_books.busy()));
+        assert!((0.3..3.0).contains(&(counted / own)), "{counted} is about {own}");
         for task in [small, large] {
             assert_eq!((task.tasks, task.ended, &*task.runtime), (1, 1, "shared"), "{task:#?}");
             assert!(task.id.is_some() && task.spawned_at.file().ends_with("tasks.rs"), "{task:#?}");
