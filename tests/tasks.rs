@@ -275,6 +275,58 @@ fn windows_overlap_up_to_a_limit_and_each_counts_its_own() {
     runtime.block_on(async { task.await.expect("it ends") });
 }
 
+#[test]
+fn windows_and_workers_that_come_and_go_lose_and_double_nothing() {
+    const WORKERS: u32 = 2;
+    let _alone = alone();
+    let watch = watch();
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.worker_threads(WORKERS as usize).enable_all()).expect("builds");
+    let done = AtomicBool::new(false);
+    let mut books = Vec::new();
+    let (stats, glimpses) = std::thread::scope(|scope| {
+        let glimpses = scope.spawn(|| {
+            let (mut glimpses, mut polls) = (0_u64, 0_u64);
+            while !done.load(Ordering::Relaxed) {
+                let stats = watch.tasks(Duration::from_micros(200)).expect("few ask");
+                polls += stats.tasks.iter().map(|task| task.polls).sum::<u64>();
+                glimpses += 1;
+            }
+            (glimpses, polls)
+        });
+        let stats = count_during(&watch, || {
+            let mut tasks = Vec::new();
+            for number in 0..8 {
+                let (busy, own) = work(300, Duration::from_micros(50));
+                books.push(own);
+                tasks.push(runtime.spawn(busy.watched_as(&format!("busy {number}"))));
+                // Each hands its worker on to another thread.
+                tasks.push(runtime.spawn(async {
+                    for _ in 0..20 {
+                        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_micros(100)));
+                        tokio::task::yield_now().await;
+                    }
+                }));
+            }
+            runtime.block_on(async {
+                for task in tasks {
+                    task.await.expect("it ends");
+                }
+            });
+        });
+        done.store(true, Ordering::Relaxed);
+        (stats, glimpses.join().expect("it counts"))
+    });
+    for (number, books) in books.iter().enumerate() {
+        let task = named(&stats, &format!("busy {number}"));
+        assert_eq!(task.polls, books.polls.load(Ordering::Relaxed), "{task:#?}");
+        assert!(task.busy <= books.busy() * 3 / 2 + Duration::from_millis(100), "{:?}: {task:#?}", books.busy());
+    }
+    assert!(glimpses.0 > 10 && glimpses.1 > 0, "{glimpses:?}");
+    let busy: Duration = stats.tasks.iter().filter(|task| task.id.is_some()).map(|task| task.busy).sum();
+    assert!(busy <= stats.window * WORKERS, "{busy:?} by {WORKERS} workers in {:?}", stats.window);
+}
+
 #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
 #[test]
 fn the_delay_of_a_task_that_waits_behind_another_is_known() {

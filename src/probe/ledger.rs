@@ -102,8 +102,11 @@ impl Ledger {
         self.open = Some(OpenPoll { sequence, since: Instant::now(), name, delay: None, ended: false });
     }
 
-    /// Adds the poll to every window, from where the window starts.
+    /// Adds the poll to every window, from where the window starts; only once.
     pub(super) fn end(&mut self, sequence: u64, polled: Polled) {
+        if self.added == sequence {
+            return;
+        }
         let now = Instant::now();
         let poll = self.poll(sequence);
         for table in &mut self.tables {
