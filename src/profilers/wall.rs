@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Labels, SliceKind, Unit, ValueType};
-use crate::model::stack::Method;
 use crate::model::worker::{Activity, Progress, Worker};
 use crate::target::{Sampled, Target};
 
@@ -97,9 +96,9 @@ fn add(collection: &mut Collection, now: Duration, sampled: Sampled, labels: Lab
 pub(super) fn labels_of(worker: &Worker, sampled: &Sampled) -> Labels {
     let task = sampled.task.clone().unwrap_or_default();
     let state = match (sampled.progress.activity, &sampled.stack) {
-        (_, Some(Ok(stack))) if stack.method == Method::Passive => "off-cpu",
+        (_, Some(Ok(_))) if sampled.asleep => "off-cpu",
+        (_, Some(Ok(_))) => "on-cpu",
         (Activity::Parked, _) => "parked",
-        (_, Some(Ok(_))) => "running",
         _ => "unknown",
     };
     Labels {
