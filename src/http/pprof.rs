@@ -33,9 +33,6 @@ const TRACE_SECONDS: f64 = 1.0;
 /// What Go's limit on the time of writing an answer is for.
 const MAX_SECONDS: u64 = 300;
 
-/// Samples per second of a trace: a slice is at least as long as the time between two looks.
-const TRACE_RATE: u32 = 1000;
-
 const OCTETS: &str = "application/octet-stream";
 
 /// The profiles that Go calls by name, what Go calls them for, and what they hold here.
@@ -123,10 +120,10 @@ async fn trace(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Respon
     if seconds > MAX_SECONDS as f64 {
         return too_long();
     }
-    let options = ProfileOptions::new(ProfileMode::Wall).duration(Duration::from_secs_f64(seconds)).rate(TRACE_RATE);
+    let options = ProfileOptions::new(ProfileMode::Wall).duration(Duration::from_secs_f64(seconds));
     let collected = on_own_thread(&view, Stop::default(), move |view, stop| {
         let mut bytes = Vec::new();
-        view.profile(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
+        view.trace(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
         Ok::<_, ProfileError>(bytes)
     });
     match collected.await {
