@@ -11,7 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::routes;
-use crate::watch::{self, Error, View, join_until};
+use crate::watch::{self, Error, View, hold_samples_while_parked, join_until};
 
 /// Connections at a time. Further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -44,7 +44,8 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn start(listener: TcpListener, address: SocketAddr, view: Arc<View>) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = hold_samples_while_parked(builder.enable_all()).build()?;
         let serve = move || {
             runtime.block_on(async {
                 tokio::select! {
