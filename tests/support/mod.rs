@@ -1,6 +1,12 @@
 //! What the tests share: a watch that remembers its events, and a way to wait for one of them.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+/// A client that sees all of an answer.
+pub(crate) mod http;
+
+/// A runtime with known habits.
+pub(crate) mod scene;
+
 /// The reference service as a process of its own.
 pub(crate) mod service;
 
