@@ -173,7 +173,7 @@ fn poll_cost(criterion: &mut Criterion) {
     {
         let counted = asked.runtime(&mut one_worker()).expect("builds");
         counting(&asked, || {
-            added("added by hooks while tasks are counted", &|| round(&counted, WakesItself::default()))
+            added("added by hooks while tasks are counted", &|| round(&counted, WakesItself::default()));
         });
         let hooks = watch.runtime(&mut one_worker()).expect("builds");
         added("added by hooks", &|| round(&hooks, WakesItself::default()));

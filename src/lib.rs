@@ -34,6 +34,8 @@
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
 //! - `console`: tokio-console, beside holdup's own diagnostics.
 //! - `cli`: the `holdup` command.
+//! - `schedule-latency`: [`Watch::tasks`] tells how long ready tasks waited, on runtimes whose builder was told
+//!   `track_task_schedule_latency()`; needs `tokio_unstable`.
 //!
 //! # Data flow
 //! workers → `probe` → `target` → `stalls` → (`symbols`, `diagnose`) → `watch` → (`export`, `http`, `cli`). See

@@ -35,7 +35,9 @@ fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seco
         profile.sample_count(),
         profile.quality
     );
-    assert!((share - 1.0 / 3.0).abs() < 0.03, "the share of one_part is {share}");
+    // Three points, unless the machine gave so little CPU time that chance alone may exceed that (three sigma).
+    let chance = 3.0 * (2.0 / 9.0 / profile.samples.len() as f64).sqrt();
+    assert!((share - 1.0 / 3.0).abs() < chance.max(0.03), "the share of one_part is {share}, chance is {chance}");
     assert!((ratio - 1.0).abs() < 0.05, "the total is {ratio} of the threads' clocks");
     assert!(profile.quality.nameless * 200 < profile.quality.frames, "{:?}", profile.quality);
     assert!(profile.quality.truncated * 50 < profile.sample_count(), "{:?}", profile.quality);
@@ -156,7 +158,15 @@ fn a_second_cpu_profile_is_refused_and_bad_options_are_explained() {
     let _alone = alone();
     let watch = Arc::new(watch());
     let other = Arc::clone(&watch);
-    let running = std::thread::spawn(move || other.profile(&options(99, 1.0)).map(|profile| profile.duration));
+    // The first of the two to come wins; the long one comes again.
+    let running = std::thread::spawn(move || {
+        loop {
+            match other.profile(&options(99, 1.0)) {
+                Err(ProfileError::Busy { .. }) => {}
+                other => return other.map(|profile| profile.duration),
+            }
+        }
+    });
     let limit = Instant::now() + support::DEADLINE;
     let busy = loop {
         match watch.profile(&options(99, 0.001)) {

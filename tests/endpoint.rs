@@ -101,7 +101,7 @@ fn what_there_is_to_ask_is_told() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
     let address = watch.endpoint().expect("it listens");
     assert_eq!(get(address, "/healthz"), (200, "text/plain; charset=utf-8".into(), "ok\n".into()));
-    let (status, _, body) = get(address, "/debug/pprof/heap");
+    let (status, _, body) = get(address, "/debug/holdup/heap");
     assert_eq!(status, 404);
     assert!(body.contains("/debug/holdup/stalls"), "{body}");
     let (status, content_type, body) = get(address, "/debug/holdup/stalls.svg");

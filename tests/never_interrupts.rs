@@ -1,18 +1,45 @@
-//! A thread parked in `epoll_wait` is never interrupted by holdup: every call of this program goes through a counter.
+//! A thread parked in `epoll_wait` is never interrupted by holdup, neither when stacks are taken by signal nor while
+//! CPU time is sampled: every call of this program goes through a counter.
 #![allow(unsafe_code, reason = "stands in for libc's epoll_wait, to see what the runtime sees")]
 
 mod support;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holdup::Method;
-use support::{Events, function_of};
+use holdup::{Method, ProfileMode, ProfileOptions, Sample, Stall};
+use support::{Events, alone, function_of};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
 static CALLS: AtomicU64 = AtomicU64::new(0);
 static WAITED: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
+
+/// What the program did in `epoll_wait` since an earlier reading.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    calls: u64,
+    waited: u64,
+    interrupted: u64,
+}
+
+impl Counted {
+    fn now() -> Self {
+        let [calls, waited, interrupted] =
+            [&CALLS, &WAITED, &INTERRUPTED].map(|counter| counter.load(Ordering::Relaxed));
+        Self { calls, waited, interrupted }
+    }
+
+    fn since(self, earlier: Self) -> Self {
+        Self {
+            calls: self.calls - earlier.calls,
+            waited: self.waited - earlier.waited,
+            interrupted: self.interrupted - earlier.interrupted,
+        }
+    }
+}
 
 /// Takes the place of libc's function for the whole program, mio included, and counts what it returns.
 ///
@@ -44,6 +71,8 @@ fn compute(time: Duration) {
 /// timers and parks again.
 #[test]
 fn a_parked_worker_sees_no_eintr_while_stacks_are_taken_by_signal() {
+    let _alone = alone();
+    let before = Counted::now();
     let events = Events::default();
     let watch = events.builder().threshold(Duration::from_millis(2)).start().expect("starts");
     let mut builder = Builder::new_multi_thread();
@@ -73,13 +102,89 @@ fn a_parked_worker_sees_no_eintr_while_stacks_are_taken_by_signal() {
         .iter()
         .filter(|(_, stall)| stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal))
         .count();
-    println!(
-        "{taken} stacks taken by signal, {} calls of epoll_wait, {} of them waited, {} interrupted",
-        CALLS.load(Ordering::Relaxed),
-        WAITED.load(Ordering::Relaxed),
-        INTERRUPTED.load(Ordering::Relaxed)
-    );
+    let counted = Counted::now().since(before);
+    println!("{taken} stacks taken by signal; {counted:?}");
     assert!(taken >= 50, "only {taken} stacks were taken by signal");
-    assert!(WAITED.load(Ordering::Relaxed) >= 50, "the runtime parks in this function");
-    assert_eq!(INTERRUPTED.load(Ordering::Relaxed), 0);
+    assert!(counted.waited >= 50, "the runtime parks in this function");
+    assert_eq!(counted.interrupted, 0);
+}
+
+const CPU_PROFILES: usize = 15;
+
+/// Passes a message to and fro through the I/O driver: each side is woken, computes for some microseconds and waits.
+async fn ping_pong(going: Arc<AtomicBool>) -> u64 {
+    let (mut ours, mut theirs) = tokio::net::UnixStream::pair().expect("sockets");
+    let echo = holdup::spawn(async move {
+        let mut byte = [0];
+        while theirs.read_exact(&mut byte).await.is_ok() {
+            compute(Duration::from_micros(20));
+            theirs.write_all(&byte).await.expect("the other side lives");
+        }
+    });
+    let (mut byte, mut rounds) = ([0], 0);
+    while going.load(Ordering::Relaxed) {
+        ours.write_all(&byte).await.expect("the other side lives");
+        ours.read_exact(&mut byte).await.expect("the other side lives");
+        compute(Duration::from_micros(20));
+        rounds += 1;
+    }
+    drop(ours);
+    echo.await.expect("it ends");
+    rounds
+}
+
+/// Sampling periods end in every place of two workers that park thousands of times a second, while profiles start and
+/// stop, and stacks are taken by signal at the same time.
+#[test]
+fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
+    let _alone = alone();
+    let events = Events::default();
+    let watch = events.builder().threshold(Duration::from_millis(2)).start().expect("starts");
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.worker_threads(2).enable_all()).expect("builds");
+    let going = Arc::new(AtomicBool::new(true));
+    let before = Counted::now();
+    let players: Vec<_> = (0..2).map(|_| runtime.spawn(ping_pong(Arc::clone(&going)))).collect();
+    let stalls = Arc::clone(&going);
+    let stalling = runtime.spawn(async move {
+        while stalls.load(Ordering::Relaxed) {
+            compute(Duration::from_millis(4));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let profile = |mode, rate, milliseconds| {
+        let options = ProfileOptions::new(mode).rate(rate).duration(Duration::from_millis(milliseconds));
+        watch.profile(&options).expect("profiles")
+    };
+    let (mut sampled, mut of_workers) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while going.load(Ordering::Relaxed) {
+                profile(ProfileMode::Wall, 499, 300);
+            }
+        });
+        for _ in 0..CPU_PROFILES {
+            let profile = profile(ProfileMode::Cpu, 999, 400);
+            sampled += profile.sample_count();
+            let worker = |sample: &&Sample| profile.labels_of(sample).is_some_and(|labels| labels.worker.is_some());
+            of_workers += profile.samples.iter().filter(worker).count();
+        }
+        going.store(false, Ordering::Relaxed);
+    });
+    let rounds: u64 = runtime.block_on(async {
+        stalling.await.expect("it ends");
+        let mut rounds = 0;
+        for player in players {
+            rounds += player.await.expect("it ends");
+        }
+        rounds
+    });
+    let counted = Counted::now().since(before);
+    let by_signal = |stall: &Stall| stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal);
+    let taken = events.all().iter().filter(|(_, stall)| by_signal(stall)).count();
+    println!("{rounds} rounds, {sampled} periods, {of_workers} samples of workers, {taken} stacks; {counted:?}");
+    assert!(of_workers > 100, "{of_workers} samples of workers");
+    assert!(taken > 10, "only {taken} stacks were taken by signal");
+    assert!(counted.waited > 1_000, "the runtime parks in this function: {counted:?}");
+    assert_eq!(counted.interrupted, 0, "{counted:?}");
 }

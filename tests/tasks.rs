@@ -63,15 +63,24 @@ fn work(polls: u64, poll: Duration) -> (Work, Arc<Books>) {
     (Work { polls_left: polls, poll, books: Arc::clone(&books) }, books)
 }
 
-/// Counts polls while something runs, and a little longer.
-fn count_during(watch: &Watch, run: impl FnOnce() + Send) -> TaskStats {
-    std::thread::scope(|scope| {
-        let counting = scope.spawn(|| watch.tasks(Duration::from_secs(2)).expect("few ask"));
-        // Nothing tells from outside when the window is open; it takes microseconds.
-        std::thread::sleep(Duration::from_millis(200));
-        run();
-        counting.join().expect("it counts")
-    })
+/// Counts polls while something runs, and a little longer. On a machine that is too slow for the window it runs again,
+/// in a longer one.
+fn count_during<R: Send>(watch: &Watch, run: impl Fn() -> R + Sync) -> (TaskStats, R) {
+    for seconds in [2, 10, 30] {
+        let attempt = std::thread::scope(|scope| {
+            let counting = scope.spawn(move || watch.tasks(Duration::from_secs(seconds)).expect("few ask"));
+            // Nothing tells from outside when the window is open; it takes microseconds.
+            std::thread::sleep(Duration::from_millis(200));
+            let outcome = run();
+            let in_time = !counting.is_finished();
+            let stats = counting.join().expect("it counts");
+            in_time.then_some((stats, outcome))
+        });
+        if let Some(counted) = attempt {
+            return counted;
+        }
+    }
+    panic!("the machine is too slow");
 }
 
 fn named<'a>(stats: &'a TaskStats, name: &str) -> &'a TaskUse {
@@ -84,8 +93,8 @@ fn assert_agrees(task: &TaskUse, books: &Books) {
     assert_eq!(task.polls, books.polls.load(Ordering::Relaxed), "{task:#?}");
     let (counted, own) = (task.busy, books.busy());
     assert!(counted >= own, "{counted:?} includes {own:?}");
-    // The machine may stop a thread between the two clocks, but not most of the time.
-    assert!(counted <= own * 2, "{counted:?} is about {own:?}");
+    // The machine may stop a thread between the two clocks, but seldom and not for long.
+    assert!(counted <= own * 3 / 2 + Duration::from_millis(100), "{counted:?} is about {own:?}");
     assert!(task.longest >= Duration::from_nanos(books.longest.load(Ordering::Relaxed)), "{task:#?}");
     assert!(task.longest <= task.busy && task.mean() <= task.longest, "{task:#?}");
 }
@@ -98,22 +107,26 @@ fn two_tasks_that_share_a_worker_one_to_three() {
     let mut multi = Builder::new_multi_thread();
     for builder in [&mut current, multi.worker_threads(2)] {
         let runtime = watch.runtime(builder.name("shared").enable_all()).expect("builds");
-        let (small, small_books) = work(100, Duration::from_micros(500));
-        let (large, large_books) = work(300, Duration::from_micros(500));
-        let stats = count_during(&watch, || {
+        let (stats, [small_books, large_books]) = count_during(&watch, || {
+            let (small, small_books) = work(100, Duration::from_micros(500));
+            let (large, large_books) = work(300, Duration::from_micros(500));
             runtime.block_on(async {
                 let small = holdup::spawn_named("small", small);
                 let large = holdup::spawn_named("large", large);
                 small.await.expect("it ends");
                 large.await.expect("it ends");
             });
+            [small_books, large_books]
         });
         let (small, large) = (named(&stats, "small"), named(&stats, "large"));
         assert_eq!((small.polls, large.polls), (100, 300));
         assert_agrees(small, &small_books);
         assert_agrees(large, &large_books);
-        let ratio = large.busy.as_secs_f64() / small.busy.as_secs_f64();
-        assert!((1.5..6.0).contains(&ratio), "{ratio} is about 3");
+        // Both may be stopped by the machine, but neither computes less than it was told.
+        assert!(small.busy >= Duration::from_millis(50) && large.busy >= Duration::from_millis(150), "{stats:#?}");
+        let ratio = |large: Duration, small: Duration| large.as_secs_f64() / small.as_secs_f64();
+        let (counted, own) = (ratio(large.busy, small.busy), ratio(large_books.busy(), small_books.busy()));
+        assert!((0.3..3.0).contains(&(counted / own)), "{counted} is about {own}");
         for task in [small, large] {
             assert_eq!((task.tasks, task.ended, &*task.runtime), (1, 1, "shared"), "{task:#?}");
             assert!(task.id.is_some() && task.spawned_at.file().ends_with("tasks.rs"), "{task:#?}");
@@ -132,15 +145,9 @@ fn an_idle_task_is_seen_to_be_idle_and_a_stuck_one_to_be_busy() {
     let watch = watch();
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(2).enable_all()).expect("builds");
     let release = Arc::new(AtomicBool::new(false));
-    let (stuck, wake) = (Arc::clone(&release), Arc::new(tokio::sync::Notify::new()));
-    let waits = Arc::clone(&wake);
-    let stats = count_during(&watch, || {
-        runtime.spawn(
-            async move {
-                waits.notified().await;
-            }
-            .watched_as("idle"),
-        );
+    let (stats, ()) = count_during(&watch, || {
+        let stuck = Arc::clone(&release);
+        runtime.spawn(std::future::pending::<()>().watched_as("idle"));
         let before = Instant::now();
         runtime.spawn(
             async move {
@@ -166,7 +173,6 @@ fn an_idle_task_is_seen_to_be_idle_and_a_stuck_one_to_be_busy() {
     assert!(stuck.busy < later.window + Duration::from_secs(1), "not from its beginning: {stuck:#?}");
     assert!(later.tasks.iter().all(|task| task.name.as_deref() != Some("idle")), "nobody polled it: {later:#?}");
     release.store(true, Ordering::Relaxed);
-    wake.notify_one();
 }
 
 #[test]
@@ -175,7 +181,7 @@ fn many_short_tasks_are_kept_apart_up_to_a_limit_and_no_poll_is_lost() {
     let _alone = alone();
     let watch = watch();
     let runtime = watch.runtime(&mut Builder::new_current_thread()).expect("builds");
-    let stats = count_during(&watch, || {
+    let (stats, ()) = count_during(&watch, || {
         runtime.block_on(async {
             for _ in 0..TASKS {
                 holdup::spawn(async {}).await.expect("it ends");
@@ -198,12 +204,13 @@ fn a_future_that_is_wrapped_twice_is_counted_once_under_its_outer_name() {
     let watch = watch();
     for hooks in [holdup::Hooks::new(), holdup::Hooks::new().without_task_hooks()] {
         let runtime = watch.runtime_with(Builder::new_multi_thread().worker_threads(1), hooks).expect("builds");
-        let (inner, books) = work(50, Duration::from_micros(100));
-        let stats = count_during(&watch, || {
+        let (stats, books) = count_during(&watch, || {
+            let (inner, books) = work(50, Duration::from_micros(100));
             runtime.block_on(async {
                 let nested = inner.watched_as("inner").watched_as("outer");
                 tokio::spawn(nested).await.expect("it ends");
             });
+            books
         });
         assert_agrees(named(&stats, "outer"), &books);
         assert!(stats.tasks.iter().all(|task| task.name.as_deref() != Some("inner")), "{stats:#?}");
@@ -215,9 +222,9 @@ fn what_happens_in_block_in_place_holds_nobody_up_and_the_poll_counts_once() {
     let _alone = alone();
     let watch = watch();
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1)).expect("builds");
-    let other_polls = Arc::new(AtomicU64::new(0));
-    let polls = Arc::clone(&other_polls);
-    let stats = count_during(&watch, || {
+    let (stats, ()) = count_during(&watch, || {
+        let other_polls = Arc::new(AtomicU64::new(0));
+        let polls = Arc::clone(&other_polls);
         runtime.block_on(async {
             let away = holdup::spawn_named("away", async move {
                 tokio::task::block_in_place(|| {
@@ -272,16 +279,68 @@ fn windows_overlap_up_to_a_limit_and_each_counts_its_own() {
     runtime.block_on(async { task.await.expect("it ends") });
 }
 
+#[test]
+fn windows_and_workers_that_come_and_go_lose_and_double_nothing() {
+    const WORKERS: u32 = 2;
+    let _alone = alone();
+    let watch = watch();
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.worker_threads(WORKERS as usize).enable_all()).expect("builds");
+    let done = AtomicBool::new(false);
+    let ((stats, books), glimpses) = std::thread::scope(|scope| {
+        let glimpses = scope.spawn(|| {
+            let (mut glimpses, mut polls) = (0_u64, 0_u64);
+            while !done.load(Ordering::Relaxed) {
+                let stats = watch.tasks(Duration::from_micros(200)).expect("few ask");
+                polls += stats.tasks.iter().map(|task| task.polls).sum::<u64>();
+                glimpses += 1;
+            }
+            (glimpses, polls)
+        });
+        let counted = count_during(&watch, || {
+            let (mut tasks, mut books) = (Vec::new(), Vec::new());
+            for number in 0..8 {
+                let (busy, own) = work(300, Duration::from_micros(50));
+                books.push(own);
+                tasks.push(runtime.spawn(busy.watched_as(&format!("busy {number}"))));
+                // Each hands its worker on to another thread.
+                tasks.push(runtime.spawn(async {
+                    for _ in 0..20 {
+                        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_micros(100)));
+                        tokio::task::yield_now().await;
+                    }
+                }));
+            }
+            runtime.block_on(async {
+                for task in tasks {
+                    task.await.expect("it ends");
+                }
+            });
+            books
+        });
+        done.store(true, Ordering::Relaxed);
+        (counted, glimpses.join().expect("it counts"))
+    });
+    for (number, books) in books.iter().enumerate() {
+        let task = named(&stats, &format!("busy {number}"));
+        assert_eq!(task.polls, books.polls.load(Ordering::Relaxed), "{task:#?}");
+        assert!(task.busy <= books.busy() * 3 / 2 + Duration::from_millis(100), "{:?}: {task:#?}", books.busy());
+    }
+    assert!(glimpses.0 > 10 && glimpses.1 > 0, "{glimpses:?}");
+    let busy: Duration = stats.tasks.iter().filter(|task| task.id.is_some()).map(|task| task.busy).sum();
+    assert!(busy <= stats.window * WORKERS, "{busy:?} by {WORKERS} workers in {:?}", stats.window);
+}
+
 #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
 #[test]
 fn the_delay_of_a_task_that_waits_behind_another_is_known() {
     let _alone = alone();
     let watch = watch();
     let mut builder = Builder::new_current_thread();
-    let runtime = watch.runtime(builder.track_task_schedule_latency(true)).expect("builds");
-    let (first, _) = work(1, Duration::from_millis(50));
-    let (second, _) = work(1, Duration::ZERO);
-    let stats = count_during(&watch, || {
+    let runtime = watch.runtime(builder.track_task_schedule_latency()).expect("builds");
+    let (stats, ()) = count_during(&watch, || {
+        let (first, _) = work(1, Duration::from_millis(50));
+        let (second, _) = work(1, Duration::ZERO);
         runtime.block_on(async {
             let first = holdup::spawn_named("first", first);
             let second = holdup::spawn_named("second", second);

@@ -102,6 +102,11 @@ impl Output {
             None if path == Path::new(STDIO) => anyhow::bail!("standard output has no extension; say --format"),
             None => Format::from_path(path).context("name another extension, or say --format")?,
         };
+        // Said now, not after minutes of recording.
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            anyhow::bail!("{} cannot be written: there is no folder {}", path.display(), folder.display());
+        }
         Ok(Self { path: path.to_owned(), format })
     }
 

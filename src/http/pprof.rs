@@ -33,9 +33,6 @@ const TRACE_SECONDS: f64 = 1.0;
 /// What Go's limit on the time of writing an answer is for.
 const MAX_SECONDS: u64 = 300;
 
-/// Samples per second of a trace: a slice is at least as long as the time between two looks.
-const TRACE_RATE: u32 = 1000;
-
 const OCTETS: &str = "application/octet-stream";
 
 /// The profiles that Go calls by name, what Go calls them for, and what they hold here.
@@ -56,7 +53,7 @@ pub(super) fn routes() -> Router<Arc<View>> {
         .route("/debug/pprof/profile", get(profile))
         .route("/debug/pprof/trace", get(trace))
         .route("/debug/pprof/symbol", get(symbol_by_query).post(symbol_by_body))
-        .route("/debug/pprof/{name}", get(named))
+        .route("/debug/pprof/{*name}", get(named))
 }
 
 fn plain(text: impl Into<axum::body::Body>) -> Response {
@@ -123,10 +120,10 @@ async fn trace(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Respon
     if seconds > MAX_SECONDS as f64 {
         return too_long();
     }
-    let options = ProfileOptions::new(ProfileMode::Wall).duration(Duration::from_secs_f64(seconds)).rate(TRACE_RATE);
+    let options = ProfileOptions::new(ProfileMode::Wall).duration(Duration::from_secs_f64(seconds));
     let collected = on_own_thread(&view, Stop::default(), move |view, stop| {
         let mut bytes = Vec::new();
-        view.profile(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
+        view.trace(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
         Ok::<_, ProfileError>(bytes)
     });
     match collected.await {
@@ -251,14 +248,22 @@ async fn symbol_by_body(State(view): State<Arc<View>>, body: Bytes) -> Response 
 /// `0x1234+0x5678` to one line for each address that has a name. The first line tells the tool that names are to be had.
 fn symbols(view: &View, addresses: &str) -> String {
     let mut text = "num_symbols: 1\n".to_owned();
-    for address in addresses.split('+').filter_map(|word| u64::from_str_radix(word.trim().strip_prefix("0x")?, 16).ok())
-    {
+    for address in addresses.split('+').filter_map(address) {
         if let Some(name) = view.name_of(address) {
             // Writing to a String cannot fail.
             let _infallible = writeln!(text, "{address:#x} {name}");
         }
     }
     text
+}
+
+/// In hexadecimal, as the tool writes it, or as a plain number.
+fn address(word: &str) -> Option<u64> {
+    let word = word.trim();
+    match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+        Some(digits) => u64::from_str_radix(digits, 16).ok(),
+        None => word.parse().ok(),
+    }
 }
 
 async fn index(State(view): State<Arc<View>>) -> Response {

@@ -1,6 +1,7 @@
 //! Accepts connections, within limits, until it is dropped.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::routes;
-use crate::watch::{self, Error, View, join_until};
+use crate::watch::{self, Error, View, hold_samples_while_parked, join_until};
 
 /// Connections at a time. Further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -19,8 +20,12 @@ const MAX_CONNECTIONS: usize = 64;
 /// A client has this long to send the head of a request, also on a connection that it keeps open.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection is closed after this long, whatever it does.
+/// A connection takes no further request after this long.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
+
+/// The answer that is due then has this long: more than the longest profile takes, of which a client that asks for one
+/// after the other would otherwise lose one every few minutes.
+const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(360);
 
 /// A failing accept (no file descriptors left) is tried again after this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -44,7 +49,8 @@ pub(crate) struct Endpoint {
 impl Endpoint {
     pub(crate) fn start(listener: TcpListener, address: SocketAddr, view: Arc<View>) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        let runtime = hold_samples_while_parked(builder.enable_all()).build()?;
         let serve = move || {
             runtime.block_on(async {
                 tokio::select! {
@@ -96,8 +102,12 @@ async fn accept(listener: TcpListener, router: Router) {
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_LIMIT)
                 .serve_connection(TokioIo::new(stream), service);
+            let mut connection = pin!(connection);
             // However it ends, the client knows more about it than we do.
-            let _ended = tokio::time::timeout(CONNECTION_LIMIT, connection).await;
+            if tokio::time::timeout(CONNECTION_LIMIT, connection.as_mut()).await.is_err() {
+                connection.as_mut().graceful_shutdown();
+                let _ended = tokio::time::timeout(LAST_ANSWER_LIMIT, connection).await;
+            }
             drop(place);
         });
     }

@@ -143,6 +143,22 @@ pub(crate) fn already_set(builder: &tokio::runtime::Builder) -> Vec<&'static str
         .collect()
 }
 
+/// Makes the threads of a runtime of holdup's own hold the sampling signal back while they wait for events, as workers of
+/// watched runtimes do.
+#[cfg(any(feature = "http", feature = "console"))]
+pub(crate) fn hold_samples_while_parked(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder {
+    thread_local! {
+        static HELD: std::cell::Cell<i32> = const { std::cell::Cell::new(0) };
+    }
+    builder
+        .on_thread_park(|| {
+            if crate::sys::sampling() {
+                HELD.set(crate::sys::hold_samples());
+            }
+        })
+        .on_thread_unpark(|| crate::sys::release_samples(HELD.replace(0)))
+}
+
 /// Sets every hook that holdup or the user needs.
 pub(crate) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<RuntimeProbe>, hooks: Hooks) {
     let owner = Arc::clone(runtime);

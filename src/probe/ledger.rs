@@ -41,8 +41,11 @@ pub(super) struct Record {
     pub(super) polls: u64,
     pub(super) busy: u64,
     pub(super) longest: u64,
+    /// The beginning of the last poll. It orders polls on different workers: a task that wakes itself may be polled
+    /// by another one before the hook behind its last poll has been called.
+    pub(super) last_began: Instant,
     /// The end of the last poll, or the end of the window in a poll that goes on.
-    pub(super) last: Instant,
+    pub(super) last_ended: Instant,
     pub(super) delays: u64,
     pub(super) delay: u64,
     pub(super) longest_delay: u64,
@@ -99,8 +102,11 @@ impl Ledger {
         self.open = Some(OpenPoll { sequence, since: Instant::now(), name, delay: None, ended: false });
     }
 
-    /// Adds the poll to every window, from where the window starts.
+    /// Adds the poll to every window, from where the window starts; only once.
     pub(super) fn end(&mut self, sequence: u64, polled: Polled) {
+        if self.added == sequence {
+            return;
+        }
         let now = Instant::now();
         let poll = self.poll(sequence);
         for table in &mut self.tables {
@@ -161,7 +167,8 @@ impl Table {
         record.polls += 1;
         record.busy = record.busy.saturating_add(busy);
         record.longest = record.longest.max(busy);
-        record.last = now;
+        record.last_began = since;
+        record.last_ended = now;
         record.ended = poll.is_some_and(|poll| poll.ended);
         let name = poll.map_or(NameId::NONE, |poll| poll.name);
         let name = if name == NameId::NONE { polled.name } else { name };
@@ -190,7 +197,8 @@ impl Record {
             polls: 0,
             busy: 0,
             longest: 0,
-            last: now,
+            last_began: now,
+            last_ended: now,
             delays: 0,
             delay: 0,
             longest_delay: 0,

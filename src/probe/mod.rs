@@ -44,6 +44,8 @@ mod task_name;
 pub use hooks::Hooks;
 pub use watched::{FutureExt, Watched, spawn, spawn_named};
 
+#[cfg(any(feature = "http", feature = "console"))]
+pub(crate) use hooks::hold_samples_while_parked;
 pub(crate) use hooks::{already_set, install};
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use slot::task_of;

@@ -84,12 +84,54 @@ struct Window {
     tally: Tally,
 }
 
+#[derive(Debug, Default)]
+struct Counting {
+    windows: Vec<Window>,
+    /// Threads that lost their worker to another one, until they register anew or end. What they were counting stays
+    /// with them: they may be about to begin a poll that they still take for their worker's.
+    handed_on: Vec<Entry>,
+}
+
+impl Counting {
+    /// A worker comes: every window counts its polls from now on.
+    fn count(&self, entry: &Entry) {
+        for window in &self.windows {
+            entry.slot.start_counting(window.number);
+        }
+    }
+
+    /// A worker goes: what was counted stays.
+    fn keep(&mut self, entry: &Entry) {
+        for window in &mut self.windows {
+            if let Some(table) = entry.slot.stop_counting(window.number) {
+                window.tally.add(&entry.worker, table);
+            }
+        }
+    }
+
+    /// A thread goes, or registers anew.
+    fn keep_handed_on(&mut self, slot: &'static Slot) {
+        let all = std::mem::take(&mut self.handed_on).into_iter();
+        let (gone, stay): (Vec<_>, Vec<_>) = all.partition(|entry| entry.is_of(slot));
+        self.handed_on = stay;
+        for entry in &gone {
+            self.keep(entry);
+        }
+    }
+}
+
+impl Entry {
+    fn is_of(&self, slot: &'static Slot) -> bool {
+        std::ptr::eq(self.slot, slot)
+    }
+}
+
 /// The workers of one watch.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Vec<Entry>>,
     /// Locked after `entries` where both are.
-    windows: Mutex<Vec<Window>>,
+    counting: Mutex<Counting>,
     next_window: AtomicU64,
     /// Grows with each change of `entries`, so that the watchdog copies them only then.
     version: AtomicU64,
@@ -103,20 +145,20 @@ impl Registry {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn windows(&self) -> MutexGuard<'_, Vec<Window>> {
-        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
+    fn counting(&self) -> MutexGuard<'_, Counting> {
+        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts to count the polls of every worker, and returns the window's number. `None` when there are
     /// [`MAX_WINDOWS`] already.
     pub(crate) fn open_window(&self) -> Option<u64> {
         let entries = self.entries();
-        let mut windows = self.windows();
-        if windows.len() >= MAX_WINDOWS {
+        let mut counting = self.counting();
+        if counting.windows.len() >= MAX_WINDOWS {
             return None;
         }
         let number = self.next_window.fetch_add(1, Ordering::Relaxed);
-        windows.push(Window { number, tally: Tally::new() });
+        counting.windows.push(Window { number, tally: Tally::new() });
         for entry in entries.iter() {
             entry.slot.start_counting(number);
         }
@@ -126,35 +168,19 @@ impl Registry {
     /// Ends a window. `None` when it was ended before.
     pub(crate) fn close_window(&self, number: u64) -> Option<TaskStats> {
         let entries = self.entries();
-        let mut windows = self.windows();
-        let at = windows.iter().position(|window| window.number == number)?;
-        let Window { mut tally, .. } = windows.swap_remove(at);
+        let mut counting = self.counting();
+        let at = counting.windows.iter().position(|window| window.number == number)?;
+        let Window { mut tally, .. } = counting.windows.swap_remove(at);
         let end = Instant::now();
         let table = |entry: &Entry| Some((Arc::clone(&entry.worker), entry.slot.stop_counting(number)?));
-        let tables: Vec<_> = entries.iter().filter_map(table).collect();
-        drop(windows);
+        let tables: Vec<_> = entries.iter().chain(&counting.handed_on).filter_map(table).collect();
+        drop(counting);
         drop(entries);
         // Workers may come and go while the tables are put together.
         for (worker, table) in tables {
             tally.add(&worker, table);
         }
         Some(tally.finish(end))
-    }
-
-    /// A worker comes: every window counts its polls from now on.
-    fn count(&self, entry: &Entry) {
-        for window in self.windows().iter() {
-            entry.slot.start_counting(window.number);
-        }
-    }
-
-    /// A worker goes: what was counted stays.
-    fn keep_counts(&self, entry: &Entry) {
-        for window in self.windows().iter_mut() {
-            if let Some(table) = entry.slot.stop_counting(window.number) {
-                window.tally.add(&entry.worker, table);
-            }
-        }
     }
 
     /// The workers as they are now.
@@ -178,19 +204,19 @@ impl Registry {
         });
         {
             let mut entries = self.entries();
+            let mut counting = self.counting();
             entries.retain(|other| {
                 let taken_over =
                     index.is_some() && other.worker.index == index && other.slot.runtime() == runtime.number;
-                if taken_over {
-                    self.keep_counts(other);
-                }
-                if taken_over && !std::ptr::eq(other.slot, slot) {
+                if taken_over && !other.is_of(slot) {
                     other.slot.detach();
+                    other.slot.count_so_far();
+                    counting.handed_on.push(other.clone());
                 }
                 !taken_over
             });
             let entry = Entry { slot, first_sequence: slot.progress().sequence, worker };
-            self.count(&entry);
+            counting.count(&entry);
             entries.push(entry);
             self.version.fetch_add(1, Ordering::Release);
         }
@@ -200,13 +226,15 @@ impl Registry {
 
     pub(super) fn remove(&self, slot: &'static Slot) {
         let mut entries = self.entries();
+        let mut counting = self.counting();
         entries.retain(|entry| {
-            let goes = std::ptr::eq(entry.slot, slot);
+            let goes = entry.is_of(slot);
             if goes {
-                self.keep_counts(entry);
+                counting.keep(entry);
             }
             !goes
         });
+        counting.keep_handed_on(slot);
         self.version.fetch_add(1, Ordering::Release);
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct Slot {
     ledger: Box<Mutex<Ledger>>,
 }
 
+/// What every poll needs is in the one pair of lines.
+const _: () = assert!(size_of::<Slot>() == 128);
+
 /// A worker does not park while this lives, so that the signal cannot interrupt its waiting for events.
 #[derive(Debug)]
 pub(crate) struct Announced(&'static Slot);
@@ -172,6 +175,16 @@ impl Slot {
         let table = ledger.stop(window, self.polled());
         self.counted.store(ledger.in_use(), Ordering::Relaxed);
         table
+    }
+
+    /// The worker was handed on: a poll that goes on held it until now.
+    pub(super) fn count_so_far(&self) {
+        if self.counted() {
+            let mut ledger = self.ledger();
+            if let Some((sequence, polled)) = self.polled() {
+                ledger.end(sequence, polled);
+            }
+        }
     }
 
     /// The number of the present poll, and who is polled.

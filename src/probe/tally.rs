@@ -80,11 +80,13 @@ impl Entry {
         sum.delays += other.delays;
         sum.delay = sum.delay.saturating_add(other.delay);
         sum.longest_delay = sum.longest_delay.max(other.longest_delay);
-        if other.last >= sum.last {
-            sum.last = other.last;
+        sum.last_ended = sum.last_ended.max(other.last_ended);
+        let newer = other.last_began >= sum.last_began;
+        if newer {
+            sum.last_began = other.last_began;
             sum.ended = other.ended;
         }
-        if sum.name == NameId::NONE || (other.last >= sum.last && other.name != NameId::NONE) {
+        if sum.name == NameId::NONE || (newer && other.name != NameId::NONE) {
             sum.name = other.name;
         }
     }
@@ -110,9 +112,49 @@ impl Entry {
             polls: sum.polls,
             busy: Duration::from_nanos(sum.busy),
             longest: Duration::from_nanos(sum.longest),
-            idle: end.saturating_duration_since(sum.last),
+            idle: end.saturating_duration_since(sum.last_ended),
             delay: Delay::new(sum.delays, Duration::from_nanos(sum.delay), Duration::from_nanos(sum.longest_delay)),
             workers,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ledger::{Ledger, Polled};
+    use super::*;
+    use crate::model::worker::Thread;
+
+    fn worker(index: usize) -> Arc<Worker> {
+        let thread = Thread { tid: 1, name: "worker".into(), stack: None };
+        Arc::new(Worker { key: index as u64, runtime: "test".into(), index: Some(index), thread })
+    }
+
+    #[test]
+    fn the_poll_that_began_last_tells_how_a_task_stands() {
+        let polled = Polled { task: 7, spawned_at: Location::caller(), name: NameId::NONE };
+        for order in [[0, 1], [1, 0]] {
+            let mut tally = Tally::new();
+            let mut ledgers = [Ledger::default(), Ledger::default()];
+            ledgers.iter_mut().for_each(|ledger| ledger.start(1));
+            let [first, second] = &mut ledgers;
+            first.begin(1, NameId::NONE);
+            std::thread::sleep(Duration::from_millis(1));
+            second.begin(1, NameId::NONE);
+            second.ended(1, polled);
+            second.end(1, polled);
+            // It is told last that the first poll is over.
+            std::thread::sleep(Duration::from_millis(1));
+            first.end(1, polled);
+            let end = Instant::now();
+            for index in order {
+                tally.add(&worker(index), ledgers[index].stop(1, None).expect("it runs"));
+            }
+            let stats = tally.finish(end);
+            let task = &stats.tasks[0];
+            assert_eq!((stats.tasks.len(), task.polls, task.ended), (1, 2, 1), "{order:?}");
+            assert_eq!(task.workers, [0, 1]);
+            assert!(task.idle < Duration::from_secs(1) && task.idle <= stats.window, "{task:#?}");
         }
     }
 }

@@ -143,22 +143,25 @@ impl Collection {
     ) -> Profile {
         let mapping_of =
             |address: u64| mappings.iter().position(|mapping| (mapping.start..mapping.end).contains(&address));
+        let mut named: HashMap<RawFrame, Vec<u32>> = HashMap::new();
         let mut positions = Vec::with_capacity(self.stacks.len());
         for stack in &self.stacks {
             let mut frames = Vec::with_capacity(stack.len() * 2);
             for raw in stack.iter() {
-                match raw {
-                    RawFrame::Note(note) => frames.push(self.builder.frame(note_frame(note))),
+                let builder = &mut self.builder;
+                let named = named.entry(raw.clone()).or_insert_with(|| match raw {
+                    RawFrame::Note(note) => vec![builder.frame(note_frame(note))],
                     RawFrame::Address(address) => {
                         let found = frames_at(*address);
                         let mapping = mapping_of(address.0).and_then(|mapping| u32::try_from(mapping).ok());
-                        for (index, frame) in found.iter().enumerate() {
+                        let frame = |(index, frame): (usize, &Frame)| {
                             let inlined = index + 1 < found.len();
-                            let frame = ProfileFrame { frame: frame.clone(), inlined, address: address.0, mapping };
-                            frames.push(self.builder.frame(frame));
-                        }
+                            builder.frame(ProfileFrame { frame: frame.clone(), inlined, address: address.0, mapping })
+                        };
+                        found.iter().enumerate().map(frame).collect()
                     }
-                }
+                });
+                frames.extend_from_slice(named);
             }
             self.builder.trim(&mut frames);
             positions.push(self.builder.stack(&frames));

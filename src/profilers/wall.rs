@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Labels, SliceKind, Unit, ValueType};
-use crate::model::stack::Method;
 use crate::model::worker::{Activity, Progress, Worker};
 use crate::target::{Sampled, Target};
 
@@ -16,6 +15,7 @@ use crate::target::{Sampled, Target};
 pub(crate) struct Wall<T> {
     target: T,
     rate: u32,
+    looks_per_sample: u32,
     threshold: Duration,
 }
 
@@ -30,7 +30,18 @@ struct Ongoing {
 impl<T: Target> Wall<T> {
     /// Polls longer than `threshold` are stalls.
     pub(crate) fn new(target: T, rate: u32, threshold: Duration) -> Self {
-        Self { target, rate, threshold }
+        Self { target, rate, looks_per_sample: 1, threshold }
+    }
+
+    /// Looks for slices so many times as often as it takes samples, which cost more.
+    pub(crate) fn looks_per_sample(self, looks: u32) -> Self {
+        Self { looks_per_sample: looks.max(1), ..self }
+    }
+
+    /// What a worker does, without its stack.
+    fn look(&self, worker: usize) -> Sampled {
+        let progress = self.target.progress(worker);
+        Sampled { progress, task: self.target.task(worker, progress), asleep: false, stack: None }
     }
 
     fn end(&self, collection: &mut Collection, ongoing: Ongoing, now: Duration) {
@@ -47,18 +58,19 @@ impl<T: Target> Wall<T> {
 
 impl<T: Target + Send> Profiler for Wall<T> {
     fn run(&mut self, window: &Window) -> io::Result<Collection> {
-        let interval = Duration::from_secs(1) / self.rate.max(1);
+        let interval = Duration::from_secs(1) / self.rate.max(1) / self.looks_per_sample;
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("time", Unit::Nanoseconds)];
         let mut collection = Collection::new("wall", Some(self.rate), values);
         let mut ongoing: HashMap<u64, Ongoing> = HashMap::new();
         let mut last = window.elapsed();
+        let mut looks = 0_u32;
         while window.sleep(interval) {
             self.target.refresh();
             let now = window.elapsed();
-            let weight = i64::try_from(now.saturating_sub(last).as_nanos()).unwrap_or(i64::MAX);
-            last = now;
+            looks = looks.wrapping_add(1);
+            let samples = looks.is_multiple_of(self.looks_per_sample);
             for index in 0..self.target.workers().len() {
-                let sampled = self.target.sample(index);
+                let sampled = if samples { self.target.sample(index) } else { self.look(index) };
                 let worker = Arc::clone(&self.target.workers()[index]);
                 let labels = labels_of(&worker, &sampled);
                 let unmoved = ongoing.get(&worker.key).is_some_and(|known| known.progress == sampled.progress);
@@ -69,7 +81,13 @@ impl<T: Target + Send> Profiler for Wall<T> {
                         self.end(&mut collection, before, now);
                     }
                 }
-                add(&mut collection, now, sampled, labels, [1, weight, 0, 0]);
+                if samples {
+                    let weight = i64::try_from(now.saturating_sub(last).as_nanos()).unwrap_or(i64::MAX);
+                    add(&mut collection, now, sampled, labels, [1, weight, 0, 0]);
+                }
+            }
+            if samples {
+                last = now;
             }
         }
         let end = window.elapsed();
@@ -97,9 +115,9 @@ fn add(collection: &mut Collection, now: Duration, sampled: Sampled, labels: Lab
 pub(super) fn labels_of(worker: &Worker, sampled: &Sampled) -> Labels {
     let task = sampled.task.clone().unwrap_or_default();
     let state = match (sampled.progress.activity, &sampled.stack) {
-        (_, Some(Ok(stack))) if stack.method == Method::Passive => "off-cpu",
+        (_, Some(Ok(_))) if sampled.asleep => "off-cpu",
+        (_, Some(Ok(_))) => "on-cpu",
         (Activity::Parked, _) => "parked",
-        (_, Some(Ok(_))) => "running",
         _ => "unknown",
     };
     Labels {

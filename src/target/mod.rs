@@ -55,6 +55,8 @@ pub(crate) struct Sampled {
     pub(crate) progress: Progress,
     /// The task it polled, where it was still that poll whose stack was taken.
     pub(crate) task: Option<Task>,
+    /// Whether the thread slept in the kernel.
+    pub(crate) asleep: bool,
     /// Of a worker inside a poll.
     pub(crate) stack: Option<Result<RawStack, NoStack>>,
 }

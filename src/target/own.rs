@@ -157,18 +157,19 @@ impl Target for OwnProcess {
         for _ in 0..SAMPLE_TRIES {
             let progress = slot.progress();
             if progress.activity != Activity::Polling {
-                return Sampled { progress, task: None, stack: None };
+                return Sampled { progress, task: None, asleep: false, stack: None };
             }
             let task = slot.task(progress.sequence);
+            let asleep = sleep_of(self.probe(worker)).is_some();
             let sleeping = self.read_sleeping(worker, progress);
             let stack = sleeping.map_or_else(|| self.signal(worker, progress), Ok);
             if stack == Err(NoStack::TooLate) {
                 continue;
             }
             let task = task.filter(|_| self.still_in(worker, progress));
-            return Sampled { progress, task, stack: Some(stack) };
+            return Sampled { progress, task, asleep, stack: Some(stack) };
         }
-        Sampled { progress: slot.progress(), task: None, stack: Some(Err(NoStack::TooLate)) }
+        Sampled { progress: slot.progress(), task: None, asleep: false, stack: Some(Err(NoStack::TooLate)) }
     }
 
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {

@@ -1,7 +1,7 @@
 //! What the threads of our own process do with their CPU time: timers for all of them, whenever they appear, and the
 //! stacks that they copied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::own::mapping_of;
 use super::{CpuSource, SampledCpu};
 use crate::model::profile::Labels;
 use crate::model::stack::{Method, RawStack};
-use crate::probe::{Registry, task_of};
+use crate::probe::{Entry, Registry, task_of};
 use crate::sys::{self, CpuSampler, PollNow, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
@@ -71,7 +71,7 @@ impl OwnCpu {
     }
 
     fn scan(&mut self) -> io::Result<()> {
-        let present = sys::thread_ids()?;
+        let present: HashSet<i32> = sys::thread_ids()?.into_iter().collect();
         self.threads.retain(|tid, thread| {
             let alive = present.contains(tid);
             if !alive {
@@ -121,8 +121,9 @@ impl OwnCpu {
     fn label_workers(&mut self) {
         self.version = self.registry.version();
         let entries = self.registry.snapshot();
+        let by_thread: HashMap<i32, &Entry> = entries.iter().map(|entry| (entry.worker.thread.tid, entry)).collect();
         for (tid, thread) in &mut self.threads {
-            let entry = entries.iter().find(|entry| entry.worker.thread.tid == *tid);
+            let entry = by_thread.get(tid);
             self.sampler.set_poll(thread.number, entry.map(|entry| entry.slot.words()));
             let Some(entry) = entry else {
                 thread.labels.runtime = None;

@@ -59,6 +59,10 @@ pub(crate) use address::bind;
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;
 
+/// For runtimes of holdup's own.
+#[cfg(any(feature = "http", feature = "console"))]
+pub(crate) use crate::probe::hold_samples_while_parked;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;

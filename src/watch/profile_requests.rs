@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use super::View;
-use super::profiling::{ProfileError, Stop};
+use super::profiling::{ProfileError, ProfileOptions, Stop};
 use crate::model::profile::{Profile, ProfileFrame};
 use crate::model::stack::Address;
-use crate::profilers::TasksNow;
+use crate::profilers::{TasksNow, Wall};
 use crate::target::Target;
+
+/// Looks per second of a trace: a slice is known to within the time between two.
+const TRACE_LOOKS: u32 = 1000;
 
 impl View {
     /// The function that an address lies in, if anything names it.
@@ -15,6 +18,12 @@ impl View {
         let frames = self.symbolizer().frames_at(Address(address));
         let frame = ProfileFrame::of(frames.last()?.clone());
         (!frame.is_nameless()).then(|| Arc::clone(&frame.frame.function))
+    }
+
+    /// What every worker does over time, looked at a thousand times a second, with samples at the rate of the options.
+    pub(crate) fn trace(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
+        let wall = Wall::new(self.own_process()?, options.rate, self.threshold);
+        self.collect(&mut wall.looks_per_sample(TRACE_LOOKS / options.rate.max(1)), options, stop)
     }
 
     /// Ends the windows that were given this name; returns how many there were.

@@ -243,19 +243,32 @@ impl Drop for Session<'_> {
 impl View {
     /// Collects a profile on the calling thread. `stop` ends its window early.
     pub(crate) fn profile(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
-        options.check()?;
-        let _session = self.profiling.begin(stop)?;
-        let collected = match options.mode {
-            ProfileMode::Cpu if !sys::SUPPORTED => return self.cpu_of_process(options, stop),
+        match options.mode {
+            ProfileMode::Cpu if !sys::SUPPORTED => self.cpu_of_process(options, stop),
             ProfileMode::Cpu => {
+                options.check()?;
                 let source = OwnCpu::start(Arc::clone(&self.registry), options.rate).map_err(cannot_start)?;
-                collect(&mut Cpu::new(source, options.rate), options, stop)
+                self.collect(&mut Cpu::new(source, options.rate), options, stop)
             }
             ProfileMode::Wall => {
-                collect(&mut Wall::new(self.own_process()?, options.rate, self.threshold), options, stop)
+                let mut wall = Wall::new(self.own_process()?, options.rate, self.threshold);
+                self.collect(&mut wall, options, stop)
             }
-            ProfileMode::Stalled => return Ok(self.stalled_in_window(options, stop)),
-        };
+            ProfileMode::Stalled => self.stalled_in_window(options, stop),
+        }
+    }
+
+    /// Runs a profiler on the calling thread, and names what it collected.
+    pub(super) fn collect(
+        &self,
+        profiler: &mut dyn Profiler,
+        options: &ProfileOptions,
+        stop: &Stop,
+    ) -> Result<Profile, ProfileError> {
+        options.check()?;
+        let session = self.profiling.begin(stop)?;
+        let collected = profiler.run(&Window::begin(options.duration, Arc::clone(&stop.flag)));
+        drop(session);
         Ok(self.resolve(collected.map_err(ProfileError::Failed)?))
     }
 
@@ -277,6 +290,8 @@ impl View {
 
     /// CPU time where threads have no timers of their own.
     fn cpu_of_process(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
+        options.check()?;
+        let _session = self.profiling.begin(stop)?;
         let sampler = PprofSampler::start(options.rate).map_err(cannot_start)?;
         let window = Window::begin(options.duration, Arc::clone(&stop.flag));
         let named = sampler.run(&window, sys::process_cpu_time, |found| {
@@ -288,12 +303,14 @@ impl View {
         Ok(profile)
     }
 
-    fn stalled_in_window(&self, options: &ProfileOptions, stop: &Stop) -> Profile {
+    fn stalled_in_window(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
+        options.check()?;
+        let _session = self.profiling.begin(stop)?;
         let (before, started_at) = (self.history().stalled_time(), SystemTime::now());
         let window = Window::begin(options.duration, Arc::clone(&stop.flag));
         while window.sleep(STOP_CHECK) {}
         let stalled = self.history().stalled_time().since(&before);
-        self.stalled_profile(&stalled, started_at, window.elapsed())
+        Ok(self.stalled_profile(&stalled, started_at, window.elapsed()))
     }
 
     pub(super) fn stalled_profile(&self, stalled: &StalledTime, started_at: SystemTime, duration: Duration) -> Profile {
@@ -308,10 +325,6 @@ impl View {
         }
         profile
     }
-}
-
-fn collect(profiler: &mut dyn Profiler, options: &ProfileOptions, stop: &Stop) -> io::Result<Collection> {
-    profiler.run(&Window::begin(options.duration, Arc::clone(&stop.flag)))
 }
 
 fn cannot_start(error: io::Error) -> ProfileError {

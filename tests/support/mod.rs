@@ -4,6 +4,12 @@
 /// A load whose truth is known.
 pub(crate) mod cpu_load;
 
+/// A client that sees all of an answer.
+pub(crate) mod http;
+
+/// A runtime with known habits.
+pub(crate) mod scene;
+
 /// The reference service as a process of its own.
 pub(crate) mod service;
 
