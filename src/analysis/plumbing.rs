@@ -8,12 +8,11 @@ use crate::diagnose::is_poll_of_runtime;
 use crate::model::profile::{Profile, ProfileFrame};
 use crate::model::stack::{Frame, Origin};
 
-/// The same samples on shorter stacks.
+/// The same samples on shorter stacks. What is known of their quality stays that of the whole ones.
 pub(crate) fn left_out(profile: &Profile) -> Profile {
     let mut shorter = Shorter { frames: profile.frames.clone(), called: HashMap::new() };
     let stacks = profile.stacks.iter().map(|stack| shorter.stack(stack)).collect();
     let mut plain = Profile { frames: shorter.frames, stacks, ..profile.clone() };
-    plain.count_nameless();
     plain.quality.notes.push("plumbing is left out of the stacks".to_owned());
     plain
 }

@@ -10,7 +10,7 @@ use super::profile::summary::{amount, title};
 use crate::analysis::diff::{self, Diff, Scale, Widths};
 use crate::model::profile::{Profile, Unit};
 
-/// Draws one of the profiles; red takes more in the second than in the first, blue less.
+/// Draws one of the profiles; what a function takes itself is more in the second where it is red, and less where blue.
 ///
 /// # Errors
 /// Those of `out`.
@@ -34,7 +34,7 @@ pub(crate) fn flamegraph(
     let picture = Picture {
         title: format!("{}: what changed", title(after)),
         subtitle: format!(
-            "{} before, {} after{scaled}; {width}; red takes more than before, blue less, white the same",
+            "{} before, {} after{scaled}; {width}; colour is own time: red more than before, blue less",
             sum(before),
             sum(after)
         ),
