@@ -46,10 +46,10 @@ pub(crate) enum Colours<'a> {
     /// Whose a function is.
     ByFunction(&'a mut PaletteMap),
     /// Red is more and blue is less in the second of two values than in the first.
-    #[cfg(any(feature = "cli", all(test, feature = "formats")))]
+    #[cfg(feature = "cli")]
     ByChange,
     /// Red is more and blue is less in the first of two values than in the second.
-    #[cfg(any(feature = "cli", all(test, feature = "formats")))]
+    #[cfg(feature = "cli")]
     ByChangeBack,
 }
 
@@ -72,9 +72,9 @@ impl Picture<'_> {
         };
         match self.colours {
             Colours::ByFunction(colours) => options.palette_map = Some(colours),
-            #[cfg(any(feature = "cli", all(test, feature = "formats")))]
+            #[cfg(feature = "cli")]
             Colours::ByChange => {}
-            #[cfg(any(feature = "cli", all(test, feature = "formats")))]
+            #[cfg(feature = "cli")]
             Colours::ByChangeBack => options.negate_differentials = true,
         }
         // The end of a path is what tells functions apart.
