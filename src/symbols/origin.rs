@@ -50,8 +50,7 @@ impl Origins {
             let name = without_version(first_folder(rest));
             return Found { origin: origin_of_dependency(name), package: package(name) };
         }
-        // C code that a build script compiled, and code it generated, lies in `target/…/build/NAME-HASH/out`.
-        if let Some(rest) = after(file, "/build/").filter(|_| file.contains("/target/")) {
+        if let Some(rest) = in_build(file) {
             let folder = first_folder(rest);
             let name = folder.rsplit_once('-').map_or(folder, |(name, _)| name);
             return Found { origin: Origin::Dependency, package: package(name) };
@@ -84,7 +83,11 @@ impl Origins {
     pub(super) fn shorten<'f>(&self, file: &'f str) -> &'f str {
         let in_user = |root: &String| file.strip_prefix(root.as_str()).and_then(|rest| rest.strip_prefix('/'));
         let in_package = || after(file, "/registry/src/").and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
-        let found = in_std(file).or_else(in_package).or_else(|| self.source_roots.iter().find_map(in_user));
+        let found = in_std(file)
+            .or_else(in_package)
+            .or_else(|| after(file, "/git/checkouts/"))
+            .or_else(|| in_build(file))
+            .or_else(|| self.source_roots.iter().find_map(in_user));
         found.unwrap_or(file)
     }
 
@@ -119,6 +122,12 @@ fn is_own_source(file: &str) -> bool {
 /// The path inside the standard library's source.
 fn in_std(file: &str) -> Option<&str> {
     after(file, "/library/").filter(|_| file.contains("/rustc/") || file.contains("/rustlib/"))
+}
+
+/// The path inside the folder of build scripts: C code that one compiled, and code that it generated, lies in
+/// `target/…/build/NAME-HASH/out`.
+fn in_build(file: &str) -> Option<&str> {
+    after(file, "/target/").and_then(|rest| after(rest, "/build/"))
 }
 
 fn after<'t>(text: &'t str, mark: &str) -> Option<&'t str> {
@@ -184,13 +193,13 @@ mod tests {
                 "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs",
                 Origin::Dependency,
                 Some("raft"),
-                "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs",
+                "raft-f123456789abcdef/1a/src/lib.rs",
             ),
             (
                 "/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c",
                 Origin::Dependency,
                 Some("zstd-sys"),
-                "target/release/build/zstd-sys-0a1b/out/zstd.c",
+                "zstd-sys-0a1b/out/zstd.c",
             ),
             ("/home/me/news/src/ingest.rs", Origin::User, None, "src/ingest.rs"),
             ("/build/other/src/lib.rs", Origin::User, None, "/build/other/src/lib.rs"),
