@@ -71,8 +71,8 @@ pprof() {
     grep -q '^lost=' "$folder/comments" || fail "$1 does not carry its quality"
     samples=$(grep -c -- '-----------+---' "$folder/traces" || true)
     if [ "$samples" -gt 1 ]; then
-        # What was read from another program's file or from folded stacks has none.
-        grep -qE '^kind=(pprof|folded)$' "$folder/comments" || grep -q ' thread: ' "$folder/tags" ||
+        # What was read from another program's file or from folded stacks has none, and stalls of one kind are many threads'.
+        grep -qE '^kind=(pprof|folded|stalled)$' "$folder/comments" || grep -q ' thread: ' "$folder/tags" ||
             fail "$1 has no threads"
         ! grep -E '%  ::' "$folder/top" || fail "$1: pprof cut names"
     fi

@@ -116,6 +116,8 @@ fn parts_and_groups_of_a_profile() {
     assert!(all(&included, &|line| line.contains("::sleep_in_poll")), "{included}");
     let excluded = folded("exclude=sleep_in_poll");
     assert!(all(&excluded, &|line| !line.contains("sleep_in_poll")), "{excluded}");
+    let plain = folded("plumbing=false&include=sleep_in_poll");
+    assert!(all(&plain, &|line| line.contains("sleep_in_poll") && !line.contains("tokio::runtime::")), "{plain}");
     let parked = folded("state=parked");
     assert!(all(&parked, &|line| line.starts_with("(parked) ")), "{parked}");
     let spawned = folded("spawn=scene.rs&group=spawn");
