@@ -135,7 +135,7 @@ fn wall_time_of_a_worker_that_sleeps_computes_and_parks_by_thirds() {
         time / all
     };
     let sleeps = in_function("sleep_a_third", "off-cpu");
-    let computes = in_function("compute_a_third", "running");
+    let computes = in_function("compute_a_third", "on-cpu");
     let parked = sum(&profile, "time", |sample| of_worker(sample) && state(&profile, sample) == "parked") / all;
     println!("of {window} ns: sleeps {sleeps:.3}, computes {computes:.3}, parked {parked:.3}; {:?}", profile.quality);
     for share in [sleeps, computes, parked] {
