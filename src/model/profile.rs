@@ -324,11 +324,14 @@ impl Profile {
         self.quality.nameless = nameless;
     }
 
-    /// How many samples it was made from: the sum of the value named `samples` where there is one, otherwise their
-    /// number.
+    /// How many samples it was made from: the sum of the value named `samples` where there is one (of stalled time
+    /// `stalls`, of Go's profiles `contentions`), otherwise their number.
     #[must_use]
     pub fn sample_count(&self) -> u64 {
-        let counted = self.values.iter().position(|value| &*value.name == "samples" && value.unit == Unit::Count);
+        let counts = |value: &ValueType| {
+            value.unit == Unit::Count && ["samples", "stalls", "contentions"].contains(&&*value.name)
+        };
+        let counted = self.values.iter().position(counts);
         counted.map_or(self.samples.len() as u64, |value| u64::try_from(self.total(value)).unwrap_or_default())
     }
 }
