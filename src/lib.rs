@@ -100,6 +100,11 @@ mod console;
 #[doc(hidden)]
 pub mod cli;
 
+/// The parts of taking a stack, for the benches.
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench_support;
+
 #[cfg(feature = "console")]
 pub use console::Console;
 #[cfg(feature = "export")]
