@@ -1,5 +1,7 @@
 //! What it costs to take a stack, part by part. All of it happens on the watchdog's or profiler's thread, but for the
 //! signal handler, which copies the stack on the thread that is observed.
+//! Where another thread has to take part, an iteration is the median of [`ROUNDS`]: on a machine that does something
+//! else too, a few rounds wait for a CPU, and would be all that a mean shows.
 //!
 //! - `copy`: a thread that computes is asked by signal to copy its own stack, of that depth: there and back.
 //! - `walk`: from the copied bytes to addresses, function by function.
@@ -14,7 +16,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::bench_support::{BusyWorker, Observed, Stacks};
@@ -22,6 +24,8 @@ use support::profiler::Flamegraph;
 
 /// What a service has above the poll: handlers, middleware, clients.
 const DEPTH: u32 = 50;
+
+const ROUNDS: usize = 301;
 
 #[inline(never)]
 fn descend(depth: u32, at_the_bottom: &mut dyn FnMut()) -> u32 {
@@ -54,6 +58,18 @@ fn deep_thread(going: &Arc<AtomicBool>) -> (Observed, std::thread::JoinHandle<()
     (told.recv().expect("the thread starts"), thread)
 }
 
+/// The median of some rounds, that many times.
+fn median(iterations: u64, mut round: impl FnMut()) -> Duration {
+    let mut times: Vec<Duration> = Vec::with_capacity(ROUNDS);
+    for _ in 0..ROUNDS {
+        let began = Instant::now();
+        round();
+        times.push(began.elapsed());
+    }
+    times.sort_unstable();
+    times[ROUNDS / 2].mul_f64(iterations as f64)
+}
+
 fn parts(criterion: &mut Criterion) {
     let mut stacks = Stacks::new().expect("the signal is free");
     let going = Arc::new(AtomicBool::new(true));
@@ -64,7 +80,7 @@ fn parts(criterion: &mut Criterion) {
     assert!(bytes > 0 && frames >= DEPTH as usize, "{bytes} bytes and {frames} frames");
     println!("a stack of {bytes} bytes, {frames} frames, {} with inlined ones", stacks.name());
     group.bench_function("copy by signal", |bencher| {
-        bencher.iter(|| assert!(stacks.copy_by_signal(thread) > 0));
+        bencher.iter_custom(|iterations| median(iterations, || assert!(stacks.copy_by_signal(thread) > 0)));
     });
     // The last copy may have been taken anywhere in the loop.
     group.bench_function("walk", |bencher| bencher.iter(|| assert!(stacks.walk() > 0)));
@@ -104,7 +120,13 @@ fn samples(criterion: &mut Criterion) {
             std::thread::sleep(Duration::from_millis(1));
         }
         println!("{name}: {} frames", worker.sample());
-        group.bench_function(name, |bencher| bencher.iter(|| worker.sample()));
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                median(iterations, || {
+                    std::hint::black_box(worker.sample());
+                })
+            });
+        });
         going.store(false, Ordering::Relaxed);
     }
     group.finish();
@@ -112,7 +134,7 @@ fn samples(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().sample_size(30).without_plots().with_profiler(Flamegraph::new());
+    config = Criterion::default().sample_size(30).warm_up_time(Duration::from_millis(500)).without_plots().with_profiler(Flamegraph::new());
     targets = parts, samples
 }
 criterion_main!(benches);
