@@ -39,6 +39,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ),
     ("http", &["model", "analysis", "export", "watch"]),
     ("console", &["probe", "watch"]),
+    ("testing", &["model", "probe", "export", "watch"]),
     ("cli", &["model", "analysis", "export", "import"]),
     ("bench_support", &["model", "probe", "sys", "unwind", "target", "symbols"]),
     ("main", &[]),

@@ -52,4 +52,8 @@ pub(crate) use slot::task_of;
 #[cfg(feature = "console")]
 pub(crate) use task_name::TaskName;
 pub(crate) use thread_slot::RootThread;
+#[cfg(feature = "testing")]
+pub(crate) use thread_slot::current_watch;
 pub(crate) use watched::root;
+#[cfg(feature = "testing")]
+pub(crate) use watched::{Root, root_at};
