@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holdup::{Method, ProfileMode, ProfileOptions, Sample, Stall};
+use holdup::{FutureExt, Method, ProfileMode, ProfileOptions, Sample, Stall};
 use support::{Events, alone, function_of, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
@@ -144,14 +144,15 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     let runtime = watch.runtime(builder.worker_threads(2).enable_all()).expect("builds");
     let going = Arc::new(AtomicBool::new(true));
     let before = Counted::now();
-    let players: Vec<_> = (0..2).map(|_| runtime.spawn(ping_pong(Arc::clone(&going)))).collect();
+    let players: Vec<_> = (0..2).map(|_| runtime.spawn(ping_pong(Arc::clone(&going)).watched())).collect();
     let stalls = Arc::clone(&going);
-    let stalling = runtime.spawn(async move {
+    let stalling = async move {
         while stalls.load(Ordering::Relaxed) {
             compute(Duration::from_millis(4));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    });
+    };
+    let stalling = runtime.spawn(stalling.watched());
     let profile = |mode, rate, milliseconds| {
         let options = ProfileOptions::new(mode).rate(rate).duration(Duration::from_millis(milliseconds));
         watch.profile(&options).expect("profiles")
@@ -206,14 +207,15 @@ fn a_parked_worker_holds_the_sampling_signal_back() {
     let runtime = watch.runtime(builder.worker_threads(1).enable_all()).expect("builds");
     let in_polls = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&in_polls);
-    let ticking = runtime.spawn(async move {
+    let ticking = async move {
         loop {
             let tid = std::fs::read_link("/proc/thread-self").expect("the kernel tells");
             let tid = tid.file_name().and_then(|name| name.to_str()).expect("it is a number");
             seen.fetch_or(held_back(tid), Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    });
+    };
+    let ticking = runtime.spawn(ticking.watched());
     wait_until("the worker is known", || !watch.workers().is_empty());
     let tid = watch.workers()[0].tid.to_string();
     assert_eq!(held_back(&tid), 0, "nothing is sampled yet");

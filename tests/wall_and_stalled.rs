@@ -165,7 +165,7 @@ fn wall_time_of_two_workers_with_short_polls() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let running = runtime.spawn(task);
+    let running = runtime.spawn(task.watched());
     let profile = profile(&watch, ProfileMode::Wall, 2.0);
     running.abort();
     let window = profile.duration.as_nanos() as f64;
