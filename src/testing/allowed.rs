@@ -62,6 +62,11 @@ impl Drop for Open {
 }
 
 impl Scope {
+    #[cfg(test)]
+    pub(super) fn new(tid: i32, start: SystemTime, end: SystemTime, reason: &'static str) -> Self {
+        Self { registry: 0, tid, start, end, reason, place: Location::caller() }
+    }
+
     /// How much of the time between two moments lies inside.
     pub(super) fn overlap(&self, start: SystemTime, end: SystemTime) -> Duration {
         self.end.min(end).duration_since(self.start.max(start)).unwrap_or_default()

@@ -165,3 +165,80 @@ fn in_short(stall: &Stall) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::cause::Cause;
+    use crate::model::evidence::Evidence;
+    use crate::model::stack::NoStack;
+    use crate::model::stall::Phase;
+    use crate::model::task::Task;
+
+    fn seen(class: CauseClass, ms: u64) -> Seen {
+        let stall = Stall {
+            id: StallId(1),
+            runtime: "test".into(),
+            worker: Some(0),
+            thread: Arc::from("test"),
+            tid: 7,
+            task: Task::default(),
+            threshold: Duration::from_millis(10),
+            duration: Duration::from_millis(ms),
+            noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
+            ended: true,
+            cause: Cause { class, evidence: Evidence::default() },
+            culprit: None,
+            stack: Err(NoStack::Unavailable),
+        };
+        let mut seen = Seen::default();
+        seen.take(&StallEvent { phase: Phase::Ended, stall: &stall });
+        seen
+    }
+
+    fn rules() -> Rules {
+        Rules { threshold: Duration::from_millis(50), budget: None, functions: Vec::new() }
+    }
+
+    fn scope(tid: i32, before_ms: u64, ms: u64) -> Scope {
+        let start = SystemTime::UNIX_EPOCH + Duration::from_secs(100) - Duration::from_millis(before_ms);
+        Scope::new(tid, start, start + Duration::from_millis(ms), "known")
+    }
+
+    #[test]
+    fn what_the_machine_caused_fails_nothing() {
+        assert!(Verdict::of(&seen(CauseClass::NotScheduled, 500), &rules(), &[]).held_up.is_none());
+        assert!(Verdict::of(&seen(CauseClass::Computing, 500), &rules(), &[]).held_up.is_some());
+        assert!(Verdict::of(&seen(CauseClass::Computing, 40), &rules(), &[]).held_up.is_none());
+    }
+
+    #[test]
+    fn the_time_of_an_allowed_block_does_not_count() {
+        // The stall lasted for 200 ms before second 100.
+        let stalls = seen(CauseClass::Sleeping, 200);
+        let verdict = Verdict::of(&stalls, &rules(), &[scope(7, 190, 160)]);
+        assert!(verdict.held_up.is_none() && verdict.warnings.is_empty(), "40 ms are left");
+        assert!(Verdict::of(&stalls, &rules(), &[scope(7, 190, 100)]).held_up.is_some(), "100 ms are left");
+        let elsewhere = Verdict::of(&stalls, &rules(), &[scope(8, 200, 200)]);
+        assert!(elsewhere.held_up.is_some(), "another thread's block");
+        assert!(elsewhere.warnings[0].contains("\"known\") held nothing up; remove it"), "{:?}", elsewhere.warnings);
+    }
+
+    #[test]
+    fn an_exception_that_never_applied_is_mentioned() {
+        let rules = Rules { functions: vec![("api::old".into(), "legacy".into())], ..rules() };
+        let verdict = Verdict::of(&seen(CauseClass::Sleeping, 5), &rules, &[]);
+        assert_eq!(verdict.warnings, ["allow_function(\"api::old\", \"legacy\") never applied; remove it"]);
+    }
+
+    #[test]
+    fn holds_together_exceed_a_budget() {
+        let budget = |ms| Some((Duration::from_millis(ms), Duration::from_millis(2)));
+        let seen = seen(CauseClass::Computing, 40);
+        let over = Verdict::of(&seen, &Rules { budget: budget(30), ..rules() }, &[]).held_up.expect("is over");
+        assert_eq!((over.total, over.over_budget), (Duration::from_millis(40), Some(Duration::from_millis(30))));
+        assert!(Verdict::of(&seen, &Rules { budget: budget(60), ..rules() }, &[]).held_up.is_none());
+    }
+}
