@@ -96,7 +96,6 @@ mod http;
 #[cfg(feature = "console")]
 mod console;
 
-/// Fails a test whose runtime was held up.
 #[cfg(feature = "testing")]
 pub mod testing;
 
