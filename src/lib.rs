@@ -32,7 +32,7 @@
 //! - `http` (default): the diagnostics endpoint.
 //! - `export` (part of `http`): profiles as flamegraph, folded, speedscope and JSON.
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
-//! - `testing`: a guard for tests ([`testing`]).
+//! - `testing`: a guard for tests, `holdup::testing`.
 //! - `console`: tokio-console, beside holdup's own diagnostics.
 //! - `cli`: the `holdup` command.
 //! - `schedule-latency`: [`Watch::tasks`] tells how long ready tasks waited, on runtimes whose builder was told
