@@ -117,7 +117,14 @@ impl BusyWorker {
         probe.built(false, None);
         runtime.spawn(async { body() }.watched());
         let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
-        let target = OwnProcess::new(registry, since, Some(Arc::clone(&stacks.signal)), Some(Unwinder::new()?), missed);
+        let target = OwnProcess::new(
+            registry,
+            since,
+            Some(Arc::clone(&stacks.signal)),
+            Some(Unwinder::new()?),
+            missed,
+            Arc::default(),
+        );
         Ok(Self { target, _runtime: runtime })
     }
 

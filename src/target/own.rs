@@ -11,7 +11,7 @@ use crate::model::evidence::Place;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
-use crate::probe::{Entry, Registry};
+use crate::probe::{Entry, Registry, Runtimes};
 use crate::sys::{self, KernelState, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -70,6 +70,7 @@ pub(crate) struct OwnProcess {
     copy: StackCopy,
     steal: Option<Steal>,
     stacks_missed: Arc<AtomicU64>,
+    runtimes: Arc<Runtimes>,
 }
 
 impl OwnProcess {
@@ -79,6 +80,7 @@ impl OwnProcess {
         signal: Option<Arc<StackSignal>>,
         unwinder: Option<Unwinder>,
         stacks_missed: Arc<AtomicU64>,
+        runtimes: Arc<Runtimes>,
     ) -> Self {
         Self {
             registry,
@@ -92,6 +94,7 @@ impl OwnProcess {
             copy: StackCopy::default(),
             steal: Steal::open(),
             stacks_missed,
+            runtimes,
         }
     }
 }
@@ -150,6 +153,11 @@ impl Target for OwnProcess {
             self.stacks_missed.fetch_add(1, Ordering::Relaxed);
         }
         stack
+    }
+
+    fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {
+        let worker = &self.workers[worker];
+        self.runtimes.queues(&worker.runtime, worker.index)
     }
 
     fn sample(&mut self, worker: usize) -> Sampled {

@@ -176,6 +176,7 @@ mod tests {
     use crate::model::stack::NoStack;
     use crate::model::stall::Phase;
     use crate::model::task::Task;
+    use crate::model::waiting::Waiting;
 
     fn seen(class: CauseClass, ms: u64) -> Seen {
         let stall = Stall {
@@ -192,6 +193,7 @@ mod tests {
             cause: Cause { class, evidence: Evidence::default() },
             culprit: None,
             stack: Err(NoStack::Unavailable),
+            waiting: Waiting::default(),
         };
         let mut seen = Seen::default();
         seen.take(&StallEvent { phase: Phase::Ended, stall: &stall });
