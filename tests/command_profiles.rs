@@ -64,6 +64,8 @@ fn narrows_groups_and_streams() {
     }
     let only = text(&holdup(&folder, &["convert", "in.json", "-", "--format", "folded", "-I", r"u8; 7\]"]).stdout);
     assert!(only.lines().count() > 0 && only.lines().all(|line| line.contains("[u8, 7]")), "{only}");
+    let plain = text(&holdup(&folder, &["convert", "in.json", "-", "--format", "folded", "--no-plumbing"]).stdout);
+    assert!(plain.lines().count() > 0 && plain.lines().all(|line| !line.contains("__clone3")), "{plain}");
     let nothing = holdup(&folder, &["convert", "in.json", "out.svg", "-X", "clone"]);
     assert_eq!(nothing.status.code(), Some(1), "no samples are left");
     assert!(text(&nothing.stdout).contains("Samples: 0"));
@@ -88,6 +90,12 @@ fn shows_the_functions_and_what_changed() {
     assert_eq!(wrote.status.code(), Some(0), "{}", text(&wrote.stderr));
     let svg = std::fs::read_to_string(folder.join("diff.svg")).expect("it is there");
     assert!(svg.contains("what changed") && svg.contains("+") && svg.contains("main"), "{svg}");
+    let titles = |svg: &str, function: &str| svg.contains(&format!("<title>{function} ("));
+    assert!(titles(&svg, "c") && !titles(&svg, "b"), "drawn is what came: {svg}");
+    holdup(&folder, &["diff", "before.txt", "after.txt", "-o", "diff.svg", "--widths", "before"]);
+    let svg = std::fs::read_to_string(folder.join("diff.svg")).expect("it is there");
+    assert!(titles(&svg, "b") && !titles(&svg, "c"), "drawn is what went away: {svg}");
+    assert!(svg.contains("b (30 samples, 75.00%; -75.00%)") && svg.contains("width is before"), "{svg}");
     holdup(&folder, &["diff", "before.txt", "after.txt", "-o", "diff.folded"]);
     let lines = std::fs::read_to_string(folder.join("diff.folded")).expect("it is there");
     assert_eq!(lines, "main;a 10 10\nmain;b 30 0\nmain;c 0 10\n");

@@ -1,74 +1,14 @@
 //! CPU profiles against programs whose truth is known: shares, totals, labels, threads that come and go.
-#![allow(unsafe_code, reason = "reads the CPU clocks that profiles are held against")]
 
 mod support;
 
-use std::sync::{Arc, Barrier};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdup::{FutureExt, Profile, ProfileError, ProfileMode, ProfileOptions, Sample, Watch};
+use holdup::{FutureExt, ProfileError, ProfileMode, ProfileOptions, Watch};
+use support::cpu_load::{LoadedThreads, cpu_in, cpu_of, one_part, passes_through, thread_cpu, two_parts, use_cpu};
 use support::{Events, alone};
 use tokio::runtime::Builder;
-
-/// CPU time of the calling thread.
-fn thread_cpu() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the result goes into a live struct.
-    let answer = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(answer, 0);
-    Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).expect("is below a second"))
-}
-
-/// Computes until this thread has used that much CPU time.
-#[inline(always)]
-fn use_cpu(time: Duration) {
-    let until = thread_cpu() + time;
-    let mut value = 1_u64;
-    while thread_cpu() < until {
-        for _ in 0..2_000 {
-            value = std::hint::black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
-        }
-    }
-}
-
-#[inline(never)]
-fn one_part(time: Duration) {
-    use_cpu(time);
-    std::hint::black_box(());
-}
-
-#[inline(never)]
-fn two_parts(time: Duration) {
-    use_cpu(time * 2);
-    std::hint::black_box(());
-}
-
-/// Bursts of one part and two parts for a while; returns the CPU time it used.
-fn load(part: Duration, pause: Duration, time: Duration) -> Duration {
-    let (start, before) = (Instant::now(), thread_cpu());
-    while start.elapsed() < time {
-        one_part(part);
-        two_parts(part);
-        if !pause.is_zero() {
-            std::thread::sleep(pause);
-        }
-    }
-    thread_cpu() - before
-}
-
-/// CPU nanoseconds of samples that satisfy a condition.
-fn cpu_of(profile: &Profile, condition: impl Fn(&Sample) -> bool) -> f64 {
-    let cpu = profile.values.iter().position(|value| &*value.name == "cpu").expect("has CPU time");
-    profile.samples.iter().filter(|sample| condition(sample)).map(|sample| sample.values[cpu] as f64).sum()
-}
-
-fn passes_through(profile: &Profile, sample: &Sample, function: &str) -> bool {
-    profile.frames_of(sample).any(|frame| frame.frame.function.ends_with(function))
-}
-
-fn cpu_in(profile: &Profile, function: &str) -> f64 {
-    cpu_of(profile, |sample| passes_through(profile, sample, function))
-}
 
 fn watch() -> Watch {
     Events::default().watch()
@@ -81,22 +21,11 @@ fn options(rate: u32, seconds: f64) -> ProfileOptions {
 /// Profiles that many threads under the load, and holds shares and total against the threads' own clocks.
 fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seconds: f64) {
     let watch = watch();
-    let ready = Arc::new(Barrier::new(threads + 1));
-    let loads: Vec<_> = (0..threads)
-        .map(|number| {
-            let ready = Arc::clone(&ready);
-            let body = move || {
-                ready.wait();
-                load(part, pause, Duration::from_secs_f64(seconds - 1.5))
-            };
-            std::thread::Builder::new().name(format!("load-{number}")).spawn(body).expect("a thread starts")
-        })
-        .collect();
+    let loads = LoadedThreads::new(threads, part, pause, Duration::from_secs_f64(seconds - 1.5));
     let profiled = std::thread::spawn(move || watch.profile(&options(rate, seconds)));
     // The load lies within the window.
     std::thread::sleep(Duration::from_millis(300));
-    ready.wait();
-    let used: Duration = loads.into_iter().map(|load| load.join().expect("the load ends")).sum();
+    let used = loads.run();
     let profile = profiled.join().expect("no panic").expect("profiles");
     let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
     let share = one / (one + two);

@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("profilers", &["model", "target"]),
     ("symbols", &["model", "images"]),
     ("diagnose", &["model"]),
-    ("analysis", &["model"]),
+    ("analysis", &["model", "diagnose"]),
     ("export", &["model", "diagnose", "analysis"]),
     ("import", &["model", "export"]),
     (

@@ -61,6 +61,17 @@ impl Scale {
     }
 }
 
+/// Which of the two profiles gives a flamegraph its widths. What is not in that one is not to be seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub(crate) enum Widths {
+    /// The first: shows what went away.
+    Before,
+    /// The second: shows what came.
+    #[default]
+    After,
+}
+
 /// Compares two profiles.
 ///
 /// # Errors
@@ -106,8 +117,13 @@ fn entry<'a>(functions: &'a mut HashMap<String, FunctionDiff>, sum: &FunctionSum
     })
 }
 
-/// Folded stacks with both values, in difffolded's format: `stack before after`.
-pub(crate) fn lines(before: &BTreeMap<String, i64>, after: &BTreeMap<String, i64>, scale: Scale) -> Vec<String> {
+/// Folded stacks with both values, in difffolded's format: `stack before after`. The one that gives the widths is last.
+pub(crate) fn lines(
+    before: &BTreeMap<String, i64>,
+    after: &BTreeMap<String, i64>,
+    scale: Scale,
+    widths: Widths,
+) -> Vec<String> {
     let sum = |stacks: &BTreeMap<String, i64>| stacks.values().fold(0_i64, |sum, value| sum.saturating_add(*value));
     let sums = (sum(before), sum(after));
     let mut both: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
@@ -117,7 +133,11 @@ pub(crate) fn lines(before: &BTreeMap<String, i64>, after: &BTreeMap<String, i64
     for (stack, value) in after {
         both.entry(stack).or_default().1 = *value;
     }
-    both.into_iter().map(|(stack, (before, after))| format!("{stack} {before} {after}")).collect()
+    let line = |(stack, (before, after)): (&str, (i64, i64))| match widths {
+        Widths::Before => format!("{stack} {after} {before}"),
+        Widths::After => format!("{stack} {before} {after}"),
+    };
+    both.into_iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -147,7 +167,12 @@ mod tests {
     #[test]
     fn lines_have_both_values() {
         let stacks = |text: &str| BTreeMap::from([(text.to_owned(), 3)]);
-        assert_eq!(lines(&stacks("a;b"), &stacks("a"), Scale::AsMeasured), ["a 0 3", "a;b 3 0"]);
-        assert_eq!(lines(&stacks("a"), &BTreeMap::new(), Scale::Normalised), ["a 0 0"], "nothing to scale to");
+        assert_eq!(lines(&stacks("a;b"), &stacks("a"), Scale::AsMeasured, Widths::After), ["a 0 3", "a;b 3 0"]);
+        assert_eq!(lines(&stacks("a;b"), &stacks("a"), Scale::AsMeasured, Widths::Before), ["a 3 0", "a;b 0 3"]);
+        assert_eq!(
+            lines(&stacks("a"), &BTreeMap::new(), Scale::Normalised, Widths::After),
+            ["a 0 0"],
+            "nothing to scale to"
+        );
     }
 }

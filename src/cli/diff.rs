@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::NOTHING;
 use super::profiles::{self, Output, STDIO, Selection};
-use crate::analysis::diff::{Scale, between};
+use crate::analysis::diff::{Scale, Widths, between};
 use crate::export::profile::Format;
 use crate::export::{differential, tables};
 
@@ -26,6 +26,9 @@ pub(super) struct Arguments {
     /// Compare shares: scale BEFORE so that both sums are equal
     #[arg(long)]
     normalise: bool,
+    /// Which profile gives a flamegraph its widths: before shows what went away, after what came
+    #[arg(long, value_name = "PROFILE", value_enum, default_value_t)]
+    widths: Widths,
     /// How many functions the table shows
     #[arg(short = 'n', long, value_name = "N", default_value_t = 30)]
     rows: usize,
@@ -44,7 +47,9 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         Some(output) => {
             let mut bytes = Vec::new();
             match output.format() {
-                Format::Flamegraph => differential::flamegraph(&before, &after, scale, &mut bytes)?,
+                Format::Flamegraph => {
+                    differential::flamegraph(&before, &after, scale, arguments.widths, &mut bytes)?;
+                }
                 Format::Folded => differential::folded(&before, &after, scale, &mut bytes)?,
                 Format::Json => differential::json(&diff, &mut bytes)?,
                 other => anyhow::bail!("a difference cannot be written as {other}; choose .svg, .folded or .json"),

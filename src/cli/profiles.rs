@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::analysis::filter::{self, Filter};
 use crate::analysis::group::{self, Group};
+use crate::analysis::plumbing;
 use crate::export::profile::{Format, summary};
 use crate::import;
 use crate::model::profile::Profile;
@@ -36,6 +37,10 @@ pub(super) struct Selection {
     /// No stacks with a function or file that matches this regular expression; may be repeated
     #[arg(short = 'X', long, value_name = "RE")]
     exclude: Vec<String>,
+    /// Leave plumbing out of the stacks: how threads start, the runtime's way to a poll, and what other crates do between
+    /// two functions of the program
+    #[arg(long)]
+    no_plumbing: bool,
 }
 
 impl Selection {
@@ -54,7 +59,8 @@ impl Selection {
             include: patterns(&self.include)?,
             exclude: patterns(&self.exclude)?,
         };
-        Ok(filter.apply(profile))
+        let part = filter.apply(profile);
+        Ok(if self.no_plumbing { plumbing::left_out(&part) } else { part })
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn poll_boundary(frames: &[Frame]) -> usize {
 
 /// The functions of Tokio that poll a task, or the future given to `block_on`. Others of Tokio's lie on the user's
 /// side too: a poll may be stuck in spawning or waking.
-fn is_poll_of_runtime(function: &str) -> bool {
+pub(crate) fn is_poll_of_runtime(function: &str) -> bool {
     let inside = function.trim_start_matches('<').strip_prefix("tokio::runtime::");
     let Some(path) = inside else { return false };
     let Some((part, _)) = path.split_once("::") else { return false };

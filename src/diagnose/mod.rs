@@ -7,4 +7,4 @@ mod cause;
 mod culprit;
 
 pub(crate) use cause::classify;
-pub(crate) use culprit::{find_culprit, handed_on, poll_boundary};
+pub(crate) use culprit::{find_culprit, handed_on, is_poll_of_runtime, poll_boundary};

@@ -4,34 +4,44 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::profile::flamegraph::Picture;
+use super::profile::flamegraph::{Colours, Picture};
 use super::profile::folded::{Inlined, stacks};
 use super::profile::summary::{amount, title};
-use crate::analysis::diff::{self, Diff, Scale};
+use crate::analysis::diff::{self, Diff, Scale, Widths};
 use crate::model::profile::{Profile, Unit};
 
-/// Draws the second profile; red takes more than in the first, blue less.
+/// Draws one of the profiles; what a function takes itself is more in the second where it is red, and less where blue.
 ///
 /// # Errors
 /// Those of `out`.
-pub(crate) fn flamegraph(before: &Profile, after: &Profile, scale: Scale, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn flamegraph(
+    before: &Profile,
+    after: &Profile,
+    scale: Scale,
+    widths: Widths,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let unit = after.drawn_value().map_or(Unit::Count, |value| value.unit);
     let sum = |profile: &Profile| amount(profile.total(profile.drawn), unit);
     let scaled = match scale {
         Scale::AsMeasured => "",
         Scale::Normalised => ", before scaled to the same sum",
     };
+    let (width, colours) = match widths {
+        Widths::Before => ("width is before", Colours::ByChangeBack),
+        Widths::After => ("width is after", Colours::ByChange),
+    };
     let picture = Picture {
         title: format!("{}: what changed", title(after)),
         subtitle: format!(
-            "{} before, {} after{scaled}; red takes more than before, blue less",
+            "{} before, {} after{scaled}; {width}; colour is own time: red more than before, blue less",
             sum(before),
             sum(after)
         ),
         unit,
-        colours: None,
+        colours,
     };
-    let lines = diff::lines(&stacks(before, Inlined::Merged), &stacks(after, Inlined::Merged), scale);
+    let lines = diff::lines(&stacks(before, Inlined::Merged), &stacks(after, Inlined::Merged), scale, widths);
     picture.draw(&lines, out)
 }
 
@@ -40,7 +50,7 @@ pub(crate) fn flamegraph(before: &Profile, after: &Profile, scale: Scale, out: &
 /// # Errors
 /// Those of `out`.
 pub(crate) fn folded(before: &Profile, after: &Profile, scale: Scale, out: &mut dyn Write) -> io::Result<()> {
-    let lines = diff::lines(&stacks(before, Inlined::Marked), &stacks(after, Inlined::Marked), scale);
+    let lines = diff::lines(&stacks(before, Inlined::Marked), &stacks(after, Inlined::Marked), scale, Widths::After);
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 

@@ -14,15 +14,16 @@ use super::query::{BadQuery, Query};
 use super::routes::{TEXT, answer, failed};
 use crate::analysis::filter::{Filter, pattern};
 use crate::analysis::group::{self, Group};
+use crate::analysis::plumbing;
 use crate::export::profile::Format;
 use crate::watch::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
 
 /// A person who looks at a flamegraph in the browser waits for it.
 const FLAMEGRAPH_SECONDS: f64 = 5.0;
 
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "mode", "seconds", "rate", "format", "group", "include", "exclude", "thread", "runtime", "task", "spawn", "state",
-    "name",
+    "name", "plumbing",
 ];
 
 /// What is asked for.
@@ -32,6 +33,7 @@ struct Request {
     format: Format,
     groups: Vec<Group>,
     filter: Filter,
+    plumbing: bool,
     name: Option<String>,
 }
 
@@ -73,7 +75,8 @@ impl Request {
         let groups: Vec<Group> = groups
             .map(|group| Group::from_str(group).map_err(|error| BadQuery::new("group", group, error)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { options, format, groups, filter, name: query.get("name")? })
+        let plumbing = query.get("plumbing")?.unwrap_or(true);
+        Ok(Self { options, format, groups, filter, plumbing, name: query.get("name")? })
     }
 
     /// Stalls of different runtimes have nothing to do with each other; everything else is one tree unless grouped.
@@ -134,7 +137,11 @@ async fn respond(view: &Arc<View>, request: Result<Request, BadQuery>) -> Respon
     let stop = Stop::named(request.name.as_deref());
     let collected = on_own_thread(view, stop, move |view, stop| {
         let profile = view.profile(&request.options, stop)?;
-        let profile = group::by(&request.filter.apply(&profile), request.groups());
+        let mut part = request.filter.apply(&profile);
+        if !request.plumbing {
+            part = plumbing::left_out(&part);
+        }
+        let profile = group::by(&part, request.groups());
         let mut bytes = Vec::new();
         profile.write(request.format, &mut bytes).map_err(ProfileError::Failed).map(|()| bytes)
     });

@@ -324,15 +324,19 @@ impl Profile {
         self.quality.nameless = nameless;
     }
 
-    /// How many samples it was made from: the sum of the value named `samples` where there is one (of stalled time
-    /// `stalls`, of Go's profiles `contentions`), otherwise their number.
+    /// The position of the value that tells how many there were of what was measured.
+    pub(crate) fn counted(&self) -> Option<usize> {
+        let counts = |value: &ValueType| {
+            value.unit == Unit::Count && matches!(&*value.name, "samples" | "stalls" | "contentions")
+        };
+        self.values.iter().position(counts)
+    }
+
+    /// How many samples or stalls it was made from: the sum of the value of that name where there is one, otherwise
+    /// the number of its samples.
     #[must_use]
     pub fn sample_count(&self) -> u64 {
-        let counts = |value: &ValueType| {
-            value.unit == Unit::Count && ["samples", "stalls", "contentions"].contains(&&*value.name)
-        };
-        let counted = self.values.iter().position(counts);
-        counted.map_or(self.samples.len() as u64, |value| u64::try_from(self.total(value)).unwrap_or_default())
+        self.counted().map_or(self.samples.len() as u64, |value| u64::try_from(self.total(value)).unwrap_or_default())
     }
 }
 

@@ -3,6 +3,7 @@
 //! | profiler | unit | what a sample is | what it costs | what it does not see |
 //! |---|---|---|---|---|
 //! | `cpu` | CPU nanoseconds | one period of one thread's CPU time | a signal per sample, which copies the stack | threads that live for less than a scan (10 ms); what the kernel does between ticks |
+//! | `cpu` by `pprof`, where threads have no timers | CPU nanoseconds | one period of the process's CPU time, of whichever thread was interrupted | a signal per sample, whose handler unwinds | tasks; true shares between threads; code of the C library |
 //! | `wall` | nanoseconds | one moment of one worker | a look per worker and sample; a signal if it runs | threads that are no workers; the stacks of polls shorter than a look |
 //! | `stalled` | nanoseconds | one stall, or the part of it that one stack stands for | nothing: the watchdog has it | polls shorter than the threshold |
 //!
@@ -15,6 +16,18 @@ mod collection;
 /// CPU time of every thread.
 mod cpu;
 
+/// CPU time where threads have no timers of their own.
+#[cfg_attr(
+    not(all(
+        feature = "formats",
+        any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+        any(target_arch = "x86_64", target_arch = "aarch64"),
+        any(holdup_unsupported, not(all(target_os = "linux", target_arch = "x86_64")))
+    )),
+    path = "no_pprof_sampler.rs"
+)]
+mod pprof_sampler;
+
 /// Tasks at one moment.
 #[cfg(feature = "http")]
 mod tasks_now;
@@ -24,6 +37,7 @@ mod wall;
 
 pub(crate) use collection::Collection;
 pub(crate) use cpu::Cpu;
+pub(crate) use pprof_sampler::PprofSampler;
 #[cfg(feature = "http")]
 pub(crate) use tasks_now::TasksNow;
 pub(crate) use wall::Wall;
@@ -40,6 +54,15 @@ pub(crate) trait Profiler: Send {
     /// # Errors
     /// When the target cannot be observed any more.
     fn run(&mut self, window: &Window) -> io::Result<Collection>;
+}
+
+/// A function on a stack that was named by somebody else.
+#[derive(Debug)]
+pub(crate) struct Found<'f> {
+    /// Its symbol.
+    pub(crate) mangled: &'f str,
+    pub(crate) file: Option<&'f str>,
+    pub(crate) line: Option<u32>,
 }
 
 /// How long to collect.

@@ -4,9 +4,11 @@
 //! `news::parse_feed::{{closure}}` (legacy mangling) or `news::parse_feed::{closure#0}` (v0). A developer knows it as
 //! `news::parse_feed`.
 
+use std::borrow::Cow;
+
 /// The function's name as a developer writes it.
 pub(super) fn readable(demangled: &str) -> String {
-    let plain = without_generics(demangled);
+    let plain = without_generics(&as_trait(demangled));
     let mut segments: Vec<&str> = split_path(&plain).into_iter().map(segment).filter(|name| !name.is_empty()).collect();
     // `<std::fs::File>::sync_all` is v0's way of writing an inherent method.
     if let Some(first) = segments.first_mut() {
@@ -19,6 +21,37 @@ pub(super) fn readable(demangled: &str) -> String {
         segments.pop();
     }
     public_path(segments.join("::"))
+}
+
+/// `news::_::<impl Trait for Type>::method` and `<Type as Trait>::method` are the compiler's two ways of writing a
+/// method of a trait; the second names the type. So does the place in the first, unless a macro made it.
+fn as_trait(name: &str) -> Cow<'_, str> {
+    let found = || {
+        let start = name.find("::<impl ")?;
+        let inside = &name[start + "::<impl ".len()..];
+        let end = closing(inside)?;
+        let (implemented, method) = (&inside[..end], inside[end + 1..].strip_prefix("::")?);
+        // `impl<F: Fn(A) for<'a> …>` is not split there: the type is what stands behind the last one.
+        let (of, what) = implemented.rsplit_once(" for ")?;
+        Some(format!("<{what} as {of}>::{method}"))
+    };
+    found().map_or(Cow::Borrowed(name), Cow::Owned)
+}
+
+/// Where the `>` is that closes what the text stands in.
+fn closing(text: &str) -> Option<usize> {
+    let (mut depth, mut previous) = (0_usize, ' ');
+    for (position, character) in text.char_indices() {
+        match character {
+            '<' => depth += 1,
+            '>' if previous == '-' => {}
+            '>' if depth == 0 => return Some(position),
+            '>' => depth -= 1,
+            _ => {}
+        }
+        previous = character;
+    }
+    None
 }
 
 /// Modules of the standard library that are private, and where their items are re-exported.
@@ -133,6 +166,12 @@ mod tests {
             ("<std::fs::File>::sync_all", "std::fs::File::sync_all"),
             ("std::thread::functions::sleep", "std::thread::sleep"),
             ("<std::sync::poison::mutex::Mutex<T>>::lock", "std::sync::Mutex::lock"),
+            (
+                "news::article::_::<impl serde::ser::Serialize for news::article::Article>::serialize",
+                "<news::article::Article as serde::ser::Serialize>::serialize",
+            ),
+            ("core::cmp::impls::<impl core::cmp::PartialEq<&B> for &A>::eq", "<&A as core::cmp::PartialEq>::eq"),
+            ("alloc::slice::<impl [T]>::sort_by::{{closure}}", "alloc::slice::sort_by"),
             ("clock_nanosleep", "clock_nanosleep"),
         ] {
             assert_eq!(readable(compiler), developer, "{compiler}");
@@ -141,7 +180,9 @@ mod tests {
 
     #[test]
     fn broken_names_stay_names() {
-        for name in ["", "<", ">>", "::", "{{", "a::<b", "}}::{{"] {
+        for name in
+            ["", "<", ">>", "::", "{{", "a::<b", "}}::{{", "::<impl ", "::<impl a for >::", "a::<impl > for <>::b"]
+        {
             let _no_panic = readable(name);
         }
     }

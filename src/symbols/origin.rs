@@ -28,16 +28,18 @@ pub(super) struct Found {
 impl Origins {
     /// By file where one is known, otherwise by name.
     pub(super) fn find(&self, function: &str, file: Option<&str>, in_program: bool) -> Found {
-        match file {
-            Some(file) => self.by_file(file),
-            None => self.by_name(function, in_program),
+        let Some(file) = file else { return self.by_name(function, in_program) };
+        let found = self.by_file(file);
+        match &found.package {
+            // A macro, such as `tokio::select!`, brings its own lines into the function of another crate.
+            Some(package) if is_of_another_crate(function, package) => self.by_name(function, in_program),
+            _ => found,
         }
     }
 
     fn by_file(&self, file: &str) -> Found {
         let package = |name: &str| Some(Arc::from(name));
-        if let Some(rest) = after(file, "/library/").filter(|_| file.contains("/rustc/") || file.contains("/rustlib/"))
-        {
+        if let Some(rest) = in_std(file) {
             return Found { origin: Origin::Std, package: package(first_folder(rest)) };
         }
         let inside_dependency = after(file, "/registry/src/")
@@ -48,8 +50,7 @@ impl Origins {
             let name = without_version(first_folder(rest));
             return Found { origin: origin_of_dependency(name), package: package(name) };
         }
-        // C code that a build script compiled, and code it generated, lies in `target/…/build/NAME-HASH/out`.
-        if let Some(rest) = after(file, "/build/").filter(|_| file.contains("/target/")) {
+        if let Some(rest) = in_build(file) {
             let folder = first_folder(rest);
             let name = folder.rsplit_once('-').map_or(folder, |(name, _)| name);
             return Found { origin: Origin::Dependency, package: package(name) };
@@ -79,21 +80,21 @@ impl Origins {
     }
 
     /// The path to show: relative to the user's source, to the package, or to the standard library.
-    pub(super) fn shorten<'f>(&self, file: &'f str, origin: Origin) -> &'f str {
-        match origin {
-            Origin::User => {
-                let inside = |root: &String| file.strip_prefix(root.as_str()).and_then(|rest| rest.strip_prefix('/'));
-                self.source_roots.iter().find_map(inside).unwrap_or(file)
-            }
-            Origin::Std => after(file, "/library/").unwrap_or(file),
-            _ => after(file, "/registry/src/").and_then(|rest| rest.split_once('/')).map_or(file, |(_, rest)| rest),
-        }
+    pub(super) fn shorten<'f>(&self, file: &'f str) -> &'f str {
+        let in_user = |root: &String| file.strip_prefix(root.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let in_package = || after(file, "/registry/src/").and_then(|rest| rest.split_once('/')).map(|(_, rest)| rest);
+        let found = in_std(file)
+            .or_else(in_package)
+            .or_else(|| after(file, "/git/checkouts/"))
+            .or_else(|| in_build(file))
+            .or_else(|| self.source_roots.iter().find_map(in_user));
+        found.unwrap_or(file)
     }
 
     /// The module that a source file holds, as far as its path tells: `src/ingest/feed.rs` of crate `news` is
     /// `news::ingest::feed`. A file may be included elsewhere, and a package may hold a crate of another name.
-    pub(super) fn module_of(&self, file: &str, origin: Origin) -> Option<String> {
-        let shown = self.shorten(file, origin);
+    pub(super) fn module_of(&self, file: &str) -> Option<String> {
+        let shown = self.shorten(file);
         let path = shown.strip_suffix(".rs")?;
         let (package, inside) = match path.split_once("src/") {
             Some((before, inside)) => (before.trim_end_matches('/').rsplit('/').next()?, inside),
@@ -118,6 +119,17 @@ fn is_own_source(file: &str) -> bool {
     file.starts_with(concat!(env!("CARGO_MANIFEST_DIR"), "/src/"))
 }
 
+/// The path inside the standard library's source.
+fn in_std(file: &str) -> Option<&str> {
+    after(file, "/library/").filter(|_| file.contains("/rustc/") || file.contains("/rustlib/"))
+}
+
+/// The path inside the folder of build scripts: C code that one compiled, and code that it generated, lies in
+/// `target/…/build/NAME-HASH/out`.
+fn in_build(file: &str) -> Option<&str> {
+    after(file, "/target/").and_then(|rest| after(rest, "/build/"))
+}
+
 fn after<'t>(text: &'t str, mark: &str) -> Option<&'t str> {
     text.split_once(mark).map(|(_, rest)| rest)
 }
@@ -133,6 +145,13 @@ fn without_version(folder: &str) -> &str {
         Some((name, end)) if end.starts_with(|c: char| c.is_ascii_digit()) || hash(end) => name,
         _ => folder,
     }
+}
+
+/// Whether a function that is no method of a trait lies in another crate than this package's.
+fn is_of_another_crate(function: &str, package: &str) -> bool {
+    let Some((name, _)) = function.split_once("::") else { return false };
+    let identifier = name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    identifier && !STD.contains(&name) && name != package.replace('-', "_")
 }
 
 /// The crate that a Rust path begins with. `None` for names that are no Rust paths, such as `clock_nanosleep`.
@@ -174,13 +193,13 @@ mod tests {
                 "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs",
                 Origin::Dependency,
                 Some("raft"),
-                "/r/.cargo/git/checkouts/raft-f123456789abcdef/1a/src/lib.rs",
+                "raft-f123456789abcdef/1a/src/lib.rs",
             ),
             (
                 "/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c",
                 Origin::Dependency,
                 Some("zstd-sys"),
-                "/home/me/news/target/release/build/zstd-sys-0a1b/out/zstd.c",
+                "zstd-sys-0a1b/out/zstd.c",
             ),
             ("/home/me/news/src/ingest.rs", Origin::User, None, "src/ingest.rs"),
             ("/build/other/src/lib.rs", Origin::User, None, "/build/other/src/lib.rs"),
@@ -188,8 +207,24 @@ mod tests {
         ] {
             let found = origins.find("f", Some(file), true);
             assert_eq!((found.origin, found.package.as_deref()), (origin, package), "{file}");
-            assert_eq!(origins.shorten(file, found.origin), shown);
+            assert_eq!(origins.shorten(file), shown);
         }
+    }
+
+    #[test]
+    fn a_macro_of_another_crate_makes_no_function_its_own() {
+        let origins = Origins { user_crates: vec!["news".into()], source_roots: vec![] };
+        let select = "/r/.cargo/registry/src/index-1/tokio-1.54.1/src/macros/select.rs";
+        for (function, origin) in [
+            ("news::readers::start::{closure}::{closure}", Origin::User),
+            ("axum::serve::handle_connection::{closure}", Origin::Dependency),
+            ("tokio::runtime::park::park", Origin::Runtime),
+            ("core::option::Option::map", Origin::Runtime),
+            ("<F as core::future::future::Future>::poll", Origin::Runtime),
+        ] {
+            assert_eq!(origins.find(function, Some(select), true).origin, origin, "{function}");
+        }
+        assert_eq!(origins.shorten(select), "tokio-1.54.1/src/macros/select.rs");
     }
 
     #[test]
@@ -204,10 +239,9 @@ mod tests {
             ("/rustc/59807616e/library/std/src/thread/mod.rs", "std::thread"),
             ("/r/.cargo/registry/src/index-1/tokio-1.54.1/src/runtime/task/core.rs", "tokio::runtime::task::core"),
         ] {
-            let origin = origins.find("f", Some(file), true).origin;
-            assert_eq!(origins.module_of(file, origin).as_deref(), Some(module), "{file}");
+            assert_eq!(origins.module_of(file).as_deref(), Some(module), "{file}");
         }
-        assert_eq!(origins.module_of("/build/zlib/inflate.c", Origin::System), None);
+        assert_eq!(origins.module_of("/build/zlib/inflate.c"), None);
     }
 
     #[test]

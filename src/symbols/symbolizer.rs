@@ -92,6 +92,20 @@ impl Symbolizer {
         frames
     }
 
+    /// The frame of a function that was looked up elsewhere, by its symbol.
+    pub(crate) fn named(&self, mangled: &str, file: Option<&str>, line: Option<u32>) -> Frame {
+        let function = readable_symbol(mangled);
+        // Names of C are those of the system; which library they are from is not told.
+        let found = self.origins.find(&function, file, function.contains("::"));
+        Frame {
+            function: function.into(),
+            file: file.map(|file| self.origins.shorten(file).into()),
+            line: line.filter(|line| *line > 0),
+            origin: found.origin,
+            package: found.package,
+        }
+    }
+
     fn look_up(&mut self, address: Address) -> Vec<Frame> {
         if self.images.find(address.0).is_none() && self.images.load_new().is_err() {
             return vec![nameless(address, None)];
@@ -147,15 +161,14 @@ impl Symbolizer {
         let found = self.origins.find(&function, file, image.program);
         let library = (!image.program).then(|| Arc::clone(&image.name));
         // `debug = "line-tables-only"` names inlined functions without their path; their file tells most of it.
-        let module =
-            file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file, found.origin));
+        let module = file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file));
         let function = match module {
             Some(module) if image.program => format!("{module}::{function}"),
             _ => function,
         };
         Frame {
             function: function.into(),
-            file: file.map(|file| self.origins.shorten(file, found.origin).into()),
+            file: file.map(|file| self.origins.shorten(file).into()),
             line: line.filter(|line| *line > 0),
             origin: found.origin,
             package: found.package.or(library),

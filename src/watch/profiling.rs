@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::View;
 use super::stalled_time::StalledTime;
 use crate::model::profile::Profile;
-use crate::profilers::{Collection, Cpu, Profiler, Wall, Window};
+use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
 use crate::sys;
 use crate::target::{OwnCpu, OwnProcess, Since};
 use crate::unwind::Unwinder;
@@ -34,7 +34,9 @@ const STOP_CHECK: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProfileMode {
-    /// CPU time of every thread of the process, by one timer per thread. One at a time in a process.
+    /// CPU time of every thread of the process, by one timer per thread. One at a time in a process. Where threads
+    /// have no timers, the package `pprof` samples with one timer for the process, if the feature `formats` is on:
+    /// it takes SIGPROF, and knows no tasks.
     #[default]
     Cpu,
     /// What every worker does over time, on the CPU and off it.
@@ -242,6 +244,7 @@ impl View {
     /// Collects a profile on the calling thread. `stop` ends its window early.
     pub(crate) fn profile(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         match options.mode {
+            ProfileMode::Cpu if !sys::SUPPORTED => self.cpu_of_process(options, stop),
             ProfileMode::Cpu => {
                 options.check()?;
                 let source = OwnCpu::start(Arc::clone(&self.registry), options.rate).map_err(cannot_start)?;
@@ -292,6 +295,21 @@ impl View {
         collection.resolve(&self.program, mappings, |address| self.symbolizer().frames_at(address))
     }
 
+    /// CPU time where threads have no timers of their own.
+    fn cpu_of_process(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
+        options.check()?;
+        let _session = self.profiling.begin(stop)?;
+        let sampler = PprofSampler::start(options.rate).map_err(cannot_start)?;
+        let window = Window::begin(options.duration, Arc::clone(&stop.flag));
+        let named = sampler.run(&window, sys::process_cpu_time, |found| {
+            self.symbolizer().named(found.mangled, found.file, found.line)
+        });
+        let mut profile = named.map_err(ProfileError::Failed)?;
+        profile.program = Arc::clone(&self.program);
+        profile.pid = std::process::id();
+        Ok(profile)
+    }
+
     fn stalled_in_window(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         options.check()?;
         let _session = self.profiling.begin(stop)?;
@@ -320,5 +338,51 @@ fn cannot_start(error: io::Error) -> ProfileError {
     match error.kind() {
         io::ErrorKind::ResourceBusy => ProfileError::Busy { what: "CPU time is being sampled" },
         _ => ProfileError::Unavailable(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(all(holdup_unsupported, feature = "formats"))]
+
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{Print, Watch};
+
+    #[inline(never)]
+    fn known_load(time: Duration) {
+        let (start, mut value) = (Instant::now(), 1_u64);
+        while start.elapsed() < time {
+            for _ in 0..100_000 {
+                value = std::hint::black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+            }
+        }
+    }
+
+    #[test]
+    fn without_timers_of_threads_pprof_samples() {
+        let watch = Watch::builder().print(Print::Never).start().expect("starts");
+        let load = || known_load(Duration::from_secs(4));
+        let load = std::thread::Builder::new().name("loaded".into()).spawn(load).expect("a thread starts");
+        let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(3));
+        let profile = watch.profile(&options).expect("profiles");
+        load.join().expect("ends");
+        let of_load = |sample: &&crate::Sample| {
+            profile.frames_of(sample).any(|frame| frame.frame.function.ends_with("known_load"))
+                && profile.labels_of(sample).and_then(|labels| labels.thread.as_deref()) == Some("loaded")
+        };
+        let found: i64 = profile.samples.iter().filter(of_load).map(|sample| sample.values[0]).sum();
+        println!("{found} of {} samples, {:?}", profile.sample_count(), profile.quality);
+        assert!(found >= 30, "{found} of 3 s at 99 samples per second, less what the machine did not run");
+        let innermost = profile.samples.iter().filter(of_load).filter_map(|sample| profile.frames_of(sample).next());
+        for frame in innermost {
+            assert!(
+                !frame.frame.function.contains("pprof") && !frame.frame.function.contains("backtrace"),
+                "{frame:?}"
+            );
+        }
+        assert!(profile.quality.notes.iter().any(|note| note.contains("by pprof")), "{:?}", profile.quality);
+        assert!(watch.profile(&options.duration(Duration::from_millis(50))).is_ok(), "it can be started again");
     }
 }

@@ -1,6 +1,9 @@
 //! What the tests share: a watch that remembers its events, and a way to wait for one of them.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+/// A load whose truth is known.
+pub(crate) mod cpu_load;
+
 /// A client that sees all of an answer.
 pub(crate) mod http;
 

@@ -22,8 +22,12 @@ impl Exporter for Flamegraph {
         let stacks = folded::stacks(profile, Inlined::Merged);
         let lines: Vec<String> = stacks.iter().map(|(stack, value)| format!("{stack} {value}")).collect();
         let mut colours = colours(profile);
-        let mut picture = Picture::of(profile);
-        picture.colours = Some(&mut colours);
+        let picture = Picture {
+            title: summary::title(profile),
+            subtitle: summary::quality(profile),
+            unit: profile.drawn_value().map_or(Unit::Count, |value| value.unit),
+            colours: Colours::ByFunction(&mut colours),
+        };
         picture.draw(&lines, out)
     }
 }
@@ -34,17 +38,22 @@ pub(crate) struct Picture<'a> {
     pub(crate) subtitle: String,
     /// What the values are.
     pub(crate) unit: Unit,
-    /// Chosen by inferno unless given.
-    pub(crate) colours: Option<&'a mut PaletteMap>,
+    pub(crate) colours: Colours<'a>,
+}
+
+/// What colours mean.
+pub(crate) enum Colours<'a> {
+    /// Whose a function is.
+    ByFunction(&'a mut PaletteMap),
+    /// Red is more and blue is less in the second of two values than in the first.
+    #[cfg(feature = "cli")]
+    ByChange,
+    /// Red is more and blue is less in the first of two values than in the second.
+    #[cfg(feature = "cli")]
+    ByChangeBack,
 }
 
 impl Picture<'_> {
-    /// The title and quality of a profile.
-    pub(crate) fn of(profile: &Profile) -> Self {
-        let unit = profile.drawn_value().map_or(Unit::Count, |value| value.unit);
-        Self { title: summary::title(profile), subtitle: summary::quality(profile), unit, colours: None }
-    }
-
     /// Draws folded lines with one value, or with two for a difference. Without lines it says that there is nothing.
     ///
     /// # Errors
@@ -61,7 +70,13 @@ impl Picture<'_> {
             Unit::Bytes => ("bytes".to_owned(), 1.0),
             Unit::Count => ("samples".to_owned(), 1.0),
         };
-        options.palette_map = self.colours;
+        match self.colours {
+            Colours::ByFunction(colours) => options.palette_map = Some(colours),
+            #[cfg(feature = "cli")]
+            Colours::ByChange => {}
+            #[cfg(feature = "cli")]
+            Colours::ByChangeBack => options.negate_differentials = true,
+        }
         // The end of a path is what tells functions apart.
         options.text_truncate_direction = TextTruncateDirection::Left;
         options.min_width = 0.05;

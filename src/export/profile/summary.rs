@@ -29,7 +29,8 @@ pub(crate) fn quality(profile: &Profile) -> String {
         None => {}
     }
     let quality = &profile.quality;
-    parts.push(format!("{} samples", profile.sample_count()));
+    let counted = profile.counted().and_then(|counted| profile.values.get(counted));
+    parts.push(format!("{} {}", profile.sample_count(), counted.map_or("samples", |value| &value.name)));
     parts.push(format!("{} lost", quality.lost));
     parts.push(format!("{} truncated", quality.truncated));
     parts.push(nameless(quality.nameless, quality.frames));
