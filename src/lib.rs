@@ -32,6 +32,7 @@
 //! - `http` (default): the diagnostics endpoint.
 //! - `export` (part of `http`): profiles as flamegraph, folded, speedscope and JSON.
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
+//! - `testing`: a guard for tests, `holdup::testing`.
 //! - `console`: tokio-console, beside holdup's own diagnostics.
 //! - `cli`: the `holdup` command.
 //! - `schedule-latency`: [`Watch::tasks`] tells how long ready tasks waited, on runtimes whose builder was told
@@ -95,10 +96,18 @@ mod http;
 #[cfg(feature = "console")]
 mod console;
 
+#[cfg(feature = "testing")]
+pub mod testing;
+
 /// The `holdup` command.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+
+/// The parts of taking a stack, for the benches.
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod bench_support;
 
 #[cfg(feature = "console")]
 pub use console::Console;
@@ -117,6 +126,7 @@ pub use model::stack::{Frame, Method, NoStack, Origin, Stack};
 pub use model::stall::{Counters, Culprit, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
 pub use model::task::{Task, TaskId};
 pub use model::task_stats::{Delay, TaskColumn, TaskGroup, TaskStats, TaskUse, UnknownWord};
+pub use model::waiting::{Driver, Waiting};
 pub use model::worker::{Activity, WorkerNow};
 pub use probe::{FutureExt, Hooks, Watched, spawn, spawn_named};
 pub use watch::{Error, Print, ProfileError, ProfileMode, ProfileOptions, Runtime, Watch, WatchBuilder};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holdup::{Method, ProfileMode, ProfileOptions, Sample, Stall};
-use support::{Events, alone, function_of};
+use holdup::{FutureExt, Method, ProfileMode, ProfileOptions, Sample, Stall};
+use support::{Events, alone, function_of, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
 
@@ -144,14 +144,15 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     let runtime = watch.runtime(builder.worker_threads(2).enable_all()).expect("builds");
     let going = Arc::new(AtomicBool::new(true));
     let before = Counted::now();
-    let players: Vec<_> = (0..2).map(|_| runtime.spawn(ping_pong(Arc::clone(&going)))).collect();
+    let players: Vec<_> = (0..2).map(|_| runtime.spawn(ping_pong(Arc::clone(&going)).watched())).collect();
     let stalls = Arc::clone(&going);
-    let stalling = runtime.spawn(async move {
+    let stalling = async move {
         while stalls.load(Ordering::Relaxed) {
             compute(Duration::from_millis(4));
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-    });
+    };
+    let stalling = runtime.spawn(stalling.watched());
     let profile = |mode, rate, milliseconds| {
         let options = ProfileOptions::new(mode).rate(rate).duration(Duration::from_millis(milliseconds));
         watch.profile(&options).expect("profiles")
@@ -160,7 +161,7 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while going.load(Ordering::Relaxed) {
-                profile(ProfileMode::Wall, 499, 300);
+                profile(ProfileMode::Wall, 1000, 300);
             }
         });
         for _ in 0..CPU_PROFILES {
@@ -187,4 +188,48 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     assert!(taken > 10, "only {taken} stacks were taken by signal");
     assert!(counted.waited > 1_000, "the runtime parks in this function: {counted:?}");
     assert_eq!(counted.interrupted, 0, "{counted:?}");
+}
+
+/// The signals that a thread of this process holds back, one bit each.
+fn held_back(tid: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")).expect("the thread lives");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("the kernel tells");
+    u64::from_str_radix(mask.trim(), 16).expect("it is a number")
+}
+
+/// Newer kernels send a CPU timer's signal on the way back to the program only, and so interrupt no wait; others do it
+/// at the tick, wherever the thread is. For them a worker holds the signal back while it is parked.
+#[test]
+fn a_parked_worker_holds_the_sampling_signal_back() {
+    let _alone = alone();
+    let watch = Events::default().watch();
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.worker_threads(1).enable_all()).expect("builds");
+    let in_polls = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&in_polls);
+    let ticking = async move {
+        loop {
+            let tid = std::fs::read_link("/proc/thread-self").expect("the kernel tells");
+            let tid = tid.file_name().and_then(|name| name.to_str()).expect("it is a number");
+            seen.fetch_or(held_back(tid), Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ticking = runtime.spawn(ticking.watched());
+    wait_until("the worker is known", || !watch.workers().is_empty());
+    let tid = watch.workers()[0].tid.to_string();
+    assert_eq!(held_back(&tid), 0, "nothing is sampled yet");
+    for _ in 0..3 {
+        std::thread::scope(|scope| {
+            let profiling = scope.spawn(|| {
+                let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(1));
+                watch.profile(&options).expect("profiles")
+            });
+            wait_until("one signal is held back", || held_back(&tid).count_ones() == 1);
+            profiling.join().expect("no panic");
+        });
+        wait_until("it is let through again", || held_back(&tid) == 0);
+    }
+    ticking.abort();
+    assert_eq!(in_polls.load(Ordering::Relaxed), 0, "inside a poll nothing is held back");
 }

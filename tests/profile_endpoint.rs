@@ -9,7 +9,7 @@ use holdup::{Format, Profile};
 use serde_json::Value;
 use support::http::{Answer, answer, ask, get, request};
 use support::scene::Scene;
-use support::{alone, wait_until};
+use support::{alone, start_first, wait_until};
 
 const PROFILE: &str = "/debug/holdup/profile";
 
@@ -204,8 +204,7 @@ fn a_long_profile_is_ended_early_and_is_whole() {
         let profile = Profile::read(&answer.body).expect("it is whole");
         assert!(!profile.samples.is_empty() && &*profile.kind == mode, "{mode}: {profile:#?}");
         assert!(profile.duration.as_secs() < 60, "{mode}: {:?}", profile.duration);
-        let ended = stop(scene.address, "other");
-        assert_eq!((ended.status, ended.text().as_str()), (200, "ended 1 profiles named other\n"), "{mode}");
+        wait_until("the other too", || stop(scene.address, "other").text() == "ended 1 profiles named other\n");
         drop(other);
     }
 }
@@ -215,9 +214,9 @@ fn eight_profiles_at_a_time_and_no_more() {
     let _alone = alone();
     let scene = Scene::start(false);
     let path = format!("{PROFILE}?mode=stalled&seconds=300&name=eight&format=json");
-    let running: Vec<_> = (0..8).map(|_| ask(scene.address, "GET", &path, b"")).collect();
+    let start = || (0..8).map(|_| ask(scene.address, "GET", &path, b"")).collect::<Vec<_>>();
     let another = || profile(scene.address, "mode=wall&seconds=0.01");
-    wait_until("a ninth is refused", || another().status != 200);
+    let running = start_first("a ninth", start, || another().status != 200);
     let refused = another();
     assert_eq!((refused.status, refused.header("content-type")), (409, Some(TEXT)), "{}", refused.text());
     assert!(refused.text().contains("try again when that has ended"), "{}", refused.text());
@@ -230,8 +229,8 @@ fn eight_profiles_at_a_time_and_no_more() {
     }
     wait_until("there is room again", || another().status == 200);
 
-    let running = ask(scene.address, "GET", &format!("{PROFILE}?seconds=60"), b"");
-    wait_until("a second CPU profile is refused", || profile(scene.address, "seconds=0.01").status == 409);
+    let start = || ask(scene.address, "GET", &format!("{PROFILE}?seconds=60"), b"");
+    let running = start_first("a second CPU profile", start, || profile(scene.address, "seconds=0.01").status == 409);
     drop(running);
     wait_until("a client that goes away ends it", || profile(scene.address, "seconds=0.01").status == 200);
 }

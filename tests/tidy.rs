@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the crate each module may name, itself aside. A module that is not listed may name none.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("probe", &["model", "sys"]),
@@ -39,7 +39,9 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ),
     ("http", &["model", "analysis", "export", "watch"]),
     ("console", &["probe", "watch"]),
+    ("testing", &["model", "probe", "export", "watch"]),
     ("cli", &["model", "analysis", "export", "import"]),
+    ("bench_support", &["model", "probe", "sys", "unwind", "target", "symbols"]),
     ("main", &[]),
 ];
 

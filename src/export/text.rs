@@ -70,6 +70,10 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
     }
     field(&mut out, style, "cause", &format!("{}: {}", style.strong(stall.cause.class.title()), numbers(&stall.cause)));
     field(&mut out, style, "advice", &wrapped(stall.cause.class.advice()));
+    let waiting = stall.waiting.sentence();
+    if !waiting.is_empty() {
+        field(&mut out, style, "waiting", &waiting);
+    }
     match &stall.stack {
         Ok(stack) => stack_lines(&mut out, stall, stack, style),
         Err(reason) => field(&mut out, style, "stack", &format!("none: {reason}")),

@@ -20,6 +20,9 @@ pub(crate) mod evidence;
 /// What a stuck thread was doing, in one word, with a sentence of advice.
 pub(crate) mod cause;
 
+/// Who waits behind a stall.
+pub(crate) mod waiting;
+
 /// Stalls, from notice to end.
 pub(crate) mod stall;
 

@@ -326,7 +326,9 @@ impl Profile {
 
     /// The position of the value that tells how many there were of what was measured.
     pub(crate) fn counted(&self) -> Option<usize> {
-        let counts = |value: &ValueType| value.unit == Unit::Count && matches!(&*value.name, "samples" | "stalls");
+        let counts = |value: &ValueType| {
+            value.unit == Unit::Count && matches!(&*value.name, "samples" | "stalls" | "contentions")
+        };
         self.values.iter().position(counts)
     }
 

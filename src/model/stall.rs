@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::cause::Cause;
 use super::stack::{Frame, NoStack, Stack};
 use super::task::Task;
+use super::waiting::Waiting;
 
 /// Numbers the stalls of one [`Watch`](crate::Watch) from 1, in the order they were noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -47,6 +48,8 @@ pub struct Stall {
     pub culprit: Option<Culprit>,
     /// The newest stack, or why there is none.
     pub stack: Result<Stack, NoStack>,
+    /// Who waited behind it when that was taken.
+    pub waiting: Waiting,
 }
 
 /// The innermost frame in the user's own code, and the call it made.

@@ -28,6 +28,9 @@ mod thread_slot;
 /// The workers of one watch.
 mod registry;
 
+/// The runtimes of one watch, to ask Tokio about their tasks.
+mod runtimes;
+
 /// Hooks given to Tokio's runtime builder, composed with the user's own.
 mod hooks;
 
@@ -48,8 +51,13 @@ pub use watched::{FutureExt, Watched, spawn, spawn_named};
 pub(crate) use hooks::hold_samples_while_parked;
 pub(crate) use hooks::{already_set, install};
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
+pub(crate) use runtimes::Runtimes;
 pub(crate) use slot::task_of;
 #[cfg(feature = "console")]
 pub(crate) use task_name::TaskName;
 pub(crate) use thread_slot::RootThread;
+#[cfg(feature = "testing")]
+pub(crate) use thread_slot::current_watch;
 pub(crate) use watched::root;
+#[cfg(feature = "testing")]
+pub(crate) use watched::{Root, root_at};

@@ -104,6 +104,12 @@ pub(super) fn runtime() -> Option<Arc<RuntimeProbe>> {
     RUNTIME.try_with(|current| current.borrow().as_ref().map(|member| Arc::clone(&member.runtime))).ok().flatten()
 }
 
+/// Which watch the current thread belongs to, if any, as a number that no other has while it lives; and the thread's id.
+#[cfg(feature = "testing")]
+pub(crate) fn current_watch() -> Option<(usize, i32)> {
+    Some((Arc::as_ptr(&runtime()?.registry).addr(), crate::sys::current_tid()))
+}
+
 /// A thread inside `block_on`: it polls the root future, and on a current-thread runtime every task.
 #[derive(Debug)]
 pub(crate) struct RootThread {

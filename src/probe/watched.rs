@@ -176,9 +176,21 @@ fn become_worker(held: Option<&'static Slot>) -> Option<&'static Slot> {
 
 /// Wraps the future given to `block_on`: its polls are watched, and wake the watchdog.
 #[track_caller]
-pub(crate) fn root<F: Future>(future: F, runtime: Arc<RuntimeProbe>) -> Watched<Ringing<F>> {
-    Ringing { future, runtime }.watched()
+pub(crate) fn root<F: Future>(future: F, runtime: Arc<RuntimeProbe>) -> Root<F> {
+    root_at(future, runtime, Location::caller())
 }
+
+/// The same, given to holdup at some other place.
+pub(crate) fn root_at<F: Future>(
+    future: F,
+    runtime: Arc<RuntimeProbe>,
+    given_at: &'static Location<'static>,
+) -> Root<F> {
+    Watched { given_at, ..Ringing { future, runtime }.watched() }
+}
+
+/// The outermost future of a runtime.
+pub(crate) type Root<F> = Watched<Ringing<F>>;
 
 pin_project! {
     /// A future that wakes the watchdog when it is polled. The thread inside `block_on` of a multi-thread runtime

@@ -31,7 +31,9 @@ impl TasksNow {
             return;
         }
         let labels = labels_of(worker, &sampled);
-        if labels.task.is_some() {
+        // What was polled may have changed before it could be told, but was one task then and now. The future given to
+        // `block_on` is none.
+        if sampled.task.as_ref().is_none_or(|task| task.id.is_some()) {
             *self.polled.entry(Arc::clone(&worker.runtime)).or_default() += 1;
         }
         match sampled.stack {

@@ -34,6 +34,7 @@ impl<T: Target> Wall<T> {
     }
 
     /// Looks for slices so many times as often as it takes samples, which cost more.
+    #[cfg(feature = "http")]
     pub(crate) fn looks_per_sample(self, looks: u32) -> Self {
         Self { looks_per_sample: looks.max(1), ..self }
     }

@@ -6,6 +6,9 @@
 /// What is known of one stuck poll while it lasts.
 mod gathering;
 
+/// Who waits behind a stuck worker.
+mod behind;
+
 /// What the watchdog tells.
 mod observation;
 

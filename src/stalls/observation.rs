@@ -7,6 +7,7 @@ use crate::model::evidence::Evidence;
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::stall::StallId;
 use crate::model::task::Task;
+use crate::model::waiting::Waiting;
 use crate::model::worker::Worker;
 
 /// Something happened to a stall.
@@ -38,6 +39,7 @@ pub(crate) struct Update {
     pub(crate) after: Duration,
     pub(crate) stack: Result<RawStack, NoStack>,
     pub(crate) evidence: Evidence,
+    pub(crate) waiting: Waiting,
 }
 
 /// How long a stall lasts, readable at any time and also when the observation of its end was lost.

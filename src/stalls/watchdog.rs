@@ -3,12 +3,13 @@
 //! Workers only count; the watchdog has the clock. It sees a poll at the first look after the poll began, so its
 //! times are late by up to one look at either end, and it takes the middle.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::behind::behind;
 use super::gathering::Gathering;
 use super::observation::{Life, Noticed, Observation, Update};
 use crate::model::stall::StallId;
@@ -58,6 +59,8 @@ pub(crate) struct Watchdog<T> {
     pub(crate) totals: Arc<Totals>,
     pub(crate) observations: SyncSender<Observation>,
     pub(crate) stop: Arc<AtomicBool>,
+    /// Workers that are stuck now.
+    pub(crate) stuck: HashSet<u64>,
 }
 
 /// One worker's present state, as long as it does not move.
@@ -110,11 +113,12 @@ impl<T: Target> Watchdog<T> {
     }
 
     /// Workers that are gone have ended whatever they were in.
-    fn forget_departed(&self, watched: &mut HashMap<u64, Watched>) {
+    fn forget_departed(&mut self, watched: &mut HashMap<u64, Watched>) {
         let now = Instant::now();
         watched.retain(|key, state| {
             let present = self.target.workers().iter().any(|worker| worker.key == *key);
             if !present {
+                self.stuck.remove(key);
                 self.end(state, now);
             }
             present
@@ -146,6 +150,7 @@ impl<T: Target> Watchdog<T> {
                 self.target.note_progress(index, progress, state.began);
             }
             if let Some(mut before) = watched.insert(key, state) {
+                self.stuck.remove(&key);
                 if let (Some(_), Some(gathering)) = (&before.stall, &mut before.gathering) {
                     gathering.finish(now, self.target.look(index));
                 }
@@ -198,6 +203,7 @@ impl<T: Target> Watchdog<T> {
         let life = Arc::new(Life::begun(state.began));
         state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0 });
         let worker = Arc::clone(&self.target.workers()[index]);
+        self.stuck.insert(worker.key);
         let noticed = Noticed { id, worker, task, at: SystemTime::now(), life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
     }
@@ -219,7 +225,9 @@ impl<T: Target> Watchdog<T> {
         if self.target.progress(index) == state.progress {
             gathering.add(Instant::now(), look);
         }
-        Some(Update { after: now.duration_since(state.began), stack, evidence: gathering.evidence() })
+        let evidence = gathering.evidence();
+        let waiting = behind(&mut self.target, index, &self.stuck);
+        Some(Update { after: now.duration_since(state.began), stack, evidence, waiting })
     }
 
     fn end(&self, state: &mut Watched, at: Instant) {

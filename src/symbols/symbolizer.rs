@@ -51,6 +51,12 @@ impl Symbolizer {
         }
     }
 
+    /// Forgets every name, but keeps what was opened for them.
+    #[cfg(feature = "bench")]
+    pub(crate) fn forget(&mut self) {
+        self.remembered.clear();
+    }
+
     /// Opens the program's debug information, which takes milliseconds, before it is needed.
     pub(crate) fn warm_up(&mut self) {
         if self.images.load_new().is_err() {

@@ -39,6 +39,9 @@ pub(crate) trait Target {
     /// The thread's stack inside the poll that `progress` shows.
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
 
+    /// Tasks in the worker's own queue and in that of its whole runtime, where they are known.
+    fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>);
+
     /// What a worker does now, with the thread's stack if it is inside a poll, whichever that is by then.
     fn sample(&mut self, worker: usize) -> Sampled;
 

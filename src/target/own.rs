@@ -11,7 +11,7 @@ use crate::model::evidence::Place;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
-use crate::probe::{Entry, Registry};
+use crate::probe::{Entry, Registry, Runtimes};
 use crate::sys::{self, KernelState, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -70,6 +70,7 @@ pub(crate) struct OwnProcess {
     copy: StackCopy,
     steal: Option<Steal>,
     stacks_missed: Arc<AtomicU64>,
+    runtimes: Arc<Runtimes>,
 }
 
 impl OwnProcess {
@@ -79,6 +80,7 @@ impl OwnProcess {
         signal: Option<Arc<StackSignal>>,
         unwinder: Option<Unwinder>,
         stacks_missed: Arc<AtomicU64>,
+        runtimes: Arc<Runtimes>,
     ) -> Self {
         Self {
             registry,
@@ -92,6 +94,7 @@ impl OwnProcess {
             copy: StackCopy::default(),
             steal: Steal::open(),
             stacks_missed,
+            runtimes,
         }
     }
 }
@@ -152,6 +155,11 @@ impl Target for OwnProcess {
         stack
     }
 
+    fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {
+        let worker = &self.workers[worker];
+        self.runtimes.queues(&worker.runtime, worker.index)
+    }
+
     fn sample(&mut self, worker: usize) -> Sampled {
         let slot = self.entries[worker].slot;
         for _ in 0..SAMPLE_TRIES {
@@ -161,12 +169,15 @@ impl Target for OwnProcess {
             }
             let task = slot.task(progress.sequence);
             let asleep = sleep_of(self.probe(worker)).is_some();
-            let sleeping = self.read_sleeping(worker, progress);
-            let stack = sleeping.map_or_else(|| self.signal(worker, progress), Ok);
-            if stack == Err(NoStack::TooLate) {
-                continue;
-            }
-            let task = task.filter(|_| self.still_in(worker, progress));
+            let taken = match self.read_sleeping(worker, progress) {
+                Some(stack) => Ok(Taken { stack, in_poll: true }),
+                None => self.signal(worker, progress),
+            };
+            let (task, stack) = match taken {
+                Err(NoStack::TooLate) => continue,
+                Err(error) => (task, Err(error)),
+                Ok(taken) => (task.filter(|_| taken.in_poll), Ok(taken.stack)),
+            };
             return Sampled { progress, task, asleep, stack: Some(stack) };
         }
         Sampled { progress: slot.progress(), task: None, asleep: false, stack: Some(Err(NoStack::TooLate)) }
@@ -213,13 +224,13 @@ impl OwnProcess {
 
     /// The stack of a running thread inside the poll, which must last until the stack is copied.
     fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
-        let stack = self.signal(worker, progress)?;
-        if self.still_in(worker, progress) { Ok(stack) } else { Err(NoStack::TooLate) }
+        let taken = self.signal(worker, progress)?;
+        if taken.in_poll { Ok(taken.stack) } else { Err(NoStack::TooLate) }
     }
 
     /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that waits for
     /// events would see its `epoll_wait` interrupted, so the signal is announced, and parking waits for it.
-    fn signal(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn signal(&mut self, worker: usize, progress: Progress) -> Result<Taken, NoStack> {
         let slot = self.entries[worker].slot;
         let Some(announced) = slot.announce_signal(progress.sequence) else { return Err(NoStack::TooLate) };
         let thread = self.workers[worker].thread.clone();
@@ -235,8 +246,12 @@ impl OwnProcess {
         }
         // It may park again; walking takes longer than copying.
         drop(announced);
+        let in_poll = self.still_in(worker, progress);
         match answer {
-            Ok(()) => self.walk(Method::Signal).ok_or(NoStack::Unavailable),
+            Ok(()) => {
+                let stack = self.walk(Method::Signal).ok_or(NoStack::Unavailable)?;
+                Ok(Taken { stack, in_poll })
+            }
             Err(SignalError::Gone | SignalError::ForeignStack) => Err(NoStack::TooLate),
             Err(SignalError::NoAnswer) => Err(NoStack::NoAnswer),
             Err(SignalError::NotInstalled) => Err(NoStack::Unavailable),
@@ -253,6 +268,13 @@ impl OwnProcess {
         }
         Some(RawStack { addresses: walk.addresses, method, complete: walk.complete })
     }
+}
+
+/// A stack that a thread copied.
+struct Taken {
+    stack: RawStack,
+    /// The poll lasted until it was copied.
+    in_poll: bool,
 }
 
 /// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.

@@ -153,7 +153,7 @@ impl WatchBuilder {
             #[cfg(feature = "http")]
             started: (std::time::Instant::now(), std::time::SystemTime::now()),
             profiling: Profiling::default(),
-            handles: std::sync::Mutex::default(),
+            runtimes_seen: Arc::default(),
             signal: signal.as_ref().map_or_else(Weak::new, Arc::downgrade),
             user_crates: std::sync::Mutex::default(),
             runtimes: AtomicU64::new(0),
@@ -174,11 +174,13 @@ impl WatchBuilder {
                 signal,
                 tested.unwinder,
                 Arc::clone(&view.stacks_missed),
+                Arc::clone(&view.runtimes_seen),
             ),
             limits: Limits::new(threshold),
             totals: Arc::clone(&view.totals),
             observations,
             stop: Arc::clone(&watch.stop),
+            stuck: std::collections::HashSet::new(),
         };
         let reporter = Reporter::new(Arc::clone(&view), queue, self.tellers());
         let thread = spawn("holdup-watchdog", move || watchdog.run())?;

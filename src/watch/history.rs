@@ -195,6 +195,7 @@ mod tests {
     use crate::model::stack::{Frame, Method, NoStack, Origin, Stack};
     use crate::model::stall::Culprit;
     use crate::model::task::Task;
+    use crate::model::waiting::Waiting;
 
     fn stall(id: u64, function: &str, line: u32, class: CauseClass) -> Stall {
         let frame = Frame {
@@ -220,6 +221,7 @@ mod tests {
             cause: Cause { class, evidence: Evidence::default() },
             culprit: Some(Culprit { frame, depth: 0, call: None }),
             stack: Ok(stack),
+            waiting: Waiting::default(),
         }
     }
 

@@ -194,15 +194,41 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
-    fn drop(&mut self) {
+#[cfg(feature = "testing")]
+impl Watch {
+    /// The number by which `probe::current_watch` knows it.
+    pub(crate) fn registry_key(&self) -> usize {
+        Arc::as_ptr(&self.view.registry).addr()
+    }
+
+    /// A runtime that somebody else built, of which only wrapped futures can be seen.
+    pub(crate) fn foreign_runtime(&self, current_thread: bool, name: Option<&str>) -> Arc<RuntimeProbe> {
+        let probe = RuntimeProbe::new(self.view.next_runtime_name(), Arc::clone(&self.view.registry));
+        probe.built(current_thread, name);
+        probe
+    }
+
+    /// Stops, and waits that long at most until everything that was noticed is told.
+    pub(crate) fn finish(mut self, limit: Duration) {
+        self.stop_within(limit);
+    }
+}
+
+impl Watch {
+    fn stop_within(&mut self, limit: Duration) {
         self.stop.store(true, Ordering::Relaxed);
         self.view.profiling.stop_all();
         self.view.registry.wake_watchdog_to_stop();
-        let limit = Instant::now() + STOP_LIMIT;
+        let limit = Instant::now() + limit;
         for thread in self.threads.drain(..) {
             join_until(thread, limit);
         }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop_within(STOP_LIMIT);
     }
 }
 

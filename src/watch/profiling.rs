@@ -278,7 +278,14 @@ impl View {
         }
         let unwinder = Unwinder::new().map_err(ProfileError::Unavailable)?;
         let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
-        Ok(OwnProcess::new(Arc::clone(&self.registry), since, self.signal.upgrade(), Some(unwinder), missed))
+        Ok(OwnProcess::new(
+            Arc::clone(&self.registry),
+            since,
+            self.signal.upgrade(),
+            Some(unwinder),
+            missed,
+            Arc::clone(&self.runtimes_seen),
+        ))
     }
 
     /// Names what was collected. The symbolizer is taken for one address at a time, because stalls are explained with

@@ -19,6 +19,7 @@ use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, NoStack, Stack};
 use crate::model::stall::{Phase, Stall, StallEvent, StallId};
+use crate::model::waiting::Waiting;
 use crate::stalls::{Noticed, Observation, Update};
 
 /// How long the reporter waits for news before it looks after stalls that last.
@@ -91,6 +92,7 @@ impl Reporter {
             cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },
             culprit: None,
             stack: Err(NoStack::Unavailable),
+            waiting: Waiting::default(),
         };
         let taken_after = first.after;
         let Explained { stall, part } = self.explain(blank, first);
@@ -181,7 +183,8 @@ impl Reporter {
 
     /// Names the stack, and draws what follows: culprit and cause. A stack that could not be taken leaves the last.
     fn explain(&mut self, mut stall: Stall, update: Update) -> Explained {
-        let Update { after, stack, evidence } = update;
+        let Update { after, stack, evidence, waiting } = update;
+        stall.waiting = waiting;
         match stack {
             Ok(raw) => {
                 let frames = self.view.symbolizer().frames(&raw.addresses);

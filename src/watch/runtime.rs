@@ -32,14 +32,14 @@ struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.view.remove_runtime(number);
+            self.view.runtimes_seen.remove(number);
         }
     }
 }
 
 impl Runtime {
     pub(super) fn new(inner: tokio::runtime::Runtime, probe: Arc<RuntimeProbe>, view: Arc<View>) -> Self {
-        view.add_runtime(probe.number(), probe.name(), inner.handle().clone());
+        view.runtimes_seen.add(probe.number(), probe.name(), inner.handle().clone());
         let listed = Listed { view: Arc::clone(&view), number: Some(probe.number()) };
         Self { inner, probe, view, listed }
     }

@@ -146,6 +146,7 @@ mod tests {
     use crate::model::stack::NoStack;
     use crate::model::stall::StallId;
     use crate::model::task::Task;
+    use crate::model::waiting::Waiting;
 
     fn stall(class: CauseClass, on_cpu: u64) -> Stall {
         let evidence = Evidence {
@@ -167,6 +168,7 @@ mod tests {
             cause: Cause { class, evidence },
             culprit: None,
             stack: Err(NoStack::Unavailable),
+            waiting: Waiting::default(),
         }
     }
 

@@ -7,15 +7,13 @@ use std::time::Duration;
 use std::time::{Instant, SystemTime};
 
 use super::Error;
-use tokio::runtime::Handle;
-
 use super::history::History;
 use super::profiling::Profiling;
 use super::task_window::TaskWindow;
 use crate::model::check::SelfCheck;
 use crate::model::stall::{Counters, Stalls};
 use crate::model::worker::WorkerNow;
-use crate::probe::Registry;
+use crate::probe::{Registry, Runtimes};
 use crate::stalls::Totals;
 use crate::symbols::Symbolizer;
 use crate::sys::StackSignal;
@@ -38,8 +36,7 @@ pub(crate) struct View {
     #[cfg(feature = "http")]
     pub(super) started: (Instant, SystemTime),
     pub(super) profiling: Profiling,
-    /// The runtimes that are watched, to ask for their tasks. A handle does not keep a runtime running.
-    pub(super) handles: Mutex<Vec<(u32, Arc<str>, Handle)>>,
+    pub(super) runtimes_seen: Arc<Runtimes>,
     /// Gone once the watch is dropped, which its runtimes may outlive.
     pub(super) signal: Weak<StackSignal>,
     /// Crates of futures given to `block_on`, for the symbolizer.
@@ -96,16 +93,7 @@ impl View {
     /// How many tasks each runtime has.
     #[cfg(feature = "http")]
     pub(crate) fn alive_tasks(&self) -> Vec<(Arc<str>, usize)> {
-        let handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
-        handles.iter().map(|(_, name, handle)| (Arc::clone(name), handle.metrics().num_alive_tasks())).collect()
-    }
-
-    pub(super) fn add_runtime(&self, number: u32, name: Arc<str>, handle: Handle) {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner).push((number, name, handle));
-    }
-
-    pub(super) fn remove_runtime(&self, number: u32) {
-        self.handles.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, ..)| *known != number);
+        self.runtimes_seen.alive_tasks()
     }
 
     /// What can be seen.

@@ -99,3 +99,18 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
         std::thread::sleep(Duration::from_millis(2));
     }
 }
+
+/// Starts something that keeps others out, and starts it again where another came first.
+pub(crate) fn start_first<T>(what: &str, start: impl Fn() -> T, others_are_refused: impl Fn() -> bool) -> T {
+    let limit = Instant::now() + DEADLINE;
+    loop {
+        let running = start();
+        std::thread::sleep(Duration::from_millis(200));
+        if others_are_refused() {
+            return running;
+        }
+        assert!(Instant::now() < limit, "nobody is kept out in {DEADLINE:?}: {what}");
+        drop(running);
+        wait_until("it has ended", || !others_are_refused());
+    }
+}

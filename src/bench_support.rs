@@ -1,0 +1,143 @@
+//! The parts of taking a stack, one by one, for the benches. No part of the interface: it changes at any time.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::runtime::Builder;
+
+use crate::model::stack::Address;
+use crate::probe::{self, FutureExt as _, Hooks, Registry, RuntimeProbe};
+use crate::symbols::{Origins, Symbolizer};
+use crate::sys::{self, StackCopy, StackSignal};
+use crate::target::{OwnProcess, Since, Target};
+use crate::unwind::Unwinder;
+
+/// How long a thread may take to answer the signal.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// A thread whose stack is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed {
+    tid: i32,
+    stack: (u64, u64),
+}
+
+impl Observed {
+    /// The calling thread.
+    #[must_use]
+    pub fn current() -> Self {
+        let stack = sys::current_stack().map_or((0, 0), |stack| (stack.start, stack.end));
+        Self { tid: sys::current_tid(), stack }
+    }
+}
+
+/// Copies stacks, walks them and names their frames.
+#[derive(Debug)]
+pub struct Stacks {
+    signal: Arc<StackSignal>,
+    unwinder: Unwinder,
+    copy: StackCopy,
+    addresses: Vec<Address>,
+    symbolizer: Symbolizer,
+}
+
+impl Stacks {
+    /// Installs the signal and reads the unwind tables.
+    ///
+    /// # Errors
+    /// Where there is no signal to be had, or no list of what is loaded.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            signal: Arc::new(StackSignal::install(None)?),
+            unwinder: Unwinder::new()?,
+            copy: StackCopy::default(),
+            addresses: Vec::new(),
+            symbolizer: Symbolizer::new(Origins::default()),
+        })
+    }
+
+    /// Has a thread copy its own stack; returns how many bytes that were, 0 where it did not.
+    pub fn copy_by_signal(&mut self, thread: Observed) -> usize {
+        match self.signal.copy_stack(thread.tid, thread.stack, LIMIT, &mut self.copy) {
+            Ok(()) => self.copy.bytes.len(),
+            Err(_) => 0,
+        }
+    }
+
+    /// Walks the stack that was copied last; returns how many frames it has, 0 where the walk does not reach the
+    /// thread's first function.
+    pub fn walk(&mut self) -> usize {
+        let walk = self.unwinder.walk(&self.copy);
+        self.addresses = walk.addresses;
+        if walk.complete { self.addresses.len() } else { 0 }
+    }
+
+    /// Names the stack that was walked last; returns how many frames that are with inlined ones.
+    pub fn name(&mut self) -> usize {
+        self.symbolizer.frames(&self.addresses).len()
+    }
+
+    /// The same by somebody who has never named anything.
+    #[must_use]
+    pub fn name_anew(&self) -> usize {
+        Symbolizer::new(Origins::default()).frames(&self.addresses).len()
+    }
+
+    /// Forgets the names, but not the debug information that was opened for them.
+    pub fn forget_names(&mut self) {
+        self.symbolizer.forget();
+    }
+}
+
+/// A runtime with one worker, inside one poll.
+pub struct BusyWorker {
+    target: OwnProcess,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl std::fmt::Debug for BusyWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BusyWorker").finish_non_exhaustive()
+    }
+}
+
+impl BusyWorker {
+    /// Runs `body` in a poll, and shares the signal of `stacks`. Dropping it waits until `body` returns.
+    ///
+    /// # Errors
+    /// When the runtime cannot be built, or what is loaded cannot be listed.
+    pub fn start(stacks: &Stacks, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
+        let registry = Arc::new(Registry::default());
+        let probe = RuntimeProbe::new("bench".into(), Arc::clone(&registry));
+        let mut builder = Builder::new_multi_thread();
+        probe::install(builder.worker_threads(1), &probe, Hooks::new());
+        let runtime = builder.build()?;
+        probe.built(false, None);
+        runtime.spawn(async { body() }.watched());
+        let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
+        let target = OwnProcess::new(
+            registry,
+            since,
+            Some(Arc::clone(&stacks.signal)),
+            Some(Unwinder::new()?),
+            missed,
+            Arc::default(),
+        );
+        Ok(Self { target, _runtime: runtime })
+    }
+
+    /// Takes the worker's stack as the watchdog and wall-clock profiles do; returns its frames, 0 where it is in no
+    /// poll or its stack could not be taken.
+    pub fn sample(&mut self) -> usize {
+        self.target.refresh();
+        if self.target.workers().is_empty() {
+            return 0;
+        }
+        match self.target.sample(0).stack {
+            Some(Ok(stack)) => stack.addresses.len(),
+            _ => 0,
+        }
+    }
+}

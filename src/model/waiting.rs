@@ -1,0 +1,102 @@
+//! Who waits behind a stall, as far as it can be seen from inside.
+
+/// What stood still behind a stuck worker when its stack was taken.
+///
+/// Tokio does not tell which tasks are ready; it tells how many are queued. Those in the stuck worker's own queue wait for
+/// it unless another worker steals them, and the one task that a worker keeps for itself next (Tokio's LIFO slot, which
+/// is not counted) cannot be stolen at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Waiting {
+    /// Tasks in the stuck worker's own queue. Known under `tokio_unstable`.
+    pub local_queue: Option<usize>,
+    /// Tasks in the queue that all workers of the runtime share.
+    pub global_queue: Option<usize>,
+    /// Who looks after the runtime's I/O and timers meanwhile.
+    pub driver: Driver,
+    /// Other workers of the runtime.
+    pub others: usize,
+    /// How many of those were parked.
+    pub others_parked: usize,
+    /// How many of those were held up by stalls of their own.
+    pub others_stalled: usize,
+}
+
+/// Who looks after a runtime's I/O and timers while one of its workers is stuck. Only a worker that parks or is between
+/// two polls does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Driver {
+    /// A worker waits for events.
+    Attended,
+    /// Other workers are busy, and look in between.
+    InPassing,
+    /// Nobody: sockets and timers of the whole runtime wait for the stall to end, or for another worker to wake.
+    Unattended,
+    /// The kernel does not tell what parked workers wait for.
+    #[default]
+    Unknown,
+}
+
+impl Driver {
+    /// The word used in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Attended => "attended",
+            Self::InPassing => "in_passing",
+            Self::Unattended => "unattended",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl Waiting {
+    /// In one line.
+    pub fn sentence(&self) -> String {
+        let mut parts = Vec::new();
+        let tasks = |count: usize| if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
+        match (self.local_queue, self.global_queue) {
+            (Some(local), Some(global)) => {
+                parts.push(format!("{} queued at this worker, {global} for any worker", tasks(local)));
+            }
+            (None, Some(global)) => parts.push(format!("{} queued for any worker", tasks(global))),
+            _ => {}
+        }
+        if self.others > 0 {
+            let stalled = match self.others_stalled {
+                0 => String::new(),
+                stalled => format!(", {stalled} stalled too"),
+            };
+            parts.push(format!("of {} other workers {} parked{stalled}", self.others, self.others_parked));
+        }
+        match self.driver {
+            Driver::Unattended => parts.push("nobody drives I/O and timers of this runtime".to_owned()),
+            Driver::Attended => parts.push("I/O and timers are driven".to_owned()),
+            Driver::InPassing | Driver::Unknown => {}
+        }
+        parts.join("; ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sentence_says_what_is_known_and_nothing_else() {
+        assert_eq!(Waiting::default().sentence(), "");
+        let waiting = Waiting {
+            local_queue: Some(3),
+            global_queue: Some(1),
+            driver: Driver::Unattended,
+            others: 2,
+            others_parked: 1,
+            others_stalled: 1,
+        };
+        assert_eq!(
+            waiting.sentence(),
+            "3 tasks queued at this worker, 1 for any worker; of 2 other workers 1 parked, 1 stalled too; \
+             nobody drives I/O and timers of this runtime"
+        );
+    }
+}

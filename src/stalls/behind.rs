@@ -1,0 +1,137 @@
+//! Who waits behind a stuck worker.
+
+use std::collections::HashSet;
+
+use crate::model::evidence::Place;
+use crate::model::waiting::{Driver, Waiting};
+use crate::model::worker::Activity;
+use crate::target::Target;
+
+/// The system calls in which a parked worker waits for events. The other parked ones wait for it to wake them.
+const EVENT_WAITS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
+
+/// Looks at the other workers of the stuck one's runtime, and asks how many tasks are queued.
+pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashSet<u64>) -> Waiting {
+    let runtime = target.workers()[stuck].runtime.clone();
+    let (local_queue, global_queue) = target.queues(stuck);
+    let mut waiting = Waiting { local_queue, global_queue, ..Waiting::default() };
+    let (mut for_events, mut untold, mut busy) = (0_u32, 0_u32, 0_u32);
+    for other in 0..target.workers().len() {
+        let worker = &target.workers()[other];
+        // The thread inside `block_on` of a multi-thread runtime drives nothing.
+        if other == stuck || worker.runtime != runtime || worker.index.is_none() {
+            continue;
+        }
+        waiting.others += 1;
+        let is_stuck = also_stuck.contains(&worker.key);
+        match target.progress(other).activity {
+            Activity::Parked => {
+                waiting.others_parked += 1;
+                let look = target.look(other);
+                match &look.sleeps_in {
+                    Some(Place::Syscall { name, .. }) if EVENT_WAITS.contains(&name.as_str()) => for_events += 1,
+                    Some(_) => {}
+                    // It has just been woken.
+                    None if look.runs() => busy += 1,
+                    None => untold += 1,
+                }
+            }
+            Activity::Polling if is_stuck => waiting.others_stalled += 1,
+            Activity::Polling | Activity::Between => busy += 1,
+        }
+    }
+    waiting.driver = match (for_events, busy, untold) {
+        (1.., _, _) => Driver::Attended,
+        (0, 1.., _) => Driver::InPassing,
+        (0, 0, 1..) => Driver::Unknown,
+        (0, 0, 0) => Driver::Unattended,
+    };
+    waiting
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::model::evidence::SyscallKind;
+    use crate::model::stack::{NoStack, RawStack};
+    use crate::model::task::Task;
+    use crate::model::worker::{Progress, Thread, Worker};
+    use crate::target::{Look, Sampled};
+
+    /// Workers that do what they are told: what each does, and the system call it sleeps in.
+    struct Scene(Vec<Arc<Worker>>, Vec<(Activity, Option<&'static str>)>);
+
+    impl Scene {
+        fn new(others: &[(Activity, Option<&'static str>)]) -> Self {
+            let mut all = vec![(Activity::Polling, None)];
+            all.extend_from_slice(others);
+            let worker = |key: usize| {
+                let thread = Thread { tid: 1, name: "w".into(), stack: None };
+                Arc::new(Worker { key: key as u64, runtime: "api".into(), index: Some(key), thread })
+            };
+            Self((0..all.len()).map(worker).collect(), all)
+        }
+
+        fn driver(others: &[(Activity, Option<&'static str>)], stuck: &[u64]) -> (Driver, usize) {
+            let waiting = behind(&mut Self::new(others), 0, &stuck.iter().copied().collect());
+            assert_eq!((waiting.others, waiting.local_queue, waiting.global_queue), (others.len(), Some(2), None));
+            (waiting.driver, waiting.others_stalled)
+        }
+    }
+
+    impl Target for Scene {
+        fn refresh(&mut self) -> bool {
+            false
+        }
+
+        fn workers(&self) -> &[Arc<Worker>] {
+            &self.0
+        }
+
+        fn progress(&self, worker: usize) -> Progress {
+            Progress { sequence: 1, activity: self.1[worker].0 }
+        }
+
+        fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
+            None
+        }
+
+        fn look(&mut self, worker: usize) -> Look {
+            let place = |name: &str| Place::Syscall { name: name.to_owned(), kind: SyscallKind::Other, file: None };
+            Look { sleeps_in: self.1[worker].1.map(place), ..Look::default() }
+        }
+
+        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
+            Err(NoStack::Unavailable)
+        }
+
+        fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+            (Some(2), None)
+        }
+
+        fn sample(&mut self, worker: usize) -> Sampled {
+            Sampled { progress: self.progress(worker), task: None, asleep: false, stack: None }
+        }
+
+        fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+
+        fn sleep_until_active(&self, _at_most: Duration) {}
+    }
+
+    #[test]
+    fn who_drives_the_runtime_meanwhile() {
+        let (parked, busy) = (Activity::Parked, Activity::Polling);
+        assert_eq!(Scene::driver(&[], &[0]), (Driver::Unattended, 0), "a runtime of one worker");
+        assert_eq!(
+            Scene::driver(&[(parked, Some("epoll_wait")), (parked, Some("futex"))], &[0]),
+            (Driver::Attended, 0)
+        );
+        assert_eq!(Scene::driver(&[(parked, Some("futex")), (parked, Some("futex"))], &[0]), (Driver::Unattended, 0));
+        assert_eq!(Scene::driver(&[(parked, Some("futex")), (busy, None)], &[0]), (Driver::InPassing, 0));
+        assert_eq!(Scene::driver(&[(busy, None), (busy, None)], &[0, 1, 2]), (Driver::Unattended, 2));
+        assert_eq!(Scene::driver(&[(parked, None)], &[0]), (Driver::Unknown, 0));
+    }
+}
