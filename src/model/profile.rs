@@ -332,7 +332,7 @@ impl Profile {
         self.values.iter().position(counts)
     }
 
-    /// How many samples or stalls it was made from: the sum of the value of that name where there is one, otherwise
+    /// How many samples, stalls or contentions (as Go calls them) it was made from: the sum of that value, otherwise
     /// the number of its samples.
     #[must_use]
     pub fn sample_count(&self) -> u64 {
