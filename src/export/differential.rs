@@ -28,8 +28,8 @@ pub(crate) fn flamegraph(
         Scale::Normalised => ", before scaled to the same sum",
     };
     let (width, colours) = match widths {
-        Widths::Before => ("width is before", Colours::ByChangeBack),
-        Widths::After => ("width is after", Colours::ByChange),
+        Widths::Before => ("width is before", Colours::ChangeBack),
+        Widths::After => ("width is after", Colours::Change),
     };
     let picture = Picture {
         title: format!("{}: what changed", title(after)),

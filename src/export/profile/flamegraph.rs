@@ -26,7 +26,7 @@ impl Exporter for Flamegraph {
             title: summary::title(profile),
             subtitle: summary::quality(profile),
             unit: profile.drawn_value().map_or(Unit::Count, |value| value.unit),
-            colours: Colours::ByFunction(&mut colours),
+            colours: Colours::Function(&mut colours),
         };
         picture.draw(&lines, out)
     }
@@ -44,13 +44,13 @@ pub(crate) struct Picture<'a> {
 /// What colours mean.
 pub(crate) enum Colours<'a> {
     /// Whose a function is.
-    ByFunction(&'a mut PaletteMap),
+    Function(&'a mut PaletteMap),
     /// Red is more and blue is less in the second of two values than in the first.
     #[cfg(feature = "cli")]
-    ByChange,
+    Change,
     /// Red is more and blue is less in the first of two values than in the second.
     #[cfg(feature = "cli")]
-    ByChangeBack,
+    ChangeBack,
 }
 
 impl Picture<'_> {
@@ -71,11 +71,11 @@ impl Picture<'_> {
             Unit::Count => ("samples".to_owned(), 1.0),
         };
         match self.colours {
-            Colours::ByFunction(colours) => options.palette_map = Some(colours),
+            Colours::Function(colours) => options.palette_map = Some(colours),
             #[cfg(feature = "cli")]
-            Colours::ByChange => {}
+            Colours::Change => {}
             #[cfg(feature = "cli")]
-            Colours::ByChangeBack => options.negate_differentials = true,
+            Colours::ChangeBack => options.negate_differentials = true,
         }
         // The end of a path is what tells functions apart.
         options.text_truncate_direction = TextTruncateDirection::Left;
