@@ -24,7 +24,8 @@
 //! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, those of futures given to
 //!   [`spawn`], [`FutureExt::watched`] and [`Runtime::block_on`].
 //! - `debug = 1` in the release profile shows files, lines and inlined calls. Without it, functions.
-//! - Linux on `x86_64` for stacks and causes. Elsewhere stalls are noticed and timed, and that is all.
+//! - Linux on `x86_64` for stacks and causes. Elsewhere stalls are noticed and timed, and CPU profiles
+//!   are those of the `pprof` crate.
 //!
 //! [`Watch::self_check`] says which of these hold in this process, and what is missing.
 //!
