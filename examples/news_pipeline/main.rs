@@ -12,6 +12,10 @@
 // In data-flow order: from a feed to the answer of a request.
 mod options;
 
+mod ingest_options;
+
+mod api_options;
+
 mod console;
 
 mod logs;
@@ -25,6 +29,8 @@ mod article;
 mod feed_server;
 
 mod fetcher;
+
+mod body_limit;
 
 mod broker;
 

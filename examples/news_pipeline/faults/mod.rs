@@ -144,8 +144,12 @@ impl ArmedFaults {
         names.join(", ")
     }
 
+    pub(crate) fn are_armed(&self) -> bool {
+        !self.armed.is_empty()
+    }
+
     /// Commits one of the faults, each in its turn. Blocks the calling worker: that is the point.
-    pub(crate) fn commit_next(&self, news: &[Arc<Article>]) {
+    pub(crate) async fn commit_next(&self, news: &[Arc<Article>]) {
         if self.armed.is_empty() {
             return;
         }
