@@ -11,7 +11,6 @@ use crate::{
 };
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "News API")]
 pub(crate) struct ApiOptions {
     /// Address of the news API; port 0 picks a free one
     #[arg(long, env = "NEWS_API", value_name = "ADDR", default_value = "127.0.0.1:8080")]

@@ -26,6 +26,32 @@ pub(crate) async fn read(mut response: Response, limit: usize, flag: &str) -> an
     Ok(body)
 }
 
+/// The start of a body.
+pub(crate) struct Start {
+    pub(crate) bytes: Vec<u8>,
+    /// Whether there is no more.
+    pub(crate) is_all: bool,
+}
+
+/// The first `limit` bytes; the rest is not fetched.
+///
+/// # Errors
+/// When the answer breaks off before.
+pub(crate) async fn read_start(mut response: Response, limit: usize) -> anyhow::Result<Start> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
+        let room = limit - bytes.len();
+        match chunk.get(..room) {
+            Some(part) => {
+                bytes.extend_from_slice(part);
+                return Ok(Start { bytes, is_all: false });
+            }
+            None => bytes.extend_from_slice(&chunk),
+        }
+    }
+    Ok(Start { bytes, is_all: true })
+}
+
 /// The encoding that `Content-Type` names, as it is written there.
 pub(crate) fn charset(headers: &HeaderMap) -> Option<String> {
     let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;

@@ -9,7 +9,6 @@ use reqwest::Url;
 use crate::{feed_server::OddFeed, options::pause};
 
 #[derive(Args, Debug)]
-#[command(next_help_heading = "Feeds")]
 pub(crate) struct IngestOptions {
     /// RSS, Atom or RDF feed to fetch, repeatable (separated by spaces in the variable); without one, the
     /// embedded feed server is used
@@ -54,6 +53,7 @@ pub(crate) struct IngestOptions {
     pub(crate) feed_memory: usize,
 }
 
+/// An address that can be fetched.
 pub(crate) fn feed_url(text: &str) -> Result<Url, String> {
     let url =
         Url::parse(text).map_err(|error| format!("{error}; write a whole address such as https://host/feed.xml"))?;

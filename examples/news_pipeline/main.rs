@@ -18,6 +18,10 @@ mod api_options;
 
 mod console;
 
+mod commands;
+
+mod scrape;
+
 mod logs;
 
 mod shutdown;
@@ -70,7 +74,11 @@ fn main() -> ExitCode {
         print!("{}", faults::table());
         return ExitCode::SUCCESS;
     }
-    match run(&options) {
+    let outcome = match &options.command {
+        Some(command) => command.run(),
+        None => run(&options),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

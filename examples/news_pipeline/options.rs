@@ -6,12 +6,15 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{api_options::ApiOptions, faults::Fault, ingest_options::IngestOptions};
+use crate::{api_options::ApiOptions, commands::Command, faults::Fault, ingest_options::IngestOptions};
 
 /// A news pipeline watched by holdup: feeds → Kafka → cache → HTTP API.
 #[derive(Parser, Debug)]
-#[command(name = "news_pipeline")]
+#[command(name = "news_pipeline", args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Address of holdup's diagnostics; port 0 picks a free one
     #[arg(long, env = "NEWS_DIAGNOSTICS", value_name = "ADDR", default_value = "127.0.0.1:6060")]
     pub(crate) diagnostics: String,
@@ -52,11 +55,10 @@ pub(crate) struct Options {
     #[arg(long, env = "NEWS_WORKERS", value_name = "N", value_parser = workers)]
     workers: Option<NonZeroUsize>,
 
-    // Last, because their headings would hold for what follows.
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "News API")]
     pub(crate) api: ApiOptions,
 
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Feeds")]
     pub(crate) ingest: IngestOptions,
 }
 
