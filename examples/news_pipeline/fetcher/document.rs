@@ -22,10 +22,10 @@ const LONGEST_LINK: usize = 2048;
 const DECLARATION_BYTES: usize = 256;
 
 #[derive(Default, Debug)]
-pub(crate) struct Document {
-    pub(crate) articles: Vec<Article>,
+pub(super) struct Document {
+    pub(super) articles: Vec<Article>,
     /// Entries without a title, a link or a date.
-    pub(crate) left_out: u64,
+    pub(super) left_out: u64,
 }
 
 /// Reads a document off the workers where that is worth it. `charset` is what the answer's head says.
@@ -40,7 +40,7 @@ pub(super) async fn read(body: Vec<u8>, charset: Option<String>, source: Arc<str
 ///
 /// # Errors
 /// When the encoding is unknown or does not hold, and when the document is not a feed.
-pub(crate) fn parse(body: &[u8], charset: Option<&str>, source: &str) -> anyhow::Result<Document> {
+fn parse(body: &[u8], charset: Option<&str>, source: &str) -> anyhow::Result<Document> {
     let text = decode(body, charset)?;
     let feed = feed_rs::parser::parse(text.as_bytes())
         // Its text holds that of its causes already.

@@ -24,7 +24,7 @@ use tokio::{
 
 use self::{document::Document, download::Download, known::Known};
 pub(crate) use self::{
-    document::{parse as parse_feed, warm_up},
+    document::warm_up,
     source::{Source, SourceReport},
 };
 use crate::{article::Article, counters::Counters, ingest_options::IngestOptions, shutdown::Drain};

@@ -48,13 +48,11 @@ fn encoding(page: &[u8], charset: Option<&str>) -> &'static Encoding {
 fn declared(page: &[u8]) -> Option<String> {
     let start = page.get(..ENCODING_BYTES).unwrap_or(page);
     tokens(start).find_map(|Ok(token)| match token {
-        Token::StartTag(tag) if tag.name.as_slice() == b"meta" => {
-            attribute(&tag, b"charset").or_else(|| {
-                let content = attribute(&tag, b"content")?.to_ascii_lowercase();
-                let (_, label) = content.split_once("charset=")?;
-                Some(label.split(';').next()?.trim().to_owned())
-            })
-        }
+        Token::StartTag(tag) if tag.name.as_slice() == b"meta" => attribute(&tag, b"charset").or_else(|| {
+            let content = attribute(&tag, b"content")?.to_ascii_lowercase();
+            let (_, label) = content.split_once("charset=")?;
+            Some(label.split(';').next()?.trim().to_owned())
+        }),
         _ => None,
     })
 }
