@@ -67,7 +67,8 @@ fn start(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, limits:
         .max_headers(MOST_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let connection = open.watch(connection);
-    holdup::spawn_named("news connection", async move {
+    // Without a name: reports show that of the request.
+    holdup::spawn(async move {
         if let Err(error) = connection.await {
             debug!("a connection of the news API ended: {error}");
         }

@@ -1,9 +1,10 @@
-//! So many requests at once, and so long for each; what is beyond is refused and counted.
+//! So many requests at once, so large, and so long for each; what is beyond is refused and counted.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use axum::{
     extract::{Request, State},
+    http::header,
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -13,6 +14,10 @@ use super::{Shared, problem::Problem};
 
 /// Lets a request through when it is within the limits. The body of a stream is not limited in time.
 pub(super) async fn keep(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if declared_bytes(&request).is_some_and(|bytes| bytes > shared.api.limits.body) {
+        shared.refused.fetch_add(1, Relaxed);
+        return Problem::too_large("The body is larger than --body-limit allows.").into_response();
+    }
     let refused = match shared.requests.try_acquire() {
         Ok(_turn) => match timeout(shared.api.limits.request_time, next.run(request)).await {
             Ok(response) => return response,
@@ -22,4 +27,9 @@ pub(super) async fn keep(State(shared): State<Arc<Shared>>, request: Request, ne
     };
     shared.refused.fetch_add(1, Relaxed);
     refused.into_response()
+}
+
+/// What a client says before it sends it. What it sends without saying so is counted where the body is read.
+fn declared_bytes(request: &Request) -> Option<usize> {
+    request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -131,8 +131,8 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "starved-pool",
         mistake: "the blocking pool filled with long jobs, which spawn_blocking then waits behind",
-        symptom: "answers take seconds, no worker busy, hundreds of threads",
-        seen: "no stall; `holdup tasks`: `GET /latest-news` idle for seconds; `holdup record --mode wall`: workers parked",
+        symptom: "answers take half a second and more, no worker busy, hundreds of threads",
+        seen: "no stall; `holdup tasks`: `GET /latest-news` busy for nothing and idle for long; `holdup record --mode wall`: workers parked",
         holds_worker_forever: false,
         arm: Arm::Awaited(starved_pool::arm),
     },

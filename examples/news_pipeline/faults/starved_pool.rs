@@ -21,7 +21,7 @@ const POOL: usize = 512;
 const AT_ONCE: usize = 64;
 
 /// So long a job keeps its thread.
-const LONG: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(1);
 
 pub(super) fn arm() -> io::Result<CommitAwaited> {
     let running = Arc::new(AtomicUsize::new(0));
