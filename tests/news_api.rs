@@ -251,6 +251,27 @@ fn requests_beyond_the_limit_are_refused() {
 }
 
 #[test]
+fn connections_beyond_the_limit_wait_for_one_that_ends() {
+    let service = Service::start(&["--readers", "0", "--connections", "1"]);
+    let address = service.address("news");
+    let mut first = TcpStream::connect(address).expect("it listens");
+    first.set_read_timeout(Some(DEADLINE)).expect("a time limit is possible");
+    first.write_all(b"GET /stream HTTP/1.1\r\nHost: news\r\n\r\n").expect("it is taken");
+    let mut start = [0; 12];
+    first.read_exact(&mut start).expect("it is answered");
+    assert_eq!(&start, b"HTTP/1.1 200");
+
+    let mut second = TcpStream::connect(address).expect("the kernel takes it");
+    second.write_all(b"GET /healthz HTTP/1.1\r\nHost: news\r\nConnection: close\r\n\r\n").expect("it is taken");
+    second.set_read_timeout(Some(std::time::Duration::from_millis(300))).expect("a time limit is possible");
+    assert!(second.read(&mut start).is_err(), "answered beyond the limit");
+    drop(first);
+    second.set_read_timeout(Some(DEADLINE)).expect("a time limit is possible");
+    second.read_exact(&mut start).expect("it is answered when there is room");
+    assert_eq!(&start, b"HTTP/1.1 200");
+}
+
+#[test]
 fn the_stream_tells_news_and_ends_with_the_service() {
     let mut service = Service::start(&["--readers", "0", "--streams", "1"]);
     let mut connection = TcpStream::connect(service.address("news")).expect("it listens");

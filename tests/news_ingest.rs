@@ -213,6 +213,19 @@ fn duplicates_are_dropped() {
     assert_eq!(ids.len(), items.len(), "no article twice");
 }
 
+#[test]
+fn what_is_remembered_is_bounded() {
+    // Six feeds show 120 items, so each has forgotten its own when it is visited again.
+    let service = Service::start(&["--feed-interval", "100ms", "--feed-memory", "100", "--readers", "0"]);
+    let world = service.wait_for_source("world", "is read again", |source| number(source, "articles") >= 45);
+    assert!(number(&world, "duplicates") * 2 < number(&world, "articles"), "taken as new again and again: {world:#}");
+    let items = service.get("/latest-news")["items"].as_array().cloned().expect("a list");
+    let mut ids: Vec<&str> = items.iter().filter_map(|item| item["id"].as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), items.len(), "and still no article twice in the cache");
+}
+
 /// Pages by path, each an answer with its head.
 fn pages() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
