@@ -7,7 +7,6 @@
 # Needs python3 with venv, curl, and access to PyPI once: schemathesis is installed into target/schemathesis.
 # HOLDUP_NEWS_PIPELINE names the program to test; without it, it is built. Ends with 0 when nothing differs. Left out is
 # /stream, which does not end.
-#
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
