@@ -12,14 +12,22 @@ use support::DEADLINE;
 use support::service::{Service, program};
 
 /// What is switched on, the function that makes the mistake, and the cause that is to be told.
-const FAULTS: [(&str, &str, &str); 6] = [
+const FAULTS: [(&str, &str, &str); 11] = [
     ("sleep", "sleep_in_handler", "sleeping"),
     ("sync-read", "read_with_fsync_in_handler", "file"),
     ("cpu", "compare_every_headline", "computing"),
+    ("json", "parse_huge_article", "computing"),
+    ("feed-parser", "parse_feed_on_worker", "computing"),
     ("lock", "wait_for_archive_lock", "lock"),
+    ("lock-across-await", "wait_for_lock_held_across_await", "lock"),
+    ("block-on", "block_on_inside_task", "lock"),
     ("network", "read_from_slow_peer", "network"),
+    ("producer-flush", "flush_producer_in_handler", "lock"),
     ("never-ends", "lock_twice", "lock"),
 ];
+
+/// Those that hold no worker by themselves, so that there is no stall to name.
+const NO_STALLS: [&str; 6] = ["herd", "unbounded-spawn", "starved-pool", "lost-waker", "cache-leak", "neighbour"];
 
 /// What this test asks of the service.
 trait Asked {
@@ -101,7 +109,9 @@ fn a_current_thread_service_that_is_stuck_for_good_is_reported() {
 fn faults_are_listed() {
     let list = Command::new(program()).args(["--fault", "list"]).output().expect("it runs");
     let list = String::from_utf8_lossy(&list.stdout).into_owned();
-    for (fault, ..) in FAULTS {
-        assert!(list.contains(fault), "{fault} is not in {list}");
+    for fault in FAULTS.iter().map(|(fault, ..)| *fault).chain(NO_STALLS) {
+        assert!(list.lines().any(|line| line.starts_with(&format!("{fault} "))), "{fault} is not in {list}");
     }
+    let listed = list.lines().filter(|line| !line.starts_with(' ')).count();
+    assert_eq!(listed, FAULTS.len() + NO_STALLS.len(), "each is tested: {list}");
 }

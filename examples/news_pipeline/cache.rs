@@ -1,20 +1,30 @@
-//! The newest articles, newest first, never more than a fixed number.
+//! The newest articles, newest first, never more than a fixed number; and who wants to hear of new ones.
 //!
 //! A standard Mutex is right here: it is held for microseconds and never across an `.await`.
 
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Acquire, Ordering::Release},
+    },
 };
 
 use chrono::{DateTime, Utc};
+use tokio::sync::broadcast;
 
 use crate::article::Article;
+
+/// News that a listener may be behind before it misses some.
+const BEHIND: usize = 256;
 
 pub(crate) struct Cache {
     size: usize,
     shelf: Mutex<Shelf>,
+    /// Grows with every change, while the shelf is locked.
+    version: AtomicU64,
+    news: broadcast::Sender<Arc<Article>>,
 }
 
 /// The id makes the order total, so that articles of the same second do not replace each other.
@@ -28,26 +38,47 @@ struct Shelf {
 
 impl Cache {
     pub(crate) fn of_size(size: usize) -> Self {
-        Self { size, shelf: Mutex::default() }
+        Self { size, shelf: Mutex::default(), version: AtomicU64::new(0), news: broadcast::channel(BEHIND).0 }
     }
 
     /// Adds an article unless it is already there; beyond the size, the oldest goes.
     pub(crate) fn insert(&self, article: Article) {
+        let article = Arc::new(article);
         let mut shelf = self.shelf();
         if !shelf.ids.insert(article.id.clone()) {
             return;
         }
         let place = (Reverse(article.published_at), article.id.clone());
-        shelf.newest_first.insert(place, Arc::new(article));
+        shelf.newest_first.insert(place, Arc::clone(&article));
         if shelf.newest_first.len() > self.size
             && let Some(((_, oldest), _)) = shelf.newest_first.pop_last()
         {
             shelf.ids.remove(&oldest);
+            if oldest == article.id {
+                return; // Older than everything here, so nothing has changed.
+            }
         }
+        self.version.fetch_add(1, Release);
+        drop(shelf);
+        // Fails when nobody listens.
+        let _ = self.news.send(article);
     }
 
-    pub(crate) fn newest(&self, limit: usize) -> Vec<Arc<Article>> {
-        self.shelf().newest_first.values().take(limit).cloned().collect()
+    /// The newest articles, of one source or all, and the version of the cache that they are.
+    pub(crate) fn newest(&self, limit: usize, source: Option<&str>) -> (u64, Vec<Arc<Article>>) {
+        let shelf = self.shelf();
+        let wanted = shelf.newest_first.values().filter(|article| source.is_none_or(|name| article.source == name));
+        (self.version(), wanted.take(limit).cloned().collect())
+    }
+
+    /// Differs from an earlier one when the cache has changed in between.
+    pub(crate) fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// Every article that is added from now on.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Article>> {
+        self.news.subscribe()
     }
 
     pub(crate) fn len(&self) -> usize {

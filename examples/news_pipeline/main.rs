@@ -12,7 +12,15 @@
 // In data-flow order: from a feed to the answer of a request.
 mod options;
 
+mod ingest_options;
+
+mod api_options;
+
 mod console;
+
+mod commands;
+
+mod scrape;
 
 mod logs;
 
@@ -25,6 +33,8 @@ mod article;
 mod feed_server;
 
 mod fetcher;
+
+mod body_limit;
 
 mod broker;
 
@@ -64,7 +74,11 @@ fn main() -> ExitCode {
         print!("{}", faults::table());
         return ExitCode::SUCCESS;
     }
-    match run(&options) {
+    let outcome = match &options.command {
+        Some(command) => command.run(),
+        None => run(&options),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

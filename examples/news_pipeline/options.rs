@@ -5,17 +5,15 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use clap::{Parser, ValueEnum};
-use reqwest::Url;
 
-use crate::faults::Fault;
+use crate::{api_options::ApiOptions, commands::Command, faults::Fault, ingest_options::IngestOptions};
 
 /// A news pipeline watched by holdup: feeds → Kafka → cache → HTTP API.
 #[derive(Parser, Debug)]
-#[command(name = "news_pipeline")]
+#[command(name = "news_pipeline", args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
-    /// Address of the news API; port 0 picks a free one
-    #[arg(long, env = "NEWS_API", value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    pub(crate) api: String,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
 
     /// Address of holdup's diagnostics; port 0 picks a free one
     #[arg(long, env = "NEWS_DIAGNOSTICS", value_name = "ADDR", default_value = "127.0.0.1:6060")]
@@ -25,22 +23,9 @@ pub(crate) struct Options {
     #[arg(long, env = "NEWS_CONSOLE", value_name = "ADDR")]
     console: Option<String>,
 
-    /// RSS or Atom feed to fetch, repeatable (separated by spaces in the variable); without one, the
-    /// embedded feed server is used
-    #[arg(long = "feed", env = "NEWS_FEED", value_name = "URL", value_delimiter = ' ', value_parser = feed_url)]
-    pub(crate) feeds: Vec<Url>,
-
-    /// Pause between two rounds over all feeds
-    #[arg(long, env = "NEWS_FEED_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = pause)]
-    pub(crate) feed_interval: Duration,
-
     /// Kafka brokers, "host:port,host:port"; without them, a development broker runs inside the process
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "LIST")]
     bootstrap_servers: Option<String>,
-
-    /// How many articles the cache keeps
-    #[arg(long, env = "NEWS_CACHE_SIZE", value_name = "N", default_value = "100", value_parser = cache_size)]
-    pub(crate) cache_size: usize,
 
     /// Simulated readers of /latest-news; 0 switches them off
     #[arg(long, env = "NEWS_READERS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(..=1000))]
@@ -69,6 +54,12 @@ pub(crate) struct Options {
     /// Worker threads of the multi-thread runtime; without it, one per core
     #[arg(long, env = "NEWS_WORKERS", value_name = "N", value_parser = workers)]
     workers: Option<NonZeroUsize>,
+
+    #[command(flatten, next_help_heading = "News API")]
+    pub(crate) api: ApiOptions,
+
+    #[command(flatten, next_help_heading = "Feeds")]
+    pub(crate) ingest: IngestOptions,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,29 +123,13 @@ impl Options {
     }
 }
 
-fn pause(text: &str) -> Result<Duration, String> {
+pub(crate) fn pause(text: &str) -> Result<Duration, String> {
     let time =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write a time such as 250ms, 10s or 2m"))?;
     if time.is_zero() {
         return Err("the time must be longer than zero".to_owned());
     }
     Ok(time)
-}
-
-fn feed_url(text: &str) -> Result<Url, String> {
-    let url =
-        Url::parse(text).map_err(|error| format!("{error}; write a whole address such as https://host/feed.xml"))?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err("only http:// and https:// feeds can be fetched".to_owned());
-    }
-    Ok(url)
-}
-
-fn cache_size(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(size @ 1..=100_000) => Ok(size),
-        _ => Err("the cache keeps between 1 and 100000 articles".to_owned()),
-    }
 }
 
 fn workers(text: &str) -> Result<NonZeroUsize, String> {

@@ -18,7 +18,7 @@ use crate::{
     counters::Counters,
     faults::ArmedFaults,
     feed_server::{self, FeedServer},
-    fetcher::{self, Fetcher},
+    fetcher::{self, Fetcher, Source, Sources},
     http_client,
     options::Options,
     producer,
@@ -44,31 +44,31 @@ impl Service {
     /// Binds, loads certificates, starts the embedded broker: all of it blocks, none of it on a worker.
     pub(crate) fn prepare(options: &Options) -> anyhow::Result<Self> {
         let counters = Arc::new(Counters::starting_now());
-        let api_listener = bind(&options.api).with_context(|| {
-            format!("cannot serve the news API at {} (--api chooses the address, such as 127.0.0.1:8080)", options.api)
+        let address = &options.api.api;
+        let api_listener = bind(address).with_context(|| {
+            format!("cannot serve the news API at {address} (--api chooses the address, such as 127.0.0.1:8080)")
         })?;
         let api_address = api_listener.local_addr()?;
         fetcher::warm_up().context("the feed parser does not work")?;
-        let (feed_server, sources) = if options.feeds.is_empty() {
+        let (feed_server, sources) = if options.ingest.feeds.is_empty() {
             let server = FeedServer::bind().context("cannot start the embedded feed server")?;
-            let sources = server.sources()?;
+            let sources = server.sources(&options.ingest.odd_feeds)?;
             (Some(server), sources)
         } else {
-            (None, options.feeds.iter().map(fetcher::Source::of).collect())
+            (None, options.ingest.feeds.iter().map(Source::of).collect())
         };
+        let sources: Sources = sources.into_iter().map(Arc::new).collect();
+        let feed_client = if feed_server.is_some() { http_client::local()? } else { http_client::internet()? };
         Ok(Self {
             api: Api {
-                cache: Arc::new(Cache::of_size(options.cache_size)),
+                cache: Arc::new(Cache::of_size(options.api.cache_size)),
                 counters: Arc::clone(&counters),
-                faults: Arc::new(ArmedFaults::arm(&options.faults())?),
+                faults: ArmedFaults::arm(&options.faults())?,
+                sources: Arc::clone(&sources),
+                limits: (&options.api).into(),
             },
             api_listener,
-            fetcher: Fetcher {
-                client: if feed_server.is_some() { http_client::local()? } else { http_client::internet()? },
-                sources,
-                interval: options.feed_interval,
-                counters,
-            },
+            fetcher: Fetcher::new(feed_client, sources, (&options.ingest).into(), counters),
             feed_server,
             broker: Broker::choose(options.bootstrap_servers())?,
             readers: Readers {

@@ -45,7 +45,9 @@ impl Origins {
         let inside_dependency = after(file, "/registry/src/")
             .and_then(|rest| rest.split_once('/').map(|(_, rest)| rest))
             .or_else(|| after(file, "/git/checkouts/"))
-            .or_else(|| after(file, "/vendor/"));
+            .or_else(|| after(file, "/vendor/"))
+            // What the standard library is made of, as the toolchain was built.
+            .or_else(|| file.strip_prefix("/rust/deps/"));
         if let Some(rest) = inside_dependency {
             let name = without_version(first_folder(rest));
             return Found { origin: origin_of_dependency(name), package: package(name) };
@@ -200,6 +202,12 @@ mod tests {
                 Origin::Dependency,
                 Some("zstd-sys"),
                 "zstd-sys-0a1b/out/zstd.c",
+            ),
+            (
+                "/rust/deps/hashbrown-0.16.1/src/map.rs",
+                Origin::Dependency,
+                Some("hashbrown"),
+                "/rust/deps/hashbrown-0.16.1/src/map.rs",
             ),
             ("/home/me/news/src/ingest.rs", Origin::User, None, "src/ingest.rs"),
             ("/build/other/src/lib.rs", Origin::User, None, "/build/other/src/lib.rs"),

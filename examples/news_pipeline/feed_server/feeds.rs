@@ -1,44 +1,36 @@
-//! The embedded feed server: six feeds of invented headlines, RSS 2.0 and Atom, over real HTTP.
+//! The feeds of the embedded feed server: invented headlines as RSS 2.0, Atom and RDF.
 //!
 //! A headline is a pure function of feed and number, and numbers grow with time, so the feeds are fresh
 //! on every fetch and need neither storage nor the internet.
 
-use std::{fmt::Write, net::TcpListener};
+use std::fmt::Write;
 
-use axum::{
-    Router,
-    extract::Path,
-    http::{StatusCode, header},
-    middleware,
-    response::{IntoResponse, Response},
-    routing::get,
-};
 use chrono::{DateTime, Utc};
-use reqwest::Url;
-
-use crate::{fetcher::Source, shutdown::Drain, watched_requests};
 
 /// How many of its newest items a feed shows.
 const ITEMS_SHOWN: i64 = 20;
 
+#[derive(Clone, Copy, Debug)]
 enum Format {
     Rss,
     Atom,
+    Rdf,
 }
 
-struct Feed {
-    name: &'static str,
+#[derive(Debug)]
+pub(super) struct Feed {
+    pub(super) name: &'static str,
     format: Format,
     /// A new item appears every so many milliseconds.
     every_ms: i64,
 }
 
-const FEEDS: [Feed; 6] = [
+pub(super) const FEEDS: [Feed; 6] = [
     Feed { name: "world", format: Format::Rss, every_ms: 700 },
     Feed { name: "science", format: Format::Atom, every_ms: 1100 },
     Feed { name: "markets", format: Format::Rss, every_ms: 900 },
     Feed { name: "harbour", format: Format::Atom, every_ms: 2300 },
-    Feed { name: "culture", format: Format::Rss, every_ms: 1700 },
+    Feed { name: "culture", format: Format::Rdf, every_ms: 1700 },
     Feed { name: "weather", format: Format::Atom, every_ms: 1300 },
 ];
 
@@ -65,54 +57,33 @@ const WHAT: [&str; 9] = [
     "the market hall",
 ];
 
-pub(crate) struct FeedServer {
-    listener: TcpListener,
-}
-
-/// Serves until the drain; without a server (real feeds were named) there is nothing to do.
-pub(crate) async fn run_if_any(server: Option<FeedServer>, drain: Drain) -> anyhow::Result<()> {
-    match server {
-        Some(server) => server.run(drain).await,
-        None => Ok(()),
-    }
-}
-
-impl FeedServer {
-    pub(crate) fn bind() -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        Ok(Self { listener })
-    }
-
-    pub(crate) fn sources(&self) -> anyhow::Result<Vec<Source>> {
-        let address = self.listener.local_addr()?;
-        FEEDS
-            .iter()
-            .map(|feed| Ok(Source::new(feed.name, Url::parse(&format!("http://{address}/feeds/{}", feed.name))?)))
-            .collect()
-    }
-
-    async fn run(self, drain: Drain) -> anyhow::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let routes =
-            Router::new().route("/feeds/{name}", get(feed)).layer(middleware::from_fn(watched_requests::watch));
-        axum::serve(listener, routes).with_graceful_shutdown(drain.requested()).await?;
-        Ok(())
-    }
-}
-
-async fn feed(Path(name): Path<String>) -> Response {
-    let Some(feed) = FEEDS.iter().find(|feed| feed.name == name) else {
-        return (StatusCode::NOT_FOUND, "There is no such feed.\n").into_response();
-    };
-    let now = Utc::now();
-    match feed.format {
-        Format::Rss => ([(header::CONTENT_TYPE, "application/rss+xml")], feed.rss(now)).into_response(),
-        Format::Atom => ([(header::CONTENT_TYPE, "application/atom+xml")], feed.atom(now)).into_response(),
-    }
-}
-
 impl Feed {
+    pub(super) fn named(name: &str) -> Option<&'static Self> {
+        FEEDS.iter().find(|feed| feed.name == name)
+    }
+
+    pub(super) fn content_type(&self) -> &'static str {
+        match self.format {
+            Format::Rss => "application/rss+xml",
+            Format::Atom => "application/atom+xml",
+            Format::Rdf => "application/rdf+xml",
+        }
+    }
+
+    pub(super) fn document(&self, now: DateTime<Utc>) -> String {
+        match self.format {
+            Format::Rss => self.rss(now),
+            Format::Atom => self.atom(now),
+            Format::Rdf => self.rdf(now),
+        }
+    }
+
+    /// The number and the time of the newest item, which change together with the document.
+    pub(super) fn version(&self, now: DateTime<Utc>) -> (i64, DateTime<Utc>) {
+        let newest = now.timestamp_millis() / self.every_ms;
+        (newest, DateTime::from_timestamp_millis(newest * self.every_ms).unwrap_or(now))
+    }
+
     fn rss(&self, now: DateTime<Utc>) -> String {
         let name = self.name;
         let mut document = format!(
@@ -137,7 +108,7 @@ impl Feed {
         let mut document = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<feed xmlns=\"http://www.w3.org/2005/Atom\"><title>{name}</title>\
              <id>https://news.invalid/{name}</id><updated>{}</updated>\n",
-            now.to_rfc3339()
+            self.version(now).1.to_rfc3339()
         );
         for item in self.newest(now) {
             let Item { title, link, published } = item;
@@ -150,6 +121,27 @@ impl Feed {
             );
         }
         document.push_str("</feed>\n");
+        document
+    }
+
+    fn rdf(&self, now: DateTime<Utc>) -> String {
+        let name = self.name;
+        let mut document = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\" \
+             xmlns=\"http://purl.org/rss/1.0/\" xmlns:dc=\"http://purl.org/dc/elements/1.1/\">\
+             <channel rdf:about=\"https://news.invalid/{name}\"><title>{name}</title>\
+             <link>https://news.invalid/{name}</link><description>Invented {name} news</description></channel>\n"
+        );
+        for item in self.newest(now) {
+            let Item { title, link, published } = item;
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                document,
+                "<item rdf:about=\"{link}\"><title>{title}</title><link>{link}</link><dc:date>{}</dc:date></item>",
+                published.to_rfc3339()
+            );
+        }
+        document.push_str("</rdf:RDF>\n");
         document
     }
 

@@ -1,0 +1,71 @@
+//! Adopt holdup in an axum service that exists already.
+//!
+//! Shows: the two places that change (marked `holdup:`), and what you get for it. `main` was `#[tokio::main] async`
+//! before; the handlers stay as they were.
+//!
+//! Run it, and ask for both pages in a second terminal (any other address: `… -- API DIAGNOSTICS`):
+//!
+//! ```console
+//! $ cargo run --example adopt_axum
+//! $ curl http://127.0.0.1:3000/quick
+//! $ curl http://127.0.0.1:3000/version
+//! ```
+//! Look for: nothing about `/quick`. For `/version`, a report in the first terminal that names the task `GET /version`,
+//! the function `ask_uname` with its line, the cause (waiting for a child process) and what to do instead. The same at
+//! <http://127.0.0.1:6060/>, with the history. Ctrl-C ends it.
+
+use std::{env, process::Command};
+
+use axum::{
+    Router,
+    extract::{MatchedPath, Request},
+    middleware::{self, Next},
+    response::Response,
+    routing::get,
+};
+use holdup::FutureExt;
+
+fn main() -> anyhow::Result<()> {
+    let mut addresses = env::args().skip(1);
+    let api = addresses.next().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let diagnostics = addresses.next().unwrap_or_else(|| "127.0.0.1:6060".to_owned());
+
+    // holdup: the first place. Keep `watch` for as long as the runtime runs.
+    let watch = holdup::Watch::builder().listen(diagnostics).start()?;
+    let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().enable_all())?;
+    runtime.block_on(serve(&api))
+}
+
+async fn serve(address: &str) -> anyhow::Result<()> {
+    let routes = Router::new()
+        .route("/quick", get(|| async { "quick\n" }))
+        .route("/version", get(version))
+        // holdup: the second place. Without it the report is the same, but does not know the request.
+        .layer(middleware::from_fn(name_the_request));
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("listening on http://{}/", listener.local_addr()?);
+    axum::serve(listener, routes).with_graceful_shutdown(interrupted()).await?;
+    Ok(())
+}
+
+/// The route, not the path: a name per article would tell nothing.
+async fn name_the_request(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("(no such route)", MatchedPath::as_str);
+    let name = format!("{} {route}", request.method());
+    next.run(request).watched_as(&name).await
+}
+
+async fn version() -> String {
+    ask_uname().unwrap_or_else(|error| format!("unknown: {error}\n"))
+}
+
+/// The mistake: the worker waits for another program. `tokio::process::Command` would let it go.
+fn ask_uname() -> std::io::Result<String> {
+    let output = Command::new("sh").args(["-c", "sleep 0.2; uname -sr"]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+async fn interrupted() {
+    // Where Ctrl-C cannot be caught, it ends the program by itself.
+    let _caught = tokio::signal::ctrl_c().await;
+}

@@ -1,0 +1,72 @@
+//! `/healthz` and `/readyz`.
+
+use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+use axum::{Json, extract::State};
+use futures_util::FutureExt;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Shared, problem::Problem};
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    status: &'static str,
+    /// New articles found in feeds.
+    fetched: u64,
+    /// Articles whose delivery the broker confirmed.
+    produced: u64,
+    /// Articles read back from the topic.
+    consumed: u64,
+    /// Articles that can be served.
+    cached: usize,
+    /// Feeds, deliveries and messages that failed.
+    errors: u64,
+    /// Items that were posted.
+    items: u64,
+    /// Items that had to go because there were too many.
+    items_gone: u64,
+    /// Requests that were turned away, or took too long.
+    refused: u64,
+}
+
+/// What has been done since the start
+#[utoipa::path(get, path = "/healthz", responses(
+    (status = 200, body = Health),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Health> {
+    let counters = &shared.api.counters;
+    let (items, items_gone) = shared.items.posted_and_gone();
+    Json(Health {
+        status: "ok",
+        fetched: counters.fetched.load(Relaxed),
+        produced: counters.produced.load(Relaxed),
+        consumed: counters.consumed.load(Relaxed),
+        cached: shared.api.cache.len(),
+        errors: counters.errors.load(Relaxed),
+        items,
+        items_gone,
+        refused: shared.refused.load(Relaxed),
+    })
+}
+
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    status: &'static str,
+}
+
+/// Whether there is news to serve, and the service is not stopping
+#[utoipa::path(get, path = "/readyz", responses(
+    (status = 200, body = Readiness),
+    (status = 503, description = "Not yet, or no longer", body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn readyz(State(shared): State<Arc<Shared>>) -> Result<Json<Readiness>, Problem> {
+    if shared.drain.clone().requested().now_or_never().is_some() {
+        return Err(Problem::unavailable("The service is stopping."));
+    }
+    if shared.api.cache.len() == 0 {
+        return Err(Problem::unavailable("No news has come through the broker yet; /sources says how the feeds are."));
+    }
+    Ok(Json(Readiness { status: "ready" }))
+}
