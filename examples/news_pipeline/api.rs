@@ -1,4 +1,4 @@
-//! The news API: `/`, `/latest-news`, `/healthz`.
+//! The news API: `/`, `/latest-news`, `/healthz`, `/counters`.
 //!
 //! A healthy request takes microseconds: it copies pointers out of the cache and serialises them. The
 //! faults that are switched on are committed by `/latest-news`, one per request.
@@ -18,7 +18,8 @@ use axum::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    article::Article, cache::Cache, counters::Counters, faults::ArmedFaults, shutdown::Drain, watched_requests,
+    article::Article, broker_counters::BrokerCounts, cache::Cache, counters::Counters, faults::ArmedFaults,
+    shutdown::Drain, watched_requests,
 };
 
 /// What the handlers share.
@@ -41,6 +42,7 @@ fn routes(api: Api) -> Router {
         .route("/", get(index))
         .route("/latest-news", get(latest_news))
         .route("/healthz", get(health))
+        .route("/counters", get(counters))
         .layer(middleware::from_fn(watched_requests::watch))
         .with_state(api)
 }
@@ -50,7 +52,8 @@ async fn index() -> Html<&'static str> {
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>news_pipeline</title>\
          <h1>news_pipeline</h1><p>The reference service of holdup.</p><ul>\
          <li><a href=\"/latest-news?limit=10\">/latest-news?limit=10</a>: the newest articles, newest first\
-         <li><a href=\"/healthz\">/healthz</a>: what has been done since the start</ul>\n",
+         <li><a href=\"/healthz\">/healthz</a>: what has been done since the start\
+         <li><a href=\"/counters\">/counters</a>: what passed between the service and Kafka, and what waits</ul>\n",
     )
 }
 
@@ -90,4 +93,8 @@ async fn health(State(api): State<Api>) -> Json<Health> {
         cached: api.cache.len(),
         errors: api.counters.errors.load(Relaxed),
     })
+}
+
+async fn counters(State(api): State<Api>) -> Json<BrokerCounts> {
+    Json(api.counters.broker.now())
 }

@@ -12,6 +12,14 @@
 // In data-flow order: from a feed to the answer of a request.
 mod options;
 
+mod broker_options;
+
+mod operations;
+
+mod commands;
+
+mod load;
+
 mod console;
 
 mod logs;
@@ -28,13 +36,21 @@ mod fetcher;
 
 mod broker;
 
+mod topics;
+
 mod producer;
 
 mod consumer;
 
+mod dead_letters;
+
+mod numbered;
+
 mod cache;
 
 mod counters;
+
+mod broker_counters;
 
 mod outage;
 
@@ -64,7 +80,11 @@ fn main() -> ExitCode {
         print!("{}", faults::table());
         return ExitCode::SUCCESS;
     }
-    match run(&options) {
+    let outcome = match &options.command {
+        Some(command) => command.run(),
+        None => run(&options),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -75,19 +95,19 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> anyhow::Result<()> {
     let (console_layer, console) = console::listen(options.console())?;
-    logs::start(console_layer)?;
+    let print = logs::start(console_layer, options.operations.logs)?;
     // Whatever may block happens here, before there is a worker that it could hold up.
     let service = Service::prepare(options)?;
     let watch = holdup::Watch::builder()
         .threshold(options.threshold)
         .listen(&options.diagnostics)
-        .print(holdup::Print::Always)
+        .print(print)
         .start()
         .with_context(|| {
             format!("cannot watch with diagnostics at {} (--diagnostics chooses the address)", options.diagnostics)
         })?;
     let runtime = watch.runtime(&mut options.runtime())?;
-    let drain = shutdown::supervise(options.run_for, options.expects_stuck_worker())?;
+    let drain = shutdown::supervise(&options.operations, options.expects_stuck_worker())?;
     service.announce(watch.endpoint(), console);
     let outcome = runtime.block_on(service.run(drain));
     runtime.shutdown_timeout(RUNTIME_GRACE);

@@ -7,12 +7,15 @@ use std::{num::NonZeroUsize, time::Duration};
 use clap::{Parser, ValueEnum};
 use reqwest::Url;
 
-use crate::faults::Fault;
+use crate::{broker_options::BrokerOptions, commands::Command, faults::Fault, operations::OperationsOptions};
 
 /// A news pipeline watched by holdup: feeds → Kafka → cache → HTTP API.
 #[derive(Parser, Debug)]
-#[command(name = "news_pipeline")]
+#[command(name = "news_pipeline", args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
     /// Address of the news API; port 0 picks a free one
     #[arg(long, env = "NEWS_API", value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub(crate) api: String,
@@ -34,10 +37,6 @@ pub(crate) struct Options {
     #[arg(long, env = "NEWS_FEED_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = pause)]
     pub(crate) feed_interval: Duration,
 
-    /// Kafka brokers, "host:port,host:port"; without them, a development broker runs inside the process
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "LIST")]
-    bootstrap_servers: Option<String>,
-
     /// How many articles the cache keeps
     #[arg(long, env = "NEWS_CACHE_SIZE", value_name = "N", default_value = "100", value_parser = cache_size)]
     pub(crate) cache_size: usize,
@@ -54,10 +53,6 @@ pub(crate) struct Options {
     #[arg(long = "fault", env = "NEWS_FAULT", value_name = "NAME", value_delimiter = ',', value_parser = fault)]
     faults: Vec<FaultChoice>,
 
-    /// Drain and stop after this time, for example 10s
-    #[arg(long = "for", env = "NEWS_FOR", value_name = "TIME", value_parser = pause)]
-    pub(crate) run_for: Option<Duration>,
-
     /// How long one poll may hold a worker before holdup reports it
     #[arg(long, env = "NEWS_THRESHOLD", value_name = "TIME", default_value = "10ms", value_parser = pause)]
     pub(crate) threshold: Duration,
@@ -69,6 +64,12 @@ pub(crate) struct Options {
     /// Worker threads of the multi-thread runtime; without it, one per core
     #[arg(long, env = "NEWS_WORKERS", value_name = "N", value_parser = workers)]
     workers: Option<NonZeroUsize>,
+
+    #[command(flatten, next_help_heading = "Kafka")]
+    pub(crate) broker: BrokerOptions,
+
+    #[command(flatten, next_help_heading = "Operations")]
+    pub(crate) operations: OperationsOptions,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,11 +87,6 @@ enum FaultChoice {
 impl Options {
     pub(crate) fn lists_faults(&self) -> bool {
         self.faults.iter().any(|choice| matches!(choice, FaultChoice::List))
-    }
-
-    /// The real brokers, if any. An empty variable counts as none, as deployments often leave it.
-    pub(crate) fn bootstrap_servers(&self) -> Option<&str> {
-        self.bootstrap_servers.as_deref().filter(|list| !list.trim().is_empty())
     }
 
     /// Where tokio-console is to be served, if anywhere. An empty variable counts as nowhere.
@@ -132,7 +128,17 @@ impl Options {
     }
 }
 
-fn pause(text: &str) -> Result<Duration, String> {
+/// A time within bounds.
+pub(crate) fn limit(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let time =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write a time such as 250ms, 10s or 2m"))?;
+    if !(least..=most).contains(&time) {
+        return Err(format!("the time must be between {least:?} and {most:?}"));
+    }
+    Ok(time)
+}
+
+pub(crate) fn pause(text: &str) -> Result<Duration, String> {
     let time =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write a time such as 250ms, 10s or 2m"))?;
     if time.is_zero() {
