@@ -77,7 +77,7 @@ fn the_embedded_broker_loses_nothing_when_a_consumer_is_killed() {
 
 #[test]
 fn a_broker_that_is_not_ours_loses_nothing_when_it_is_killed_too() {
-    let Some(mut tansu) = Tansu::start("tansu") else { return };
+    let Some(mut tansu) = Tansu::start("tansu-storage") else { return };
     let servers = tansu.servers();
     delivers_every_number("tansu", &servers, || {
         tansu.kill();

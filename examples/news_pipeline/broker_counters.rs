@@ -17,6 +17,7 @@ pub(crate) struct BrokerCounters {
     waited_most_us: AtomicU64,
     retried: AtomicU64,
     undeliverable: AtomicU64,
+    clients_replaced: AtomicU64,
     rebalances: AtomicU64,
     dead_letters: AtomicU64,
 }
@@ -39,6 +40,8 @@ pub(crate) struct BrokerCounts {
     retried: u64,
     /// Articles that can never be delivered, such as one that is too large; each is in the log.
     undeliverable: u64,
+    /// Clients that could not go on, and were made anew.
+    clients_replaced: u64,
     /// How often the group shared out its partitions anew.
     rebalances: u64,
     /// Messages that were no articles and went to the dead-letter topic.
@@ -57,6 +60,7 @@ impl BrokerCounters {
             wait_most_us: self.waited_most_us.load(Relaxed),
             retried: self.retried.load(Relaxed),
             undeliverable: self.undeliverable.load(Relaxed),
+            clients_replaced: self.clients_replaced.load(Relaxed),
             rebalances: self.rebalances.load(Relaxed),
             dead_letters: self.dead_letters.load(Relaxed),
         }
@@ -95,6 +99,10 @@ impl BrokerCounters {
 
     pub(crate) fn cannot_deliver(&self) {
         self.undeliverable.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn was_replaced(&self) {
+        self.clients_replaced.fetch_add(1, Relaxed);
     }
 
     pub(crate) fn shared_out_anew(&self) {

@@ -5,11 +5,11 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use futures_util::{Stream, StreamExt, stream};
 use rdkafka::{
     ClientConfig,
@@ -17,7 +17,11 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::{FutureProducer, FutureRecord, Producer},
 };
-use tokio::{sync::mpsc, task::coop::consume_budget, time::sleep};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::coop::consume_budget,
+    time::sleep,
+};
 use tracing::error;
 
 use crate::{
@@ -84,9 +88,11 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// A client that publishes.
+/// A client that publishes, and is made anew when it cannot go on.
 pub(crate) struct Publisher {
-    producer: NewsProducer,
+    config: ClientConfig,
+    client: RwLock<Client>,
+    replacing: Mutex<()>,
     outstanding: usize,
     counters: Arc<Counters>,
     outage: Outage,
@@ -98,16 +104,22 @@ impl Publisher {
         options: &BrokerOptions,
         counters: Arc<Counters>,
     ) -> anyhow::Result<Self> {
-        let producer =
-            tokio::task::spawn_blocking(move || config.create()).await?.context("cannot make the Kafka producer")?;
-        Ok(Self { producer, outstanding: options.outstanding(), counters, outage: Outage::of("the Kafka producer") })
+        let producer = make(config.clone()).await?;
+        Ok(Self {
+            config,
+            client: RwLock::new(Client { producer, generation: 0 }),
+            replacing: Mutex::new(()),
+            outstanding: options.outstanding(),
+            counters,
+            outage: Outage::of("the Kafka producer"),
+        })
     }
 
     /// Publishes until the stream ends and every delivery is decided. `delivered` is told how long each took.
     ///
     /// # Errors
     ///
-    /// When the client cannot be used any more; every article that was not confirmed is still the caller's.
+    /// When no client can be made.
     pub(crate) async fn publish_all(
         &self,
         articles: impl Stream<Item = Article>,
@@ -130,7 +142,8 @@ impl Publisher {
         let payload = serde_json::to_vec(&article)?;
         let started = Instant::now();
         loop {
-            match self.send(&article.id, &payload).await {
+            let client = self.client();
+            match self.send(&client.producer, &article.id, &payload).await {
                 Ok(()) => {
                     let wait = started.elapsed();
                     self.counters.broker.confirmed_after(wait);
@@ -145,23 +158,28 @@ impl Publisher {
                     return Ok(None);
                 }
                 Err(error) => {
-                    if let Some((_, reason)) = self.producer.client().fatal_error() {
-                        return Err(anyhow!("the Kafka producer cannot go on ({reason}); start the service again"));
-                    }
                     Counters::add_one(&self.counters.errors);
                     self.counters.broker.tries_again();
-                    self.outage.failed(&format_args!("an article was not delivered ({error})"));
-                    sleep(PAUSE_AFTER_ERROR).await;
+                    match client.producer.client().fatal_error() {
+                        Some((_, reason)) => {
+                            self.outage.failed(&format_args!("the client cannot go on ({reason})"));
+                            self.replace(client).await?;
+                        }
+                        None => {
+                            self.outage.failed(&format_args!("an article was not delivered ({error})"));
+                            sleep(PAUSE_AFTER_ERROR).await;
+                        }
+                    }
                 }
             }
         }
     }
 
     /// Hands a message to the client, waits for room where there is none, and then for the broker's confirmation.
-    async fn send(&self, key: &str, payload: &[u8]) -> Result<(), KafkaError> {
+    async fn send(&self, producer: &NewsProducer, key: &str, payload: &[u8]) -> Result<(), KafkaError> {
         let mut record = FutureRecord::to(TOPIC).key(key).payload(payload);
         let delivery = loop {
-            match self.producer.send_result(record) {
+            match producer.send_result(record) {
                 Ok(delivery) => break delivery,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
                     self.counters.broker.queue_was_full();
@@ -178,10 +196,30 @@ impl Publisher {
         }
     }
 
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An idempotent client gives up for good when the broker no longer knows what it has of it, as after a restart that
+    /// lost something: going on might repeat messages. At-least-once may repeat them, so a new client sends again
+    /// what was not confirmed. Of all the sends that notice, the first one replaces the client.
+    async fn replace(&self, spent: Client) -> anyhow::Result<()> {
+        let one_at_a_time = self.replacing.lock().await;
+        if self.client().generation == spent.generation {
+            let fresh = Client { producer: make(self.config.clone()).await?, generation: spent.generation + 1 };
+            *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            self.counters.broker.was_replaced();
+        }
+        drop(one_at_a_time);
+        // The last one to let go of a client ends it, which blocks.
+        tokio::task::spawn_blocking(move || drop(spent)).await?;
+        Ok(())
+    }
+
     /// Makes batches go at once, whatever their linger. Returns an error only.
     async fn keep_flushing(&self) -> anyhow::Error {
         loop {
-            let producer = self.producer.clone();
+            let Client { producer, .. } = self.client();
             // A flush that is not done in time is repeated; the deliveries tell how each article fared.
             if let Err(panic) = tokio::task::spawn_blocking(move || producer.flush(FLUSH).is_ok()).await {
                 return panic.into();
@@ -195,6 +233,17 @@ impl Publisher {
         tokio::task::spawn_blocking(move || drop(self)).await?;
         Ok(())
     }
+}
+
+/// The client, and how many there were before it.
+#[derive(Clone)]
+struct Client {
+    producer: NewsProducer,
+    generation: u64,
+}
+
+async fn make(config: ClientConfig) -> anyhow::Result<NewsProducer> {
+    tokio::task::spawn_blocking(move || config.create()).await?.context("cannot make the Kafka producer")
 }
 
 /// Whether the broker would refuse the message every time.
