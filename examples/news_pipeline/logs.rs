@@ -4,7 +4,10 @@
 use std::io::{IsTerminal, stderr};
 
 use anyhow::Context;
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, registry, util::SubscriberInitExt};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer, layer::SubscriberExt, registry, registry::LookupSpan, util::SubscriberInitExt,
+};
 
 use crate::{console::ConsoleLayer, operations::LogForm};
 
@@ -21,20 +24,26 @@ pub(crate) fn start(console: ConsoleLayer, form: LogForm) -> anyhow::Result<hold
         LogForm::Text => true,
         LogForm::Json => false,
     };
-    let default = if text { format!("{DEFAULT_FILTER},{NO_STALLS}") } else { DEFAULT_FILTER.to_owned() };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
-    let lines: Box<dyn Layer<_> + Send + Sync> = if text {
-        lines.compact().with_ansi(stderr().is_terminal()).boxed()
-    } else {
-        lines.json().flatten_event(true).boxed()
-    };
     // Not one subscriber with an optional layer: below a filtered layer, one that does nothing makes the event after
     // each event that the filter refuses disappear.
     match console {
-        Some(console) => registry().with(console.and_then(lines.with_filter(filter))).try_init(),
-        None => registry().with(lines.with_filter(filter)).try_init(),
+        Some(console) => registry().with(console).with(lines(text)).try_init(),
+        None => registry().with(lines(text)).try_init(),
     }
     .context("logs cannot be started")?;
     Ok(if text { holdup::Print::Always } else { holdup::Print::Never })
+}
+
+fn lines<S>(text: bool) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+{
+    let default = if text { format!("{DEFAULT_FILTER},{NO_STALLS}") } else { DEFAULT_FILTER.to_owned() };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let lines = tracing_subscriber::fmt::layer().with_writer(stderr);
+    if text {
+        lines.compact().with_ansi(stderr().is_terminal()).with_filter(filter).boxed()
+    } else {
+        lines.json().flatten_event(true).with_filter(filter).boxed()
+    }
 }
