@@ -91,6 +91,39 @@ fn a_broker_that_is_away_midway_holds_back_a_bounded_number_and_loses_none() {
 }
 
 #[test]
+fn deliveries_that_fail_are_counted_and_tried_again() {
+    let broker = Part::start(&["broker"]);
+    let service = service(&broker.announced("broker"), &["--delivery-timeout", "1s", "--drain-limit", "60s"]);
+    eventually("articles pass", || number(&page(&service, "/healthz"), "consumed") > 0);
+    broker.signal("STOP");
+    eventually("a delivery fails", || number(&page(&service, "/counters"), "retried") > 0);
+    let fetched = number(&page(&service, "/healthz"), "fetched");
+    broker.signal("CONT");
+    eventually("all that was fetched arrives", || {
+        let health = page(&service, "/healthz");
+        number(&health, "produced") >= fetched && number(&health, "consumed") >= fetched
+    });
+    service.signal("TERM");
+    let (code, logged) = service.end();
+    assert_eq!(code, Some(0), "{logged:#?}");
+    assert!(logged.iter().any(|line| line.contains("an article was not delivered")), "it is told: {logged:#?}");
+}
+
+#[test]
+fn a_drain_does_not_wait_for_a_batch_to_fill() {
+    let broker = Part::start(&["broker"]);
+    let lingering = ["--linger", "60s", "--delivery-timeout", "5m", "--drain-limit", "45s"];
+    let service = service(&broker.announced("broker"), &lingering);
+    eventually("articles wait for company", || number(&page(&service, "/counters"), "outstanding") > 0);
+    assert_eq!(number(&page(&service, "/healthz"), "produced"), 0);
+    service.signal("TERM");
+    let told = Instant::now();
+    let (code, logged) = service.end();
+    assert_eq!(code, Some(0), "everything was flushed and confirmed: {logged:#?}");
+    assert!(told.elapsed() < Duration::from_secs(30), "it took {:?}, nearly as long as the linger", told.elapsed());
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let broker = Part::start(&["broker"]);
     let service = service(&broker.announced("broker"), &["--drain-limit", "5m", "--feed-interval", "100ms"]);
