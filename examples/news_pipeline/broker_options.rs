@@ -23,8 +23,8 @@ pub(crate) struct BrokerOptions {
     #[arg(long, env = "NEWS_PUBLISH", value_name = "HOW", default_value = "pipelined")]
     publish: Publish,
 
-    /// Sends that may wait for the broker's answer at once, when pipelined
-    #[arg(long, env = "NEWS_OUTSTANDING", value_name = "N", default_value = "1000", value_parser = outstanding)]
+    /// Sends that may wait for the broker's answer at once, when pipelined; by the linger, it bounds what a second can take
+    #[arg(long, env = "NEWS_OUTSTANDING", value_name = "N", default_value = "10000", value_parser = outstanding)]
     outstanding: NonZeroUsize,
 
     /// How long a batch waits for more articles; without it, 5ms when pipelined and 0ms one by one

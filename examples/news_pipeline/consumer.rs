@@ -99,7 +99,7 @@ impl ConsumerContext for Member {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
             Counters::add_one(&self.counters.errors);
-            warn!("offsets were not committed ({error}); a restart repeats what came since the last commit");
+            warn!("offsets were not committed ({error}); what came since the last commit may be consumed again");
         }
     }
 }
