@@ -309,8 +309,17 @@ fn the_index_and_the_document_say_what_there_is() {
     let document = service.get("/openapi.json").json();
     assert_eq!(document["openapi"].as_str().map(|version| &version[..3]), Some("3.1"), "{document:#}");
     let index = service.get("/").body;
-    let paths =
-        ["/latest-news", "/sources", "/items", "/items/{id}", "/stream", "/healthz", "/readyz", "/openapi.json"];
+    let paths = [
+        "/latest-news",
+        "/sources",
+        "/items",
+        "/items/{id}",
+        "/stream",
+        "/healthz",
+        "/counters",
+        "/readyz",
+        "/openapi.json",
+    ];
     for path in paths {
         assert!(document["paths"][path].is_object(), "{path} is not in {document:#}");
         assert!(index.contains(path), "{path} is not in {index}");

@@ -11,11 +11,14 @@ use rdkafka::{
     util::AsyncRuntime,
 };
 
-pub(crate) const TOPIC: &str = "latest-news";
+use crate::{broker_options::BrokerOptions, topics::TOPICS};
 
-/// The embedded broker drops the oldest messages of a partition beyond 5 MiB; eight partitions make
-/// that 40 MiB, more than a consumer that is alive ever leaves lying.
-const EMBEDDED_PARTITIONS: i32 = 8;
+/// The embedded broker drops the oldest messages of a partition beyond this, in bytes, and says nothing. Eight
+/// partitions make that 40 MiB, more than a consumer that is alive ever leaves lying.
+pub(crate) const EMBEDDED_RETENTION: u64 = 5 * 1024 * 1024;
+
+/// Fewer could not hold what a consumer leaves lying while it starts.
+const EMBEDDED_PARTITIONS_MIN: i32 = 8;
 
 pub(crate) enum Broker {
     Embedded(EmbeddedBroker),
@@ -23,10 +26,23 @@ pub(crate) enum Broker {
 }
 
 impl Broker {
-    pub(crate) fn choose(bootstrap_servers: Option<&str>) -> anyhow::Result<Self> {
-        match bootstrap_servers {
+    pub(crate) fn choose(options: &BrokerOptions) -> anyhow::Result<Self> {
+        options.check()?;
+        match options.bootstrap_servers() {
             Some(list) => Ok(Self::Real { bootstrap_servers: list.to_owned() }),
-            None => Ok(Self::Embedded(EmbeddedBroker::start().context("cannot start the embedded broker")?)),
+            None => {
+                let partitions = options.partitions().max(EMBEDDED_PARTITIONS_MIN);
+                let broker = EmbeddedBroker::start(partitions).context("cannot start the embedded broker")?;
+                Ok(Self::Embedded(broker))
+            }
+        }
+    }
+
+    /// How many bytes of messages it keeps at least, where that is less than a disk.
+    pub(crate) fn retention(&self) -> Option<u64> {
+        match self {
+            Self::Embedded(broker) => Some(EMBEDDED_RETENTION * u64::from(broker.partitions.unsigned_abs())),
+            Self::Real { .. } => None,
         }
     }
 
@@ -40,15 +56,17 @@ impl Broker {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Embedded(broker) => format!(
-                "embedded in this process at {}, {EMBEDDED_PARTITIONS} partitions; for development: keeps 5 MiB a \
-                 partition, nothing on disk, no topic administration (a real one: --bootstrap-servers)",
-                broker.bootstrap_servers
+                "embedded in this process at {}, {} partitions; for development: keeps {} MiB a partition and drops \
+                 what is older, nothing on disk, no topic administration (a real one: --bootstrap-servers)",
+                broker.bootstrap_servers,
+                broker.partitions,
+                EMBEDDED_RETENTION / (1024 * 1024)
             ),
             Self::Real { bootstrap_servers } => format!("Kafka at {bootstrap_servers}"),
         }
     }
 
-    fn bootstrap_servers(&self) -> &str {
+    pub(crate) fn bootstrap_servers(&self) -> &str {
         match self {
             Self::Embedded(broker) => &broker.bootstrap_servers,
             Self::Real { bootstrap_servers } => bootstrap_servers,
@@ -59,18 +77,21 @@ impl Broker {
 /// librdkafka's development broker, alive as long as the client that owns it. Dropping it blocks.
 pub(crate) struct EmbeddedBroker {
     bootstrap_servers: String,
+    partitions: i32,
     _owner: BaseProducer,
 }
 
 impl EmbeddedBroker {
-    fn start() -> anyhow::Result<Self> {
+    fn start(partitions: i32) -> anyhow::Result<Self> {
         let owner: BaseProducer = ClientConfig::new().set("test.mock.num.brokers", "1").create()?;
         let cluster = owner.client().mock_cluster().ok_or_else(|| anyhow!("librdkafka started no embedded cluster"))?;
-        cluster.create_topic(TOPIC, EMBEDDED_PARTITIONS, 1)?;
+        for topic in TOPICS {
+            cluster.create_topic(topic, partitions, 1)?;
+        }
         let bootstrap_servers = cluster.bootstrap_servers();
         drop(cluster);
         let_groups_start_at_once(&owner)?;
-        Ok(Self { bootstrap_servers, _owner: owner })
+        Ok(Self { bootstrap_servers, partitions, _owner: owner })
     }
 }
 

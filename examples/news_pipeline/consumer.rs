@@ -1,103 +1,181 @@
-//! Reads the topic into the cache, as a member of the group `news-cache`.
+//! Reads the topic, as a member of a group whose members share the work.
 //!
-//! An offset is stored for commit only after its article is in the cache, so a restart repeats at
-//! most the last moments and loses nothing. Making and closing the client block: blocking pool.
+//! An offset is stored for commit only after its article was taken in, or its message is in the dead-letter topic. So a
+//! restart repeats at most what came after the last commit, and loses nothing. Making and closing the client block:
+//! blocking pool.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use rdkafka::{
-    ClientConfig, Message,
-    consumer::{Consumer, DefaultConsumerContext, StreamConsumer},
-    message::BorrowedMessage,
+    ClientConfig, ClientContext, Message,
+    consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance, StreamConsumer},
+    error::KafkaResult,
+    message::{BorrowedMessage, OwnedMessage},
+    topic_partition_list::TopicPartitionList,
 };
 use tracing::{info, warn};
 
 use crate::{
     article::Article,
-    broker::{TOPIC, WatchedTasks},
+    broker::WatchedTasks,
+    broker_options::BrokerOptions,
     cache::Cache,
     counters::Counters,
+    dead_letters::DeadLetters,
     outage::Outage,
     shutdown::Drain,
+    topics::{self, TOPIC},
 };
 
-type NewsConsumer = StreamConsumer<DefaultConsumerContext, WatchedTasks>;
+type NewsConsumer = StreamConsumer<Member, WatchedTasks>;
 
 /// A broker that is away makes `recv` fail over and over.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
+/// Where consumed articles go. Once `take` has returned, the article counts as processed, and may never come again.
+pub(crate) trait Shelf: Send + Sync {
+    fn take(&self, article: Article) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+impl Shelf for Arc<Cache> {
+    async fn take(&self, article: Article) -> anyhow::Result<()> {
+        self.insert(article);
+        Ok(())
+    }
+}
+
+/// Consumes until the drain is requested, and commits.
+///
+/// # Errors
+///
+/// When a client cannot be made, or the shelf takes no more.
 pub(crate) async fn run(
-    mut config: ClientConfig,
-    cache: Arc<Cache>,
+    config: ClientConfig,
+    options: BrokerOptions,
+    shelf: impl Shelf,
     counters: Arc<Counters>,
     drain: Drain,
 ) -> anyhow::Result<()> {
-    config
-        .set("group.id", "news-cache")
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.offset.store", "false")
-        .set("auto.commit.interval.ms", "1000")
-        // A topic that does not exist yet is not an error: the first article creates it.
-        .set("allow.auto.create.topics", "true")
-        // The age of the freshest news; the default of 500 ms would be seen by readers.
-        .set("fetch.wait.max.ms", "50");
-    let consumer = tokio::task::spawn_blocking(move || subscribe(&config)).await??;
+    let dead_letters = DeadLetters::with(options.configure_producer(config.clone()));
+    let group = options.configure_consumer(config.clone());
     tokio::select! {
-        () = consume(&consumer, &cache, &counters) => {}
-        () = drain.requested() => {}
+        // A subscription to a topic that is not there yet would be looked at again only minutes later.
+        topics = topics::ready(config, options) => topics?,
+        () = drain.clone().requested() => return Ok(()),
     }
-    // Closing commits what is stored and leaves the group.
+    let member = Member { counters: Arc::clone(&counters) };
+    let consumer = tokio::task::spawn_blocking(move || subscribe(&group, member)).await??;
+    let consuming = Consuming { consumer: &consumer, shelf, dead_letters, counters };
+    let outcome = consuming.until(drain).await;
+    // Closing commits what is stored and leaves the group, so that the others take over at once.
     tokio::task::spawn_blocking(move || drop(consumer)).await?;
-    Ok(())
+    outcome
 }
 
-fn subscribe(config: &ClientConfig) -> anyhow::Result<NewsConsumer> {
-    let consumer: NewsConsumer = config.create().context("cannot make the Kafka consumer")?;
+fn subscribe(config: &ClientConfig, member: Member) -> anyhow::Result<NewsConsumer> {
+    let consumer: NewsConsumer = config.create_with_context(member).context("cannot make the Kafka consumer")?;
     consumer.subscribe(&[TOPIC]).context("cannot subscribe to the topic")?;
     Ok(consumer)
 }
 
-async fn consume(consumer: &NewsConsumer, cache: &Cache, counters: &Counters) {
-    let outage = Outage::of("the Kafka consumer");
-    loop {
-        match consumer.recv().await {
-            Ok(message) => {
-                outage.worked();
-                if counters.consumed_so_far() == 0 {
-                    info!("the first article is in the cache {:.0?} after the start", counters.age());
-                }
-                take(consumer, &message, cache, counters);
-            }
-            Err(error) => {
-                Counters::add_one(&counters.errors);
-                outage.failed(&error);
-                tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-            }
+/// What happens to this member of the group, told where it is seen.
+struct Member {
+    counters: Arc<Counters>,
+}
+
+impl ClientContext for Member {}
+
+impl ConsumerContext for Member {
+    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        self.counters.broker.shared_out_anew();
+        match rebalance {
+            Rebalance::Assign(partitions) => info!("this member has {} partitions of the topic", partitions.count()),
+            Rebalance::Revoke(partitions) => info!("{} partitions of the topic go to others", partitions.count()),
+            Rebalance::Error(error) => warn!("the group could not share out its partitions: {error}"),
         }
-        // rdkafka's stream knows nothing of Tokio's budget: with a backlog it is always ready, and this
-        // task would hold its worker until the backlog is gone.
-        tokio::task::coop::consume_budget().await;
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            Counters::add_one(&self.counters.errors);
+            warn!("offsets were not committed ({error}); what came since the last commit may be consumed again");
+        }
     }
 }
 
-fn take(consumer: &NewsConsumer, message: &BorrowedMessage<'_>, cache: &Cache, counters: &Counters) {
-    match serde_json::from_slice::<Article>(message.payload().unwrap_or_default()) {
-        Ok(article) => {
-            cache.insert(article);
-            Counters::add_one(&counters.consumed);
+struct Consuming<'consumer, S> {
+    consumer: &'consumer NewsConsumer,
+    shelf: S,
+    dead_letters: DeadLetters,
+    counters: Arc<Counters>,
+}
+
+impl<S: Shelf> Consuming<'_, S> {
+    async fn until(self, drain: Drain) -> anyhow::Result<()> {
+        let outage = Outage::of("the Kafka consumer");
+        let mut drained = pin!(drain.requested());
+        loop {
+            let received = tokio::select! {
+                received = self.consumer.recv() => received,
+                () = &mut drained => break,
+            };
+            match received {
+                Ok(message) => {
+                    outage.worked();
+                    tokio::select! {
+                        biased;
+                        processed = self.process(&message) => processed?,
+                        // Only what has to wait for the broker comes here; its offset is not stored, so it comes again.
+                        () = &mut drained => break,
+                    }
+                    self.store(&message);
+                }
+                Err(error) => {
+                    Counters::add_one(&self.counters.errors);
+                    outage.failed(&error);
+                    tokio::select! {
+                        () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+                        () = &mut drained => break,
+                    }
+                }
+            }
+            // rdkafka's stream knows nothing of Tokio's budget: with a backlog it is always ready, and this
+            // task would hold its worker until the backlog is gone.
+            tokio::task::coop::consume_budget().await;
         }
-        Err(error) => {
-            Counters::add_one(&counters.errors);
-            warn!(
-                "skipped the message at offset {} of partition {}: it is not an article ({error})",
-                message.offset(),
-                message.partition()
-            );
+        self.dead_letters.close().await
+    }
+
+    async fn process(&self, message: &BorrowedMessage<'_>) -> anyhow::Result<()> {
+        match article(message) {
+            Ok(article) => {
+                self.shelf.take(article).await?;
+                if self.counters.consumed_so_far() == 0 {
+                    info!("the first article is consumed {:.0?} after the start", self.counters.age());
+                }
+                Counters::add_one(&self.counters.consumed);
+            }
+            Err(reason) => {
+                Counters::add_one(&self.counters.errors);
+                let message: OwnedMessage = message.detach();
+                self.dead_letters.bury(&message, &reason).await?;
+                self.counters.broker.buried();
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, message: &BorrowedMessage<'_>) {
+        if let Err(error) = self.consumer.store_offset_from_message(message) {
+            // Happens when the partition has just moved to another member, which will read it again.
+            warn!("an offset was not stored: {error}");
         }
     }
-    if let Err(error) = consumer.store_offset_from_message(message) {
-        // Happens when the partition has just moved to another member, which will read it again.
-        warn!("an offset was not stored: {error}");
-    }
+}
+
+/// The article of a message, or why it is none.
+fn article(message: &BorrowedMessage<'_>) -> Result<Article, String> {
+    let payload = message.payload().ok_or("it is empty")?;
+    serde_json::from_slice(payload).map_err(|error| format!("it is not an article: {error}"))
 }

@@ -1,9 +1,11 @@
-//! What the service has done since it started, for `/healthz`. Relaxed: only the totals matter.
+//! What the service has done since it started, for `/healthz` and `/counters`. Relaxed: only the totals matter.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
+
+use crate::broker_counters::BrokerCounters;
 
 pub(crate) struct Counters {
     started: Instant,
@@ -15,6 +17,8 @@ pub(crate) struct Counters {
     pub(crate) consumed: AtomicU64,
     /// Feeds, deliveries and messages that failed.
     pub(crate) errors: AtomicU64,
+    /// What passed between the service and Kafka.
+    pub(crate) broker: BrokerCounters,
 }
 
 impl Counters {
@@ -25,6 +29,7 @@ impl Counters {
             produced: AtomicU64::new(0),
             consumed: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            broker: BrokerCounters::default(),
         }
     }
 

@@ -16,9 +16,15 @@ mod ingest_options;
 
 mod api_options;
 
-mod console;
+mod broker_options;
+
+mod operations;
 
 mod commands;
+
+mod load;
+
+mod console;
 
 mod scrape;
 
@@ -38,13 +44,21 @@ mod body_limit;
 
 mod broker;
 
+mod topics;
+
 mod producer;
 
 mod consumer;
 
+mod dead_letters;
+
+mod numbered;
+
 mod cache;
 
 mod counters;
+
+mod broker_counters;
 
 mod outage;
 
@@ -89,19 +103,19 @@ fn main() -> ExitCode {
 
 fn run(options: &Options) -> anyhow::Result<()> {
     let (console_layer, console) = console::listen(options.console())?;
-    logs::start(console_layer)?;
+    let print = logs::start(console_layer, options.operations.logs)?;
     // Whatever may block happens here, before there is a worker that it could hold up.
     let service = Service::prepare(options)?;
     let watch = holdup::Watch::builder()
         .threshold(options.threshold)
         .listen(&options.diagnostics)
-        .print(holdup::Print::Always)
+        .print(print)
         .start()
         .with_context(|| {
             format!("cannot watch with diagnostics at {} (--diagnostics chooses the address)", options.diagnostics)
         })?;
     let runtime = watch.runtime(&mut options.runtime())?;
-    let drain = shutdown::supervise(options.run_for, options.expects_stuck_worker())?;
+    let drain = shutdown::supervise(&options.operations, options.expects_stuck_worker())?;
     service.announce(watch.endpoint(), console);
     let outcome = runtime.block_on(service.run(drain));
     runtime.shutdown_timeout(RUNTIME_GRACE);

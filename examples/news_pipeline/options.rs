@@ -6,7 +6,10 @@ use std::{num::NonZeroUsize, time::Duration};
 
 use clap::{Parser, ValueEnum};
 
-use crate::{api_options::ApiOptions, commands::Command, faults::Fault, ingest_options::IngestOptions};
+use crate::{
+    api_options::ApiOptions, broker_options::BrokerOptions, commands::Command, faults::Fault,
+    ingest_options::IngestOptions, operations::OperationsOptions,
+};
 
 /// A news pipeline watched by holdup: feeds → Kafka → cache → HTTP API.
 #[derive(Parser, Debug)]
@@ -23,10 +26,6 @@ pub(crate) struct Options {
     #[arg(long, env = "NEWS_CONSOLE", value_name = "ADDR")]
     console: Option<String>,
 
-    /// Kafka brokers, "host:port,host:port"; without them, a development broker runs inside the process
-    #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "LIST")]
-    bootstrap_servers: Option<String>,
-
     /// Simulated readers of /latest-news; 0 switches them off
     #[arg(long, env = "NEWS_READERS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(..=1000))]
     pub(crate) readers: u16,
@@ -38,10 +37,6 @@ pub(crate) struct Options {
     /// Real mistake to switch on, repeatable (separated by commas in the variable); `list` explains them
     #[arg(long = "fault", env = "NEWS_FAULT", value_name = "NAME", value_delimiter = ',', value_parser = fault)]
     faults: Vec<FaultChoice>,
-
-    /// Drain and stop after this time, for example 10s
-    #[arg(long = "for", env = "NEWS_FOR", value_name = "TIME", value_parser = pause)]
-    pub(crate) run_for: Option<Duration>,
 
     /// How long one poll may hold a worker before holdup reports it
     #[arg(long, env = "NEWS_THRESHOLD", value_name = "TIME", default_value = "10ms", value_parser = pause)]
@@ -60,6 +55,12 @@ pub(crate) struct Options {
 
     #[command(flatten, next_help_heading = "Feeds")]
     pub(crate) ingest: IngestOptions,
+
+    #[command(flatten, next_help_heading = "Kafka")]
+    pub(crate) broker: BrokerOptions,
+
+    #[command(flatten, next_help_heading = "Operations")]
+    pub(crate) operations: OperationsOptions,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,11 +78,6 @@ enum FaultChoice {
 impl Options {
     pub(crate) fn lists_faults(&self) -> bool {
         self.faults.iter().any(|choice| matches!(choice, FaultChoice::List))
-    }
-
-    /// The real brokers, if any. An empty variable counts as none, as deployments often leave it.
-    pub(crate) fn bootstrap_servers(&self) -> Option<&str> {
-        self.bootstrap_servers.as_deref().filter(|list| !list.trim().is_empty())
     }
 
     /// Where tokio-console is to be served, if anywhere. An empty variable counts as nowhere.
@@ -121,6 +117,16 @@ impl Options {
         builder.name("news").enable_all();
         builder
     }
+}
+
+/// A time within bounds.
+pub(crate) fn limit(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let time =
+        humantime::parse_duration(text).map_err(|error| format!("{error}; write a time such as 250ms, 10s or 2m"))?;
+    if !(least..=most).contains(&time) {
+        return Err(format!("the time must be between {least:?} and {most:?}"));
+    }
+    Ok(time)
 }
 
 pub(crate) fn pause(text: &str) -> Result<Duration, String> {

@@ -1,62 +1,86 @@
-//! Publishes articles to Kafka, many at a time but never more than a bound, and counts every outcome.
+//! Publishes articles to Kafka, one by one or many at a time but never more than a bound, and counts every outcome.
 //!
-//! Ends when the fetcher has gone and every delivery is decided, or when a drain takes too long. Making
-//! and dropping the client block, so they happen on the blocking pool.
+//! A delivery that fails is tried again until it works or the service drains; only what no broker will ever take is
+//! given up, with a line in the log. Making, flushing and dropping the client block: blocking pool.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
-use futures_util::{StreamExt, future::ready, stream};
+use futures_util::{Stream, StreamExt, stream};
 use rdkafka::{
     ClientConfig,
     client::DefaultClientContext,
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{FutureProducer, FutureRecord, Producer},
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::{
+    sync::{Mutex, mpsc},
+    task::coop::consume_budget,
+    time::sleep,
+};
+use tracing::error;
 
 use crate::{
     article::Article,
-    broker::{TOPIC, WatchedTasks},
+    broker::WatchedTasks,
+    broker_options::BrokerOptions,
     counters::Counters,
     outage::Outage,
     shutdown::Drain,
+    topics::{self, TOPIC},
 };
 
-type NewsProducer = FutureProducer<DefaultClientContext, WatchedTasks>;
+pub(crate) type NewsProducer = FutureProducer<DefaultClientContext, WatchedTasks>;
 
-/// Sends that may wait for the broker's answer at once. Beyond it the queue fills and the fetcher waits.
-const OUTSTANDING: usize = 64;
+/// A full queue of the client empties at the broker's speed.
+const PAUSE_WHEN_FULL: Duration = Duration::from_millis(5);
 
-/// How long a full queue of librdkafka is waited for; with so few outstanding sends it is never full.
-const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// How long the last deliveries may take during a drain. Must leave time for the rest of it.
-const LAST_DELIVERIES: Duration = Duration::from_secs(2);
+/// How long one flush of a drain blocks its thread of the blocking pool.
+const FLUSH: Duration = Duration::from_millis(100);
 
+/// Publishes what the fetcher found. Ends when the fetcher has gone and every delivery is decided, or when the drain
+/// takes longer than `flush_limit`.
 pub(crate) async fn run(
-    mut config: ClientConfig,
+    config: ClientConfig,
+    options: BrokerOptions,
     mut to_publish: mpsc::Receiver<Article>,
     counters: Arc<Counters>,
+    flush_limit: Duration,
     drain: Drain,
 ) -> anyhow::Result<()> {
-    // Idempotence brings `acks=all` and retries. While the broker is away, sends wait (up to librdkafka's
-    // five minutes), the queue fills and the fetcher waits too, so an outage shorter than that loses nothing.
-    config.set("enable.idempotence", "true").set("linger.ms", "5");
-    let producer: NewsProducer =
-        tokio::task::spawn_blocking(move || config.create()).await?.context("cannot make the Kafka producer")?;
-
-    let all_decided = publish_all(&producer, &mut to_publish, &counters);
-    let out_of_time = async {
-        drain.requested().await;
-        sleep(LAST_DELIVERIES).await;
+    let publisher = Publisher::connect(options.configure_producer(config.clone()), &options, counters).await?;
+    let undelivered = {
+        let articles = stream::poll_fn(|context| to_publish.poll_recv(context));
+        let mut publishing = pin!(async {
+            topics::ready(config, options).await?;
+            publisher.publish_all(articles, |_| {}).await
+        });
+        let requested = drain.clone().requested();
+        let out_of_time = async {
+            requested.await;
+            sleep(flush_limit).await;
+        };
+        let flushing = async {
+            drain.requested().await;
+            publisher.keep_flushing().await
+        };
+        tokio::select! {
+            outcome = &mut publishing => {
+                outcome?;
+                0
+            }
+            error = flushing => return Err(error),
+            () = out_of_time => publisher.counters.broker.outstanding(),
+        }
     };
-    tokio::select! {
-        () = all_decided => {}
-        () = out_of_time => {}
-    }
-    let undelivered = usize::try_from(producer.in_flight_count())? + to_publish.len();
-    // Nothing is outstanding in the normal case, and then this takes no time.
-    tokio::task::spawn_blocking(move || drop(producer)).await?;
+    let undelivered = undelivered + u64::try_from(to_publish.len())?;
+    publisher.close().await?;
     ensure!(
         undelivered == 0,
         "Kafka did not confirm {undelivered} articles before the stop; the next start fetches them again"
@@ -64,32 +88,173 @@ pub(crate) async fn run(
     Ok(())
 }
 
-async fn publish_all(producer: &NewsProducer, to_publish: &mut mpsc::Receiver<Article>, counters: &Counters) {
-    let outage = Outage::of("the Kafka producer");
-    stream::poll_fn(|context| to_publish.poll_recv(context))
-        .map(|article| publish(producer, article))
-        .buffer_unordered(OUTSTANDING)
-        .for_each(|outcome| {
-            match outcome {
-                Ok(()) => {
-                    Counters::add_one(&counters.produced);
-                    outage.worked();
-                }
-                Err(error) => {
-                    Counters::add_one(&counters.errors);
-                    outage.failed(&format_args!("an article was not delivered ({error:#})"));
-                }
-            }
-            ready(())
-        })
-        .await;
+/// A client that publishes, and is made anew when it cannot go on.
+pub(crate) struct Publisher {
+    config: ClientConfig,
+    client: RwLock<Client>,
+    replacing: Mutex<()>,
+    outstanding: usize,
+    counters: Arc<Counters>,
+    outage: Outage,
 }
 
-async fn publish(producer: &NewsProducer, article: Article) -> anyhow::Result<()> {
-    let payload = serde_json::to_vec(&article)?;
-    let record = FutureRecord::to(TOPIC).key(&article.id).payload(&payload);
-    match producer.send(record, QUEUE_PATIENCE).await {
-        Ok(_) => Ok(()),
-        Err((error, _)) => Err(error.into()),
+impl Publisher {
+    pub(crate) async fn connect(
+        config: ClientConfig,
+        options: &BrokerOptions,
+        counters: Arc<Counters>,
+    ) -> anyhow::Result<Self> {
+        let producer = make(config.clone()).await?;
+        Ok(Self {
+            config,
+            client: RwLock::new(Client { producer, generation: 0 }),
+            replacing: Mutex::new(()),
+            outstanding: options.outstanding(),
+            counters,
+            outage: Outage::of("the Kafka producer"),
+        })
     }
+
+    /// Publishes until the stream ends and every delivery is decided. `delivered` is told how long each took.
+    ///
+    /// # Errors
+    ///
+    /// When no client can be made.
+    pub(crate) async fn publish_all(
+        &self,
+        articles: impl Stream<Item = Article>,
+        mut delivered: impl FnMut(Duration),
+    ) -> anyhow::Result<()> {
+        let mut outcomes = pin!(articles.map(|article| self.publish(article)).buffer_unordered(self.outstanding));
+        while let Some(outcome) = outcomes.next().await {
+            if let Some(wait) = outcome? {
+                delivered(wait);
+            }
+            // rdkafka's futures know nothing of Tokio's budget; with a fast broker there is always one that is ready.
+            consume_budget().await;
+        }
+        Ok(())
+    }
+
+    /// Publishes one article, and tells how long that took; `None` if no broker would ever take it.
+    async fn publish(&self, article: Article) -> anyhow::Result<Option<Duration>> {
+        let _sending = self.counters.broker.sending();
+        let payload = serde_json::to_vec(&article)?;
+        let started = Instant::now();
+        loop {
+            let client = self.client();
+            match self.send(&client.producer, &article.id, &payload).await {
+                Ok(()) => {
+                    let wait = started.elapsed();
+                    self.counters.broker.confirmed_after(wait);
+                    Counters::add_one(&self.counters.produced);
+                    self.outage.worked();
+                    return Ok(Some(wait));
+                }
+                Err(error) if is_for_good(&error) => {
+                    Counters::add_one(&self.counters.errors);
+                    self.counters.broker.cannot_deliver();
+                    error!("the article {} of {} cannot be published: {error}", article.id, article.source);
+                    return Ok(None);
+                }
+                Err(error) => {
+                    Counters::add_one(&self.counters.errors);
+                    self.counters.broker.tries_again();
+                    match client.producer.client().fatal_error() {
+                        Some((_, reason)) => {
+                            self.outage.failed(&format_args!("the client cannot go on ({reason})"));
+                            self.replace(client).await?;
+                        }
+                        None => {
+                            self.outage.failed(&format_args!("an article was not delivered ({error})"));
+                            sleep(PAUSE_AFTER_ERROR).await;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands a message to the client, waits for room where there is none, and then for the broker's confirmation.
+    async fn send(&self, producer: &NewsProducer, key: &str, payload: &[u8]) -> Result<(), KafkaError> {
+        let mut record = FutureRecord::to(TOPIC).key(key).payload(payload);
+        let delivery = loop {
+            match producer.send_result(record) {
+                Ok(delivery) => break delivery,
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), returned)) => {
+                    self.counters.broker.queue_was_full();
+                    record = returned;
+                    sleep(PAUSE_WHEN_FULL).await;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        };
+        match delivery.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((error, _))) => Err(error),
+            Err(_) => Err(KafkaError::Canceled),
+        }
+    }
+
+    fn client(&self) -> Client {
+        self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// An idempotent client gives up for good when the broker no longer knows what it has of it, as after a restart that
+    /// lost something: going on might repeat messages. At-least-once may repeat them, so a new client sends again
+    /// what was not confirmed. Of all the sends that notice, the first one replaces the client.
+    async fn replace(&self, spent: Client) -> anyhow::Result<()> {
+        let one_at_a_time = self.replacing.lock().await;
+        if self.client().generation == spent.generation {
+            let fresh = Client { producer: make(self.config.clone()).await?, generation: spent.generation + 1 };
+            *self.client.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+            self.counters.broker.was_replaced();
+        }
+        drop(one_at_a_time);
+        // The last one to let go of a client ends it, which blocks.
+        tokio::task::spawn_blocking(move || drop(spent)).await?;
+        Ok(())
+    }
+
+    /// Makes batches go at once, whatever their linger. Returns an error only.
+    async fn keep_flushing(&self) -> anyhow::Error {
+        loop {
+            let Client { producer, .. } = self.client();
+            // A flush that is not done in time is repeated; the deliveries tell how each article fared.
+            if let Err(panic) = tokio::task::spawn_blocking(move || producer.flush(FLUSH).is_ok()).await {
+                return panic.into();
+            }
+            sleep(FLUSH).await;
+        }
+    }
+
+    /// Nothing is outstanding in the normal case, and then this takes no time.
+    pub(crate) async fn close(self) -> anyhow::Result<()> {
+        tokio::task::spawn_blocking(move || drop(self)).await?;
+        Ok(())
+    }
+}
+
+/// The client, and how many there were before it.
+#[derive(Clone)]
+struct Client {
+    producer: NewsProducer,
+    generation: u64,
+}
+
+async fn make(config: ClientConfig) -> anyhow::Result<NewsProducer> {
+    tokio::task::spawn_blocking(move || config.create()).await?.context("cannot make the Kafka producer")
+}
+
+/// Whether the broker would refuse the message every time.
+fn is_for_good(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessage
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+        )
+    )
 }

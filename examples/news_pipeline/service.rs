@@ -3,6 +3,7 @@
 use std::{
     net::{SocketAddr, TcpListener},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use crate::{
     api::{self, Api},
     article::Article,
     broker::Broker,
+    broker_options::BrokerOptions,
     cache::Cache,
     consumer,
     counters::Counters,
@@ -37,6 +39,9 @@ pub(crate) struct Service {
     feed_server: Option<FeedServer>,
     fetcher: Fetcher,
     broker: Broker,
+    broker_options: BrokerOptions,
+    /// How long a drain waits for the last deliveries.
+    flush_limit: Duration,
     readers: Readers,
 }
 
@@ -70,7 +75,9 @@ impl Service {
             api_listener,
             fetcher: Fetcher::new(feed_client, sources, (&options.ingest).into(), counters),
             feed_server,
-            broker: Broker::choose(options.bootstrap_servers())?,
+            broker: Broker::choose(&options.broker)?,
+            broker_options: options.broker.clone(),
+            flush_limit: options.operations.flush_limit(),
             readers: Readers {
                 client: http_client::local()?,
                 page: readers::page(api_address)?,
@@ -91,23 +98,24 @@ impl Service {
         }
         println!("feeds        {}", self.fetcher.describe());
         println!("broker       {}", self.broker.describe());
+        println!("publishing   {}", self.broker_options.describe_publishing());
         println!("readers      {}", self.readers.describe());
         println!("faults       {}", self.api.faults.describe());
     }
 
     /// Runs until the drain is requested and done. Each part is a task with a name that a report can show.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
-        let Self { api, api_listener, feed_server, fetcher, broker, readers } = self;
+        let Self { api, api_listener, feed_server, fetcher, broker, broker_options, flush_limit, readers } = self;
         let (fetched, to_publish) = mpsc::channel::<Article>(FETCHED_QUEUE);
         let counters = Arc::clone(&api.counters);
         let cache = Arc::clone(&api.cache);
 
-        let producer = holdup::spawn_named(
-            "publish",
-            producer::run(broker.client_config(), to_publish, Arc::clone(&counters), drain.clone()),
-        );
-        let consumer =
-            holdup::spawn_named("consume", consumer::run(broker.client_config(), cache, counters, drain.clone()));
+        let config = broker.client_config();
+        let (options, counted) = (broker_options.clone(), Arc::clone(&counters));
+        let producing = producer::run(config.clone(), options, to_publish, counted, flush_limit, drain.clone());
+        let producer = holdup::spawn_named("publish", producing);
+        let consuming = consumer::run(config, broker_options, cache, counters, drain.clone());
+        let consumer = holdup::spawn_named("consume", consuming);
         let feeds = holdup::spawn_named("feed server", feed_server::run_if_any(feed_server, drain.clone()));
         let fetcher = holdup::spawn_named("ingest", fetcher.run(fetched, drain.clone()));
         let api = holdup::spawn_named("api", api::serve(api, api_listener, drain.clone()));

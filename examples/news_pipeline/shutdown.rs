@@ -14,9 +14,7 @@ use tokio::{
 };
 use tracing::info;
 
-/// How long a drain may take. Well above what it needs (some 100 ms) and below the 10 s that
-/// process managers commonly grant before SIGKILL.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
+use crate::operations::OperationsOptions;
 
 /// What a shell reports for a program ended by Ctrl-C.
 const INTERRUPTED: i32 = 130;
@@ -26,6 +24,12 @@ const INTERRUPTED: i32 = 130;
 pub(crate) struct Drain(watch::Receiver<bool>);
 
 impl Drain {
+    /// One that is requested by sending `true`, or by dropping the sender.
+    pub(crate) fn by_hand() -> (watch::Sender<bool>, Self) {
+        let (request, requested) = watch::channel(false);
+        (request, Self(requested))
+    }
+
     /// Resolves once the drain is requested, at once if it already was.
     pub(crate) async fn requested(mut self) {
         // The sender only goes away together with the thread that decides, so that counts as a request.
@@ -34,7 +38,8 @@ impl Drain {
 }
 
 /// Starts the deciding thread. Signals are caught from here on.
-pub(crate) fn supervise(run_for: Option<Duration>, expects_stuck_worker: bool) -> anyhow::Result<Drain> {
+pub(crate) fn supervise(operations: &OperationsOptions, expects_stuck_worker: bool) -> anyhow::Result<Drain> {
+    let (run_for, drain_limit) = (operations.run_for, operations.drain_limit);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -48,7 +53,7 @@ pub(crate) fn supervise(run_for: Option<Duration>, expects_stuck_worker: bool) -
     let (request, requested) = watch::channel(false);
     thread::Builder::new()
         .name("shutdown".to_owned())
-        .spawn(move || runtime.block_on(decide(signals, run_for, expects_stuck_worker, &request)))
+        .spawn(move || runtime.block_on(decide(signals, run_for, drain_limit, expects_stuck_worker, &request)))
         .context("cannot start the thread that waits for signals")?;
     Ok(Drain(requested))
 }
@@ -70,6 +75,7 @@ impl Signals {
 async fn decide(
     mut signals: Signals,
     run_for: Option<Duration>,
+    drain_limit: Duration,
     expects_stuck_worker: bool,
     request: &watch::Sender<bool>,
 ) {
@@ -79,7 +85,7 @@ async fn decide(
     }
     request.send_replace(true);
     // A drain that succeeds ends the process from `main`, and this thread with it.
-    match timeout(DRAIN_DEADLINE, signals.next()).await {
+    match timeout(drain_limit, signals.next()).await {
         Ok(name) => exit_now(INTERRUPTED, &format!("{name} again: stopped without draining.")),
         Err(_) if expects_stuck_worker => {
             exit_now(0, "note: a worker is stuck for good, as the fault asks; stopped without draining.")
@@ -87,8 +93,8 @@ async fn decide(
         Err(_) => exit_now(
             1,
             &format!(
-                "error: the drain did not finish within {DRAIN_DEADLINE:?}, probably because a worker is stuck; \
-                 stopped without it. holdup's last report says where."
+                "error: the drain did not finish within {drain_limit:?} (--drain-limit), probably because a worker is \
+                 stuck; stopped without it. holdup's last report says where."
             ),
         ),
     }

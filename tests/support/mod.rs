@@ -13,6 +13,9 @@ pub(crate) mod scene;
 /// The reference service as a process of its own.
 pub(crate) mod service;
 
+/// Its parts as processes of their own, and brokers.
+pub(crate) mod pipeline;
+
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 

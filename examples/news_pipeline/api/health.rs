@@ -1,4 +1,4 @@
-//! `/healthz` and `/readyz`.
+//! `/healthz`, `/counters` and `/readyz`.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Shared, problem::Problem};
+use crate::broker_counters::BrokerCounts;
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -49,6 +50,15 @@ pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Health> {
         items_gone,
         refused: shared.refused.load(Relaxed),
     })
+}
+
+/// What passed between the service and Kafka, and what waits
+#[utoipa::path(get, path = "/counters", responses(
+    (status = 200, body = BrokerCounts),
+    (status = 503, body = Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn counters(State(shared): State<Arc<Shared>>) -> Json<BrokerCounts> {
+    Json(shared.api.counters.broker.now())
 }
 
 #[derive(Serialize, ToSchema)]

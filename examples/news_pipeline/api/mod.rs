@@ -117,6 +117,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .routes(routes!(items::get_item))
         .routes(routes!(stream::stream))
         .routes(routes!(health::healthz))
+        .routes(routes!(health::counters))
         .routes(routes!(health::readyz))
         .routes(routes!(document::openapi))
         .split_for_parts();
@@ -150,6 +151,7 @@ async fn index() -> Html<&'static str> {
          <li><a href=\"/sources\">/sources</a>: how each feed is doing\
          <li><code>POST /items</code>, <code>GET /items/{id}</code>: things with a name and a price\
          <li><a href=\"/healthz\">/healthz</a>: what has been done since the start\
+         <li><a href=\"/counters\">/counters</a>: what passed between the service and Kafka, and what waits\
          <li><a href=\"/readyz\">/readyz</a>: whether there is news to serve\
          <li><a href=\"/openapi.json\">/openapi.json</a>: all of this for programs, as OpenAPI 3.1</ul>\n",
     )

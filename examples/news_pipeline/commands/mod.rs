@@ -1,13 +1,43 @@
-//! The parts of the pipeline as commands of their own.
+//! The parts of the pipeline as commands of their own: for tests that end one of them, and for measuring.
 //!
 //! Without a command, the program is the whole service.
 
+mod broker;
+
+mod consume;
+
+mod produce;
+
+use std::time::Duration;
+
+use anyhow::Context;
 use clap::Subcommand;
 
-use crate::scrape::ScrapeCommand;
+use crate::{
+    load::LoadCommand,
+    logs,
+    operations::OperationsOptions,
+    scrape::ScrapeCommand,
+    shutdown::{self, Drain},
+};
+
+/// How long blocking calls of libraries may still take after everything of ours has stopped.
+const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Run the development broker alone, until a signal; prints its address
+    Broker(broker::BrokerCommand),
+
+    /// Publish numbered articles
+    Produce(produce::ProduceCommand),
+
+    /// Consume articles as a member of the group, and record their ids
+    Consume(consume::ConsumeCommand),
+
+    /// Measure throughput and latency of producer, consumer and API
+    Load(LoadCommand),
+
     /// Print the titles of many pages, one line each
     Scrape(ScrapeCommand),
 }
@@ -15,7 +45,25 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         match self {
+            Self::Broker(command) => command.run(),
+            Self::Produce(command) => command.run(),
+            Self::Consume(command) => command.run(),
+            Self::Load(command) => command.run(),
             Self::Scrape(command) => command.run(),
         }
     }
+}
+
+/// Runs a command on a runtime of its own, with logs and signals as the service has them.
+pub(crate) fn block_on<F>(operations: &OperationsOptions, command: impl FnOnce(Drain) -> F) -> anyhow::Result<()>
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    logs::start(None, operations.logs)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let drain = shutdown::supervise(operations, false)?;
+    let outcome = runtime.block_on(command(drain));
+    runtime.shutdown_timeout(RUNTIME_GRACE);
+    outcome
 }

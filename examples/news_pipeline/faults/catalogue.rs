@@ -107,7 +107,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "never-ends",
         mistake: "a std Mutex locked twice by the same worker",
-        symptom: "one worker is lost for good, once, about 1 s after the start",
+        symptom: "one worker is lost for good, once, about 1 s after the start; with bad luck no other one wakes up again",
         seen: "stall in lock_twice",
         holds_worker_forever: true,
         arm: Arm::OnWorker(never_ends::arm),

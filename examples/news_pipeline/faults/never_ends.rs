@@ -1,7 +1,9 @@
 //! `never-ends`: a handler locks a std Mutex that it already holds. Its worker is lost for good.
 //!
 //! Committed once, a second after the start, so that the service is seen healthy before and the other
-//! workers can be seen going on after. On a current-thread runtime there is no other worker.
+//! workers can be seen going on after. On a current-thread runtime there is no other worker. At times they do not go
+//! on: the worker that waits for sockets and timers on behalf of all is one of the workers, and when it is the one that
+//! is lost, while the others are parked, nobody wakes them again.
 
 use std::{
     io,

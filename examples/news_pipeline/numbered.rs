@@ -1,0 +1,24 @@
+//! Articles with a number, for load and delivery tests: about 250 bytes of JSON each, like a real headline.
+
+use chrono::{DateTime, Utc};
+
+use crate::article::Article;
+
+pub(crate) fn article(number: u64) -> Article {
+    Article {
+        id: number.to_string(),
+        title: format!("Number {number}: what holds up a runtime, and who waits behind it in the meantime"),
+        link: format!("https://news.example/numbered/{number}"),
+        source: "numbered".to_owned(),
+        published_at: published_at(number),
+    }
+}
+
+/// One a second since 2020, so that the order of publication is the order of the numbers.
+fn published_at(number: u64) -> DateTime<Utc> {
+    const FIRST: i64 = 1_577_836_800;
+    i64::try_from(number)
+        .ok()
+        .and_then(|number| DateTime::from_timestamp(FIRST.checked_add(number)?, 0))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
+}

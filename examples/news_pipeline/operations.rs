@@ -1,0 +1,41 @@
+//! What the user may choose about how the program is run: for how long, how it ends, how it logs.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::options::{limit, pause};
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OperationsOptions {
+    /// Drain and stop after this time, for example 10s
+    #[arg(long = "for", env = "NEWS_FOR", value_name = "TIME", value_parser = pause)]
+    pub(crate) run_for: Option<Duration>,
+
+    /// How long a drain may take: finish what was begun, flush, commit
+    #[arg(long, env = "NEWS_DRAIN_LIMIT", value_name = "TIME", default_value = "3s", value_parser = drain_limit)]
+    pub(crate) drain_limit: Duration,
+
+    /// Log lines for people or for programs
+    #[arg(long, env = "NEWS_LOGS", value_name = "FORM", default_value = "auto")]
+    pub(crate) logs: LogForm,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum LogForm {
+    /// Text on a terminal, JSON otherwise
+    Auto,
+    Text,
+    Json,
+}
+
+impl OperationsOptions {
+    /// How long the last deliveries of a drain may take. Leaves a third for the rest of it: commit and close.
+    pub(crate) fn flush_limit(&self) -> Duration {
+        self.drain_limit * 2 / 3
+    }
+}
+
+fn drain_limit(text: &str) -> Result<Duration, String> {
+    limit(text, Duration::from_millis(100), Duration::from_secs(300))
+}
