@@ -13,6 +13,9 @@ use crate::options::limit;
 /// Long enough to fill batches, short enough for news. Who waits for every single answer would wait this long each time.
 const LINGER_PIPELINED: Duration = Duration::from_millis(5);
 
+/// Session timeouts that joining a group may take. Processing one article takes far less.
+const SESSIONS_TO_JOIN: u32 = 3;
+
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BrokerOptions {
     /// Kafka brokers, "host:port,host:port"; without them, a development broker runs inside the process
@@ -169,6 +172,9 @@ impl BrokerOptions {
             .set("enable.auto.offset.store", "false")
             .set("auto.commit.interval.ms", self.commit_interval.as_millis().to_string())
             .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
+            // Also how long a member waits for the answer to its joining: the default of five minutes would pass before
+            // it asks again where a restart of the broker swallowed the question.
+            .set("max.poll.interval.ms", (self.session_timeout * SESSIONS_TO_JOIN).as_millis().to_string())
             // The age of the freshest news; the default of 500 ms would be seen by readers.
             .set("fetch.wait.max.ms", "50");
         config

@@ -117,6 +117,9 @@ impl Drop for Part {
         // It may have ended already.
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("process {} logged:\n{}", self.child.id(), self.logged().join("\n"));
+        }
     }
 }
 
