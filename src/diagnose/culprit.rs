@@ -10,11 +10,20 @@ use crate::model::stall::Culprit;
 pub(crate) fn find_culprit(frames: &[Frame]) -> Option<Culprit> {
     let inside = &frames[..poll_boundary(frames)];
     let innermost = |origin| inside.iter().position(|frame| frame.origin == origin);
-    let depth =
-        innermost(Origin::User).or_else(|| innermost(Origin::Dependency)).or_else(|| innermost(Origin::Unknown))?;
+    let written = || inside.iter().position(|frame| frame.origin == Origin::User && !is_derived(&frame.function));
+    let depth = written()
+        .or_else(|| innermost(Origin::User))
+        .or_else(|| innermost(Origin::Dependency))
+        .or_else(|| innermost(Origin::Unknown))?;
     let frame = frames[depth].clone();
     let call = depth.checked_sub(1).map(|callee| Arc::clone(&frames[callee].function));
     Some(Culprit { frame, depth, call })
+}
+
+/// Code that a macro wrote for a type, as serde's derives do: it lies in the user's crate, at the line of the type, and
+/// whoever called it is to blame.
+fn is_derived(function: &str) -> bool {
+    function.starts_with('<') && (function.contains(" as serde_core::") || function.contains(" as serde::"))
 }
 
 /// How many frames lie inside the poll: what follows is the runtime's own way from the thread's start to it.
@@ -90,6 +99,25 @@ mod tests {
         let frames = [frame("news::compare", Origin::User)];
         assert_eq!(find_culprit(&frames).expect("there is one").call, None);
         assert_eq!(find_culprit(&[]), None);
+    }
+
+    #[test]
+    fn who_calls_derived_code_is_to_blame() {
+        let visitor = "<<api::Article as serde_core::de::Deserialize>::deserialize::Visitor as serde_core::de::Visitor>::visit_map";
+        let mut frames = vec![
+            frame("serde_json::de::from_slice", Origin::Dependency),
+            frame(visitor, Origin::User),
+            frame("serde_json::de::from_str", Origin::Dependency),
+            frame("api::parse", Origin::User),
+        ];
+        frames.extend(runtime_start());
+        let culprit = find_culprit(&frames).expect("there is one");
+        assert_eq!(
+            (&*culprit.frame.function, culprit.call.as_deref()),
+            ("api::parse", Some("serde_json::de::from_str"))
+        );
+        let only = [frame(visitor, Origin::User), frame("serde_json::de::from_str", Origin::Dependency)];
+        assert_eq!(find_culprit(&only).map(|culprit| culprit.depth), Some(0), "better than nothing");
     }
 
     #[test]
