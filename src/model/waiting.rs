@@ -67,7 +67,8 @@ impl Waiting {
                 0 => String::new(),
                 stalled => format!(", {stalled} stalled too"),
             };
-            parts.push(format!("of {} other workers {} parked{stalled}", self.others, self.others_parked));
+            let workers = if self.others == 1 { "worker" } else { "workers" };
+            parts.push(format!("of {} other {workers} {} parked{stalled}", self.others, self.others_parked));
         }
         match self.driver {
             Driver::Unattended => parts.push("nobody drives I/O and timers of this runtime".to_owned()),
@@ -85,6 +86,8 @@ mod tests {
     #[test]
     fn the_sentence_says_what_is_known_and_nothing_else() {
         assert_eq!(Waiting::default().sentence(), "");
+        let one = Waiting { others: 1, driver: Driver::Attended, ..Waiting::default() };
+        assert_eq!(one.sentence(), "of 1 other worker 0 parked; I/O and timers are driven");
         let waiting = Waiting {
             local_queue: Some(3),
             global_queue: Some(1),
