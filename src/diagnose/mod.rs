@@ -7,4 +7,6 @@ mod cause;
 mod culprit;
 
 pub(crate) use cause::classify;
-pub(crate) use culprit::{find_culprit, handed_on, is_poll_of_runtime, poll_boundary};
+#[cfg(any(feature = "http", all(test, feature = "formats")))]
+pub(crate) use culprit::is_poll_of_runtime;
+pub(crate) use culprit::{find_culprit, handed_on, poll_boundary};
