@@ -6,6 +6,9 @@
 #[macro_use]
 mod truth;
 
+/// How quiet the machine was.
+mod witness;
+
 /// What a tool said, in a form that any tool can write.
 mod report;
 

@@ -12,6 +12,7 @@ use crate::cases::{Case, Scene};
 use crate::listener::Listener;
 use crate::options::RunOptions;
 use crate::truth::{Cause, FORMAT, Log, Truth};
+use crate::witness::Witness;
 
 /// Services have been up for a while when something stalls; here holdup still reads its debug information.
 const SETTLED: Duration = Duration::from_millis(250);
@@ -34,7 +35,7 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let watch = Arc::new(listener.builder(print).start()?);
     std::thread::sleep(SETTLED);
 
-    let log = Log::new(case.cause.unwrap_or(Cause::Computing));
+    let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?);
     let rounds = if case.cause.is_some() { options.rounds } else { 1 };
     let scene = Scene { log: log.clone(), watch: Arc::clone(&watch), round: 0 };
     options.place.run(&watch, options.flavor, Box::pin(repeat(case, scene, rounds)))?;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::witness::Witness;
+
 /// The first field of a truth file.
 pub(crate) const FORMAT: &str = "stall-truth/1";
 
@@ -76,6 +78,8 @@ pub(crate) struct TrueStall {
     pub(crate) run_queue_ns: u64,
     /// What a hypervisor took from all CPUs together meanwhile, in steps of 10 ms.
     pub(crate) stolen_ns: u64,
+    /// By how much a thread that wanted to run every millisecond was late meanwhile, at worst.
+    pub(crate) late_ns: u64,
 }
 
 /// A place in the source.
@@ -109,19 +113,21 @@ macro_rules! held {
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
     cause: Cause,
+    witness: Arc<Witness>,
     stalls: Arc<Mutex<Vec<TrueStall>>>,
 }
 
 impl Log {
     /// An empty one for a case whose stalls have this cause.
-    pub(crate) fn new(cause: Cause) -> Self {
-        Self { cause, stalls: Arc::default() }
+    pub(crate) fn new(cause: Cause, witness: Arc<Witness>) -> Self {
+        Self { cause, witness, stalls: Arc::default() }
     }
 
     /// A stall begins here and now.
     pub(crate) fn begin(&self, here: Here) -> Begun<'_> {
         let thread = current_thread();
         let (accounts, stolen) = (Accounts::read(), stolen());
+        self.witness.begin();
         Begun { log: self, here, thread, accounts, stolen, at: SystemTime::now(), since: Instant::now() }
     }
 
@@ -147,6 +153,7 @@ impl Begun<'_> {
     /// It ends in this line.
     pub(crate) fn end(self, last_line: u32) {
         let duration = self.since.elapsed();
+        let late = self.log.witness.late();
         let accounts = Accounts::read();
         let stall = TrueStall {
             start_ns: nanoseconds(self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
@@ -160,6 +167,7 @@ impl Begun<'_> {
             on_cpu_ns: accounts.on_cpu.saturating_sub(self.accounts.on_cpu),
             run_queue_ns: accounts.run_queue.saturating_sub(self.accounts.run_queue),
             stolen_ns: nanoseconds(stolen().saturating_sub(self.stolen)),
+            late_ns: nanoseconds(late),
         };
         self.log.stalls.lock().unwrap_or_else(PoisonError::into_inner).push(stall);
     }
@@ -167,7 +175,7 @@ impl Begun<'_> {
 
 /// Without the marks of closures and async bodies, which are the function's own.
 pub(crate) fn readable(function: &str) -> String {
-    function.replace("::{{closure}}", "")
+    function.replace("::{{closure}}", "").replace("::{closure}", "")
 }
 
 /// Whole nanoseconds; those of several centuries fit.

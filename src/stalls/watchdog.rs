@@ -191,14 +191,15 @@ impl<T: Target> Watchdog<T> {
     }
 
     fn notice(&mut self, index: usize, state: &mut Watched, now: Instant) {
-        // Both before anything slower: the poll may end at any moment.
+        // All before anything slower: the poll may end at any moment, and the time belongs to `now`.
+        let at = SystemTime::now();
         let task = self.target.task(index, state.progress).unwrap_or_default();
         let Some(first) = self.take(index, state, now) else { return };
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.began));
         state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0 });
         let worker = Arc::clone(&self.target.workers()[index]);
-        let noticed = Noticed { id, worker, task, at: SystemTime::now(), life, first };
+        let noticed = Noticed { id, worker, task, at, life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
     }
 

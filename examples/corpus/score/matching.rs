@@ -8,9 +8,20 @@ use crate::truth::{TrueStall, readable};
 /// The word for time in which the machine did not run the thread.
 const NOT_SCHEDULED: &str = "not_scheduled";
 
+/// A tool's thread that is later than this may notice too late: the goals for latency leave it no more.
+const QUIET_NS: u64 = 1_000_000;
+
+/// Counts of one run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held {
+    pub(super) all: Tally,
+    /// Only stalls during which the machine ran whoever wanted to run.
+    pub(super) quiet: Tally,
+}
+
 /// Counts what one report got right, and lists what it got wrong.
-pub(super) fn hold_against(pair: &Pair, faults: &mut Vec<Fault>) -> Tally {
-    let mut tally = Tally::default();
+pub(super) fn hold_against(pair: &Pair, faults: &mut Vec<Fault>) -> Held {
+    let mut held = Held::default();
     let threshold = pair.report.threshold_ns;
     let mut left: Vec<&ReportedStall> = pair.report.stalls.iter().collect();
     let mut blame = |wrong, truth: String, said: String| {
@@ -27,39 +38,60 @@ pub(super) fn hold_against(pair: &Pair, faults: &mut Vec<Fault>) -> Tally {
             // So near the threshold that both are right: to report it, and not to.
             continue;
         }
-        tally.stalls += 1;
-        let Some(said) = said else {
-            blame(Wrong::Missed, truth_in_words(stall), "nothing".to_owned());
-            continue;
-        };
-        tally.found += 1;
-        tally.lines_told += usize::from(said.line.is_some());
-        for (wrong, right, count) in [
-            (Wrong::Function, same_function(stall, said), &mut tally.function_right),
-            (Wrong::Line, same_line(stall, said), &mut tally.line_right),
-            (Wrong::Cause, same_cause(stall, said), &mut tally.cause_right),
-            (Wrong::Duration, same_duration(stall, said), &mut tally.duration_right),
-        ] {
-            *count += usize::from(right);
-            if !right && (wrong != Wrong::Line || said.line.is_some()) {
-                blame(wrong, truth_in_words(stall), in_words(said));
-            }
+        let one = judge(stall, said, threshold);
+        for (wrong, said) in one.wrong {
+            blame(wrong, truth_in_words(stall), said);
         }
-        let due = stall.start_ns.saturating_add(threshold);
-        let late = |at: u64| at.saturating_sub(due);
-        tally.noticed_after.extend(said.noticed_ns.map(late));
-        tally.told_after.extend(said.told_ns.map(late));
-        tally.duration_errors.push(said.duration_ns.abs_diff(stall.duration_ns));
+        held.all.add(&one.tally);
+        if stall.late_ns <= QUIET_NS {
+            held.quiet.add(&one.tally);
+        }
     }
     for said in left {
         if said.cause.as_deref() == Some(NOT_SCHEDULED) {
-            tally.blamed_on_machine += 1;
+            held.all.blamed_on_machine += 1;
         } else {
-            tally.invented += 1;
+            held.all.invented += 1;
             blame(Wrong::Invented, "no stall".to_owned(), in_words(said));
         }
     }
-    tally
+    held
+}
+
+/// What is to be said of one stall.
+#[derive(Default)]
+struct Judged {
+    tally: Tally,
+    /// What is wrong, and what was said.
+    wrong: Vec<(Wrong, String)>,
+}
+
+fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Judged {
+    let mut one = Judged { tally: Tally { stalls: 1, ..Tally::default() }, wrong: Vec::new() };
+    let Some(said) = said else {
+        one.wrong.push((Wrong::Missed, "nothing".to_owned()));
+        return one;
+    };
+    let tally = &mut one.tally;
+    tally.found = 1;
+    tally.lines_told = usize::from(said.line.is_some());
+    for (wrong, right, count) in [
+        (Wrong::Function, same_function(stall, said), &mut tally.function_right),
+        (Wrong::Line, same_line(stall, said), &mut tally.line_right),
+        (Wrong::Cause, same_cause(stall, said), &mut tally.cause_right),
+        (Wrong::Duration, same_duration(stall, said), &mut tally.duration_right),
+    ] {
+        *count = usize::from(right);
+        if !right && (wrong != Wrong::Line || said.line.is_some()) {
+            one.wrong.push((wrong, in_words(said)));
+        }
+    }
+    let due = stall.start_ns.saturating_add(threshold);
+    let late = |at: u64| at.saturating_sub(due);
+    tally.noticed_after.extend(said.noticed_ns.map(late));
+    tally.told_after.extend(said.told_ns.map(late));
+    tally.duration_errors.push(said.duration_ns.abs_diff(stall.duration_ns));
+    one
 }
 
 /// The report that overlaps a stall most, taken out of those that are left.
@@ -94,10 +126,11 @@ fn same_line(stall: &TrueStall, said: &ReportedStall) -> bool {
     same_file && said.line.is_some_and(|line| lines.contains(&line))
 }
 
-/// The case's cause; or that of the machine, where by the kernel's account it took half of the time.
+/// The case's cause; or that of the machine, where by the kernel's account it took two fifths of the time or more: so
+/// near a half that tools may disagree.
 fn same_cause(stall: &TrueStall, said: &ReportedStall) -> bool {
     let not_run = stall.run_queue_ns.saturating_add(stall.stolen_ns);
-    let machines = not_run >= stall.duration_ns / 2;
+    let machines = not_run >= stall.duration_ns / 5 * 2;
     let cause = said.cause.as_deref();
     cause == Some(stall.cause.as_str()) || (machines && cause == Some(NOT_SCHEDULED))
 }
@@ -110,12 +143,14 @@ fn same_duration(stall: &TrueStall, said: &ReportedStall) -> bool {
 fn truth_in_words(stall: &TrueStall) -> String {
     let TrueStall { function, file, first_line, .. } = stall;
     format!(
-        "{} for {:.1} ms in {function} at {file}:{first_line}; {:.1} ms on the CPU, {:.1} ms ready, {:.0} ms stolen",
+        "{} for {:.1} ms in {function} at {file}:{first_line}; {:.1} ms on the CPU, {:.1} ms ready, {:.0} ms stolen, witness \
+         {:.1} ms late",
         stall.cause.as_str(),
         ms(stall.duration_ns),
         ms(stall.on_cpu_ns),
         ms(stall.run_queue_ns),
-        ms(stall.stolen_ns)
+        ms(stall.stolen_ns),
+        ms(stall.late_ns)
     )
 }
 

@@ -41,7 +41,8 @@ pub(crate) struct Pair {
 pub(crate) struct Card {
     pub(crate) format: &'static str,
     pub(crate) runs: usize,
-    /// By the cause of the case, `healthy` for those that hold nobody up, and the total.
+    /// By the cause of the case, `healthy` for those that hold nobody up, the `total`, and of that the `quiet` part:
+    /// stalls during which the machine ran whoever wanted to run.
     pub(crate) rows: Vec<Row>,
     /// Everything that was not right, one by one.
     pub(crate) faults: Vec<Fault>,
@@ -77,19 +78,25 @@ pub(crate) enum Wrong {
 /// The card of these runs.
 pub(crate) fn score(pairs: &[Pair], not_run: Vec<String>) -> Card {
     let mut classes: Vec<(&str, Tally)> = Vec::new();
-    let mut total = Tally::default();
+    let (mut total, mut quiet) = (Tally::default(), Tally::default());
     let mut faults = Vec::new();
     for pair in pairs {
-        let tally = matching::hold_against(pair, &mut faults);
-        total.add(&tally);
+        let held = matching::hold_against(pair, &mut faults);
+        total.add(&held.all);
+        quiet.add(&held.quiet);
         let class = pair.truth.cause.map_or("healthy", truth::Cause::as_str);
         match classes.iter_mut().find(|(known, _)| *known == class) {
-            Some((_, sum)) => sum.add(&tally),
-            None => classes.push((class, tally)),
+            Some((_, sum)) => sum.add(&held.all),
+            None => classes.push((class, held.all)),
         }
     }
     classes.push(("total", total));
-    let rows = classes.into_iter().map(|(class, tally)| tally.row(class)).collect();
+    classes.push(("quiet", quiet));
+    let mut rows: Vec<Row> = classes.into_iter().map(|(class, tally)| tally.row(class)).collect();
+    if let Some(quiet) = rows.last_mut() {
+        // What is invented has no truth that tells how quiet it was.
+        quiet.precision = None;
+    }
     Card { format: FORMAT, runs: pairs.len(), rows, faults, not_run }
 }
 
