@@ -43,7 +43,12 @@ pub(crate) fn run(options: &CardOptions) -> anyhow::Result<Card> {
             Err(error) => not_run.push(format!("{}: {error:#}", run.name())),
         }
     }
-    Ok(score::score(&pairs, not_run))
+    let card = Card { title: options.title.clone(), ..score::score(&pairs, not_run) };
+    if let Some(path) = &options.out {
+        let text = serde_json::to_string_pretty(&card).context("the card cannot be written as JSON")?;
+        std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(card)
 }
 
 fn matrix(options: &CardOptions) -> anyhow::Result<Vec<Run>> {
@@ -72,6 +77,9 @@ fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pai
     command.arg("run").arg(run.case.name);
     command.args(["--flavor", run.flavor.as_str(), "--place", run.place.as_str()]);
     command.arg("--rounds").arg(options.rounds.to_string());
+    if let Some(hold) = options.hold {
+        command.arg("--hold").arg(hold.to_string());
+    }
     command.arg("--truth").arg(&truth).arg("--report").arg(&report);
     command.env("TMPDIR", folder).env(RESOLVER.0, RESOLVER.1).stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.spawn().context("it cannot be started")?;

@@ -39,6 +39,9 @@ pub(crate) struct RunOptions {
     /// How often a case that stalls does so
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
+    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) hold: Option<u32>,
     /// Where to write what happened
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: PathBuf,
@@ -74,12 +77,21 @@ pub(crate) struct CardOptions {
     /// How often a case that stalls does so
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
+    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) hold: Option<u32>,
     /// Keeps truths and reports in this folder; otherwise they are removed
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,
     /// Runs the cases as this user, by number; needs root, and `setpriv`
     #[arg(long, value_name = "UID")]
     pub(crate) user: Option<u32>,
+    /// What stands above the card, such as the kind of build
+    #[arg(long, default_value = "")]
+    pub(crate) title: String,
+    /// Also writes the card as JSON into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
     /// Prints the card as JSON
     #[arg(long)]
     pub(crate) json: bool,

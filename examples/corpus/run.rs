@@ -37,7 +37,8 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
 
     let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?);
     let rounds = if case.cause.is_some() { options.rounds } else { 1 };
-    let scene = Scene { log: log.clone(), watch: Arc::clone(&watch), round: 0 };
+    let hold = options.hold.map(|ms| Duration::from_millis(ms.into()));
+    let scene = Scene { log: log.clone(), watch: Arc::clone(&watch), round: 0, hold };
     options.place.run(&watch, options.flavor, Box::pin(repeat(case, scene, rounds)))?;
     // Its threads tell what they know before they end.
     drop(watch);

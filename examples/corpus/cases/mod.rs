@@ -71,13 +71,15 @@ pub(crate) struct Scene {
     pub(crate) watch: Arc<Watch>,
     /// Counted from 0.
     pub(crate) round: u32,
+    /// For how long each round holds its worker, instead of different times in turn.
+    pub(crate) hold: Option<Duration>,
 }
 
 impl Scene {
     /// For how long this round holds its worker, as far as it can choose.
     fn length(&self) -> Duration {
         let turn = usize::try_from(self.round).unwrap_or(0) % LENGTHS.len();
-        LENGTHS.get(turn).copied().unwrap_or_default()
+        self.hold.or_else(|| LENGTHS.get(turn).copied()).unwrap_or_default()
     }
 }
 

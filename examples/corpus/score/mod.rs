@@ -40,6 +40,8 @@ pub(crate) struct Pair {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Card {
     pub(crate) format: &'static str,
+    /// Whatever its maker wrote above it.
+    pub(crate) title: String,
     pub(crate) runs: usize,
     /// By the cause of the case, `healthy` for those that hold nobody up, the `total`, and of that the `quiet` part:
     /// stalls during which the machine ran whoever wanted to run.
@@ -97,7 +99,7 @@ pub(crate) fn score(pairs: &[Pair], not_run: Vec<String>) -> Card {
         // What is invented has no truth that tells how quiet it was.
         quiet.precision = None;
     }
-    Card { format: FORMAT, runs: pairs.len(), rows, faults, not_run }
+    Card { format: FORMAT, title: String::new(), runs: pairs.len(), rows, faults, not_run }
 }
 
 /// Truths and reports in turn.

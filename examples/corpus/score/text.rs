@@ -11,7 +11,8 @@ noticed p50/p99  told p50/p99  off by p50/p99  invented  machine";
 
 /// The card as text. Percent and milliseconds.
 pub(crate) fn table(card: &Card) -> String {
-    let mut text = format!("{} runs\n{HEADINGS}\n", card.runs);
+    let title = if card.title.is_empty() { String::new() } else { format!("{}: ", card.title) };
+    let mut text = format!("{title}{} runs\n{HEADINGS}\n", card.runs);
     for row in &card.rows {
         let _infallible = writeln!(text, "{}", line(row));
     }
