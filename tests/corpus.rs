@@ -73,7 +73,7 @@ fn slept(after_ms: u64, with: &Value) -> Value {
     let stall = json!({
         "start_ns": START + after_ms * MS, "duration_ns": 50 * MS, "thread": 9,
         "function": "app::nap", "file": "src/nap.rs", "first_line": 7, "last_line": 7, "cause": "sleeping",
-        "on_cpu_ns": 0, "run_queue_ns": 0, "stolen_ns": 0, "late_ns": 0,
+        "on_cpu_ns": 0, "run_queue_ns": 0, "stolen_ns": 0, "late_ns": 0, "others_ready_ns": 0,
     });
     changed(stall, with)
 }
@@ -189,6 +189,11 @@ fn latency_counts_from_the_threshold() {
     assert_eq!(total["told_after_ms"], json!({"p50": 3.0, "p99": 9.0}));
     assert_eq!(total["duration_error_ms"], json!({"p50": 0.0, "p99": 1.0}));
     assert_eq!(row(&card, "quiet")["told_after_ms"]["p99"], 3.0, "the other's machine was not quiet");
+    for (field, busy) in [("run_queue_ns", 3), ("others_ready_ns", 3), ("late_ns", 3), ("stolen_ns", 10)] {
+        let [quiet, loud] = [0, busy].map(|ms| slept(0, &json!({field: ms * MS})));
+        assert_eq!(row(&scored(&[quiet], &[]), "quiet")["stalls"], 1);
+        assert_eq!(row(&scored(&[loud], &[]), "quiet")["stalls"], 0, "{field}");
+    }
 }
 
 #[test]

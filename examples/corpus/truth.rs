@@ -1,12 +1,13 @@
 //! What a case did, when, on which thread, in which line and why: measured by the case itself, around the call that
 //! holds its worker. Nothing here knows any tool.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use crate::witness::Witness;
+use crate::witness::{Witness, ready_times};
 
 /// The first field of a truth file.
 pub(crate) const FORMAT: &str = "stall-truth/1";
@@ -80,6 +81,8 @@ pub(crate) struct TrueStall {
     pub(crate) stolen_ns: u64,
     /// By how much a thread that wanted to run every millisecond was late meanwhile, at worst.
     pub(crate) late_ns: u64,
+    /// How long any other thread of the process was ready and not run meanwhile, at worst.
+    pub(crate) others_ready_ns: u64,
 }
 
 /// A place in the source.
@@ -126,9 +129,10 @@ impl Log {
     /// A stall begins here and now.
     pub(crate) fn begin(&self, here: Here) -> Begun<'_> {
         let thread = current_thread();
-        let (accounts, stolen) = (Accounts::read(), stolen());
+        let (ready, stolen) = (ready_times(), stolen());
         self.witness.begin();
-        Begun { log: self, here, thread, accounts, stolen, at: SystemTime::now(), since: Instant::now() }
+        let accounts = Accounts::read();
+        Begun { log: self, here, thread, ready, accounts, stolen, at: SystemTime::now(), since: Instant::now() }
     }
 
     /// What was noted.
@@ -143,6 +147,7 @@ pub(crate) struct Begun<'l> {
     log: &'l Log,
     here: Here,
     thread: u64,
+    ready: BTreeMap<u64, u64>,
     accounts: Accounts,
     stolen: Duration,
     at: SystemTime,
@@ -150,6 +155,12 @@ pub(crate) struct Begun<'l> {
 }
 
 impl Begun<'_> {
+    fn others_ready(&self) -> u64 {
+        let before = |thread: u64| self.ready.get(&thread).copied().unwrap_or(0);
+        let others = ready_times().into_iter().filter(|(thread, _)| *thread != self.thread);
+        others.map(|(thread, ready)| ready.saturating_sub(before(thread))).max().unwrap_or(0)
+    }
+
     /// It ends in this line.
     pub(crate) fn end(self, last_line: u32) {
         let duration = self.since.elapsed();
@@ -168,6 +179,7 @@ impl Begun<'_> {
             run_queue_ns: accounts.run_queue.saturating_sub(self.accounts.run_queue),
             stolen_ns: nanoseconds(stolen().saturating_sub(self.stolen)),
             late_ns: nanoseconds(late),
+            others_ready_ns: self.others_ready(),
         };
         self.log.stalls.lock().unwrap_or_else(PoisonError::into_inner).push(stall);
     }

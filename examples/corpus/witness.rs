@@ -1,7 +1,9 @@
-//! A thread that wants to run every millisecond, and writes down by how much it was late: how quiet the machine was.
+//! How quiet the machine was: a thread that wants to run every millisecond and writes down by how much it was late, and
+//! how long threads of this process were ready and not run.
 //!
-//! No tool can notice a stall in time in which the machine runs nobody, so the card has a row for quiet moments.
+//! No tool can notice a stall in time in which the machine does not run it, so the card has a row for quiet moments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -51,4 +53,16 @@ impl Witness {
         let lasting = now.saturating_sub(self.last_ran.load(Ordering::Relaxed));
         Duration::from_nanos(self.longest.load(Ordering::Relaxed).max(lasting)).saturating_sub(INTERVAL)
     }
+}
+
+/// How long each thread of this process has been ready and not run, in nanoseconds since its start, by its id. Nothing
+/// where the kernel keeps no such accounts.
+pub(crate) fn ready_times() -> BTreeMap<u64, u64> {
+    let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    let one = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let ready = text.split_whitespace().nth(1)?.parse().ok()?;
+        Some((task.file_name().to_str()?.parse().ok()?, ready))
+    };
+    tasks.filter_map(one).collect()
 }

@@ -20,8 +20,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::stall("quadratic", "compares each of 300 words with each", Cause::Computing, |scene| {
         Box::pin(async move {
-            let words: Vec<String> = (0..300_u32).map(|number| format!("word {}", number % 97)).collect();
-            compare_each_with_each(&scene, &words);
+            let words = || Ok((0..300_u32).map(|number| format!("word {}", number % 97)).collect::<Vec<_>>());
+            compare_each_with_each(&scene, &prepared(words).await?);
             Ok(())
         })
     }),
@@ -43,8 +43,8 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case::stall("compression", "flate2 packs a buffer", Cause::Computing, |scene| {
         Box::pin(async move {
-            let text: Vec<u8> = (0..16_384_u32).map(|at| (at.wrapping_mul(at) >> 7) as u8 & 0x3f).collect();
-            compress(&scene, &text)
+            let text = || Ok((0..16_384_u32).map(|at| (at.wrapping_mul(at) >> 7) as u8 & 0x3f).collect::<Vec<_>>());
+            compress(&scene, &prepared(text).await?)
         })
     }),
     Case::stall("password-hash", "PBKDF2 with HMAC-SHA-256", Cause::Computing, |scene| {

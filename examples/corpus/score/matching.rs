@@ -8,14 +8,14 @@ use crate::truth::{TrueStall, readable};
 /// The word for time in which the machine did not run the thread.
 const NOT_SCHEDULED: &str = "not_scheduled";
 
-/// A tool's thread that is later than this may notice too late: the goals for latency leave it no more.
+/// On a quiet machine nobody waits longer for a CPU, or for more than a twentieth of a long stall.
 const QUIET_NS: u64 = 1_000_000;
 
 /// Counts of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     pub(super) all: Tally,
-    /// Only stalls during which the machine ran whoever wanted to run.
+    /// Only stalls during which the machine ran every thread that wanted to run.
     pub(super) quiet: Tally,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn hold_against(pair: &Pair, faults: &mut Vec<Fault>) -> Held {
             blame(wrong, truth_in_words(stall), said);
         }
         held.all.add(&one.tally);
-        if stall.late_ns <= QUIET_NS {
+        if was_quiet(stall) {
             held.quiet.add(&one.tally);
         }
     }
@@ -56,6 +56,12 @@ pub(super) fn hold_against(pair: &Pair, faults: &mut Vec<Fault>) -> Held {
         }
     }
     held
+}
+
+fn was_quiet(stall: &TrueStall) -> bool {
+    let allowed = QUIET_NS.max(stall.duration_ns / 20);
+    let waits = [stall.run_queue_ns, stall.others_ready_ns, stall.late_ns];
+    stall.stolen_ns == 0 && waits.into_iter().all(|wait| wait <= allowed)
 }
 
 /// What is to be said of one stall.
@@ -143,14 +149,15 @@ fn same_duration(stall: &TrueStall, said: &ReportedStall) -> bool {
 fn truth_in_words(stall: &TrueStall) -> String {
     let TrueStall { function, file, first_line, .. } = stall;
     format!(
-        "{} for {:.1} ms in {function} at {file}:{first_line}; {:.1} ms on the CPU, {:.1} ms ready, {:.0} ms stolen, witness \
-         {:.1} ms late",
+        "{} for {:.1} ms in {function} at {file}:{first_line}; {:.1} ms on the CPU, {:.1} ms ready, {:.0} ms stolen, \
+         others {:.1} ms late and {:.1} ms ready",
         stall.cause.as_str(),
         ms(stall.duration_ns),
         ms(stall.on_cpu_ns),
         ms(stall.run_queue_ns),
         ms(stall.stolen_ns),
-        ms(stall.late_ns)
+        ms(stall.late_ns),
+        ms(stall.others_ready_ns)
     )
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Card {
     pub(crate) title: String,
     pub(crate) runs: usize,
     /// By the cause of the case, `healthy` for those that hold nobody up, the `total`, and of that the `quiet` part:
-    /// stalls during which the machine ran whoever wanted to run.
+    /// stalls during which the machine ran every thread that wanted to run.
     pub(crate) rows: Vec<Row>,
     /// Everything that was not right, one by one.
     pub(crate) faults: Vec<Fault>,
