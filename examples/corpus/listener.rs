@@ -38,7 +38,12 @@ impl Listener {
     /// All of it. Complete once the watch is dropped.
     pub(crate) fn report(&self) -> Report {
         let stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        Report { format: FORMAT.to_owned(), tool: "holdup".to_owned(), threshold_ns: nanoseconds(THRESHOLD), stalls }
+        Report {
+            format: FORMAT.to_owned(),
+            tool: concat!("holdup ", env!("CARGO_PKG_VERSION")).to_owned(),
+            threshold_ns: nanoseconds(THRESHOLD),
+            stalls,
+        }
     }
 }
 

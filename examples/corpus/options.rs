@@ -45,7 +45,7 @@ pub(crate) struct RunOptions {
     /// Where to write what happened
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: PathBuf,
-    /// Where to write what holdup said; without it, holdup is not told what to write
+    /// Where to write what holdup said
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
     /// Also prints holdup's own words to standard error
