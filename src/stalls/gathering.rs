@@ -90,7 +90,9 @@ impl Gathering {
         let on_cpu = grown(self.first.cpu, self.last.cpu);
         let run_queue = grown(self.first.run_queue, self.last.run_queue);
         // The kernel adds a wait in its queue only when it is over, so it was first taken for being starved.
-        let rest = window.saturating_sub(on_cpu.unwrap_or_default()).saturating_sub(run_queue.unwrap_or_default());
+        let slept: Duration = waits.iter().map(|wait| wait.time).sum();
+        let known = on_cpu.unwrap_or_default() + run_queue.unwrap_or_default() + slept;
+        let rest = window.saturating_sub(known);
         Evidence {
             window,
             looks: self.looks,
@@ -156,6 +158,19 @@ mod tests {
         assert_eq!(evidence.looks, 4);
         let waits: Vec<_> = evidence.waits.iter().map(|wait| (wait.place.to_string(), wait.time.as_millis())).collect();
         assert_eq!(waits, [("fsync".to_owned(), 16)]);
+    }
+
+    #[test]
+    fn a_wait_in_the_queue_counts_once_also_where_the_thread_slept_before() {
+        let start = Instant::now();
+        let queued = |ms| Some(Duration::from_millis(ms));
+        let mut gathering = Gathering::begin(start, Look { run_queue: queued(0), ..asleep("nanosleep", 5) });
+        gathering.add(start + Duration::from_millis(13), Look { run_queue: queued(0), ..running(5) });
+        gathering.add(start + Duration::from_millis(19), Look { run_queue: queued(0), ..running(5) });
+        gathering.finish(start + Duration::from_millis(20), Look { run_queue: queued(7), ..running(5) });
+        let evidence = gathering.evidence();
+        assert_eq!(evidence.waits.first().map(|wait| wait.time.as_millis()), Some(13));
+        assert_eq!((evidence.run_queue, evidence.starved), (queued(7), Duration::ZERO));
     }
 
     #[test]

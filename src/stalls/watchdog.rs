@@ -196,7 +196,8 @@ impl<T: Target> Watchdog<T> {
     }
 
     fn notice(&mut self, index: usize, state: &mut Watched, now: Instant) {
-        // Both before anything slower: the poll may end at any moment.
+        // All before anything slower: the poll may end at any moment, and the time belongs to `now`.
+        let at = SystemTime::now();
         let task = self.target.task(index, state.progress).unwrap_or_default();
         let Some(first) = self.take(index, state, now) else { return };
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
@@ -204,7 +205,7 @@ impl<T: Target> Watchdog<T> {
         state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0 });
         let worker = Arc::clone(&self.target.workers()[index]);
         self.stuck.insert(worker.key);
-        let noticed = Noticed { id, worker, task, at: SystemTime::now(), life, first };
+        let noticed = Noticed { id, worker, task, at, life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
     }
 

@@ -64,12 +64,18 @@ impl Drop for Service {
 
 /// `HOLDUP_NEWS_PIPELINE`, or what cargo built beside this test.
 pub(crate) fn program() -> PathBuf {
-    if let Some(program) = std::env::var_os("HOLDUP_NEWS_PIPELINE") {
+    example("news_pipeline", "HOLDUP_NEWS_PIPELINE")
+}
+
+/// An example of this repository: the one that a variable of the environment names, or what cargo built beside this
+/// test.
+pub(crate) fn example(name: &str, variable: &str) -> PathBuf {
+    if let Some(program) = std::env::var_os(variable) {
         return program.into();
     }
     let test = std::env::current_exe().expect("this program has a path");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
-    let program = folder.join("examples/news_pipeline");
-    assert!(program.exists(), "{} is missing: cargo build --example news_pipeline", program.display());
+    let program = folder.join("examples").join(name);
+    assert!(program.exists(), "{} is missing: cargo build --example {name}", program.display());
     program
 }

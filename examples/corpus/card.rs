@@ -1,0 +1,137 @@
+//! All cases, each in a process of its own, one after another: neighbours would be part of the truth.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::cases::Case;
+use crate::options::CardOptions;
+use crate::place::{Flavor, Place};
+use crate::score::{self, Card, Pair};
+
+/// A run takes a few seconds at most.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Names that are not answered for are given up after a second: `resolv.conf(5)`.
+const RESOLVER: (&str, &str) = ("RES_OPTIONS", "timeout:1 attempts:1");
+
+/// One cell of the matrix.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    case: &'static Case,
+    flavor: Flavor,
+    place: Place,
+}
+
+impl Run {
+    fn name(self) -> String {
+        format!("{}-{}-{}", self.case.name, self.flavor.as_str(), self.place.as_str())
+    }
+}
+
+/// Runs what was asked for, and scores it.
+pub(crate) fn run(options: &CardOptions) -> anyhow::Result<Card> {
+    let folder = Folder::make(options)?;
+    let (mut pairs, mut not_run) = (Vec::new(), Vec::new());
+    let runs = matrix(options)?;
+    for (done, run) in runs.iter().enumerate() {
+        eprintln!("{}/{} {}", done + 1, runs.len(), run.name());
+        match run_one(*run, options, &folder.path) {
+            Ok(pair) => pairs.push(pair),
+            Err(error) => not_run.push(format!("{}: {error:#}", run.name())),
+        }
+    }
+    let card = Card { title: options.title.clone(), ..score::score(&pairs, not_run) };
+    if let Some(path) = &options.out {
+        let text = serde_json::to_string_pretty(&card).context("the card cannot be written as JSON")?;
+        std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(card)
+}
+
+fn matrix(options: &CardOptions) -> anyhow::Result<Vec<Run>> {
+    let cases: Vec<_> = match &*options.cases {
+        [] => Case::all().collect(),
+        names => names.iter().map(|name| Case::named(name)).collect::<anyhow::Result<_>>()?,
+    };
+    let flavors = if options.flavors.is_empty() { &Flavor::ALL[..] } else { &options.flavors };
+    let places = if options.places.is_empty() { &Place::ALL[..] } else { &options.places };
+    let mut runs = Vec::new();
+    for case in cases {
+        for flavor in flavors.iter().copied() {
+            let here = places.iter().copied().filter(|place| case.runs_in(flavor, *place));
+            runs.extend(here.map(|place| Run { case, flavor, place }));
+        }
+    }
+    anyhow::ensure!(!runs.is_empty(), "none of these cases runs there; leave out --flavor or --place");
+    Ok(runs)
+}
+
+fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pair> {
+    let truth = folder.join(format!("{}.truth.json", run.name()));
+    let report = folder.join(format!("{}.report.json", run.name()));
+    let program = std::env::current_exe().context("this program has no path")?;
+    let mut command = as_user(options.user, &program);
+    command.arg("run").arg(run.case.name);
+    command.args(["--flavor", run.flavor.as_str(), "--place", run.place.as_str()]);
+    command.arg("--rounds").arg(options.rounds.to_string());
+    if let Some(hold) = options.hold {
+        command.arg("--hold").arg(hold.to_string());
+    }
+    command.arg("--truth").arg(&truth).arg("--report").arg(&report);
+    command.env("TMPDIR", folder).env(RESOLVER.0, RESOLVER.1).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut child = command.spawn().context("it cannot be started")?;
+    let limit = Instant::now() + PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() >= limit {
+            child.kill()?;
+            child.wait()?;
+            anyhow::bail!("it has not ended after {} s", PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    anyhow::ensure!(status.success(), "it ended with {status}");
+    score::read_pair(&truth, &report)
+}
+
+fn as_user(user: Option<u32>, program: &Path) -> Command {
+    let Some(user) = user else { return Command::new(program) };
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups", "--"]).arg(program);
+    command
+}
+
+/// Where truths and reports go; removed in the end unless they are to be kept.
+struct Folder {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Folder {
+    fn make(options: &CardOptions) -> anyhow::Result<Self> {
+        let keep = options.keep.is_some();
+        let passing = || std::env::temp_dir().join(format!("corpus-card-{}", std::process::id()));
+        let path = options.keep.clone().unwrap_or_else(passing);
+        let path = std::path::absolute(path)?;
+        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        if let Some(user) = options.user {
+            std::os::unix::fs::chown(&path, Some(user), Some(user))
+                .with_context(|| format!("{} cannot be given to user {user}; that needs root", path.display()))?;
+        }
+        Ok(Self { path, keep })
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What stays behind lies in the temporary folder.
+            let _left = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

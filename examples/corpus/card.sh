@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# The score card of every kind of release build. Each build compiles everything anew, into a folder of its own.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+card.sh FOLDER [BUILD…] [-- OPTIONS]
+
+Builds, runs and scores the corpus. FOLDER, outside the source tree, gets the builds, and for each card a file
+NAME.txt and NAME.json. OPTIONS go to `corpus card`, such as `--place task --rounds 3`.
+
+A BUILD is three words: debug information (none, lines, full), tokio_unstable (unstable, stable) and frame pointers
+(fp, nofp), such as `lines-unstable-nofp`; or `all`, which are twelve. Without one: the first of each kind, and every
+build that differs from it in one word. Each is scored as this user, and, if that is root, as an ordinary one too.
+TEXT
+}
+
+if [ $# -eq 0 ] || [ "$1" = "--help" ]; then
+    usage
+    exit 2
+fi
+folder=$(realpath -m "$1")
+shift
+builds=()
+while [ $# -gt 0 ] && [ "$1" != "--" ]; do
+    builds+=("$1")
+    shift
+done
+[ $# -eq 0 ] || shift
+if [ ${#builds[@]} -eq 0 ]; then
+    builds=(lines-unstable-nofp none-unstable-nofp full-unstable-nofp lines-stable-nofp lines-unstable-fp)
+elif [ "${builds[0]}" = "all" ]; then
+    builds=({lines,none,full}-{unstable,stable}-{nofp,fp})
+fi
+cd "$(dirname "$0")/../.."
+
+# An ordinary user: `nobody`.
+readonly ORDINARY=65534
+
+score() {
+    local name=$1
+    shift
+    echo "==> $name"
+    "$program" card --title "$name" --out "$folder/$name.json" "$@" 2>"$folder/$name.log" | tee "$folder/$name.txt"
+}
+
+mkdir -p "$folder"
+for build in "${builds[@]}"; do
+    IFS=- read -r debug tokio pointers <<<"$build"
+    flags=""
+    case "$debug" in
+    none) level=none ;;
+    lines) level=line-tables-only ;;
+    full) level=full ;;
+    *) usage && exit 2 ;;
+    esac
+    case "$tokio" in
+    unstable) flags+=" --cfg tokio_unstable" ;;
+    stable) ;;
+    *) usage && exit 2 ;;
+    esac
+    case "$pointers" in
+    fp) flags+=" -C force-frame-pointers=yes" ;;
+    nofp) ;;
+    *) usage && exit 2 ;;
+    esac
+    echo "==> building $build"
+    RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_DEBUG="$level" CARGO_TARGET_DIR="$folder/$build" \
+        cargo build --locked --release --example corpus
+    program="$folder/$build/release/examples/corpus"
+    score "$build" "$@"
+    if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
+        score "$build-ordinary-user" --user "$ORDINARY" "$@"
+    fi
+done

@@ -1,0 +1,146 @@
+//! Files, folders and pipes.
+
+use std::fs::{self, File};
+use std::io::{PipeReader, Read, Seek, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use super::{Case, Scene, later, prepared, scratch};
+use crate::truth::Cause;
+
+/// What is read and written at a time, and what becomes of it: the file stays this long.
+const PART: usize = 1 << 20;
+
+/// Files in the folder that is walked.
+const FILES: u32 = 400;
+
+pub(super) const CASES: &[Case] = &[
+    Case::stall("file-read", "reads a file in the page cache, again and again", Cause::File, |scene| {
+        Box::pin(async move {
+            let path = scratch("read");
+            let (mut file, mut part) = create(&path).await?;
+            read(&scene, &mut file, &mut part)?;
+            remove(file, &path).await
+        })
+    }),
+    Case::stall("file-write", "writes a file, again and again", Cause::File, |scene| {
+        Box::pin(async move {
+            let path = scratch("write");
+            let (mut file, part) = create(&path).await?;
+            write(&scene, &mut file, &part)?;
+            remove(file, &path).await
+        })
+    }),
+    Case::stall("fsync", "writes a little and syncs it, again and again", Cause::File, |scene| {
+        Box::pin(async move {
+            let path = scratch("fsync");
+            let (mut file, part) = create(&path).await?;
+            sync(&scene, &mut file, part.get(..4096).unwrap_or_default())?;
+            remove(file, &path).await
+        })
+    }),
+    Case::stall("directory-walk", "looks at every file of a folder", Cause::File, |scene| {
+        Box::pin(async move {
+            let folder = scratch("folder");
+            let (filled, walked) = (folder.clone(), folder.clone());
+            prepared(move || fill(&filled)).await?;
+            walk(&scene, &walked)?;
+            prepared(move || Ok(fs::remove_dir_all(&folder)?)).await
+        })
+    }),
+    Case::stall("pipe-read", "reads a pipe that is written to late", Cause::File, |scene| {
+        Box::pin(async move {
+            let (mut reader, mut writer) = std::io::pipe()?;
+            // A reader that is gone is one whose case has failed.
+            later(scene.length(), move || drop(writer.write_all(&[1])))?;
+            read_pipe(&scene, &mut reader)
+        })
+    }),
+];
+
+async fn create(path: &Path) -> anyhow::Result<(File, Vec<u8>)> {
+    let path = path.to_owned();
+    prepared(move || {
+        let part = vec![7; PART];
+        let mut file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+        file.write_all(&part)?;
+        Ok((file, part))
+    })
+    .await
+}
+
+async fn remove(file: File, path: &Path) -> anyhow::Result<()> {
+    let path = path.to_owned();
+    prepared(move || {
+        drop(file);
+        Ok(fs::remove_file(path)?)
+    })
+    .await
+}
+
+fn fill(folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir(folder)?;
+    for number in 0..FILES {
+        File::create(folder.join(format!("file {number}")))?;
+    }
+    Ok(())
+}
+
+#[inline(never)]
+fn read(scene: &Scene, file: &mut File, part: &mut [u8]) -> anyhow::Result<()> {
+    let length = scene.length();
+    let begun = scene.log.begin(here!());
+    let since = Instant::now();
+    while since.elapsed() < length {
+        file.rewind()?;
+        file.read_exact(part)?;
+    }
+    begun.end(line!());
+    Ok(())
+}
+
+#[inline(never)]
+fn write(scene: &Scene, file: &mut File, part: &[u8]) -> anyhow::Result<()> {
+    let length = scene.length();
+    let begun = scene.log.begin(here!());
+    let since = Instant::now();
+    while since.elapsed() < length {
+        file.rewind()?;
+        file.write_all(part)?;
+    }
+    begun.end(line!());
+    Ok(())
+}
+
+#[inline(never)]
+fn sync(scene: &Scene, file: &mut File, little: &[u8]) -> anyhow::Result<()> {
+    let length = scene.length();
+    let begun = scene.log.begin(here!());
+    let since = Instant::now();
+    while since.elapsed() < length {
+        file.write_all(little)?;
+        file.sync_all()?;
+    }
+    begun.end(line!());
+    Ok(())
+}
+
+#[inline(never)]
+fn walk(scene: &Scene, folder: &Path) -> anyhow::Result<()> {
+    let (mut bytes, length) = (0, scene.length());
+    let begun = scene.log.begin(here!());
+    let since = Instant::now();
+    while since.elapsed() < length {
+        for entry in fs::read_dir(folder)? {
+            bytes += entry?.metadata()?.len();
+        }
+    }
+    begun.end(line!());
+    std::hint::black_box(bytes);
+    Ok(())
+}
+
+#[inline(never)]
+fn read_pipe(scene: &Scene, reader: &mut PipeReader) -> anyhow::Result<()> {
+    Ok(held!(scene.log, reader.read_exact(&mut [0]))?)
+}

@@ -1,0 +1,157 @@
+//! Runtimes that are busy and yet healthy: whoever reports a stall here has invented it.
+
+use std::future::Future;
+use std::hint::black_box;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use super::{Case, Scene, prepared};
+use crate::place::{Flavor, spawn};
+
+/// Clearly a stall, if it held a worker.
+const LONG: Duration = Duration::from_millis(60);
+
+const HONEST_POLLS: u32 = 60;
+
+pub(super) const CASES: &[Case] = &[
+    Case::healthy("spawn-blocking", "sleeps and computes in spawn_blocking", |_| {
+        Box::pin(async {
+            tokio::task::spawn_blocking(|| std::thread::sleep(LONG)).await?;
+            Ok(tokio::task::spawn_blocking(|| compute(LONG)).await?)
+        })
+    }),
+    Case {
+        hands_on: true,
+        ..Case::healthy("block-in-place", "sleeps and computes in block_in_place", |_| {
+            Box::pin(async {
+                for _ in 0..3 {
+                    tokio::task::block_in_place(|| std::thread::sleep(LONG));
+                    tokio::task::yield_now().await;
+                    tokio::task::block_in_place(|| compute(LONG));
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            })
+        })
+    },
+    Case::healthy("honest-polls", "60 polls of 1 ms each, one after another", |_| {
+        Box::pin(async {
+            honest_polls(HONEST_POLLS).await;
+            Ok(())
+        })
+    }),
+    Case::healthy("busy-service", "a server that is asked 4000 times by 8 clients", |_| Box::pin(serve())),
+    Case::healthy("self-waking", "8 tasks that wake themselves 20000 times", |_| {
+        Box::pin(async {
+            let mut tasks = JoinSet::new();
+            for _ in 0..8 {
+                let task = spawn(SelfWaking { left: 20_000 });
+                tasks.spawn(async { task.await.is_ok() });
+            }
+            anyhow::ensure!(tasks.join_all().await.into_iter().all(|ended| ended), "a task has panicked");
+            Ok(())
+        })
+    }),
+    Case::healthy("timers", "5000 timers", |_| Box::pin(timers())),
+    Case::healthy("start-and-shutdown", "20 runtimes start and end", |scene| {
+        Box::pin(prepared(move || start_and_shut_down(&scene)))
+    }),
+];
+
+fn compute(length: Duration) {
+    let (mut sum, since) = (0_u64, Instant::now());
+    while since.elapsed() < length {
+        sum = black_box(sum.wrapping_mul(31).wrapping_add(7));
+    }
+}
+
+/// Polls of 1 ms each.
+pub(super) async fn honest_polls(count: u32) {
+    for _ in 0..count {
+        compute(Duration::from_millis(1));
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn serve() -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let server = spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            spawn(answer(stream));
+        }
+    });
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        clients.push(spawn(async move {
+            let mut stream = TcpStream::connect(address).await?;
+            let mut byte = [1];
+            for _ in 0..500 {
+                stream.write_all(&byte).await?;
+                stream.read_exact(&mut byte).await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for client in clients {
+        client.await??;
+    }
+    server.abort();
+    Ok(())
+}
+
+/// As much work per request as a small handler does.
+async fn answer(mut stream: TcpStream) -> anyhow::Result<()> {
+    let mut byte = [0];
+    while stream.read_exact(&mut byte).await.is_ok() {
+        compute(Duration::from_micros(100));
+        stream.write_all(&byte).await?;
+    }
+    Ok(())
+}
+
+struct SelfWaking {
+    left: u32,
+}
+
+impl Future for SelfWaking {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.left == 0 {
+            return Poll::Ready(());
+        }
+        self.left -= 1;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+async fn timers() -> anyhow::Result<()> {
+    let mut tasks = Vec::new();
+    for number in 0..5_000_u64 {
+        tasks.push(spawn(tokio::time::sleep(Duration::from_millis(100 + number % 400))));
+        if number % 50 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    for task in tasks {
+        task.await?;
+    }
+    Ok(())
+}
+
+fn start_and_shut_down(scene: &Scene) -> anyhow::Result<()> {
+    for round in 0..20 {
+        let flavor = if round % 2 == 0 { Flavor::MultiThread } else { Flavor::CurrentThread };
+        let runtime = flavor.runtime(&scene.watch, "short-lived")?;
+        runtime.spawn(std::future::pending::<()>());
+        runtime.block_on(tokio::time::sleep(Duration::from_millis(5)));
+    }
+    Ok(())
+}

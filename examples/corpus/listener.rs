@@ -1,0 +1,67 @@
+//! What holdup says, written as a report. The only file of the corpus that reads holdup's words.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use holdup::{Print, Stall, StallEvent, Watch, WatchBuilder};
+
+use crate::report::{FORMAT, Report, ReportedStall};
+use crate::truth::nanoseconds;
+
+/// holdup's own default.
+const THRESHOLD: Duration = Duration::from_millis(10);
+
+/// Collects what holdup says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Listener(Arc<Mutex<BTreeMap<u64, ReportedStall>>>);
+
+impl Listener {
+    /// A watch that is listened to.
+    pub(crate) fn builder(&self, print: Print) -> WatchBuilder {
+        let listener = self.clone();
+        Watch::builder().threshold(THRESHOLD).print(print).on_stall(move |event| listener.hear(event))
+    }
+
+    fn hear(&self, event: &StallEvent<'_>) {
+        let now = since_1970(SystemTime::now());
+        let mut stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = stalls.entry(event.stall.id.0).or_insert_with(|| first_told(event.stall, now));
+        known.duration_ns = nanoseconds(event.stall.duration);
+        known.cause = Some(event.stall.cause.class.as_str().to_owned());
+        let culprit = event.stall.culprit.as_ref().map(|culprit| &culprit.frame);
+        known.function = culprit.map(|frame| frame.function.to_string());
+        known.file = culprit.and_then(|frame| frame.file.as_deref()).map(str::to_owned);
+        known.line = culprit.and_then(|frame| frame.line);
+    }
+
+    /// All of it. Complete once the watch is dropped.
+    pub(crate) fn report(&self) -> Report {
+        let stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        Report {
+            format: FORMAT.to_owned(),
+            tool: concat!("holdup ", env!("CARGO_PKG_VERSION")).to_owned(),
+            threshold_ns: nanoseconds(THRESHOLD),
+            stalls,
+        }
+    }
+}
+
+fn first_told(stall: &Stall, now: u64) -> ReportedStall {
+    let noticed = since_1970(stall.noticed_at);
+    ReportedStall {
+        start_ns: noticed.saturating_sub(nanoseconds(stall.duration)),
+        duration_ns: 0,
+        noticed_ns: Some(noticed),
+        told_ns: Some(now),
+        thread: u64::try_from(stall.tid).ok(),
+        function: None,
+        file: None,
+        line: None,
+        cause: None,
+    }
+}
+
+fn since_1970(time: SystemTime) -> u64 {
+    nanoseconds(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,98 @@
+//! The command's arguments.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::place::{Flavor, Place};
+
+/// Cases of known truth for tools that find what holds up a Tokio runtime, and a score card for them.
+#[derive(Debug, Parser)]
+#[command(name = "corpus")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Lists the cases
+    List,
+    /// Runs one case in this process, and writes what happened and what holdup said
+    Run(RunOptions),
+    /// Holds reports against truths
+    Score(ScoreOptions),
+    /// Runs all cases, each in a process of its own, and prints the score card
+    Card(CardOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunOptions {
+    /// The case's name; `list` shows them
+    pub(crate) case: String,
+    /// The kind of runtime
+    #[arg(long, value_enum, default_value_t = Flavor::MultiThread)]
+    pub(crate) flavor: Flavor,
+    /// Where in it the case runs
+    #[arg(long, value_enum, default_value_t = Place::Task)]
+    pub(crate) place: Place,
+    /// How often a case that stalls does so
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) hold: Option<u32>,
+    /// Where to write what happened
+    #[arg(long, value_name = "FILE")]
+    pub(crate) truth: PathBuf,
+    /// Where to write what holdup said
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Also prints holdup's own words to standard error
+    #[arg(long)]
+    pub(crate) print: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScoreOptions {
+    /// Truths and reports in turn: TRUTH REPORT TRUTH REPORT …
+    #[arg(required = true, value_name = "TRUTH REPORT")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Prints the card as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CardOptions {
+    /// Only these cases
+    #[arg(long = "case", value_name = "CASE")]
+    pub(crate) cases: Vec<String>,
+    /// Only these kinds of runtimes
+    #[arg(long = "flavor", value_enum)]
+    pub(crate) flavors: Vec<Flavor>,
+    /// Only these places
+    #[arg(long = "place", value_enum)]
+    pub(crate) places: Vec<Place>,
+    /// How often a case that stalls does so
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) hold: Option<u32>,
+    /// Keeps truths and reports in this folder; otherwise they are removed
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) keep: Option<PathBuf>,
+    /// Runs the cases as this user, by number; needs root, and `setpriv`
+    #[arg(long, value_name = "UID")]
+    pub(crate) user: Option<u32>,
+    /// What stands above the card, such as the kind of build
+    #[arg(long, default_value = "")]
+    pub(crate) title: String,
+    /// Also writes the card as JSON into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Prints the card as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}

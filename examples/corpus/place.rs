@@ -1,0 +1,102 @@
+//! Where a case runs: the matrix that the harness applies to every case, so that cases need not know.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use clap::ValueEnum;
+use holdup::{Runtime, Watch};
+use tokio::runtime::Builder;
+use tokio::task::{JoinHandle, LocalSet};
+
+/// What a case does, round by round.
+pub(crate) type Rounds = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// The kind of runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Flavor {
+    MultiThread,
+    CurrentThread,
+}
+
+/// Where in the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Place {
+    /// A spawned task.
+    Task,
+    /// The future given to `block_on`.
+    Root,
+    /// A task of a `LocalSet`.
+    Local,
+    /// A task of a runtime that runs inside a task of another.
+    Nested,
+}
+
+impl Flavor {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::MultiThread, Self::CurrentThread];
+
+    /// The word on the command line and in files.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::MultiThread => "multi-thread",
+            Self::CurrentThread => "current-thread",
+        }
+    }
+
+    /// A watched runtime of this kind.
+    pub(crate) fn runtime(self, watch: &Watch, name: &str) -> anyhow::Result<Runtime> {
+        let mut builder = match self {
+            Self::MultiThread => Builder::new_multi_thread(),
+            Self::CurrentThread => Builder::new_current_thread(),
+        };
+        Ok(watch.runtime(builder.worker_threads(2).enable_all().name(name))?)
+    }
+}
+
+impl Place {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Task, Self::Root, Self::Local, Self::Nested];
+
+    /// The word on the command line and in files.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Task => "task",
+            Self::Root => "root",
+            Self::Local => "local",
+            Self::Nested => "nested",
+        }
+    }
+
+    /// Runs a case here, to its end.
+    pub(crate) fn run(self, watch: &Watch, flavor: Flavor, rounds: Rounds) -> anyhow::Result<()> {
+        let runtime = flavor.runtime(watch, "corpus")?;
+        match self {
+            Self::Task => runtime.block_on(async { spawn(rounds).await? }),
+            Self::Root => runtime.block_on(rounds),
+            Self::Local => {
+                let local = LocalSet::new();
+                runtime.block_on(local.run_until(async { tokio::task::spawn_local(rounds).await? }))
+            }
+            Self::Nested => {
+                let inner = flavor.runtime(watch, "nested")?;
+                let nested = move || inner.block_on(async { spawn(rounds).await? });
+                runtime.block_on(async {
+                    match flavor {
+                        // The outer task hands its worker on, and becomes the thread of the inner runtime.
+                        Flavor::MultiThread => spawn(async { tokio::task::block_in_place(nested) }).await?,
+                        Flavor::CurrentThread => tokio::task::spawn_blocking(nested).await?,
+                    }
+                })
+            }
+        }
+    }
+}
+
+/// As users of Tokio spawn; where its task hooks are missing, as users of holdup have to.
+pub(crate) fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    if cfg!(tokio_unstable) { tokio::spawn(future) } else { holdup::spawn(future) }
+}

@@ -1,0 +1,72 @@
+//! One case in this process: what happened goes into one file, what holdup said into another.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use holdup::Print;
+use serde::Serialize;
+
+use crate::cases::{Case, Scene};
+use crate::listener::Listener;
+use crate::options::RunOptions;
+use crate::truth::{Cause, FORMAT, Log, Truth};
+use crate::witness::Witness;
+
+/// Services have been up for a while when something stalls; here holdup still reads its debug information.
+const SETTLED: Duration = Duration::from_millis(250);
+
+/// Between two stalls: they are stalls of their own.
+const PAUSE: Duration = Duration::from_millis(15);
+
+/// Runs the case, and writes both files.
+pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
+    let case = Case::named(&options.case)?;
+    anyhow::ensure!(
+        case.runs_in(options.flavor, options.place),
+        "{} does not run in a {} of a {} runtime",
+        case.name,
+        options.place.as_str(),
+        options.flavor.as_str()
+    );
+    let listener = Listener::default();
+    let print = if options.print { Print::Always } else { Print::Never };
+    let watch = Arc::new(listener.builder(print).start()?);
+    std::thread::sleep(SETTLED);
+
+    let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?);
+    let rounds = if case.cause.is_some() { options.rounds } else { 1 };
+    let hold = options.hold.map(|ms| Duration::from_millis(ms.into()));
+    let scene = Scene { log: log.clone(), watch: Arc::clone(&watch), round: 0, hold };
+    options.place.run(&watch, options.flavor, Box::pin(repeat(case, scene, rounds)))?;
+    // Its threads tell what they know before they end.
+    drop(watch);
+
+    let truth = Truth {
+        format: FORMAT.to_owned(),
+        case: case.name.to_owned(),
+        flavor: options.flavor.as_str().to_owned(),
+        place: options.place.as_str().to_owned(),
+        cause: case.cause,
+        stalls: log.stalls(),
+    };
+    write(&options.truth, &truth)?;
+    match &options.report {
+        Some(path) => write(path, &listener.report()),
+        None => Ok(()),
+    }
+}
+
+async fn repeat(case: &'static Case, scene: Scene, rounds: u32) -> anyhow::Result<()> {
+    for round in 0..rounds {
+        (case.act)(Scene { round, ..scene.clone() }).await?;
+        tokio::time::sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string_pretty(content).context("it cannot be written as JSON")?;
+    std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+}

@@ -1,0 +1,225 @@
+//! What a case did, when, on which thread, in which line and why: measured by the case itself, around the call that
+//! holds its worker. Nothing here knows any tool.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::witness::{Witness, ready_times};
+
+/// The first field of a truth file.
+pub(crate) const FORMAT: &str = "stall-truth/1";
+
+/// Why a worker cannot go on. Documented in `README.md`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Cause {
+    Computing,
+    Sleeping,
+    Lock,
+    File,
+    Network,
+    NameLookup,
+    ChildProcess,
+    PageFaults,
+}
+
+impl Cause {
+    /// The word in both files.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Computing => "computing",
+            Self::Sleeping => "sleeping",
+            Self::Lock => "lock",
+            Self::File => "file",
+            Self::Network => "network",
+            Self::NameLookup => "name_lookup",
+            Self::ChildProcess => "child_process",
+            Self::PageFaults => "page_faults",
+        }
+    }
+}
+
+/// What happened in one run of one case.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Truth {
+    pub(crate) format: String,
+    pub(crate) case: String,
+    /// The kind of runtime.
+    pub(crate) flavor: String,
+    /// Where in it the case ran.
+    pub(crate) place: String,
+    /// The cause of its stalls; `None`: nothing holds the runtime up.
+    pub(crate) cause: Option<Cause>,
+    /// Every call that held a worker, in order.
+    pub(crate) stalls: Vec<TrueStall>,
+}
+
+/// One call that held a worker.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct TrueStall {
+    /// Nanoseconds since 1970.
+    pub(crate) start_ns: u64,
+    /// By the monotonic clock.
+    pub(crate) duration_ns: u64,
+    /// The kernel's thread id.
+    pub(crate) thread: u64,
+    /// The user's function that makes the call.
+    pub(crate) function: String,
+    pub(crate) file: String,
+    /// The lines the call lies in: one, or those of a loop.
+    pub(crate) first_line: u32,
+    pub(crate) last_line: u32,
+    pub(crate) cause: Cause,
+    /// Time on a CPU, by the kernel's account of this thread.
+    pub(crate) on_cpu_ns: u64,
+    /// Time ready and not run, likewise.
+    pub(crate) run_queue_ns: u64,
+    /// What a hypervisor took from all CPUs together meanwhile, in steps of 10 ms.
+    pub(crate) stolen_ns: u64,
+    /// By how much a thread that wanted to run every millisecond was late meanwhile, at worst.
+    pub(crate) late_ns: u64,
+    /// How long any other thread of the process was ready and not run meanwhile, at worst.
+    pub(crate) others_ready_ns: u64,
+}
+
+/// A place in the source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here {
+    /// The path of a function inside the one that is meant.
+    pub(crate) inside: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+}
+
+/// Where this stands.
+macro_rules! here {
+    () => {{
+        fn inside() {}
+        $crate::truth::Here { inside: std::any::type_name_of_val(&inside), file: file!(), line: line!() }
+    }};
+}
+
+/// Makes a call, and notes that it held its worker. The call stands in the line of the macro.
+macro_rules! held {
+    ($log:expr, $call:expr) => {{
+        let begun = $log.begin(here!());
+        let outcome = $call;
+        begun.end(line!());
+        outcome
+    }};
+}
+
+/// The stalls of a run so far.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    cause: Cause,
+    witness: Arc<Witness>,
+    stalls: Arc<Mutex<Vec<TrueStall>>>,
+}
+
+impl Log {
+    /// An empty one for a case whose stalls have this cause.
+    pub(crate) fn new(cause: Cause, witness: Arc<Witness>) -> Self {
+        Self { cause, witness, stalls: Arc::default() }
+    }
+
+    /// A stall begins here and now.
+    pub(crate) fn begin(&self, here: Here) -> Begun<'_> {
+        let thread = current_thread();
+        let (ready, stolen) = (ready_times(), stolen());
+        self.witness.begin();
+        let accounts = Accounts::read();
+        Begun { log: self, here, thread, ready, accounts, stolen, at: SystemTime::now(), since: Instant::now() }
+    }
+
+    /// What was noted.
+    pub(crate) fn stalls(&self) -> Vec<TrueStall> {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A stall that lasts.
+#[must_use = "it ends with `end`"]
+pub(crate) struct Begun<'l> {
+    log: &'l Log,
+    here: Here,
+    thread: u64,
+    ready: BTreeMap<u64, u64>,
+    accounts: Accounts,
+    stolen: Duration,
+    at: SystemTime,
+    since: Instant,
+}
+
+impl Begun<'_> {
+    fn others_ready(&self) -> u64 {
+        let before = |thread: u64| self.ready.get(&thread).copied().unwrap_or(0);
+        let others = ready_times().into_iter().filter(|(thread, _)| *thread != self.thread);
+        others.map(|(thread, ready)| ready.saturating_sub(before(thread))).max().unwrap_or(0)
+    }
+
+    /// It ends in this line.
+    pub(crate) fn end(self, last_line: u32) {
+        let duration = self.since.elapsed();
+        let late = self.log.witness.late();
+        let accounts = Accounts::read();
+        let stall = TrueStall {
+            start_ns: nanoseconds(self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()),
+            duration_ns: nanoseconds(duration),
+            thread: self.thread,
+            function: readable(self.here.inside.trim_end_matches("::inside")),
+            file: self.here.file.to_owned(),
+            first_line: self.here.line,
+            last_line,
+            cause: self.log.cause,
+            on_cpu_ns: accounts.on_cpu.saturating_sub(self.accounts.on_cpu),
+            run_queue_ns: accounts.run_queue.saturating_sub(self.accounts.run_queue),
+            stolen_ns: nanoseconds(stolen().saturating_sub(self.stolen)),
+            late_ns: nanoseconds(late),
+            others_ready_ns: self.others_ready(),
+        };
+        self.log.stalls.lock().unwrap_or_else(PoisonError::into_inner).push(stall);
+    }
+}
+
+/// Without the marks of closures and async bodies, which are the function's own.
+pub(crate) fn readable(function: &str) -> String {
+    function.replace("::{{closure}}", "").replace("::{closure}", "")
+}
+
+/// Whole nanoseconds; those of several centuries fit.
+pub(crate) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The kernel's id of this thread; 0 where it does not tell.
+fn current_thread() -> u64 {
+    let link = std::fs::read_link("/proc/thread-self").ok();
+    link.and_then(|link| link.file_name()?.to_str()?.parse().ok()).unwrap_or(0)
+}
+
+/// What the kernel writes down about this thread, in nanoseconds since its start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Accounts {
+    on_cpu: u64,
+    run_queue: u64,
+}
+
+impl Accounts {
+    /// Nothing where the kernel keeps no such accounts.
+    fn read() -> Self {
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+        let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
+        Self { on_cpu: numbers.next().unwrap_or(0), run_queue: numbers.next().unwrap_or(0) }
+    }
+}
+
+/// What a hypervisor took from all CPUs since the machine's start: the eighth number of the first line.
+fn stolen() -> Duration {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let steps = text.split_whitespace().nth(8).and_then(|number| number.parse().ok()).unwrap_or(0);
+    Duration::from_millis(10).saturating_mul(steps)
+}
