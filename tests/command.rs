@@ -41,9 +41,14 @@ fn shows_what_the_endpoint_knows() {
     let stalls = holdup(&["stalls", "--stacks", &url]);
     let shown = text(&stalls.stdout);
     assert_eq!(stalls.status.code(), Some(0), "{shown}");
-    for part in
-        ["command::nap at tests/command.rs:", "sleeping", "\"napping\"", "tokio::time::sleep", "worker 0 of api"]
-    {
+    for part in [
+        "command::nap at tests/command.rs:",
+        "sleeping",
+        "\"napping\"",
+        "tokio::time::sleep",
+        "worker 0 of api",
+        "nobody drives I/O and timers",
+    ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
     let json: serde_json::Value = serde_json::from_slice(&holdup(&["stalls", "--json", &url]).stdout).expect("JSON");

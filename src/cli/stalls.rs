@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{DEFAULT_URL, client, follow};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::milliseconds;
+use crate::model::waiting::Waiting;
 
 pub(super) const PATH: &str = "/debug/holdup/stalls";
 
@@ -77,6 +78,10 @@ fn write_stall(out: &mut impl Write, stall: &StallJson, stacks: bool) -> std::io
     }
     writeln!(out, "  cause    {}", stall.cause.class)?;
     writeln!(out, "  task     {}", task(&stall.task))?;
+    let waiting = Waiting::from(&stall.waiting).sentence();
+    if !waiting.is_empty() {
+        writeln!(out, "  waiting  {waiting}")?;
+    }
     writeln!(out, "  advice   {}", stall.cause.advice)?;
     if let Some(missing) = &stall.stack_quality.missing {
         writeln!(out, "  stack    none: {missing}")?;

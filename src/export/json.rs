@@ -13,6 +13,7 @@ use crate::model::evidence::Evidence;
 use crate::model::stack::Frame;
 use crate::model::stall::{Counters, StallEntry, Stalls};
 use crate::model::task::Task;
+use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::WorkerNow;
 
 /// The answer of `/debug/holdup/stalls`.
@@ -312,6 +313,19 @@ impl From<&StallEntry> for StallJson {
             longest_ms: ms(entry.longest),
             first_noticed_unix_ms: unix_ms(entry.first_noticed_at),
             noticed_unix_ms: unix_ms(stall.noticed_at),
+        }
+    }
+}
+
+impl From<&WaitingJson> for Waiting {
+    fn from(json: &WaitingJson) -> Self {
+        Self {
+            local_queue: json.local_queue,
+            global_queue: json.global_queue,
+            driver: Driver::of_word(&json.driver),
+            others: json.others,
+            others_parked: json.others_parked,
+            others_stalled: json.others_stalled,
         }
     }
 }

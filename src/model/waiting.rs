@@ -39,6 +39,15 @@ pub enum Driver {
 }
 
 impl Driver {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Attended, Self::InPassing, Self::Unattended, Self::Unknown];
+
+    /// The one that this word stands for; unknown for words that this version does not know.
+    #[cfg(feature = "http")]
+    pub(crate) fn of_word(word: &str) -> Self {
+        Self::ALL.into_iter().find(|driver| driver.as_str() == word).unwrap_or_default()
+    }
+
     /// The word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
