@@ -158,7 +158,9 @@ impl Symbolizer {
     }
 
     fn frame(&self, function: String, file: Option<&str>, line: Option<u32>, image: &Image) -> Frame {
-        let found = self.origins.find(&function, file, image.program);
+        // Code without a line has been put together from several places, and its file may be any of theirs.
+        let trusted = file.filter(|_| line.is_some_and(|line| line > 0));
+        let found = self.origins.find(&function, trusted, image.program);
         let library = (!image.program).then(|| Arc::clone(&image.name));
         // `debug = "line-tables-only"` names inlined functions without their path; their file tells most of it.
         let module = file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file));
