@@ -84,29 +84,42 @@ fn recursion_is_seen_to_its_full_depth() {
     assert!(whole * 10 >= depths.len() * 9, "{whole} of {} samples reach through all calls", depths.len());
 }
 
-/// Threads that live for 20 ms of CPU time each, one after another: one and two parts each.
-#[test]
-fn short_lived_threads_are_in_the_profile() {
-    let _alone = alone();
+/// Threads one after another, each with one part and two parts of CPU time; returns how much of their time was sampled,
+/// the share of one part, and what chance may add to that.
+fn short_threads(part: Duration) -> (f64, f64, f64) {
     let watch = watch();
     let profiled = std::thread::spawn(move || watch.profile(&options(499, 6.0)).expect("profiles"));
     let (start, mut used) = (Instant::now(), Duration::ZERO);
-    while start.elapsed() < Duration::from_millis(5_500) {
-        let short = std::thread::spawn(|| {
-            one_part(Duration::from_millis(10));
-            two_parts(Duration::from_millis(10));
+    std::thread::sleep(Duration::from_millis(200));
+    while start.elapsed() < Duration::from_millis(5_000) {
+        let short = std::thread::spawn(move || {
+            one_part(part);
+            two_parts(part);
             thread_cpu()
         });
         used += short.join().expect("it ends");
     }
     let profile = profiled.join().expect("no panic");
     let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
-    let seen = (one + two) / used.as_nanos() as f64;
-    println!("short threads: {used:?} used, {seen:.3} of it sampled, share {:.3}", one / (one + two));
-    assert!((0.6..1.15).contains(&seen), "{seen} of the threads' CPU time is in the profile");
+    let (seen, share) = ((one + two) / used.as_nanos() as f64, one / (one + two));
+    println!("threads of {:?}: {used:?} used, {seen:.3} of it sampled, share {share:.3}", part * 3);
     let tids: std::collections::HashSet<_> =
         profile.samples.iter().filter_map(|sample| profile.labels_of(sample)?.tid).collect();
-    assert!(tids.len() > 20, "of {} threads", tids.len());
+    assert!(tids.len() > 8, "of {} threads", tids.len());
+    (seen, share, 3.0 * (2.0 / 9.0 / profile.samples.len() as f64).sqrt())
+}
+
+/// The kernel looks at a thread's clock when it ticks, here every 4 ms: what a thread uses after its last tick is in no
+/// sample, and what it used before a tick is put on what it does at the tick. With threads of 30 ms that makes 28 of 30 ms,
+/// and 8 of 28 for the first third; with threads of 120 ms it is within the bounds that hold for others.
+#[test]
+fn short_lived_threads_are_in_the_profile() {
+    let _alone = alone();
+    let (seen, share, chance) = short_threads(Duration::from_millis(40));
+    assert!((seen - 1.0).abs() < 0.05, "{seen} of the threads' CPU time is in the profile");
+    assert!((share - 1.0 / 3.0).abs() < chance.max(0.03), "the share of one_part is {share}, chance is {chance}");
+    let (seen, share, _) = short_threads(Duration::from_millis(10));
+    assert!((0.6..1.15).contains(&seen) && (0.15..0.4).contains(&share), "{seen}, {share}");
 }
 
 #[inline(never)]

@@ -7,8 +7,9 @@ use super::{Collection, Profiler, Window};
 use crate::model::profile::{Unit, ValueType};
 use crate::target::CpuSource;
 
-/// The time between two looks for samples. The records they wait in are enough for several kernel ticks on each CPU.
-const COLLECT_INTERVAL: Duration = Duration::from_millis(5);
+/// The time between two looks for samples and for new threads. The records that samples wait in are enough for several
+/// kernel ticks on each CPU.
+const COLLECT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Samples CPU time at a rate. What it cannot tell of a thread's life is in its notes.
 pub(crate) struct Cpu<S> {

@@ -15,8 +15,9 @@ use crate::probe::{Entry, Registry, task_of};
 use crate::sys::{self, CpuSampler, PollNow, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
-/// How often threads that appeared or ended are looked for.
-const SCAN_INTERVAL: Duration = Duration::from_millis(10);
+/// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 2 % of a CPU.
+const SCAN_INTERVAL: Duration = Duration::from_millis(1);
+const SCAN_SHARE: u32 = 50;
 
 /// The sampler of our own process.
 pub(crate) struct OwnCpu {
@@ -30,6 +31,7 @@ pub(crate) struct OwnCpu {
     /// Threads that were there before the sampler, whose CPU time until then is none of its business.
     first_scan: bool,
     scanned: Instant,
+    scan_interval: Duration,
     /// The monotonic clock at the start.
     started: Duration,
     unsampled: u64,
@@ -61,6 +63,7 @@ impl OwnCpu {
             threads: HashMap::new(),
             first_scan: true,
             scanned: Instant::now(),
+            scan_interval: SCAN_INTERVAL,
             started: sys::monotonic_time(),
             unsampled: 0,
             seed: RandomState::new(),
@@ -71,6 +74,7 @@ impl OwnCpu {
     }
 
     fn scan(&mut self) -> io::Result<()> {
+        let start = Instant::now();
         let present: HashSet<i32> = sys::thread_ids()?.into_iter().collect();
         self.threads.retain(|tid, thread| {
             let alive = present.contains(tid);
@@ -89,6 +93,7 @@ impl OwnCpu {
             self.label_workers();
         }
         self.scanned = Instant::now();
+        self.scan_interval = SCAN_INTERVAL.max(self.scanned.duration_since(start) * SCAN_SHARE);
         Ok(())
     }
 
@@ -143,7 +148,7 @@ impl OwnCpu {
 
 impl CpuSource for OwnCpu {
     fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()> {
-        if self.scanned.elapsed() >= SCAN_INTERVAL {
+        if self.scanned.elapsed() >= self.scan_interval {
             self.scan()?;
         }
         let Self { sampler, threads, unwinder, copy, started, .. } = self;
