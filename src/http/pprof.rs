@@ -33,6 +33,9 @@ const TRACE_SECONDS: f64 = 1.0;
 /// What Go's limit on the time of writing an answer is for.
 const MAX_SECONDS: u64 = 300;
 
+/// Go's words for a named profile that could not be made.
+const NOT_COLLECTED: &str = "failed to collect profile";
+
 const OCTETS: &str = "application/octet-stream";
 
 /// The profiles that Go calls by name, what Go calls them for, and what they hold here.
@@ -101,16 +104,23 @@ async fn profile(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Resp
     let collected =
         on_own_thread(&view, Stop::default(), move |view, stop| encode(&view.profile(&options, stop)?)).await;
     match collected {
-        Some(Ok(bytes)) => attachment(bytes, "profile"),
-        Some(Err(problem)) => error(StatusCode::INTERNAL_SERVER_ERROR, &cpu_problem(&problem)),
-        None => failed(),
+        Some(Err(ProfileError::Busy { .. })) => {
+            error(StatusCode::INTERNAL_SERVER_ERROR, "Could not enable CPU profiling: cpu profiling already in use")
+        }
+        collected => answer_with(collected, "Could not enable CPU profiling", |bytes| attachment(bytes, "profile")),
     }
 }
 
-fn cpu_problem(problem: &ProfileError) -> String {
-    match problem {
-        ProfileError::Busy { .. } => "Could not enable CPU profiling: cpu profiling already in use".to_owned(),
-        other => format!("Could not enable CPU profiling: {other}"),
+/// What was collected, or Go's words for why it was not, with ours behind them.
+fn answer_with(
+    collected: Option<Result<Vec<u8>, ProfileError>>,
+    problem: &str,
+    answer: impl FnOnce(Vec<u8>) -> Response,
+) -> Response {
+    match collected {
+        Some(Ok(bytes)) => answer(bytes),
+        Some(Err(reason)) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{problem}: {reason}")),
+        None => failed(),
     }
 }
 
@@ -126,11 +136,7 @@ async fn trace(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Respon
         view.trace(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
         Ok::<_, ProfileError>(bytes)
     });
-    match collected.await {
-        Some(Ok(bytes)) => attachment(bytes, "trace"),
-        Some(Err(problem)) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("Could not enable tracing: {problem}")),
-        None => failed(),
-    }
+    answer_with(collected.await, "Could not enable tracing", |bytes| attachment(bytes, "trace"))
 }
 
 async fn named(State(view): State<Arc<View>>, Path(name): Path<String>, RawQuery(raw): RawQuery) -> Response {
@@ -158,14 +164,7 @@ async fn named(State(view): State<Arc<View>>, Path(name): Path<String>, RawQuery
             _ => Ok(stack_list::text(&profile, name).into_bytes()),
         }
     });
-    match collected.await {
-        Some(Ok(bytes)) if debug == 0 => attachment(bytes, name),
-        Some(Ok(text)) => plain(text),
-        Some(Err(problem)) => {
-            error(StatusCode::INTERNAL_SERVER_ERROR, &format!("failed to collect profile: {problem}"))
-        }
-        None => failed(),
-    }
+    answer_with(collected.await, NOT_COLLECTED, |bytes| if debug == 0 { attachment(bytes, name) } else { plain(bytes) })
 }
 
 /// What a profile gains in a window. Of tasks and of what is not counted, nothing can be gained: they are as they are.
@@ -175,13 +174,7 @@ async fn delta(view: &Arc<View>, name: &'static str, window: Duration) -> Respon
         let stalled = view.profile(&options, stop)?;
         encode(&stalled_as(&stalled, name).map_or_else(|| now(view, name), Ok)?)
     });
-    match collected.await {
-        Some(Ok(bytes)) => attachment(bytes, &format!("{name}-delta")),
-        Some(Err(problem)) => {
-            error(StatusCode::INTERNAL_SERVER_ERROR, &format!("failed to collect profile: {problem}"))
-        }
-        None => failed(),
-    }
+    answer_with(collected.await, NOT_COLLECTED, |bytes| attachment(bytes, &format!("{name}-delta")))
 }
 
 fn too_long() -> Response {
@@ -189,7 +182,7 @@ fn too_long() -> Response {
 }
 
 fn failed() -> Response {
-    error(StatusCode::INTERNAL_SERVER_ERROR, "failed to collect profile: a thread of holdup's own failed")
+    error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{NOT_COLLECTED}: a thread of holdup's own failed"))
 }
 
 fn encode(profile: &Profile) -> Result<Vec<u8>, ProfileError> {

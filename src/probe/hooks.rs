@@ -151,11 +151,7 @@ pub(crate) fn hold_samples_while_parked(builder: &mut tokio::runtime::Builder) -
         static HELD: std::cell::Cell<i32> = const { std::cell::Cell::new(0) };
     }
     builder
-        .on_thread_park(|| {
-            if crate::sys::sampling() {
-                HELD.set(crate::sys::hold_samples());
-            }
-        })
+        .on_thread_park(|| HELD.set(crate::sys::hold_samples()))
         .on_thread_unpark(|| crate::sys::release_samples(HELD.replace(0)))
 }
 

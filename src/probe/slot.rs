@@ -207,9 +207,7 @@ impl Slot {
         if self.signals.load(Ordering::Acquire) != 0 {
             self.await_signal();
         }
-        if sys::sampling() {
-            self.held.store(sys::hold_samples(), Ordering::Relaxed);
-        }
+        self.held.store(sys::hold_samples(), Ordering::Relaxed);
     }
 
     #[cold]

@@ -60,10 +60,6 @@ pub(crate) fn monotonic_time() -> Duration {
     Duration::ZERO
 }
 
-pub(crate) fn sampling() -> bool {
-    false
-}
-
 pub(crate) fn hold_samples() -> i32 {
     0
 }

@@ -258,14 +258,9 @@ impl OwnProcess {
         }
     }
 
-    /// Walks the copied stack. One that does not reach its end may lead through a library that was loaded since.
+    /// Walks the copied stack.
     fn walk(&mut self, method: Method) -> Option<RawStack> {
-        let unwinder = self.unwinder.as_mut()?;
-        let mut walk = unwinder.walk(&self.copy);
-        let last = walk.addresses.last().map_or(0, |address| address.0);
-        if !walk.complete && unwinder.images().find(last).is_none() && unwinder.load_new_images().is_ok() {
-            walk = unwinder.walk(&self.copy);
-        }
+        let walk = self.unwinder.as_mut()?.walk_now(&self.copy);
         Some(RawStack { addresses: walk.addresses, method, complete: walk.complete })
     }
 }

@@ -158,11 +158,12 @@ impl CpuSource for OwnCpu {
                 foreign.push((sample.tid, copy.registers.stack_pointer));
             }
             let labels = threads.get(&sample.tid).map(|thread| thread.labels.clone()).unwrap_or_default();
+            let walk = unwinder.walk_now(copy);
             take(SampledCpu {
                 at: sample.at.saturating_sub(*started),
                 periods: sample.weight,
                 labels: with_task(labels, sample.poll),
-                stack: walk(unwinder, copy),
+                stack: RawStack { addresses: walk.addresses, method: Method::Signal, complete: walk.complete },
             });
         });
         for (tid, stack_pointer) in foreign {
@@ -193,15 +194,6 @@ impl OwnCpu {
             thread.stack_known = true;
         }
     }
-}
-
-fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> RawStack {
-    let mut walk = unwinder.walk(copy);
-    let last = walk.addresses.last().map_or(0, |address| address.0);
-    if !walk.complete && unwinder.images().find(last).is_none() && unwinder.load_new_images().is_ok() {
-        walk = unwinder.walk(copy);
-    }
-    RawStack { addresses: walk.addresses, method: Method::Signal, complete: walk.complete }
 }
 
 fn with_task(labels: Labels, poll: Option<PollNow>) -> Labels {

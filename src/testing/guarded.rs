@@ -18,9 +18,8 @@ pin_project! {
     pub struct Guarded<F> {
         #[pin]
         future: Option<Root<F>>,
-        // Taken at the first poll, when the runtime is known.
-        waiting: Option<F>,
-        guard: Option<Guard>,
+        // Until the first poll, when the runtime is known.
+        waiting: Option<(Guard, F)>,
         watching: Option<(Watching, RootThread)>,
         place: &'static Location<'static>,
     }
@@ -29,7 +28,7 @@ pin_project! {
 impl<F: Future> Guarded<F> {
     #[track_caller]
     pub(super) fn new(guard: Guard, future: F) -> Self {
-        Self { future: None, waiting: Some(future), guard: Some(guard), watching: None, place: Location::caller() }
+        Self { future: None, waiting: Some((guard, future)), watching: None, place: Location::caller() }
     }
 }
 
@@ -39,7 +38,7 @@ impl<F: Future> Future for Guarded<F> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        if let (Some(guard), Some(future)) = (this.guard.take(), this.waiting.take()) {
+        if let Some((guard, future)) = this.waiting.take() {
             let watching = guard.start();
             let runtime = runtime_here(&watching);
             let thread = RootThread::enter(&runtime);

@@ -94,6 +94,16 @@ impl Unwinder {
         self.functions.iter().find(|functions| functions.range.contains(&address))?.start_of(address)
     }
 
+    /// Walks a stack of this moment. One that does not reach its end may lead through a library that was loaded since.
+    pub(crate) fn walk_now(&mut self, stack: &StackCopy) -> Walk {
+        let walk = self.walk(stack);
+        let last = walk.addresses.last().map_or(0, |address| address.0);
+        if walk.complete || self.images.find(last).is_some() || self.load_new_images().is_err() {
+            return walk;
+        }
+        self.walk(stack)
+    }
+
     /// Walks a stack from its registers outwards. A stack without a known frame pointer is walked with the one
     /// that makes most sense.
     pub(crate) fn walk(&mut self, stack: &StackCopy) -> Walk {

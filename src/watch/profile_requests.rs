@@ -22,6 +22,7 @@ impl View {
 
     /// What every worker does over time, looked at a thousand times a second, with samples at the rate of the options.
     pub(crate) fn trace(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
+        options.check()?;
         let wall = Wall::new(self.own_process()?, options.rate, self.threshold);
         self.collect(&mut wall.looks_per_sample(TRACE_LOOKS / options.rate.max(1)), options, stop)
     }

@@ -243,10 +243,10 @@ impl Drop for Session<'_> {
 impl View {
     /// Collects a profile on the calling thread. `stop` ends its window early.
     pub(crate) fn profile(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
+        options.check()?;
         match options.mode {
             ProfileMode::Cpu if !sys::SUPPORTED => self.cpu_of_process(options, stop),
             ProfileMode::Cpu => {
-                options.check()?;
                 let source = OwnCpu::start(Arc::clone(&self.registry), options.rate).map_err(cannot_start)?;
                 self.collect(&mut Cpu::new(source, options.rate), options, stop)
             }
@@ -265,9 +265,8 @@ impl View {
         options: &ProfileOptions,
         stop: &Stop,
     ) -> Result<Profile, ProfileError> {
-        options.check()?;
-        let session = self.profiling.begin(stop)?;
-        let collected = profiler.run(&Window::begin(options.duration, Arc::clone(&stop.flag)));
+        let (session, window) = self.begin(options, stop)?;
+        let collected = profiler.run(&window);
         drop(session);
         Ok(self.resolve(collected.map_err(ProfileError::Failed)?))
     }
@@ -288,19 +287,23 @@ impl View {
         ))
     }
 
+    /// Takes a place among the sessions, and begins the window.
+    fn begin(&self, options: &ProfileOptions, stop: &Stop) -> Result<(Session<'_>, Window), ProfileError> {
+        let session = self.profiling.begin(stop)?;
+        Ok((session, Window::begin(options.duration, Arc::clone(&stop.flag))))
+    }
+
     /// Names what was collected. The symbolizer is taken for one address at a time, because stalls are explained with
     /// it too.
     pub(super) fn resolve(&self, collection: Collection) -> Profile {
         let mappings = self.symbolizer().mappings();
-        collection.resolve(&self.program, mappings, |address| self.symbolizer().frames_at(address))
+        collection.resolve(&self.program, mappings, |address| self.names().frames_at(address))
     }
 
     /// CPU time where threads have no timers of their own.
     fn cpu_of_process(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
-        options.check()?;
-        let _session = self.profiling.begin(stop)?;
         let sampler = PprofSampler::start(options.rate).map_err(cannot_start)?;
-        let window = Window::begin(options.duration, Arc::clone(&stop.flag));
+        let (_session, window) = self.begin(options, stop)?;
         let named = sampler.run(&window, sys::process_cpu_time, |found| {
             self.symbolizer().named(found.mangled, found.file, found.line)
         });
@@ -311,10 +314,8 @@ impl View {
     }
 
     fn stalled_in_window(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
-        options.check()?;
-        let _session = self.profiling.begin(stop)?;
+        let (_session, window) = self.begin(options, stop)?;
         let (before, started_at) = (self.history().stalled_time(), SystemTime::now());
-        let window = Window::begin(options.duration, Arc::clone(&stop.flag));
         while window.sleep(STOP_CHECK) {}
         let stalled = self.history().stalled_time().since(&before);
         Ok(self.stalled_profile(&stalled, started_at, window.elapsed()))

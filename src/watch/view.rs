@@ -52,11 +52,16 @@ impl View {
     /// The symbolizer, told of every crate that is known to be the user's.
     pub(super) fn symbolizer(&self) -> MutexGuard<'_, Symbolizer> {
         let crates = self.user_crates.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut symbolizer = self.symbolizer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut symbolizer = self.names();
         for name in &crates {
             symbolizer.add_user_crate(name);
         }
         symbolizer
+    }
+
+    /// The symbolizer as it is, for whoever has just asked for [`symbolizer`](Self::symbolizer).
+    pub(super) fn names(&self) -> MutexGuard<'_, Symbolizer> {
+        self.symbolizer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn next_runtime_name(&self) -> Arc<str> {

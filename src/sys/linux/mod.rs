@@ -32,7 +32,7 @@ mod syscalls;
 
 pub(crate) use mappings::mappings;
 pub(crate) use memory::{copy_sleeping_stack, read_memory, read_word};
-pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples, release_samples, sampling};
+pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples, release_samples};
 pub(crate) use signal::StackSignal;
 pub(crate) use steal::Steal;
 pub(crate) use syscalls::place;

@@ -202,14 +202,9 @@ fn to_timespec(time: Duration) -> libc::timespec {
     }
 }
 
-/// Whether CPU time is being sampled.
+/// Holds the sampler's signal back on this thread, and returns which it was; 0 while CPU time is not sampled. A thread
+/// does so before it waits for events: a period that ends while the kernel prepares the wait would otherwise interrupt it.
 #[inline]
-pub(crate) fn sampling() -> bool {
-    ACTIVE.load(Ordering::Relaxed)
-}
-
-/// Holds the sampler's signal back on this thread, and returns which it was. A thread does so before it waits for
-/// events: a period that ends while the kernel prepares the wait would otherwise interrupt it.
 pub(crate) fn hold_samples() -> i32 {
     let signal = SIGNAL.load(Ordering::Acquire);
     if signal != 0 {
@@ -219,12 +214,14 @@ pub(crate) fn hold_samples() -> i32 {
 }
 
 /// Lets a signal through again that `hold_samples` held back.
+#[inline]
 pub(crate) fn release_samples(signal: i32) {
     if signal != 0 {
         change_mask(libc::SIG_UNBLOCK, signal);
     }
 }
 
+#[cold]
 fn change_mask(how: libc::c_int, signal: libc::c_int) {
     // SAFETY: a signal set is an array of numbers; all zero is valid.
     let mut set: libc::sigset_t = unsafe { MaybeUninit::zeroed().assume_init() };
