@@ -8,6 +8,7 @@ use crate::model::profile::{
     Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Sample, Slice, SliceKind, ValueType,
 };
 use crate::model::stack::{Address, Frame, Origin, RawStack};
+use crate::target::CpuRest;
 
 /// Different stacks that are kept. Samples of further ones are counted as lost.
 const MAX_STACKS: usize = 64 * 1024;
@@ -93,6 +94,52 @@ impl Collection {
                 *sum += value;
             }
         }
+    }
+
+    /// Weighs samples of CPU time, which came as one each with the steps since the one before: as periods, and the time
+    /// they make. Returns the time of all.
+    ///
+    /// A sample is taken at a fair moment, but the time before it was not all used by what ran at that moment. So the
+    /// samples of a thread share what the thread used, and those of all threads that ended what these used together.
+    pub(crate) fn weigh(&mut self, rest: &CpuRest, steps: u32, period: i64) -> Duration {
+        #[derive(Default)]
+        struct Group {
+            samples: u64,
+            steps: u64,
+            passed: u64,
+        }
+        let labels = &self.builder.profile().labels;
+        let group_of = |position: u32| {
+            let tid = labels.get(position as usize).and_then(|labels| labels.tid);
+            tid.filter(|tid| rest.living.contains_key(tid))
+        };
+        let timed = self.samples.iter_mut().map(|sample| (sample.labels, &mut sample.values));
+        let mut all: Vec<_> = timed.chain(self.sums.iter_mut().map(|((_, labels), sums)| (*labels, sums))).collect();
+        let mut groups: HashMap<Option<i32>, Group> = HashMap::new();
+        for (labels, [samples, steps, ..]) in &all {
+            let group = groups.entry(group_of(*labels)).or_default();
+            group.samples += samples.unsigned_abs();
+            group.steps += steps.unsigned_abs();
+        }
+        for (tid, group) in &mut groups {
+            group.steps += tid.map_or(rest.ended, |tid| rest.living.get(&tid).copied().unwrap_or_default());
+        }
+        let mut time = 0;
+        for (labels, values) in &mut all {
+            let group = groups.entry(group_of(*labels)).or_default();
+            // From one rounded sum to the next, so that the periods are whole and none is lost.
+            let until = |passed: u64| {
+                let (of, all) = (u128::from(group.samples.max(1)) * u128::from(steps), u128::from(group.steps));
+                i64::try_from((all * u128::from(passed) + of / 2) / of).unwrap_or(i64::MAX)
+            };
+            let passed = group.passed + values[0].unsigned_abs();
+            let periods = until(passed) - until(group.passed);
+            group.passed = passed;
+            **values = [periods, periods * period, 0, 0];
+            time += periods * period;
+        }
+        self.samples.retain(|sample| sample.values[0] > 0);
+        Duration::from_nanos(time.unsigned_abs())
     }
 
     fn labels(&mut self, labels: Labels) -> u32 {
@@ -186,4 +233,32 @@ impl Collection {
 /// A frame that is no code.
 fn note_frame(note: &str) -> ProfileFrame {
     ProfileFrame::of(Frame { function: note.into(), file: None, line: None, origin: Origin::Runtime, package: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::profile::Unit;
+    use crate::model::stack::Method;
+
+    #[test]
+    fn the_samples_of_a_thread_share_what_it_used() {
+        let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
+        let mut collection = Collection::new("cpu", Some(100), values);
+        let stack = |address| RawStack { addresses: vec![Address(address)], method: Method::Signal, complete: true };
+        let of = |tid| Labels { tid: Some(tid), ..Labels::default() };
+        for (tid, address, steps) in [(1, 10, 35), (1, 11, 5), (1, 10, 20), (2, 10, 5), (3, 10, 1)] {
+            collection.add(Duration::ZERO, &stack(address), of(tid), [1, steps, 0, 0]);
+        }
+        // Those that are only added up take part as well.
+        let known = collection.samples[0];
+        collection.sums.insert((known.stack, known.labels), [2, 1, 0, 0]);
+        // Thread 1 has used 100 steps, 10 a period; those that ended 16.
+        let rest = CpuRest { living: HashMap::from([(1, 39), (7, 50)]), ended: 10 };
+        assert_eq!(collection.weigh(&rest, 10, 1_000), Duration::from_nanos(12_000));
+        let values: Vec<i64> = collection.samples.iter().map(|sample| sample.values[0]).collect();
+        assert_eq!(values, [2, 2, 2, 1, 1]);
+        assert!(collection.samples.iter().all(|sample| sample.values[1] == sample.values[0] * 1_000));
+        assert_eq!(collection.sums[&(known.stack, known.labels)], [4, 4_000, 0, 0]);
+    }
 }

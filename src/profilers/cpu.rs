@@ -30,18 +30,16 @@ impl<S: CpuSource + Send> Profiler for Cpu<S> {
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
         let mut collection = Collection::new("cpu", Some(self.rate), values);
         let before = self.source.process_cpu_time();
-        let mut sampled = 0_u64;
         loop {
             let goes_on = window.sleep(COLLECT_INTERVAL);
             self.source.collect(&mut |sample| {
-                let periods = i64::from(sample.periods);
-                sampled += u64::from(sample.periods);
-                collection.add(sample.at, &sample.stack, sample.labels, [periods, periods * period, 0, 0]);
+                collection.add(sample.at, &sample.stack, sample.labels, [1, i64::from(sample.steps), 0, 0]);
             })?;
             if !goes_on {
                 break;
             }
         }
+        let sampled = collection.weigh(&self.source.rest(), self.source.steps(), period);
         collection.end(window.elapsed());
         collection.lose(self.source.lost());
         if self.source.unsampled_threads() > 0 {
@@ -49,7 +47,6 @@ impl<S: CpuSource + Send> Profiler for Cpu<S> {
         }
         if let (Some(before), Some(after)) = (before, self.source.process_cpu_time()) {
             let used = after.saturating_sub(before);
-            let sampled = Duration::from_nanos(sampled * period.unsigned_abs());
             collection.note(format!(
                 "the process used {:.2} s of CPU time, {:.2} s of it were sampled",
                 used.as_secs_f64(),

@@ -2,7 +2,7 @@
 //!
 //! | profiler | unit | what a sample is | what it costs | what it does not see |
 //! |---|---|---|---|---|
-//! | `cpu` | CPU nanoseconds | one period of one thread's CPU time | a signal per sample, which copies the stack | threads that live for less than a scan (1 ms or more); what the kernel does between ticks |
+//! | `cpu` | CPU nanoseconds | one period of one thread's CPU time | a signal per tick of a busy thread; one per sample copies the stack | threads that live for less than a scan (1 ms or more); what the kernel does between ticks |
 //! | `cpu` by `pprof`, where threads have no timers | CPU nanoseconds | one period of the process's CPU time, of whichever thread was interrupted | a signal per sample, whose handler unwinds | tasks; true shares between threads; code of the C library |
 //! | `wall` | nanoseconds | one moment of one worker | a look per worker and sample; a signal if it runs | threads that are no workers; the stacks of polls shorter than a look |
 //! | `stalled` | nanoseconds | one stall, or the part of it that one stack stands for | nothing: the watchdog has it | polls shorter than the threshold |

@@ -71,8 +71,8 @@ pub(crate) enum SignalError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuSample {
     pub(crate) tid: i32,
-    /// Periods of CPU time that it stands for.
-    pub(crate) weight: u32,
+    /// Steps of its timer since the thread's last sample.
+    pub(crate) steps: u32,
     /// By the monotonic clock.
     pub(crate) at: Duration,
     /// What the thread polled, on a worker inside a poll.

@@ -72,7 +72,7 @@ pub(crate) struct ThreadNumber;
 pub(crate) struct CpuSampler;
 
 impl CpuSampler {
-    pub(crate) fn start(_interval: Duration) -> io::Result<Self> {
+    pub(crate) fn start(_step: Duration, _steps: u32) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -80,7 +80,8 @@ impl CpuSampler {
         &mut self,
         _tid: i32,
         _first: Duration,
-        _carried: u32,
+        _passed: u32,
+        _waited: u32,
     ) -> io::Result<Option<ThreadNumber>> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -88,6 +89,10 @@ impl CpuSampler {
     pub(crate) fn set_stack(&mut self, _thread: ThreadNumber, _stack: Range<u64>, _told: bool) {}
 
     pub(crate) fn set_poll(&mut self, _thread: ThreadNumber, _poll: Option<&'static PollWords>) {}
+
+    pub(crate) fn passed(&self, _thread: ThreadNumber) -> u32 {
+        0
+    }
 
     pub(crate) fn remove_thread(&mut self, _thread: ThreadNumber) {}
 

@@ -9,6 +9,7 @@ mod own_cpu;
 pub(crate) use own::{OwnProcess, Since};
 pub(crate) use own_cpu::OwnCpu;
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +73,12 @@ pub(crate) trait CpuSource {
     /// When the process's threads cannot be listed any more.
     fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()>;
 
+    /// CPU time that samples are to stand for beyond what they came with.
+    fn rest(&self) -> CpuRest;
+
+    /// Steps that make one sampling period.
+    fn steps(&self) -> u32;
+
     /// Samples that were due and could not be kept.
     fn lost(&self) -> u64;
 
@@ -87,10 +94,19 @@ pub(crate) trait CpuSource {
 pub(crate) struct SampledCpu {
     /// Since the source was started.
     pub(crate) at: Duration,
-    /// Sampling periods that it stands for.
-    pub(crate) periods: u32,
+    /// Steps of CPU time since the thread's last sample.
+    pub(crate) steps: u32,
     pub(crate) labels: Labels,
     pub(crate) stack: RawStack,
+}
+
+/// Steps of CPU time that no sample came with.
+#[derive(Debug, Default)]
+pub(crate) struct CpuRest {
+    /// Of every thread that is still there, since its last sample.
+    pub(crate) living: HashMap<i32, u64>,
+    /// Of all that ended, together.
+    pub(crate) ended: u64,
 }
 
 /// One passive look at a thread: running totals, and where it is.

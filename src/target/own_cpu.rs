@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::own::mapping_of;
-use super::{CpuSource, SampledCpu};
+use super::{CpuRest, CpuSource, SampledCpu};
 use crate::model::profile::Labels;
 use crate::model::stack::{Method, RawStack};
 use crate::probe::{Entry, Registry, task_of};
@@ -19,10 +19,15 @@ use crate::unwind::Unwinder;
 const SCAN_INTERVAL: Duration = Duration::from_millis(1);
 const SCAN_SHARE: u32 = 50;
 
+/// A timer goes in steps of at most this, so that hardly a tick of the kernel passes a busy thread without a signal: the
+/// ticks to sample are chosen from all.
+const MAX_STEP: Duration = Duration::from_millis(2);
+
 /// The sampler of our own process.
 pub(crate) struct OwnCpu {
     sampler: CpuSampler,
-    interval: Duration,
+    step: Duration,
+    steps: u32,
     registry: Arc<Registry>,
     version: u64,
     unwinder: Unwinder,
@@ -35,6 +40,8 @@ pub(crate) struct OwnCpu {
     /// The monotonic clock at the start.
     started: Duration,
     unsampled: u64,
+    /// Steps of threads that ended, after their last samples.
+    ended: u64,
     seed: RandomState,
 }
 
@@ -50,12 +57,15 @@ impl OwnCpu {
     /// # Errors
     /// See [`CpuSampler::start`]; when the threads cannot be listed; when the loaded images cannot be read.
     pub(crate) fn start(registry: Arc<Registry>, rate: u32) -> io::Result<Self> {
-        let interval = Duration::from_secs(1) / rate.max(1);
+        let period = Duration::from_secs(1) / rate.max(1);
+        let steps = u32::try_from(period.as_nanos().div_ceil(MAX_STEP.as_nanos() + 1)).unwrap_or(1).max(1);
+        let step = period / steps;
         // First, because it takes milliseconds.
         let unwinder = Unwinder::new()?;
         let mut own = Self {
-            sampler: CpuSampler::start(interval)?,
-            interval,
+            sampler: CpuSampler::start(step, steps)?,
+            step,
+            steps,
             registry,
             version: u64::MAX,
             unwinder,
@@ -66,6 +76,7 @@ impl OwnCpu {
             scan_interval: SCAN_INTERVAL,
             started: sys::monotonic_time(),
             unsampled: 0,
+            ended: 0,
             seed: RandomState::new(),
         };
         own.scan()?;
@@ -79,6 +90,7 @@ impl OwnCpu {
         self.threads.retain(|tid, thread| {
             let alive = present.contains(tid);
             if !alive {
+                self.ended += u64::from(self.sampler.passed(thread.number));
                 self.sampler.remove_thread(thread.number);
             }
             alive
@@ -97,17 +109,18 @@ impl OwnCpu {
         Ok(())
     }
 
-    /// Samples lie one interval of CPU time apart, the first at a random time within one, so that threads which live
-    /// for less than an interval are sampled in proportion too. Those of a new thread count from its birth; the ones
-    /// it has missed until now are carried by the next.
+    /// Steps and samples begin at a random time within one, so that threads which live for less than that are sampled in
+    /// proportion too. The steps of a new thread count from its birth, those that passed until now as well.
     fn add(&mut self, tid: i32) -> bool {
-        let interval = self.interval.as_nanos().max(1);
-        let phase = u128::from(self.seed.hash_one((tid, self.threads.len(), Instant::now()))) % interval + 1;
+        let step = self.step.as_nanos().max(1);
+        let chance = self.seed.hash_one((tid, self.threads.len(), Instant::now()));
+        let phase = u128::from(chance) % step + 1;
         let used = if self.first_scan { 0 } else { sys::thread_cpu_time(tid).unwrap_or_default().as_nanos() };
-        let missed = if used >= phase { (used - phase) / interval + 1 } else { 0 };
-        let first = phase + missed * interval - used;
+        let passed = if used >= phase { (used - phase) / step + 1 } else { 0 };
+        let first = phase + passed * step - used;
         let first = Duration::from_nanos(u64::try_from(first).unwrap_or(u64::MAX));
-        match self.sampler.add_thread(tid, first, u32::try_from(missed).unwrap_or(u32::MAX)) {
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        match self.sampler.add_thread(tid, first, passed, (chance >> 32) as u32) {
             Ok(Some(number)) => {
                 let name = sys::thread_name(tid).map(Arc::from);
                 let labels = Labels { thread: name, tid: Some(tid), ..Labels::default() };
@@ -161,7 +174,7 @@ impl CpuSource for OwnCpu {
             let walk = unwinder.walk_now(copy);
             take(SampledCpu {
                 at: sample.at.saturating_sub(*started),
-                periods: sample.weight,
+                steps: sample.steps,
                 labels: with_task(labels, sample.poll),
                 stack: RawStack { addresses: walk.addresses, method: Method::Signal, complete: walk.complete },
             });
@@ -170,6 +183,15 @@ impl CpuSource for OwnCpu {
             self.learn_stack(tid, stack_pointer);
         }
         Ok(())
+    }
+
+    fn rest(&self) -> CpuRest {
+        let passed = |thread: &Thread| u64::from(self.sampler.passed(thread.number));
+        CpuRest { living: self.threads.iter().map(|(tid, thread)| (*tid, passed(thread))).collect(), ended: self.ended }
+    }
+
+    fn steps(&self) -> u32 {
+        self.steps
     }
 
     fn lost(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The handler of the CPU sampler's signal, and the records it fills.
 //!
-//! What it does: save `errno`, find its thread's entry by the number that the timer carries, claim a free record,
-//! store three registers, the time and what the worker polls, copy the used part of this thread's stack, publish,
+//! What it does: save `errno`, find its thread's entry by the number that the timer carries, decide whether this tick is
+//! to be sampled, claim a free record, store three registers, the time and what the worker polls, copy the used part of this thread's stack, publish,
 //! restore `errno`. It calls `gettid` and `clock_gettime` (async-signal-safe), `memcpy`, and, on a stack whose bounds
 //! the thread did not tell, `process_vm_readv` (a bare system call, which answers a bad address with an error). It takes no lock, allocates nothing, unwinds nothing.
 //!
@@ -13,7 +13,7 @@
 //! | `WRITING` | handler, by compare-exchange from `FREE` | that handler alone writes the record |
 //! | `FULL` | that handler | complete; the sampler alone reads it, then sets `FREE` |
 //!
-//! A handler that finds no free record counts its weight as lost. A thread's entry belongs to the thread that `TID`
+//! A handler that finds no free record counts a lost sample, and leaves its time to the thread's next one. A thread's entry belongs to the thread that `TID`
 //! names; a signal that comes late, or was sent by somebody else, finds another thread's number and returns.
 
 use std::cell::UnsafeCell;
@@ -41,8 +41,16 @@ pub(super) const FULL: u32 = 2;
 
 /// Whether samples are wanted.
 pub(super) static ACTIVE: AtomicBool = AtomicBool::new(false);
-/// Periods whose sample found no free record.
+/// Samples that found no free record.
 pub(super) static LOST: AtomicU64 = AtomicU64::new(0);
+/// Steps of a thread's timer for one sample.
+pub(super) static STEPS: AtomicU32 = AtomicU32::new(1);
+/// Steps from one tick to the next, averaged over all threads, in parts of [`ONE_STEP`].
+pub(super) static TICK: AtomicU32 = AtomicU32::new(ONE_STEP);
+/// One step where parts of it count.
+pub(super) const ONE_STEP: u32 = 256;
+/// The weight of a tick in the average is one in this many.
+const TICKS_AVERAGED: i64 = 32;
 pub(super) static ENTRIES: [Entry; MAX_THREADS] = [const { Entry::new() }; MAX_THREADS];
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static RECORDS: OnceLock<Box<[Record]>> = OnceLock::new();
@@ -59,8 +67,10 @@ pub(super) struct Entry {
     pub(super) told: AtomicBool,
     /// What it polls, on a worker.
     pub(super) poll: StaticRef<PollWords>,
-    /// Periods that passed before the thread was seen; the first sample stands for them too.
-    pub(super) carried: AtomicU32,
+    /// Steps that passed since its last sample, or its birth.
+    pub(super) passed: AtomicU32,
+    /// Ticks since its last sample, each counted as [`TICK`].
+    pub(super) waited: AtomicU32,
 }
 
 impl Entry {
@@ -71,7 +81,8 @@ impl Entry {
             high: AtomicU64::new(0),
             told: AtomicBool::new(false),
             poll: StaticRef::empty(),
-            carried: AtomicU32::new(0),
+            passed: AtomicU32::new(0),
+            waited: AtomicU32::new(0),
         }
     }
 }
@@ -85,8 +96,8 @@ pub(super) struct Record {
 /// What a record holds.
 pub(super) struct Content {
     pub(super) tid: i32,
-    /// Periods of CPU time that this sample stands for.
-    pub(super) weight: u32,
+    /// Steps of CPU time since the thread's last sample.
+    pub(super) steps: u32,
     /// `CLOCK_MONOTONIC`.
     pub(super) at: libc::timespec,
     pub(super) registers: Registers,
@@ -112,7 +123,7 @@ impl Record {
     fn empty() -> Self {
         let content = Content {
             tid: 0,
-            weight: 0,
+            steps: 0,
             at: libc::timespec { tv_sec: 0, tv_nsec: 0 },
             registers: Registers::default(),
             poll: None,
@@ -145,15 +156,19 @@ fn take_sample(info: *const libc::siginfo_t, context: *const libc::ucontext_t) {
     if entry.tid.load(Ordering::Acquire) != tid {
         return;
     }
-    let weight = 1 + overrun + entry.carried.swap(0, Ordering::Relaxed);
+    let steps = 1 + overrun;
+    entry.passed.fetch_add(steps, Ordering::Relaxed);
+    if !is_due(entry, steps) {
+        return;
+    }
     let Some(record) = claim() else {
-        LOST.fetch_add(u64::from(weight), Ordering::Relaxed);
+        LOST.fetch_add(1, Ordering::Relaxed);
         return;
     };
     // SAFETY: `claim` made this handler the one owner of the content until it publishes it.
     let content = unsafe { &mut *record.content.get() };
     content.tid = tid;
-    content.weight = weight;
+    content.steps = entry.passed.swap(0, Ordering::Relaxed);
     // SAFETY: the result goes into a live struct; clock_gettime is async-signal-safe.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut content.at) };
     // SAFETY: the kernel passed `context` to the handler that is executing, and keeps it until that returns.
@@ -166,6 +181,25 @@ fn take_sample(info: *const libc::siginfo_t, context: *const libc::ucontext_t) {
     content.poll = entry.poll.get().and_then(PollWords::now);
     copy_stack(entry, content);
     record.state.store(FULL, Ordering::Release);
+}
+
+/// Whether this tick is to be sampled. A tick comes at a fair moment, but a thread's next tick after a given amount of its
+/// CPU time does not: it is more likely one with much CPU time before it. So ticks are chosen by their number, each counted
+/// as the average one, whatever passed before it.
+fn is_due(entry: &Entry, steps: u32) -> bool {
+    let enough = STEPS.load(Ordering::Relaxed) * ONE_STEP;
+    if enough == ONE_STEP {
+        return true;
+    }
+    // Two threads at once may lose one's part in the average, which does no harm.
+    let tick = i64::from(TICK.load(Ordering::Relaxed));
+    let tick = tick + (i64::from(steps.min(1000) * ONE_STEP) - tick) / TICKS_AVERAGED;
+    let tick = u32::try_from(tick).unwrap_or(ONE_STEP);
+    TICK.store(tick, Ordering::Relaxed);
+    let waited = entry.waited.load(Ordering::Relaxed) + tick;
+    let due = waited >= enough;
+    entry.waited.store(if due { (waited - enough).min(enough - 1) } else { waited }, Ordering::Relaxed);
+    due
 }
 
 /// The number that the timer carries, and how many periods passed since it last expired. `None` where no timer sent

@@ -1,8 +1,8 @@
 //! The CPU sampler: one timer per thread on that thread's CPU clock, which signals that thread. A thread that sleeps
 //! uses no CPU time and gets no signal.
 //!
-//! The kernel looks at CPU clocks when it ticks (`CONFIG_HZ`, often 250 a second), so a faster timer expires several
-//! times at one tick; the signal says how often, and its sample weighs as much.
+//! The kernel looks at CPU clocks when it ticks (`CONFIG_HZ`, often 250 a second), so a timer that is faster expires several
+//! times at one tick; the signal says how often. A timer goes in steps, of which one or more make a sample.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use super::action::Action;
-use super::sample_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, on_sample_signal, records};
+use super::sample_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records};
 use super::thread::thread_cpu_clock;
 use crate::sys::{CpuSample, PollWords, StackCopy};
 
@@ -21,9 +21,15 @@ static TAKEN: AtomicBool = AtomicBool::new(false);
 /// The signal that is in use, 0 for none.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
+/// What a tick is taken for until some were seen.
+const USUAL_TICK: Duration = Duration::from_millis(4);
+
+/// Enough for one sample a second.
+const MAX_STEPS: u32 = 10_000;
+
 /// Samples what threads do with their CPU time. Dropping it removes its timers and its signal.
 pub(crate) struct CpuSampler {
-    interval: Duration,
+    step: Duration,
     /// Timers by their position in `ENTRIES`.
     timers: Vec<Option<Timer>>,
     /// Dropped after `Drop::drop` has ended every timer.
@@ -48,44 +54,55 @@ impl Drop for Timer {
 pub(crate) struct ThreadNumber(usize);
 
 impl CpuSampler {
-    /// Takes a signal of its own. No thread is sampled yet.
+    /// Takes a signal of its own, for timers that go in steps, of which so many make a sample. No thread is sampled yet.
     ///
     /// # Errors
     /// `ResourceBusy` when this process is being sampled already; `AddrInUse` when every real-time signal has a
     /// handler.
-    pub(crate) fn start(interval: Duration) -> io::Result<Self> {
+    pub(crate) fn start(step: Duration, steps: u32) -> io::Result<Self> {
         if TAKEN.swap(true, Ordering::Acquire) {
             return Err(io::ErrorKind::ResourceBusy.into());
         }
         let action = Action::install(None, on_sample_signal).inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
         LOST.store(0, Ordering::Relaxed);
+        STEPS.store(steps.clamp(1, MAX_STEPS), Ordering::Relaxed);
+        let tick = USUAL_TICK.as_nanos() * u128::from(ONE_STEP) / step.as_nanos().max(1);
+        TICK.store(u32::try_from(tick).unwrap_or(u32::MAX).clamp(ONE_STEP, ONE_STEP * 1000), Ordering::Relaxed);
         for record in records() {
             // A handler of an earlier session that is still writing will publish what nobody wants.
             let _writing = record.state.compare_exchange(FULL, FREE, Ordering::Relaxed, Ordering::Relaxed);
         }
         SIGNAL.store(action.signal(), Ordering::Release);
         ACTIVE.store(true, Ordering::Release);
-        Ok(Self { interval, timers: Vec::new(), action: Some(action) })
+        Ok(Self { step, timers: Vec::new(), action: Some(action) })
     }
 
-    /// Starts sampling a thread: `first` is the CPU time until its first sample, which stands for `carried` periods
-    /// more. `None` when the thread is gone.
+    /// Starts sampling a thread: `first` is the CPU time until its first step, before which it has `passed` some.
+    /// `waited`, of `u32::MAX`, says how much of the way to its first sample lies behind it. `None` when the thread is gone.
     ///
     /// # Errors
     /// What timer_create(2) says, such as `EAGAIN` beyond the limit of pending signals; `StorageFull` beyond the number
     /// of threads that can be sampled.
-    pub(crate) fn add_thread(&mut self, tid: i32, first: Duration, carried: u32) -> io::Result<Option<ThreadNumber>> {
+    pub(crate) fn add_thread(
+        &mut self,
+        tid: i32,
+        first: Duration,
+        passed: u32,
+        waited: u32,
+    ) -> io::Result<Option<ThreadNumber>> {
         let number = self.timers.iter().position(Option::is_none).unwrap_or(self.timers.len());
         let entry = ENTRIES.get(number).ok_or(io::ErrorKind::StorageFull)?;
         if number == self.timers.len() {
             self.timers.push(None);
         }
         entry.poll.set(None);
-        entry.carried.store(carried, Ordering::Relaxed);
+        entry.passed.store(passed, Ordering::Relaxed);
+        let way = u64::from(STEPS.load(Ordering::Relaxed) * ONE_STEP);
+        entry.waited.store(((way * u64::from(waited)) >> 32) as u32, Ordering::Relaxed);
         self.set_stack(ThreadNumber(number), 0..0, false);
         entry.tid.store(tid, Ordering::Release);
         let timer = create_timer(tid, SIGNAL.load(Ordering::Relaxed), number).and_then(|timer| {
-            start_timer(&timer, first, self.interval)?;
+            start_timer(&timer, first, self.step)?;
             Ok(timer)
         });
         match timer {
@@ -114,6 +131,11 @@ impl CpuSampler {
         ENTRIES[thread.0].poll.set(poll);
     }
 
+    /// Steps of a thread that no sample of it has told of.
+    pub(crate) fn passed(&self, thread: ThreadNumber) -> u32 {
+        ENTRIES[thread.0].passed.load(Ordering::Relaxed)
+    }
+
     /// Stops sampling a thread.
     pub(crate) fn remove_thread(&mut self, thread: ThreadNumber) {
         ENTRIES[thread.0].tid.store(0, Ordering::Release);
@@ -138,7 +160,7 @@ impl CpuSampler {
                 );
                 let sample = CpuSample {
                     tid: content.tid,
-                    weight: content.weight,
+                    steps: content.steps,
                     at,
                     poll: content.poll,
                     foreign: content.foreign,
@@ -149,7 +171,7 @@ impl CpuSampler {
         }
     }
 
-    /// Periods whose sample could not be kept.
+    /// Samples that could not be kept.
     pub(crate) fn lost(&self) -> u64 {
         LOST.load(Ordering::Relaxed)
     }
