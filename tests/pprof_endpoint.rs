@@ -36,6 +36,7 @@ fn decoded(answer: &Answer) -> protos::Profile {
     flate2::read::GzDecoder::new(answer.body.as_slice()).read_to_end(&mut bytes).expect("it is gzip");
     let file = protos::Profile::decode(bytes.as_slice()).expect("it is a profile");
     assert_eq!(file.string_table.first().map(String::as_str), Some(""));
+    assert!(file.time_nanos > 0, "it says when it began");
     let mappings: HashSet<u64> = file.mapping.iter().map(|mapping| mapping.id).collect();
     let functions: HashSet<u64> = file.function.iter().map(|function| function.id).collect();
     let locations: HashSet<u64> = file.location.iter().map(|location| location.id).collect();

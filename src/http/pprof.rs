@@ -19,7 +19,7 @@ use super::collecting::on_own_thread;
 use super::routes::{HTML, TEXT, answer};
 use crate::export::profile::Format;
 use crate::export::stack_list;
-use crate::model::profile::{Profile, ProfileBuilder, Sample, Unit, ValueType};
+use crate::model::profile::{Profile, Sample, Unit, ValueType};
 use crate::watch::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
 
 const ROOT: &str = "/debug/pprof/";
@@ -201,10 +201,10 @@ fn now(view: &View, name: &str) -> Result<Profile, ProfileError> {
         "goroutine" => view.tasks_now()?,
         "heap" | "allocs" => {
             let [allocated, live] = [memory("alloc_objects", "alloc_space"), memory("inuse_objects", "inuse_space")];
-            ProfileBuilder::new(name, [allocated, live].concat()).build()
+            view.empty_profile(name, [allocated, live].concat())
         }
-        "threadcreate" => ProfileBuilder::new(name, vec![value("threadcreate", Unit::Count)]).build(),
-        _ => stalled_as(&view.stalled_so_far(), name).unwrap_or_else(|| ProfileBuilder::new(name, Vec::new()).build()),
+        "threadcreate" => view.empty_profile(name, vec![value("threadcreate", Unit::Count)]),
+        _ => stalled_as(&view.stalled_so_far(), name).unwrap_or_else(|| view.empty_profile(name, Vec::new())),
     })
 }
 

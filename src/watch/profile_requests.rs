@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::View;
 use super::profiling::{ProfileError, ProfileOptions, Stop};
-use crate::model::profile::{Profile, ProfileFrame};
+use crate::model::profile::{Profile, ProfileBuilder, ProfileFrame, ValueType};
 use crate::model::stack::Address;
 use crate::profilers::{TasksNow, Wall};
 use crate::target::Target;
@@ -52,5 +52,17 @@ impl View {
         let stalled = self.history().stalled_time();
         let (started, at) = self.started;
         self.stalled_profile(&stalled, at, started.elapsed())
+    }
+
+    /// A profile of this process of something that is not counted.
+    pub(crate) fn empty_profile(&self, kind: &str, values: Vec<ValueType>) -> Profile {
+        let mut builder = ProfileBuilder::new(kind, values);
+        let (started, at) = self.started;
+        let profile = builder.profile();
+        profile.program = Arc::clone(&self.program);
+        profile.pid = std::process::id();
+        profile.started_at = at;
+        profile.duration = started.elapsed();
+        builder.build()
     }
 }
