@@ -72,9 +72,11 @@ mod watched_requests;
 
 mod faults;
 
+mod churn;
+
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Parser;
 
 use crate::{options::Options, service::Service};
@@ -106,6 +108,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let print = logs::start(console_layer, options.operations.logs)?;
     // Whatever may block happens here, before there is a worker that it could hold up.
     let service = Service::prepare(options)?;
+    let caught = churn::caught_signals();
     let watch = holdup::Watch::builder()
         .threshold(options.threshold)
         .listen(&options.diagnostics)
@@ -117,7 +120,16 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let runtime = watch.runtime(&mut options.runtime())?;
     let drain = shutdown::supervise(&options.operations, options.expects_stuck_worker())?;
     service.announce(watch.endpoint(), console);
-    let outcome = runtime.block_on(service.run(drain));
+    let outcome = std::thread::scope(|scope| {
+        let churn = options.operations.churn.then(|| scope.spawn(|| churn::run(&watch, &drain)));
+        let outcome = runtime.block_on(service.run(drain.clone()));
+        let churned = churn.map_or(Ok(()), |churn| churn.join().unwrap_or_else(|_| Err(anyhow!("the churn panicked"))));
+        outcome.and(churned)
+    });
     runtime.shutdown_timeout(RUNTIME_GRACE);
+    drop(watch);
+    if options.operations.churn {
+        churn::check_signals(caught)?;
+    }
     outcome
 }

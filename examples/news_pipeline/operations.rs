@@ -12,6 +12,10 @@ pub(crate) struct OperationsOptions {
     #[arg(long = "for", env = "NEWS_FOR", value_name = "TIME", value_parser = pause)]
     pub(crate) run_for: Option<Duration>,
 
+    /// Besides the work: threads, child processes and watched runtimes come and go all the time; for soak tests
+    #[arg(long, env = "NEWS_CHURN")]
+    pub(crate) churn: bool,
+
     /// How long a drain may take: finish what was begun, flush, commit
     #[arg(long, env = "NEWS_DRAIN_LIMIT", value_name = "TIME", default_value = "3s", value_parser = drain_limit)]
     pub(crate) drain_limit: Duration,

@@ -68,7 +68,7 @@ impl Service {
             api: Api {
                 cache: Arc::new(Cache::of_size(options.api.cache_size)),
                 counters: Arc::clone(&counters),
-                faults: ArmedFaults::arm(&options.faults())?,
+                faults: ArmedFaults::arm(&options.faults(), options.threshold)?,
                 sources: Arc::clone(&sources),
                 limits: (&options.api).into(),
             },

@@ -4,6 +4,7 @@
 //! closure that does holdup's part and then calls the user's. The variant without a user's hook is a closure of its
 //! own, so that nobody pays for a check on every poll.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use tokio::runtime::TaskMeta;
 use super::registry::RuntimeProbe;
 use super::slot::Slot;
 use super::thread_slot;
+use crate::sys::{self, HeldSignals};
 
 type ThreadHook = Box<dyn Fn() + Send + Sync>;
 #[cfg(tokio_unstable)]
@@ -148,11 +150,11 @@ pub(crate) fn already_set(builder: &tokio::runtime::Builder) -> Vec<&'static str
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) fn hold_samples_while_parked(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder {
     thread_local! {
-        static HELD: std::cell::Cell<i32> = const { std::cell::Cell::new(0) };
+        static HELD: Cell<HeldSignals> = const { Cell::new(HeldSignals::NONE) };
     }
     builder
-        .on_thread_park(|| HELD.set(crate::sys::hold_samples()))
-        .on_thread_unpark(|| crate::sys::release_samples(HELD.replace(0)))
+        .on_thread_park(|| HELD.set(sys::hold_samples()))
+        .on_thread_unpark(|| HELD.replace(HeldSignals::NONE).release())
 }
 
 /// Sets every hook that holdup or the user needs.

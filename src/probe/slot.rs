@@ -1,7 +1,7 @@
 //! One cache line per worker: how far it has come, and in which task.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use super::ledger::{Ledger, Polled, Table};
 use super::names::{self, NameId};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress};
-use crate::sys::{self, PollNow, PollWords};
+use crate::sys::{self, HeldSignals, PollNow, PollWords};
 
 /// The runtime number of a slot that belongs to none.
 pub(crate) const NO_RUNTIME: u32 = 0;
@@ -28,8 +28,8 @@ pub(crate) struct Slot {
     parked: AtomicBool,
     /// How many observers are about to send this worker a signal, or wait for its answer.
     signals: AtomicU32,
-    /// The sampling signal that its thread holds back while it is parked, 0 for none. Its thread's alone.
-    held: AtomicI32,
+    /// The signals that its thread holds back while it is parked. Its thread's alone.
+    held: AtomicU64,
     /// Whether somebody counts this worker's polls: then each one is added to the ledger.
     counted: AtomicBool,
     /// Elsewhere, so that what every poll needs stays in one line.
@@ -49,9 +49,9 @@ impl Drop for Announced {
     }
 }
 
-/// How long a worker puts off parking for an announced signal. It is settled within microseconds while the
-/// machine runs both threads, and whoever announced it gives up after less than this.
-const ANNOUNCED_AT_MOST: Duration = Duration::from_millis(50);
+/// How long a worker puts off parking for an announced signal, which comes within microseconds while the machine runs both
+/// threads. Where it does not, the worker holds that signal back while it is parked.
+const ANNOUNCED_AT_MOST: Duration = Duration::from_millis(2);
 
 impl Slot {
     pub(super) fn new() -> Self {
@@ -60,7 +60,7 @@ impl Slot {
             runtime: AtomicU32::new(NO_RUNTIME),
             parked: AtomicBool::new(false),
             signals: AtomicU32::new(0),
-            held: AtomicI32::new(0),
+            held: AtomicU64::new(0),
             counted: AtomicBool::new(false),
             ledger: Box::default(),
         }
@@ -198,24 +198,29 @@ impl Slot {
     }
 
     /// The worker is about to wait for events: by its thread, after the last poll. Returns once no signal is on its
-    /// way. While CPU time is sampled, that signal is held back until the worker wakes. The fence makes sure that either this
-    /// worker sees the announcement or the announcer sees the poll over.
+    /// way that could interrupt it. While CPU time is sampled, that signal is held back until the worker wakes. The fence
+    /// makes sure that either this worker sees the announcement or the announcer sees the poll over.
     #[inline]
     pub(super) fn park(&self) {
         self.parked.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
+        let mut held = sys::hold_samples();
         if self.signals.load(Ordering::Acquire) != 0 {
-            self.await_signal();
+            held = held.and(self.await_signal());
         }
-        self.held.store(sys::hold_samples(), Ordering::Relaxed);
+        self.held.store(held.bits(), Ordering::Relaxed);
     }
 
     #[cold]
-    fn await_signal(&self) {
+    fn await_signal(&self) -> HeldSignals {
         let start = Instant::now();
-        while self.signals.load(Ordering::Acquire) != 0 && start.elapsed() < ANNOUNCED_AT_MOST {
+        while self.signals.load(Ordering::Acquire) != 0 {
+            if start.elapsed() >= ANNOUNCED_AT_MOST {
+                return sys::hold_stack_signal();
+            }
             std::thread::yield_now();
         }
+        HeldSignals::NONE
     }
 
     /// Tells the worker, before a signal is sent, that one will come. `None` once the poll of `sequence` is over:
@@ -236,7 +241,7 @@ impl Slot {
         let held = self.held.load(Ordering::Relaxed);
         if held != 0 {
             self.held.store(0, Ordering::Relaxed);
-            sys::release_samples(held);
+            HeldSignals::from_bits(held).release();
         }
     }
 
@@ -316,6 +321,30 @@ mod tests {
         assert_eq!(slot.progress().activity, Activity::Between);
         slot.end();
         assert_eq!(slot.progress().activity, Activity::Between, "the poll was over before");
+    }
+
+    #[test]
+    #[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+    fn a_signal_that_does_not_come_is_held_back_while_the_worker_is_parked() {
+        let held_back = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").expect("the kernel tells");
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("it is there").trim();
+            u64::from_str_radix(mask, 16).expect("it is a number")
+        };
+        let signal = sys::StackSignal::install(None).expect("one is free");
+        let slot: &'static Slot = Box::leak(Box::new(Slot::new()));
+        slot.attach(1);
+        slot.begin(7, Location::caller());
+        let announced = slot.announce_signal(slot.progress().sequence).expect("the poll lasts");
+        slot.end();
+        let before = held_back();
+        slot.park();
+        assert_eq!(held_back(), before | 1 << (signal.number() - 1));
+        slot.unpark();
+        assert_eq!(held_back(), before);
+        drop(announced);
+        slot.park();
+        assert_eq!(held_back(), before, "no signal is on its way");
     }
 
     #[test]

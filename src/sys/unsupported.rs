@@ -60,11 +60,35 @@ pub(crate) fn monotonic_time() -> Duration {
     Duration::ZERO
 }
 
-pub(crate) fn hold_samples() -> i32 {
-    0
+/// No signal is sent here, so none is held back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeldSignals;
+
+impl HeldSignals {
+    pub(crate) const NONE: Self = Self;
+
+    pub(crate) fn bits(self) -> u64 {
+        0
+    }
+
+    pub(crate) fn from_bits(_bits: u64) -> Self {
+        Self
+    }
+
+    pub(crate) fn and(self, _other: Self) -> Self {
+        self
+    }
+
+    pub(crate) fn release(self) {}
 }
 
-pub(crate) fn release_samples(_signal: i32) {}
+pub(crate) fn hold_samples() -> HeldSignals {
+    HeldSignals
+}
+
+pub(crate) fn hold_stack_signal() -> HeldSignals {
+    HeldSignals
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ThreadNumber;

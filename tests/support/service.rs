@@ -17,9 +17,13 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it on free ports, and waits until it has announced itself.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(program())
-            .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--for", "60s"])
-            .args(arguments)
+        Self::run(Command::new(program()).args(["--for", "60s"]).args(arguments))
+    }
+
+    /// The same with a command that has its own time.
+    pub(crate) fn run(command: &mut Command) -> Self {
+        let mut child = command
+            .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -41,7 +45,13 @@ impl Service {
             let _told = stderr.read_to_string(&mut told);
             panic!("the service did not start: {told}");
         }
-        std::thread::spawn(move || stderr.lines().for_each(drop));
+        // What a library of ours tells that is loaded into it is for whoever looks at the test.
+        let tell = |line: std::io::Result<String>| {
+            if let Some(line) = line.ok().filter(|line| line.starts_with("soak:")) {
+                println!("{line}");
+            }
+        };
+        std::thread::spawn(move || stderr.lines().for_each(tell));
         Self { child, announced }
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Shared, problem::Problem};
-use crate::broker_counters::BrokerCounts;
+use crate::{broker_counters::BrokerCounts, faults::FaultCount};
 
 #[derive(Serialize, ToSchema)]
 pub(super) struct Health {
@@ -52,13 +52,21 @@ pub(super) async fn healthz(State(shared): State<Arc<Shared>>) -> Json<Health> {
     })
 }
 
-/// What passed between the service and Kafka, and what waits
+#[derive(Serialize, ToSchema)]
+pub(super) struct Counts {
+    #[serde(flatten)]
+    broker: BrokerCounts,
+    /// The faults that are switched on.
+    faults: Vec<FaultCount>,
+}
+
+/// What passed between the service and Kafka, and what waits; how often faults were committed
 #[utoipa::path(get, path = "/counters", responses(
-    (status = 200, body = BrokerCounts),
+    (status = 200, body = Counts),
     (status = 503, body = Problem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn counters(State(shared): State<Arc<Shared>>) -> Json<BrokerCounts> {
-    Json(shared.api.counters.broker.now())
+pub(super) async fn counters(State(shared): State<Arc<Shared>>) -> Json<Counts> {
+    Json(Counts { broker: shared.api.counters.broker.now(), faults: shared.api.faults.counts() })
 }
 
 #[derive(Serialize, ToSchema)]

@@ -48,13 +48,15 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use serde::Serialize;
 use tracing::{debug, warn};
+use utoipa::ToSchema;
 
 pub(crate) use self::catalogue::{Fault, table};
 use crate::article::Article;
@@ -87,14 +89,36 @@ enum Ready {
     Awaited(CommitAwaited),
 }
 
+/// A fault that is switched on.
+struct Armed {
+    name: &'static str,
+    ready: Ready,
+    committed: AtomicU64,
+    held: AtomicU64,
+}
+
+/// How often a fault was committed.
+#[derive(Serialize, ToSchema, Debug)]
+pub(crate) struct FaultCount {
+    name: &'static str,
+    /// How often it was begun and ended.
+    committed: u64,
+    /// How often it held its worker for longer than `--threshold` and 2 ms more, by its own clock.
+    held: u64,
+}
+
+/// By how much a poll that holdup must notice is longer than the threshold.
+const NOTICED_AFTER: Duration = Duration::from_millis(2);
+
 /// The faults that are switched on, ready to be committed.
 pub(crate) struct ArmedFaults {
-    armed: Vec<(&'static str, Ready)>,
+    armed: Vec<Armed>,
     turn: AtomicUsize,
+    threshold: Duration,
 }
 
 impl ArmedFaults {
-    pub(crate) fn arm(faults: &[&'static Fault]) -> anyhow::Result<Self> {
+    pub(crate) fn arm(faults: &[&'static Fault], threshold: Duration) -> anyhow::Result<Self> {
         let arm = |fault: &Fault| match fault.arm {
             Arm::OnWorker(arm) => arm().map(Ready::OnWorker),
             Arm::Awaited(arm) => arm().map(Ready::Awaited),
@@ -103,17 +127,17 @@ impl ArmedFaults {
             .iter()
             .map(|fault| {
                 let ready = arm(fault).with_context(|| format!("cannot prepare the fault {}", fault.name))?;
-                Ok((fault.name, ready))
+                Ok(Armed { name: fault.name, ready, committed: AtomicU64::new(0), held: AtomicU64::new(0) })
             })
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self { armed, turn: AtomicUsize::new(0) })
+        Ok(Self { armed, turn: AtomicUsize::new(0), threshold })
     }
 
     pub(crate) fn describe(&self) -> String {
         if self.armed.is_empty() {
             return "none (`--fault list` shows what there is)".to_owned();
         }
-        let names: Vec<&str> = self.armed.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = self.armed.iter().map(|fault| fault.name).collect();
         names.join(", ")
     }
 
@@ -121,17 +145,32 @@ impl ArmedFaults {
         !self.armed.is_empty()
     }
 
+    /// How often each was committed.
+    pub(crate) fn counts(&self) -> Vec<FaultCount> {
+        let count = |fault: &Armed| FaultCount {
+            name: fault.name,
+            committed: fault.committed.load(Relaxed),
+            held: fault.held.load(Relaxed),
+        };
+        self.armed.iter().map(count).collect()
+    }
+
     /// Commits one of the faults, each in its turn. Most hold the calling worker: that is the point.
     pub(crate) async fn commit_next(&self, news: &[Arc<Article>]) {
         if self.armed.is_empty() {
             return;
         }
-        let (name, ready) = &self.armed[self.turn.fetch_add(1, Relaxed) % self.armed.len()];
+        let Armed { name, ready, committed, held } = &self.armed[self.turn.fetch_add(1, Relaxed) % self.armed.len()];
         let started = Instant::now();
         let outcome = match ready {
-            Ready::OnWorker(commit) => commit(news),
+            Ready::OnWorker(commit) => {
+                let outcome = commit(news);
+                held.fetch_add(u64::from(started.elapsed() > self.threshold + NOTICED_AFTER), Relaxed);
+                outcome
+            }
             Ready::Awaited(commit) => commit().await,
         };
+        committed.fetch_add(1, Relaxed);
         match outcome {
             Ok(()) => debug!("the fault {name} took {:.1?}", started.elapsed()),
             Err(error) => warn!("the fault {name} could not be committed: {error}"),

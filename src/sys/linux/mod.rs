@@ -3,6 +3,9 @@
 /// Taking a signal, and giving it back.
 mod action;
 
+/// Signals that a thread holds back.
+mod held_signals;
+
 /// Installing and removing the signal, and asking a thread to copy its own stack.
 mod signal;
 
@@ -30,10 +33,11 @@ mod steal;
 /// System call numbers, their names and what they wait for.
 mod syscalls;
 
+pub(crate) use held_signals::HeldSignals;
 pub(crate) use mappings::mappings;
 pub(crate) use memory::{copy_sleeping_stack, read_memory, read_word};
-pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples, release_samples};
-pub(crate) use signal::StackSignal;
+pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};
+pub(crate) use signal::{StackSignal, hold_stack_signal};
 pub(crate) use steal::Steal;
 pub(crate) use syscalls::place;
 pub(crate) use thread::{

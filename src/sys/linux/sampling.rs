@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
+use super::HeldSignals;
 use super::action::Action;
 use super::sample_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records};
 use super::thread::thread_cpu_clock;
@@ -224,31 +225,12 @@ fn to_timespec(time: Duration) -> libc::timespec {
     }
 }
 
-/// Holds the sampler's signal back on this thread, and returns which it was; 0 while CPU time is not sampled. A thread
-/// does so before it waits for events: a period that ends while the kernel prepares the wait would otherwise interrupt it.
+/// Holds the sampler's signal back on this thread; none while CPU time is not sampled. A thread does so before it waits for
+/// events: a period that ends while the kernel prepares the wait would otherwise interrupt it.
 #[inline]
-pub(crate) fn hold_samples() -> i32 {
-    let signal = SIGNAL.load(Ordering::Acquire);
-    if signal != 0 {
-        change_mask(libc::SIG_BLOCK, signal);
+pub(crate) fn hold_samples() -> HeldSignals {
+    match SIGNAL.load(Ordering::Acquire) {
+        0 => HeldSignals::NONE,
+        signal => HeldSignals::hold(signal),
     }
-    signal
-}
-
-/// Lets a signal through again that `hold_samples` held back.
-#[inline]
-pub(crate) fn release_samples(signal: i32) {
-    if signal != 0 {
-        change_mask(libc::SIG_UNBLOCK, signal);
-    }
-}
-
-#[cold]
-fn change_mask(how: libc::c_int, signal: libc::c_int) {
-    // SAFETY: a signal set is an array of numbers; all zero is valid.
-    let mut set: libc::sigset_t = unsafe { MaybeUninit::zeroed().assume_init() };
-    // SAFETY: the set is live; a number that is no signal is refused.
-    unsafe { libc::sigaddset(&raw mut set, signal) };
-    // SAFETY: the set is live, and nobody asks for the old mask.
-    unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) };
 }

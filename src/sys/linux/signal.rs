@@ -3,10 +3,11 @@
 //! Several watches share one installation: the first installs, the last restores what was there before.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::HeldSignals;
 use super::action::Action;
 use super::handler;
 use crate::sys::{Registers, SignalError, StackCopy};
@@ -15,6 +16,9 @@ use crate::sys::{Registers, SignalError, StackCopy};
 const COPY_LIMIT: Duration = Duration::from_secs(1);
 
 static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
+
+/// The installed signal, 0 for none, for those who cannot wait for the lock.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
 struct Installed {
     action: Action,
@@ -52,6 +56,7 @@ impl StackSignal {
         }
         let action = Action::install(wanted, handler::on_stack_signal)?;
         let signal = action.signal();
+        SIGNAL.store(signal, Ordering::Release);
         *slot = Some(Installed { action, users: 1 });
         Ok(Self { signal })
     }
@@ -103,8 +108,17 @@ impl Drop for StackSignal {
         let Some(shared) = slot.as_mut() else { return };
         shared.users -= 1;
         if shared.users == 0 {
+            SIGNAL.store(0, Ordering::Release);
             *slot = None;
         }
+    }
+}
+
+/// Holds the signal that asks for a stack back on this thread; none where none is installed.
+pub(crate) fn hold_stack_signal() -> HeldSignals {
+    match SIGNAL.load(Ordering::Acquire) {
+        0 => HeldSignals::NONE,
+        signal => HeldSignals::hold(signal),
     }
 }
 

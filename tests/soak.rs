@@ -1,0 +1,285 @@
+//! The reference service for as long as told, with everything at once: every fault in turn, profiles that start and stop,
+//! requests good and bad, threads, child processes, runtimes and libraries that come and go.
+//!
+//! ```console
+//! $ cargo build --release --examples && HOLDUP_SOAK=1h cargo test --release --test soak -- --nocapture
+//! ```
+//! Half of the time goes to each flavour of runtime; without the variable it takes 20 seconds. It must not crash, hang or refuse a request; no wait for events may be
+//! interrupted; every fault that holds a worker must be counted; memory must stay flat; and no signal may stay caught.
+
+mod support;
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::http::{ask, get, request};
+use support::service::{Service, example, program};
+use support::{alone, wait_until};
+
+/// All but those that do not end, or that leak on purpose.
+const FAULTS: [&str; 14] = [
+    "sleep",
+    "sync-read",
+    "cpu",
+    "json",
+    "feed-parser",
+    "lock",
+    "lock-across-await",
+    "block-on",
+    "network",
+    "producer-flush",
+    "herd",
+    "lost-waker",
+    "starved-pool",
+    "neighbour",
+];
+
+/// What the endpoint must answer with 200, and what with an error of the client's.
+const GOOD: [&str; 12] = [
+    "/",
+    "/healthz",
+    "/debug/holdup/stalls",
+    "/debug/holdup/stalls.svg",
+    "/debug/holdup/workers",
+    "/debug/holdup/self-check",
+    "/debug/holdup/tasks?seconds=0.2&format=text",
+    "/debug/holdup/profile?mode=stalled&seconds=0.2&format=folded",
+    "/debug/pprof/goroutine?debug=2",
+    "/debug/pprof/block",
+    "/debug/pprof/trace?seconds=0.2",
+    "/debug/pprof/cmdline",
+];
+const BAD: [&str; 7] = [
+    "/debug/holdup/nothing",
+    "/debug/holdup/profile?seconds=-1",
+    "/debug/holdup/profile?mode=%ff&format=exe",
+    "/debug/holdup/tasks?seconds=1e99",
+    "/debug/holdup/flamegraph.svg?rate=0",
+    "/debug/pprof/nothing",
+    "/debug/pprof/heap?seconds=x",
+];
+
+/// The clients that ask for news, each of which commits a fault.
+const READERS: usize = 3;
+
+/// Memory settles for the first third. In the last one it may be larger than in the middle by this share, and by so much.
+const GROWTH: f64 = 1.15;
+const GROWTH_BYTES: f64 = 8e6;
+
+/// In shorter runs memory still grows: debug information is read, and allocators warm up. It has a bound all the same.
+const SETTLED_AFTER: Duration = Duration::from_secs(300);
+const MOST_BYTES: f64 = 1e9;
+
+fn time() -> Duration {
+    let told = std::env::var("HOLDUP_SOAK").unwrap_or_else(|_| "20s".to_owned());
+    humantime::parse_duration(&told).expect("HOLDUP_SOAK is a time such as 2m")
+}
+
+/// What the preloaded library counts; see `examples/soak_preload.rs`.
+struct Counts(PathBuf);
+
+impl Counts {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("holdup-soak-{}", std::process::id()));
+        File::create(&path).and_then(|file| file.set_len(32)).expect("the temporary folder is writable");
+        Self(path)
+    }
+
+    /// Waits, interrupted waits, libraries loaded, not loaded.
+    fn now(&self) -> [u64; 4] {
+        let bytes = std::fs::read(&self.0).expect("it is there");
+        let number = |index: usize| u64::from_ne_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes"));
+        [0, 1, 2, 3].map(number)
+    }
+}
+
+impl Drop for Counts {
+    fn drop(&mut self) {
+        let _gone = std::fs::remove_file(&self.0);
+    }
+}
+
+/// One service under all of it.
+struct Soak {
+    api: SocketAddr,
+    diagnostics: SocketAddr,
+    pid: u32,
+    until: Instant,
+    requests: AtomicU64,
+    profiles: AtomicU64,
+    asked: AtomicU64,
+}
+
+impl Soak {
+    fn goes_on(&self) -> bool {
+        Instant::now() < self.until
+    }
+
+    fn json(address: SocketAddr, path: &str) -> Value {
+        serde_json::from_slice(&get(address, path).body).expect("it is JSON")
+    }
+
+    fn read_news(&self) {
+        while self.goes_on() {
+            let answer = get(self.api, "/latest-news");
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            self.requests.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One CPU profile after the other, at several rates; clients go away in the middle of the last.
+    fn profile(&self) {
+        let whole = ["mode=cpu&rate=99&seconds=2", "mode=cpu&rate=999&seconds=1.3", "mode=wall&rate=99&seconds=1"];
+        while self.goes_on() {
+            for query in whole {
+                let answer = get(self.diagnostics, &format!("/debug/holdup/profile?{query}"));
+                assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+                assert!(!answer.body.is_empty(), "{query}");
+                self.profiles.fetch_add(1, Ordering::Relaxed);
+            }
+            let left = ask(self.diagnostics, "GET", "/debug/pprof/profile?seconds=60", b"");
+            std::thread::sleep(Duration::from_millis(500));
+            drop(left);
+            wait_until("the profile of the client that went away ends", || {
+                get(self.diagnostics, "/debug/holdup/profile?mode=cpu&seconds=0.1").status == 200
+            });
+        }
+    }
+
+    fn ask_good_and_bad(&self) {
+        while self.goes_on() {
+            for path in GOOD {
+                let answer = get(self.diagnostics, path);
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            }
+            for path in BAD {
+                let answer = get(self.diagnostics, path);
+                assert!((400..500).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
+            }
+            assert_eq!(request(self.diagnostics, "DELETE", "/debug/holdup/stalls", b"").status, 405);
+            // Half a request, and none at all.
+            drop(ask(self.diagnostics, "GET", "/debug/holdup/profile?seconds=30", b""));
+            drop(std::net::TcpStream::connect(self.diagnostics).expect("connects"));
+            self.asked.fetch_add((GOOD.len() + BAD.len() + 3) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Anonymous memory over time, in bytes, and the most threads.
+    fn watch_memory(&self, counts: &Counts) -> (Vec<f64>, u64) {
+        let (mut memory, mut threads) = (Vec::new(), 0);
+        let pause = (self.until - Instant::now()) / 60;
+        let mut told = Instant::now();
+        while self.goes_on() {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("the service lives");
+            let value = |key: &str| -> u64 {
+                let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel tells");
+                line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("it is a number")
+            };
+            memory.push(value("RssAnon:") as f64 * 1024.0);
+            threads = threads.max(value("Threads:"));
+            if told.elapsed() > Duration::from_secs(60) {
+                told = Instant::now();
+                let [waited, interrupted, ..] = counts.now();
+                let left = self.until.saturating_duration_since(told).as_secs();
+                println!(
+                    "{left} s left: {} MB, {} threads, {interrupted} of {waited} waits interrupted, {} requests, {} profiles",
+                    value("RssAnon:") / 1024,
+                    value("Threads:"),
+                    self.requests.load(Ordering::Relaxed),
+                    self.profiles.load(Ordering::Relaxed)
+                );
+            }
+            std::thread::sleep(pause.clamp(Duration::from_millis(50), Duration::from_secs(10)));
+        }
+        (memory, threads)
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+fn soak(runtime: &[&str], time: Duration) {
+    let counts = Counts::new();
+    let library = example("libsoak_preload.so", "HOLDUP_SOAK_PRELOAD");
+    let mut command = Command::new(program());
+    command.env("LD_PRELOAD", library).env("HOLDUP_SOAK_COUNTS", &counts.0);
+    command.args(["--churn", "--for", "24h", "--readers", "0", "--fault", &FAULTS.join(",")]).args(runtime);
+    let mut service = Service::run(&mut command);
+    let soak = Soak {
+        api: service.address("news"),
+        diagnostics: service.address("diagnostics"),
+        pid: service.child.id(),
+        until: Instant::now() + time,
+        requests: AtomicU64::new(0),
+        profiles: AtomicU64::new(0),
+        asked: AtomicU64::new(0),
+    };
+    let (memory, threads) = std::thread::scope(|scope| {
+        for _ in 0..READERS {
+            scope.spawn(|| soak.read_news());
+        }
+        scope.spawn(|| soak.profile());
+        scope.spawn(|| soak.ask_good_and_bad());
+        soak.watch_memory(&counts)
+    });
+
+    let faults = Soak::json(soak.api, "/counters")["faults"].clone();
+    let faults = faults.as_array().expect("a list");
+    let held: u64 = faults.iter().filter_map(|fault| fault["held"].as_u64()).sum();
+    let seen =
+        || Soak::json(soak.diagnostics, "/debug/holdup/stalls")["counters"]["stalls"].as_u64().expect("a number");
+    wait_until("every fault that held a worker is counted", || seen() >= held);
+    let [waited, interrupted, loaded, not_loaded] = counts.now();
+    let third = memory.len() / 3;
+    let (middle, last) = (median(&memory[third..2 * third]), median(&memory[2 * third..]));
+    println!(
+        "{runtime:?}, {time:?}: {} requests, {} profiles, {} other questions; {held} faults held a worker, {} stalls; \
+         {interrupted} of {waited} waits interrupted; {loaded} libraries loaded; memory {:.1} MB, then {:.1} MB; up to {threads} threads",
+        soak.requests.load(Ordering::Relaxed),
+        soak.profiles.load(Ordering::Relaxed),
+        soak.asked.load(Ordering::Relaxed),
+        seen(),
+        middle / 1e6,
+        last / 1e6,
+    );
+    for fault in faults {
+        assert!(fault["committed"].as_u64() > Some(0), "{fault}");
+    }
+    assert!(held > 0 && soak.profiles.load(Ordering::Relaxed) > 0 && waited > 100, "it did something");
+    assert_eq!(interrupted, 0, "of {waited} waits for events");
+    assert!(loaded > 0 && not_loaded == 0, "{not_loaded} libraries could not be loaded");
+    assert!(last < MOST_BYTES, "memory: {memory:?}");
+    if time >= SETTLED_AFTER {
+        assert!(last < middle * GROWTH + GROWTH_BYTES, "memory grows: {memory:?}");
+    }
+
+    let told = Command::new("kill").arg(soak.pid.to_string()).status().expect("`kill` is there");
+    assert!(told.success());
+    let mut status = None;
+    wait_until("the service ends", || {
+        status = service.child.try_wait().expect("it is our child");
+        status.is_some()
+    });
+    // It also fails when a signal is still caught after the watch was dropped.
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
+
+#[test]
+fn on_several_workers() {
+    let _alone = alone();
+    soak(&["--workers", "4"], time() / 2);
+}
+
+#[test]
+fn on_one_thread() {
+    let _alone = alone();
+    soak(&["--runtime", "current-thread"], time() / 2);
+}
