@@ -18,6 +18,12 @@ fn hold_up() {
 }
 
 #[inline(never)]
+fn nap(time: Duration) {
+    std::thread::sleep(time);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
 fn compute(time: Duration) {
     let start = Instant::now();
     while start.elapsed() < time {
@@ -69,8 +75,9 @@ fn the_threshold_is_the_line() {
 fn many_short_holds_exceed_a_budget() {
     let _alone = alone();
     let cuts = || async {
+        // Sleeps, because where neighbours eat the CPU a thread that computes is held up by the machine, which is excused.
         for _ in 0..40 {
-            compute(Duration::from_millis(8));
+            nap(Duration::from_millis(8));
             tokio::task::yield_now().await;
         }
     };
@@ -78,7 +85,7 @@ fn many_short_holds_exceed_a_budget() {
     assert_eq!(message(|| strict.clone().block_on(cuts())), None, "each is short");
     let text = message(|| strict.clone().budget(Duration::from_millis(100)).block_on(cuts())).expect("it fails");
     assert!(text.contains("all holds together") && text.contains("of at most 100 ms"), "{text}");
-    assert!(text.contains("guard::compute"), "{text}");
+    assert!(text.contains("guard::nap"), "{text}");
     assert_eq!(message(|| strict.budget(Duration::from_secs(60)).block_on(cuts())), None, "within the budget");
 }
 

@@ -4,7 +4,6 @@
 //! closure that does holdup's part and then calls the user's. The variant without a user's hook is a closure of its
 //! own, so that nobody pays for a check on every poll.
 
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -14,7 +13,6 @@ use tokio::runtime::TaskMeta;
 use super::registry::RuntimeProbe;
 use super::slot::Slot;
 use super::thread_slot;
-use crate::sys::{self, HeldSignals};
 
 type ThreadHook = Box<dyn Fn() + Send + Sync>;
 #[cfg(tokio_unstable)]
@@ -149,6 +147,10 @@ pub(crate) fn already_set(builder: &tokio::runtime::Builder) -> Vec<&'static str
 /// watched runtimes do.
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) fn hold_samples_while_parked(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder {
+    use std::cell::Cell;
+
+    use crate::sys::{self, HeldSignals};
+
     thread_local! {
         static HELD: Cell<HeldSignals> = const { Cell::new(HeldSignals::NONE) };
     }
