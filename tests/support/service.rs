@@ -17,8 +17,13 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it on free ports, and waits until it has announced itself.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_for("60s", arguments)
+    }
+
+    /// The same for a longer time, after which it ends by itself, whatever became of who started it.
+    pub(crate) fn start_for(time: &str, arguments: &[&str]) -> Self {
         let mut child = Command::new(program())
-            .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--for", "60s"])
+            .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--for", time])
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -76,6 +81,6 @@ pub(crate) fn example(name: &str, variable: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this program has a path");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
     let program = folder.join("examples").join(name);
-    assert!(program.exists(), "{} is missing: cargo build --example {name}", program.display());
+    assert!(program.exists(), "{} is missing: cargo build --example {name} (--release for a bench)", program.display());
     program
 }
