@@ -10,7 +10,7 @@ mod support;
 
 use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use support::brokers;
 use support::load::load;
 
@@ -19,6 +19,7 @@ const MESSAGES: u32 = 100_000;
 fn consume(criterion: &mut Criterion) {
     let messages = MESSAGES.to_string();
     let mut group = criterion.benchmark_group("consume");
+    group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(u64::from(MESSAGES)));
     for broker in brokers::all() {
         let arguments = [vec!["consumer", "--messages", &messages], broker.arguments()].concat();

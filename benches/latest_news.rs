@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use axum::{Router, body::Bytes, http::header, routing::get};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use support::load::{Measurement, load};
 use support::rounds::{Rounds, in_turn, median};
 use support::service::Service;
@@ -84,6 +84,7 @@ fn latest_news(criterion: &mut Criterion) {
     let (bare, ours) = (bare(&runtime, body), service.address("news"));
     let (mut bare_ones, mut our_ones, mut rounds) = (Vec::new(), Vec::new(), Rounds::default());
     let mut group = criterion.benchmark_group("latest_news");
+    group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(u64::from(REQUESTS)));
     group.bench_function("service beside a bare handler", |bencher| {
         bencher.iter_custom(|iterations| {

@@ -20,7 +20,7 @@ mod support;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use support::rounds::{Rounds, in_turn};
 use support::service::Service;
 
@@ -121,6 +121,7 @@ fn window(way: &Way) -> Speed {
 
 fn pipeline(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("pipeline");
+    group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(u64::from(ARTICLES)));
     for (base, way) in [(OFF, ON), (OFF, PROFILED), (ON, CURRENT_THREAD), (OFF, OFF)] {
         let (mut speed, mut cpu) = (Rounds::default(), Rounds::default());

@@ -13,7 +13,9 @@ mod support;
 
 use std::time::Duration;
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{
+    BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main, measurement::WallTime,
+};
 use support::brokers::{self, Broker};
 use support::load::load;
 use support::rounds::median;
@@ -46,6 +48,7 @@ fn rates(group: &mut BenchmarkGroup<'_, WallTime>, broker: &Broker, how: &str, m
 fn produce(criterion: &mut Criterion) {
     for broker in brokers::all() {
         let mut group = criterion.benchmark_group("produce");
+        group.sampling_mode(SamplingMode::Flat);
         group.throughput(Throughput::Elements(u64::from(MESSAGES)));
         let one_by_one = rates(&mut group, &broker, "one-by-one", ONE_BY_ONE);
         let pipelined = rates(&mut group, &broker, "pipelined", MESSAGES);
