@@ -1,6 +1,6 @@
 //! The JSON of the reference service, by serde_json and by sonic-rs, which uses the CPU's vector instructions.
 //!
-//! - `write one`, `read one`: an article as it goes to Kafka and comes back, some 250 bytes.
+//! - `write one`, `read one`: an article as it goes to Kafka and comes back, some 200 bytes.
 //! - `write answer`: the 100 articles of `/latest-news`.
 //! - `read archive`: 10 000 articles in one document.
 //!
