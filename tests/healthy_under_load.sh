@@ -21,6 +21,7 @@ if [ -z "$program" ]; then
 fi
 
 work=$(mktemp -d)
+: >"$work/said" # Read below, maybe before the program has begun.
 "$program" --api 127.0.0.1:0 --diagnostics 127.0.0.1:0 --readers 4 --reader-interval 20ms \
     --odd-feed flood --feed-interval 1ms --for "$((seconds + 120))s" >"$work/said" 2>"$work/log" &
 service=$!
@@ -49,12 +50,14 @@ import json, sys
 
 told = json.load(open(sys.argv[1]))
 stalls = told["stalls"]
-print(f"holdup reported {sum(stall['count'] for stall in stalls)} stalls of {len(stalls)} kinds in {sys.argv[2]} s, by their counters {told['counters']}")
+counted = told["counters"]["stalls"]
+print(f"holdup reported {counted} stalls of {len(stalls)} kinds in {sys.argv[2]} s")
 for stall in stalls:
-    culprit = (stall.get("culprit") or {}).get("function", "(nobody)")
+    culprit = stall.get("culprit") or {}
+    where = culprit.get("function", "(nobody)") + (f", calling {culprit['call']}" if culprit.get("call") else "")
     task = stall["task"]["name"] or stall["task"]["spawned_at"] if stall.get("task") else "(none)"
-    print(f"  {stall['count']} x {stall['cause']['class']} in {culprit}, task {task}, the last for {stall['duration_ms']} ms")
-if not stalls:
+    print(f"  {stall['count']} x {stall['cause']['class']} in {where}, task {task}, the last for {stall['duration_ms']} ms")
+if not counted:
     sys.exit(0)
 sys.exit(3 if all(stall["cause"]["class"] == "not_scheduled" for stall in stalls) else 1)
 PYTHON
