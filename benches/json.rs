@@ -6,7 +6,7 @@
 //!
 //! Both are used through serde, with the same types and the same result, which is checked. sonic-rs chooses the
 //! instructions when it is compiled: `RUSTFLAGS="-C target-cpu=native"` is its best case, and none of it the usual one.
-//! `benches/README.md` says what follows from it.
+//! `benches/README.md` says what follows.
 
 mod support;
 
