@@ -27,6 +27,7 @@ if [ -z "$program" ]; then
 fi
 
 work=$(mktemp -d)
+: >"$work/said" # Read below, maybe before the program has begun.
 "$program" --api 127.0.0.1:0 --diagnostics 127.0.0.1:0 --readers 0 --for 10m >"$work/said" 2>"$work/log" &
 service=$!
 trap 'kill "$service" 2>/dev/null || true; rm -rf "$work"' EXIT

@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -191,14 +193,73 @@ fn messages_that_are_no_articles_go_to_the_dead_letter_topic_with_the_reason() {
     assert_eq!(member.leave(), Some(0));
 }
 
+/// A feed of three articles, the second of which is large, and a fourth one from the third visit on.
+fn feed_with_a_large_article() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let url = format!("http://{}/feed.xml", listener.local_addr().expect("it is bound"));
+    let item = |name: &str, title: &str| {
+        format!(
+            "<item><guid isPermaLink=\"false\">{name}</guid><title>{title}</title>\
+             <link>https://news.invalid/{name}</link><pubDate>Sat, 01 Jan 2000 00:00:00 +0000</pubDate></item>"
+        )
+    };
+    // As long as the service lets a title be, in letters of four bytes.
+    let items = [item("1", "Before"), item("2", &"𝔏".repeat(500)), item("3", "After"), item("4", "Later")];
+    std::thread::spawn(move || {
+        for (visit, mut connection) in listener.incoming().flatten().enumerate() {
+            let shown = items[..if visit < 2 { 3 } else { 4 }].concat();
+            let feed = format!("<rss version=\"2.0\"><channel><title>t</title>{shown}</channel></rss>");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", feed.len());
+            let mut request = [0; 4096];
+            let _read = connection.read(&mut request);
+            let _sent = connection.write_all(format!("{head}{feed}").as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn an_article_that_no_broker_takes_is_counted_and_told_and_the_others_arrive() {
+    let broker = Part::start(&["broker"]);
+    let feed = feed_with_a_large_article();
+    let service = service(
+        &broker.announced("broker"),
+        &["--feed", &feed, "--feed-interval", "200ms", "--message-size-limit", "1500B", "--readers", "0"],
+    );
+    eventually("those before, after and later arrive", || {
+        let health = page(&service, "/healthz");
+        // A broker may hand an article on before it tells the producer that it has it.
+        number(&health, "consumed") == 3 && number(&health, "produced") == 3
+    });
+    let news = page(&service, "/latest-news");
+    let mut titles: Vec<&str> = news["items"].as_array().expect("a list").iter().map(title).collect();
+    titles.sort_unstable();
+    assert_eq!(titles, ["After", "Before", "Later"]);
+
+    let (health, counters) = (page(&service, "/healthz"), page(&service, "/counters"));
+    assert_eq!((number(&health, "fetched"), number(&health, "produced")), (4, 3), "{health:#}");
+    assert_eq!((number(&counters, "confirmed"), number(&counters, "undeliverable")), (3, 1), "{counters:#}");
+    assert!(number(&health, "errors") >= 1, "{health:#}");
+    service.signal("TERM");
+    let (code, logged) = service.end();
+    assert_eq!(code, Some(0), "what is given up does not hold up the end: {logged:#?}");
+    let told: Vec<_> = logged.iter().filter(|line| line.contains("cannot be published")).collect();
+    assert!(told.len() == 1 && told[0].contains("MessageSizeTooLarge"), "once, with the reason: {logged:#?}");
+}
+
+fn title(article: &Value) -> &str {
+    article["title"].as_str().expect("text")
+}
+
 #[test]
 fn nonsense_is_refused_at_the_start_with_what_to_do() {
-    let refused: [(&[&str], &str); 11] = [
+    let refused: [(&[&str], &str); 12] = [
         (&["--bootstrap-servers", "localhost"], "has no port; write host:port"),
         (&["--bootstrap-servers", "localhost:0"], "a port lies between 1 and 65535"),
         (&["--bootstrap-servers", ":9092,a:1"], "names no host"),
         (&["--acks", "leader"], "--idempotence on needs --acks all"),
         (&["--linger", "20s", "--delivery-timeout", "10s"], "choose a longer delivery timeout"),
+        (&["--message-size-limit", "10B"], "write a size between"),
         (&["--outstanding", "0"], "between 1 and 100000 sends"),
         (&["--session-timeout", "1s"], "must be between 6s and 300s"),
         (&["--compression", "brotli"], "possible values: none, gzip, snappy, lz4"),

@@ -5,10 +5,14 @@
 use std::{num::NonZeroUsize, time::Duration};
 
 use anyhow::ensure;
+use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 use rdkafka::ClientConfig;
 
-use crate::options::limit;
+use crate::{
+    ingest_options::size,
+    options::{Switch, limit},
+};
 
 /// Long enough to fill batches, short enough for news. Who waits for every single answer would wait this long each time.
 const LINGER_PIPELINED: Duration = Duration::from_millis(5);
@@ -37,6 +41,11 @@ pub(crate) struct BrokerOptions {
     /// Largest batch of articles, in bytes
     #[arg(long, env = "NEWS_BATCH_SIZE", value_name = "BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     batch_size: u32,
+
+    /// Largest article with its key and Kafka's own fields; a larger one is counted and left out. Brokers have a limit of
+    /// their own
+    #[arg(long, env = "NEWS_MESSAGE_SIZE_LIMIT", value_name = "SIZE", default_value = "1MB", value_parser = message_size)]
+    message_size_limit: usize,
 
     /// How batches are compressed
     #[arg(long, env = "NEWS_COMPRESSION", value_name = "CODEC", default_value = "none")]
@@ -101,12 +110,6 @@ enum Acks {
     None,
 }
 
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
-enum Switch {
-    On,
-    Off,
-}
-
 impl BrokerOptions {
     /// What must fit together. Called before anything is started.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
@@ -159,6 +162,7 @@ impl BrokerOptions {
             .set("compression.type", self.compression.setting())
             .set("linger.ms", self.linger().as_millis().to_string())
             .set("batch.size", self.batch_size.to_string())
+            .set("message.max.bytes", self.message_size_limit.to_string())
             .set("message.timeout.ms", self.delivery_timeout.as_millis().to_string());
         config
     }
@@ -237,6 +241,11 @@ fn servers(list: &str) -> Result<String, String> {
         }
     }
     Ok(list.to_owned())
+}
+
+/// The range that the client accepts.
+fn message_size(text: &str) -> Result<usize, String> {
+    size(text, ByteSize::kb(1), ByteSize::gb(1))
 }
 
 /// 100 000 articles are some 25 MB; more would only be memory.

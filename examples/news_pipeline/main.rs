@@ -76,10 +76,13 @@ mod churn;
 
 use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use clap::Parser;
 
-use crate::{options::Options, service::Service};
+use crate::{
+    options::{Options, Switch},
+    service::Service,
+};
 
 /// How long blocking calls of libraries may still take after everything of ours has stopped.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
@@ -108,6 +111,15 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let print = logs::start(console_layer, options.operations.logs)?;
     // Whatever may block happens here, before there is a worker that it could hold up.
     let service = Service::prepare(options)?;
+    if options.watch == Switch::Off {
+        ensure!(!options.operations.churn, "--churn makes runtimes that are watched: leave --watch on");
+        let runtime = options.runtime().build().context("cannot start the runtime")?;
+        let drain = shutdown::supervise(&options.operations, options.expects_stuck_worker())?;
+        service.announce(None, console);
+        let outcome = runtime.block_on(service.run(drain));
+        runtime.shutdown_timeout(RUNTIME_GRACE);
+        return outcome;
+    }
     let caught = churn::caught_signals();
     let watch = holdup::Watch::builder()
         .threshold(options.threshold)

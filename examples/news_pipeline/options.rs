@@ -38,6 +38,10 @@ pub(crate) struct Options {
     #[arg(long = "fault", env = "NEWS_FAULT", value_name = "NAME", value_delimiter = ',', value_parser = fault)]
     faults: Vec<FaultChoice>,
 
+    /// Whether holdup watches; off, to measure what that costs
+    #[arg(long, env = "NEWS_WATCH", value_name = "SWITCH", default_value = "on")]
+    pub(crate) watch: Switch,
+
     /// How long one poll may hold a worker before holdup reports it
     #[arg(long, env = "NEWS_THRESHOLD", value_name = "TIME", default_value = "10ms", value_parser = pause)]
     pub(crate) threshold: Duration,
@@ -67,6 +71,12 @@ pub(crate) struct Options {
 enum RuntimeKind {
     MultiThread,
     CurrentThread,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug)]

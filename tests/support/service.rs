@@ -17,10 +17,15 @@ pub(crate) struct Service {
 impl Service {
     /// Starts it on free ports, and waits until it has announced itself.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        Self::run(Command::new(program()).args(["--for", "60s"]).args(arguments))
+        Self::start_for("60s", arguments)
     }
 
-    /// The same with a command that has its own time.
+    /// The same for a longer time, after which it ends by itself, whatever became of who started it.
+    pub(crate) fn start_for(time: &str, arguments: &[&str]) -> Self {
+        Self::run(Command::new(program()).args(["--for", time]).args(arguments))
+    }
+
+    /// The same with a command of one's own.
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = command
             .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0"])
@@ -86,6 +91,6 @@ pub(crate) fn example(name: &str, variable: &str) -> PathBuf {
     let test = std::env::current_exe().expect("this program has a path");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
     let program = folder.join("examples").join(name);
-    assert!(program.exists(), "{} is missing: cargo build --example {name}", program.display());
+    assert!(program.exists(), "{} is missing: cargo build --example {name} (--release for a bench)", program.display());
     program
 }

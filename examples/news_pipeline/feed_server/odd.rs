@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fmt::Write as _,
     io,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
@@ -12,6 +13,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
@@ -27,6 +29,12 @@ const HUGE_CHUNKS: usize = 100 * 1024 * 1024 / HUGE_CHUNK;
 
 /// Elements within each other, in less than the 4 MiB that a feed may have.
 const DEPTH: usize = 200_000;
+
+/// Items of one visit to the flood.
+const FLOOD_ITEMS: u64 = 1000;
+
+/// Number of the next item of the flood.
+static FLOOD_FIRST: AtomicU64 = AtomicU64::new(0);
 
 const XML: &str = "application/rss+xml";
 const START: &str = "<?xml version=\"1.0\"?>\n<rss version=\"2.0\"><channel><title>odd</title>";
@@ -65,6 +73,8 @@ pub(crate) enum OddFeed {
     Incomplete,
     /// Redirects to itself for ever
     Redirects,
+    /// Has a thousand new items at every visit: nothing is wrong with that, but it is a lot
+    Flood,
 }
 
 impl OddFeed {
@@ -96,6 +106,7 @@ impl OddFeed {
                 xml(format!("{START}<item><title>No date</title></item>{}{END}", item("Whole")).into_bytes())
             }
             Self::Redirects => (StatusCode::FOUND, [(header::LOCATION, "/odd/redirects")]).into_response(),
+            Self::Flood => xml(flood(FLOOD_FIRST.fetch_add(FLOOD_ITEMS, Relaxed), Utc::now())),
         }
     }
 }
@@ -168,4 +179,20 @@ fn flaky() -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     xml(format!("{START}{}{END}", item("Flaky")).into_bytes())
+}
+
+/// As fresh as their visit, so that they pass through the cache to the readers.
+fn flood(first: u64, now: DateTime<Utc>) -> Vec<u8> {
+    let date = now.to_rfc2822();
+    let mut document = String::from(START);
+    for number in first..first + FLOOD_ITEMS {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            document,
+            "<item><title>Number {number} of a flood that the old library keeps rising</title>\
+             <link>https://news.invalid/flood/{number}</link><pubDate>{date}</pubDate></item>"
+        );
+    }
+    document.push_str(END);
+    document.into_bytes()
 }

@@ -1,0 +1,48 @@
+//! What one member of a consumer group takes in: an iteration is 100 000 articles received, parsed and stored for commit,
+//! as the `load` command of the reference service measures them, counted from the first one.
+//!
+//! - `embedded`: librdkafka's development broker, inside the process.
+//! - `tansu`: a broker that is not ours (`tests/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
+//!
+//! Needs the program: `cargo build --release --example news_pipeline`.
+
+mod support;
+
+use std::time::Duration;
+
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use support::brokers;
+use support::load::load;
+
+const MESSAGES: u32 = 100_000;
+
+fn consume(criterion: &mut Criterion) {
+    let messages = MESSAGES.to_string();
+    let mut group = criterion.benchmark_group("consume");
+    group.sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(u64::from(MESSAGES)));
+    for broker in brokers::all() {
+        let arguments = [vec!["consumer", "--messages", &messages], broker.arguments()].concat();
+        group.bench_function(broker.name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                // The first measurement is that of the producer, which has to come before.
+                (0..iterations)
+                    .map(|_| Duration::from_secs_f64(f64::from(MESSAGES) / load(&arguments)[1].per_second))
+                    .sum()
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    // A sample is a run of the program.
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(1))
+        .measurement_time(Duration::from_secs(1))
+        .without_plots();
+    targets = consume
+}
+criterion_main!(benches);

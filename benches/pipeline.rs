@@ -1,0 +1,158 @@
+//! What watching costs the whole pipeline, and what a second thread gives it.
+//!
+//! Each window is a run of the reference service, from the feeds to the answers: two feeds that have a thousand new articles
+//! at every visit, parsed, told apart from known ones, published to the embedded broker and confirmed, consumed, cached,
+//! while four readers ask for the news. It takes in what it can, so its articles a second are what all of it costs. Two
+//! windows make a round, in alternating order, and what counts is the median of the rounds' ratios.
+//!
+//! - `holdup on`: watched, beside not watched (`--watch off`). The goal is a ratio of 0.99 or more.
+//! - `a CPU profile at 99 Hz`: watched and profiled all the time, beside not watched.
+//! - `current-thread`: watched on a current-thread runtime, beside watched on a multi-thread one.
+//! - `nothing`: not watched, beside not watched: how far the other numbers can be trusted.
+//!
+//! Beside it stands the CPU time per article, of all threads of the service, which depends less on what else the machine
+//! does. An iteration is 100 000 articles. `-- --sample-size 30` takes more rounds.
+//!
+//! Needs the program: `cargo build --release --example news_pipeline`.
+
+mod support;
+
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use support::rounds::{Rounds, in_turn};
+use support::service::Service;
+
+const ARTICLES: u32 = 100_000;
+
+/// Articles that are taken in before a window: caches are full, and the group has its partitions.
+const BEFORE: u64 = 50_000;
+
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// A profile begins before the window and ends behind it.
+const MARGIN: Duration = Duration::from_millis(500);
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+const LOAD: [&str; 8] =
+    ["--odd-feed", "flood,flood", "--feed-interval", "1ms", "--readers", "4", "--reader-interval", "20ms"];
+
+const OFF: Way = Way { name: "nothing", arguments: &["--watch", "off"], profiled: false };
+const ON: Way = Way { name: "holdup on", arguments: &["--watch", "on"], profiled: false };
+const PROFILED: Way = Way { name: "a CPU profile at 99 Hz", arguments: &["--watch", "on"], profiled: true };
+const CURRENT_THREAD: Way =
+    Way { name: "current-thread", arguments: &["--runtime", "current-thread"], profiled: false };
+
+/// How the service is run.
+struct Way {
+    name: &'static str,
+    arguments: &'static [&'static str],
+    profiled: bool,
+}
+
+/// One window.
+#[derive(Clone, Copy)]
+struct Speed {
+    articles_per_second: f64,
+    /// In the unit of `/proc`, which does not matter for a ratio.
+    cpu_per_article: f64,
+}
+
+/// The service at one moment.
+struct Moment {
+    at: Instant,
+    articles: u64,
+    cpu: u64,
+}
+
+impl Moment {
+    fn of(service: &Service) -> Self {
+        let health = get(&format!("http://{}/healthz", service.address("news")));
+        let health: serde_json::Value = serde_json::from_slice(&health).expect("it is JSON");
+        let at = Instant::now();
+        let articles = health["consumed"].as_u64().expect("a number");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.child.id())).expect("it runs");
+        // Behind the name, which may hold anything: state, and from the twelfth on the times in user and kernel.
+        let (_, fields) = stat.rsplit_once(')').expect("it has a name");
+        let cpu = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Self { at, articles, cpu }
+    }
+}
+
+fn get(url: &str) -> Vec<u8> {
+    let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().timeout_global(Some(DEADLINE)).build());
+    let mut answer = agent.get(url).call().expect("it answers");
+    answer.body_mut().with_config().limit(64 << 20).read_to_vec().expect("a body")
+}
+
+fn profile(service: &Service) -> JoinHandle<Vec<u8>> {
+    let seconds = (WINDOW + 2 * MARGIN).as_secs();
+    let url = format!(
+        "http://{}/debug/holdup/profile?mode=cpu&rate=99&format=folded&seconds={seconds}",
+        service.address("diagnostics")
+    );
+    let profiling = spawn(move || get(&url));
+    sleep(MARGIN);
+    profiling
+}
+
+fn window(way: &Way) -> Speed {
+    let service = Service::start(&[&LOAD, way.arguments].concat());
+    let limit = Instant::now() + DEADLINE;
+    while Moment::of(&service).articles < BEFORE {
+        assert!(Instant::now() < limit, "{}: not even {BEFORE} articles in {DEADLINE:?}", way.name);
+        sleep(Duration::from_millis(50));
+    }
+    let profiling = way.profiled.then(|| profile(&service));
+    let before = Moment::of(&service);
+    sleep(WINDOW);
+    let after = Moment::of(&service);
+    if let Some(profiling) = profiling {
+        assert!(!profiling.join().expect("no panic").is_empty(), "a profile of a busy service has samples");
+    }
+    let articles = (after.articles - before.articles) as f64;
+    Speed {
+        articles_per_second: articles / (after.at - before.at).as_secs_f64(),
+        cpu_per_article: (after.cpu - before.cpu) as f64 / articles,
+    }
+}
+
+fn pipeline(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("pipeline");
+    group.sampling_mode(SamplingMode::Flat);
+    group.throughput(Throughput::Elements(u64::from(ARTICLES)));
+    for (base, way) in [(OFF, ON), (OFF, PROFILED), (ON, CURRENT_THREAD), (OFF, OFF)] {
+        let (mut speed, mut cpu) = (Rounds::default(), Rounds::default());
+        group.bench_function(way.name, |bencher| {
+            bencher.iter_custom(|iterations| {
+                let mut total = 0.0;
+                for _ in 0..iterations {
+                    let (base, way) = in_turn(speed.count(), || window(&base), || window(&way));
+                    speed.add(base.articles_per_second, way.articles_per_second);
+                    cpu.add(base.cpu_per_article, way.cpu_per_article);
+                    total += f64::from(ARTICLES) / way.articles_per_second;
+                }
+                Duration::from_secs_f64(total)
+            });
+        });
+        if speed.count() > 0 {
+            println!("pipeline/{}: articles a second, over those of its base: {speed}", way.name);
+            println!("pipeline/{}: CPU time per article, over that of its base: {cpu}", way.name);
+        }
+    }
+    group.finish();
+}
+
+criterion_group! {
+    name = benches;
+    // A sample is a round of two windows.
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(1))
+        .measurement_time(Duration::from_secs(1))
+        .without_plots();
+    targets = pipeline
+}
+criterion_main!(benches);
