@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("target", &["model", "sys", "probe", "unwind"]),
     ("stalls", &["model", "target"]),
     ("profilers", &["model", "target"]),
-    ("symbols", &["model", "images"]),
+    ("symbols", &["model", "sys", "images"]),
     ("diagnose", &["model"]),
     ("analysis", &["model", "diagnose"]),
     ("export", &["model", "diagnose", "analysis"]),

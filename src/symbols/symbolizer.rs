@@ -11,11 +11,12 @@ use super::origin::Origins;
 use crate::images::{Exports, Image, Images};
 use crate::model::profile::Mapping;
 use crate::model::stack::{Address, Frame, Origin};
+use crate::sys::Process;
 
 /// Addresses whose frames are remembered. Emptied when full: the next stalls fill it again.
 const MAX_REMEMBERED: usize = 16 * 1024;
 
-/// Names for addresses of our own process.
+/// Names for addresses of a process.
 pub(crate) struct Symbolizer {
     origins: Origins,
     images: Images,
@@ -33,10 +34,10 @@ impl std::fmt::Debug for Symbolizer {
 }
 
 impl Symbolizer {
-    pub(crate) fn new(origins: Origins) -> Self {
+    pub(crate) fn of(process: Process, origins: Origins) -> Self {
         Self {
             origins,
-            images: Images::default(),
+            images: Images::of(process),
             loaders: HashMap::new(),
             exports: HashMap::new(),
             remembered: HashMap::new(),

@@ -7,6 +7,9 @@
 /// The words by which a worker tells what it polls.
 mod poll_words;
 
+/// A process, by its number.
+mod process;
+
 /// A shared cell for a `&'static T`, readable from any thread.
 mod static_ref;
 
@@ -21,6 +24,7 @@ mod unsupported;
 pub(crate) use unsupported::*;
 
 pub(crate) use poll_words::{PollNow, PollWords};
+pub(crate) use process::Process;
 pub(crate) use static_ref::StaticRef;
 
 use std::time::Duration;
@@ -67,6 +71,31 @@ pub(crate) enum SignalError {
     ForeignStack,
 }
 
+/// A thread of another process that was asked to stand still.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    pub(crate) tid: i32,
+    /// Where it stands, or why it does not.
+    pub(crate) registers: Result<Registers, StopError>,
+    /// What its thread-local variables are found by (`fs_base`); 0 unless it stands.
+    pub(crate) thread_pointer: u64,
+}
+
+/// Why a thread of another process could not be stopped.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopError {
+    /// The thread does not exist any more.
+    Gone,
+    /// It went to sleep before it was stopped, and was left alone.
+    Slept,
+    /// It did not stop in time; the kernel does something for it that cannot be interrupted.
+    NoAnswer,
+    /// It belongs to somebody else, or a debugger holds it already.
+    Refused,
+}
+
 /// A sample of what a thread does with its CPU time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuSample {
@@ -95,6 +124,8 @@ pub(crate) enum KernelState {
 /// `/proc/…/schedstat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SchedStat {
+    /// Time the thread was on a CPU.
+    pub(crate) on_cpu: Duration,
     /// Time the thread was ready but not run.
     pub(crate) run_queue: Duration,
     /// How often it was put on a CPU.
@@ -111,7 +142,7 @@ pub(crate) struct ThreadStat {
     pub(crate) processor: u32,
 }
 
-/// A part of our address space that holds a file's code or data.
+/// A part of a process's address space that holds a file's code or data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     pub(crate) start: u64,

@@ -3,11 +3,21 @@
 /// The process we live in.
 mod own;
 
+/// Another process.
+#[cfg(feature = "attach")]
+mod process;
+
+/// Stacks of threads that sleep.
+mod sleeping;
+
 /// What the threads of our own process do with their CPU time.
 mod own_cpu;
 
 pub(crate) use own::{OwnProcess, Since};
 pub(crate) use own_cpu::OwnCpu;
+#[cfg(feature = "attach")]
+#[allow(unused_imports, reason = "the verbs that use it follow")]
+pub(crate) use process::OtherProcess;
 
 use std::collections::HashMap;
 use std::io;

@@ -16,7 +16,7 @@ use crate::model::stall::StallEvent;
 use crate::probe::Registry;
 use crate::stalls::{Limits, Totals, Watchdog};
 use crate::symbols::{Origins, Symbolizer};
-use crate::sys::{self, StackSignal};
+use crate::sys::{self, Process, StackSignal};
 use crate::target::{OwnProcess, Since};
 
 /// Polls longer than this are stalls, unless another threshold is set.
@@ -148,7 +148,7 @@ impl WatchBuilder {
             history: History::default().into(),
             self_check: check,
             threshold,
-            symbolizer: Symbolizer::new(origins).into(),
+            symbolizer: Symbolizer::of(Process::own(), origins).into(),
             program: self_check::program_name(),
             #[cfg(feature = "http")]
             started: (std::time::Instant::now(), std::time::SystemTime::now()),

@@ -11,7 +11,7 @@ use super::View;
 use super::stalled_time::StalledTime;
 use crate::model::profile::Profile;
 use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
-use crate::sys;
+use crate::sys::{self, Process};
 use crate::target::{OwnCpu, OwnProcess, Since};
 use crate::unwind::Unwinder;
 
@@ -275,7 +275,7 @@ impl View {
         if !sys::SUPPORTED {
             return Err(ProfileError::Unavailable(io::ErrorKind::Unsupported.into()));
         }
-        let unwinder = Unwinder::new().map_err(ProfileError::Unavailable)?;
+        let unwinder = Unwinder::of(Process::own()).map_err(ProfileError::Unavailable)?;
         let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
         Ok(OwnProcess::new(
             Arc::clone(&self.registry),
@@ -304,9 +304,11 @@ impl View {
     fn cpu_of_process(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         let sampler = PprofSampler::start(options.rate).map_err(cannot_start)?;
         let (_session, window) = self.begin(options, stop)?;
-        let named = sampler.run(&window, sys::process_cpu_time, |found| {
-            self.symbolizer().named(found.mangled, found.file, found.line)
-        });
+        let named = sampler.run(
+            &window,
+            || Process::own().cpu_time(),
+            |found| self.symbolizer().named(found.mangled, found.file, found.line),
+        );
         let mut profile = named.map_err(ProfileError::Failed)?;
         profile.program = Arc::clone(&self.program);
         profile.pid = std::process::id();

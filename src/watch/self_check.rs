@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::images::Names;
 use crate::model::check::{Check, SelfCheck, Sight};
-use crate::sys::{self, KernelState, StackCopy, StackSignal, ThreadProbe};
+use crate::sys::{self, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How long the thread that stacks are tried out on may take to get where it is wanted.
@@ -36,7 +36,7 @@ pub(super) struct Seen<'a> {
 
 /// Takes a stack of a thread of our own both ways: nothing else proves that it works in this process.
 pub(super) fn try_out(signal: Option<&StackSignal>) -> Tested {
-    let mut unwinder = Unwinder::new().ok();
+    let mut unwinder = Unwinder::of(Process::own()).ok();
     let names = unwinder.as_ref().and_then(|unwinder| unwinder.images().program()?.names());
     let trial = unwinder.as_mut().and_then(|unwinder| Trial::run(unwinder, signal));
     let (passive, signal, sees_run_queue) = match trial {
@@ -81,7 +81,7 @@ impl Trial {
             std::thread::Builder::new().name("holdup-self-check".into()).spawn_scoped(scope, body).ok()?;
             let (tid, stack) = told.recv_timeout(TRIAL_LIMIT).ok()?;
             let stack = stack?;
-            let probe = ThreadProbe::open(tid);
+            let probe = ThreadProbe::open(Process::own(), tid);
             let passive = try_passive(unwinder, &probe, stack.end);
             let sees_run_queue = probe.sees_run_queue();
             let signal = match (wake.send(()), signal) {
@@ -102,7 +102,8 @@ fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Resul
     let mut copy = StackCopy::default();
     while Instant::now() < limit {
         if let Some(KernelState::Syscall { stack_pointer, instruction, .. }) = probe.kernel_state() {
-            sys::copy_sleeping_stack(instruction, stack_pointer, high, &mut copy);
+            let registers = Registers { instruction, stack_pointer, frame_pointer: None };
+            Process::own().copy_stack(registers, Some(stack_pointer..high), &mut copy);
             // How far the walk gets depends on the code that sleeps; what it cannot decide is asked by signal.
             if !unwinder.walk(&copy).addresses.is_empty() && !copy.bytes.is_empty() {
                 return Ok(());
