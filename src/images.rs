@@ -164,9 +164,55 @@ impl Image {
         self.read(BuildId)?
     }
 
+    /// Whether it has a symbol whose name contains the text.
+    #[cfg(feature = "attach")]
+    pub(crate) fn has_name(&self, part: &str) -> bool {
+        self.read(HasName(part)).unwrap_or(false)
+    }
+
+    /// How far before a thread's pointer the program's own thread-local variables begin; `None` where it has none. Only for
+    /// the program itself: those of libraries lie elsewhere in every thread.
+    #[cfg(feature = "attach")]
+    pub(crate) fn thread_locals(&self) -> Option<u64> {
+        self.read(ThreadLocals)?
+    }
+
     /// What the file offers for naming its code.
     pub(crate) fn names(&self) -> Option<Names> {
         self.read(WhichNames)
+    }
+}
+
+#[cfg(feature = "attach")]
+struct HasName<'a>(&'a str);
+
+#[cfg(feature = "attach")]
+impl Reader for HasName<'_> {
+    type Output = bool;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> bool {
+        file.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains(self.0)))
+    }
+}
+
+/// As the ABI for x86-64 places the first block ("ELF Handling For Thread-Local Storage", variant II): right before the
+/// thread pointer, aligned as its segment asks.
+#[cfg(feature = "attach")]
+struct ThreadLocals;
+
+#[cfg(feature = "attach")]
+impl Reader for ThreadLocals {
+    type Output = Option<u64>;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<u64> {
+        use object::read::elf::ProgramHeader;
+
+        let object::File::Elf64(file) = file else { return None };
+        let endian = file.endian();
+        let segment = file.elf_program_headers().iter().find(|header| header.p_type(endian) == object::elf::PT_TLS)?;
+        let align = segment.p_align(endian).max(1);
+        let first = segment.p_vaddr(endian).wrapping_neg() & align.wrapping_sub(1);
+        segment.p_memsz(endian).checked_sub(first)?.checked_next_multiple_of(align)?.checked_add(first)
     }
 }
 

@@ -7,11 +7,28 @@ mod own;
 #[cfg(feature = "attach")]
 mod process;
 
+/// One moment of another process.
+#[cfg(feature = "attach")]
+mod moment;
+
+/// A copy of its memory.
+#[cfg(feature = "attach")]
+mod snapshot;
+
+/// Where a thread keeps its own variables.
+#[cfg(feature = "attach")]
+mod thread_pointer;
+
 /// Stacks of threads that sleep.
 mod sleeping;
 
 /// What the threads of our own process do with their CPU time.
 mod own_cpu;
+
+#[cfg(feature = "attach")]
+pub(crate) use moment::{Moment, ThreadAt};
+#[cfg(feature = "attach")]
+pub(crate) use snapshot::Snapshot;
 
 pub(crate) use own::{OwnProcess, Since};
 pub(crate) use own_cpu::OwnCpu;

@@ -11,6 +11,10 @@
 #[cfg(any(feature = "http", feature = "console"))]
 mod address;
 
+/// A census of another process.
+#[cfg(feature = "attach")]
+mod dump;
+
 /// What the user asks for, and how it is started.
 mod builder;
 
@@ -55,6 +59,8 @@ pub use runtime::Runtime;
 
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use address::bind;
+#[cfg(feature = "attach")]
+pub(crate) use dump::dump;
 #[cfg(feature = "http")]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;

@@ -23,6 +23,41 @@ impl Process {
         (self.read_memory(address, &mut bytes) == bytes.len()).then(|| u64::from_ne_bytes(bytes))
     }
 
+    /// Reads pages of 4096 bytes into `into`, one behind the other, in as few calls as there can be. Returns the addresses
+    /// of those that cannot be read, whose bytes stay as they are.
+    #[cfg(feature = "attach")]
+    pub(crate) fn read_pages(self, addresses: &[u64], into: &mut [u8]) -> Vec<u64> {
+        /// What the kernel takes at a time (`UIO_MAXIOV`).
+        const MAX_AT_ONCE: usize = 1024;
+        const PAGE: usize = 4096;
+        let Ok(process) = libc::pid_t::try_from(self.id()) else { return addresses.to_vec() };
+        let count = addresses.len().min(into.len() / PAGE);
+        let (mut absent, mut done) = (addresses.get(count..).unwrap_or_default().to_vec(), 0);
+        let remote = |address: &u64| libc::iovec {
+            iov_base: std::ptr::with_exposed_provenance_mut(*address as usize),
+            iov_len: PAGE,
+        };
+        while done < count {
+            let some = addresses.get(done..count.min(done + MAX_AT_ONCE)).unwrap_or_default();
+            let remotes: Vec<libc::iovec> = some.iter().map(remote).collect();
+            let Some(room) = into.get_mut(done * PAGE..(done + some.len()) * PAGE) else { break };
+            let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+            let remotes_count = remotes.len() as libc::c_ulong;
+            // SAFETY: `local` describes a live, writable slice, and `remotes` as many live iovecs as are counted; the kernel
+            // checks what they describe page by page.
+            let read =
+                unsafe { libc::process_vm_readv(process, &raw const local, 1, remotes.as_ptr(), remotes_count, 0) };
+            let whole = usize::try_from(read).unwrap_or(0) / PAGE;
+            done += whole;
+            // It ends at the first page that it cannot read.
+            if whole < some.len() {
+                absent.extend(addresses.get(done));
+                done += 1;
+            }
+        }
+        absent
+    }
+
     /// Copies the stack of a thread that stands still with these registers, up to the end of what is known of it. Whether
     /// a sleeping thread slept all the while is for the caller to check, by looking at its state before and after.
     pub(crate) fn copy_stack(self, registers: Registers, stack: Option<Range<u64>>, into: &mut StackCopy) {
