@@ -40,7 +40,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("http", &["model", "analysis", "export", "watch"]),
     ("console", &["probe", "watch"]),
     ("testing", &["model", "probe", "export", "watch"]),
-    ("cli", &["model", "analysis", "export", "import"]),
+    ("cli", &["model", "analysis", "export", "import", "watch"]),
     ("bench_support", &["model", "probe", "sys", "unwind", "target", "symbols"]),
     ("main", &[]),
 ];
