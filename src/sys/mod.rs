@@ -142,8 +142,6 @@ pub(crate) enum PerfRecord {
     Sample {
         /// By the monotonic clock.
         at: Duration,
-        /// What the thread has used since it was added.
-        cpu_time: Duration,
     },
     /// So many samples found no room.
     Lost(u64),

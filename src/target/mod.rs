@@ -5,6 +5,7 @@ mod own;
 
 /// Another process.
 #[cfg(feature = "attach")]
+#[allow(dead_code, reason = "the verbs that take stacks of single threads follow")]
 mod process;
 
 /// What the threads of another process do with their CPU time.

@@ -21,7 +21,7 @@ const MAX_THREADS: usize = 4096;
 /// The kernel counts in nanoseconds. A sampling period has so many steps.
 const STEPS: u32 = 1000;
 
-/// Samples wait at most so long; a ring has room for three.
+/// Samples wait at most so long, if the machine runs us.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The sampler of another process.
@@ -41,8 +41,8 @@ pub(crate) struct OtherCpu {
     started: Duration,
     lost: u64,
     unsampled: u64,
-    /// Steps of threads that ended, after their last samples.
-    rest_of_ended: u64,
+    /// Steps of threads that ended.
+    used_by_ended: u64,
     ended: Option<&'static str>,
 }
 
@@ -50,8 +50,9 @@ pub(crate) struct OtherCpu {
 struct Thread {
     perf: PerfThread,
     labels: Labels,
-    /// Steps that samples came with.
-    told: u64,
+    probe: ThreadProbe,
+    /// What it had used before.
+    before: Option<Duration>,
 }
 
 impl OtherCpu {
@@ -76,7 +77,7 @@ impl OtherCpu {
             started: sys::monotonic_time(),
             lost: 0,
             unsampled: 0,
-            rest_of_ended: 0,
+            used_by_ended: 0,
             ended: None,
         };
         match other.scan(&mut |_| {})? {
@@ -93,7 +94,7 @@ impl OtherCpu {
         for tid in ended {
             self.drain(tid, take);
             if let Some(thread) = self.threads.remove(&tid) {
-                self.rest_of_ended += self.rest_of(&thread);
+                self.used_by_ended += steps_in(thread.perf.cpu_time().unwrap_or_default(), self.step);
             }
         }
         self.refused.retain(|tid| present.contains(tid));
@@ -115,9 +116,10 @@ impl OtherCpu {
         };
         match added {
             Ok(Some(perf)) => {
+                let probe = ThreadProbe::open(self.process, tid);
                 let name = self.process.thread_name(tid).map(Arc::from);
                 let labels = Labels { thread: name, tid: Some(tid), ..Labels::default() };
-                self.threads.insert(tid, Thread { perf, labels, told: 0 });
+                self.threads.insert(tid, Thread { before: probe.cpu_time(), probe, perf, labels });
                 Ok(())
             }
             // It ended before it could be sampled, which short ones do.
@@ -130,27 +132,21 @@ impl OtherCpu {
         }
     }
 
-    fn rest_of(&self, thread: &Thread) -> u64 {
-        thread.perf.cpu_time().map_or(0, |time| steps_in(time, self.step).saturating_sub(thread.told))
-    }
-
     /// Takes what the kernel sampled of a thread.
     fn drain(&mut self, tid: i32, take: &mut dyn FnMut(SampledCpu)) {
-        let Self { threads, unwinder, copy, step, started, lost, ended, .. } = self;
-        let Some(Thread { perf, labels, told }) = threads.get_mut(&tid) else { return };
+        let Self { threads, unwinder, copy, started, lost, ended, .. } = self;
+        let Some(Thread { perf, labels, .. }) = threads.get_mut(&tid) else { return };
         perf.drain(copy, |record, copy| match record {
-            PerfRecord::Sample { at, cpu_time } => {
+            PerfRecord::Sample { at } => {
                 // What the kernel did for a thread that has no stack any more counts for its other samples.
                 if copy.registers.instruction == 0 || ended.is_some() {
                     return;
                 }
-                let until = steps_in(cpu_time, *step);
-                let steps = u32::try_from(until.saturating_sub(*told)).unwrap_or(u32::MAX);
-                *told = until;
                 let walk = unwinder.walk_now(copy);
                 take(SampledCpu {
                     at: at.saturating_sub(*started),
-                    steps,
+                    // What the threads used is all in the rest.
+                    steps: 0,
                     labels: labels.clone(),
                     stack: RawStack { addresses: walk.addresses, method: Method::Tick, complete: walk.complete },
                 });
@@ -165,6 +161,16 @@ impl OtherCpu {
         let first = i32::try_from(self.process.id()).unwrap_or_default();
         let stat = || ThreadProbe::open(self.process, first).stat();
         self.threads.keys().all(|tid| *tid == first) && stat().is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
+    }
+}
+
+impl Thread {
+    /// CPU time since it is sampled. The scheduler's count leaves out what a hypervisor took, as the thread's own clock
+    /// does; the event's does not.
+    fn used(&self) -> Duration {
+        let now = self.probe.cpu_time().filter(|now| !now.is_zero());
+        let used = self.before.zip(now).map(|(before, now)| now.saturating_sub(before));
+        used.or_else(|| self.perf.cpu_time()).unwrap_or_default()
     }
 }
 
@@ -202,8 +208,8 @@ impl CpuSource for OtherCpu {
     }
 
     fn rest(&self) -> CpuRest {
-        let living = self.threads.iter().map(|(tid, thread)| (*tid, self.rest_of(thread))).collect();
-        CpuRest { living, ended: self.rest_of_ended }
+        let used = |(tid, thread): (&i32, &Thread)| (*tid, steps_in(thread.used(), self.step));
+        CpuRest { living: self.threads.iter().map(used).collect(), ended: self.used_by_ended }
     }
 
     fn ended(&self) -> Option<&'static str> {

@@ -89,6 +89,8 @@ impl Attached {
     /// Collects a profile on the calling thread. `stop` ends its window early; so does the end of the process.
     pub(crate) fn profile(&mut self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, AttachError> {
         options.check().map_err(AttachError::Profile)?;
+        // Before the window, because the process may be gone behind it, and its files with it.
+        self.symbolizer.open_all();
         let mut profiler: Box<dyn Profiler> = match options.mode {
             ProfileMode::Cpu => {
                 let source = OtherCpu::start(self.process, options.rate);
@@ -97,8 +99,6 @@ impl Attached {
             }
             ProfileMode::Wall | ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
         };
-        // Before the window, because the process may be gone behind it, and its files with it.
-        self.symbolizer.open_all();
         let window = Window::begin(options.duration, stop.flag());
         let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
         let mappings = self.symbolizer.mappings();

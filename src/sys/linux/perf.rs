@@ -2,8 +2,7 @@
 //! on every machine, virtual ones included.
 //!
 //! Each thread has an event and a ring of its own. Once in a period of the thread's CPU time the kernel puts a record into
-//! the ring: time, the CPU time that the event has counted so far, registers, and the inner end of the stack as bytes.
-//! The target does nothing for it and is not stopped.
+//! the ring: time, registers, and the inner end of the stack as bytes. The target does nothing for it and is not stopped.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -15,9 +14,11 @@ use perf_event_open_sys::bindings as perf;
 
 use crate::sys::{PerfRecord, Registers, StackCopy};
 
-/// Bytes of stack in a sample, and of the ring: room for three samples. The second is for where memory for rings is
-/// scarce, which is locked in RAM and limited for the unprivileged (`perf_event_mlock_kb`, `RLIMIT_MEMLOCK`).
-const SIZES: [(u32, usize); 2] = [(32 * 1024, 128 * 1024), (8 * 1024, 32 * 1024)];
+/// Bytes of stack in a sample, bytes of the ring, and how many threads may have that. A ring is room for 15 samples, or
+/// for 3 where there are many threads, or where memory is scarce: it is locked in RAM and limited for the unprivileged
+/// (`perf_event_mlock_kb`, `RLIMIT_MEMLOCK`).
+const SIZES: [(u32, usize, usize); 3] =
+    [(32 * 1024, 512 * 1024, 64), (32 * 1024, 128 * 1024, 256), (8 * 1024, 32 * 1024, usize::MAX)];
 
 /// rbp, rsp and the instruction pointer, as numbered in `asm/perf_regs.h`, in which order they come.
 const REGISTERS: u64 = 1 << perf::PERF_REG_X86_BP | 1 << perf::PERF_REG_X86_SP | 1 << perf::PERF_REG_X86_IP;
@@ -32,12 +33,13 @@ pub(crate) struct PerfSampler {
     /// Samples while the kernel works for the thread, too; the stack is that of the call into it.
     with_kernel: bool,
     size: usize,
+    threads: usize,
 }
 
 impl PerfSampler {
     /// One sample per period of CPU time.
     pub(crate) fn new(period: Duration) -> Self {
-        Self { period, with_kernel: true, size: 0 }
+        Self { period, with_kernel: true, size: 0, threads: 0 }
     }
 
     /// Whether time in the kernel is sampled; it counts in either case.
@@ -52,7 +54,11 @@ impl PerfSampler {
     /// many open files.
     pub(crate) fn add_thread(&mut self, tid: i32) -> io::Result<Option<PerfThread>> {
         loop {
-            let (stack, ring) = SIZES[self.size];
+            let (stack, ring, most) = SIZES[self.size];
+            if self.threads >= most {
+                self.size += 1;
+                continue;
+            }
             let event = match open(tid, self.period, stack, self.with_kernel) {
                 Err(error) if error.raw_os_error() == Some(libc::EACCES) && self.with_kernel => {
                     self.with_kernel = false;
@@ -69,7 +75,11 @@ impl PerfSampler {
                     }
                     self.size += 1;
                 }
-                ring => return Ok(Some(PerfThread { ring: ring?, event })),
+                ring => {
+                    let ring = ring?;
+                    self.threads += 1;
+                    return Ok(Some(PerfThread { ring, event }));
+                }
             }
         }
     }
@@ -82,7 +92,6 @@ fn open(tid: i32, period: Duration, stack: u32, with_kernel: bool) -> io::Result
         config: perf::PERF_COUNT_SW_CPU_CLOCK.into(),
         sample_type: (perf::PERF_SAMPLE_TID
             | perf::PERF_SAMPLE_TIME
-            | perf::PERF_SAMPLE_READ
             | perf::PERF_SAMPLE_REGS_USER
             | perf::PERF_SAMPLE_STACK_USER)
             .into(),
@@ -117,7 +126,7 @@ pub(crate) struct PerfThread {
 }
 
 impl PerfThread {
-    /// CPU time since the thread was added; also when it has ended.
+    /// Time on a CPU since the thread was added, that which a hypervisor took included; also when it has ended.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
         let mut count = 0_u64;
         // SAFETY: the count goes into a live variable of the size that is named.
@@ -146,19 +155,19 @@ impl PerfThread {
     fn record(&self, at: u64, kind: u64, flags: u64, into: &mut StackCopy) -> Option<PerfRecord> {
         let word = |position: u64| self.ring.word(at + position * 8);
         match u32::try_from(kind).ok()? {
-            // u32 pid, tid; u64 time, count, abi; three registers; u64 size; the bytes; u64 how many of them are the stack.
+            // u32 pid, tid; u64 time, abi; three registers; u64 size; the bytes; u64 how many of them are the stack.
             perf::PERF_RECORD_SAMPLE => {
-                let (at_time, cpu_time) = (Duration::from_nanos(word(1)), Duration::from_nanos(word(2)));
+                let time = Duration::from_nanos(word(1));
                 into.bytes.clear();
                 into.registers = Registers::default();
-                if word(3) == ABI_64 {
+                if word(2) == ABI_64 {
                     into.registers =
-                        Registers { frame_pointer: Some(word(4)), stack_pointer: word(5), instruction: word(6) };
-                    let size = word(7);
-                    let used = if size == 0 { 0 } else { self.ring.word(at + 64 + size).min(size) };
-                    self.ring.copy(at + 64, used, &mut into.bytes);
+                        Registers { frame_pointer: Some(word(3)), stack_pointer: word(4), instruction: word(5) };
+                    let size = word(6);
+                    let used = if size == 0 { 0 } else { self.ring.word(at + 56 + size).min(size) };
+                    self.ring.copy(at + 56, used, &mut into.bytes);
                 }
-                Some(PerfRecord::Sample { at: at_time, cpu_time })
+                Some(PerfRecord::Sample { at: time })
             }
             // u64 id, how many.
             perf::PERF_RECORD_LOST => Some(PerfRecord::Lost(word(1))),
