@@ -78,7 +78,8 @@ impl<'a, 'd> Subject<'a, 'd> {
         let Ok(layout) = TaskLayout::of(&values) else { return };
         let runtimes = Runtimes::of(&values, self.threads);
         for runtime in &runtimes.list {
-            tasks::walk(&values, &layout, runtime.owned, &mut |task| tasks::touch(&values, task));
+            // Where a list ends too early is told when the tasks are read.
+            let _end = tasks::walk(&values, &layout, runtime.owned, &mut |task| tasks::touch(&values, task));
         }
     }
 

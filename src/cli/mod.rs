@@ -1,5 +1,5 @@
-//! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer, or works
-//! on profiles in files.
+//! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer, looks at a
+//! process from outside, or works on profiles in files.
 //!
 //! Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, or a profile has no samples; 2 for errors, among
 //! them a service that goes away while `stalls --follow` watches it.

@@ -106,10 +106,8 @@ pub(super) fn unit<'d>(
         let Some(offset) = entries.next_offset().to_debug_info_offset(&unit.header) else { break };
         let Some(abbreviation) = entries.read_abbreviation()? else { continue };
         scope.leave(depth);
-        if function.as_ref().is_some_and(|(level, _)| depth <= *level) {
-            if let Some((_, done)) = function.take() {
-                note_task(done, found, &mut generic);
-            }
+        if let Some((_, done)) = function.take_if(|(level, _)| depth <= *level) {
+            note_task(&done, found, &mut generic);
         }
         let inside = function.as_ref().is_some_and(|(level, _)| depth == level + 1);
         let tag = abbreviation.tag();
@@ -165,7 +163,7 @@ pub(super) fn unit<'d>(
         }
     }
     if let Some((_, done)) = function {
-        note_task(done, found, &mut generic);
+        note_task(&done, found, &mut generic);
     }
     for (origin, address) in concrete {
         found.tasks.extend(generic.get(&origin).map(|types| (address, *types)));
@@ -186,8 +184,8 @@ fn wanted(tag: DwTag, inside_function: bool) -> bool {
     }
 }
 
-fn note_task(function: Function, found: &mut Found, generic: &mut HashMap<usize, TaskTypes>) {
-    let Function::Task { entry, address, future: Some(future), scheduler: Some(scheduler) } = function else { return };
+fn note_task(function: &Function, found: &mut Found, generic: &mut HashMap<usize, TaskTypes>) {
+    let Function::Task { entry, address, future: Some(future), scheduler: Some(scheduler) } = *function else { return };
     let types = TaskTypes { future, scheduler };
     generic.insert(entry, types);
     found.tasks.extend(address.map(|address| (address, types)));

@@ -118,11 +118,6 @@ impl<'a, 'd> Values<'a, 'd> {
         Ok(Self::part(value, found))
     }
 
-    /// A member of a member.
-    pub(crate) fn path(&self, value: Value, names: &[&str]) -> Result<Value, Unknown> {
-        names.iter().try_fold(value, |value, name| self.member(value, name))
-    }
-
     /// Every member of a structure; nothing of other types.
     pub(crate) fn members(&self, value: Value) -> Result<Vec<(Arc<str>, Value)>, Unknown> {
         let ty = self.ty(value)?;

@@ -159,7 +159,7 @@ pub(crate) struct Await {
     pub(crate) note: Option<String>,
     pub(crate) waits_for: Option<WaitsFor>,
     /// What it awaits: one future, or several for `join!` and `select!`.
-    pub(crate) children: Vec<Await>,
+    pub(crate) children: Vec<Self>,
 }
 
 /// What a future at the end of an await path waits for.

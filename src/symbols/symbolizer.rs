@@ -68,6 +68,15 @@ impl Symbolizer {
         }
     }
 
+    /// Opens everything that names code, which may be gone once the process is.
+    #[cfg(feature = "attach")]
+    pub(crate) fn open_all(&mut self) {
+        if self.images.load_new().is_ok() {
+            let all = self.images.all().to_vec();
+            all.iter().for_each(|image| self.loader(image));
+        }
+    }
+
     /// The frames behind a stack of addresses, innermost first, inlined calls as frames of their own.
     pub(crate) fn frames(&mut self, addresses: &[Address]) -> Vec<Frame> {
         addresses.iter().flat_map(|address| self.frames_at(*address).to_vec()).collect()

@@ -96,6 +96,59 @@ pub(crate) enum StopError {
     Refused,
 }
 
+/// What we may look at, and what the machine allows everybody.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// The user that we are.
+    pub(crate) user: u32,
+    /// `CAP_SYS_PTRACE`: every process can be looked at.
+    pub(crate) traces_all: bool,
+    /// `CAP_PERFMON` or `CAP_SYS_ADMIN`: every process can be sampled, the kernel's part included.
+    pub(crate) samples_all: bool,
+    /// `kernel.yama.ptrace_scope`: 0 one's own processes, 1 one's descendants, 2 those with `CAP_SYS_PTRACE`, 3 none.
+    /// `None` where the machine has no such setting, which is as 0.
+    pub(crate) ptrace_scope: Option<i32>,
+    /// `kernel.perf_event_paranoid`: from -1 (everything) to 2 (one's own processes, without the kernel). Some
+    /// distributions add 3 and 4: nothing.
+    pub(crate) perf_paranoid: Option<i32>,
+}
+
+/// What everybody may know of a process.
+#[cfg(feature = "attach")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProcessStatus {
+    /// At most 15 bytes, as the kernel keeps it.
+    pub(crate) name: String,
+    pub(crate) state: char,
+    /// The effective user.
+    pub(crate) user: u32,
+    /// The real and the saved user are the same.
+    pub(crate) one_user: bool,
+    pub(crate) threads: usize,
+    /// The process that traces it, 0 for none.
+    pub(crate) tracer: u32,
+    /// The effective set.
+    pub(crate) capabilities: u64,
+    /// It is a thread of the kernel, or has ended.
+    pub(crate) of_kernel: bool,
+}
+
+/// What the kernel tells of a thread of another process that is sampled.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PerfRecord {
+    /// A sample; its registers and stack come beside it, empty where the kernel could not tell them.
+    Sample {
+        /// By the monotonic clock.
+        at: Duration,
+    },
+    /// So many samples found no room.
+    Lost(u64),
+    /// The process runs another program from here on.
+    Replaced,
+}
+
 /// A sample of what a thread does with its CPU time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuSample {

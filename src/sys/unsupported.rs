@@ -70,6 +70,52 @@ pub(crate) fn while_stopped<T: Send>(
     Err(io::ErrorKind::Unsupported.into())
 }
 
+#[cfg(feature = "attach")]
+#[derive(Debug)]
+pub(crate) struct PerfSampler;
+
+#[cfg(feature = "attach")]
+impl PerfSampler {
+    pub(crate) fn new(_period: Duration) -> Self {
+        Self
+    }
+
+    pub(crate) fn with_kernel(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn add_thread(&mut self, _tid: i32) -> io::Result<Option<PerfThread>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(feature = "attach")]
+impl super::Rights {
+    pub(crate) fn own() -> Self {
+        Self::default()
+    }
+}
+
+#[cfg(feature = "attach")]
+impl Process {
+    pub(crate) fn status(self) -> Option<super::ProcessStatus> {
+        None
+    }
+}
+
+#[cfg(feature = "attach")]
+#[derive(Debug)]
+pub(crate) struct PerfThread;
+
+#[cfg(feature = "attach")]
+impl PerfThread {
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
+
+    pub(crate) fn drain(&mut self, _into: &mut StackCopy, _take: impl FnMut(super::PerfRecord, &StackCopy)) {}
+}
+
 pub(crate) fn place(_process: Process, number: i64, _arguments: &[u64; 6]) -> Place {
     Place::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None }
 }

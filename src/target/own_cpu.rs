@@ -19,6 +19,9 @@ use crate::unwind::Unwinder;
 const SCAN_INTERVAL: Duration = Duration::from_millis(1);
 const SCAN_SHARE: u32 = 50;
 
+/// The time between two looks for samples. The records that they wait in are enough for several kernel ticks on each CPU.
+const COLLECT_INTERVAL: Duration = Duration::from_millis(1);
+
 /// A timer goes in steps of at most this, so that hardly a tick of the kernel passes a busy thread without a signal: the
 /// ticks to sample are chosen from all.
 const MAX_STEP: Duration = Duration::from_millis(2);
@@ -188,6 +191,10 @@ impl CpuSource for OwnCpu {
     fn rest(&self) -> CpuRest {
         let passed = |thread: &Thread| u64::from(self.sampler.passed(thread.number));
         CpuRest { living: self.threads.iter().map(|(tid, thread)| (*tid, passed(thread))).collect(), ended: self.ended }
+    }
+
+    fn collect_interval(&self) -> Duration {
+        COLLECT_INTERVAL
     }
 
     fn steps(&self) -> u32 {

@@ -15,6 +15,10 @@ mod address;
 #[cfg(feature = "attach")]
 mod dump;
 
+/// Another process.
+#[cfg(feature = "attach")]
+mod attached;
+
 /// What the user asks for, and how it is started.
 mod builder;
 
@@ -26,6 +30,9 @@ mod history;
 
 /// How often equal stalls are reported.
 mod limiter;
+
+/// A program, by its path.
+mod program;
 
 /// Profiles: asked for, collected, named.
 mod profiling;
@@ -59,9 +66,11 @@ pub use runtime::Runtime;
 
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use address::bind;
+#[cfg(feature = "http")]
+pub(crate) use attached::Attached;
 #[cfg(feature = "attach")]
 pub(crate) use dump::dump;
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "attach"))]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;
 

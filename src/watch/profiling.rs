@@ -195,6 +195,21 @@ impl Stop {
         self.name.as_deref() == Some(name)
     }
 
+    /// Ends with a flag that somebody sets.
+    #[cfg(feature = "attach")]
+    pub(crate) fn with(flag: Arc<AtomicBool>) -> Self {
+        Self {
+            flag,
+            #[cfg(feature = "http")]
+            name: None,
+        }
+    }
+
+    #[cfg(feature = "attach")]
+    pub(super) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
+    }
+
     pub(crate) fn stop(&self) {
         self.flag.store(true, Ordering::Relaxed);
     }
@@ -297,7 +312,7 @@ impl View {
     /// it too.
     pub(super) fn resolve(&self, collection: Collection) -> Profile {
         let mappings = self.symbolizer().mappings();
-        collection.resolve(&self.program, mappings, |address| self.names().frames_at(address))
+        collection.resolve(&self.program, std::process::id(), mappings, |address| self.names().frames_at(address))
     }
 
     /// CPU time where threads have no timers of their own.

@@ -123,33 +123,6 @@ fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u
     }
 }
 
-/// The name of the program's file.
-pub(super) fn program_name() -> std::sync::Arc<str> {
-    let path = std::env::current_exe().ok();
-    let name = path.as_ref().and_then(|path| path.file_name()).map(std::ffi::OsStr::to_string_lossy);
-    name.as_deref().unwrap_or("unknown").into()
-}
-
-/// The program's own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
-pub(super) fn program_crate() -> Option<String> {
-    let path = std::env::current_exe().ok()?;
-    let name = path.file_stem()?.to_str()?;
-    let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
-    let name = name.rsplit_once('-').filter(|(_, end)| hash(end)).map_or(name, |(name, _)| name);
-    Some(name.replace('-', "_"))
-}
-
-/// Folders whose paths are shown relative to them: where the program was built, if it still lies there, and where
-/// it was started.
-pub(super) fn source_roots() -> Vec<String> {
-    let built_in = std::env::current_exe().ok().and_then(|path| {
-        let path = path.to_str()?.to_owned();
-        path.split_once("/target/").map(|(root, _)| root.to_owned())
-    });
-    let started_in = std::env::current_dir().ok().and_then(|path| path.to_str().map(str::to_owned));
-    [built_in, started_in].into_iter().flatten().filter(|root| root.len() > 1).collect()
-}
-
 /// Writes the check as `tracing` events: what is missing or limited as warnings.
 pub(super) fn log(check: &SelfCheck) {
     for line in &check.checks {

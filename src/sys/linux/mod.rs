@@ -24,6 +24,14 @@ mod memory;
 /// What is mapped into an address space.
 mod mappings;
 
+/// CPU time of another process, sampled by the kernel.
+#[cfg(feature = "attach")]
+mod perf;
+
+/// What decides whether we may look at another process.
+#[cfg(feature = "attach")]
+mod rights;
+
 /// Stopping threads of another process for a moment.
 #[cfg(feature = "attach")]
 mod stop;
@@ -34,6 +42,8 @@ mod steal;
 /// System call numbers, their names and what they wait for.
 mod syscalls;
 
+#[cfg(feature = "attach")]
+pub(crate) use perf::{PerfSampler, PerfThread};
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples, release_samples};
 pub(crate) use signal::StackSignal;
 pub(crate) use steal::Steal;
