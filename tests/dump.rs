@@ -3,64 +3,16 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
+#[path = "support/awaiting.rs"]
+mod awaiting;
 
+use std::process::{Command, Output};
+
+use awaiting::{Awaiting, MANY};
 use serde_json::Value;
 
 /// The program's source, whose lines are marked.
 const SOURCE: &str = include_str!("fixtures/awaiting/src/main.rs");
-
-/// Tasks that all do the same.
-const MANY: usize = 10;
-
-/// The program, built with descriptions of types, which the tests themselves are built without. Built once for all tests
-/// here; that it can be built is a part of them.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/awaiting");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("awaiting");
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--quiet"]).current_dir(&folder);
-    cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "2").env("CARGO_INCREMENTAL", "0");
-    // Its dependencies are among those of the tests, so that what is downloaded suffices.
-    let offline = cargo.arg("--offline").output().expect("cargo runs");
-    assert!(
-        offline.status.success(),
-        "the program that is looked at cannot be built:\n{}",
-        String::from_utf8_lossy(&offline.stderr)
-    );
-    target.join("debug/awaiting")
-});
-
-/// The program, running; it ends with its input.
-struct Awaiting(Child);
-
-impl Awaiting {
-    fn start() -> Self {
-        let mut child = Command::new(&*PROGRAM)
-            .arg(MANY.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it was built");
-        let mut lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
-        assert_eq!(lines.next().expect("it says something").expect("that is text"), "ready");
-        Self(child)
-    }
-
-    fn pid(&self) -> String {
-        self.0.id().to_string()
-    }
-}
-
-impl Drop for Awaiting {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _status = self.0.wait();
-    }
-}
 
 fn dump(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_holdup")).arg("dump").args(arguments).output().expect("the command runs")
@@ -117,7 +69,7 @@ fn end(task: &Value) -> &Value {
 #[test]
 fn every_task_has_the_path_that_its_source_tells() {
     let program = Awaiting::start();
-    let census = json(&program.pid(), &[]);
+    let census = json(&program.pid().to_string(), &[]);
     let leaf = format!("leaf:{}(Sleep)", line("leaf"));
     let middle = format!("middle:{}({leaf})", line("middle"));
     // Where an `async fn` with a macro of several futures begins.
@@ -161,7 +113,7 @@ fn every_task_has_the_path_that_its_source_tells() {
 #[test]
 fn what_is_waited_for_is_explained() {
     let program = Awaiting::start();
-    let census = json(&program.pid(), &[]);
+    let census = json(&program.pid().to_string(), &[]);
     let hour = 3_600_000;
     let timer = end(only(&census, "nested"));
     assert!(timer["kind"] == "timer" && (1..=hour).contains(&timer["in_ms"].as_i64().expect("a time")), "{timer}");
@@ -191,7 +143,7 @@ fn a_running_task_has_the_stack_of_its_thread() {
     // A machine that does not run the thread for long cannot hold it.
     let mut census = Value::Null;
     support::wait_until("the thread is held", || {
-        census = json(&program.pid(), &["--state", "running"]);
+        census = json(&program.pid().to_string(), &["--state", "running"]);
         census["quality"]["held_threads"].as_u64() > Some(0)
     });
     assert_eq!(census["tasks"].as_array().map(Vec::len), Some(1));
@@ -208,7 +160,7 @@ fn a_running_task_has_the_stack_of_its_thread() {
 #[test]
 fn text_shows_equal_paths_once_and_filters() {
     let program = Awaiting::start();
-    let output = dump(&["--pid", &program.pid()]);
+    let output = dump(&["--pid", &program.pid().to_string()]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let leaf = format!("awaiting::leaf at src/main.rs:{}", line("leaf"));
     for part in [
@@ -220,7 +172,7 @@ fn text_shows_equal_paths_once_and_filters() {
     ] {
         assert!(text.contains(&part), "{part} is not in {text}");
     }
-    let all = dump(&["--pid", &program.pid(), "--all", "--function", "awaiting::many"]);
+    let all = dump(&["--pid", &program.pid().to_string(), "--all", "--function", "awaiting::many"]);
     let text = String::from_utf8_lossy(&all.stdout).into_owned();
     assert_eq!(text.matches("[idle] awaiting::many").count(), MANY, "{text}");
     assert!(!text.contains("awaiting::joins"), "{text}");
@@ -230,7 +182,7 @@ fn text_shows_equal_paths_once_and_filters() {
 fn a_dump_does_not_wake_what_sleeps_and_the_program_goes_on() {
     let program = Awaiting::start();
     for _ in 0..5 {
-        let census = json(&program.pid(), &[]);
+        let census = json(&program.pid().to_string(), &[]);
         assert_eq!(census["quality"]["late_reads"], 0, "{:#}", census["quality"]);
     }
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.pid())).expect("it lives");

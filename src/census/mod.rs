@@ -114,6 +114,12 @@ impl<'a, 'd> Subject<'a, 'd> {
     }
 }
 
+/// The threads alone, where nothing tells what their tasks are.
+pub(crate) fn threads_only(starts: &[Start]) -> Census {
+    let entered = vec![Entered::default(); starts.len()];
+    Census { threads: threads(starts, &entered, &mut []), ..Census::default() }
+}
+
 /// The threads, and which of them polls which task.
 fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<ThreadNow> {
     let mut by_id: HashMap<(usize, TaskId), &mut TaskNow> =

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::export::census_json::CensusJson;
 use crate::export::census_text::{self, Options};
 use crate::model::census::TaskState;
-use crate::watch;
+use crate::watch::Attached;
 
 /// What can be done about what is missing.
 const NEEDS: &str = "Nothing of the process is changed, run or injected: its memory is read, and threads that run are held \
@@ -48,7 +48,7 @@ fn state(text: &str) -> Result<TaskState, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut census = watch::dump(arguments.pid)?;
+    let mut census = Attached::open(arguments.pid)?.census()?;
     census.tasks.retain(|task| {
         arguments.function.as_ref().is_none_or(|text| task.is_in(text))
             && arguments.state.is_none_or(|state| task.state == state)

@@ -36,7 +36,9 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
             write_group(&mut out, &group, census, options);
         }
     }
-    for thread in census.threads.iter().filter(|_| options.stacks) {
+    // Without tasks, threads are all there is.
+    let stacks = options.stacks || census.runtimes.is_empty();
+    for thread in census.threads.iter().filter(|_| stacks) {
         out.push('\n');
         write_thread(&mut out, thread);
     }

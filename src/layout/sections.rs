@@ -24,7 +24,7 @@ const NEEDED: [SectionId; 7] = [
 ];
 
 /// Their bytes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sections {
     bytes: HashMap<SectionId, Vec<u8>>,
 }
@@ -55,10 +55,12 @@ impl Sections {
         Ok(Self { bytes })
     }
 
-    /// Sections with the given bytes, for tests with damaged ones.
+    /// Changes bytes, for tests with damaged ones.
     #[cfg(test)]
-    pub(crate) fn of(bytes: HashMap<SectionId, Vec<u8>>) -> Self {
-        Self { bytes }
+    pub(crate) fn damage(&mut self, change: impl Fn(usize, u8) -> u8) {
+        for section in self.bytes.values_mut() {
+            section.iter_mut().enumerate().for_each(|(position, byte)| *byte = change(position, *byte));
+        }
     }
 
     pub(super) fn dwarf(&self) -> gimli::Dwarf<Slice<'_>> {

@@ -52,6 +52,13 @@ impl Symbolizer {
         }
     }
 
+    /// Shows paths in these folders relative to them from here on.
+    #[cfg(feature = "attach")]
+    pub(crate) fn add_source_roots(&mut self, folders: Vec<String>) {
+        self.origins.source_roots.extend(folders);
+        self.remembered.clear();
+    }
+
     /// Forgets every name, but keeps what was opened for them.
     #[cfg(feature = "bench")]
     pub(crate) fn forget(&mut self) {

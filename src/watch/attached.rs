@@ -15,9 +15,9 @@ use crate::target::OtherCpu;
 /// A process that exists and may be looked at.
 #[derive(Debug)]
 pub(crate) struct Attached {
-    process: Process,
+    pub(super) process: Process,
     program: Arc<str>,
-    symbolizer: Symbolizer,
+    pub(super) symbolizer: Symbolizer,
 }
 
 /// Why another process cannot be observed.
@@ -33,6 +33,10 @@ pub(crate) enum AttachError {
     OtherUser { pid: u32, user: u32 },
     /// It has our user, but may not be looked at.
     Closed { pid: u32, reason: String },
+    /// It is a program, but none that is known to use Tokio.
+    NoTokio { pid: u32, program: String },
+    /// It went away, or changed, while it was looked at.
+    Unreadable { pid: u32, error: io::Error },
     /// It can be looked at, but the kernel refuses to sample it.
     NoSampling { reason: String },
     /// This mode needs the watchdog inside the process.
@@ -56,6 +60,12 @@ impl fmt::Display for AttachError {
                 "process {pid} belongs to the user with id {user}; run holdup as that user (`sudo -u '#{user}' holdup …`) or as root"
             ),
             Self::Closed { pid, reason } => write!(f, "process {pid} may not be looked at: {reason}"),
+            Self::NoTokio { pid, program } => write!(
+                f,
+                "no Tokio runtime is known in process {pid} ({program}): it does not use Tokio, or its file is stripped of \
+                 all names"
+            ),
+            Self::Unreadable { pid, error } => write!(f, "process {pid} cannot be read: {error}"),
             Self::NoSampling { reason } => write!(f, "CPU time cannot be sampled: {reason}"),
             Self::InsideOnly { mode } => write!(
                 f,

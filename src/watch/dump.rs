@@ -1,129 +1,118 @@
 //! A census of another process: who is asked for what, in which order.
 
-use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::census::{Start, Subject};
-use crate::images::{Image, Images};
+use super::attached::{AttachError, Attached};
+use crate::census::{Start, Subject, threads_only};
+use crate::images::Images;
 use crate::layout::{Program, Sections};
 use crate::model::census::Census;
-use crate::model::stack::{Method, NoStack, Stack};
-use crate::symbols::{Origins, Symbolizer};
-use crate::sys::{self, Process};
+use crate::model::stack::{Method, NoStack, RawStack, Stack};
 use crate::target::{Moment, OtherProcess, Snapshot, ThreadAt};
 use crate::unwind::Unwinder;
 
-/// Why there is no census.
-#[derive(Debug)]
-pub(crate) enum DumpError {
-    /// Other systems than Linux on x86-64.
-    Unsupported,
-    NoProcess(u32),
-    /// With what to do about it.
-    Refused(u32, String),
-    /// A kernel thread, or a process that has ended.
-    NoProgram(u32),
-    NoTokio(u32, String),
-    Unreadable(u32, io::Error),
-}
-
-impl fmt::Display for DumpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unsupported => f.write_str("other processes can be looked at on Linux on x86_64 only"),
-            Self::NoProcess(pid) => write!(f, "there is no process {pid}"),
-            Self::Refused(pid, remedy) => write!(f, "process {pid} may not be looked at: {remedy}"),
-            Self::NoProgram(pid) => {
-                write!(f, "process {pid} runs no program: it is a thread of the kernel, or has just ended")
-            }
-            Self::NoTokio(pid, program) => write!(
-                f,
-                "no Tokio runtime is known in process {pid} ({program}): it does not use Tokio, or its file is stripped of \
-                 all names"
-            ),
-            Self::Unreadable(pid, error) => write!(f, "process {pid} cannot be read: {error}"),
+impl Attached {
+    /// Every task of the process at one moment.
+    ///
+    /// # Errors
+    /// When its memory may not be read, or it runs no Tokio.
+    pub(crate) fn census(mut self) -> Result<Census, AttachError> {
+        let process = self.process;
+        let pid = process.id();
+        let failed = |error: io::Error| match process.file("maps").exists() {
+            true => AttachError::Unreadable { pid, error },
+            false => AttachError::NoProcess { pid },
+        };
+        let mut images = Images::of(process);
+        images.load_new().map_err(failed)?;
+        let image = images.program().ok_or(AttachError::NoProcess { pid })?;
+        if process.read_word(image.range.start).is_none() {
+            return Err(AttachError::Closed { pid, reason: remedy() });
         }
-    }
-}
-
-impl std::error::Error for DumpError {}
-
-/// Takes a census of a process.
-///
-/// # Errors
-/// When the process does not exist, may not be looked at, or runs no Tokio.
-pub(crate) fn dump(pid: u32) -> Result<Census, DumpError> {
-    if !sys::SUPPORTED {
-        return Err(DumpError::Unsupported);
-    }
-    let process = Process::with_id(pid);
-    let error = |error| explain(process, error);
-    let mut images = Images::of(process);
-    images.load_new().map_err(error)?;
-    let image = images.program().ok_or_else(|| no_program(process))?;
-    if process.read_word(image.range.start).is_none() {
-        return Err(error(io::ErrorKind::PermissionDenied.into()));
-    }
-    let mut missing = Vec::new();
-    let started = Instant::now();
-    let sections = image.path.as_deref().map_or_else(|| Ok(Sections::default()), Sections::read);
-    let sections = sections.unwrap_or_else(|error| {
-        missing.push(format!("the debug information of {} cannot be read: {error}", image.name));
-        Sections::default()
-    });
-    let program = Program::of(&sections);
-    let index_time = started.elapsed();
-    if program.contexts().is_empty() {
-        if !image.has_name("tokio") {
-            return Err(DumpError::NoTokio(pid, image.name.to_string()));
+        let mut missing = Vec::new();
+        let started = Instant::now();
+        let sections = image.path.as_deref().map_or_else(|| Ok(Sections::default()), Sections::read);
+        let sections = sections.unwrap_or_else(|error| {
+            missing.push(format!("the debug information of {} cannot be read: {error}", image.name));
+            Sections::default()
+        });
+        let program = Program::of(&sections);
+        let index_time = started.elapsed();
+        let typed = !program.contexts().is_empty();
+        if !typed && !image.has_name("tokio") {
+            return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
         }
-        missing.push(format!(
-            "tasks: {} was built without descriptions of types. Build it with `debug = 2` in its profile \
-             (`[profile.release]`), or with CARGO_PROFILE_RELEASE_DEBUG=2",
-            image.name
-        ));
-    }
-    let before = image.thread_locals();
-    let take = |memory: &Snapshot, threads: &[ThreadAt], whole: bool| {
-        let starts = starts(threads, before);
-        let subject =
-            Subject { program: &program, memory, bias: image.bias, threads: &starts, now: sys::monotonic_time() };
-        subject.touch();
-        if whole {
+        if !typed {
+            missing.push(format!(
+                "tasks: {} was built without descriptions of types. Build it with `debug = 2` in `[profile.release]`, or \
+                 with CARGO_PROFILE_RELEASE_DEBUG=2",
+                image.name
+            ));
+        }
+        let before = image.thread_locals();
+        let (program, bias) = (&program, image.bias);
+        let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
+            let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
+            subject.touch();
             // For the memory that it reads.
             let _rehearsed = subject.take();
-        }
-    };
-    let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| take(memory, threads, true);
-    let touch = |memory: &Snapshot, threads: &[ThreadAt]| take(memory, threads, false);
-    let moment = Moment::take(process, &rehearse, &touch).map_err(error)?;
+        };
+        let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
+            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch();
+        };
+        let moment = Moment::take(process, &rehearse, &touch).map_err(failed)?;
 
-    let starts = starts(&moment.threads, before);
-    let memory = &moment.memory;
-    let subject = Subject { program: &program, memory, bias: image.bias, threads: &starts, now: moment.now };
-    let mut census = subject.take();
-    census.pid = pid;
-    census.program = image.name.to_string();
-    name_stacks(process, image, program.source_roots(), &moment, &mut census);
-    let quality = &mut census.quality;
-    quality.index_time = index_time;
-    quality.pause = quality.pause.max(moment.pause);
-    quality.held_threads = moment.held;
-    quality.copied = moment.copied;
-    quality.late_reads = moment.memory.late_reads();
-    quality.woken_threads = moment.woken;
-    for (tid, why) in &moment.refused {
-        missing.push(format!("thread {tid} ran and could not be held ({why:?}); what it polled then may be torn"));
+        let starts = starts(&moment.threads, before);
+        let subject = Subject { program, memory: &moment.memory, bias, threads: &starts, now: moment.now };
+        let mut census = if typed { subject.take() } else { threads_only(&starts) };
+        census.pid = pid;
+        census.program = image.name.to_string();
+        self.symbolizer.add_source_roots(program.source_roots());
+        self.name_stacks(&moment, &mut census);
+        let quality = &mut census.quality;
+        quality.index_time = index_time;
+        quality.pause = quality.pause.max(moment.pause);
+        quality.held_threads = moment.held;
+        quality.copied = moment.copied;
+        quality.late_reads = moment.memory.late_reads();
+        quality.woken_threads = moment.woken;
+        for (tid, why) in &moment.refused {
+            missing.push(format!("thread {tid} ran and could not be held ({why:?}); what it polled then may be torn"));
+        }
+        quality.missing.splice(0..0, missing);
+        Ok(census)
     }
-    if program.contexts().is_empty() {
-        quality.missing.clear();
+
+    /// Stacks of what was held as they were then; of what sleeps, as they are now.
+    fn name_stacks(&mut self, moment: &Moment, census: &mut Census) {
+        let (Ok(mut unwinder), Ok(mut other)) = (Unwinder::of(self.process), OtherProcess::open(self.process)) else {
+            return;
+        };
+        for (thread, at) in census.threads.iter_mut().zip(&moment.threads) {
+            let stack = match &at.stack {
+                Some(copy) => {
+                    let walk = unwinder.walk_now(copy);
+                    Ok(RawStack { addresses: walk.addresses, method: Method::Stop, complete: walk.complete })
+                }
+                // It could not be held then, and is not disturbed now.
+                None if at.runs => Err(NoStack::TooLate),
+                None => other.take_stack(at.tid),
+            };
+            thread.stack = stack.map(|stack| Stack {
+                frames: self.symbolizer.frames(&stack.addresses),
+                method: stack.method,
+                complete: stack.complete,
+                taken_after: Duration::ZERO,
+            });
+        }
+        // What slept then may run now.
+        census.quality.pause = other.longest_stop();
     }
-    quality.missing.splice(0..0, missing);
-    Ok(census)
 }
 
-fn starts(threads: &[ThreadAt], before: Option<u64>) -> Vec<Start> {
+/// Where each thread's variables of the program begin.
+pub(super) fn starts(threads: &[ThreadAt], before: Option<u64>) -> Vec<Start> {
     let start = |thread: &ThreadAt| Start {
         tid: thread.tid,
         name: thread.name.clone(),
@@ -133,79 +122,18 @@ fn starts(threads: &[ThreadAt], before: Option<u64>) -> Vec<Start> {
     threads.iter().map(start).collect()
 }
 
-/// Stacks of what was held as they were then; of what sleeps, as they are now.
-fn name_stacks(process: Process, program: &Image, roots: Vec<String>, moment: &Moment, census: &mut Census) {
-    let user = program.name.replace('-', "_");
-    let origins = Origins { user_crates: vec![user], source_roots: roots };
-    let mut names = Symbolizer::of(process, origins);
-    let (Ok(mut unwinder), Ok(mut other)) = (Unwinder::of(process), OtherProcess::open(process)) else { return };
-    for (thread, at) in census.threads.iter_mut().zip(&moment.threads) {
-        let (addresses, method, complete) = match &at.stack {
-            Some(copy) => {
-                let walk = unwinder.walk_now(copy);
-                (walk.addresses, Method::Stop, walk.complete)
-            }
-            // It was not to be disturbed then, and is not now.
-            None if at.runs => {
-                thread.stack = Err(NoStack::TooLate);
-                continue;
-            }
-            None => match other.take_stack(at.tid) {
-                Ok(stack) => (stack.addresses, stack.method, stack.complete),
-                Err(why) => {
-                    thread.stack = Err(why);
-                    continue;
-                }
-            },
-        };
-        thread.stack = Ok(Stack { frames: names.frames(&addresses), method, complete, taken_after: Duration::ZERO });
-    }
-    // What slept then may run now.
-    census.quality.pause = other.longest_stop();
-}
-
-/// What an error of the system means for somebody who asked for a process.
-fn explain(process: Process, error: io::Error) -> DumpError {
-    let pid = process.id();
-    if !process.file("").exists() {
-        return DumpError::NoProcess(pid);
-    }
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => DumpError::Refused(pid, remedy(process)),
-        _ => DumpError::Unreadable(pid, error),
-    }
-}
-
-/// Without any mapping: a thread of the kernel, or the list was empty because we may not see it.
-fn no_program(process: Process) -> DumpError {
-    match std::fs::read_link(process.file("exe")) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => explain(process, error),
-        _ if !process.file("").exists() => DumpError::NoProcess(process.id()),
-        _ => DumpError::NoProgram(process.id()),
-    }
-}
-
-/// Who may look at a process is told in ptrace(2), "Ptrace access mode checking".
-fn remedy(process: Process) -> String {
-    let user = |process: Process| -> Option<String> {
-        let status = std::fs::read_to_string(process.file("status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-        line.split_whitespace().nth(1).map(str::to_owned)
-    };
-    let (its, ours) = (user(process), user(Process::own()));
-    if let (Some(its), Some(ours)) = (&its, &ours)
-        && its != ours
-    {
-        return format!("it belongs to user {its} and this is user {ours}. Run holdup as user {its} or as root");
-    }
+/// Its map may be read, but not its memory: ptrace(2), "Ptrace access mode checking", and the Yama documentation of Linux.
+fn remedy() -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     match scope.trim() {
-        "" | "0" => "it has more rights than holdup, or has made itself not dumpable. Run holdup as root, or with \
-                     CAP_SYS_PTRACE"
-            .to_owned(),
+        "" | "0" => "its memory may not be read; run holdup as root, or with CAP_SYS_PTRACE".to_owned(),
+        "3" => {
+            "the setting kernel.yama.ptrace_scope is 3, which forbids it to everybody until the machine is started anew"
+                .to_owned()
+        }
         scope => format!(
-            "the setting kernel.yama.ptrace_scope is {scope}. Run holdup as root, or `sudo sysctl \
-             kernel.yama.ptrace_scope=0`"
+            "the setting kernel.yama.ptrace_scope is {scope}; run holdup as root, or allow it with \
+             `sudo sysctl kernel.yama.ptrace_scope=0`"
         ),
     }
 }

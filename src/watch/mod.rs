@@ -15,6 +15,10 @@ mod address;
 #[cfg(feature = "attach")]
 mod dump;
 
+/// Its readers against damaged memory and damaged debug information.
+#[cfg(all(test, feature = "attach", target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+mod damage;
+
 /// Another process.
 #[cfg(feature = "attach")]
 mod attached;
@@ -66,10 +70,8 @@ pub use runtime::Runtime;
 
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use address::bind;
-#[cfg(feature = "http")]
-pub(crate) use attached::Attached;
 #[cfg(feature = "attach")]
-pub(crate) use dump::dump;
+pub(crate) use attached::Attached;
 #[cfg(any(feature = "http", feature = "attach"))]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;
