@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use crate::model::stack::Address;
 use crate::probe::{self, FutureExt as _, Hooks, Registry, RuntimeProbe};
 use crate::symbols::{Origins, Symbolizer};
-use crate::sys::{self, StackCopy, StackSignal};
+use crate::sys::{self, Process, StackCopy, StackSignal};
 use crate::target::{OwnProcess, Since, Target};
 use crate::unwind::Unwinder;
 
@@ -51,10 +51,10 @@ impl Stacks {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             signal: Arc::new(StackSignal::install(None)?),
-            unwinder: Unwinder::new()?,
+            unwinder: Unwinder::of(Process::own())?,
             copy: StackCopy::default(),
             addresses: Vec::new(),
-            symbolizer: Symbolizer::new(Origins::default()),
+            symbolizer: Symbolizer::of(Process::own(), Origins::default()),
         })
     }
 
@@ -82,7 +82,7 @@ impl Stacks {
     /// The same by somebody who has never named anything.
     #[must_use]
     pub fn name_anew(&self) -> usize {
-        Symbolizer::new(Origins::default()).frames(&self.addresses).len()
+        Symbolizer::of(Process::own(), Origins::default()).frames(&self.addresses).len()
     }
 
     /// Forgets the names, but not the debug information that was opened for them.
@@ -121,7 +121,7 @@ impl BusyWorker {
             registry,
             since,
             Some(Arc::clone(&stacks.signal)),
-            Some(Unwinder::new()?),
+            Some(Unwinder::of(Process::own())?),
             missed,
             Arc::default(),
         );

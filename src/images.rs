@@ -1,4 +1,4 @@
-//! The programs and libraries in our address space, for those who unwind them and those who name their code.
+//! The programs and libraries in a process's address space, for those who unwind them and those who name their code.
 
 use std::fs::File;
 use std::io;
@@ -10,33 +10,43 @@ use std::sync::Arc;
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 
-use crate::sys::{self, Mapping};
-
-/// The program that was started, even when a new one lies at its path by now.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+use crate::sys::{Mapping, Process};
 
 /// One program or library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
+    /// Whose address space it is in.
+    process: Process,
     /// The addresses it takes up.
     pub(crate) range: Range<u64>,
     /// What to subtract from an address to get the one that its file uses.
     pub(crate) bias: u64,
     /// The name to show: the file name, or `[vdso]`.
     pub(crate) name: Arc<str>,
-    /// The file it was loaded from; `None` for the vDSO, which has none.
+    /// Where the file can be opened that it was loaded from; `None` for the vDSO, which has none.
     pub(crate) path: Option<PathBuf>,
     /// Whether it is the program itself.
     pub(crate) program: bool,
 }
 
 /// Everything that is loaded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Images {
+    process: Process,
     list: Vec<Image>,
 }
 
 impl Images {
+    /// Nothing yet.
+    pub(crate) fn of(process: Process) -> Self {
+        Self { process, list: Vec::new() }
+    }
+
+    /// Whose they are.
+    pub(crate) fn process(&self) -> Process {
+        self.process
+    }
+
     /// The image that an address lies in.
     pub(crate) fn find(&self, address: u64) -> Option<&Image> {
         self.list.iter().find(|image| image.range.contains(&address))
@@ -60,10 +70,10 @@ impl Images {
     /// When the list of mappings cannot be read.
     pub(crate) fn load_new(&mut self) -> io::Result<&[Image]> {
         let before = self.list.len();
-        let mappings = sys::mappings()?;
+        let mappings = self.process.mappings()?;
         for (position, mapping) in mappings.iter().enumerate().filter(|(_, mapping)| mapping.executable) {
             if self.find(mapping.start).is_none() {
-                self.list.extend(describe(mapping, extent(position, &mappings)));
+                self.list.extend(describe(self.process, mapping, extent(position, &mappings)));
             }
         }
         Ok(&self.list[before..])
@@ -90,24 +100,30 @@ fn extent(position: usize, all: &[Mapping]) -> Range<u64> {
     first.start..last.end
 }
 
-fn describe(mapping: &Mapping, range: Range<u64>) -> Option<Image> {
+fn describe(process: Process, mapping: &Mapping, range: Range<u64>) -> Option<Image> {
     let vdso = mapping.path == "[vdso]";
     if !vdso && !mapping.path.starts_with('/') {
         return None;
     }
-    let program = is_file(Path::new(OWN_PROGRAM), mapping);
-    let path = match Path::new(&mapping.path) {
-        _ if vdso => None,
-        // Its own path, where that still leads to it, because separate debug files lie beside it.
-        own if is_file(own, mapping) => Some(own.to_owned()),
-        _ if program => Some(OWN_PROGRAM.into()),
-        _ => return None,
-    };
-    let mut image = Image { range, bias: 0, name: file_name(&mapping.path), path, program };
+    let program = is_file(&process.file("exe"), mapping);
+    let path = if vdso { None } else { Some(path_of(process, mapping)?) };
+    let mut image = Image { process, range, bias: 0, name: file_name(&mapping.path), path, program };
     // The lowest loadable segment lies at the start of the image, rounded down to a page.
     let first = image.read(LowestSegment)?? & !0xfff;
     image.bias = image.range.start.wrapping_sub(first);
     Some(image)
+}
+
+/// Where the mapped file can be opened: at its own path first, because separate debug files lie beside it; where the
+/// process sees it, which may live in another root; and at the kernel's links, which hold also what was deleted. Those to
+/// libraries are for the privileged.
+fn path_of(process: Process, mapping: &Mapping) -> Option<PathBuf> {
+    let own = PathBuf::from(&mapping.path);
+    let inside = || process.file("root").join(mapping.path.trim_start_matches('/'));
+    let link = || process.file(&format!("map_files/{:x}-{:x}", mapping.start, mapping.end));
+    let program = || process.file("exe");
+    let all: [&dyn Fn() -> PathBuf; 4] = [&|| own.clone(), &inside, &program, &link];
+    all.iter().map(|path| path()).find(|path| is_file(path, mapping))
 }
 
 fn is_file(path: &Path, mapping: &Mapping) -> bool {
@@ -131,7 +147,7 @@ impl Image {
     pub(crate) fn read<T: Reader>(&self, reader: T) -> Option<T::Output> {
         let Some(path) = &self.path else {
             let mut bytes = vec![0; usize::try_from(self.range.end - self.range.start).ok()?];
-            let length = sys::read_memory(self.range.start, &mut bytes);
+            let length = self.process.read_memory(self.range.start, &mut bytes);
             return Some(reader.read(&object::File::parse(&bytes[..length]).ok()?));
         };
         let cache = ReadCache::new(File::open(path).ok()?);
@@ -148,9 +164,55 @@ impl Image {
         self.read(BuildId)?
     }
 
+    /// Whether it has a symbol whose name contains the text.
+    #[cfg(feature = "attach")]
+    pub(crate) fn has_name(&self, part: &str) -> bool {
+        self.read(HasName(part)).unwrap_or(false)
+    }
+
+    /// How far before a thread's pointer the program's own thread-local variables begin; `None` where it has none. Only for
+    /// the program itself: those of libraries lie elsewhere in every thread.
+    #[cfg(feature = "attach")]
+    pub(crate) fn thread_locals(&self) -> Option<u64> {
+        self.read(ThreadLocals)?
+    }
+
     /// What the file offers for naming its code.
     pub(crate) fn names(&self) -> Option<Names> {
         self.read(WhichNames)
+    }
+}
+
+#[cfg(feature = "attach")]
+struct HasName<'a>(&'a str);
+
+#[cfg(feature = "attach")]
+impl Reader for HasName<'_> {
+    type Output = bool;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> bool {
+        file.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains(self.0)))
+    }
+}
+
+/// As the ABI for x86-64 places the first block ("ELF Handling For Thread-Local Storage", variant II): right before the
+/// thread pointer, aligned as its segment asks.
+#[cfg(feature = "attach")]
+struct ThreadLocals;
+
+#[cfg(feature = "attach")]
+impl Reader for ThreadLocals {
+    type Output = Option<u64>;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<u64> {
+        use object::read::elf::ProgramHeader;
+
+        let object::File::Elf64(file) = file else { return None };
+        let endian = file.endian();
+        let segment = file.elf_program_headers().iter().find(|header| header.p_type(endian) == object::elf::PT_TLS)?;
+        let align = segment.p_align(endian).max(1);
+        let first = segment.p_vaddr(endian).wrapping_neg() & align.wrapping_sub(1);
+        segment.p_memsz(endian).checked_sub(first)?.checked_next_multiple_of(align)?.checked_add(first)
     }
 }
 
@@ -263,7 +325,7 @@ mod tests {
 
     #[test]
     fn finds_this_program_and_its_libraries() {
-        let mut images = Images::default();
+        let mut images = Images::of(Process::own());
         images.load_new().expect("/proc is mounted");
         let here = finds_this_program_and_its_libraries as *const () as u64;
         let mine = images.find(here).expect("this code is loaded");

@@ -63,6 +63,14 @@ mod unwind;
 /// The process that is observed.
 mod target;
 
+/// How to read another program's runtimes, tasks and futures.
+#[cfg(feature = "attach")]
+mod layout;
+
+/// Every task, and what it awaits.
+#[cfg(feature = "attach")]
+mod census;
+
 /// Notices stuck workers and gathers evidence.
 mod stalls;
 

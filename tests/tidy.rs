@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the crate each module may name, itself aside. A module that is not listed may name none.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("probe", &["model", "sys"]),
     ("images", &["sys"]),
     ("unwind", &["model", "sys", "images"]),
-    ("target", &["model", "sys", "probe", "unwind"]),
+    ("layout", &["model"]),
+    ("target", &["model", "sys", "probe", "unwind", "layout"]),
+    ("census", &["model", "layout"]),
     ("stalls", &["model", "target"]),
     ("profilers", &["model", "target"]),
-    ("symbols", &["model", "images"]),
+    ("symbols", &["model", "sys", "images"]),
     ("diagnose", &["model"]),
     ("analysis", &["model", "diagnose"]),
     ("export", &["model", "diagnose", "analysis"]),
@@ -30,6 +32,8 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "target",
             "stalls",
             "profilers",
+            "layout",
+            "census",
             "symbols",
             "diagnose",
             "export",
@@ -40,7 +44,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("http", &["model", "analysis", "export", "watch"]),
     ("console", &["probe", "watch"]),
     ("testing", &["model", "probe", "export", "watch"]),
-    ("cli", &["model", "analysis", "export", "import"]),
+    ("cli", &["model", "analysis", "export", "import", "watch"]),
     ("bench_support", &["model", "probe", "sys", "unwind", "target", "symbols"]),
     ("main", &[]),
 ];

@@ -1,5 +1,5 @@
-//! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer, or works
-//! on profiles in files.
+//! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer, looks at a
+//! process from outside, or works on profiles in files.
 //!
 //! Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, or a profile has no samples; 2 for errors, among
 //! them a service that goes away while `stalls --follow` watches it.
@@ -15,6 +15,9 @@ mod convert;
 
 /// `holdup diff`.
 mod diff;
+
+/// `holdup dump`.
+mod dump;
 
 /// `holdup explain`.
 mod explain;
@@ -76,6 +79,8 @@ enum Verb {
     Stalls(stalls::Arguments),
     /// Count polls for a while, and show which tasks kept the workers busy
     Tasks(tasks::Arguments),
+    /// Show every task of a running process, and what it awaits: from outside, by process id
+    Dump(dump::Arguments),
     /// Show what each worker does now
     Workers(workers::Arguments),
     /// Write a profile in another format, or a part of it
@@ -98,6 +103,7 @@ pub fn main() -> ExitCode {
         Verb::Record(arguments) => record::run(arguments, &mut out),
         Verb::Stalls(arguments) => stalls::run(arguments, &mut out),
         Verb::Tasks(arguments) => tasks::run(arguments, &mut out),
+        Verb::Dump(arguments) => dump::run(arguments, &mut out),
         Verb::Workers(arguments) => workers::run(arguments, &mut out),
         Verb::Convert(arguments) => convert::run(arguments, &mut out),
         Verb::Diff(arguments) => diff::run(arguments, &mut out),

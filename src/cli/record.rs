@@ -1,14 +1,15 @@
-//! `holdup record [URL]`: a profile of the next seconds, in a file. Ctrl-C ends it early and still writes what there is.
+//! `holdup record [URL]` and `holdup record --pid N`: a profile of the next seconds, in a file. Ctrl-C ends it early and still
+//! writes what there is.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 
 use super::profiles::{self, Output, Selection};
 use super::tasks::seconds;
@@ -17,6 +18,7 @@ use crate::analysis::group::Group;
 use crate::export::profile::Format;
 use crate::import;
 use crate::model::profile::Profile;
+use crate::watch::{Attached, ProfileMode, ProfileOptions, Stop};
 
 const PATH: &str = "/debug/holdup/profile";
 
@@ -30,6 +32,9 @@ pub(super) struct Arguments {
     /// The endpoint of the service
     #[arg(default_value = DEFAULT_URL)]
     url: String,
+    /// Observe this process from outside, unchanged, instead of asking an endpoint
+    #[arg(short, long, value_name = "PID", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
     /// For how long: seconds, or with a unit such as 500ms, 30s or 2m
     #[arg(short, long, default_value = "30", value_name = "SECONDS", value_parser = seconds)]
     duration: Duration,
@@ -56,14 +61,33 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let path = arguments.output.clone().unwrap_or_else(|| format!("{}.svg", arguments.mode).into());
     let output = Output::new(&path, arguments.format)?;
-    let profile = collect(arguments)?;
+    let profile = match arguments.pid {
+        Some(pid) => observe(pid, arguments)?,
+        None => ask(arguments)?,
+    };
     let profile = profiles::grouped(&arguments.selection.of(&profile)?, &arguments.group);
     output.profile(&profile, out)?;
     Ok(if profile.samples.is_empty() { NOTHING.into() } else { ExitCode::SUCCESS })
 }
 
-/// Asks for the profile on a thread of its own, and watches the clock and Ctrl-C meanwhile.
-fn collect(arguments: &Arguments) -> anyhow::Result<Profile> {
+/// Collects the profile of another process.
+fn observe(pid: u32, arguments: &Arguments) -> anyhow::Result<Profile> {
+    let mode: ProfileMode = arguments.mode.parse()?;
+    let options = ProfileOptions::new(mode).duration(arguments.duration).rate(arguments.rate);
+    let interrupted = interrupted()?;
+    let mut attached = Attached::open(pid)?;
+    let (tell, told) = mpsc::channel();
+    let stop = Stop::with(Arc::clone(&interrupted));
+    std::thread::spawn(move || {
+        // Nobody listens once the second Ctrl-C has ended the command.
+        let _ended = tell.send(attached.profile(&options, &stop));
+    });
+    let profile = wait(&told, arguments, &interrupted, || Ok(()))?.context("the recording broke off")?;
+    Ok(profile?)
+}
+
+/// Asks for the profile on a thread of its own.
+fn ask(arguments: &Arguments) -> anyhow::Result<Profile> {
     let Arguments { url, duration, rate, mode, .. } = arguments;
     let interrupted = interrupted()?;
     // By this name the profile can be ended early. Two commands that run at once have different ones.
@@ -76,21 +100,35 @@ fn collect(arguments: &Arguments) -> anyhow::Result<Profile> {
         // Nobody listens once the second Ctrl-C has ended the command.
         let _ended = tell.send(client::file_after(&asked, &path, limit));
     });
-    let bar = Progress::new(*duration, mode);
+    let stop =
+        || client::post(url, &format!("{PATH}/stop?name={name}")).context("the profile could not be ended early");
+    let answer = wait(&told, arguments, &interrupted, stop)?;
+    let answer = answer.with_context(|| format!("the request to {url} broke off"))??;
+    import::read(&answer, Some(Format::Json)).with_context(|| format!("the answer of {url}"))
+}
+
+/// Watches the clock and Ctrl-C until the outcome is told; `None` if it never will be.
+fn wait<T>(
+    told: &Receiver<T>,
+    arguments: &Arguments,
+    interrupted: &AtomicBool,
+    stop: impl Fn() -> anyhow::Result<()>,
+) -> anyhow::Result<Option<T>> {
+    let bar = Progress::new(arguments.duration, &arguments.mode);
     let mut stopped = false;
-    let answer = loop {
+    let outcome = loop {
         match told.recv_timeout(TICK) {
-            Ok(answer) => break answer?,
-            Err(RecvTimeoutError::Disconnected) => return Err(anyhow!("the request to {url} broke off")),
+            Ok(outcome) => break Some(outcome),
+            Err(RecvTimeoutError::Disconnected) => break None,
             Err(RecvTimeoutError::Timeout) => bar.show(stopped),
         }
         if interrupted.load(Ordering::Relaxed) && !stopped {
             stopped = true;
-            client::post(url, &format!("{PATH}/stop?name={name}")).context("the profile could not be ended early")?;
+            stop()?;
         }
     };
     bar.clear();
-    import::read(&answer, Some(Format::Json)).with_context(|| format!("the answer of {url}"))
+    Ok(outcome)
 }
 
 /// Set by the first Ctrl-C; the second ends the command.

@@ -21,6 +21,14 @@ pub(crate) mod task_table;
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod tables;
 
+/// Every task of a process, for a terminal.
+#[cfg(feature = "attach")]
+pub(crate) mod census_text;
+
+/// Every task of a process, as JSON.
+#[cfg(all(feature = "attach", feature = "http"))]
+pub(crate) mod census_json;
+
 /// The difference of two profiles.
 #[cfg(feature = "cli")]
 pub(crate) mod differential;

@@ -31,3 +31,7 @@ pub(crate) mod check;
 
 /// Profiles: weighted stacks with names.
 pub(crate) mod profile;
+
+/// All tasks at one moment, and what they await.
+#[cfg(feature = "attach")]
+pub(crate) mod census;

@@ -16,6 +16,10 @@ pub enum Method {
     Passive,
     /// Copied by the thread itself in a signal handler.
     Signal,
+    /// Read while the thread was made to stand still.
+    Stop,
+    /// Copied by the kernel at a tick of the thread's CPU time.
+    Tick,
 }
 
 impl Method {
@@ -24,6 +28,8 @@ impl Method {
         match self {
             Self::Passive => "without touching the thread",
             Self::Signal => "by signal",
+            Self::Stop => "by stopping the thread for a moment",
+            Self::Tick => "by the kernel",
         }
     }
 }
@@ -47,6 +53,10 @@ pub enum NoStack {
     NoAnswer,
     /// Stacks cannot be taken on this platform or in this process; the self-check says why.
     Unavailable,
+    /// The thread has ended.
+    Gone,
+    /// The thread runs, and may not be stopped: it belongs to somebody else, or a debugger holds it already.
+    Refused,
 }
 
 impl std::fmt::Display for NoStack {
@@ -55,6 +65,10 @@ impl std::fmt::Display for NoStack {
             Self::TooLate => "the poll ended before its stack could be taken",
             Self::NoAnswer => {
                 "the thread did not answer holdup's signal in time: it blocks the signal or was not run by the machine"
+            }
+            Self::Gone => "the thread has ended",
+            Self::Refused => {
+                "the thread runs and may not be stopped: it belongs to another user, or a debugger holds it already"
             }
             Self::Unavailable => "stacks cannot be taken here; see the self-check printed at start",
         })

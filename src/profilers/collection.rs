@@ -185,6 +185,7 @@ impl Collection {
     pub(crate) fn resolve(
         mut self,
         program: &str,
+        pid: u32,
         mappings: Vec<Mapping>,
         mut frames_at: impl FnMut(Address) -> Arc<[Frame]>,
     ) -> Profile {
@@ -222,7 +223,7 @@ impl Collection {
         }
         let profile = self.builder.profile();
         profile.program = program.into();
-        profile.pid = std::process::id();
+        profile.pid = pid;
         profile.mappings = mappings;
         let mut built = self.builder.build();
         built.count_nameless();

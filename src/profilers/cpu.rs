@@ -1,15 +1,10 @@
 //! CPU time of every thread.
 
 use std::io;
-use std::time::Duration;
 
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Unit, ValueType};
 use crate::target::CpuSource;
-
-/// The time between two looks for samples and for new threads. The records that samples wait in are enough for several
-/// kernel ticks on each CPU.
-const COLLECT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Samples CPU time at a rate. What it cannot tell of a thread's life is in its notes.
 pub(crate) struct Cpu<S> {
@@ -31,19 +26,23 @@ impl<S: CpuSource + Send> Profiler for Cpu<S> {
         let mut collection = Collection::new("cpu", Some(self.rate), values);
         let before = self.source.process_cpu_time();
         loop {
-            let goes_on = window.sleep(COLLECT_INTERVAL);
+            let goes_on = window.sleep(self.source.collect_interval());
             self.source.collect(&mut |sample| {
                 collection.add(sample.at, &sample.stack, sample.labels, [1, i64::from(sample.steps), 0, 0]);
             })?;
-            if !goes_on {
+            if !goes_on || self.source.ended().is_some() {
                 break;
             }
         }
         let sampled = collection.weigh(&self.source.rest(), self.source.steps(), period);
         collection.end(window.elapsed());
         collection.lose(self.source.lost());
+        self.source.notes().into_iter().for_each(|note| collection.note(note));
+        if let Some(ended) = self.source.ended() {
+            collection.note(format!("{ended} after {:.1} s", window.elapsed().as_secs_f64()));
+        }
         if self.source.unsampled_threads() > 0 {
-            collection.note(format!("{} threads could not be given a timer", self.source.unsampled_threads()));
+            collection.note(format!("{} threads could not be sampled", self.source.unsampled_threads()));
         }
         if let (Some(before), Some(after)) = (before, self.source.process_cpu_time()) {
             let used = after.saturating_sub(before);

@@ -11,11 +11,12 @@ use super::origin::Origins;
 use crate::images::{Exports, Image, Images};
 use crate::model::profile::Mapping;
 use crate::model::stack::{Address, Frame, Origin};
+use crate::sys::Process;
 
 /// Addresses whose frames are remembered. Emptied when full: the next stalls fill it again.
 const MAX_REMEMBERED: usize = 16 * 1024;
 
-/// Names for addresses of our own process.
+/// Names for addresses of a process.
 pub(crate) struct Symbolizer {
     origins: Origins,
     images: Images,
@@ -33,10 +34,10 @@ impl std::fmt::Debug for Symbolizer {
 }
 
 impl Symbolizer {
-    pub(crate) fn new(origins: Origins) -> Self {
+    pub(crate) fn of(process: Process, origins: Origins) -> Self {
         Self {
             origins,
-            images: Images::default(),
+            images: Images::of(process),
             loaders: HashMap::new(),
             exports: HashMap::new(),
             remembered: HashMap::new(),
@@ -49,6 +50,13 @@ impl Symbolizer {
             self.origins.user_crates.push(name.to_owned());
             self.remembered.clear();
         }
+    }
+
+    /// Shows paths in these folders relative to them from here on.
+    #[cfg(feature = "attach")]
+    pub(crate) fn add_source_roots(&mut self, folders: Vec<String>) {
+        self.origins.source_roots.extend(folders);
+        self.remembered.clear();
     }
 
     /// Forgets every name, but keeps what was opened for them.
@@ -64,6 +72,15 @@ impl Symbolizer {
         }
         if let Some(program) = self.images.program().cloned() {
             self.loader(&program);
+        }
+    }
+
+    /// Opens everything that names code, which may be gone once the process is.
+    #[cfg(feature = "attach")]
+    pub(crate) fn open_all(&mut self) {
+        if self.images.load_new().is_ok() {
+            let all = self.images.all().to_vec();
+            all.iter().for_each(|image| self.loader(image));
         }
     }
 

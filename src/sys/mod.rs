@@ -7,6 +7,9 @@
 /// The words by which a worker tells what it polls.
 mod poll_words;
 
+/// A process, by its number.
+mod process;
+
 /// A shared cell for a `&'static T`, readable from any thread.
 mod static_ref;
 
@@ -21,6 +24,7 @@ mod unsupported;
 pub(crate) use unsupported::*;
 
 pub(crate) use poll_words::{PollNow, PollWords};
+pub(crate) use process::Process;
 pub(crate) use static_ref::StaticRef;
 
 use std::time::Duration;
@@ -67,6 +71,84 @@ pub(crate) enum SignalError {
     ForeignStack,
 }
 
+/// A thread of another process that was asked to stand still.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stopped {
+    pub(crate) tid: i32,
+    /// Where it stands, or why it does not.
+    pub(crate) registers: Result<Registers, StopError>,
+    /// What its thread-local variables are found by (`fs_base`); 0 unless it stands.
+    pub(crate) thread_pointer: u64,
+}
+
+/// Why a thread of another process could not be stopped.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopError {
+    /// The thread does not exist any more.
+    Gone,
+    /// It went to sleep before it was stopped, and was left alone.
+    Slept,
+    /// It did not stop in time; the kernel does something for it that cannot be interrupted.
+    NoAnswer,
+    /// It belongs to somebody else, or a debugger holds it already.
+    Refused,
+}
+
+/// What we may look at, and what the machine allows everybody.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rights {
+    /// The user that we are.
+    pub(crate) user: u32,
+    /// `CAP_SYS_PTRACE`: every process can be looked at.
+    pub(crate) traces_all: bool,
+    /// `CAP_PERFMON` or `CAP_SYS_ADMIN`: every process can be sampled, the kernel's part included.
+    pub(crate) samples_all: bool,
+    /// `kernel.yama.ptrace_scope`: 0 one's own processes, 1 one's descendants, 2 those with `CAP_SYS_PTRACE`, 3 none.
+    /// `None` where the machine has no such setting, which is as 0.
+    pub(crate) ptrace_scope: Option<i32>,
+    /// `kernel.perf_event_paranoid`: from -1 (everything) to 2 (one's own processes, without the kernel). Some
+    /// distributions add 3 and 4: nothing.
+    pub(crate) perf_paranoid: Option<i32>,
+}
+
+/// What everybody may know of a process.
+#[cfg(feature = "attach")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProcessStatus {
+    /// At most 15 bytes, as the kernel keeps it.
+    pub(crate) name: String,
+    pub(crate) state: char,
+    /// The effective user.
+    pub(crate) user: u32,
+    /// The real and the saved user are the same.
+    pub(crate) one_user: bool,
+    pub(crate) threads: usize,
+    /// The process that traces it, 0 for none.
+    pub(crate) tracer: u32,
+    /// The effective set.
+    pub(crate) capabilities: u64,
+    /// It is a thread of the kernel, or has ended.
+    pub(crate) of_kernel: bool,
+}
+
+/// What the kernel tells of a thread of another process that is sampled.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PerfRecord {
+    /// A sample; its registers and stack come beside it, empty where the kernel could not tell them.
+    Sample {
+        /// By the monotonic clock.
+        at: Duration,
+    },
+    /// So many samples found no room.
+    Lost(u64),
+    /// The process runs another program from here on.
+    Replaced,
+}
+
 /// A sample of what a thread does with its CPU time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuSample {
@@ -95,6 +177,8 @@ pub(crate) enum KernelState {
 /// `/proc/…/schedstat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SchedStat {
+    /// Time the thread was on a CPU.
+    pub(crate) on_cpu: Duration,
     /// Time the thread was ready but not run.
     pub(crate) run_queue: Duration,
     /// How often it was put on a CPU.
@@ -111,7 +195,7 @@ pub(crate) struct ThreadStat {
     pub(crate) processor: u32,
 }
 
-/// A part of our address space that holds a file's code or data.
+/// A part of a process's address space that holds a file's code or data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     pub(crate) start: u64,

@@ -4,7 +4,9 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{CpuSample, KernelState, Mapping, PollWords, SchedStat, SignalError, StackCopy, ThreadStat};
+use super::{
+    CpuSample, KernelState, Mapping, PollWords, Process, Registers, SchedStat, SignalError, StackCopy, ThreadStat,
+};
 use crate::model::evidence::{Place, SyscallKind};
 
 pub(crate) const SUPPORTED: bool = false;
@@ -17,43 +19,109 @@ pub(crate) fn current_stack() -> Option<Range<u64>> {
     None
 }
 
-pub(crate) fn mappings() -> io::Result<Vec<Mapping>> {
+impl Process {
+    pub(crate) fn mappings(self) -> io::Result<Vec<Mapping>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn read_memory(self, _address: u64, _into: &mut [u8]) -> usize {
+        0
+    }
+
+    #[cfg(feature = "attach")]
+    pub(crate) fn read_pages(self, addresses: &[u64], _into: &mut [u8]) -> Vec<u64> {
+        addresses.to_vec()
+    }
+
+    pub(crate) fn read_word(self, _address: u64) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn copy_stack(self, _registers: Registers, _stack: Option<Range<u64>>, _into: &mut StackCopy) {}
+
+    pub(crate) fn thread_ids(self) -> io::Result<Vec<i32>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn thread_name(self, _tid: i32) -> Option<String> {
+        None
+    }
+
+    pub(crate) fn cpu_time(self) -> Option<Duration> {
+        if !self.is_own() {
+            return None;
+        }
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the result goes into a live struct; a clock that does not exist is refused with EINVAL.
+        if unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) } != 0 {
+            return None;
+        }
+        Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
+    }
+}
+
+#[cfg(feature = "attach")]
+pub(crate) fn while_stopped<T: Send>(
+    _tids: &[i32],
+    _limit: Duration,
+    _still: impl Fn(i32) -> bool + Send,
+    _work: impl FnOnce(&[super::Stopped]) -> T + Send,
+) -> io::Result<(T, Duration)> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(crate) fn read_memory(_address: u64, _into: &mut [u8]) -> usize {
-    0
+#[cfg(feature = "attach")]
+#[derive(Debug)]
+pub(crate) struct PerfSampler;
+
+#[cfg(feature = "attach")]
+impl PerfSampler {
+    pub(crate) fn new(_period: Duration) -> Self {
+        Self
+    }
+
+    pub(crate) fn with_kernel(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn add_thread(&mut self, _tid: i32) -> io::Result<Option<PerfThread>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
-pub(crate) fn read_word(_address: u64) -> Option<u64> {
-    None
+#[cfg(feature = "attach")]
+impl super::Rights {
+    pub(crate) fn own() -> Self {
+        Self::default()
+    }
 }
 
-pub(crate) fn copy_sleeping_stack(_instruction: u64, _stack_pointer: u64, _high: u64, _into: &mut StackCopy) {}
+#[cfg(feature = "attach")]
+impl Process {
+    pub(crate) fn status(self) -> Option<super::ProcessStatus> {
+        None
+    }
+}
 
-pub(crate) fn place(number: i64, _arguments: &[u64; 6]) -> Place {
+#[cfg(feature = "attach")]
+#[derive(Debug)]
+pub(crate) struct PerfThread;
+
+#[cfg(feature = "attach")]
+impl PerfThread {
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        None
+    }
+
+    pub(crate) fn drain(&mut self, _into: &mut StackCopy, _take: impl FnMut(super::PerfRecord, &StackCopy)) {}
+}
+
+pub(crate) fn place(_process: Process, number: i64, _arguments: &[u64; 6]) -> Place {
     Place::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None }
-}
-
-pub(crate) fn thread_ids() -> io::Result<Vec<i32>> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-pub(crate) fn thread_name(_tid: i32) -> Option<String> {
-    None
 }
 
 pub(crate) fn thread_cpu_time(_tid: i32) -> Option<Duration> {
     None
-}
-
-pub(crate) fn process_cpu_time() -> Option<Duration> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the result goes into a live struct; a clock that does not exist is refused with EINVAL.
-    if unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) } != 0 {
-        return None;
-    }
-    Some(Duration::new(time.tv_sec.try_into().ok()?, time.tv_nsec.try_into().ok()?))
 }
 
 pub(crate) fn monotonic_time() -> Duration {
@@ -167,7 +235,7 @@ impl Steal {
 pub(crate) struct ThreadProbe;
 
 impl ThreadProbe {
-    pub(crate) fn open(_tid: i32) -> Self {
+    pub(crate) fn open(_process: Process, _tid: i32) -> Self {
         Self
     }
 

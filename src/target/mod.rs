@@ -3,11 +3,44 @@
 /// The process we live in.
 mod own;
 
+/// Another process.
+#[cfg(feature = "attach")]
+#[allow(dead_code, reason = "the verbs that take stacks of single threads follow")]
+mod process;
+
+/// One moment of another process.
+#[cfg(feature = "attach")]
+mod moment;
+
+/// A copy of its memory.
+#[cfg(feature = "attach")]
+mod snapshot;
+
+/// Where a thread keeps its own variables.
+#[cfg(feature = "attach")]
+mod thread_pointer;
+
+/// What the threads of another process do with their CPU time.
+#[cfg(feature = "attach")]
+mod process_cpu;
+
+/// Stacks of threads that sleep.
+mod sleeping;
+
 /// What the threads of our own process do with their CPU time.
 mod own_cpu;
 
+#[cfg(feature = "attach")]
+pub(crate) use moment::{Moment, ThreadAt};
+#[cfg(feature = "attach")]
+pub(crate) use snapshot::Snapshot;
+
 pub(crate) use own::{OwnProcess, Since};
 pub(crate) use own_cpu::OwnCpu;
+#[cfg(feature = "attach")]
+pub(crate) use process::OtherProcess;
+#[cfg(feature = "attach")]
+pub(crate) use process_cpu::OtherCpu;
 
 use std::collections::HashMap;
 use std::io;
@@ -67,7 +100,7 @@ pub(crate) struct Sampled {
 
 /// Samples of what an observed process's threads do with their CPU time.
 pub(crate) trait CpuSource {
-    /// Hands over the samples taken since the last time. To be called every few milliseconds.
+    /// Hands over the samples taken since the last time. To be called at every [`collect_interval`](Self::collect_interval).
     ///
     /// # Errors
     /// When the process's threads cannot be listed any more.
@@ -75,6 +108,19 @@ pub(crate) trait CpuSource {
 
     /// CPU time that samples are to stand for beyond what they came with.
     fn rest(&self) -> CpuRest;
+
+    /// Why no samples will come any more, once the process has ended.
+    fn ended(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What else is to be known of the samples.
+    fn notes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// How often samples are to be collected.
+    fn collect_interval(&self) -> Duration;
 
     /// Steps that make one sampling period.
     fn steps(&self) -> u32;

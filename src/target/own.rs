@@ -1,18 +1,18 @@
 //! The process we live in: slots that workers write, and passive looks at their threads.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::sleeping::{self, Sleep};
 use super::{Look, Sampled, Target};
 use crate::model::evidence::Place;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes};
-use crate::sys::{self, KernelState, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
+use crate::sys::{self, KernelState, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
@@ -137,7 +137,9 @@ impl Target for OwnProcess {
             state: stat.map(|stat| stat.state),
             stolen: None,
             sleeps_in: match probe.kernel_state() {
-                Some(KernelState::Syscall { number, arguments, .. }) => Some(sys::place(number, &arguments)),
+                Some(KernelState::Syscall { number, arguments, .. }) => {
+                    Some(sys::place(Process::own(), number, &arguments))
+                }
                 Some(KernelState::Fault { .. }) => Some(Place::Fault),
                 Some(KernelState::Running) | None => None,
             },
@@ -168,7 +170,7 @@ impl Target for OwnProcess {
                 return Sampled { progress, task: None, asleep: false, stack: None };
             }
             let task = slot.task(progress.sequence);
-            let asleep = sleep_of(self.probe(worker)).is_some();
+            let asleep = Sleep::of(self.probe(worker)).is_some();
             let taken = match self.read_sleeping(worker, progress) {
                 Some(stack) => Ok(Taken { stack, in_poll: true }),
                 None => self.signal(worker, progress),
@@ -196,7 +198,7 @@ impl Target for OwnProcess {
 impl OwnProcess {
     fn probe(&mut self, worker: usize) -> &ThreadProbe {
         let worker = &self.workers[worker];
-        self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(worker.thread.tid))
+        self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(Process::own(), worker.thread.tid))
     }
 
     fn still_in(&self, worker: usize, progress: Progress) -> bool {
@@ -207,19 +209,14 @@ impl OwnProcess {
     /// all the while, or where the stack cannot be walked to its end.
     fn read_sleeping(&mut self, worker: usize, progress: Progress) -> Option<RawStack> {
         let known = self.workers[worker].thread.stack.clone();
-        let before = sleep_of(self.probe(worker))?;
-        let high = match known {
-            Some(stack) if stack.contains(&before.stack_pointer) => stack.end,
-            _ => mapping_of(before.stack_pointer)?.end,
-        };
-        sys::copy_sleeping_stack(before.instruction, before.stack_pointer, high, &mut self.copy);
-        if sleep_of(self.probe(worker)) != Some(before) || !self.still_in(worker, progress) {
+        let mut copy = std::mem::take(&mut self.copy);
+        let slept = sleeping::copy(Process::own(), self.probe(worker), known, &mut copy);
+        self.copy = copy;
+        if !slept || !self.still_in(worker, progress) {
             return None;
         }
-        let cut = self.copy.bytes.len() >= sys::MAX_STACK_BYTES;
-        let stack = self.walk(Method::Passive)?;
-        // Asking the thread would not get further through a stack that was cut.
-        (stack.complete || cut).then_some(stack)
+        let (stack, enough) = sleeping::walk(self.unwinder.as_mut()?, &self.copy);
+        enough.then_some(stack)
     }
 
     /// The stack of a running thread inside the poll, which must last until the stack is copied.
@@ -240,7 +237,7 @@ impl OwnProcess {
         if answer == Err(SignalError::ForeignStack) && self.still_in(worker, progress) {
             // The poll runs on a stack that it made itself, as coroutine libraries and `stacker` do.
             let pointer = self.copy.registers.stack_pointer;
-            let high = mapping_of(pointer).ok_or(NoStack::Unavailable)?.end;
+            let high = sleeping::mapping_of(Process::own(), pointer).ok_or(NoStack::Unavailable)?.end;
             let low = pointer.saturating_sub(sys::MAX_STACK_BYTES as u64);
             answer = signal.copy_stack(thread.tid, (low, high), SIGNAL_LIMIT, &mut self.copy);
         }
@@ -270,28 +267,4 @@ struct Taken {
     stack: RawStack,
     /// The poll lasted until it was copied.
     in_poll: bool,
-}
-
-/// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Sleep {
-    stack_pointer: u64,
-    instruction: u64,
-    slices: Option<u64>,
-}
-
-fn sleep_of(probe: &ThreadProbe) -> Option<Sleep> {
-    let (stack_pointer, instruction) = match probe.kernel_state()? {
-        KernelState::Syscall { stack_pointer, instruction, .. } | KernelState::Fault { stack_pointer, instruction } => {
-            (stack_pointer, instruction)
-        }
-        KernelState::Running => return None,
-    };
-    Some(Sleep { stack_pointer, instruction, slices: probe.schedstat().map(|stat| stat.slices) })
-}
-
-/// The mapping that an address lies in.
-pub(super) fn mapping_of(address: u64) -> Option<Range<u64>> {
-    let mappings = sys::mappings().ok()?;
-    mappings.iter().map(|mapping| mapping.start..mapping.end).find(|range| range.contains(&address))
 }

@@ -7,17 +7,20 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::own::mapping_of;
+use super::sleeping::mapping_of;
 use super::{CpuRest, CpuSource, SampledCpu};
 use crate::model::profile::Labels;
 use crate::model::stack::{Method, RawStack};
 use crate::probe::{Entry, Registry, task_of};
-use crate::sys::{self, CpuSampler, PollNow, StackCopy, ThreadNumber};
+use crate::sys::{self, CpuSampler, PollNow, Process, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
 /// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 2 % of a CPU.
 const SCAN_INTERVAL: Duration = Duration::from_millis(1);
 const SCAN_SHARE: u32 = 50;
+
+/// The time between two looks for samples. The records that they wait in are enough for several kernel ticks on each CPU.
+const COLLECT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// A timer goes in steps of at most this, so that hardly a tick of the kernel passes a busy thread without a signal: the
 /// ticks to sample are chosen from all.
@@ -61,7 +64,7 @@ impl OwnCpu {
         let steps = u32::try_from(period.as_nanos().div_ceil(MAX_STEP.as_nanos() + 1)).unwrap_or(1).max(1);
         let step = period / steps;
         // First, because it takes milliseconds.
-        let unwinder = Unwinder::new()?;
+        let unwinder = Unwinder::of(Process::own())?;
         let mut own = Self {
             sampler: CpuSampler::start(step, steps)?,
             step,
@@ -86,7 +89,7 @@ impl OwnCpu {
 
     fn scan(&mut self) -> io::Result<()> {
         let start = Instant::now();
-        let present: HashSet<i32> = sys::thread_ids()?.into_iter().collect();
+        let present: HashSet<i32> = Process::own().thread_ids()?.into_iter().collect();
         self.threads.retain(|tid, thread| {
             let alive = present.contains(tid);
             if !alive {
@@ -122,7 +125,7 @@ impl OwnCpu {
         let passed = u32::try_from(passed).unwrap_or(u32::MAX);
         match self.sampler.add_thread(tid, first, passed, (chance >> 32) as u32) {
             Ok(Some(number)) => {
-                let name = sys::thread_name(tid).map(Arc::from);
+                let name = Process::own().thread_name(tid).map(Arc::from);
                 let labels = Labels { thread: name, tid: Some(tid), ..Labels::default() };
                 self.threads.insert(tid, Thread { number, stack_known: false, labels });
                 true
@@ -190,6 +193,10 @@ impl CpuSource for OwnCpu {
         CpuRest { living: self.threads.iter().map(|(tid, thread)| (*tid, passed(thread))).collect(), ended: self.ended }
     }
 
+    fn collect_interval(&self) -> Duration {
+        COLLECT_INTERVAL
+    }
+
     fn steps(&self) -> u32 {
         self.steps
     }
@@ -203,7 +210,7 @@ impl CpuSource for OwnCpu {
     }
 
     fn process_cpu_time(&self) -> Option<Duration> {
-        sys::process_cpu_time()
+        Process::own().cpu_time()
     }
 }
 
@@ -211,7 +218,7 @@ impl OwnCpu {
     /// The first sample of a thread tells where its stack lies.
     fn learn_stack(&mut self, tid: i32, stack_pointer: u64) {
         let Some(thread) = self.threads.get_mut(&tid).filter(|thread| !thread.stack_known) else { return };
-        if let Some(mapping) = mapping_of(stack_pointer) {
+        if let Some(mapping) = mapping_of(Process::own(), stack_pointer) {
             self.sampler.set_stack(thread.number, mapping, false);
             thread.stack_known = true;
         }

@@ -10,7 +10,7 @@
 use super::unwinder::{NOWHERE, Unwinder, Walk};
 use crate::images::Images;
 use crate::model::stack::Address;
-use crate::sys::{self, StackCopy};
+use crate::sys::{Process, StackCopy};
 
 /// How far from the stack pointer a saved rbp is looked for. The frames in between are libc's wrapper of a system
 /// call and at most a few of the standard library; its path buffers of 384 bytes are the largest things in them.
@@ -77,27 +77,27 @@ impl Match {
         if images.find(return_address).is_none() {
             return Self::None;
         }
-        match Call::before(return_address) {
+        match Call::before(images.process(), return_address) {
             Call::None => Self::None,
             Call::Indirect => Self::Anywhere,
             Call::Direct { target } if target == callee => Self::Callee,
-            Call::Direct { target } if jumps_to(target, callee) => Self::ThroughJump,
+            Call::Direct { target } if jumps_to(images.process(), target, callee) => Self::ThroughJump,
             Call::Direct { .. } => Self::OtherFunction,
         }
     }
 }
 
 /// Whether the code at `function` holds a jump to `callee`: `E9 rel32`, or `FF 25 rel32` through a table of addresses.
-fn jumps_to(function: u64, callee: u64) -> bool {
+fn jumps_to(process: Process, function: u64, callee: u64) -> bool {
     let mut code = [0; JUMP_SEARCH_BYTES];
-    let length = sys::read_memory(function, &mut code);
+    let length = process.read_memory(function, &mut code);
     code[..length].windows(6).enumerate().any(|(offset, bytes)| {
         let end_of = |length: u64| function + offset as u64 + length;
         let relative = |low: &[u8]| i64::from(i32::from_le_bytes([low[0], low[1], low[2], low[3]]));
         match bytes {
             [0xe9, distance @ ..] => end_of(5).wrapping_add_signed(relative(distance)) == callee,
             [0xff, 0x25, distance @ ..] => {
-                sys::read_word(end_of(6).wrapping_add_signed(relative(distance))) == Some(callee)
+                process.read_word(end_of(6).wrapping_add_signed(relative(distance))) == Some(callee)
             }
             _ => false,
         }
@@ -117,23 +117,23 @@ enum Call {
 }
 
 impl Call {
-    fn before(return_address: u64) -> Self {
+    fn before(process: Process, return_address: u64) -> Self {
         let mut code = [0; 7];
         let Some(start) = return_address.checked_sub(code.len() as u64) else { return Self::None };
-        if sys::read_memory(start, &mut code) != code.len() {
+        if process.read_memory(start, &mut code) != code.len() {
             return Self::None;
         }
-        Self::at_end_of(code, return_address)
+        Self::at_end_of(process, code, return_address)
     }
 
     /// Intel's manual, volume 2, CALL: `E8 rel32` and `FF /2` with its addressing forms of two to seven bytes.
-    fn at_end_of(code: [u8; 7], return_address: u64) -> Self {
+    fn at_end_of(process: Process, code: [u8; 7], return_address: u64) -> Self {
         let [_, before, opcode, a, b, c, d] = code;
         let place = return_address.wrapping_add_signed(i64::from(i32::from_le_bytes([a, b, c, d])));
         if opcode == 0xe8 {
             return Self::Direct { target: place };
         }
-        if let (0xff, 0x15, Some(target)) = (before, opcode, sys::read_word(place)) {
+        if let (0xff, 0x15, Some(target)) = (before, opcode, process.read_word(place)) {
             return Self::Direct { target };
         }
         let indirect = |length: usize| {
@@ -154,14 +154,14 @@ mod tests {
         let code: [u8; 16] =
             [0x90, 0xe9, 0x00, 0x01, 0x00, 0x00, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc];
         let function = code.as_ptr().expose_provenance() as u64;
-        assert!(jumps_to(function, function + 6 + 0x100));
-        assert!(!jumps_to(function, function + 6));
-        assert!(!jumps_to(0, 0x1000), "nothing is mapped there");
+        assert!(jumps_to(Process::own(), function, function + 6 + 0x100));
+        assert!(!jumps_to(Process::own(), function, function + 6));
+        assert!(!jumps_to(Process::own(), 0, 0x1000), "nothing is mapped there");
     }
 
     #[test]
     fn functions_begin_where_their_unwind_table_says() {
-        let unwinder = Unwinder::new().expect("/proc is mounted");
+        let unwinder = Unwinder::of(Process::own()).expect("/proc is mounted");
         let begin = functions_begin_where_their_unwind_table_says as *const () as u64;
         assert_eq!(unwinder.start_of_function(begin), Some(begin));
         assert_eq!(unwinder.start_of_function(begin + 4), Some(begin));
@@ -170,12 +170,13 @@ mod tests {
 
     #[test]
     fn tells_calls_from_other_code() {
+        let own = Process::own();
         let direct = [0x90, 0x90, 0xe8, 0xfb, 0xff, 0xff, 0xff];
-        assert_eq!(Call::at_end_of(direct, 0x1000), Call::Direct { target: 0x0ffb });
+        assert_eq!(Call::at_end_of(own, direct, 0x1000), Call::Direct { target: 0x0ffb });
         let through_register = [0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0];
-        assert_eq!(Call::at_end_of(through_register, 0x1000), Call::Indirect);
+        assert_eq!(Call::at_end_of(own, through_register, 0x1000), Call::Indirect);
         let through_memory = [0x90, 0xff, 0x15, 0x10, 0x20, 0x00, 0x00];
-        assert_eq!(Call::at_end_of(through_memory, 0x1000), Call::Indirect);
-        assert_eq!(Call::at_end_of([0x90; 7], 0x1000), Call::None);
+        assert_eq!(Call::at_end_of(own, through_memory, 0x1000), Call::Indirect);
+        assert_eq!(Call::at_end_of(own, [0x90; 7], 0x1000), Call::None);
     }
 }

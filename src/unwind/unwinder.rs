@@ -14,7 +14,7 @@ use super::frame_pointer;
 use super::functions::Functions;
 use crate::images::{Image, Images, Reader};
 use crate::model::stack::Address;
-use crate::sys::StackCopy;
+use crate::sys::{Process, StackCopy};
 
 /// The deepest stack that is walked. A deeper one loses its outer frames, and says so.
 pub(crate) const MAX_FRAMES: usize = 1024;
@@ -54,15 +54,15 @@ impl std::fmt::Debug for Unwinder {
 }
 
 impl Unwinder {
-    /// Reads what is loaded now.
+    /// Reads what a process has loaded now.
     ///
     /// # Errors
     /// When the list of mappings cannot be read.
-    pub(crate) fn new() -> io::Result<Self> {
+    pub(crate) fn of(process: Process) -> io::Result<Self> {
         let mut unwinder = Self {
             tables: UnwinderX86_64::new(),
             cache: CacheX86_64::new(),
-            images: Images::default(),
+            images: Images::of(process),
             functions: Vec::new(),
             first_functions: HashMap::new(),
         };

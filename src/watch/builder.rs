@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::history::History;
 use super::profiling::Profiling;
+use super::program::Program;
 use super::reporter::{Reporter, Tellers};
 use super::self_check::Seen;
 use super::{Error, View, Watch, self_check};
@@ -16,7 +17,7 @@ use crate::model::stall::StallEvent;
 use crate::probe::Registry;
 use crate::stalls::{Limits, Totals, Watchdog};
 use crate::symbols::{Origins, Symbolizer};
-use crate::sys::{self, StackSignal};
+use crate::sys::{self, Process, StackSignal};
 use crate::target::{OwnProcess, Since};
 
 /// Polls longer than this are stalls, unless another threshold is set.
@@ -148,8 +149,8 @@ impl WatchBuilder {
             history: History::default().into(),
             self_check: check,
             threshold,
-            symbolizer: Symbolizer::new(origins).into(),
-            program: self_check::program_name(),
+            symbolizer: Symbolizer::of(Process::own(), origins).into(),
+            program: Program::own().name(),
             #[cfg(feature = "http")]
             started: (std::time::Instant::now(), std::time::SystemTime::now()),
             profiling: Profiling::default(),
@@ -204,9 +205,7 @@ impl WatchBuilder {
     }
 
     fn origins(&self) -> Origins {
-        let mut user_crates = self.user_crates.clone();
-        user_crates.extend(self_check::program_crate());
-        Origins { user_crates, source_roots: self_check::source_roots() }
+        Program::own().origins(self.user_crates.clone())
     }
 
     fn tellers(&self) -> Tellers {

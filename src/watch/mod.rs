@@ -11,6 +11,18 @@
 #[cfg(any(feature = "http", feature = "console"))]
 mod address;
 
+/// A census of another process.
+#[cfg(feature = "attach")]
+mod dump;
+
+/// Its readers against damaged memory and damaged debug information.
+#[cfg(all(test, feature = "attach", target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+mod damage;
+
+/// Another process.
+#[cfg(feature = "attach")]
+mod attached;
+
 /// What the user asks for, and how it is started.
 mod builder;
 
@@ -22,6 +34,9 @@ mod history;
 
 /// How often equal stalls are reported.
 mod limiter;
+
+/// A program, by its path.
+mod program;
 
 /// Profiles: asked for, collected, named.
 mod profiling;
@@ -55,7 +70,9 @@ pub use runtime::Runtime;
 
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use address::bind;
-#[cfg(feature = "http")]
+#[cfg(feature = "attach")]
+pub(crate) use attached::Attached;
+#[cfg(any(feature = "http", feature = "attach"))]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;
 

@@ -11,7 +11,7 @@ use super::View;
 use super::stalled_time::StalledTime;
 use crate::model::profile::Profile;
 use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
-use crate::sys;
+use crate::sys::{self, Process};
 use crate::target::{OwnCpu, OwnProcess, Since};
 use crate::unwind::Unwinder;
 
@@ -195,6 +195,21 @@ impl Stop {
         self.name.as_deref() == Some(name)
     }
 
+    /// Ends with a flag that somebody sets.
+    #[cfg(feature = "attach")]
+    pub(crate) fn with(flag: Arc<AtomicBool>) -> Self {
+        Self {
+            flag,
+            #[cfg(feature = "http")]
+            name: None,
+        }
+    }
+
+    #[cfg(feature = "attach")]
+    pub(super) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
+    }
+
     pub(crate) fn stop(&self) {
         self.flag.store(true, Ordering::Relaxed);
     }
@@ -275,7 +290,7 @@ impl View {
         if !sys::SUPPORTED {
             return Err(ProfileError::Unavailable(io::ErrorKind::Unsupported.into()));
         }
-        let unwinder = Unwinder::new().map_err(ProfileError::Unavailable)?;
+        let unwinder = Unwinder::of(Process::own()).map_err(ProfileError::Unavailable)?;
         let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
         Ok(OwnProcess::new(
             Arc::clone(&self.registry),
@@ -297,16 +312,18 @@ impl View {
     /// it too.
     pub(super) fn resolve(&self, collection: Collection) -> Profile {
         let mappings = self.symbolizer().mappings();
-        collection.resolve(&self.program, mappings, |address| self.names().frames_at(address))
+        collection.resolve(&self.program, std::process::id(), mappings, |address| self.names().frames_at(address))
     }
 
     /// CPU time where threads have no timers of their own.
     fn cpu_of_process(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         let sampler = PprofSampler::start(options.rate).map_err(cannot_start)?;
         let (_session, window) = self.begin(options, stop)?;
-        let named = sampler.run(&window, sys::process_cpu_time, |found| {
-            self.symbolizer().named(found.mangled, found.file, found.line)
-        });
+        let named = sampler.run(
+            &window,
+            || Process::own().cpu_time(),
+            |found| self.symbolizer().named(found.mangled, found.file, found.line),
+        );
         let mut profile = named.map_err(ProfileError::Failed)?;
         profile.program = Arc::clone(&self.program);
         profile.pid = std::process::id();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::images::Names;
 use crate::model::check::{Check, SelfCheck, Sight};
-use crate::sys::{self, KernelState, StackCopy, StackSignal, ThreadProbe};
+use crate::sys::{self, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How long the thread that stacks are tried out on may take to get where it is wanted.
@@ -36,7 +36,7 @@ pub(super) struct Seen<'a> {
 
 /// Takes a stack of a thread of our own both ways: nothing else proves that it works in this process.
 pub(super) fn try_out(signal: Option<&StackSignal>) -> Tested {
-    let mut unwinder = Unwinder::new().ok();
+    let mut unwinder = Unwinder::of(Process::own()).ok();
     let names = unwinder.as_ref().and_then(|unwinder| unwinder.images().program()?.names());
     let trial = unwinder.as_mut().and_then(|unwinder| Trial::run(unwinder, signal));
     let (passive, signal, sees_run_queue) = match trial {
@@ -81,7 +81,7 @@ impl Trial {
             std::thread::Builder::new().name("holdup-self-check".into()).spawn_scoped(scope, body).ok()?;
             let (tid, stack) = told.recv_timeout(TRIAL_LIMIT).ok()?;
             let stack = stack?;
-            let probe = ThreadProbe::open(tid);
+            let probe = ThreadProbe::open(Process::own(), tid);
             let passive = try_passive(unwinder, &probe, stack.end);
             let sees_run_queue = probe.sees_run_queue();
             let signal = match (wake.send(()), signal) {
@@ -102,7 +102,8 @@ fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Resul
     let mut copy = StackCopy::default();
     while Instant::now() < limit {
         if let Some(KernelState::Syscall { stack_pointer, instruction, .. }) = probe.kernel_state() {
-            sys::copy_sleeping_stack(instruction, stack_pointer, high, &mut copy);
+            let registers = Registers { instruction, stack_pointer, frame_pointer: None };
+            Process::own().copy_stack(registers, Some(stack_pointer..high), &mut copy);
             // How far the walk gets depends on the code that sleeps; what it cannot decide is asked by signal.
             if !unwinder.walk(&copy).addresses.is_empty() && !copy.bytes.is_empty() {
                 return Ok(());
@@ -120,33 +121,6 @@ fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u
         Ok(()) => Err("the stack of a running thread could not be walked to its end".to_owned()),
         Err(_) => Err(format!("a running thread did not answer signal {}", signal.number())),
     }
-}
-
-/// The name of the program's file.
-pub(super) fn program_name() -> std::sync::Arc<str> {
-    let path = std::env::current_exe().ok();
-    let name = path.as_ref().and_then(|path| path.file_name()).map(std::ffi::OsStr::to_string_lossy);
-    name.as_deref().unwrap_or("unknown").into()
-}
-
-/// The program's own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
-pub(super) fn program_crate() -> Option<String> {
-    let path = std::env::current_exe().ok()?;
-    let name = path.file_stem()?.to_str()?;
-    let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
-    let name = name.rsplit_once('-').filter(|(_, end)| hash(end)).map_or(name, |(name, _)| name);
-    Some(name.replace('-', "_"))
-}
-
-/// Folders whose paths are shown relative to them: where the program was built, if it still lies there, and where
-/// it was started.
-pub(super) fn source_roots() -> Vec<String> {
-    let built_in = std::env::current_exe().ok().and_then(|path| {
-        let path = path.to_str()?.to_owned();
-        path.split_once("/target/").map(|(root, _)| root.to_owned())
-    });
-    let started_in = std::env::current_dir().ok().and_then(|path| path.to_str().map(str::to_owned));
-    [built_in, started_in].into_iter().flatten().filter(|root| root.len() > 1).collect()
 }
 
 /// Writes the check as `tracing` events: what is missing or limited as warnings.

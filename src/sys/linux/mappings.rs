@@ -1,15 +1,18 @@
-//! What is mapped into our address space: `/proc/self/maps`, as described in proc(5).
+//! What is mapped into a process's address space: `/proc/PID/maps`, as described in proc(5).
 
 use std::io;
 
-use crate::sys::Mapping;
+use crate::sys::{Mapping, Process};
 
-/// Every mapping, in the order of addresses. Anonymous memory has an empty path.
-///
-/// # Errors
-/// When `/proc` is not mounted.
-pub(crate) fn mappings() -> io::Result<Vec<Mapping>> {
-    Ok(std::fs::read_to_string("/proc/self/maps")?.lines().filter_map(parse).collect())
+impl Process {
+    /// Every mapping, in the order of addresses. Anonymous memory has an empty path.
+    ///
+    /// # Errors
+    /// When `/proc` is not mounted, the process does not exist, or we may not look at it.
+    pub(crate) fn mappings(self) -> io::Result<Vec<Mapping>> {
+        let text = std::fs::read(self.file("maps"))?;
+        Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
+    }
 }
 
 /// `START-END PERMS OFFSET MAJOR:MINOR INODE PATH`, the path after any number of spaces.
@@ -40,7 +43,7 @@ mod tests {
     #[test]
     fn finds_the_code_of_this_very_function() {
         let here = finds_the_code_of_this_very_function as *const () as u64;
-        let found = mappings().expect("/proc is mounted");
+        let found = Process::own().mappings().expect("/proc is mounted");
         let mine = found.iter().find(|mapping| mapping.start <= here && here < mapping.end).expect("code is mapped");
         assert!(mine.executable && mine.path.starts_with('/'), "{mine:?}");
     }

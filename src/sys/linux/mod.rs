@@ -18,14 +18,26 @@ mod sampling;
 /// The handler of their signal.
 mod sample_handler;
 
-/// Threads: ids, clocks, and what `/proc/self/task` tells.
+/// Threads: ids, clocks, and what `/proc/PID/task` tells.
 mod thread;
 
-/// Reading our own memory without trusting the address.
+/// Reading memory without trusting the address.
 mod memory;
 
-/// What is mapped into our address space.
+/// What is mapped into an address space.
 mod mappings;
+
+/// CPU time of another process, sampled by the kernel.
+#[cfg(feature = "attach")]
+mod perf;
+
+/// What decides whether we may look at another process.
+#[cfg(feature = "attach")]
+mod rights;
+
+/// Stopping threads of another process for a moment.
+#[cfg(feature = "attach")]
+mod stop;
 
 /// CPU time that a hypervisor takes from this machine.
 mod steal;
@@ -34,15 +46,15 @@ mod steal;
 mod syscalls;
 
 pub(crate) use held_signals::HeldSignals;
-pub(crate) use mappings::mappings;
-pub(crate) use memory::{copy_sleeping_stack, read_memory, read_word};
+#[cfg(feature = "attach")]
+pub(crate) use perf::{PerfSampler, PerfThread};
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};
 pub(crate) use signal::{StackSignal, hold_stack_signal};
 pub(crate) use steal::Steal;
+#[cfg(feature = "attach")]
+pub(crate) use stop::while_stopped;
 pub(crate) use syscalls::place;
-pub(crate) use thread::{
-    ThreadProbe, current_stack, current_tid, monotonic_time, process_cpu_time, thread_cpu_time, thread_ids, thread_name,
-};
+pub(crate) use thread::{ThreadProbe, current_stack, current_tid, monotonic_time, thread_cpu_time};
 
 /// Whether stacks can be taken on this platform at all.
 pub(crate) const SUPPORTED: bool = true;

@@ -21,7 +21,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::handler::Errno;
-use crate::sys::{PollNow, PollWords, Registers, StaticRef};
+use crate::sys::{PollNow, PollWords, Process, Registers, StaticRef};
 
 /// Threads that are sampled at a time.
 pub(super) const MAX_THREADS: usize = 4096;
@@ -230,12 +230,12 @@ fn copy_stack(entry: &Entry, content: &mut Content) {
     let high = entry.high.load(Ordering::Relaxed);
     content.foreign = !(entry.low.load(Ordering::Relaxed)..high).contains(&stack_pointer);
     if content.foreign {
-        content.length = super::memory::read_memory(stack_pointer, &mut content.bytes[..FOREIGN_BYTES]);
+        content.length = Process::own().read_memory(stack_pointer, &mut content.bytes[..FOREIGN_BYTES]);
         return;
     }
     content.length = ((high - stack_pointer) as usize).min(MAX_SAMPLE_BYTES);
     if !entry.told.load(Ordering::Relaxed) {
-        content.length = super::memory::read_memory(stack_pointer, &mut content.bytes[..content.length]);
+        content.length = Process::own().read_memory(stack_pointer, &mut content.bytes[..content.length]);
         return;
     }
     let stack: *const u8 = std::ptr::with_exposed_provenance(stack_pointer as usize);

@@ -1,20 +1,22 @@
 //! System calls: their names, what they wait for, and what file they wait on.
 
 use crate::model::evidence::{Place, SyscallKind};
-use crate::sys::read_word;
+use crate::sys::Process;
 
 use SyscallKind::{Child, File, Lock, Memory, Network, Other, Pipe, Sleep};
 
-/// What a thread waits for that sleeps in system call `number` with these arguments.
-pub(crate) fn place(number: i64, arguments: &[u64; 6]) -> Place {
+/// What a thread of a process waits for that sleeps in system call `number` with these arguments.
+pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> Place {
     let Some(&(_, name, kind, descriptor)) = TABLE.iter().find(|(known, ..)| *known == number) else {
         return Place::Syscall { name: format!("syscall {number}"), kind: Other, file: None };
     };
     let file = match descriptor {
         Descriptor::None => None,
-        Descriptor::First => describe(arguments[0]),
+        Descriptor::First => describe(process, arguments[0]),
         // `struct pollfd` begins with the descriptor, an int.
-        Descriptor::Polled if arguments[1] > 0 => read_word(arguments[0]).and_then(|word| describe(word & 0xffff_ffff)),
+        Descriptor::Polled if arguments[1] > 0 => {
+            process.read_word(arguments[0]).and_then(|word| describe(process, word & 0xffff_ffff))
+        }
         Descriptor::Polled => None,
     };
     let kind = match (name, file.as_deref()) {
@@ -51,9 +53,9 @@ fn fcntl_kind(command: u64) -> SyscallKind {
 }
 
 /// A path, `socket`, `pipe`, or the kernel's name for another kind of file.
-fn describe(descriptor: u64) -> Option<String> {
+fn describe(process: Process, descriptor: u64) -> Option<String> {
     let descriptor = i32::try_from(descriptor).ok()?;
-    let target = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).ok()?;
+    let target = std::fs::read_link(process.file(&format!("fd/{descriptor}"))).ok()?;
     let target = target.to_string_lossy();
     // `socket:[12345]`: the number tells a reader nothing and would keep equal waits apart.
     Some(match target.split_once(":[") {
@@ -161,7 +163,7 @@ mod tests {
     use super::*;
 
     fn kind(number: libc::c_long, arguments: [u64; 6]) -> SyscallKind {
-        match place(number, &arguments) {
+        match place(Process::own(), number, &arguments) {
             Place::Syscall { kind, .. } => kind,
             Place::Fault => unreachable!("a system call is no fault"),
         }

@@ -1,4 +1,4 @@
-//! Threads: their ids, stacks and CPU clocks, and what `/proc/self/task` tells about them.
+//! Threads: their ids, stacks and CPU clocks, and what `/proc/PID/task` tells about them.
 
 use std::fs::File;
 use std::io;
@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use crate::sys::{KernelState, SchedStat, ThreadStat};
+use crate::sys::{KernelState, Process, SchedStat, ThreadStat};
 
 /// The kernel's id of the calling thread.
 pub(crate) fn current_tid() -> i32 {
@@ -33,20 +33,21 @@ pub(crate) fn current_stack() -> Option<Range<u64>> {
     (answer == 0).then(|| low..low + size as u64)
 }
 
-/// Looks at one thread of this process from outside it. Its files stay open: a look is one `pread`.
+/// Looks at one thread of a process from outside it. Its files stay open: a look is one `pread`.
 #[derive(Debug)]
 pub(crate) struct ThreadProbe {
-    clock: libc::clockid_t,
+    /// Only of our own threads; the kernel does not lend the clocks of others.
+    clock: Option<libc::clockid_t>,
     schedstat: Option<File>,
     stat: Option<File>,
     syscall: Option<File>,
 }
 
 impl ThreadProbe {
-    pub(crate) fn open(tid: i32) -> Self {
-        let open = |name: &str| File::open(format!("/proc/self/task/{tid}/{name}")).ok();
+    pub(crate) fn open(process: Process, tid: i32) -> Self {
+        let open = |name: &str| File::open(process.file(&format!("task/{tid}/{name}"))).ok();
         Self {
-            clock: thread_cpu_clock(tid),
+            clock: process.is_own().then(|| thread_cpu_clock(tid)),
             schedstat: open("schedstat"),
             stat: open("stat"),
             syscall: open("syscall"),
@@ -63,17 +64,23 @@ impl ThreadProbe {
         self.schedstat().is_some_and(|stat| stat.slices > 0)
     }
 
-    /// CPU time that the thread has used so far.
+    /// CPU time that the thread has used so far; of another process's thread, until the kernel last added it up, which it
+    /// does at every tick and whenever the thread goes to sleep.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
-        clock(self.clock)
+        match self.clock {
+            Some(thread) => clock(thread),
+            None => self.schedstat().map(|stat| stat.on_cpu),
+        }
     }
 
     /// `schedstat`: time on the CPU, time ready but not run, and how often it was put on a CPU.
     pub(crate) fn schedstat(&self) -> Option<SchedStat> {
         let mut buffer = [0; 96];
         let text = read_text(self.schedstat.as_ref()?, &mut buffer).ok()?;
-        let mut fields = text.split_ascii_whitespace().skip(1).map(str::parse::<u64>);
-        Some(SchedStat { run_queue: Duration::from_nanos(fields.next()?.ok()?), slices: fields.next()?.ok()? })
+        let mut fields = text.split_ascii_whitespace().map(|field| field.parse().ok());
+        let mut next = || fields.next()?;
+        let (on_cpu, run_queue) = (Duration::from_nanos(next()?), Duration::from_nanos(next()?));
+        Some(SchedStat { on_cpu, run_queue, slices: next()? })
     }
 
     /// `stat`: the scheduler state and the faults. Fields as numbered in proc(5): 3, 10, 12 and 39.
@@ -124,19 +131,30 @@ fn read_text<'b>(file: &File, buffer: &'b mut [u8]) -> io::Result<&'b str> {
     std::str::from_utf8(&buffer[..length]).map_err(io::Error::other)
 }
 
-/// The ids of this process's threads.
-///
-/// # Errors
-/// When `/proc` cannot be read.
-pub(crate) fn thread_ids() -> io::Result<Vec<i32>> {
-    let entries = std::fs::read_dir("/proc/self/task")?;
-    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
-}
+impl Process {
+    /// The ids of its threads.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read, or the process does not exist.
+    pub(crate) fn thread_ids(self) -> io::Result<Vec<i32>> {
+        let entries = std::fs::read_dir(self.file("task"))?;
+        Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+    }
 
-/// The name that the kernel knows a thread by, at most 15 bytes of it.
-pub(crate) fn thread_name(tid: i32) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/self/task/{tid}/comm")).ok()?;
-    Some(name.trim_end_matches('\n').to_owned())
+    /// The name that the kernel knows a thread by, at most 15 bytes of it.
+    pub(crate) fn thread_name(self, tid: i32) -> Option<String> {
+        let name = std::fs::read(self.file(&format!("task/{tid}/comm"))).ok()?;
+        Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
+    }
+
+    /// CPU time of all its threads, those that ended included.
+    pub(crate) fn cpu_time(self) -> Option<Duration> {
+        match i32::try_from(self.id()) {
+            _ if self.is_own() => clock(libc::CLOCK_PROCESS_CPUTIME_ID),
+            Ok(pid) => clock(process_cpu_clock(pid)),
+            Err(_) => None,
+        }
+    }
 }
 
 /// The clock that samples are stamped with.
@@ -144,12 +162,7 @@ pub(crate) fn monotonic_time() -> Duration {
     clock(libc::CLOCK_MONOTONIC).unwrap_or_default()
 }
 
-/// CPU time of the whole process, threads that ended included.
-pub(crate) fn process_cpu_time() -> Option<Duration> {
-    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
-}
-
-/// CPU time that one thread has used so far.
+/// CPU time that one of our own threads has used so far.
 pub(crate) fn thread_cpu_time(tid: i32) -> Option<Duration> {
     clock(thread_cpu_clock(tid))
 }
@@ -167,6 +180,11 @@ fn clock(clock: libc::clockid_t) -> Option<Duration> {
 /// pthread_getcpuclockid(3) computes it).
 pub(super) fn thread_cpu_clock(tid: i32) -> libc::clockid_t {
     (!tid << 3) | 6
+}
+
+/// The same for a whole process (`CPUCLOCK_SCHED`), as clock_getcpuclockid(3) computes it.
+fn process_cpu_clock(pid: i32) -> libc::clockid_t {
+    (!pid << 3) | 2
 }
 
 #[cfg(test)]
@@ -196,7 +214,7 @@ mod tests {
 
     #[test]
     fn sees_its_own_thread() {
-        let probe = ThreadProbe::open(current_tid());
+        let probe = ThreadProbe::open(Process::own(), current_tid());
         // While it reads the file, it is inside `pread64`.
         let state = probe.kernel_state();
         assert!(matches!(state, Some(KernelState::Syscall { number: libc::SYS_pread64, .. })), "{state:?}");

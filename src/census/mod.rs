@@ -1,0 +1,148 @@
+//! Every task of a process at one moment, and what each waits for.
+//!
+//! Threads lead to runtimes, runtimes to lists of tasks, tasks to their futures, and futures to the futures they await.
+//! Everything is read from memory that may hold anything: what does not make sense is unknown for that task alone, and
+//! the number of tasks, the depth of a path and the steps for one task are bounded.
+
+/// From threads to runtimes.
+mod runtimes;
+
+/// From runtimes to tasks.
+mod tasks;
+
+/// From tasks to what they await.
+mod await_path;
+
+/// What the future at the end of a path waits for.
+mod leaves;
+
+/// Who holds what others wait for.
+mod holders;
+
+/// Futures that live in a set of their own.
+mod sets;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::layout::{Memory, Program, Values};
+use crate::model::census::{Census, TaskNow, TaskState, ThreadNow};
+use crate::model::stack::NoStack;
+use crate::model::task::TaskId;
+use holders::Held;
+use runtimes::{Entered, Runtimes};
+use tasks::{TaskLayout, TaskReader};
+
+/// Steps for finding a thread's runtime, or one list.
+const STEPS: u32 = 100_000;
+
+/// A thread to begin at.
+#[derive(Clone, Debug)]
+pub(crate) struct Start {
+    pub(crate) tid: i32,
+    pub(crate) name: String,
+    /// It was on a CPU or ready for one.
+    pub(crate) runs: bool,
+    /// Where the program's block of thread-local variables begins for it.
+    pub(crate) thread_locals: Option<u64>,
+}
+
+/// What a census is taken of.
+#[derive(Clone, Copy)]
+pub(crate) struct Subject<'a, 'd> {
+    pub(crate) program: &'a Program<'d>,
+    pub(crate) memory: &'a dyn Memory,
+    /// What to subtract from an address in memory to get the one that the program's file uses.
+    pub(crate) bias: u64,
+    pub(crate) threads: &'a [Start],
+    /// By the monotonic clock.
+    pub(crate) now: Duration,
+}
+
+impl std::fmt::Debug for Subject<'_, '_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Subject").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a, 'd> Subject<'a, 'd> {
+    fn values(&self) -> Values<'a, 'd> {
+        let values = Values::new(self.program, self.memory, self.bias);
+        values.allow(STEPS);
+        values
+    }
+
+    /// Reads the memory of every task once, and makes nothing of it: so that a copy of memory holds it.
+    pub(crate) fn touch(&self) {
+        let values = self.values();
+        let Ok(layout) = TaskLayout::of(&values) else { return };
+        let runtimes = Runtimes::of(&values, self.threads);
+        for runtime in &runtimes.list {
+            // Where a list ends too early is told when the tasks are read.
+            let _end = tasks::walk(&values, &layout, runtime.owned, &mut |task| tasks::touch(&values, task));
+        }
+    }
+
+    /// Takes the census. `pid`, program and quality are for the caller to fill in.
+    pub(crate) fn take(&self) -> Census {
+        let values = self.values();
+        let mut census = Census::default();
+        let runtimes = Runtimes::of(&values, self.threads);
+        let layout = match TaskLayout::of(&values) {
+            Ok(layout) => layout,
+            Err(unknown) => {
+                census.quality.missing.push(format!("tasks cannot be read: {unknown}"));
+                return census;
+            }
+        };
+        let mut held = Vec::new();
+        for (index, runtime) in runtimes.list.iter().enumerate() {
+            let reader = TaskReader { values: &values, layout: &layout, runtime: index, now: self.now };
+            let end = tasks::walk(&values, &layout, runtime.owned, &mut |task| {
+                let (task, holds) = reader.read(task);
+                held.extend(holds.into_iter().filter_map(|holds| Some(Held { holds, task: task.id? })));
+                census.tasks.push(task);
+            });
+            let mut told = runtime.told.clone();
+            told.unknown = told.unknown.or(end.err().map(|unknown| unknown.to_string()));
+            census.runtimes.push(told);
+        }
+        holders::tell(&mut census.tasks, &held);
+        census.threads = threads(self.threads, &runtimes.threads, &mut census.tasks);
+        census.tasks.sort_by_key(|task| (task.runtime, task.id));
+        census
+    }
+}
+
+/// The threads alone, where nothing tells what their tasks are.
+pub(crate) fn threads_only(starts: &[Start]) -> Census {
+    let entered = vec![Entered::default(); starts.len()];
+    Census { threads: threads(starts, &entered, &mut []), ..Census::default() }
+}
+
+/// The threads, and which of them polls which task.
+fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<ThreadNow> {
+    let mut by_id: HashMap<(usize, TaskId), &mut TaskNow> =
+        tasks.iter_mut().filter_map(|task| Some(((task.runtime, task.id?), task))).collect();
+    let mut list = Vec::new();
+    for (start, entered) in starts.iter().zip(entered) {
+        let mut thread = ThreadNow {
+            tid: start.tid,
+            name: start.name.clone(),
+            runs: start.runs,
+            runtime: entered.runtime,
+            task: None,
+            stack: Err(NoStack::Unavailable),
+            unknown: entered.unknown.clone(),
+        };
+        // Between polls a worker's own number stands there, which is that of no task in a list.
+        if let (Some(runtime), Some(id)) = (entered.runtime, entered.task)
+            && let Some(task) = by_id.get_mut(&(runtime, id)).filter(|task| task.state == TaskState::Running)
+        {
+            thread.task = Some(id);
+            task.thread = Some(start.tid);
+        }
+        list.push(thread);
+    }
+    list
+}

@@ -1,0 +1,65 @@
+//! `holdup dump --pid N`: every task of a running process, and what it awaits.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::export::census_json::CensusJson;
+use crate::export::census_text::{self, Options};
+use crate::model::census::TaskState;
+use crate::watch::Attached;
+
+/// What can be done about what is missing.
+const NEEDS: &str = "Nothing of the process is changed, run or injected: its memory is read, and threads that run are held \
+for less than a millisecond. It needs debug information with types (`debug = 2` in the profile it is built with), \
+Linux on x86_64, and the rights of the process's user.";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = NEEDS)]
+pub(super) struct Arguments {
+    /// The process
+    #[arg(long, value_name = "PID")]
+    pid: u32,
+    /// Show each task for itself, and not those together that wait in the same way
+    #[arg(long)]
+    all: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Only tasks that are in a function whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    function: Option<String>,
+    /// Only tasks in this state
+    #[arg(long, value_name = "STATE", value_parser = state)]
+    state: Option<TaskState>,
+    /// Only tasks of this runtime, as it is numbered in the output
+    #[arg(long, value_name = "NUMBER")]
+    runtime: Option<usize>,
+    /// Show the native stacks of all threads, and not only of those that poll a task
+    #[arg(long)]
+    stacks: bool,
+}
+
+fn state(text: &str) -> Result<TaskState, String> {
+    let found = TaskState::ALL.into_iter().find(|state| state.as_str() == text);
+    found.ok_or_else(|| {
+        let all: Vec<&str> = TaskState::ALL.iter().map(|state| state.as_str()).collect();
+        format!("it is one of {}", all.join(", "))
+    })
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let mut census = Attached::open(arguments.pid)?.census()?;
+    census.tasks.retain(|task| {
+        arguments.function.as_ref().is_none_or(|text| task.is_in(text))
+            && arguments.state.is_none_or(|state| task.state == state)
+            && arguments.runtime.is_none_or(|runtime| task.runtime == runtime)
+    });
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut *out, &CensusJson::from(&census))?;
+        writeln!(out)?;
+    } else {
+        let options = Options { all: arguments.all, stacks: arguments.stacks };
+        out.write_all(census_text::text(&census, options).as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

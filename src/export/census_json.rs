@@ -1,0 +1,213 @@
+//! Every task of a process as JSON.
+
+use serde::Serialize;
+
+use super::to_ms;
+use crate::model::census::{Await, Census, Holder, SourcePlace, TaskNow, ThreadNow, WaitsFor};
+
+/// A census.
+#[derive(Debug, Serialize)]
+pub(crate) struct CensusJson {
+    pid: u32,
+    program: String,
+    runtimes: Vec<RuntimeJson>,
+    threads: Vec<ThreadJson>,
+    tasks: Vec<TaskJson>,
+    quality: QualityJson,
+}
+
+#[derive(Debug, Serialize)]
+struct RuntimeJson {
+    index: usize,
+    flavor: String,
+    threads: usize,
+    unknown: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ThreadJson {
+    tid: i32,
+    name: String,
+    runs: bool,
+    runtime: Option<usize>,
+    task: Option<u64>,
+    stack: Vec<FrameJson>,
+    stack_complete: bool,
+    unknown: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct FrameJson {
+    function: String,
+    file: Option<String>,
+    line: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+struct TaskJson {
+    id: Option<u64>,
+    runtime: usize,
+    state: &'static str,
+    cancelled: bool,
+    future: String,
+    spawned_at: Option<PlaceJson>,
+    thread: Option<i32>,
+    path: Option<AwaitJson>,
+    unknown: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlaceJson {
+    file: String,
+    line: u32,
+}
+
+#[derive(Debug, Serialize)]
+struct AwaitJson {
+    future: String,
+    place: Option<PlaceJson>,
+    note: Option<String>,
+    waits_for: Option<WaitsForJson>,
+    children: Vec<Self>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+enum WaitsForJson {
+    Timer { in_ms: i64 },
+    Task { task: u64 },
+    Permits { address: String, wanted: u64, free: Option<u64>, holders: Vec<HolderJson> },
+    Io { fd: Option<i32>, what: Option<String> },
+    Other { what: String },
+}
+
+#[derive(Debug, Serialize)]
+struct HolderJson {
+    task: u64,
+    function: String,
+    place: Option<PlaceJson>,
+}
+
+#[derive(Debug, Serialize)]
+struct QualityJson {
+    pause_ms: f64,
+    held_threads: usize,
+    copied_bytes: u64,
+    late_reads: u64,
+    woken_threads: usize,
+    index_ms: f64,
+    missing: Vec<String>,
+}
+
+impl From<&Census> for CensusJson {
+    fn from(census: &Census) -> Self {
+        let quality = &census.quality;
+        let runtimes = census.runtimes.iter().map(|runtime| RuntimeJson {
+            index: runtime.index,
+            flavor: runtime.flavor.clone(),
+            threads: runtime.threads,
+            unknown: runtime.unknown.clone(),
+        });
+        Self {
+            pid: census.pid,
+            program: census.program.clone(),
+            runtimes: runtimes.collect(),
+            threads: census.threads.iter().map(ThreadJson::from).collect(),
+            tasks: census.tasks.iter().map(TaskJson::from).collect(),
+            quality: QualityJson {
+                pause_ms: to_ms(quality.pause),
+                held_threads: quality.held_threads,
+                copied_bytes: quality.copied,
+                late_reads: quality.late_reads,
+                woken_threads: quality.woken_threads,
+                index_ms: to_ms(quality.index_time),
+                missing: quality.missing.clone(),
+            },
+        }
+    }
+}
+
+impl From<&ThreadNow> for ThreadJson {
+    fn from(thread: &ThreadNow) -> Self {
+        let stack = thread.stack.as_ref().ok();
+        let frames = stack.map(|stack| stack.frames.as_slice()).unwrap_or_default();
+        Self {
+            tid: thread.tid,
+            name: thread.name.clone(),
+            runs: thread.runs,
+            runtime: thread.runtime,
+            task: thread.task.map(|task| task.0),
+            stack: frames
+                .iter()
+                .map(|frame| FrameJson {
+                    function: frame.function.to_string(),
+                    file: frame.file.as_deref().map(str::to_owned),
+                    line: frame.line,
+                })
+                .collect(),
+            stack_complete: stack.is_some_and(|stack| stack.complete),
+            unknown: thread.unknown.clone(),
+        }
+    }
+}
+
+impl From<&TaskNow> for TaskJson {
+    fn from(task: &TaskNow) -> Self {
+        Self {
+            id: task.id.map(|id| id.0),
+            runtime: task.runtime,
+            state: task.state.as_str(),
+            cancelled: task.cancelled,
+            future: task.future.clone(),
+            spawned_at: task.spawned_at.as_ref().map(PlaceJson::from),
+            thread: task.thread,
+            path: task.path.as_ref().map(AwaitJson::from),
+            unknown: task.unknown.clone(),
+        }
+    }
+}
+
+impl From<&SourcePlace> for PlaceJson {
+    fn from(place: &SourcePlace) -> Self {
+        Self { file: crate::model::task::short_source(&place.file).to_owned(), line: place.line }
+    }
+}
+
+impl From<&Await> for AwaitJson {
+    fn from(node: &Await) -> Self {
+        Self {
+            future: node.future.clone(),
+            place: node.place.as_ref().map(PlaceJson::from),
+            note: node.note.clone(),
+            waits_for: node.waits_for.as_ref().map(WaitsForJson::from),
+            children: node.children.iter().map(Self::from).collect(),
+        }
+    }
+}
+
+impl From<&WaitsFor> for WaitsForJson {
+    fn from(reason: &WaitsFor) -> Self {
+        match reason {
+            WaitsFor::Timer { in_ms } => Self::Timer { in_ms: *in_ms },
+            WaitsFor::Task(task) => Self::Task { task: task.0 },
+            WaitsFor::Permits { address, wanted, free, holders } => Self::Permits {
+                address: format!("{address:#x}"),
+                wanted: *wanted,
+                free: *free,
+                holders: holders.iter().map(HolderJson::from).collect(),
+            },
+            WaitsFor::Io { fd, what } => Self::Io { fd: *fd, what: what.clone() },
+            WaitsFor::Other(what) => Self::Other { what: what.clone() },
+        }
+    }
+}
+
+impl From<&Holder> for HolderJson {
+    fn from(holder: &Holder) -> Self {
+        Self {
+            task: holder.task.0,
+            function: holder.function.clone(),
+            place: holder.place.as_ref().map(PlaceJson::from),
+        }
+    }
+}

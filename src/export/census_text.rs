@@ -1,0 +1,279 @@
+//! Every task of a process as a person reads it on a terminal: what runs and what waits, tasks that wait in the same way
+//! together.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+
+use super::text::milliseconds;
+use crate::model::census::{Await, Census, TaskNow, TaskState, ThreadNow, WaitsFor};
+
+/// What is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Each task for itself.
+    pub(crate) all: bool,
+    /// Native stacks of all threads, and not only of those that poll.
+    pub(crate) stacks: bool,
+}
+
+/// Tasks with the same path, in the same state.
+type Group<'a> = Vec<&'a TaskNow>;
+
+/// The whole census.
+pub(crate) fn text(census: &Census, options: Options) -> String {
+    let mut out = String::new();
+    let (tasks, threads) = (count(census.tasks.len(), "task"), count(census.threads.len(), "thread"));
+    line(&mut out, 0, &format!("{} (process {}): {tasks}, {threads}", census.program, census.pid));
+    for runtime in &census.runtimes {
+        let own: Vec<&TaskNow> = census.tasks.iter().filter(|task| task.runtime == runtime.index).collect();
+        out.push('\n');
+        line(&mut out, 0, &format!("runtime {} ({}): {}", runtime.index, runtime.flavor, states(&own)));
+        if let Some(unknown) = &runtime.unknown {
+            line(&mut out, 1, &format!("! {unknown}"));
+        }
+        for group in groups(&own, options.all) {
+            out.push('\n');
+            write_group(&mut out, &group, census, options);
+        }
+    }
+    // Without tasks, threads are all there is.
+    let stacks = options.stacks || census.runtimes.is_empty();
+    for thread in census.threads.iter().filter(|_| stacks) {
+        out.push('\n');
+        write_thread(&mut out, thread);
+    }
+    out.push('\n');
+    write_quality(&mut out, census);
+    out
+}
+
+fn states(tasks: &[&TaskNow]) -> String {
+    let number = |state| tasks.iter().filter(|task| task.state == state).count();
+    let states = TaskState::ALL.into_iter().map(|state| (number(state), state)).filter(|(number, _)| *number > 0);
+    let parts: Vec<String> = states.map(|(number, state)| format!("{number} {}", state.as_str())).collect();
+    if parts.is_empty() {
+        "no tasks".to_owned()
+    } else {
+        format!("{}: {}", count(tasks.len(), "task"), parts.join(", "))
+    }
+}
+
+/// What runs stands first, then what most tasks do.
+fn groups<'a>(tasks: &[&'a TaskNow], all: bool) -> Vec<Group<'a>> {
+    let mut positions: HashMap<String, usize> = HashMap::new();
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for task in tasks {
+        let alone = all || task.state == TaskState::Running;
+        let key = if alone { String::new() } else { key(task) };
+        match positions.get(&key).and_then(|position| groups.get_mut(*position)).filter(|_| !alone) {
+            Some(group) => group.push(task),
+            None => {
+                positions.insert(key, groups.len());
+                groups.push(vec![task]);
+            }
+        }
+    }
+    groups.sort_by_key(|group| {
+        let first = group.first();
+        (first.map(|task| task.state), std::cmp::Reverse(group.len()), first.and_then(|task| task.id))
+    });
+    groups
+}
+
+fn key(task: &TaskNow) -> String {
+    let mut key = format!("{:?} {} {} {:?}", task.state, task.cancelled, task.future, task.unknown);
+    if let Some(path) = &task.path {
+        add_to_key(&mut key, path);
+    }
+    key
+}
+
+/// Everything but times, numbers of tasks and addresses.
+fn add_to_key(key: &mut String, node: &Await) {
+    // Writing to a String cannot fail.
+    let _infallible = write!(key, "({} {:?} {:?} ", node.future, node.place, node.note);
+    let _infallible = match &node.waits_for {
+        None => Ok(()),
+        Some(WaitsFor::Timer { .. }) => write!(key, "timer"),
+        Some(WaitsFor::Task(_)) => write!(key, "task"),
+        Some(WaitsFor::Permits { address, .. }) => write!(key, "permits {address}"),
+        Some(WaitsFor::Io { .. }) => write!(key, "io"),
+        Some(WaitsFor::Other(what)) => write!(key, "{what}"),
+    };
+    for child in &node.children {
+        add_to_key(key, child);
+    }
+    key.push(')');
+}
+
+fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: Options) {
+    let Some(task) = group.first() else { return };
+    let who = match (group.len(), task.id) {
+        (1, Some(id)) => format!("task {id}"),
+        (1, None) => "a task".to_owned(),
+        (number, _) => format!("{number} tasks"),
+    };
+    let mut head = format!("{who} [{}", task.state.as_str());
+    if task.cancelled {
+        head += ", cancelled";
+    }
+    head += &format!("] {}", task.future);
+    if let Some(place) = task.spawned_at.as_ref().filter(|_| group.len() == 1) {
+        head += &format!(", spawned at {place}");
+    }
+    line(out, 0, &head);
+    if group.len() > 1 {
+        line(out, 1, &format!("tasks {}", some(group.iter().filter_map(|task| task.id))));
+    }
+    if let Some(unknown) = &task.unknown {
+        line(out, 1, &format!("! unknown: {unknown}"));
+    }
+    let thread = census.threads.iter().find(|thread| task.thread == Some(thread.tid));
+    if let Some(thread) = thread.filter(|_| !options.stacks) {
+        write_thread(out, thread);
+    }
+    let paths: Vec<&Await> = group.iter().filter_map(|task| task.path.as_ref()).collect();
+    if task.state == TaskState::Running && !paths.is_empty() {
+        line(out, 1, "awaited last:");
+    }
+    write_await(out, 1, &paths);
+}
+
+/// Futures at the same place of paths that are alike.
+fn write_await(out: &mut String, depth: usize, nodes: &[&Await]) {
+    let Some(node) = nodes.first() else { return };
+    let mut text = node.future.clone();
+    if let Some(place) = &node.place {
+        text += &format!(" at {place}");
+    }
+    if let Some(note) = &node.note {
+        text += &format!(" ({note})");
+    }
+    let reasons: Vec<&WaitsFor> = nodes.iter().filter_map(|node| node.waits_for.as_ref()).collect();
+    if let Some(reason) = waits_for(&reasons) {
+        text += &format!(": {reason}");
+    }
+    line(out, depth, &text);
+    for position in 0..node.children.len() {
+        let children: Vec<&Await> = nodes.iter().filter_map(|node| node.children.get(position)).collect();
+        write_await(out, depth + 1, &children);
+    }
+}
+
+fn waits_for(all: &[&WaitsFor]) -> Option<String> {
+    Some(match all.first()? {
+        WaitsFor::Timer { .. } => {
+            let times = all.iter().filter_map(|reason| match reason {
+                WaitsFor::Timer { in_ms } => Some(*in_ms),
+                _ => None,
+            });
+            let (first, last) = (times.clone().min()?, times.max()?);
+            let (first, last) = (fires(first), fires(last));
+            if first == last { first } else { format!("{first} … {last}") }
+        }
+        WaitsFor::Task(_) => {
+            let tasks = all.iter().filter_map(|reason| match reason {
+                WaitsFor::Task(id) => Some(*id),
+                _ => None,
+            });
+            format!("waits for task {}", some(tasks))
+        }
+        WaitsFor::Permits { address, wanted, free, holders } => {
+            let mut text = format!("wants {} of the semaphore at {address:#x}", count_u64(*wanted, "permit"));
+            if let Some(free) = free {
+                text += &format!(", which has {free}");
+            }
+            for holder in holders {
+                text += &format!("; held by task {} in {}", holder.task, holder.function);
+                if let Some(place) = &holder.place {
+                    text += &format!(" at {place}");
+                }
+            }
+            text
+        }
+        WaitsFor::Io { fd, what } => match (fd, what) {
+            (Some(fd), Some(what)) => format!("waits for file descriptor {fd} ({what})"),
+            (Some(fd), None) => format!("waits for file descriptor {fd}"),
+            (None, _) => "waits for I/O".to_owned(),
+        },
+        WaitsFor::Other(what) => format!("waits for {what}"),
+    })
+}
+
+fn fires(in_ms: i64) -> String {
+    let time = milliseconds(std::time::Duration::from_millis(in_ms.unsigned_abs()));
+    if in_ms < 0 { format!("overdue by {time}") } else { format!("fires in {time}") }
+}
+
+/// The first of many.
+fn some(ids: impl Iterator<Item = crate::model::task::TaskId>) -> String {
+    const SHOWN: usize = 8;
+    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+    let shown = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    if ids.len() > SHOWN { format!("{shown} and {} more", ids.len() - SHOWN) } else { shown }
+}
+
+fn write_thread(out: &mut String, thread: &ThreadNow) {
+    let mut head = format!("thread {} {}", thread.tid, thread.name);
+    head += if thread.runs { " runs" } else { " sleeps" };
+    if let Some(unknown) = &thread.unknown {
+        head += &format!(" ({unknown})");
+    }
+    line(out, 1, &head);
+    match &thread.stack {
+        Ok(stack) => {
+            // Below the task it is the runtime's own code.
+            let runtime = |function: &str| function.starts_with("tokio::runtime::task::");
+            let own = stack.frames.iter().position(|frame| runtime(&frame.function)).filter(|_| thread.task.is_some());
+            let shown = own.unwrap_or(stack.frames.len());
+            for frame in stack.frames.iter().take(shown) {
+                let place = frame.location().map_or_else(String::new, |place| format!(" at {place}"));
+                line(out, 2, &format!("{}{place}", frame.function));
+            }
+            if shown < stack.frames.len() {
+                line(out, 2, &format!("… {} of the runtime", count(stack.frames.len() - shown, "frame")));
+            } else if !stack.complete {
+                line(out, 2, "… outer frames are missing");
+            }
+        }
+        Err(why) => line(out, 2, &format!("no stack: {why}")),
+    }
+}
+
+fn write_quality(out: &mut String, census: &Census) {
+    let quality = &census.quality;
+    let held = match quality.held_threads {
+        0 => "no thread was held".to_owned(),
+        held => format!("{} held for {:.3} ms", count(held, "running thread"), quality.pause.as_secs_f64() * 1e3),
+    };
+    line(out, 0, &format!("{held}; {} KiB copied at that moment", quality.copied / 1024));
+    if quality.late_reads > 0 {
+        line(out, 0, &format!("! {} read after that moment", count_u64(quality.late_reads, "page")));
+    }
+    if quality.woken_threads > 0 {
+        line(
+            out,
+            0,
+            &format!("! {} woke up at that moment: what it polled may be torn", count(quality.woken_threads, "thread")),
+        );
+    }
+    for missing in &quality.missing {
+        line(out, 0, &format!("! {missing}"));
+    }
+}
+
+fn line(out: &mut String, depth: usize, text: &str) {
+    for _ in 0..depth {
+        out.push_str("  ");
+    }
+    out.push_str(text);
+    out.push('\n');
+}
+
+fn count(number: usize, what: &str) -> String {
+    count_u64(number as u64, what)
+}
+
+fn count_u64(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}

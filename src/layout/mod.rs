@@ -1,0 +1,32 @@
+//! From a program's debug information: where its Tokio runtimes, tasks and futures are in memory, and how to read them.
+//!
+//! Nothing here knows an offset. Members are found by name and types by their qualified names, so that one code reads
+//! every version of Tokio and every layout the compiler chooses; what is not found is [`Unknown`], never a guess. The
+//! format is DWARF (<https://dwarfstd.org>) as rustc writes it.
+
+/// The sections of a file that hold debug information.
+mod sections;
+
+/// What one pass over the debug information finds.
+mod index;
+
+/// How one part of the index is made.
+mod scan;
+
+/// Types, read when they are needed.
+mod types;
+
+/// A program's types, by name and by number.
+mod program;
+
+/// Values in a process's memory.
+mod value;
+
+/// Names of types as a developer writes them.
+mod names;
+
+pub(crate) use names::{last_segment, type_name};
+pub(crate) use program::Program;
+pub(crate) use sections::Sections;
+pub(crate) use types::{Shape, Type};
+pub(crate) use value::{Memory, Unknown, Value, Values};

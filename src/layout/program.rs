@@ -1,0 +1,112 @@
+//! A program's types, by name and by number.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::index::{Index, TaskTypes, ThreadLocal};
+use super::sections::{Sections, Slice};
+use super::types::{Shape, Type, TypeId, TypeReader};
+
+/// Types that are kept once they were read. Programs have fewer that matter; above this, they are read again.
+const MAX_KEPT: usize = 200_000;
+
+/// The types of one program.
+pub(crate) struct Program<'d> {
+    dwarf: gimli::Dwarf<Slice<'d>>,
+    /// By where they begin.
+    units: Vec<(usize, gimli::Unit<Slice<'d>>)>,
+    index: Index,
+    types: RwLock<HashMap<TypeId, Option<Arc<Type>>>>,
+}
+
+impl std::fmt::Debug for Program<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Program").field("units", &self.units.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'d> Program<'d> {
+    /// Reads the debug information once and makes the index. What is damaged is left out.
+    pub(crate) fn of(sections: &'d Sections) -> Self {
+        let dwarf = sections.dwarf();
+        let mut units = Vec::new();
+        let mut headers = dwarf.units();
+        while let Ok(Some(header)) = headers.next() {
+            let start = header.debug_info_offset().map(|offset| offset.0);
+            if let (Some(start), Ok(unit)) = (start, dwarf.unit(header)) {
+                units.push((start, unit));
+            }
+        }
+        let index = Index::build(&dwarf, &units);
+        Self { dwarf, units, index, types: RwLock::default() }
+    }
+
+    /// The folders that the program's own packages were compiled in.
+    pub(crate) fn source_roots(&self) -> Vec<String> {
+        let folder = |unit: &gimli::Unit<Slice<'_>>| Some(unit.comp_dir.as_ref()?.to_string_lossy().into_owned());
+        let is_own = |folder: &String| !folder.contains("/registry/src/") && !folder.starts_with("/rustc/");
+        let mut roots: Vec<String> = self.units.iter().filter_map(|(_, unit)| folder(unit)).filter(is_own).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+
+    /// The types of the task that is polled by the function at an address of the file. Several, where the linker found
+    /// the code of several tasks to be the same.
+    pub(crate) fn tasks_polled_by(&self, address: u64) -> &[TaskTypes] {
+        self.index.tasks.get(&address).map_or(&[], Vec::as_slice)
+    }
+
+    /// The type behind a trait object's table at an address of the file.
+    pub(crate) fn behind_vtable(&self, address: u64) -> Option<TypeId> {
+        self.index.vtables.get(&address).copied()
+    }
+
+    /// Where each thread has what Tokio knows about it.
+    pub(crate) fn contexts(&self) -> &[ThreadLocal] {
+        &self.index.contexts
+    }
+
+    /// Whether a type is polled anywhere in the program.
+    pub(crate) fn is_polled(&self, name: &str) -> bool {
+        self.index.futures.contains(name)
+    }
+
+    /// A type by its qualified name.
+    pub(crate) fn named(&self, name: &str) -> Option<TypeId> {
+        self.index.by_name.get(name).copied()
+    }
+
+    /// A type's qualified name.
+    pub(crate) fn name(&self, id: TypeId) -> Arc<str> {
+        let indexed = self.index.names.get(&id).map(Arc::clone);
+        indexed.or_else(|| self.ty(id).map(|ty| Arc::clone(&ty.name))).unwrap_or_else(|| "".into())
+    }
+
+    /// What a type is made of.
+    pub(crate) fn ty(&self, id: TypeId) -> Option<Arc<Type>> {
+        if let Some(known) = self.types.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return known.clone();
+        }
+        let mut ty = self.read(id);
+        // A unit may hold no more than name and size of what another one describes.
+        if let Some(part) = &ty
+            && matches!(&part.shape, Shape::Structure(members) if members.is_empty())
+            && let Some(whole) = self.named(&part.name).filter(|whole| *whole != id)
+        {
+            ty = self.read(whole).or(ty);
+        }
+        let ty = ty.map(Arc::new);
+        let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
+        if types.len() < MAX_KEPT {
+            types.insert(id, ty.clone());
+        }
+        ty
+    }
+
+    fn read(&self, id: TypeId) -> Option<Type> {
+        let behind = self.units.partition_point(|(start, _)| *start <= id.0);
+        let (_, unit) = self.units.get(behind.checked_sub(1)?)?;
+        TypeReader { dwarf: &self.dwarf, unit }.read(id, self.index.names.get(&id).map(Arc::clone))
+    }
+}

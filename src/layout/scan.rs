@@ -1,0 +1,237 @@
+//! One unit's part of the index.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gimli::{AttributeValue, DwTag, Operation};
+
+use super::index::{TaskTypes, ThreadLocal};
+use super::sections::Slice;
+use super::types::{TypeId, reference};
+
+/// Functions whose first parameter tells that a type is polled.
+const POLLS: [&str; 2] = ["poll", "poll_next"];
+
+/// Where Tokio's generic functions on tasks are.
+const RAW_TASK: &str = "tokio::runtime::task::raw";
+
+/// Within it: the function that polls a task, with its type arguments.
+const POLL_TASK: &str = "poll<";
+
+/// Where Tokio keeps what belongs to a thread.
+const CONTEXT: &str = "tokio::runtime::context::CONTEXT";
+
+/// Names longer than this are cut: they are made of nested type arguments.
+const MAX_NAME: usize = 16 * 1024;
+
+/// What was found, before the parts are put together.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Each with its qualified name, and whether it is a complete definition.
+    pub(super) types: Vec<(TypeId, Arc<str>, bool)>,
+    pub(super) tasks: Vec<(u64, TaskTypes)>,
+    /// Addresses of trait objects' tables, with the types of the tables.
+    pub(super) vtables: Vec<(u64, TypeId)>,
+    /// By the type of a table: what it is for.
+    pub(super) containing: HashMap<TypeId, TypeId>,
+    pub(super) contexts: Vec<ThreadLocal>,
+    /// The types of first parameters of functions that poll.
+    pub(super) polled: Vec<TypeId>,
+}
+
+/// What stands above an entry.
+#[derive(Default)]
+struct Scope {
+    /// The qualified name of what encloses the entry.
+    path: String,
+    /// Depth, and how long the path was before.
+    levels: Vec<(isize, usize)>,
+}
+
+impl Scope {
+    fn leave(&mut self, depth: isize) {
+        while let Some((_, length)) = self.levels.pop_if(|(level, _)| *level >= depth) {
+            self.path.truncate(length);
+        }
+    }
+
+    fn enter(&mut self, depth: isize, name: &str) {
+        self.levels.push((depth, self.path.len()));
+        if !self.path.is_empty() {
+            self.path.push_str("::");
+        }
+        let end = name.floor_char_boundary(MAX_NAME.saturating_sub(self.path.len()).min(name.len()));
+        self.path.push_str(name.get(..end).unwrap_or_default());
+    }
+}
+
+/// A function whose parameters are looked at.
+enum Function {
+    /// It polls a task. Its type arguments so far.
+    Task { entry: usize, address: Option<u64>, future: Option<TypeId>, scheduler: Option<TypeId> },
+    /// It may poll a future, which its first parameter tells.
+    Poll,
+}
+
+/// The attributes that are asked for, of whichever kind of entry.
+#[derive(Default)]
+struct Attributes<'d> {
+    name: Option<&'d str>,
+    size: u64,
+    declaration: bool,
+    containing: Option<TypeId>,
+    ty: Option<TypeId>,
+    address: Option<u64>,
+    origin: Option<TypeId>,
+    location: Option<gimli::Expression<Slice<'d>>>,
+}
+
+/// Adds what a unit holds.
+///
+/// # Errors
+/// When the unit is damaged; what stands before the damage is added.
+pub(super) fn unit<'d>(
+    dwarf: &gimli::Dwarf<Slice<'d>>,
+    unit: &gimli::Unit<Slice<'d>>,
+    found: &mut Found,
+) -> gimli::Result<()> {
+    let mut scope = Scope::default();
+    let mut function: Option<(isize, Function)> = None;
+    // Functions that poll tasks, by their entries: the code of one may be described by another entry.
+    let mut generic: HashMap<usize, TaskTypes> = HashMap::new();
+    let mut concrete: Vec<(usize, u64)> = Vec::new();
+    let mut entries = unit.entries_raw(None)?;
+    while !entries.is_empty() {
+        let depth = entries.next_depth();
+        let Some(offset) = entries.next_offset().to_debug_info_offset(&unit.header) else { break };
+        let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+        scope.leave(depth);
+        if let Some((_, done)) = function.take_if(|(level, _)| depth <= *level) {
+            note_task(&done, found, &mut generic);
+        }
+        let inside = function.as_ref().is_some_and(|(level, _)| depth == level + 1);
+        let tag = abbreviation.tag();
+        if !wanted(tag, inside) {
+            entries.skip_attributes(abbreviation.attributes())?;
+            continue;
+        }
+        let mut read = Attributes::default();
+        for specification in abbreviation.attributes() {
+            let attribute = entries.read_attribute(*specification)?;
+            read.take(dwarf, unit, &attribute);
+        }
+        let id = TypeId(offset.0);
+        match tag {
+            gimli::DW_TAG_subprogram => {
+                if let (Some(address), Some(origin)) = (read.address, read.origin) {
+                    concrete.push((origin.0, address));
+                }
+                let name = read.name.unwrap_or_default();
+                if scope.path == RAW_TASK && name.starts_with(POLL_TASK) {
+                    let task = Function::Task { entry: offset.0, address: read.address, future: None, scheduler: None };
+                    function = Some((depth, task));
+                } else if POLLS.contains(&name.split('<').next().unwrap_or_default()) {
+                    function = Some((depth, Function::Poll));
+                }
+            }
+            gimli::DW_TAG_template_type_parameter => {
+                if let Some((_, Function::Task { future, scheduler, .. })) = &mut function {
+                    match read.name {
+                        Some("T") => *future = read.ty,
+                        Some("S") => *scheduler = read.ty,
+                        _ => {}
+                    }
+                }
+            }
+            gimli::DW_TAG_formal_parameter => {
+                if let Some((_, Function::Poll)) = function {
+                    found.polled.extend(read.ty);
+                    function = None;
+                }
+            }
+            gimli::DW_TAG_variable => note_variable(&read, unit.encoding(), &scope, found),
+            gimli::DW_TAG_namespace => scope.enter(depth, read.name.unwrap_or_default()),
+            _ => {
+                let name = read.name.unwrap_or_default();
+                scope.enter(depth, name);
+                let complete = !read.declaration && (abbreviation.has_children() || read.size == 0);
+                found.types.push((id, scope.path.as_str().into(), complete));
+                if let Some(containing) = read.containing {
+                    found.containing.insert(id, containing);
+                }
+            }
+        }
+    }
+    if let Some((_, done)) = function {
+        note_task(&done, found, &mut generic);
+    }
+    for (origin, address) in concrete {
+        found.tasks.extend(generic.get(&origin).map(|types| (address, *types)));
+    }
+    Ok(())
+}
+
+fn wanted(tag: DwTag, inside_function: bool) -> bool {
+    match tag {
+        gimli::DW_TAG_namespace
+        | gimli::DW_TAG_structure_type
+        | gimli::DW_TAG_union_type
+        | gimli::DW_TAG_enumeration_type
+        | gimli::DW_TAG_subprogram
+        | gimli::DW_TAG_variable => true,
+        gimli::DW_TAG_template_type_parameter | gimli::DW_TAG_formal_parameter => inside_function,
+        _ => false,
+    }
+}
+
+fn note_task(function: &Function, found: &mut Found, generic: &mut HashMap<usize, TaskTypes>) {
+    let Function::Task { entry, address, future: Some(future), scheduler: Some(scheduler) } = *function else { return };
+    let types = TaskTypes { future, scheduler };
+    generic.insert(entry, types);
+    found.tasks.extend(address.map(|address| (address, types)));
+}
+
+fn note_variable(read: &Attributes<'_>, encoding: gimli::Encoding, scope: &Scope, found: &mut Found) {
+    let (Some(name), Some(ty), Some(location)) = (read.name, read.ty, read.location) else { return };
+    let mut operations = location.operations(encoding);
+    if name.ends_with("{vtable}") {
+        if let Ok(Some(Operation::Address { address })) = operations.next() {
+            found.vtables.push((address, ty));
+        }
+    } else if scope.path.starts_with(CONTEXT) {
+        let first = operations.next();
+        if let (Ok(Some(Operation::UnsignedConstant { value: offset })), Ok(Some(Operation::TLS))) =
+            (first, operations.next())
+        {
+            found.contexts.push(ThreadLocal { offset, ty });
+        }
+    }
+}
+
+impl<'d> Attributes<'d> {
+    fn take(
+        &mut self,
+        dwarf: &gimli::Dwarf<Slice<'d>>,
+        unit: &gimli::Unit<Slice<'d>>,
+        attribute: &gimli::Attribute<Slice<'d>>,
+    ) {
+        let value = attribute.value();
+        match attribute.name() {
+            gimli::DW_AT_name => {
+                self.name = dwarf.attr_string(unit, value).ok().and_then(|name| std::str::from_utf8(name.slice()).ok());
+            }
+            gimli::DW_AT_byte_size => self.size = attribute.udata_value().unwrap_or(0),
+            gimli::DW_AT_declaration => self.declaration = true,
+            gimli::DW_AT_containing_type => self.containing = reference(unit, value),
+            gimli::DW_AT_type => self.ty = reference(unit, value),
+            gimli::DW_AT_low_pc => self.address = dwarf.attr_address(unit, value).ok().flatten(),
+            gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => self.origin = reference(unit, value),
+            gimli::DW_AT_location => {
+                if let AttributeValue::Exprloc(location) = value {
+                    self.location = Some(location);
+                }
+            }
+            _ => {}
+        }
+    }
+}

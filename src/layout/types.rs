@@ -1,0 +1,198 @@
+//! Types: size, members, variants. Read from the debug information when they are needed.
+
+use std::sync::Arc;
+
+use gimli::{AttributeValue, DebugInfoOffset, DebuggingInformationEntry};
+
+use super::sections::Slice;
+use crate::model::census::SourcePlace;
+
+/// A type has at most this many members or variants; the rest is unknown.
+const MAX_PARTS: usize = 4096;
+
+/// A type, by where its entry stands in the debug information.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TypeId(pub(super) usize);
+
+/// A type.
+#[derive(Debug)]
+pub(crate) struct Type {
+    /// The qualified name with its type arguments, as the compiler writes it.
+    pub(crate) name: Arc<str>,
+    /// In bytes.
+    pub(crate) size: u64,
+    pub(crate) shape: Shape,
+}
+
+/// What a type is made of.
+#[derive(Debug)]
+pub(crate) enum Shape {
+    /// A structure, a tuple, a union, a closure, or the state of one variant.
+    Structure(Vec<Member>),
+    /// An enum, or a coroutine, whose variants are its states.
+    Variants {
+        /// Offset and size of what tells them apart; `None` where there is one variant only.
+        discriminant: Option<(u64, u64)>,
+        variants: Vec<Variant>,
+    },
+    /// A thin pointer or reference.
+    Pointer(Option<TypeId>),
+    /// A number.
+    Scalar,
+    Other,
+}
+
+/// One variant of an enum.
+#[derive(Debug)]
+pub(crate) struct Variant {
+    /// `None` for the variant that all other values of the discriminant mean.
+    pub(crate) discriminant: Option<u128>,
+    pub(crate) content: Member,
+}
+
+/// A part of a type.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: Arc<str>,
+    pub(crate) ty: TypeId,
+    pub(crate) offset: u64,
+    /// Where it is declared. Of a coroutine's variant: the await it is suspended at.
+    pub(crate) place: Option<SourcePlace>,
+}
+
+/// What an attribute refers to.
+pub(super) fn reference(unit: &gimli::Unit<Slice<'_>>, value: AttributeValue<Slice<'_>>) -> Option<TypeId> {
+    match value {
+        AttributeValue::UnitRef(offset) => offset.to_debug_info_offset(&unit.header).map(|offset| TypeId(offset.0)),
+        AttributeValue::DebugInfoRef(offset) => Some(TypeId(offset.0)),
+        _ => None,
+    }
+}
+
+/// Reads types of one unit.
+pub(super) struct TypeReader<'p, 'd> {
+    pub(super) dwarf: &'p gimli::Dwarf<Slice<'d>>,
+    pub(super) unit: &'p gimli::Unit<Slice<'d>>,
+}
+
+type Entry<'d> = DebuggingInformationEntry<Slice<'d>>;
+
+impl<'d> TypeReader<'_, 'd> {
+    /// The type whose entry stands at `id`. `name` is its qualified name, where it has one.
+    pub(super) fn read(&self, id: TypeId, name: Option<Arc<str>>) -> Option<Type> {
+        let offset = DebugInfoOffset(id.0).to_unit_offset(&self.unit.header)?;
+        let mut tree = self.unit.entries_tree(Some(offset)).ok()?;
+        let root = tree.root().ok()?;
+        let entry = root.entry();
+        let name = name.or_else(|| self.name(entry)).unwrap_or_else(|| "".into());
+        let size = number(entry, gimli::DW_AT_byte_size);
+        let target = self.reference(entry, gimli::DW_AT_type);
+        let (size, shape) = match entry.tag() {
+            gimli::DW_TAG_pointer_type => (Some(8), Shape::Pointer(target)),
+            gimli::DW_TAG_base_type | gimli::DW_TAG_enumeration_type => (size, Shape::Scalar),
+            gimli::DW_TAG_structure_type | gimli::DW_TAG_union_type => (size, self.structure(root)?),
+            _ => (size, Shape::Other),
+        };
+        Some(Type { name, size: size.unwrap_or(0), shape })
+    }
+
+    fn structure(&self, root: gimli::EntriesTreeNode<'_, '_, Slice<'d>>) -> Option<Shape> {
+        let mut members = Vec::new();
+        let mut children = root.children();
+        while let Some(child) = children.next().ok()? {
+            match child.entry().tag() {
+                gimli::DW_TAG_member if members.len() < MAX_PARTS => members.extend(self.member(child.entry())),
+                gimli::DW_TAG_variant_part => return self.variants(child),
+                _ => {}
+            }
+        }
+        Some(Shape::Structure(members))
+    }
+
+    fn variants(&self, part: gimli::EntriesTreeNode<'_, '_, Slice<'d>>) -> Option<Shape> {
+        let marker = self.reference(part.entry(), gimli::DW_AT_discr);
+        let (mut discriminant, mut variants) = (None, Vec::new());
+        let mut children = part.children();
+        while let Some(child) = children.next().ok()? {
+            let entry = child.entry();
+            match entry.tag() {
+                gimli::DW_TAG_member => {
+                    let id = entry.offset().to_debug_info_offset(&self.unit.header).map(|offset| TypeId(offset.0));
+                    if id.is_some() && id == marker {
+                        let member = self.member(entry)?;
+                        discriminant = Some((member.offset, self.size(member.ty)?));
+                    }
+                }
+                gimli::DW_TAG_variant if variants.len() < MAX_PARTS => {
+                    let value = discriminant_value(entry);
+                    let mut parts = child.children();
+                    while let Some(part) = parts.next().ok()? {
+                        if part.entry().tag() == gimli::DW_TAG_member {
+                            let content = self.member(part.entry());
+                            variants.extend(content.map(|content| Variant { discriminant: value, content }));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(Shape::Variants { discriminant, variants })
+    }
+
+    fn member(&self, entry: &Entry<'d>) -> Option<Member> {
+        let ty = self.reference(entry, gimli::DW_AT_type)?;
+        let name = self.name(entry).unwrap_or_else(|| "".into());
+        let offset = number(entry, gimli::DW_AT_data_member_location).unwrap_or(0);
+        Some(Member { name, ty, offset, place: self.place(entry) })
+    }
+
+    /// The size of a number's type in the same unit.
+    fn size(&self, id: TypeId) -> Option<u64> {
+        let offset = DebugInfoOffset(id.0).to_unit_offset(&self.unit.header)?;
+        number(&self.unit.entry(offset).ok()?, gimli::DW_AT_byte_size)
+    }
+
+    fn name(&self, entry: &Entry<'d>) -> Option<Arc<str>> {
+        let name = self.dwarf.attr_string(self.unit, entry.attr_value(gimli::DW_AT_name)?).ok()?;
+        Some(name.to_string_lossy().into())
+    }
+
+    fn reference(&self, entry: &Entry<'d>, attribute: gimli::DwAt) -> Option<TypeId> {
+        reference(self.unit, entry.attr_value(attribute)?)
+    }
+
+    fn place(&self, entry: &Entry<'d>) -> Option<SourcePlace> {
+        let line = u32::try_from(number(entry, gimli::DW_AT_decl_line)?).ok()?;
+        let index = match entry.attr_value(gimli::DW_AT_decl_file)? {
+            AttributeValue::FileIndex(index) => index,
+            value => value.udata_value()?,
+        };
+        let program = self.unit.line_program.as_ref()?.header();
+        let file = program.file(index)?;
+        let text = |value| self.dwarf.attr_string(self.unit, value).ok().map(|text| text.to_string_lossy());
+        let path = text(file.path_name())?;
+        // Folder 0 is where the package was compiled: paths in it are told relative to it.
+        let folder = if file.directory_index() == 0 { None } else { file.directory(program).and_then(text) };
+        let file = match folder {
+            Some(folder) if !path.starts_with('/') => format!("{}/{path}", folder.trim_end_matches('/')).into(),
+            _ => path.into(),
+        };
+        Some(SourcePlace { file, line })
+    }
+}
+
+fn number(entry: &Entry<'_>, attribute: gimli::DwAt) -> Option<u64> {
+    entry.attr_value(attribute)?.udata_value()
+}
+
+fn discriminant_value(entry: &Entry<'_>) -> Option<u128> {
+    match entry.attr_value(gimli::DW_AT_discr_value)? {
+        // Values of 128 bits, the lowest byte first.
+        AttributeValue::Block(block) => {
+            let bytes = block.slice().iter().take(16).enumerate();
+            Some(bytes.fold(0, |value, (position, byte)| value | u128::from(*byte) << (8 * position)))
+        }
+        AttributeValue::Sdata(value) => Some(i128::from(value).cast_unsigned()),
+        value => value.udata_value().map(u128::from),
+    }
+}

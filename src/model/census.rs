@@ -1,0 +1,200 @@
+//! Every task of a process at one moment, and what each waits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stack::{NoStack, Stack};
+use super::task::TaskId;
+
+/// A line of a source file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SourcePlace {
+    pub(crate) file: Arc<str>,
+    /// Counted from 1.
+    pub(crate) line: u32,
+}
+
+impl std::fmt::Display for SourcePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", super::task::short_source(&self.file), self.line)
+    }
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Census {
+    pub(crate) pid: u32,
+    /// The file name of the program.
+    pub(crate) program: String,
+    pub(crate) runtimes: Vec<RuntimeNow>,
+    pub(crate) threads: Vec<ThreadNow>,
+    pub(crate) tasks: Vec<TaskNow>,
+    pub(crate) quality: CensusQuality,
+}
+
+/// How the census was taken, and what it does not hold.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CensusQuality {
+    /// How long threads that ran were held; zero where none had to be.
+    pub(crate) pause: Duration,
+    /// How many were.
+    pub(crate) held_threads: usize,
+    /// How long it took to read the program's debug information.
+    pub(crate) index_time: Duration,
+    /// Bytes copied in that time.
+    pub(crate) copied: u64,
+    /// Times that memory was needed that had not been copied, and was read while the process ran on.
+    pub(crate) late_reads: u64,
+    /// Parked threads that woke up while memory was copied; what they polled then may be torn.
+    pub(crate) woken_threads: usize,
+    /// What could not be seen, each with its remedy where there is one.
+    pub(crate) missing: Vec<String>,
+}
+
+/// A Tokio runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RuntimeNow {
+    /// Counted from 0 in the order of addresses.
+    pub(crate) index: usize,
+    /// `multi_thread` or `current_thread`.
+    pub(crate) flavor: String,
+    /// Where its handle is in memory, which tells runtimes apart.
+    pub(crate) address: u64,
+    /// Threads that entered it.
+    pub(crate) threads: usize,
+    /// What part of its list of tasks could not be read, and why.
+    pub(crate) unknown: Option<String>,
+}
+
+/// A thread of the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadNow {
+    pub(crate) tid: i32,
+    pub(crate) name: String,
+    /// It was on a CPU or ready for one.
+    pub(crate) runs: bool,
+    /// The position of its runtime in [`Census::runtimes`].
+    pub(crate) runtime: Option<usize>,
+    /// The task it polls.
+    pub(crate) task: Option<TaskId>,
+    /// What it executes.
+    pub(crate) stack: Result<Stack, NoStack>,
+    /// Why nothing is known about it.
+    pub(crate) unknown: Option<String>,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskNow {
+    pub(crate) id: Option<TaskId>,
+    /// The position of its runtime in [`Census::runtimes`].
+    pub(crate) runtime: usize,
+    pub(crate) state: TaskState,
+    /// It was told to end.
+    pub(crate) cancelled: bool,
+    /// Its future's type: the name of the `async fn`, most often.
+    pub(crate) future: String,
+    /// Known of programs that are built with `tokio_unstable`.
+    pub(crate) spawned_at: Option<SourcePlace>,
+    /// The thread that polls it.
+    pub(crate) thread: Option<i32>,
+    /// What it awaits. Of a running task: what it awaited last.
+    pub(crate) path: Option<Await>,
+    /// Why there is no path.
+    pub(crate) unknown: Option<String>,
+}
+
+impl TaskNow {
+    /// Whether the task's future, or one that it awaits, has a name that contains the text.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        let mut rest: Vec<&Await> = self.path.iter().collect();
+        let mut found = self.future.contains(text);
+        while let Some(node) = rest.pop() {
+            found |= node.future.contains(text);
+            rest.extend(&node.children);
+        }
+        found
+    }
+}
+
+/// What a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum TaskState {
+    /// It is polled now.
+    Running,
+    /// It is ready and waits for a worker.
+    Scheduled,
+    /// It waits for something.
+    Idle,
+    /// It ended, but somebody holds on to its result.
+    Complete,
+    /// Its memory makes no sense.
+    Unknown,
+}
+
+impl TaskState {
+    /// Every state.
+    pub(crate) const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Idle, Self::Complete, Self::Unknown];
+
+    /// The word used in text and JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Scheduled => "scheduled",
+            Self::Idle => "idle",
+            Self::Complete => "complete",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One future on an await path, with what it awaits in turn.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Await {
+    /// The `async fn`, or the type of the future.
+    pub(crate) future: String,
+    /// The await it is suspended at.
+    pub(crate) place: Option<SourcePlace>,
+    /// Of a future that does not wait: `not polled yet`, `finished`.
+    pub(crate) note: Option<String>,
+    pub(crate) waits_for: Option<WaitsFor>,
+    /// What it awaits: one future, or several for `join!` and `select!`.
+    pub(crate) children: Vec<Self>,
+}
+
+/// What a future at the end of an await path waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum WaitsFor {
+    /// A timer that fires so much later than the census; negative where it is overdue.
+    Timer { in_ms: i64 },
+    /// The end of another task.
+    Task(TaskId),
+    /// A semaphore, or what is made of one: a mutex, a channel's capacity.
+    Permits {
+        /// Where it is in memory.
+        address: u64,
+        wanted: u64,
+        /// How many it has now.
+        free: Option<u64>,
+        /// The tasks that hold a guard or permit of it, as far as they can be seen.
+        holders: Vec<Holder>,
+    },
+    /// Readiness of a socket or pipe.
+    Io {
+        fd: Option<i32>,
+        /// What it is: `tcp 127.0.0.1:80 → 10.0.0.1:4242`.
+        what: Option<String>,
+    },
+    /// Something else, in words.
+    Other(String),
+}
+
+/// A task that holds what another waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Holder {
+    pub(crate) task: TaskId,
+    /// The `async fn` in which the guard lives.
+    pub(crate) function: String,
+    /// Where that waits.
+    pub(crate) place: Option<SourcePlace>,
+}

@@ -1,0 +1,262 @@
+//! CPU time of another process's threads, sampled by the kernel: perf_event_open(2) with the software clock, which is there
+//! on every machine, virtual ones included.
+//!
+//! Each thread has an event and a ring of its own. Once in a period of the thread's CPU time the kernel puts a record into
+//! the ring: time, registers, and the inner end of the stack as bytes. The target does nothing for it and is not stopped.
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use perf_event_open_sys::bindings as perf;
+
+use crate::sys::{PerfRecord, Registers, StackCopy};
+
+/// Bytes of stack in a sample, bytes of the ring, and how many threads may have that. A ring is room for 15 samples, or
+/// for 3 where there are many threads, or where memory is scarce: it is locked in RAM and limited for the unprivileged
+/// (`perf_event_mlock_kb`, `RLIMIT_MEMLOCK`).
+const SIZES: [(u32, usize, usize); 3] =
+    [(32 * 1024, 512 * 1024, 64), (32 * 1024, 128 * 1024, 256), (8 * 1024, 32 * 1024, usize::MAX)];
+
+/// rbp, rsp and the instruction pointer, as numbered in `asm/perf_regs.h`, in which order they come.
+const REGISTERS: u64 = 1 << perf::PERF_REG_X86_BP | 1 << perf::PERF_REG_X86_SP | 1 << perf::PERF_REG_X86_IP;
+
+/// The kernel's word for "the registers of 64-bit code follow".
+const ABI_64: u64 = perf::PERF_SAMPLE_REGS_ABI_64 as u64;
+
+/// Opens events, with what turned out to be allowed.
+#[derive(Debug)]
+pub(crate) struct PerfSampler {
+    period: Duration,
+    /// Samples while the kernel works for the thread, too; the stack is that of the call into it.
+    with_kernel: bool,
+    size: usize,
+    threads: usize,
+}
+
+impl PerfSampler {
+    /// One sample per period of CPU time.
+    pub(crate) fn new(period: Duration) -> Self {
+        Self { period, with_kernel: true, size: 0, threads: 0 }
+    }
+
+    /// Whether time in the kernel is sampled; it counts in either case.
+    pub(crate) fn with_kernel(&self) -> bool {
+        self.with_kernel
+    }
+
+    /// Begins to sample a thread; `None` where it has ended.
+    ///
+    /// # Errors
+    /// `PermissionDenied` where it is forbidden, `OutOfMemory` where no more memory may be locked; when there are too
+    /// many open files.
+    pub(crate) fn add_thread(&mut self, tid: i32) -> io::Result<Option<PerfThread>> {
+        loop {
+            let (stack, ring, most) = SIZES[self.size];
+            if self.threads >= most {
+                self.size += 1;
+                continue;
+            }
+            let event = match open(tid, self.period, stack, self.with_kernel) {
+                Err(error) if error.raw_os_error() == Some(libc::EACCES) && self.with_kernel => {
+                    self.with_kernel = false;
+                    continue;
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(None),
+                event => event?,
+            };
+            match Ring::map(&event, ring) {
+                // The kernel's answer for too much locked memory is the same as for a forbidden event.
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    if self.size + 1 == SIZES.len() {
+                        return Err(io::ErrorKind::OutOfMemory.into());
+                    }
+                    self.size += 1;
+                }
+                ring => {
+                    let ring = ring?;
+                    self.threads += 1;
+                    return Ok(Some(PerfThread { ring, event }));
+                }
+            }
+        }
+    }
+}
+
+fn open(tid: i32, period: Duration, stack: u32, with_kernel: bool) -> io::Result<OwnedFd> {
+    let mut attributes = perf::perf_event_attr {
+        type_: perf::PERF_TYPE_SOFTWARE,
+        size: u32::try_from(size_of::<perf::perf_event_attr>()).map_err(io::Error::other)?,
+        config: perf::PERF_COUNT_SW_CPU_CLOCK.into(),
+        sample_type: (perf::PERF_SAMPLE_TID
+            | perf::PERF_SAMPLE_TIME
+            | perf::PERF_SAMPLE_REGS_USER
+            | perf::PERF_SAMPLE_STACK_USER)
+            .into(),
+        sample_regs_user: REGISTERS,
+        sample_stack_user: stack,
+        clockid: libc::CLOCK_MONOTONIC,
+        ..Default::default()
+    };
+    attributes.__bindgen_anon_1.sample_period = u64::try_from(period.as_nanos()).map_err(io::Error::other)?;
+    attributes.set_use_clockid(1);
+    attributes.set_exclude_hv(1);
+    attributes.set_exclude_kernel(u64::from(!with_kernel));
+    // A record says when the program is replaced by another.
+    attributes.set_comm(1);
+    attributes.set_comm_exec(1);
+    let close = perf::PERF_FLAG_FD_CLOEXEC.into();
+    // SAFETY: the attributes live and say their size; the kernel checks all of them.
+    let event = unsafe { perf_event_open_sys::perf_event_open(&raw mut attributes, tid, -1, -1, close) };
+    if event < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(event) })
+}
+
+/// A thread that is sampled.
+#[derive(Debug)]
+pub(crate) struct PerfThread {
+    // Before the event, because it is unmapped first.
+    ring: Ring,
+    event: OwnedFd,
+}
+
+impl PerfThread {
+    /// Time on a CPU since the thread was added, that which a hypervisor took included; also when it has ended.
+    pub(crate) fn cpu_time(&self) -> Option<Duration> {
+        let mut count = 0_u64;
+        // SAFETY: the count goes into a live variable of the size that is named.
+        let read = unsafe { libc::read(self.event.as_raw_fd(), (&raw mut count).cast(), size_of_val(&count)) };
+        (usize::try_from(read) == Ok(size_of_val(&count))).then(|| Duration::from_nanos(count))
+    }
+
+    /// Hands over what came since the last time; the stack is that of a sample.
+    pub(crate) fn drain(&mut self, into: &mut StackCopy, mut take: impl FnMut(PerfRecord, &StackCopy)) {
+        let (mut tail, head) = (self.ring.tail(), self.ring.head());
+        // What the kernel writes has a header of 8 bytes: the type, flags and the whole length.
+        while head.wrapping_sub(tail) >= 8 {
+            let header = self.ring.word(tail);
+            let (kind, flags, length) = (header & 0xffff_ffff, (header >> 32) & 0xffff, header >> 48);
+            if length < 8 {
+                break;
+            }
+            if let Some(record) = self.record(tail + 8, kind, flags, into) {
+                take(record, into);
+            }
+            tail = tail.wrapping_add(length);
+        }
+        self.ring.release(head);
+    }
+
+    fn record(&self, at: u64, kind: u64, flags: u64, into: &mut StackCopy) -> Option<PerfRecord> {
+        let word = |position: u64| self.ring.word(at + position * 8);
+        match u32::try_from(kind).ok()? {
+            // u32 pid, tid; u64 time, abi; three registers; u64 size; the bytes; u64 how many of them are the stack.
+            perf::PERF_RECORD_SAMPLE => {
+                let time = Duration::from_nanos(word(1));
+                into.bytes.clear();
+                into.registers = Registers::default();
+                if word(2) == ABI_64 {
+                    into.registers =
+                        Registers { frame_pointer: Some(word(3)), stack_pointer: word(4), instruction: word(5) };
+                    let size = word(6);
+                    let used = if size == 0 { 0 } else { self.ring.word(at + 56 + size).min(size) };
+                    self.ring.copy(at + 56, used, &mut into.bytes);
+                }
+                Some(PerfRecord::Sample { at: time })
+            }
+            // u64 id, how many.
+            perf::PERF_RECORD_LOST => Some(PerfRecord::Lost(word(1))),
+            perf::PERF_RECORD_COMM if flags & u64::from(perf::PERF_RECORD_MISC_COMM_EXEC) != 0 => {
+                Some(PerfRecord::Replaced)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Memory shared with the kernel: a page that says how far both are, and a ring of bytes.
+#[derive(Debug)]
+struct Ring {
+    start: *mut u8,
+    page: usize,
+    /// A power of two.
+    size: usize,
+}
+
+// SAFETY: the mapping belongs to this value alone, and the kernel does not care which thread reads it.
+unsafe impl Send for Ring {}
+
+impl Ring {
+    fn map(event: &OwnedFd, size: usize) -> io::Result<Self> {
+        // SAFETY: sysconf has no preconditions.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        let page = usize::try_from(page).ok().and_then(NonZeroUsize::new).ok_or(io::ErrorKind::Unsupported)?.get();
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        // SAFETY: a new mapping at a place that the kernel chooses, of a descriptor that lives.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), page + size, protection, flags, event.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self { start: start.cast(), page, size })
+    }
+
+    /// One of the two words of the first page that say how far who is.
+    fn position(&self, offset: usize) -> &AtomicU64 {
+        // SAFETY: both offsets lie in the first page of the mapping, which lives as long as `self`.
+        let word = unsafe { self.start.add(offset) };
+        // SAFETY: the word is aligned, and the kernel and we change it atomically only.
+        unsafe { AtomicU64::from_ptr(word.cast()) }
+    }
+
+    /// How far the kernel has written.
+    fn head(&self) -> u64 {
+        self.position(std::mem::offset_of!(perf::perf_event_mmap_page, data_head)).load(Ordering::Acquire)
+    }
+
+    /// How far it was read.
+    fn tail(&self) -> u64 {
+        self.position(std::mem::offset_of!(perf::perf_event_mmap_page, data_tail)).load(Ordering::Relaxed)
+    }
+
+    /// Gives what was read back to the kernel.
+    fn release(&self, tail: u64) {
+        self.position(std::mem::offset_of!(perf::perf_event_mmap_page, data_tail)).store(tail, Ordering::Release);
+    }
+
+    /// The word at a position, which is a multiple of 8, as records are; so none wraps round.
+    fn word(&self, position: u64) -> u64 {
+        // SAFETY: a multiple of 8 below the ring's size, behind the first page of the mapping.
+        let word = unsafe { self.start.add(self.page + self.offset(position & !7)) };
+        // SAFETY: it is aligned, and the kernel does not write between tail and head, where this lies.
+        unsafe { word.cast::<u64>().read_volatile() }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the ring is smaller than the address space")]
+    fn offset(&self, position: u64) -> usize {
+        (position % self.size as u64) as usize
+    }
+
+    /// Copies bytes from a position on, round the end of the ring; at most as many as it holds.
+    fn copy(&self, position: u64, length: u64, into: &mut Vec<u8>) {
+        let (from, length) = (self.offset(position), usize::try_from(length).unwrap_or(usize::MAX).min(self.size));
+        let until_end = length.min(self.size - from);
+        for (from, length) in [(from, until_end), (0, length - until_end)] {
+            // SAFETY: `from + length` is at most the ring's size, behind the first page of the mapping.
+            let start = unsafe { self.start.add(self.page + from) };
+            // SAFETY: the kernel does not write between tail and head, where this lies, until it is released.
+            into.extend_from_slice(unsafe { std::slice::from_raw_parts(start, length) });
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nothing borrows from it any more.
+        unsafe { libc::munmap(self.start.cast(), self.page + self.size) };
+    }
+}

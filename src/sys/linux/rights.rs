@@ -1,0 +1,67 @@
+//! What decides whether we may look at another process: users, capabilities and the machine's settings, as described in
+//! ptrace(2), proc(5) and perf_event_open(2).
+
+use crate::sys::{Process, ProcessStatus, Rights};
+
+/// Bits of capability sets, as numbered in `linux/capability.h`.
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+
+impl Rights {
+    /// Those of our own process.
+    pub(crate) fn own() -> Self {
+        let status = Process::own().status().unwrap_or_default();
+        let has = |capability: u32| status.capabilities & (1 << capability) != 0;
+        Self {
+            user: status.user,
+            traces_all: has(CAP_SYS_PTRACE),
+            samples_all: has(CAP_PERFMON) || has(CAP_SYS_ADMIN),
+            ptrace_scope: number("/proc/sys/kernel/yama/ptrace_scope"),
+            perf_paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
+        }
+    }
+}
+
+fn number(file: &str) -> Option<i32> {
+    std::fs::read_to_string(file).ok()?.trim().parse().ok()
+}
+
+impl Process {
+    /// What everybody may know of it; `None` where it does not exist.
+    pub(crate) fn status(self) -> Option<ProcessStatus> {
+        let text = std::fs::read(self.file("status")).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.map_or("", str::trim)
+        };
+        let first = |name: &str| field(name).split_ascii_whitespace().next().unwrap_or_default();
+        // Real, effective, saved and file system's: it may be looked at by the user that all but the last are.
+        let users: Vec<u32> = field("Uid").split_ascii_whitespace().filter_map(|user| user.parse().ok()).collect();
+        Some(ProcessStatus {
+            name: field("Name").to_owned(),
+            state: first("State").chars().next().unwrap_or('?'),
+            user: users.get(1).copied()?,
+            one_user: users.iter().take(3).all(|user| Some(user) == users.get(1)),
+            threads: first("Threads").parse().unwrap_or_default(),
+            tracer: first("TracerPid").parse().unwrap_or_default(),
+            capabilities: u64::from_str_radix(field("CapEff"), 16).unwrap_or_default(),
+            // Those of the kernel have no address space.
+            of_kernel: field("VmSize").is_empty(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_this_process() {
+        let status = Process::own().status().expect("/proc is mounted");
+        assert!(status.threads >= 1 && status.one_user && !status.of_kernel, "{status:?}");
+        assert_eq!(Rights::own().user, status.user);
+        assert_eq!(Process::with_id(u32::MAX).status(), None);
+    }
+}

@@ -1,0 +1,54 @@
+//! The stack of a thread that sleeps, read without touching the thread. The same for our own threads and for others'.
+
+use std::ops::Range;
+
+use crate::model::stack::{Method, RawStack};
+use crate::sys::{self, KernelState, Process, Registers, StackCopy, ThreadProbe};
+use crate::unwind::Unwinder;
+
+/// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sleep {
+    stack_pointer: u64,
+    instruction: u64,
+    slices: Option<u64>,
+}
+
+impl Sleep {
+    /// The thread's present one; `None` where it runs, or where the kernel does not tell.
+    pub(super) fn of(probe: &ThreadProbe) -> Option<Self> {
+        let (stack_pointer, instruction) = match probe.kernel_state()? {
+            KernelState::Syscall { stack_pointer, instruction, .. }
+            | KernelState::Fault { stack_pointer, instruction } => (stack_pointer, instruction),
+            KernelState::Running => return None,
+        };
+        Some(Self { stack_pointer, instruction, slices: probe.schedstat().map(|stat| stat.slices) })
+    }
+}
+
+/// Copies the stack, whose addresses may be known; false where the thread does not sleep, or did not all the while.
+pub(super) fn copy(process: Process, probe: &ThreadProbe, known: Option<Range<u64>>, into: &mut StackCopy) -> bool {
+    let Some(before) = Sleep::of(probe) else { return false };
+    let inside = known.filter(|stack| stack.contains(&before.stack_pointer));
+    let Some(stack) = inside.or_else(|| mapping_of(process, before.stack_pointer)) else { return false };
+    let registers =
+        Registers { instruction: before.instruction, stack_pointer: before.stack_pointer, frame_pointer: None };
+    process.copy_stack(registers, Some(stack), into);
+    Sleep::of(probe) == Some(before)
+}
+
+/// Walks the copy; also tells whether that is as far as anybody would get. Asking the thread itself leads no further
+/// through a stack that was cut.
+pub(super) fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> (RawStack, bool) {
+    let cut = copy.bytes.len() >= sys::MAX_STACK_BYTES;
+    let walk = unwinder.walk_now(copy);
+    let stack = RawStack { addresses: walk.addresses, method: Method::Passive, complete: walk.complete };
+    let enough = stack.complete || cut;
+    (stack, enough)
+}
+
+/// The mapping that an address lies in.
+pub(super) fn mapping_of(process: Process, address: u64) -> Option<Range<u64>> {
+    let mappings = process.mappings().ok()?;
+    mappings.iter().map(|mapping| mapping.start..mapping.end).find(|range| range.contains(&address))
+}

@@ -1,0 +1,170 @@
+//! Another process, observed from outside: profiles of it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
+use super::program::Program;
+use crate::model::profile::Profile;
+use crate::profilers::{Cpu, Profiler, Window};
+use crate::symbols::Symbolizer;
+use crate::sys::{self, Process, Rights};
+use crate::target::OtherCpu;
+
+/// A process that exists and may be looked at.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    pub(super) process: Process,
+    program: Arc<str>,
+    pub(super) symbolizer: Symbolizer,
+}
+
+/// Why another process cannot be observed.
+#[derive(Debug)]
+pub(crate) enum AttachError {
+    /// There is no such process.
+    NoProcess { pid: u32 },
+    /// It has ended, and its parent has not asked how.
+    Ended { pid: u32 },
+    /// It is a part of the kernel.
+    Kernel { pid: u32 },
+    /// It belongs to another user.
+    OtherUser { pid: u32, user: u32 },
+    /// It has our user, but may not be looked at.
+    Closed { pid: u32, reason: String },
+    /// It is a program, but none that is known to use Tokio.
+    NoTokio { pid: u32, program: String },
+    /// It went away, or changed, while it was looked at.
+    Unreadable { pid: u32, error: io::Error },
+    /// It can be looked at, but the kernel refuses to sample it.
+    NoSampling { reason: String },
+    /// This mode needs the watchdog inside the process.
+    InsideOnly { mode: ProfileMode },
+    /// The profile cannot be collected for another reason.
+    Profile(ProfileError),
+    /// This platform has none of what is needed.
+    Unsupported,
+}
+
+impl fmt::Display for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoProcess { pid } => {
+                write!(f, "there is no process {pid}; `holdup ps` lists those that run Tokio")
+            }
+            Self::Ended { pid } => write!(f, "process {pid} has ended; its parent has not asked for its status yet"),
+            Self::Kernel { pid } => write!(f, "process {pid} is a part of the kernel, and runs no Tokio"),
+            Self::OtherUser { pid, user } => write!(
+                f,
+                "process {pid} belongs to the user with id {user}; run holdup as that user (`sudo -u '#{user}' holdup …`) or as root"
+            ),
+            Self::Closed { pid, reason } => write!(f, "process {pid} may not be looked at: {reason}"),
+            Self::NoTokio { pid, program } => write!(
+                f,
+                "no Tokio runtime is known in process {pid} ({program}): it does not use Tokio, or its file is stripped of \
+                 all names"
+            ),
+            Self::Unreadable { pid, error } => write!(f, "process {pid} cannot be read: {error}"),
+            Self::NoSampling { reason } => write!(f, "CPU time cannot be sampled: {reason}"),
+            Self::InsideOnly { mode } => write!(
+                f,
+                "mode {} is seen from inside a service only: record from its endpoint (Watch::builder().listen(…)) instead \
+                 of by --pid, or choose --mode cpu",
+                mode.as_str()
+            ),
+            Self::Profile(error) => write!(f, "{error}"),
+            Self::Unsupported => f.write_str("other processes can be observed on Linux on x86_64 only"),
+        }
+    }
+}
+
+impl std::error::Error for AttachError {}
+
+impl Attached {
+    /// Checks that it can be looked at.
+    ///
+    /// # Errors
+    /// Each says what to do.
+    pub(crate) fn open(pid: u32) -> Result<Self, AttachError> {
+        if !sys::SUPPORTED {
+            return Err(AttachError::Unsupported);
+        }
+        let process = Process::with_id(pid);
+        check(process, &Rights::own())?;
+        let program = Program::of(process);
+        Ok(Self { process, program: program.name(), symbolizer: Symbolizer::of(process, program.origins(Vec::new())) })
+    }
+
+    /// Collects a profile on the calling thread. `stop` ends its window early; so does the end of the process.
+    pub(crate) fn profile(&mut self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, AttachError> {
+        options.check().map_err(AttachError::Profile)?;
+        // Before the window, because the process may be gone behind it, and its files with it.
+        self.symbolizer.open_all();
+        let mut profiler: Box<dyn Profiler> = match options.mode {
+            ProfileMode::Cpu => {
+                let source = OtherCpu::start(self.process, options.rate);
+                let source = source.map_err(|error| self.no_sampling(&error))?;
+                Box::new(Cpu::new(source, options.rate))
+            }
+            ProfileMode::Wall | ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
+        };
+        let window = Window::begin(options.duration, stop.flag());
+        let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
+        let mappings = self.symbolizer.mappings();
+        let Self { process, program, symbolizer } = self;
+        Ok(collected.resolve(program, process.id(), mappings, |address| symbolizer.frames_at(address)))
+    }
+
+    fn no_sampling(&self, error: &io::Error) -> AttachError {
+        let rights = Rights::own();
+        let pid = self.process.id();
+        let Some(status) = self.process.status() else { return AttachError::NoProcess { pid } };
+        let reason = match (error.kind(), rights.perf_paranoid) {
+            (io::ErrorKind::PermissionDenied, Some(paranoid @ 3..)) if !rights.samples_all => format!(
+                "perf events are forbidden on this machine (kernel.perf_event_paranoid is {paranoid}); allow them with \
+                 `sudo sysctl kernel.perf_event_paranoid=2`, or run holdup as root"
+            ),
+            (io::ErrorKind::PermissionDenied, _) if status.user == rights.user || rights.samples_all => {
+                "a filter of system calls forbids perf_event_open, as containers have; start holdup's container with \
+                 `--cap-add PERFMON` or `--security-opt seccomp=unconfined`, or run holdup outside of it"
+                    .to_owned()
+            }
+            (io::ErrorKind::PermissionDenied, _) => {
+                return AttachError::OtherUser { pid, user: status.user };
+            }
+            (io::ErrorKind::OutOfMemory, _) => {
+                "samples wait in memory that is locked, and no more may be; raise `ulimit -l`, or run holdup as root"
+                    .to_owned()
+            }
+            (io::ErrorKind::Unsupported, _) => "this kernel has no perf events (CONFIG_PERF_EVENTS)".to_owned(),
+            _ => error.to_string(),
+        };
+        AttachError::NoSampling { reason }
+    }
+}
+
+/// Whether the memory map of a process can be read, which is what everything begins with.
+pub(super) fn check(process: Process, rights: &Rights) -> Result<(), AttachError> {
+    let pid = process.id();
+    let Some(status) = process.status() else { return Err(AttachError::NoProcess { pid }) };
+    if matches!(status.state, 'Z' | 'X') {
+        return Err(AttachError::Ended { pid });
+    }
+    if status.of_kernel {
+        return Err(AttachError::Kernel { pid });
+    }
+    match process.mappings() {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(AttachError::NoProcess { pid }),
+        Err(_) if status.user != rights.user => Err(AttachError::OtherUser { pid, user: status.user }),
+        Err(_) => {
+            let reason = if status.one_user {
+                "it made itself unreadable (not dumpable), or has capabilities that holdup has not; run holdup as root"
+            } else {
+                "it changed its user while it ran; run holdup as root"
+            };
+            Err(AttachError::Closed { pid, reason: reason.to_owned() })
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The readers against memory and debug information that make no sense: they end, and do not panic, whatever bytes there
+//! are. Real ones are damaged, because pure nonsense leads nowhere.
+
+use std::time::Duration;
+
+use super::dump::starts;
+use crate::census::{Start, Subject};
+use crate::images::Images;
+use crate::layout::{Memory, Program, Sections};
+use crate::sys::Process;
+use crate::target::{Moment, Snapshot};
+
+#[path = "../../tests/support/awaiting.rs"]
+mod awaiting;
+
+use awaiting::{Awaiting, MANY};
+
+/// A number that looks like chance, always the same for the same input (splitmix64).
+fn chance(of: u64) -> u64 {
+    let mixed = of.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Memory in which one word in so many is another, and one page in so many is missing.
+struct Damaged<'a> {
+    memory: &'a Snapshot,
+    seed: u64,
+    one_in: u64,
+    heap: u64,
+}
+
+impl Memory for Damaged<'_> {
+    fn read(&self, address: u64, into: &mut [u8]) -> bool {
+        if chance((address >> 12) ^ self.seed).is_multiple_of(self.one_in * 50) || !self.memory.read(address, into) {
+            return false;
+        }
+        for (index, byte) in into.iter_mut().enumerate() {
+            let at = address.wrapping_add(index as u64);
+            let word = chance((at >> 3) ^ (self.seed << 32));
+            if word.is_multiple_of(self.one_in) {
+                // Nothing, a small number, an address of the heap so that lists meet themselves, or anything.
+                let wrong = match (word >> 32) % 4 {
+                    0 => 0,
+                    1 => word >> 61,
+                    2 => self.heap + (word >> 40) % 4096 * 8,
+                    _ => word,
+                };
+                *byte = wrong.to_le_bytes()[usize::try_from(at % 8).unwrap_or(0)];
+            }
+        }
+        true
+    }
+}
+
+/// The program that is read, and what is needed for it.
+struct Scene {
+    _program: Awaiting,
+    sections: Sections,
+    memory: Snapshot,
+    starts: Vec<Start>,
+    bias: u64,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let program = Awaiting::start();
+        let process = Process::with_id(program.pid());
+        let mut images = Images::of(process);
+        images.load_new().expect("it is our own child");
+        let image = images.program().expect("it is there");
+        let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
+        let moment = Moment::take(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
+        let starts = starts(&moment.threads, image.thread_locals());
+        Self { _program: program, sections, memory: moment.memory, starts, bias: image.bias }
+    }
+
+    fn census(&self, program: &Program<'_>, memory: &dyn Memory) -> usize {
+        let now = Duration::from_secs(1);
+        let subject = Subject { program, memory, bias: self.bias, threads: &self.starts, now };
+        subject.touch();
+        subject.take().tasks.len()
+    }
+}
+
+#[test]
+fn damaged_memory_ends_in_unknown_tasks_and_not_in_a_panic() {
+    let scene = Scene::new();
+    let program = Program::of(&scene.sections);
+    assert!(scene.census(&program, &scene.memory) > MANY, "undamaged, all of it is read");
+    let heap = Process::with_id(scene._program.pid()).mappings().expect("it lives");
+    let heap = heap.iter().find(|mapping| mapping.path == "[heap]").expect("it has a heap").start;
+    let mut read = 0;
+    for seed in 0..60 {
+        let memory = Damaged { memory: &scene.memory, seed, one_in: [5, 50, 500][seed as usize % 3], heap };
+        read += scene.census(&program, &memory);
+    }
+    assert!(read > MANY, "the damage leaves something to be read");
+}
+
+#[test]
+fn damaged_debug_information_ends_in_unknown_types_and_not_in_a_panic() {
+    let scene = Scene::new();
+    let mut read = 0;
+    for seed in 0..6 {
+        let mut sections = scene.sections.clone();
+        sections.damage(|position, byte| {
+            let word = chance(position as u64 ^ (seed << 48));
+            let rate = [1_000, 100_000][usize::try_from(seed % 2).unwrap_or(0)];
+            if word.is_multiple_of(rate) { word.to_le_bytes()[5] } else { byte }
+        });
+        let program = Program::of(&sections);
+        read += scene.census(&program, &scene.memory);
+    }
+    println!("{read} tasks were read in spite of it");
+}

@@ -1,0 +1,139 @@
+//! A census of another process: who is asked for what, in which order.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::attached::{AttachError, Attached};
+use crate::census::{Start, Subject, threads_only};
+use crate::images::Images;
+use crate::layout::{Program, Sections};
+use crate::model::census::Census;
+use crate::model::stack::{Method, NoStack, RawStack, Stack};
+use crate::target::{Moment, OtherProcess, Snapshot, ThreadAt};
+use crate::unwind::Unwinder;
+
+impl Attached {
+    /// Every task of the process at one moment.
+    ///
+    /// # Errors
+    /// When its memory may not be read, or it runs no Tokio.
+    pub(crate) fn census(mut self) -> Result<Census, AttachError> {
+        let process = self.process;
+        let pid = process.id();
+        let failed = |error: io::Error| match process.file("maps").exists() {
+            true => AttachError::Unreadable { pid, error },
+            false => AttachError::NoProcess { pid },
+        };
+        let mut images = Images::of(process);
+        images.load_new().map_err(failed)?;
+        let image = images.program().ok_or(AttachError::NoProcess { pid })?;
+        if process.read_word(image.range.start).is_none() {
+            return Err(AttachError::Closed { pid, reason: remedy() });
+        }
+        let mut missing = Vec::new();
+        let started = Instant::now();
+        let sections = image.path.as_deref().map_or_else(|| Ok(Sections::default()), Sections::read);
+        let sections = sections.unwrap_or_else(|error| {
+            missing.push(format!("the debug information of {} cannot be read: {error}", image.name));
+            Sections::default()
+        });
+        let program = Program::of(&sections);
+        let index_time = started.elapsed();
+        let typed = !program.contexts().is_empty();
+        if !typed && !image.has_name("tokio") {
+            return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
+        }
+        if !typed {
+            missing.push(format!(
+                "tasks: {} was built without descriptions of types. Build it with `debug = 2` in `[profile.release]`, or \
+                 with CARGO_PROFILE_RELEASE_DEBUG=2",
+                image.name
+            ));
+        }
+        let before = image.thread_locals();
+        let (program, bias) = (&program, image.bias);
+        let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
+            let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
+            subject.touch();
+            // For the memory that it reads.
+            let _rehearsed = subject.take();
+        };
+        let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
+            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch();
+        };
+        let moment = Moment::take(process, &rehearse, &touch).map_err(failed)?;
+
+        let starts = starts(&moment.threads, before);
+        let subject = Subject { program, memory: &moment.memory, bias, threads: &starts, now: moment.now };
+        let mut census = if typed { subject.take() } else { threads_only(&starts) };
+        census.pid = pid;
+        census.program = image.name.to_string();
+        self.symbolizer.add_source_roots(program.source_roots());
+        self.name_stacks(&moment, &mut census);
+        let quality = &mut census.quality;
+        quality.index_time = index_time;
+        quality.pause = quality.pause.max(moment.pause);
+        quality.held_threads = moment.held;
+        quality.copied = moment.copied;
+        quality.late_reads = moment.memory.late_reads();
+        quality.woken_threads = moment.woken;
+        for (tid, why) in &moment.refused {
+            missing.push(format!("thread {tid} ran and could not be held ({why:?}); what it polled then may be torn"));
+        }
+        quality.missing.splice(0..0, missing);
+        Ok(census)
+    }
+
+    /// Stacks of what was held as they were then; of what sleeps, as they are now.
+    fn name_stacks(&mut self, moment: &Moment, census: &mut Census) {
+        let (Ok(mut unwinder), Ok(mut other)) = (Unwinder::of(self.process), OtherProcess::open(self.process)) else {
+            return;
+        };
+        for (thread, at) in census.threads.iter_mut().zip(&moment.threads) {
+            let stack = match &at.stack {
+                Some(copy) => {
+                    let walk = unwinder.walk_now(copy);
+                    Ok(RawStack { addresses: walk.addresses, method: Method::Stop, complete: walk.complete })
+                }
+                // It could not be held then, and is not disturbed now.
+                None if at.runs => Err(NoStack::TooLate),
+                None => other.take_stack(at.tid),
+            };
+            thread.stack = stack.map(|stack| Stack {
+                frames: self.symbolizer.frames(&stack.addresses),
+                method: stack.method,
+                complete: stack.complete,
+                taken_after: Duration::ZERO,
+            });
+        }
+        // What slept then may run now.
+        census.quality.pause = other.longest_stop();
+    }
+}
+
+/// Where each thread's variables of the program begin.
+pub(super) fn starts(threads: &[ThreadAt], before: Option<u64>) -> Vec<Start> {
+    let start = |thread: &ThreadAt| Start {
+        tid: thread.tid,
+        name: thread.name.clone(),
+        runs: thread.runs,
+        thread_locals: thread.thread_pointer.and_then(|pointer| pointer.checked_sub(before?)),
+    };
+    threads.iter().map(start).collect()
+}
+
+/// Its map may be read, but not its memory: ptrace(2), "Ptrace access mode checking", and the Yama documentation of Linux.
+fn remedy() -> String {
+    let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
+    match scope.trim() {
+        "" | "0" => "its memory may not be read; run holdup as root, or with CAP_SYS_PTRACE".to_owned(),
+        "3" => {
+            "the setting kernel.yama.ptrace_scope is 3, which forbids it to everybody until the machine is started anew"
+                .to_owned()
+        }
+        scope => format!(
+            "the setting kernel.yama.ptrace_scope is {scope}; run holdup as root, or allow it with \
+             `sudo sysctl kernel.yama.ptrace_scope=0`"
+        ),
+    }
+}

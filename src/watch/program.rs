@@ -1,0 +1,57 @@
+//! A program, as far as the path of its file and the folder it runs in tell.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::symbols::Origins;
+#[cfg(feature = "attach")]
+use crate::sys::Process;
+
+/// Where a program lies and runs.
+#[derive(Debug)]
+pub(super) struct Program {
+    path: Option<PathBuf>,
+    folder: Option<PathBuf>,
+}
+
+impl Program {
+    /// Our own.
+    pub(super) fn own() -> Self {
+        Self { path: std::env::current_exe().ok(), folder: std::env::current_dir().ok() }
+    }
+
+    /// That of another process.
+    #[cfg(feature = "attach")]
+    pub(super) fn of(process: Process) -> Self {
+        let path = std::fs::read_link(process.file("exe")).ok().map(|path| {
+            let shown = path.to_string_lossy();
+            // What the kernel puts behind the path of a file that is no more.
+            shown.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from)
+        });
+        Self { path, folder: std::fs::read_link(process.file("cwd")).ok() }
+    }
+
+    /// The name of its file.
+    pub(super) fn name(&self) -> Arc<str> {
+        let name = self.path.as_ref().and_then(|path| path.file_name()).map(std::ffi::OsStr::to_string_lossy);
+        name.as_deref().unwrap_or("unknown").into()
+    }
+
+    /// Its own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
+    pub(super) fn crate_name(&self) -> Option<String> {
+        let name = self.path.as_ref()?.file_stem()?.to_str()?;
+        let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
+        let name = name.rsplit_once('-').filter(|(_, end)| hash(end)).map_or(name, |(name, _)| name);
+        Some(name.replace('-', "_"))
+    }
+
+    /// Tells its user's code from everybody else's. Folders whose paths are shown relative to them are where the program
+    /// was built, if it still lies there, and where it was started.
+    pub(super) fn origins(&self, mut user_crates: Vec<String>) -> Origins {
+        user_crates.extend(self.crate_name());
+        let built_in = self.path.as_ref().and_then(|path| path.to_str()?.split_once("/target/").map(|(root, _)| root));
+        let started_in = self.folder.as_ref().and_then(|folder| folder.to_str());
+        let roots = [built_in, started_in].into_iter().flatten().filter(|root| root.len() > 1);
+        Origins { user_crates, source_roots: roots.map(str::to_owned).collect() }
+    }
+}

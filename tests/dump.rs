@@ -1,0 +1,207 @@
+//! `holdup dump --pid`: the tasks of a program whose tasks, awaits and locks are known, seen from outside.
+#![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
+
+mod support;
+
+#[path = "support/awaiting.rs"]
+mod awaiting;
+
+use std::process::{Command, Output};
+
+use awaiting::{Awaiting, MANY};
+use serde_json::Value;
+
+/// The program's source, whose lines are marked.
+const SOURCE: &str = include_str!("fixtures/awaiting/src/main.rs");
+
+fn dump(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_holdup")).arg("dump").args(arguments).output().expect("the command runs")
+}
+
+fn json(pid: &str, arguments: &[&str]) -> Value {
+    let output = dump(&[&["--pid", pid, "--json"], arguments].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// The line that ends with `// MARK`.
+fn line(mark: &str) -> usize {
+    let found: Vec<usize> = SOURCE
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| line.split_once("// ").is_some_and(|(_, comment)| comment == mark))
+        .map(|(index, _)| index + 1)
+        .collect();
+    assert_eq!(found.len(), 1, "one line is marked {mark}");
+    found[0]
+}
+
+/// A path in one line: `name:line(children)`; lines of the program only, for those of libraries change.
+fn shape(node: &Value) -> String {
+    let name = node["future"].as_str().expect("a name").rsplit("::").next().expect("a part").to_owned();
+    let own = node["place"]["file"].as_str().is_some_and(|file| file == "src/main.rs");
+    let place = if own { format!(":{}", node["place"]["line"]) } else { String::new() };
+    let children: Vec<String> = node["children"].as_array().expect("a list").iter().map(shape).collect();
+    let children = if children.is_empty() { String::new() } else { format!("({})", children.join(" ")) };
+    format!("{name}{place}{children}")
+}
+
+fn tasks<'a>(census: &'a Value, future: &str) -> Vec<&'a Value> {
+    let all = census["tasks"].as_array().expect("a list");
+    all.iter().filter(|task| task["future"] == format!("awaiting::{future}")).collect()
+}
+
+fn only<'a>(census: &'a Value, future: &str) -> &'a Value {
+    let found = tasks(census, future);
+    assert_eq!(found.len(), 1, "{future}: {census:#}");
+    found[0]
+}
+
+/// The end of the path's last branch.
+fn end(task: &Value) -> &Value {
+    let mut node = &task["path"];
+    while let Some(child) = node["children"].as_array().and_then(|children| children.last()) {
+        node = child;
+    }
+    &node["waits_for"]
+}
+
+#[test]
+fn every_task_has_the_path_that_its_source_tells() {
+    let program = Awaiting::start();
+    let census = json(&program.pid().to_string(), &[]);
+    let leaf = format!("leaf:{}(Sleep)", line("leaf"));
+    let middle = format!("middle:{}({leaf})", line("middle"));
+    // Where an `async fn` with a macro of several futures begins.
+    let begins = |name: &str| {
+        let found = SOURCE.lines().position(|line| line.starts_with(&format!("async fn {name}(")));
+        found.expect("it is there") + 1
+    };
+    for (future, expected) in [
+        ("nested", format!("nested:{}({middle})", line("nested"))),
+        ("joins", format!("joins:{}(join!({leaf} {middle}))", begins("joins"))),
+        ("selects", format!("selects:{}(select!(Notified {middle}))", begins("selects"))),
+        ("boxed", format!("boxed:{}({middle})", line("boxed"))),
+        ("times_out", format!("times_out:{}(Timeout({middle} Sleep))", line("times_out"))),
+        ("holds_lock", format!("holds_lock:{}({leaf})", line("holds_lock"))),
+        (
+            "waits_for_lock",
+            format!("waits_for_lock:{}(lock({{async block}}(acquire(Acquire))))", line("waits_for_lock")),
+        ),
+        ("waits_for_permit", format!("waits_for_permit:{}(acquire(Acquire))", line("waits_for_permit"))),
+        ("receives", format!("receives:{}(recv(Rx))", line("receives"))),
+        ("receives_once", format!("receives_once:{}(Receiver)", line("receives_once"))),
+        ("waits_for_task", format!("waits_for_task:{}(JoinHandle)", line("waits_for_task"))),
+        ("unordered", format!("unordered:{}(Next({leaf} {leaf} {leaf}))", line("unordered"))),
+        ("joins_set", format!("joins_set:{}(join_next(PollFn(JoinHandle JoinHandle)))", line("joins_set"))),
+    ] {
+        assert_eq!(shape(&only(&census, future)["path"]), expected, "{future}");
+        assert_eq!(only(&census, future)["state"], "idle", "{future}");
+    }
+    assert_eq!(tasks(&census, "many").len(), MANY);
+    for task in tasks(&census, "many") {
+        assert_eq!(shape(&task["path"]), format!("many:{}({leaf})", line("many")));
+    }
+    let all = census["tasks"].as_array().expect("a list");
+    assert!(all.iter().all(|task| task["unknown"].is_null()), "{census:#}");
+    // Those above, what they spawn, and the one that runs.
+    assert_eq!(all.len(), 13 + MANY + 3 + 2, "{census:#}");
+    assert_eq!(census["runtimes"].as_array().map(Vec::len), Some(1));
+    assert_eq!(census["runtimes"][0]["flavor"], "multi_thread");
+}
+
+#[test]
+fn what_is_waited_for_is_explained() {
+    let program = Awaiting::start();
+    let census = json(&program.pid().to_string(), &[]);
+    let hour = 3_600_000;
+    let timer = end(only(&census, "nested"));
+    assert!(timer["kind"] == "timer" && (1..=hour).contains(&timer["in_ms"].as_i64().expect("a time")), "{timer}");
+    let delay = end(only(&census, "times_out"))["in_ms"].as_i64().expect("a time");
+    assert!((hour + 1..=2 * hour).contains(&delay), "{delay}");
+
+    let lock = end(only(&census, "waits_for_lock"));
+    let holder = only(&census, "holds_lock");
+    assert_eq!((&lock["kind"], &lock["free"]), (&"permits".into(), &0.into()));
+    assert_eq!(lock["holders"].as_array().map(Vec::len), Some(1), "{lock}");
+    assert_eq!(lock["holders"][0]["task"], holder["id"]);
+    assert_eq!(lock["holders"][0]["place"]["line"], line("holds_lock"));
+    assert!(end(only(&census, "waits_for_permit"))["holders"].as_array().expect("a list").is_empty());
+
+    let waited = end(only(&census, "waits_for_task"))["task"].clone();
+    let children = tasks(&census, "leaf");
+    assert_eq!(children.len(), 3, "one that is awaited, and a set of two");
+    assert!(children.iter().any(|task| task["id"] == waited), "{waited}");
+    let io = end(only(&census, "accepts"));
+    assert!(io["kind"] == "io" && io["fd"].as_i64().is_some_and(|fd| fd > 2), "{io}");
+    assert!(end(only(&census, "receives"))["what"].as_str().expect("words").contains("mpsc channel with 1 sender"));
+}
+
+#[test]
+fn a_running_task_has_the_stack_of_its_thread() {
+    let program = Awaiting::start();
+    // A machine that does not run the thread for long cannot hold it.
+    let mut census = Value::Null;
+    support::wait_until("the thread is held", || {
+        census = json(&program.pid().to_string(), &["--state", "running"]);
+        census["quality"]["held_threads"].as_u64() > Some(0)
+    });
+    assert_eq!(census["tasks"].as_array().map(Vec::len), Some(1));
+    let task = only(&census, "runs");
+    let threads = census["threads"].as_array().expect("a list");
+    let thread = threads.iter().find(|thread| thread["tid"] == task["thread"]).expect("it is polled by one");
+    assert_eq!(thread["task"], task["id"]);
+    let frames = thread["stack"].as_array().expect("a list");
+    let compute = frames.iter().position(|frame| frame["function"] == "awaiting::compute").expect("it computes");
+    let runs = &frames[compute + 1];
+    assert_eq!((&runs["function"], &runs["line"]), (&"awaiting::runs".into(), &line("runs").into()));
+}
+
+#[test]
+fn text_shows_equal_paths_once_and_filters() {
+    let program = Awaiting::start();
+    let output = dump(&["--pid", &program.pid().to_string()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let leaf = format!("awaiting::leaf at src/main.rs:{}", line("leaf"));
+    for part in [
+        format!("{MANY} tasks [idle] awaiting::many"),
+        format!("    {leaf}\n"),
+        "held by task".to_owned(),
+        "awaiting::compute at ".to_owned(),
+        "KiB copied at that moment".to_owned(),
+    ] {
+        assert!(text.contains(&part), "{part} is not in {text}");
+    }
+    let all = dump(&["--pid", &program.pid().to_string(), "--all", "--function", "awaiting::many"]);
+    let text = String::from_utf8_lossy(&all.stdout).into_owned();
+    assert_eq!(text.matches("[idle] awaiting::many").count(), MANY, "{text}");
+    assert!(!text.contains("awaiting::joins"), "{text}");
+}
+
+#[test]
+fn a_dump_does_not_wake_what_sleeps_and_the_program_goes_on() {
+    let program = Awaiting::start();
+    for _ in 0..5 {
+        let census = json(&program.pid().to_string(), &[]);
+        assert_eq!(census["quality"]["late_reads"], 0, "{:#}", census["quality"]);
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.pid())).expect("it lives");
+    let state = stat.rsplit_once(") ").expect("has a name").1.chars().next();
+    assert!(matches!(state, Some('S' | 'R')), "{stat}");
+}
+
+#[test]
+fn processes_that_cannot_be_dumped_are_named_with_the_reason() {
+    let message = |pid: &str| {
+        let output = dump(&["--pid", pid]);
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    // Above the largest number that a process can have (`PID_MAX_LIMIT`).
+    assert!(message("4194999").contains("there is no process 4194999"), "{}", message("4194999"));
+    let mut sleeping = Command::new("sleep").arg("600").spawn().expect("sleep is there");
+    let told = message(&sleeping.id().to_string());
+    sleeping.kill().expect("it is our own child");
+    sleeping.wait().expect("it ended");
+    assert!(told.contains("no Tokio runtime is known in process"), "{told}");
+}

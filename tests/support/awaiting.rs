@@ -1,0 +1,55 @@
+//! A program whose tasks, awaits and locks are known: `tests/fixtures/awaiting`, built with descriptions of types, which the
+//! tests themselves are built without.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+
+/// Tasks of it that all do the same.
+pub(crate) const MANY: usize = 10;
+
+/// Built once for all tests; that it can be built is a part of them.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/awaiting");
+    // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
+    let test = std::env::current_exe().expect("it runs");
+    let target = test.ancestors().nth(3).expect("lies in the target folder").join("tmp/awaiting");
+    let mut cargo = Command::new(env!("CARGO"));
+    // Its dependencies are among those of the tests, so nothing needs to be downloaded.
+    cargo.args(["build", "--locked", "--offline", "--quiet"]).current_dir(&folder);
+    cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "2").env("CARGO_INCREMENTAL", "0");
+    let output = cargo.output().expect("cargo runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the program that is looked at cannot be built:\n{told}");
+    target.join("debug/awaiting")
+});
+
+/// The program, running.
+pub(crate) struct Awaiting(Child);
+
+impl Awaiting {
+    /// Starts it, and returns when all its tasks wait.
+    pub(crate) fn start() -> Self {
+        let mut child = Command::new(&*PROGRAM)
+            .arg(MANY.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it was built");
+        let mut lines = BufReader::new(child.stdout.take().expect("is piped")).lines();
+        assert_eq!(lines.next().expect("it says something").expect("that is text"), "ready");
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Awaiting {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
+    }
+}
