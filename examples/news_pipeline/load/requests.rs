@@ -125,7 +125,10 @@ impl Asker {
 
     async fn ask_while_due(&mut self) {
         while let Some(due) = self.schedule.next(Instant::now()) {
-            tokio::time::sleep_until(due.into()).await;
+            // Tokio's timer rounds up to its next millisecond, also for what is due now.
+            if due > Instant::now() {
+                tokio::time::sleep_until(due.into()).await;
+            }
             match timeout(PATIENCE, self.ask()).await.unwrap_or_else(|_| Err(anyhow!("no answer in {PATIENCE:?}"))) {
                 Ok(()) => self.answers.latencies.record(due.elapsed()),
                 Err(error) => {
