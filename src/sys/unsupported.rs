@@ -219,6 +219,19 @@ impl StackSignal {
 }
 
 #[derive(Debug)]
+pub(crate) struct NewestThread;
+
+impl NewestThread {
+    pub(crate) fn open() -> Self {
+        Self
+    }
+
+    pub(crate) fn changed(&mut self) -> bool {
+        true
+    }
+}
+
+#[derive(Debug)]
 pub(crate) struct Steal;
 
 impl Steal {
@@ -256,6 +269,10 @@ impl ThreadProbe {
     }
 
     pub(crate) fn stat(&self) -> Option<ThreadStat> {
+        None
+    }
+
+    pub(crate) fn stat_lately(&mut self, _sleeps: Option<bool>) -> Option<ThreadStat> {
         None
     }
 

@@ -128,7 +128,8 @@ impl Target for OwnProcess {
 
     fn look(&mut self, worker: usize) -> Look {
         let probe = self.probe(worker);
-        let stat = probe.stat();
+        let state = probe.kernel_state();
+        let stat = probe.stat_lately(state.map(|state| state != KernelState::Running));
         let look = Look {
             cpu: probe.cpu_time(),
             run_queue: probe.schedstat().map(|stat| stat.run_queue),
@@ -136,7 +137,7 @@ impl Target for OwnProcess {
             major_faults: stat.map(|stat| stat.major_faults),
             state: stat.map(|stat| stat.state),
             stolen: None,
-            sleeps_in: match probe.kernel_state() {
+            sleeps_in: match state {
                 Some(KernelState::Syscall { number, arguments, .. }) => {
                     Some(sys::place(Process::own(), number, &arguments))
                 }
@@ -196,7 +197,7 @@ impl Target for OwnProcess {
 }
 
 impl OwnProcess {
-    fn probe(&mut self, worker: usize) -> &ThreadProbe {
+    fn probe(&mut self, worker: usize) -> &mut ThreadProbe {
         let worker = &self.workers[worker];
         self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(Process::own(), worker.thread.tid))
     }

@@ -12,12 +12,15 @@ use super::{CpuRest, CpuSource, SampledCpu};
 use crate::model::profile::Labels;
 use crate::model::stack::{Method, RawStack};
 use crate::probe::{Entry, Registry, task_of};
-use crate::sys::{self, CpuSampler, PollNow, Process, StackCopy, ThreadNumber};
+use crate::sys::{self, CpuSampler, NewestThread, PollNow, Process, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
 /// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 2 % of a CPU.
 const SCAN_INTERVAL: Duration = Duration::from_millis(1);
 const SCAN_SHARE: u32 = 50;
+
+/// Where the kernel says that nothing was started meanwhile, they are looked for this often: ended ones, mostly.
+const LONGEST_SCAN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The time between two looks for samples. The records that they wait in are enough for several kernel ticks on each CPU.
 const COLLECT_INTERVAL: Duration = Duration::from_millis(1);
@@ -40,6 +43,7 @@ pub(crate) struct OwnCpu {
     first_scan: bool,
     scanned: Instant,
     scan_interval: Duration,
+    newest: NewestThread,
     /// The monotonic clock at the start.
     started: Duration,
     unsampled: u64,
@@ -77,6 +81,7 @@ impl OwnCpu {
             first_scan: true,
             scanned: Instant::now(),
             scan_interval: SCAN_INTERVAL,
+            newest: NewestThread::open(),
             started: sys::monotonic_time(),
             unsampled: 0,
             ended: 0,
@@ -164,7 +169,8 @@ impl OwnCpu {
 
 impl CpuSource for OwnCpu {
     fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()> {
-        if self.scanned.elapsed() >= self.scan_interval {
+        let since = self.scanned.elapsed();
+        if since >= self.scan_interval && (self.newest.changed() || since >= LONGEST_SCAN_INTERVAL) {
             self.scan()?;
         }
         let Self { sampler, threads, unwinder, copy, started, .. } = self;

@@ -18,6 +18,9 @@ mod sampling;
 /// The handler of their signal.
 mod sample_handler;
 
+/// Whether a thread was started.
+mod newest_thread;
+
 /// Threads: ids, clocks, and what `/proc/PID/task` tells.
 mod thread;
 
@@ -46,6 +49,7 @@ mod steal;
 mod syscalls;
 
 pub(crate) use held_signals::HeldSignals;
+pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};

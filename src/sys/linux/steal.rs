@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The unit of `/proc/stat` on every architecture that has it: 1/100 s.
 const TICK: Duration = Duration::from_millis(10);
@@ -10,17 +10,24 @@ const TICK: Duration = Duration::from_millis(10);
 /// Room for the lines of a few hundred CPUs.
 const LONGEST: usize = 32 * 1024;
 
+/// How long what was read stands for what is: the kernel makes lines for every CPU and interrupt at each reading, and
+/// the steps are larger.
+const FRESH: Duration = Duration::from_millis(5);
+
 /// Reads it, on machines where a hypervisor has ever taken any.
 #[derive(Debug)]
 pub(crate) struct Steal {
     stat: File,
     buffer: Vec<u8>,
+    length: usize,
+    read_at: Option<Instant>,
 }
 
 impl Steal {
     /// `None` on machines of their own, and where the hypervisor does not tell.
     pub(crate) fn open() -> Option<Self> {
-        let mut steal = Self { stat: File::open("/proc/stat").ok()?, buffer: vec![0; LONGEST] };
+        let mut steal =
+            Self { stat: File::open("/proc/stat").ok()?, buffer: vec![0; LONGEST], length: 0, read_at: None };
         let taken = steal.line("cpu ").and_then(stolen)?;
         (!taken.is_zero()).then_some(steal)
     }
@@ -31,8 +38,11 @@ impl Steal {
     }
 
     fn line(&mut self, start: &str) -> Option<&str> {
-        let length = self.stat.read_at(&mut self.buffer, 0).ok()?;
-        let text = std::str::from_utf8(&self.buffer[..length]).ok()?;
+        if self.read_at.is_none_or(|at| at.elapsed() > FRESH) {
+            self.length = self.stat.read_at(&mut self.buffer, 0).ok()?;
+            self.read_at = Some(Instant::now());
+        }
+        let text = std::str::from_utf8(&self.buffer[..self.length]).ok()?;
         text.lines().find(|line| line.starts_with(start))
     }
 }

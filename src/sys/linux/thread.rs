@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sys::{KernelState, Process, SchedStat, ThreadStat};
 
@@ -41,7 +41,11 @@ pub(crate) struct ThreadProbe {
     schedstat: Option<File>,
     stat: Option<File>,
     syscall: Option<File>,
+    lately: Option<(Instant, ThreadStat)>,
 }
+
+/// How long the faults and the processor of a thread stand for what they are.
+const FRESH: Duration = Duration::from_millis(4);
 
 impl ThreadProbe {
     pub(crate) fn open(process: Process, tid: i32) -> Self {
@@ -51,6 +55,7 @@ impl ThreadProbe {
             schedstat: open("schedstat"),
             stat: open("stat"),
             syscall: open("syscall"),
+            lately: None,
         }
     }
 
@@ -88,13 +93,28 @@ impl ThreadProbe {
         let mut buffer = [0; 512];
         let text = read_text(self.stat.as_ref()?, &mut buffer).ok()?;
         // The name in field 2 may hold spaces and brackets; the last bracket ends it.
-        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
         Some(ThreadStat {
-            state: fields.first()?.chars().next()?,
-            minor_faults: fields.get(7)?.parse().ok()?,
-            major_faults: fields.get(9)?.parse().ok()?,
-            processor: fields.get(36)?.parse().ok()?,
+            state: fields.next()?.chars().next()?,
+            minor_faults: fields.nth(6)?.parse().ok()?,
+            major_faults: fields.nth(1)?.parse().ok()?,
+            processor: fields.nth(26)?.parse().ok()?,
         })
+    }
+
+    /// The same, as it was at most a few milliseconds ago: of the files of a thread, this one costs the kernel most.
+    /// `sleeps` is what another file says now; where that differs, it is read anew.
+    pub(crate) fn stat_lately(&mut self, sleeps: Option<bool>) -> Option<ThreadStat> {
+        let fits = |stat: &ThreadStat| sleeps.is_none_or(|sleeps| sleeps == (stat.state != 'R'));
+        if let Some((at, stat)) = self.lately
+            && at.elapsed() < FRESH
+            && fits(&stat)
+        {
+            return Some(stat);
+        }
+        let stat = self.stat()?;
+        self.lately = Some((Instant::now(), stat));
+        Some(stat)
     }
 
     /// `syscall`: what the thread sleeps in, with its stack and instruction pointer.
