@@ -124,7 +124,7 @@ pub use model::profile::{
     ValueType,
 };
 pub use model::stack::{Frame, Method, NoStack, Origin, Stack};
-pub use model::stall::{Counters, Culprit, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
+pub use model::stall::{Counters, Culprit, KnownBy, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
 pub use model::task::{Task, TaskId};
 pub use model::task_stats::{Delay, TaskColumn, TaskGroup, TaskStats, TaskUse, UnknownWord};
 pub use model::waiting::{Driver, Waiting};

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cases::{Case, Scene};
 use crate::listener::Listener;
 use crate::options::RunOptions;
+use crate::place;
 use crate::truth::{Cause, FORMAT, Log, Truth};
 use crate::witness::Witness;
 
@@ -30,6 +31,9 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
         options.place.as_str(),
         options.flavor.as_str()
     );
+    if options.silent {
+        place::spawn_silently();
+    }
     let listener = Listener::default();
     let print = if options.print { Print::Always } else { Print::Never };
     let watch = Arc::new(listener.builder(print).start()?);

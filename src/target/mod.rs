@@ -3,6 +3,9 @@
 /// The process we live in.
 mod own;
 
+/// Whether silent polls have returned.
+mod returns;
+
 /// What the threads of our own process do with their CPU time.
 mod own_cpu;
 
@@ -40,6 +43,22 @@ pub(crate) trait Target {
     /// The thread's stack inside the poll that `progress` shows.
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
 
+    /// The same of a worker that may be between two polls. A failure is no loss.
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
+
+    /// Where the worker's thread sleeps, in such a way that an equal answer means that it has not run in between.
+    fn sleeps(&mut self, worker: usize) -> Option<Sleep>;
+
+    /// Watches from now on whether a poll of this worker returns to where polls of its runtime are known to return.
+    /// False where that cannot be watched, or where no such place is known yet.
+    fn watch_returns(&mut self, worker: usize) -> bool;
+
+    /// Whether one has returned since `watch_returns`; `None` where that is not watched.
+    fn returned(&self, worker: usize) -> Option<bool>;
+
+    /// The poll that a stack of this worker lies in. Remembers where it will return to.
+    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn;
+
     /// Tasks in the worker's own queue and in that of its whole runtime, where they are known.
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>);
 
@@ -51,6 +70,33 @@ pub(crate) trait Target {
 
     /// Sleeps while every worker is parked, at most for the given time.
     fn sleep_until_active(&self, at_most: Duration);
+}
+
+/// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sleep {
+    stack_pointer: u64,
+    instruction: u64,
+    /// How often the thread was put on a CPU; `None` where the kernel does not count it.
+    slices: Option<u64>,
+}
+
+impl Sleep {
+    /// Perhaps another one in the same place, or the same one after a signal.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (self.stack_pointer, self.instruction) == (other.stack_pointer, other.instruction)
+    }
+}
+
+/// The poll that a stack lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PollOn {
+    /// None that could be told.
+    None,
+    /// One that returns to where it is not watched.
+    Unwatched,
+    /// One whose return is watched.
+    Watched,
 }
 
 /// What a worker was doing at one moment.

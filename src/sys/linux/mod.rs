@@ -21,6 +21,9 @@ mod thread;
 /// Reading our own memory without trusting the address.
 mod memory;
 
+/// Whether a thread has come past an instruction.
+mod returns;
+
 /// What is mapped into our address space.
 mod mappings;
 
@@ -32,6 +35,7 @@ mod syscalls;
 
 pub(crate) use mappings::mappings;
 pub(crate) use memory::{copy_sleeping_stack, read_memory, read_word};
+pub(crate) use returns::ReturnWatch;
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples, release_samples};
 pub(crate) use signal::StackSignal;
 pub(crate) use steal::Steal;
