@@ -21,7 +21,7 @@
 //! looks at every worker once a millisecond while any worker is awake, and sleeps while all are parked.
 //!
 //! # What it needs
-//! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, those of futures given to
+//! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, long polls of other tasks are inferred, and exactly seen are those of futures given to
 //!   [`spawn`], [`FutureExt::watched`] and [`Runtime::block_on`].
 //! - `debug = 1` in the release profile shows files, lines and inlined calls. Without it, functions.
 //! - Linux on `x86_64` for stacks and causes. Elsewhere stalls are noticed and timed, and CPU profiles
