@@ -22,6 +22,10 @@ pub(super) struct Stretch {
     seen: bool,
     next_watch: Instant,
     next_stack: Instant,
+    /// Nothing can be watched, because it is not known where polls return to.
+    cold: bool,
+    /// Nor could it when a stack had told.
+    hopeless: bool,
 }
 
 /// That no poll has ended for a while.
@@ -34,10 +38,20 @@ pub(super) struct Standstill {
 
 impl Stretch {
     pub(super) fn begin(now: Instant) -> Self {
-        Self { began: now, slept: None, watched: None, seen: false, next_watch: now, next_stack: now }
+        Self {
+            began: now,
+            slept: None,
+            watched: None,
+            seen: false,
+            next_watch: now,
+            next_stack: now,
+            cold: true,
+            hopeless: false,
+        }
     }
 
-    /// Looks once more. Takes a stack when no poll has ended for half a threshold, and at most once in that time.
+    /// Looks once more. Takes a stack when no poll has ended for half a threshold, or where it is not known yet where polls
+    /// return to, and at most once in half a threshold.
     pub(super) fn look<T: Target>(
         &mut self,
         target: &mut T,
@@ -49,7 +63,11 @@ impl Stretch {
         self.follow_returns(target, worker, now, threshold);
         let half = threshold / 2;
         let asleep = self.slept.is_some_and(|(_, since)| now.duration_since(since) >= half);
-        let due = now.duration_since(self.watched.unwrap_or(self.began)) >= half && !self.seen && !asleep;
+        let due = match self.watched {
+            Some(since) => now.duration_since(since) >= half && !self.seen,
+            None => self.cold && !self.hopeless && now.duration_since(self.began) >= threshold / 4,
+        };
+        let due = due && !asleep;
         if due && now >= self.next_stack {
             self.next_stack = now + half;
             self.look_at_stack(target, worker, progress);
@@ -77,7 +95,8 @@ impl Stretch {
     fn watch<T: Target>(&mut self, target: &mut T, worker: usize) {
         self.forget_watch();
         let now = Instant::now();
-        if target.watch_returns(worker) {
+        self.cold = !target.watch_returns(worker);
+        if !self.cold {
             self.watched = Some(now);
         }
     }
@@ -92,7 +111,10 @@ impl Stretch {
         match target.poll_on(worker, &stack) {
             PollOn::Watched => self.seen = target.returned(worker) == Some(false),
             // The poll may be over by the time at which it is watched: it has to be seen once more.
-            PollOn::Unwatched => self.watch(target, worker),
+            PollOn::Unwatched => {
+                self.watch(target, worker);
+                self.hopeless = self.watched.is_none();
+            }
             PollOn::None => {
                 self.forget_watch();
                 self.slept = None;
