@@ -331,3 +331,36 @@ fn runtimes_that_start_and_end_are_no_stall() {
         assert_eq!(stall.cause.class, CauseClass::NotScheduled, "{stall:#?}");
     }
 }
+
+#[test]
+fn what_is_inferred_is_said_to_be() {
+    let _alone = alone();
+    let events = Events::default();
+    let watch = events.builder().listen("127.0.0.1:0").start().expect("starts");
+    let address = watch.endpoint().expect("it listens");
+    let mut builder = Builder::new_current_thread();
+    let silent = Hooks::new().without_task_hooks();
+    let runtime = watch.runtime_with(builder.enable_all(), silent).expect("builds");
+    runtime.block_on(async {
+        let limit = Instant::now() + support::DEADLINE;
+        while watch.counters().stalls == 0 {
+            assert!(Instant::now() < limit, "no sleep was found");
+            let sleeps = async {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                nap();
+            };
+            tokio::spawn(sleeps).await.expect("it ends");
+        }
+    });
+    let found = events.wait_for("a sleep", |phase, stall| {
+        phase == Phase::Ended && stall.known_by.is_inferred() && function_of(stall) == "inference::nap"
+    });
+    assert!(found.known_by.explanation().is_some_and(|text| text.starts_with("no task hooks")));
+    let answer = support::http::get(address, "/debug/holdup/stalls").text();
+    let answer: serde_json::Value = serde_json::from_str(&answer).expect("it is JSON");
+    let told = answer["stalls"].as_array().expect("it is a list");
+    let inferred = told.iter().any(|stall| {
+        ["sleep", "return"].iter().any(|word| stall["known_by"] == *word) && stall["task"]["id"].is_null()
+    });
+    assert!(inferred, "{answer:#}");
+}
