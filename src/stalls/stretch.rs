@@ -50,6 +50,11 @@ impl Stretch {
         }
     }
 
+    /// The first look at a worker that has woken: no more than where it sleeps, because most will park again.
+    pub(super) fn begin_asleep(sleep: Option<Sleep>, now: Instant) -> Self {
+        Self { slept: sleep.map(|sleep| (sleep, now)), ..Self::begin(now) }
+    }
+
     /// Looks once more. Takes a stack when no poll has ended for half a threshold, or where it is not known yet where polls
     /// return to, and at most once in half a threshold.
     pub(super) fn look<T: Target>(

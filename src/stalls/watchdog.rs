@@ -152,7 +152,10 @@ impl<T: Target> Watchdog<T> {
                 }
                 continue;
             }
-            let state = Watched::begin(progress, last_look, now);
+            let mut state = Watched::begin(progress, last_look, now);
+            if silent && progress.activity == Activity::Between {
+                state.stretch = Some(Stretch::begin_asleep(self.target.sleeps(index), now));
+            }
             if progress.activity == Activity::Polling {
                 self.target.note_progress(index, progress, state.began);
             }
