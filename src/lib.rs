@@ -21,7 +21,7 @@
 //! looks at every worker once a millisecond while any worker is awake, and sleeps while all are parked.
 //!
 //! # What it needs
-//! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, those of futures given to
+//! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, long polls of other tasks are inferred, and exactly seen are those of futures given to
 //!   [`spawn`], [`FutureExt::watched`] and [`Runtime::block_on`].
 //! - `debug = 1` in the release profile shows files, lines and inlined calls. Without it, functions.
 //! - Linux on `x86_64` for stacks and causes. Elsewhere stalls are noticed and timed, and CPU profiles
@@ -132,7 +132,7 @@ pub use model::profile::{
     ValueType,
 };
 pub use model::stack::{Frame, Method, NoStack, Origin, Stack};
-pub use model::stall::{Counters, Culprit, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
+pub use model::stall::{Counters, Culprit, KnownBy, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
 pub use model::task::{Task, TaskId};
 pub use model::task_stats::{Delay, TaskColumn, TaskGroup, TaskStats, TaskUse, UnknownWord};
 pub use model::waiting::{Driver, Waiting};

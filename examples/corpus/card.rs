@@ -80,6 +80,9 @@ fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pai
     if let Some(hold) = options.hold {
         command.arg("--hold").arg(hold.to_string());
     }
+    if options.silent {
+        command.arg("--silent");
+    }
     command.arg("--truth").arg(&truth).arg("--report").arg(&report);
     command.env("TMPDIR", folder).env(RESOLVER.0, RESOLVER.1).stdin(Stdio::null()).stdout(Stdio::null());
     let mut child = command.spawn().context("it cannot be started")?;

@@ -42,6 +42,9 @@ pub(crate) struct RunOptions {
     /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) hold: Option<u32>,
+    /// Spawns tasks unwrapped, on runtimes without task hooks: what is found is inferred
+    #[arg(long)]
+    pub(crate) silent: bool,
     /// Where to write what happened
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: PathBuf,
@@ -80,6 +83,9 @@ pub(crate) struct CardOptions {
     /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) hold: Option<u32>,
+    /// Spawns tasks unwrapped, on runtimes without task hooks: what is found is inferred
+    #[arg(long)]
+    pub(crate) silent: bool,
     /// Keeps truths and reports in this folder; otherwise they are removed
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,

@@ -2,14 +2,27 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
-use holdup::{Runtime, Watch};
+use holdup::{Hooks, Runtime, Watch};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, LocalSet};
 
 /// What a case does, round by round.
 pub(crate) type Rounds = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// Whether tasks are spawned as if nobody watched, and without task hooks.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on tasks are spawned with `tokio::spawn` on runtimes without task hooks: what is found is inferred.
+pub(crate) fn spawn_silently() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+fn is_silent() -> bool {
+    SILENT.load(Ordering::Relaxed)
+}
 
 /// The kind of runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -49,7 +62,8 @@ impl Flavor {
             Self::MultiThread => Builder::new_multi_thread(),
             Self::CurrentThread => Builder::new_current_thread(),
         };
-        Ok(watch.runtime(builder.worker_threads(2).enable_all().name(name))?)
+        let hooks = if is_silent() { Hooks::new().without_task_hooks() } else { Hooks::new() };
+        Ok(watch.runtime_with(builder.worker_threads(2).enable_all().name(name), hooks)?)
     }
 }
 
@@ -92,11 +106,11 @@ impl Place {
     }
 }
 
-/// As users of Tokio spawn; where its task hooks are missing, as users of holdup have to.
+/// As users of Tokio spawn; where its task hooks are missing, as users of holdup do to have every poll seen.
 pub(crate) fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    if cfg!(tokio_unstable) { tokio::spawn(future) } else { holdup::spawn(future) }
+    if cfg!(tokio_unstable) || is_silent() { tokio::spawn(future) } else { holdup::spawn(future) }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cases::{Case, Scene};
 use crate::listener::Listener;
 use crate::options::RunOptions;
+use crate::place;
 use crate::truth::{Cause, FORMAT, Log, Truth};
 use crate::witness::Witness;
 
@@ -34,6 +35,12 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let print = if options.print { Print::Always } else { Print::Never };
     let watch = Arc::new(listener.builder(print).start()?);
     std::thread::sleep(SETTLED);
+    if options.silent {
+        place::spawn_silently();
+        // With task hooks at hand, holdup reads what it infers from only when a runtime does without.
+        drop(options.flavor.runtime(&watch, "silent")?);
+        std::thread::sleep(SETTLED * 4);
+    }
 
     let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?);
     let rounds = if case.cause.is_some() { options.rounds } else { 1 };

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::{DEFAULT_URL, client, follow};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::milliseconds;
+use crate::model::stall::KnownBy;
 use crate::model::waiting::Waiting;
 
 pub(super) const PATH: &str = "/debug/holdup/stalls";
@@ -78,6 +79,9 @@ fn write_stall(out: &mut impl Write, stall: &StallJson, stacks: bool) -> std::io
     }
     writeln!(out, "  cause    {}", stall.cause.class)?;
     writeln!(out, "  task     {}", task(&stall.task))?;
+    if let Some(explanation) = KnownBy::of_word(&stall.known_by).explanation() {
+        writeln!(out, "  inferred {explanation}; it lasted at least that long")?;
+    }
     let waiting = Waiting::from(&stall.waiting).sentence();
     if !waiting.is_empty() {
         writeln!(out, "  waiting  {waiting}")?;
@@ -103,7 +107,11 @@ fn place(file: Option<&str>, line: Option<u32>) -> String {
 
 /// A task in one line.
 pub(super) fn task(task: &TaskJson) -> String {
-    let mut text = task.id.map_or_else(|| "none: the future given to block_on".to_owned(), |id| id.to_string());
+    let mut text = match (task.id, &task.spawned_at) {
+        (Some(id), _) => id.to_string(),
+        (None, Some(_)) => "none: the future given to block_on".to_owned(),
+        (None, None) => "unknown".to_owned(),
+    };
     if let Some(name) = &task.name {
         text += &format!(" \"{name}\"");
     }

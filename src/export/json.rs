@@ -11,7 +11,7 @@ use super::to_ms as ms;
 use crate::model::check::SelfCheck;
 use crate::model::evidence::Evidence;
 use crate::model::stack::Frame;
-use crate::model::stall::{Counters, StallEntry, Stalls};
+use crate::model::stall::{Counters, KnownBy, StallEntry, Stalls};
 use crate::model::task::Task;
 use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::WorkerNow;
@@ -44,8 +44,12 @@ pub struct StallJson {
     pub task: TaskJson,
     /// From how long on a poll counts as a stall.
     pub threshold_ms: f64,
-    /// How long it lasted, or has lasted.
+    /// How long it lasted, or has lasted; at least that where it is inferred.
     pub duration_ms: f64,
+    /// How it is known to be one poll: `told`, or inferred from a `sleep` or a missing `return`; see
+    /// [`KnownBy`](crate::KnownBy).
+    #[serde(default = "told")]
+    pub known_by: String,
     /// Whether its poll has returned.
     pub ended: bool,
     /// Why the worker was stuck.
@@ -267,6 +271,11 @@ impl From<&Stalls> for StallsAnswer {
     }
 }
 
+/// Of files from before stalls were inferred.
+fn told() -> String {
+    KnownBy::Told.as_str().to_owned()
+}
+
 impl From<&StallEntry> for StallJson {
     fn from(entry: &StallEntry) -> Self {
         let stall = &entry.stall;
@@ -286,6 +295,7 @@ impl From<&StallEntry> for StallJson {
             task: (&stall.task).into(),
             threshold_ms: ms(stall.threshold),
             duration_ms: ms(stall.duration),
+            known_by: stall.known_by.as_str().to_owned(),
             ended: stall.ended,
             waiting: WaitingJson {
                 local_queue: stall.waiting.local_queue,

@@ -51,9 +51,9 @@ pub(crate) struct Missed {
 pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
     let mut out = String::new();
     let held = if stall.ended {
-        format!("was held for {}", milliseconds(stall.duration))
+        format!("was held for {}", held(stall))
     } else {
-        format!("has been held for {} so far", milliseconds(stall.duration))
+        format!("has been held for {} so far", held(stall))
     };
     line(
         &mut out,
@@ -65,6 +65,9 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
         ),
     );
     field(&mut out, style, "task", &task(&stall.task));
+    if let Some(explanation) = stall.known_by.explanation() {
+        field(&mut out, style, "inferred", explanation);
+    }
     if let Some(culprit) = &stall.culprit {
         field(&mut out, style, "culprit", &culprit_line(culprit, style));
     }
@@ -91,7 +94,7 @@ pub(crate) fn follow_up(stall: &Stall, style: Style) -> String {
     format!(
         "{} {state} {} ({}{culprit}, {})\n",
         style.loud(&format!("holdup: stall #{}", stall.id)),
-        style.strong(&milliseconds(stall.duration)),
+        style.strong(&held(stall)),
         stall.cause.class.title(),
         who(stall),
     )
@@ -136,11 +139,18 @@ pub(crate) fn who(stall: &Stall) -> String {
     format!("{worker} of runtime \"{}\" (thread {}, tid {})", stall.runtime, stall.thread, stall.tid)
 }
 
+/// For how long: `12.1 ms`, or `at least 12.1 ms` where the poll did not tell when it began.
+pub(crate) fn held(stall: &Stall) -> String {
+    let at_least = if stall.known_by.is_inferred() { "at least " } else { "" };
+    format!("{at_least}{}", milliseconds(stall.duration))
+}
+
 /// `17 "GET /latest-news", spawned at src/api.rs:88`.
 pub(crate) fn task(task: &Task) -> String {
-    let mut text = match task.id {
-        Some(id) => format!("{id}"),
-        None => "none: the future given to block_on".to_owned(),
+    let mut text = match (task.id, task.spawned_at) {
+        (Some(id), _) => format!("{id}"),
+        (None, Some(_)) => "none: the future given to block_on".to_owned(),
+        (None, None) => "unknown".to_owned(),
     };
     if let Some(name) = &task.name {
         let _infallible = write!(text, " \"{name}\"");

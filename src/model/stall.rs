@@ -38,6 +38,8 @@ pub struct Stall {
     pub threshold: Duration,
     /// How long the poll has lasted, or lasted: within about a millisecond at either end.
     pub duration: Duration,
+    /// How it is known that it is one poll. Unless the poll told itself, the duration is a lower bound.
+    pub known_by: KnownBy,
     /// When it was noticed.
     pub noticed_at: SystemTime,
     /// Whether the poll has returned.
@@ -50,6 +52,53 @@ pub struct Stall {
     pub stack: Result<Stack, NoStack>,
     /// Who waited behind it when that was taken.
     pub waiting: Waiting,
+}
+
+/// How it is known that a stall is one poll, and not many short ones in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KnownBy {
+    /// The poll told when it began: by Tokio's task hooks, or because its future is wrapped.
+    #[default]
+    Told,
+    /// Inferred: the worker's thread slept inside a poll, and was not run in between.
+    Sleep,
+    /// Inferred: the worker was seen inside a poll, and nothing had returned for so long to where that poll returns to.
+    /// Time before the poll in which the runtime itself was busy counts.
+    Return,
+}
+
+impl KnownBy {
+    /// The word used in JSON and in events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Told => "told",
+            Self::Sleep => "sleep",
+            Self::Return => "return",
+        }
+    }
+
+    /// The variant of a word, `Told` of words from a later version.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_word(word: &str) -> Self {
+        [Self::Sleep, Self::Return].into_iter().find(|known_by| known_by.as_str() == word).unwrap_or_default()
+    }
+
+    /// The poll did not tell; its task is unknown then, and the duration a lower bound.
+    #[must_use]
+    pub fn is_inferred(self) -> bool {
+        self != Self::Told
+    }
+
+    /// What a reader of a report should know of it; `None` for a poll that told.
+    #[must_use]
+    pub fn explanation(self) -> Option<&'static str> {
+        match self {
+            Self::Told => None,
+            Self::Sleep => Some("no task hooks, but the thread slept in this poll and was not run in between"),
+            Self::Return => Some("no task hooks, but the thread was in this poll and no poll had returned"),
+        }
+    }
 }
 
 /// The innermost frame in the user's own code, and the call it made.

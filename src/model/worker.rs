@@ -16,6 +16,9 @@ pub(crate) struct Worker {
     /// Tokio's worker index. `None`: the thread that called `block_on` on a multi-thread runtime.
     pub(crate) index: Option<usize>,
     pub(crate) thread: Thread,
+    /// Its tasks are polled without a word, because task hooks are missing: what it does between two polls that were
+    /// told may be a poll.
+    pub(crate) silent_polls: bool,
 }
 
 /// An operating system thread.
@@ -34,7 +37,8 @@ pub(crate) struct Thread {
 pub enum Activity {
     /// It has nothing to do and waits in the runtime's own park.
     Parked,
-    /// It runs, between two polls: looking for work, or driving I/O and timers.
+    /// It runs, between two polls: looking for work, or driving I/O and timers. Where task hooks are missing, it may also
+    /// be inside a poll that does not tell.
     Between,
     /// It is inside a poll.
     Polling,
@@ -56,6 +60,8 @@ impl Activity {
 pub(crate) struct Progress {
     /// Grows by one when a poll starts and when it ends.
     pub(crate) sequence: u64,
+    /// Grows by one when it parks and when it unparks.
+    pub(crate) parks: u32,
     pub(crate) activity: Activity,
 }
 

@@ -161,6 +161,9 @@ pub(crate) fn hold_samples_while_parked(builder: &mut tokio::runtime::Builder) -
 
 /// Sets every hook that holdup or the user needs.
 pub(crate) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<RuntimeProbe>, hooks: Hooks) {
+    if cfg!(not(tokio_unstable)) || hooks.without_task_hooks {
+        runtime.polls_silently();
+    }
     let owner = Arc::clone(runtime);
     let after = hooks.thread_start;
     builder.on_thread_start(move || {

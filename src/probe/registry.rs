@@ -23,6 +23,8 @@ pub(crate) struct RuntimeProbe {
     /// For a runtime that the user gave no name.
     fallback_name: Arc<str>,
     built: OnceLock<Built>,
+    /// Its workers tell when they park, but not when they poll.
+    silent_polls: AtomicBool,
 }
 
 /// What is known of a runtime once it is built. Its workers may register before.
@@ -36,7 +38,7 @@ struct Built {
 impl RuntimeProbe {
     pub(crate) fn new(fallback_name: Arc<str>, registry: Arc<Registry>) -> Arc<Self> {
         let number = NEXT_RUNTIME.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { number, registry, fallback_name, built: OnceLock::new() })
+        Arc::new(Self { number, registry, fallback_name, built: OnceLock::new(), silent_polls: AtomicBool::new(false) })
     }
 
     /// Unique in the process.
@@ -48,6 +50,16 @@ impl RuntimeProbe {
     pub(crate) fn built(&self, current_thread: bool, name: Option<&str>) {
         let name = name.map_or_else(|| Arc::clone(&self.fallback_name), Arc::from);
         let _said_before = self.built.set(Built { name, current_thread });
+    }
+
+    /// Whether its tasks are polled without a word.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent_polls.load(Ordering::Relaxed)
+    }
+
+    /// Said before the runtime is built: it has thread hooks, but no task hooks.
+    pub(super) fn polls_silently(&self) {
+        self.silent_polls.store(true, Ordering::Relaxed);
     }
 
     /// The worker index of the thread inside `block_on`.
@@ -201,6 +213,7 @@ impl Registry {
             runtime: runtime.name(),
             index,
             thread: current_thread(),
+            silent_polls: runtime.is_silent() && index.is_some(),
         });
         {
             let mut entries = self.entries();

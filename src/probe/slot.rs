@@ -25,7 +25,8 @@ pub(crate) struct Slot {
     words: PollWords,
     /// Which runtime this slot's worker works for; `NO_RUNTIME` once it was detached.
     runtime: AtomicU32,
-    parked: AtomicBool,
+    /// Grows when the worker parks and when it unparks: odd while it is parked.
+    parks: AtomicU32,
     /// How many observers are about to send this worker a signal, or wait for its answer.
     signals: AtomicU32,
     /// The signals that its thread holds back while it is parked. Its thread's alone.
@@ -58,7 +59,7 @@ impl Slot {
         Self {
             words: PollWords::new(),
             runtime: AtomicU32::new(NO_RUNTIME),
-            parked: AtomicBool::new(false),
+            parks: AtomicU32::new(0),
             signals: AtomicU32::new(0),
             held: AtomicU64::new(0),
             counted: AtomicBool::new(false),
@@ -202,13 +203,22 @@ impl Slot {
     /// makes sure that either this worker sees the announcement or the announcer sees the poll over.
     #[inline]
     pub(super) fn park(&self) {
-        self.parked.store(true, Ordering::Release);
+        self.set_parked(true, Ordering::Release);
         fence(Ordering::SeqCst);
         let mut held = sys::hold_samples();
         if self.signals.load(Ordering::Acquire) != 0 {
             held = held.and(self.await_signal());
         }
         self.held.store(held.bits(), Ordering::Relaxed);
+    }
+
+    /// By the thread that holds the slot. It may hear of the one without having heard of the other.
+    #[inline]
+    fn set_parked(&self, parked: bool, ordering: Ordering) {
+        let parks = self.parks.load(Ordering::Relaxed);
+        if is_odd(parks) != parked {
+            self.parks.store(parks.wrapping_add(1), ordering);
+        }
     }
 
     #[cold]
@@ -223,20 +233,20 @@ impl Slot {
         HeldSignals::NONE
     }
 
-    /// Tells the worker, before a signal is sent, that one will come. `None` once the poll of `sequence` is over:
-    /// then none may be sent.
-    pub(crate) fn announce_signal(&'static self, sequence: u64) -> Option<Announced> {
+    /// Tells the worker, before a signal is sent, that one will come. `None` once it has moved on from `progress`, or
+    /// where it is parked: then none may be sent.
+    pub(crate) fn announce_signal(&'static self, progress: Progress) -> Option<Announced> {
         self.signals.fetch_add(1, Ordering::Relaxed);
         let announced = Announced(self);
         fence(Ordering::SeqCst);
-        (self.words.sequence.load(Ordering::Acquire) == sequence && sequence & 1 == 1).then_some(announced)
+        (self.progress() == progress && progress.activity != Activity::Parked).then_some(announced)
     }
 
     /// The caller must look afterwards whether the watchdog sleeps; the fence makes sure that either it sees this
     /// worker awake or this worker sees it asleep.
     #[inline]
     pub(super) fn unpark(&self) {
-        self.parked.store(false, Ordering::Relaxed);
+        self.set_parked(false, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let held = self.held.load(Ordering::Relaxed);
         if held != 0 {
@@ -251,7 +261,7 @@ impl Slot {
             self.step();
         }
         self.words.name.store(NameId::NONE.0, Ordering::Relaxed);
-        self.parked.store(false, Ordering::Relaxed);
+        self.set_parked(false, Ordering::Relaxed);
         self.runtime.store(runtime, Ordering::Release);
     }
 
@@ -263,14 +273,15 @@ impl Slot {
     /// How far the worker has come.
     pub(crate) fn progress(&self) -> Progress {
         let sequence = self.words.sequence.load(Ordering::Acquire);
+        let parks = self.parks.load(Ordering::Acquire);
         let activity = if sequence & 1 == 1 {
             Activity::Polling
-        } else if self.parked.load(Ordering::Acquire) {
+        } else if is_odd(parks) {
             Activity::Parked
         } else {
             Activity::Between
         };
-        Progress { sequence, activity }
+        Progress { sequence, parks, activity }
     }
 
     /// What it polls, for a signal handler on its thread.
@@ -282,6 +293,10 @@ impl Slot {
     pub(crate) fn task(&self, sequence: u64) -> Option<Task> {
         self.words.read(sequence).map(task_of)
     }
+}
+
+fn is_odd(parks: u32) -> bool {
+    parks & 1 == 1
 }
 
 /// A task from the words that a worker told.
@@ -335,7 +350,7 @@ mod tests {
         let slot: &'static Slot = Box::leak(Box::new(Slot::new()));
         slot.attach(1);
         slot.begin(7, Location::caller());
-        let announced = slot.announce_signal(slot.progress().sequence).expect("the poll lasts");
+        let announced = slot.announce_signal(slot.progress()).expect("the poll lasts");
         slot.end();
         let before = held_back();
         slot.park();
@@ -368,8 +383,9 @@ mod tests {
             });
             let start = Instant::now();
             while announced < 10_000 && start.elapsed() < Duration::from_secs(20) {
-                let sequence = slot.progress().sequence;
-                if let Some(_signal) = slot.announce_signal(sequence) {
+                // Inside a poll and between two.
+                let progress = slot.progress();
+                if let Some(_signal) = slot.announce_signal(progress) {
                     announced += 1;
                     for _ in 0..50 {
                         violations += u32::from(waits.load(Ordering::SeqCst));
@@ -378,7 +394,7 @@ mod tests {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        assert!(announced > 0, "no poll was ever seen");
+        assert!(announced > 0, "it was never seen awake");
         assert_eq!(violations, 0, "of {announced} announcements");
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashS
                     None => untold += 1,
                 }
             }
-            Activity::Polling if is_stuck => waiting.others_stalled += 1,
+            Activity::Polling | Activity::Between if is_stuck => waiting.others_stalled += 1,
             Activity::Polling | Activity::Between => busy += 1,
         }
     }
@@ -59,7 +59,7 @@ mod tests {
     use crate::model::stack::{NoStack, RawStack};
     use crate::model::task::Task;
     use crate::model::worker::{Progress, Thread, Worker};
-    use crate::target::{Look, Sampled};
+    use crate::target::{Look, PollOn, Sampled, Sleep};
 
     /// Workers that do what they are told: what each does, and the system call it sleeps in.
     struct Scene(Vec<Arc<Worker>>, Vec<(Activity, Option<&'static str>)>);
@@ -70,7 +70,13 @@ mod tests {
             all.extend_from_slice(others);
             let worker = |key: usize| {
                 let thread = Thread { tid: 1, name: "w".into(), stack: None };
-                Arc::new(Worker { key: key as u64, runtime: "api".into(), index: Some(key), thread })
+                Arc::new(Worker {
+                    key: key as u64,
+                    runtime: "api".into(),
+                    index: Some(key),
+                    thread,
+                    silent_polls: false,
+                })
             };
             Self((0..all.len()).map(worker).collect(), all)
         }
@@ -92,7 +98,7 @@ mod tests {
         }
 
         fn progress(&self, worker: usize) -> Progress {
-            Progress { sequence: 1, activity: self.1[worker].0 }
+            Progress { sequence: 1, parks: 0, activity: self.1[worker].0 }
         }
 
         fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
@@ -106,6 +112,26 @@ mod tests {
 
         fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
             Err(NoStack::Unavailable)
+        }
+
+        fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
+            Err(NoStack::Unavailable)
+        }
+
+        fn sleeps(&mut self, _worker: usize) -> Option<Sleep> {
+            None
+        }
+
+        fn watch_returns(&mut self, _worker: usize) -> bool {
+            false
+        }
+
+        fn returned(&self, _worker: usize) -> Option<bool> {
+            None
+        }
+
+        fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
+            PollOn::None
         }
 
         fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {

@@ -9,6 +9,9 @@ mod gathering;
 /// Who waits behind a stuck worker.
 mod behind;
 
+/// Polls that do not tell: is a worker that runs on inside a long one?
+mod stretch;
+
 /// What the watchdog tells.
 mod observation;
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::evidence::Evidence;
 use crate::model::stack::{NoStack, RawStack};
-use crate::model::stall::StallId;
+use crate::model::stall::{KnownBy, StallId};
 use crate::model::task::Task;
 use crate::model::waiting::Waiting;
 use crate::model::worker::Worker;
@@ -28,6 +28,7 @@ pub(crate) struct Noticed {
     pub(crate) worker: Arc<Worker>,
     pub(crate) task: Task,
     pub(crate) at: SystemTime,
+    pub(crate) known_by: KnownBy,
     pub(crate) life: Arc<Life>,
     pub(crate) first: Update,
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::behind::behind;
 use super::gathering::Gathering;
 use super::observation::{Life, Noticed, Observation, Update};
-use crate::model::stall::StallId;
+use super::stretch::Stretch;
+use crate::model::stall::{KnownBy, StallId};
 use crate::model::worker::{Activity, Progress};
 use crate::target::Target;
 
@@ -71,6 +72,8 @@ struct Watched {
     first_seen: Instant,
     gathering: Option<Gathering>,
     stall: Option<Ongoing>,
+    /// Of a worker whose polls do not tell.
+    stretch: Option<Stretch>,
 }
 
 struct Ongoing {
@@ -78,12 +81,13 @@ struct Ongoing {
     life: Arc<Life>,
     /// The stacks taken since the first.
     retaken: usize,
+    inferred: bool,
 }
 
 impl Watched {
     fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
         let began = last_look + now.duration_since(last_look) / 2;
-        Self { progress, began, first_seen: now, gathering: None, stall: None }
+        Self { progress, began, first_seen: now, gathering: None, stall: None, stretch: None }
     }
 }
 
@@ -132,6 +136,7 @@ impl<T: Target> Watchdog<T> {
             let worker = &self.target.workers()[index];
             let key = worker.key;
             let idle_between = worker.index.is_none();
+            let silent = worker.silent_polls;
             let progress = self.target.progress(index);
             active |= match progress.activity {
                 Activity::Polling => true,
@@ -140,34 +145,81 @@ impl<T: Target> Watchdog<T> {
             };
             let known = watched.get_mut(&key).filter(|state| state.progress == progress);
             if let Some(state) = known {
-                if progress.activity == Activity::Polling {
-                    self.look_at_poll(index, state, last_look, now);
+                match progress.activity {
+                    Activity::Polling => self.look_at_poll(index, state, last_look, now, Some(KnownBy::Told)),
+                    Activity::Between if silent => self.look_at_stretch(index, state, last_look, now),
+                    Activity::Between | Activity::Parked => {}
                 }
                 continue;
             }
-            let state = Watched::begin(progress, last_look, now);
+            let mut state = Watched::begin(progress, last_look, now);
+            if silent && progress.activity == Activity::Between {
+                state.stretch = Some(Stretch::begin_asleep(self.target.sleeps(index), now));
+            }
             if progress.activity == Activity::Polling {
                 self.target.note_progress(index, progress, state.began);
             }
             if let Some(mut before) = watched.insert(key, state) {
-                self.stuck.remove(&key);
-                if let (Some(_), Some(gathering)) = (&before.stall, &mut before.gathering) {
-                    gathering.finish(now, self.target.look(index));
-                }
-                self.end(&mut before, last_look + now.duration_since(last_look) / 2);
+                self.moved_on(index, &mut before, last_look, now);
             }
         }
         active
     }
 
-    /// A poll that was there at the last look too.
-    fn look_at_poll(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
+    /// Whatever held the worker at the last look is over.
+    fn moved_on(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
+        let Some(stall) = &state.stall else { return };
+        // What is inferred lasted at least until the last look.
+        let end = if stall.inferred { last_look } else { last_look + now.duration_since(last_look) / 2 };
+        self.stuck.remove(&self.target.workers()[index].key);
+        if let Some(gathering) = &mut state.gathering {
+            gathering.finish(now, self.target.look(index));
+        }
+        self.end(state, end);
+    }
+
+    /// A worker that has been running on since the last look, and may be in a poll that does not tell.
+    fn look_at_stretch(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
+        let stretch = state.stretch.get_or_insert_with(|| Stretch::begin(now));
+        let known_by = if state.stall.is_some() {
+            if !stretch.lasts(&mut self.target, index) {
+                self.moved_on(index, state, last_look, now);
+                *state = Watched::begin(state.progress, now, now);
+                return;
+            }
+            Some(KnownBy::Told)
+        } else {
+            let still = stretch.look(&mut self.target, (index, state.progress), now, self.limits.threshold);
+            let Some(still) = still else {
+                state.gathering = None;
+                return;
+            };
+            if still.since != state.began {
+                state.gathering = None;
+                (state.began, state.first_seen) = (still.since, still.since);
+                return;
+            }
+            still.known_by
+        };
+        self.look_at_poll(index, state, last_look, now, known_by);
+    }
+
+    /// A poll that was there at the last look too. It becomes a stall only where it is known to be one poll.
+    fn look_at_poll(
+        &mut self,
+        index: usize,
+        state: &mut Watched,
+        last_look: Instant,
+        now: Instant,
+        known_by: Option<KnownBy>,
+    ) {
         let interval = now.duration_since(last_look);
         let gap = interval > self.limits.interval * GAP;
         match &mut state.gathering {
             None if gap => {
                 // Nothing was known of this poll before the gap, so nothing tells whether it ran in it.
                 state.first_seen = now;
+                state.stretch = None;
                 return;
             }
             None => state.gathering = Some(Gathering::begin(now, self.target.look(index))),
@@ -183,34 +235,48 @@ impl<T: Target> Watchdog<T> {
             }
         }
         let lasted = now.duration_since(state.first_seen);
-        match &state.stall {
-            None if lasted >= self.limits.threshold => self.notice(index, state, now),
-            Some(stall) => {
+        match (&state.stall, known_by) {
+            (None, Some(known_by)) if lasted >= self.limits.threshold => self.notice(index, state, now, known_by),
+            (Some(stall), _) => {
                 let next = RETAKE_AT.get(stall.retaken);
                 if next.is_some_and(|thresholds| lasted >= self.limits.threshold * *thresholds) {
                     self.update(index, state, now);
                 }
             }
-            None => {}
+            (None, _) => {}
         }
     }
 
-    fn notice(&mut self, index: usize, state: &mut Watched, now: Instant) {
+    fn notice(&mut self, index: usize, state: &mut Watched, now: Instant, known_by: KnownBy) {
         // All before anything slower: the poll may end at any moment, and the time belongs to `now`.
         let at = SystemTime::now();
         let task = self.target.task(index, state.progress).unwrap_or_default();
         let Some(first) = self.take(index, state, now) else { return };
+        if known_by.is_inferred() && !self.is_in_poll(index, state, &first, known_by) {
+            state.gathering = None;
+            return;
+        }
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.began));
-        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0 });
+        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, inferred: known_by.is_inferred() });
         let worker = Arc::clone(&self.target.workers()[index]);
         self.stuck.insert(worker.key);
-        let noticed = Noticed { id, worker, task, at, life, first };
+        let noticed = Noticed { id, worker, task, at, known_by, life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
+    }
+
+    fn is_in_poll(&mut self, index: usize, state: &mut Watched, taken: &Update, known_by: KnownBy) -> bool {
+        match (&mut state.stretch, &taken.stack) {
+            (Some(stretch), Ok(stack)) => stretch.confirm(&mut self.target, index, stack, known_by),
+            _ => false,
+        }
     }
 
     fn update(&mut self, index: usize, state: &mut Watched, now: Instant) {
         let update = self.take(index, state, now);
+        if let Some(stretch) = &mut state.stretch {
+            let _asleep = stretch.still_sleeps(&mut self.target, index);
+        }
         let Some(stall) = &mut state.stall else { return };
         stall.retaken += 1;
         let id = stall.id;

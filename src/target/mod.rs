@@ -27,6 +27,9 @@ mod process_cpu;
 /// Stacks of threads that sleep.
 mod sleeping;
 
+/// Whether silent polls have returned.
+mod returns;
+
 /// What the threads of our own process do with their CPU time.
 mod own_cpu;
 
@@ -41,6 +44,7 @@ pub(crate) use own_cpu::OwnCpu;
 pub(crate) use process::OtherProcess;
 #[cfg(feature = "attach")]
 pub(crate) use process_cpu::OtherCpu;
+pub(crate) use sleeping::Sleep;
 
 use std::collections::HashMap;
 use std::io;
@@ -73,6 +77,22 @@ pub(crate) trait Target {
     /// The thread's stack inside the poll that `progress` shows.
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
 
+    /// The same of a worker that may be between two polls. A failure is no loss.
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
+
+    /// Where the worker's thread sleeps, in such a way that an equal answer means that it has not run in between.
+    fn sleeps(&mut self, worker: usize) -> Option<Sleep>;
+
+    /// Watches from now on whether a poll of this worker returns to where polls of its runtime are known to return.
+    /// False where that cannot be watched, or where no such place is known yet.
+    fn watch_returns(&mut self, worker: usize) -> bool;
+
+    /// Whether one has returned since `watch_returns`; `None` where that is not watched.
+    fn returned(&self, worker: usize) -> Option<bool>;
+
+    /// The poll that a stack of this worker lies in. Remembers where it will return to.
+    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn;
+
     /// Tasks in the worker's own queue and in that of its whole runtime, where they are known.
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>);
 
@@ -84,6 +104,17 @@ pub(crate) trait Target {
 
     /// Sleeps while every worker is parked, at most for the given time.
     fn sleep_until_active(&self, at_most: Duration);
+}
+
+/// The poll that a stack lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PollOn {
+    /// None that could be told.
+    None,
+    /// One that returns to where it is not watched.
+    Unwatched,
+    /// One whose return is watched.
+    Watched,
 }
 
 /// What a worker was doing at one moment.

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::returns::Returns;
 use super::sleeping::{self, Sleep};
-use super::{Look, Sampled, Target};
+use super::{Look, PollOn, Sampled, Target};
 use crate::model::evidence::Place;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
@@ -71,6 +72,7 @@ pub(crate) struct OwnProcess {
     steal: Option<Steal>,
     stacks_missed: Arc<AtomicU64>,
     runtimes: Arc<Runtimes>,
+    returns: Returns,
 }
 
 impl OwnProcess {
@@ -95,6 +97,7 @@ impl OwnProcess {
             steal: Steal::open(),
             stacks_missed,
             runtimes,
+            returns: Returns::default(),
         }
     }
 }
@@ -109,6 +112,7 @@ impl Target for OwnProcess {
         self.entries = self.registry.snapshot();
         self.workers = self.entries.iter().map(|entry| Arc::clone(&entry.worker)).collect();
         self.probes.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+        self.returns.forget_departed(&self.workers);
         let mut since = self.since.0.lock().unwrap_or_else(PoisonError::into_inner);
         since.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
         true
@@ -151,11 +155,31 @@ impl Target for OwnProcess {
     }
 
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
-        let stack = self.read_sleeping(worker, progress).map_or_else(|| self.signal_running(worker, progress), Ok);
+        let stack = self.peek_stack(worker, progress);
         if stack.is_err() {
             self.stacks_missed.fetch_add(1, Ordering::Relaxed);
         }
         stack
+    }
+
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        self.read_sleeping(worker, progress).map_or_else(|| self.signal_running(worker, progress), Ok)
+    }
+
+    fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
+        Sleep::of(self.probe(worker)).filter(|sleep| sleep.slices.is_some())
+    }
+
+    fn watch_returns(&mut self, worker: usize) -> bool {
+        self.returns.watch(&self.workers[worker])
+    }
+
+    fn returned(&self, worker: usize) -> Option<bool> {
+        self.returns.returned(self.workers[worker].key)
+    }
+
+    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
+        self.returns.poll_on(&self.workers[worker], stack)
     }
 
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {
@@ -203,7 +227,7 @@ impl OwnProcess {
     }
 
     fn still_in(&self, worker: usize, progress: Progress) -> bool {
-        progress.activity == Activity::Polling && self.progress(worker) == progress
+        progress.activity != Activity::Parked && self.progress(worker) == progress
     }
 
     /// Reads the stack of a thread that sleeps, without touching it. `None` where it does not sleep, did not sleep
@@ -230,7 +254,7 @@ impl OwnProcess {
     /// events would see its `epoll_wait` interrupted, so the signal is announced, and parking waits for it.
     fn signal(&mut self, worker: usize, progress: Progress) -> Result<Taken, NoStack> {
         let slot = self.entries[worker].slot;
-        let Some(announced) = slot.announce_signal(progress.sequence) else { return Err(NoStack::TooLate) };
+        let Some(announced) = slot.announce_signal(progress) else { return Err(NoStack::TooLate) };
         let thread = self.workers[worker].thread.clone();
         let signal = self.signal.clone().ok_or(NoStack::Unavailable)?;
         let bounds = thread.stack.map_or((0, 0), |stack| (stack.start, stack.end));

@@ -7,14 +7,20 @@ use crate::sys::{self, KernelState, Process, Registers, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Sleep {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sleep {
     stack_pointer: u64,
     instruction: u64,
-    slices: Option<u64>,
+    /// How often the thread was put on a CPU; `None` where the kernel does not count it.
+    pub(super) slices: Option<u64>,
 }
 
 impl Sleep {
+    /// Perhaps another one in the same place, or the same one after a signal.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        (self.stack_pointer, self.instruction) == (other.stack_pointer, other.instruction)
+    }
+
     /// The thread's present one; `None` where it runs, or where the kernel does not tell.
     pub(super) fn of(probe: &ThreadProbe) -> Option<Self> {
         let (stack_pointer, instruction) = match probe.kernel_state()? {

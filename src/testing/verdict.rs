@@ -174,7 +174,7 @@ mod tests {
     use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
     use crate::model::stack::NoStack;
-    use crate::model::stall::Phase;
+    use crate::model::stall::{KnownBy, Phase};
     use crate::model::task::Task;
     use crate::model::waiting::Waiting;
 
@@ -188,6 +188,7 @@ mod tests {
             task: Task::default(),
             threshold: Duration::from_millis(10),
             duration: Duration::from_millis(ms),
+            known_by: KnownBy::Told,
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
             ended: true,
             cause: Cause { class, evidence: Evidence::default() },

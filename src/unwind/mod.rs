@@ -13,4 +13,8 @@ mod functions;
 /// Finds the frame pointer of a thread that was not touched.
 mod frame_pointer;
 
+/// Where a stack enters a poll.
+mod polls;
+
+pub(crate) use polls::PollFrames;
 pub(crate) use unwinder::Unwinder;

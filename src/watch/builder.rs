@@ -19,6 +19,7 @@ use crate::stalls::{Limits, Totals, Watchdog};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackSignal};
 use crate::target::{OwnProcess, Since};
+use crate::unwind::PollFrames;
 
 /// Polls longer than this are stalls, unless another threshold is set.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(10);
@@ -127,6 +128,10 @@ impl WatchBuilder {
         }
         #[cfg(feature = "http")]
         let listener = self.listen.as_deref().map(crate::http::bind).transpose()?;
+        if cfg!(not(tokio_unstable)) {
+            // Every runtime will need it, and the first stall may come soon.
+            PollFrames::prepare();
+        }
         let (signal, signal_refused) = self.install_signal()?;
         let tested = self_check::try_out(signal.as_deref());
         let origins = self.origins();

@@ -193,7 +193,7 @@ mod tests {
     use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
     use crate::model::stack::{Frame, Method, NoStack, Origin, Stack};
-    use crate::model::stall::Culprit;
+    use crate::model::stall::{Culprit, KnownBy};
     use crate::model::task::Task;
     use crate::model::waiting::Waiting;
 
@@ -216,6 +216,7 @@ mod tests {
             task: Task::default(),
             threshold: Duration::from_millis(10),
             duration: Duration::ZERO,
+            known_by: KnownBy::Told,
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
             ended: false,
             cause: Cause { class, evidence: Evidence::default() },

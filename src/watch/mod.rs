@@ -92,6 +92,7 @@ use crate::model::task_stats::TaskStats;
 use crate::model::worker::WorkerNow;
 use crate::probe::{self, Hooks, RuntimeProbe};
 use crate::sys::StackSignal;
+use crate::unwind::PollFrames;
 
 /// How long dropping a watch waits for a callback or a client that does not return.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -141,6 +142,9 @@ impl Watch {
         let named = self.view.next_runtime_name();
         let probe = RuntimeProbe::new(named, Arc::clone(&self.view.registry));
         probe::install(builder, &probe, hooks);
+        if probe.is_silent() {
+            PollFrames::prepare();
+        }
         let inner = builder.build().map_err(Error::Runtime)?;
         let handle = inner.handle();
         let flavor = handle.runtime_flavor();

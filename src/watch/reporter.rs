@@ -77,7 +77,7 @@ impl Reporter {
     }
 
     fn noticed(&mut self, noticed: Noticed) {
-        let Noticed { id, worker, task, at, life, first } = noticed;
+        let Noticed { id, worker, task, at, known_by, life, first } = noticed;
         let blank = Stall {
             id,
             runtime: Arc::clone(&worker.runtime),
@@ -87,6 +87,7 @@ impl Reporter {
             task,
             threshold: self.view.threshold,
             duration: first.after,
+            known_by,
             noticed_at: at,
             ended: false,
             cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },
@@ -235,6 +236,8 @@ fn trace(phase: Phase, stall: &Stall, missed: Missed) {
         spawned_at = stall.task.place(),
         threshold_ms = to_ms(stall.threshold),
         duration_ms = to_ms(stall.duration),
+        known_by = stall.known_by.as_str(),
+        inferred = stall.known_by.is_inferred(),
         cause = stall.cause.class.as_str(),
         function = culprit.map(|culprit| &*culprit.frame.function),
         file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),
@@ -248,7 +251,7 @@ fn trace(phase: Phase, stall: &Stall, missed: Missed) {
 
 fn message(phase: Phase, stall: &Stall) -> String {
     let place = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
-    let held = text::milliseconds(stall.duration);
+    let held = text::held(stall);
     match phase {
         Phase::Ended => format!("a poll held its worker for {held}{place}: {}", stall.cause.class.title()),
         Phase::Noticed | Phase::Updated => {

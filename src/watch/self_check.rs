@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::images::Names;
 use crate::model::check::{Check, SelfCheck, Sight};
-use crate::sys::{self, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
+use crate::sys::{self, KernelState, Process, Registers, ReturnWatch, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How long the thread that stacks are tried out on may take to get where it is wanted.
@@ -19,6 +19,8 @@ pub(super) struct Tested {
     passive: Result<(), String>,
     /// The same for a running thread, by signal.
     signal: Result<(), String>,
+    /// Whether it is seen that a thread comes past an instruction; if not, why. Asked only where task hooks are missing.
+    returns: Result<(), String>,
     sees_run_queue: bool,
     names: Option<Names>,
 }
@@ -39,11 +41,14 @@ pub(super) fn try_out(signal: Option<&StackSignal>) -> Tested {
     let mut unwinder = Unwinder::of(Process::own()).ok();
     let names = unwinder.as_ref().and_then(|unwinder| unwinder.images().program()?.names());
     let trial = unwinder.as_mut().and_then(|unwinder| Trial::run(unwinder, signal));
-    let (passive, signal, sees_run_queue) = match trial {
-        Some(trial) => (trial.passive, trial.signal, trial.sees_run_queue),
-        None => (Err(unsupported()), Err(unsupported()), false),
-    };
-    Tested { unwinder, passive, signal, sees_run_queue, names }
+    let trial = trial.unwrap_or_else(|| Trial {
+        passive: Err(unsupported()),
+        signal: Err(unsupported()),
+        returns: Err(unsupported()),
+        sees_run_queue: false,
+    });
+    let Trial { passive, signal, returns, sees_run_queue } = trial;
+    Tested { unwinder, passive, signal, returns, sees_run_queue, names }
 }
 
 fn unsupported() -> String {
@@ -57,6 +62,7 @@ fn unsupported() -> String {
 struct Trial {
     passive: Result<(), String>,
     signal: Result<(), String>,
+    returns: Result<(), String>,
     sees_run_queue: bool,
 }
 
@@ -75,7 +81,7 @@ impl Trial {
                 }
                 let limit = Instant::now() + TRIAL_LIMIT;
                 while !stop.load(Ordering::Relaxed) && Instant::now() < limit {
-                    std::hint::spin_loop();
+                    milestone();
                 }
             };
             std::thread::Builder::new().name("holdup-self-check".into()).spawn_scoped(scope, body).ok()?;
@@ -88,8 +94,9 @@ impl Trial {
                 (Ok(()), Some(signal)) => try_signal(unwinder, signal, tid, (stack.start, stack.end)),
                 _ => Err("no signal".to_owned()),
             };
+            let returns = try_returns(tid);
             stop.store(true, Ordering::Relaxed);
-            Some(Self { passive, signal, sees_run_queue })
+            Some(Self { passive, signal, returns, sees_run_queue })
         })
     }
 }
@@ -114,6 +121,26 @@ fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Resul
     Err("the stack of a sleeping thread could not be read".to_owned())
 }
 
+/// What the thread of the trial comes past while it runs.
+#[inline(never)]
+fn milestone() {
+    std::hint::spin_loop();
+    std::hint::black_box(());
+}
+
+fn try_returns(tid: i32) -> Result<(), String> {
+    let watch = ReturnWatch::set(tid, milestone as *const () as u64);
+    let watch = watch.map_err(|error| format!("perf_event_open refuses a breakpoint ({error})"))?;
+    let limit = Instant::now() + TRIAL_LIMIT;
+    while Instant::now() < limit {
+        if watch.passed() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err("a breakpoint that was set was not noticed".to_owned())
+}
+
 fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u64, u64)) -> Result<(), String> {
     let mut copy = StackCopy::default();
     match signal.copy_stack(tid, stack, TRIAL_LIMIT, &mut copy) {
@@ -134,7 +161,7 @@ pub(super) fn log(check: &SelfCheck) {
 }
 
 pub(super) fn describe(seen: &Seen<'_>) -> SelfCheck {
-    let mut checks = vec![polls(seen.threshold), running_stacks(seen), sleeping_stacks(seen.tested)];
+    let mut checks = vec![polls(seen.threshold, seen.tested), running_stacks(seen), sleeping_stacks(seen.tested)];
     checks.push(names(seen));
     checks.push(causes(seen.tested));
     #[cfg(feature = "http")]
@@ -148,7 +175,7 @@ fn check(subject: &'static str, sight: Sight, detail: impl Into<String>, remedy:
     Check { subject, sight, detail: detail.into(), remedy: remedy.map(str::to_owned) }
 }
 
-fn polls(threshold: Duration) -> Check {
+fn polls(threshold: Duration, tested: &Tested) -> Check {
     let limit = format!("a poll longer than {threshold:?} is a stall");
     if cfg!(tokio_unstable) {
         return check(
@@ -158,14 +185,24 @@ fn polls(threshold: Duration) -> Check {
             None,
         );
     }
-    check(
-        "task polls",
-        Sight::Limited,
-        format!(
-            "futures given to holdup::spawn, .watched() or block_on, because this build has no task hooks; {limit}"
+    let told = "this build has no task hooks: exactly of futures given to holdup::spawn, .watched() or block_on";
+    let (silent, more) = match (tested.names, &tested.passive, &tested.returns) {
+        (None | Some(Names::None), _, _) => (
+            "of other tasks not at all, because this program is stripped or cannot be read".to_owned(),
+            "strip nothing",
         ),
-        Some("build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn"),
-    )
+        (_, _, Ok(())) => ("of other tasks by inference, without task and exact duration".to_owned(), ""),
+        (_, Ok(()), Err(reason)) => (
+            format!("of other tasks only where they sleep for that long at a time, because {reason}"),
+            "allow perf_event_open (kernel.perf_event_paranoid at most 2, and no sandbox against it)",
+        ),
+        (_, Err(_), Err(reason)) => {
+            (format!("of other tasks not at all, because {reason}"), "allow perf_event_open, and mount /proc")
+        }
+    };
+    let remedy = "build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn";
+    let remedy = if more.is_empty() { remedy.to_owned() } else { format!("{remedy}, or {more}") };
+    check("task polls", Sight::Limited, format!("{told}; {silent}; {limit}"), Some(&remedy))
 }
 
 fn running_stacks(seen: &Seen<'_>) -> Check {

@@ -144,7 +144,7 @@ mod tests {
     use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
     use crate::model::stack::NoStack;
-    use crate::model::stall::StallId;
+    use crate::model::stall::{KnownBy, StallId};
     use crate::model::task::Task;
     use crate::model::waiting::Waiting;
 
@@ -163,6 +163,7 @@ mod tests {
             task: Task::default(),
             threshold: Duration::from_millis(10),
             duration: Duration::from_millis(200),
+            known_by: KnownBy::Told,
             noticed_at: SystemTime::UNIX_EPOCH,
             ended: true,
             cause: Cause { class, evidence },

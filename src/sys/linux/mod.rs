@@ -27,6 +27,9 @@ mod thread;
 /// Reading memory without trusting the address.
 mod memory;
 
+/// Whether a thread has come past an instruction.
+mod returns;
+
 /// What is mapped into an address space.
 mod mappings;
 
@@ -52,6 +55,7 @@ pub(crate) use held_signals::HeldSignals;
 pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
+pub(crate) use returns::ReturnWatch;
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};
 pub(crate) use signal::{StackSignal, hold_stack_signal};
 pub(crate) use steal::Steal;

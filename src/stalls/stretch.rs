@@ -1,0 +1,175 @@
+//! A worker that runs on and on and whose polls do not tell when they begin and end: is it one long poll?
+//!
+//! Two things prove that it is one. Either its thread slept in a poll, and was not run in between. Or it was seen inside a
+//! poll, and since then nothing has returned to where that poll will return. The first needs no more than looks; the second a
+//! breakpoint that counts ([`Target::watch_returns`]), which costs the worker one exception each time it is set.
+
+use std::time::{Duration, Instant};
+
+use crate::model::stack::RawStack;
+use crate::model::stall::KnownBy;
+use crate::model::worker::Progress;
+use crate::target::{PollOn, Sleep, Target};
+
+/// The time since a worker unparked, as far as it is known that no poll has ended in it.
+#[derive(Debug)]
+pub(super) struct Stretch {
+    began: Instant,
+    slept: Option<(Sleep, Instant)>,
+    /// Since when no poll has returned.
+    watched: Option<Instant>,
+    /// It was seen inside a poll meanwhile.
+    seen: bool,
+    next_watch: Instant,
+    next_stack: Instant,
+    /// Nothing can be watched, because it is not known where polls return to.
+    cold: bool,
+    /// Nor could it when a stack had told.
+    hopeless: bool,
+}
+
+/// That no poll has ended for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standstill {
+    pub(super) since: Instant,
+    /// `None` while nothing proves yet that it is a poll.
+    pub(super) known_by: Option<KnownBy>,
+}
+
+impl Stretch {
+    pub(super) fn begin(now: Instant) -> Self {
+        Self {
+            began: now,
+            slept: None,
+            watched: None,
+            seen: false,
+            next_watch: now,
+            next_stack: now,
+            cold: true,
+            hopeless: false,
+        }
+    }
+
+    /// The first look at a worker that has woken: no more than where it sleeps, because most will park again.
+    pub(super) fn begin_asleep(sleep: Option<Sleep>, now: Instant) -> Self {
+        Self { slept: sleep.map(|sleep| (sleep, now)), ..Self::begin(now) }
+    }
+
+    /// Looks once more. Takes a stack when no poll has ended for half a threshold, or where it is not known yet where polls
+    /// return to, and at most once in half a threshold.
+    pub(super) fn look<T: Target>(
+        &mut self,
+        target: &mut T,
+        (worker, progress): (usize, Progress),
+        now: Instant,
+        threshold: Duration,
+    ) -> Option<Standstill> {
+        self.follow_sleep(target.sleeps(worker), now);
+        self.follow_returns(target, worker, now, threshold);
+        let half = threshold / 2;
+        let asleep = self.slept.is_some_and(|(_, since)| now.duration_since(since) >= half);
+        let due = match self.watched {
+            Some(since) => now.duration_since(since) >= half && !self.seen,
+            None => self.cold && !self.hopeless && now.duration_since(self.began) >= threshold / 4,
+        };
+        let due = due && !asleep;
+        if due && now >= self.next_stack {
+            self.next_stack = now + half;
+            self.look_at_stack(target, worker, progress);
+        }
+        self.standstill(now, threshold)
+    }
+
+    fn follow_sleep(&mut self, sleep: Option<Sleep>, now: Instant) {
+        let since = self.slept.filter(|(before, _)| Some(*before) == sleep).map_or(now, |(_, since)| since);
+        self.slept = sleep.map(|sleep| (sleep, since));
+    }
+
+    fn follow_returns<T: Target>(&mut self, target: &mut T, worker: usize, now: Instant, threshold: Duration) {
+        if self.watched.is_some() && target.returned(worker) == Some(false) {
+            return;
+        }
+        self.forget_watch();
+        // Not at every look: each time costs the worker an exception.
+        if now >= self.next_watch {
+            self.next_watch = now + threshold / 4;
+            self.watch(target, worker);
+        }
+    }
+
+    fn watch<T: Target>(&mut self, target: &mut T, worker: usize) {
+        self.forget_watch();
+        let now = Instant::now();
+        self.cold = !target.watch_returns(worker);
+        if !self.cold {
+            self.watched = Some(now);
+        }
+    }
+
+    fn forget_watch(&mut self) {
+        self.watched = None;
+        self.seen = false;
+    }
+
+    fn look_at_stack<T: Target>(&mut self, target: &mut T, worker: usize, progress: Progress) {
+        let Ok(stack) = target.peek_stack(worker, progress) else { return };
+        match target.poll_on(worker, &stack) {
+            PollOn::Watched => self.seen = target.returned(worker) == Some(false),
+            // The poll may be over by the time at which it is watched: it has to be seen once more.
+            PollOn::Unwatched => {
+                self.watch(target, worker);
+                self.hopeless = self.watched.is_none();
+            }
+            PollOn::None => {
+                self.forget_watch();
+                self.slept = None;
+            }
+        }
+    }
+
+    /// Whether a stack that was taken when the standstill was long enough shows a poll. If so, its end is watched.
+    pub(super) fn confirm<T: Target>(&mut self, target: &mut T, worker: usize, stack: &RawStack, by: KnownBy) -> bool {
+        let on = target.poll_on(worker, stack);
+        if on == PollOn::Watched && target.returned(worker) == Some(false) {
+            return true;
+        }
+        if on == PollOn::None || by != KnownBy::Sleep {
+            *self = Self { next_stack: self.next_stack, ..Self::begin(Instant::now()) };
+            return false;
+        }
+        self.watch(target, worker);
+        if !self.still_sleeps(target, worker) {
+            self.forget_watch();
+        }
+        true
+    }
+
+    /// Whether the poll that was confirmed goes on.
+    pub(super) fn lasts<T: Target>(&mut self, target: &mut T, worker: usize) -> bool {
+        if self.watched.is_some() {
+            target.returned(worker) == Some(false)
+        } else {
+            self.slept.is_some_and(|(sleep, _)| target.sleeps(worker) == Some(sleep))
+        }
+    }
+
+    /// Asking for the stack may have woken the thread, which then sleeps on.
+    pub(super) fn still_sleeps<T: Target>(&mut self, target: &mut T, worker: usize) -> bool {
+        let Some((before, since)) = self.slept else { return false };
+        self.slept = target.sleeps(worker).filter(|sleep| sleep.is_at(&before)).map(|sleep| (sleep, since));
+        self.slept.is_some()
+    }
+
+    fn standstill(&self, now: Instant, threshold: Duration) -> Option<Standstill> {
+        let asleep = self.slept.map(|(_, since)| (since, KnownBy::Sleep));
+        let watched = self.watched.map(|since| (since, KnownBy::Return));
+        let longest = [watched, asleep].into_iter().flatten().min_by_key(|(since, _)| *since)?;
+        let proof = |(since, known_by): &(Instant, KnownBy)| {
+            let seen = self.seen || *known_by == KnownBy::Sleep;
+            seen && now.duration_since(*since) >= threshold
+        };
+        let proven = [watched, asleep].into_iter().flatten().filter(proof).min_by_key(|(since, _)| *since);
+        let (since, known_by) = proven.map_or((longest.0, None), |(since, known_by)| (since, Some(known_by)));
+        Some(Standstill { since, known_by })
+    }
+}

@@ -1,0 +1,59 @@
+//! Whether silent polls have returned: a breakpoint that counts, where a poll seen on the stack returns to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::PollOn;
+use crate::model::stack::RawStack;
+use crate::model::worker::Worker;
+use crate::sys::ReturnWatch;
+use crate::unwind::PollFrames;
+
+/// Places that polls of one runtime return to and that are watched at a time: x86_64 has four breakpoints, and a debugger
+/// may want one. Tokio has two (a task of the queue, a task of the LIFO slot), a `LocalSet` one more.
+const MAX_PLACES: usize = 3;
+
+/// Where polls return to, and who is watched there.
+#[derive(Debug, Default)]
+pub(super) struct Returns {
+    /// By the name of the runtime, the place seen last first.
+    places: HashMap<Arc<str>, Vec<u64>>,
+    /// By the worker's key.
+    watched: HashMap<u64, Vec<(u64, ReturnWatch)>>,
+}
+
+impl Returns {
+    pub(super) fn forget_departed(&mut self, workers: &[Arc<Worker>]) {
+        self.watched.retain(|key, _| workers.iter().any(|worker| worker.key == *key));
+        self.places.retain(|name, _| workers.iter().any(|worker| worker.runtime == *name));
+    }
+
+    /// Watches anew, in every place or in none.
+    pub(super) fn watch(&mut self, worker: &Worker) -> bool {
+        self.watched.remove(&worker.key);
+        let Some(places) = self.places.get(&worker.runtime) else { return false };
+        let set = |place: &u64| Some((*place, ReturnWatch::set(worker.thread.tid, *place).ok()?));
+        let Some(watches) = places.iter().map(set).collect::<Option<Vec<_>>>() else { return false };
+        self.watched.insert(worker.key, watches);
+        true
+    }
+
+    pub(super) fn returned(&self, worker: u64) -> Option<bool> {
+        Some(self.watched.get(&worker)?.iter().any(|(_, watch)| watch.passed()))
+    }
+
+    pub(super) fn poll_on(&mut self, worker: &Worker, stack: &RawStack) -> PollOn {
+        let place = PollFrames::get().and_then(|frames| frames.return_address(&stack.addresses));
+        let Some(place) = place else { return PollOn::None };
+        let places = self.places.entry(Arc::clone(&worker.runtime)).or_default();
+        places.retain(|known| *known != place);
+        places.insert(0, place);
+        places.truncate(MAX_PLACES);
+        let watched = self.watched.get(&worker.key);
+        if watched.is_some_and(|watches| watches.iter().any(|(watched, _)| *watched == place)) {
+            PollOn::Watched
+        } else {
+            PollOn::Unwatched
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Where a stack enters a poll: told by the symbols of Tokio's own functions, before anything is named.
+
+use std::ffi::CStr;
+use std::ops::Range;
+use std::sync::{Once, OnceLock};
+
+use object::read::ReadRef;
+use object::{Object, ObjectSection};
+
+use crate::images::{Images, Reader};
+use crate::model::stack::Address;
+
+/// What a function of Tokio's is, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// It polls one task. There is one for each type of future.
+    Poll,
+    /// It belongs to a scheduler, and calls functions that poll, or is called by user code.
+    Scheduler,
+}
+
+/// Parts of the mangled names of `tokio::runtime::task::{raw, harness}::…::poll`, in both of Rust's manglings.
+const POLLS: [&str; 2] = ["5tokio7runtime4task3raw4poll", "5tokio7runtime4task7harness"];
+
+/// The same of schedulers: `tokio::runtime::{scheduler, runtime, context::runtime}` and `tokio::task::local`.
+const SCHEDULERS: [&str; 4] =
+    ["5tokio7runtime9scheduler", "5tokio7runtime7runtime", "5tokio7runtime7context7runtime", "5tokio4task5local"];
+
+impl Part {
+    fn of(symbol: &str) -> Option<Self> {
+        if !symbol.contains("5tokio") {
+            return None;
+        }
+        if symbol.contains("4poll") && POLLS.iter().any(|part| symbol.contains(part)) {
+            return Some(Self::Poll);
+        }
+        SCHEDULERS.iter().any(|part| symbol.contains(part)).then_some(Self::Scheduler)
+    }
+}
+
+/// Read once in a process: code does not move.
+static FRAMES: OnceLock<PollFrames> = OnceLock::new();
+
+/// The functions of Tokio in the image that holds this code: both are linked into the same one.
+#[derive(Debug, Default)]
+pub(crate) struct PollFrames {
+    /// In order.
+    functions: Vec<(Range<u64>, Part)>,
+}
+
+impl PollFrames {
+    /// Reads them on a thread of its own, once: it takes some milliseconds, in which a watchdog would be blind.
+    pub(crate) fn prepare() {
+        static BEGUN: Once = Once::new();
+        BEGUN.call_once(|| {
+            let read = || {
+                let mut images = Images::of(crate::sys::Process::own());
+                if images.load_new().is_ok() {
+                    let _first = FRAMES.set(Self::read(&images));
+                }
+            };
+            // Without a thread, and until it is done, polls that do not tell stay unseen.
+            let _thread = std::thread::Builder::new().name("holdup-symbols".into()).spawn(read);
+        });
+    }
+
+    /// What was read; `None` before.
+    pub(crate) fn get() -> Option<&'static Self> {
+        FRAMES.get()
+    }
+
+    /// Reads the symbols: none of a stripped program.
+    fn read(images: &Images) -> Self {
+        let here = Self::read as *const () as u64;
+        let Some(image) = images.find(here) else { return Self::default() };
+        Self { functions: image.read(Symbols { bias: image.bias }).unwrap_or_default() }
+    }
+
+    /// Whether a poll could be told at all.
+    #[cfg(test)]
+    fn any(&self) -> bool {
+        self.functions.iter().any(|(_, part)| *part == Part::Poll)
+    }
+
+    /// The address to which the poll returns that a stack, innermost first, lies in: that of a task, called by the
+    /// innermost scheduler on the stack. `None` where the innermost scheduler polls nothing: it looks for work, or was
+    /// called by a task, as `block_in_place` is.
+    pub(crate) fn return_address(&self, stack: &[Address]) -> Option<u64> {
+        let mut poll = None;
+        for (depth, address) in stack.iter().enumerate() {
+            match self.part_at(address.0) {
+                Some(Part::Poll) => poll = Some(depth),
+                Some(Part::Scheduler) => break,
+                None => {}
+            }
+        }
+        // What is looked up for a caller is the last byte of its call.
+        let caller = stack.get(poll? + 1)?;
+        self.part_after(stack, poll?).then_some(caller.0 + 1)
+    }
+
+    /// Whether a scheduler is among the callers.
+    fn part_after(&self, stack: &[Address], poll: usize) -> bool {
+        stack.iter().skip(poll + 1).any(|address| self.part_at(address.0) == Some(Part::Scheduler))
+    }
+
+    fn part_at(&self, address: u64) -> Option<Part> {
+        let behind = self.functions.partition_point(|(range, _)| range.start <= address);
+        let (range, part) = self.functions.get(behind.checked_sub(1)?)?;
+        range.contains(&address).then_some(*part)
+    }
+}
+
+/// The size of an entry of the symbol table, and the type of a function: `Elf64_Sym` and `STT_FUNC` of the System V ABI.
+const ENTRY: usize = 24;
+const FUNCTION: u8 = 2;
+
+struct Symbols {
+    bias: u64,
+}
+
+impl Reader for Symbols {
+    type Output = Vec<(Range<u64>, Part)>;
+
+    /// Reads both sections as a whole: `object` would go to the file for every single name.
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
+        let section = |name: &str| file.section_by_name(name).and_then(|section| section.data().ok());
+        let (Some(table), Some(names), true) = (section(".symtab"), section(".strtab"), file.is_64()) else {
+            return Vec::new();
+        };
+        let mut found: Vec<_> =
+            table.chunks_exact(ENTRY).filter_map(|entry| function(entry, names, self.bias)).collect();
+        found.sort_by_key(|(range, _)| range.start);
+        found
+    }
+}
+
+fn function(entry: &[u8], names: &[u8], bias: u64) -> Option<(Range<u64>, Part)> {
+    let word = |at: usize| Some(u64::from_ne_bytes(entry.get(at..at + 8)?.try_into().ok()?));
+    let (address, size) = (word(8)?, word(16)?);
+    if entry.get(4)? & 0xf != FUNCTION || size == 0 {
+        return None;
+    }
+    let name = usize::try_from(u32::from_ne_bytes(entry.get(..4)?.try_into().ok()?)).ok()?;
+    let name = CStr::from_bytes_until_nul(names.get(name..)?).ok()?;
+    let start = address.wrapping_add(bias);
+    Some((start..start.checked_add(size)?, Part::of(name.to_str().ok()?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_are_told_by_their_mangled_names() {
+        for (symbol, part) in [
+            ("_ZN5tokio7runtime4task3raw4poll17h219038c10c4efc75E", Some(Part::Poll)),
+            ("_ZN5tokio7runtime4task7harness20Harness$LT$T$C$S$GT$4poll17h0000000000000000E", Some(Part::Poll)),
+            ("_RINvNtNtNtCs9ltgdHTiPiY_5tokio7runtime4task3raw4pollNtB2_1XEB2_", Some(Part::Poll)),
+            ("_ZN5tokio7runtime4task3raw7dealloc17h219038c10c4efc75E", None),
+            ("_ZN5tokio7runtime9scheduler12multi_thread6worker7Context8run_task17h0E", Some(Part::Scheduler)),
+            ("_ZN5tokio4task5local8LocalSet4tick17h0E", Some(Part::Scheduler)),
+            ("_ZN5tokio4time5sleep17h0E", None),
+            ("_ZN4news7harness4poll17h0E", None),
+        ] {
+            assert_eq!(Part::of(symbol), part, "{symbol}");
+        }
+    }
+
+    #[test]
+    fn a_stack_is_in_a_poll_where_its_innermost_scheduler_polls() {
+        let frames = PollFrames { functions: vec![(100..200, Part::Poll), (200..300, Part::Scheduler)] };
+        let returns = |stack: &[u64]| {
+            let stack: Vec<_> = stack.iter().copied().map(Address).collect();
+            frames.return_address(&stack)
+        };
+        let (user, poll, scheduler, thread) = (10, 150, 250, 999);
+        assert_eq!(returns(&[user, poll, scheduler, poll, thread]), Some(251), "as every worker's");
+        assert_eq!(returns(&[user, poll, poll, scheduler, thread]), Some(251), "the outermost of two");
+        assert_eq!(returns(&[user, poll, 11, scheduler]), Some(12), "whatever calls the poll");
+        assert_eq!(returns(&[user, scheduler, poll, thread]), None, "a worker that looks for work");
+        assert_eq!(returns(&[user, scheduler, user, poll, scheduler]), None, "block_in_place");
+        assert_eq!(returns(&[user, poll, thread]), None, "spawn_blocking");
+        assert_eq!(returns(&[user]), None);
+    }
+
+    #[test]
+    fn this_program_polls_tasks() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(async { tokio::spawn(async {}).await.expect("it ends") });
+        let mut images = Images::of(crate::sys::Process::own());
+        images.load_new().expect("/proc is mounted");
+        assert!(PollFrames::read(&images).any());
+    }
+}
