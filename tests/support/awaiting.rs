@@ -29,10 +29,15 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
 pub(crate) struct Awaiting(Child);
 
 impl Awaiting {
-    /// Starts it, and returns when all its tasks wait.
+    /// Starts it with two workers, and returns when all its tasks wait but one, which runs.
     pub(crate) fn start() -> Self {
+        Self::with("multi_thread")
+    }
+
+    /// The same on the runtime of that flavor.
+    pub(crate) fn with(flavor: &str) -> Self {
         let mut child = Command::new(&*PROGRAM)
-            .arg(MANY.to_string())
+            .args([&MANY.to_string(), flavor])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
