@@ -24,6 +24,17 @@ fn json(pid: &str, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+/// A census in which nothing is about to happen any more: one task runs, and all others wait.
+fn settled(program: &Awaiting) -> Value {
+    let mut census = Value::Null;
+    support::wait_until("all tasks but one wait", || {
+        census = json(&program.pid().to_string(), &[]);
+        let tasks = census["tasks"].as_array().expect("a list");
+        tasks.iter().filter(|task| task["state"] != "idle").count() == 1
+    });
+    census
+}
+
 /// The line that ends with `// MARK`.
 fn line(mark: &str) -> usize {
     let found: Vec<usize> = SOURCE
@@ -70,7 +81,7 @@ fn end(task: &Value) -> &Value {
 fn every_task_has_the_path_that_its_source_tells() {
     for flavor in ["multi_thread", "current_thread"] {
         let program = Awaiting::with(flavor);
-        let census = json(&program.pid().to_string(), &[]);
+        let census = settled(&program);
         assert_eq!(census["runtimes"].as_array().map(Vec::len), Some(1));
         assert_eq!(census["runtimes"][0]["flavor"], flavor);
         assert_paths(&census);
@@ -114,13 +125,13 @@ fn assert_paths(census: &Value) {
     let all = census["tasks"].as_array().expect("a list");
     assert!(all.iter().all(|task| task["unknown"].is_null()), "{census:#}");
     // Those above, what they spawn, and the one that runs.
-    assert_eq!(all.len(), 13 + MANY + 3 + 2, "{census:#}");
+    assert_eq!(all.len(), 13 + MANY + 2 + 3 + 2, "{census:#}");
 }
 
 #[test]
 fn what_is_waited_for_is_explained() {
     let program = Awaiting::start();
-    let census = json(&program.pid().to_string(), &[]);
+    let census = settled(&program);
     let hour = 3_600_000;
     let timer = end(only(&census, "nested"));
     assert!(timer["kind"] == "timer" && (1..=hour).contains(&timer["in_ms"].as_i64().expect("a time")), "{timer}");
@@ -135,12 +146,17 @@ fn what_is_waited_for_is_explained() {
     assert_eq!(lock["holders"][0]["place"]["line"], line("holds_lock"));
     assert!(end(only(&census, "waits_for_permit"))["holders"].as_array().expect("a list").is_empty());
 
+    let crossing: Vec<&Value> = tasks(&census, "crosses").into_iter().map(|task| &task["id"]).collect();
+    assert_eq!(crossing.len(), 2);
+    assert_eq!(census["cycles"], serde_json::json!([crossing]), "they wait for each other");
+
     let waited = end(only(&census, "waits_for_task"))["task"].clone();
     let children = tasks(&census, "leaf");
     assert_eq!(children.len(), 3, "one that is awaited, and a set of two");
     assert!(children.iter().any(|task| task["id"] == waited), "{waited}");
     let io = end(only(&census, "accepts"));
     assert!(io["kind"] == "io" && io["fd"].as_i64().is_some_and(|fd| fd > 2), "{io}");
+    assert!(io["what"].as_str().is_some_and(|what| what.starts_with("TCP, listens on 127.0.0.1:")), "{io}");
     assert!(end(only(&census, "receives"))["what"].as_str().expect("words").contains("mpsc channel with 1 sender"));
 }
 
@@ -176,6 +192,7 @@ fn text_shows_equal_paths_once_and_filters() {
         format!("{MANY} tasks [idle] awaiting::many"),
         format!("    {leaf}\n"),
         "held by task".to_owned(),
+        "2 tasks wait for each other".to_owned(),
         "awaiting::compute at ".to_owned(),
         "KiB copied at that moment".to_owned(),
     ] {

@@ -16,6 +16,10 @@ mod moment;
 #[cfg(feature = "attach")]
 mod snapshot;
 
+/// What its file descriptors are.
+#[cfg(feature = "attach")]
+mod descriptors;
+
 /// Where a thread keeps its own variables.
 #[cfg(feature = "attach")]
 mod thread_pointer;
@@ -30,6 +34,8 @@ mod sleeping;
 /// What the threads of our own process do with their CPU time.
 mod own_cpu;
 
+#[cfg(feature = "attach")]
+pub(crate) use descriptors::Descriptors;
 #[cfg(feature = "attach")]
 pub(crate) use moment::{Moment, ThreadAt};
 #[cfg(feature = "attach")]

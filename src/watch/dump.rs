@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::attached::{AttachError, Attached};
 use crate::census::{Start, Subject, threads_only};
+use crate::diagnose;
 use crate::images::Images;
 use crate::layout::{Program, Sections};
-use crate::model::census::Census;
+use crate::model::census::{Census, WaitsFor};
 use crate::model::stack::{Method, NoStack, RawStack, Stack};
-use crate::target::{Moment, OtherProcess, Snapshot, ThreadAt};
+use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
 use crate::unwind::Unwinder;
 
 impl Attached {
@@ -70,6 +71,17 @@ impl Attached {
         census.program = image.name.to_string();
         self.symbolizer.add_source_roots(program.source_roots());
         self.name_stacks(&moment, &mut census);
+        let mut descriptors = Descriptors::of(process);
+        for task in &mut census.tasks {
+            if let Some(path) = &mut task.path {
+                path.each(&mut |node| {
+                    if let Some(WaitsFor::Io { fd: Some(fd), what }) = &mut node.waits_for {
+                        *what = descriptors.describe(*fd);
+                    }
+                });
+            }
+        }
+        census.cycles = diagnose::cycles(&census);
         let quality = &mut census.quality;
         quality.index_time = index_time;
         quality.pause = quality.pause.max(moment.pause);
