@@ -21,6 +21,10 @@ pub(crate) mod task_table;
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod tables;
 
+/// Processes that run Tokio.
+#[cfg(feature = "cli")]
+pub(crate) mod process_list;
+
 /// The difference of two profiles.
 #[cfg(feature = "cli")]
 pub(crate) mod differential;

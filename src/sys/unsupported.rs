@@ -92,6 +92,11 @@ impl super::Rights {
 }
 
 #[cfg(feature = "attach")]
+pub(crate) fn process_ids() -> io::Result<Vec<u32>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(feature = "attach")]
 impl Process {
     pub(crate) fn status(self) -> Option<super::ProcessStatus> {
         None

@@ -94,7 +94,7 @@ impl Attached {
         let mut profiler: Box<dyn Profiler> = match options.mode {
             ProfileMode::Cpu => {
                 let source = OtherCpu::start(self.process, options.rate);
-                let source = source.map_err(|error| self.no_sampling(&error))?;
+                let source = source.map_err(|error| no_sampling(self.process, &error))?;
                 Box::new(Cpu::new(source, options.rate))
             }
             ProfileMode::Wall | ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
@@ -105,33 +105,34 @@ impl Attached {
         let Self { process, program, symbolizer } = self;
         Ok(collected.resolve(program, process.id(), mappings, |address| symbolizer.frames_at(address)))
     }
+}
 
-    fn no_sampling(&self, error: &io::Error) -> AttachError {
-        let rights = Rights::own();
-        let pid = self.process.id();
-        let Some(status) = self.process.status() else { return AttachError::NoProcess { pid } };
-        let reason = match (error.kind(), rights.perf_paranoid) {
-            (io::ErrorKind::PermissionDenied, Some(paranoid @ 3..)) if !rights.samples_all => format!(
-                "perf events are forbidden on this machine (kernel.perf_event_paranoid is {paranoid}); allow them with \
-                 `sudo sysctl kernel.perf_event_paranoid=2`, or run holdup as root"
-            ),
-            (io::ErrorKind::PermissionDenied, _) if status.user == rights.user || rights.samples_all => {
-                "a filter of system calls forbids perf_event_open, as containers have; start holdup's container with \
-                 `--cap-add PERFMON` or `--security-opt seccomp=unconfined`, or run holdup outside of it"
-                    .to_owned()
-            }
-            (io::ErrorKind::PermissionDenied, _) => {
-                return AttachError::OtherUser { pid, user: status.user };
-            }
-            (io::ErrorKind::OutOfMemory, _) => {
-                "samples wait in memory that is locked, and no more may be; raise `ulimit -l`, or run holdup as root"
-                    .to_owned()
-            }
-            (io::ErrorKind::Unsupported, _) => "this kernel has no perf events (CONFIG_PERF_EVENTS)".to_owned(),
-            _ => error.to_string(),
-        };
-        AttachError::NoSampling { reason }
-    }
+/// Why the kernel does not sample a process that can be looked at.
+pub(super) fn no_sampling(process: Process, error: &io::Error) -> AttachError {
+    let rights = Rights::own();
+    let pid = process.id();
+    let Some(status) = process.status() else { return AttachError::NoProcess { pid } };
+    let reason = match (error.kind(), rights.perf_paranoid) {
+        (io::ErrorKind::PermissionDenied, Some(paranoid @ 3..)) if !rights.samples_all => format!(
+            "perf events are forbidden on this machine (kernel.perf_event_paranoid is {paranoid}); allow them with \
+             `sudo sysctl kernel.perf_event_paranoid=2`, or run holdup as root"
+        ),
+        (io::ErrorKind::PermissionDenied, _) if status.user == rights.user || rights.samples_all => {
+            "a filter of system calls forbids perf_event_open, as containers have; start holdup's container with \
+             `--cap-add PERFMON` or `--security-opt seccomp=unconfined`, or run holdup outside of it"
+                .to_owned()
+        }
+        (io::ErrorKind::PermissionDenied, _) => {
+            return AttachError::OtherUser { pid, user: status.user };
+        }
+        (io::ErrorKind::OutOfMemory, _) => {
+            "samples wait in memory that is locked, and no more may be; raise `ulimit -l`, or run holdup as root"
+                .to_owned()
+        }
+        (io::ErrorKind::Unsupported, _) => "this kernel has no perf events (CONFIG_PERF_EVENTS)".to_owned(),
+        _ => error.to_string(),
+    };
+    AttachError::NoSampling { reason }
 }
 
 /// Whether the memory map of a process can be read, which is what everything begins with.

@@ -27,6 +27,15 @@ fn number(file: &str) -> Option<i32> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
+/// The numbers of all processes that we may see.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub(crate) fn process_ids() -> std::io::Result<Vec<u32>> {
+    let entries = std::fs::read_dir("/proc")?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
 impl Process {
     /// What everybody may know of it; `None` where it does not exist.
     pub(crate) fn status(self) -> Option<ProcessStatus> {
