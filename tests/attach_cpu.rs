@@ -197,7 +197,39 @@ fn an_ordinary_user_records_own_processes_and_no_others() {
     let refused = record(&prefix, &["--pid", &own, "-d", "1", "-o", "/tmp/never.json"]).spawn().expect("starts");
     let (code, stdout, stderr) = finished(refused);
     assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
-    assert!(stderr.contains("belongs to the user with id 0") && stderr.contains("sudo"), "{stderr}");
+    assert!(stderr.contains("belongs to root; run holdup as root"), "{stderr}");
+}
+
+#[test]
+fn over_time_a_sleeping_thread_is_off_cpu_and_a_busy_one_on_and_off() {
+    let _alone = alone();
+    let mut program = KnownProgram::start(&[]);
+    let path = file("wall.json");
+    let output = path.to_str().expect("is text");
+    let before = program.used();
+    let arguments = ["--pid", &program.pid(), "-m", "wall", "-d", "3", "-r", "50", "-o", output];
+    let (code, stdout, stderr) = finished(record(&[], &arguments).spawn().expect("starts"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let profile = profile_in(&path);
+    println!("{} samples, {:?}", profile.sample_count(), profile.quality);
+    let time = |thread: &str, state: &str, function: &str| -> f64 {
+        let of = |sample: &&holdup::Sample| {
+            let labels = profile.labels_of(sample);
+            labels.is_some_and(|labels| {
+                labels.thread.as_deref().is_some_and(|name| name.starts_with(thread))
+                    && labels.state.as_deref() == Some(state)
+            }) && (function.is_empty() || passes_through(&profile, sample, function))
+        };
+        profile.samples.iter().filter(of).map(|sample| sample.values[1] as f64 / 1e9).sum()
+    };
+    // The thread that waits for input, by the name of the test in it.
+    let (waits, whole) = (time("known_program", "off-cpu", "known_program"), time("known_program", "off-cpu", ""));
+    assert!(whole > 2.0 && waits > whole * 0.9, "{waits} of {whole} s");
+    assert_eq!(time("known_program", "on-cpu", ""), 0.0);
+    let (runs, sleeps) =
+        (time("load-a", "on-cpu", "_part") + time("load-b", "on-cpu", "_part"), time("load", "off-cpu", "sleep"));
+    assert!(runs > 0.3 && sleeps > 0.05, "{runs} s on the CPU or in its queue, {sleeps} s asleep");
+    assert!(program.used() > before, "the program goes on");
 }
 
 #[test]

@@ -98,6 +98,10 @@ pub(crate) fn process_ids() -> io::Result<Vec<u32>> {
 
 #[cfg(feature = "attach")]
 impl Process {
+    pub(crate) fn incarnation(self) -> Option<[u64; 3]> {
+        None
+    }
+
     pub(crate) fn status(self) -> Option<super::ProcessStatus> {
         None
     }

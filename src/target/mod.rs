@@ -5,7 +5,6 @@ mod own;
 
 /// Another process.
 #[cfg(feature = "attach")]
-#[allow(dead_code, reason = "the verbs that take stacks of single threads follow")]
 mod process;
 
 /// What the threads of another process do with their CPU time.
@@ -21,7 +20,6 @@ mod own_cpu;
 pub(crate) use own::{OwnProcess, Since};
 pub(crate) use own_cpu::OwnCpu;
 #[cfg(feature = "attach")]
-#[allow(unused_imports, reason = "the verbs that use it follow")]
 pub(crate) use process::OtherProcess;
 #[cfg(feature = "attach")]
 pub(crate) use process_cpu::OtherCpu;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use super::program::Program;
 use crate::model::profile::Profile;
-use crate::profilers::{Cpu, Profiler, Window};
+use crate::profilers::{Cpu, Profiler, Threads, Window};
 use crate::symbols::Symbolizer;
 use crate::sys::{self, Process, Rights};
-use crate::target::OtherCpu;
+use crate::target::{OtherCpu, OtherProcess};
 
 /// A process that exists and may be looked at.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ impl fmt::Display for AttachError {
             }
             Self::Ended { pid } => write!(f, "process {pid} has ended; its parent has not asked for its status yet"),
             Self::Kernel { pid } => write!(f, "process {pid} is a part of the kernel, and runs no Tokio"),
+            Self::OtherUser { pid, user: 0 } => write!(f, "process {pid} belongs to root; run holdup as root"),
             Self::OtherUser { pid, user } => write!(
                 f,
                 "process {pid} belongs to the user with id {user}; run holdup as that user (`sudo -u '#{user}' holdup …`) or as root"
@@ -60,7 +61,7 @@ impl fmt::Display for AttachError {
             Self::InsideOnly { mode } => write!(
                 f,
                 "mode {} is seen from inside a service only: record from its endpoint (Watch::builder().listen(…)) instead \
-                 of by --pid, or choose --mode cpu",
+                 of by --pid, or choose --mode cpu or wall",
                 mode.as_str()
             ),
             Self::Profile(error) => write!(f, "{error}"),
@@ -97,7 +98,12 @@ impl Attached {
                 let source = source.map_err(|error| no_sampling(self.process, &error))?;
                 Box::new(Cpu::new(source, options.rate))
             }
-            ProfileMode::Wall | ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
+            ProfileMode::Wall => {
+                let process = OtherProcess::open(self.process);
+                let process = process.map_err(|error| AttachError::Profile(ProfileError::Unavailable(error)))?;
+                Box::new(Threads::new(process, options.rate))
+            }
+            ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
         };
         let window = Window::begin(options.duration, stop.flag());
         let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
@@ -150,7 +156,9 @@ pub(super) fn check(process: Process, rights: &Rights) -> Result<(), AttachError
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(AttachError::NoProcess { pid }),
         Err(_) if status.user != rights.user => Err(AttachError::OtherUser { pid, user: status.user }),
         Err(_) => {
-            let reason = if status.one_user {
+            let reason = if rights.user == 0 {
+                "holdup runs as root, but without the capability CAP_SYS_PTRACE, or a security module forbids it"
+            } else if status.one_user {
                 "it made itself unreadable (not dumpable), or has capabilities that holdup has not; run holdup as root"
             } else {
                 "it changed its user while it ran; run holdup as root"

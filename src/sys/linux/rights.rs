@@ -37,6 +37,17 @@ pub(crate) fn process_ids() -> std::io::Result<Vec<u32>> {
 }
 
 impl Process {
+    /// What changes when its number is given to another process, and when it begins to run another program: when it was
+    /// started, and where its code and its first stack begin. Fields 22, 26 and 28 of `stat`, as numbered in proc(5).
+    pub(crate) fn incarnation(self) -> Option<[u64; 3]> {
+        let text = std::fs::read(self.file("stat")).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        // The name in field 2 may hold spaces and brackets; the last bracket ends it.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse().ok();
+        Some([field(22)?, field(26)?, field(28)?])
+    }
+
     /// What everybody may know of it; `None` where it does not exist.
     pub(crate) fn status(self) -> Option<ProcessStatus> {
         let text = std::fs::read(self.file("status")).ok()?;
