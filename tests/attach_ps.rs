@@ -1,10 +1,12 @@
 //! `holdup ps` with a process that runs Tokio, and one that does not.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+mod support;
+
+use std::process::{Child, Command};
 
 use serde_json::Value;
+use support::observed::KnownProgram;
 
 /// The program that is found.
 #[test]
@@ -40,20 +42,13 @@ fn tokio_version() -> String {
 
 #[test]
 fn finds_what_runs_tokio_and_nothing_else() {
-    let mut with_tokio = Command::new(std::env::current_exe().expect("is running"))
-        .args(["--exact", "tokio_program", "--ignored", "--nocapture"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .map(Killed)
-        .expect("starts");
-    let mut lines = BufReader::new(with_tokio.0.stdout.take().expect("is piped")).lines();
-    assert!(lines.any(|line| line.is_ok_and(|line| line == "ready")), "it is ready");
+    let with_tokio = KnownProgram::start(&[], "tokio_program");
     let without = Killed(Command::new("sleep").arg("600").spawn().expect("starts"));
     let answer: Value = serde_json::from_str(&holdup_ps(&["--json"])).expect("is JSON");
     let processes = answer["processes"].as_array().expect("is a list");
     let find = |pid: u32| processes.iter().find(|process| process["pid"] == pid);
     assert!(find(without.0.id()).is_none(), "sleep(1) runs no Tokio: {answer}");
-    let found = find(with_tokio.0.id()).unwrap_or_else(|| panic!("is not found: {answer}"));
+    let found = find(with_tokio.id()).unwrap_or_else(|| panic!("is not found: {answer}"));
     let versions = found["tokio_versions"].as_array().expect("is a list");
     assert!(versions.iter().any(|version| *version == *tokio_version()), "{found}");
     // The test's main thread, that of the test, and the workers.
@@ -63,7 +58,7 @@ fn finds_what_runs_tokio_and_nothing_else() {
         assert!(verb["works"] == true || verb["reason"].as_str().is_some_and(|reason| reason.len() > 20), "{found}");
     }
     let table = holdup_ps(&[]);
-    let pid = with_tokio.0.id().to_string();
+    let pid = with_tokio.pid();
     let line = table.lines().find(|line| line.split_whitespace().next() == Some(&pid));
     assert!(line.is_some_and(|line| line.contains(&tokio_version())), "{table}");
 }

@@ -92,6 +92,9 @@ impl super::Rights {
 }
 
 #[cfg(feature = "attach")]
+pub(crate) fn raise_file_limit() {}
+
+#[cfg(feature = "attach")]
 pub(crate) fn process_ids() -> io::Result<Vec<u32>> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -83,6 +83,7 @@ impl Attached {
         }
         let process = Process::with_id(pid);
         check(process, &Rights::own())?;
+        sys::raise_file_limit();
         let program = Program::of(process);
         Ok(Self { process, program: program.name(), symbolizer: Symbolizer::of(process, program.origins(Vec::new())) })
     }

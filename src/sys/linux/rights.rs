@@ -27,6 +27,17 @@ fn number(file: &str) -> Option<i32> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
+/// Lets this process have as many files open as it may (`RLIMIT_NOFILE`): each observed thread needs a few.
+pub(crate) fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limits go into a live struct.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the limits are read from a live struct. Where it fails, fewer threads can be observed, which is told.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
+}
+
 /// The numbers of all processes that we may see.
 ///
 /// # Errors
