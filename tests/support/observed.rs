@@ -14,8 +14,12 @@ pub(crate) struct KnownProgram {
 impl KnownProgram {
     /// Starts it, as another user with the prefix that makes it so.
     pub(crate) fn start(prefix: &[&str], test: &str) -> Self {
-        let program = std::env::current_exe().expect("is running");
-        let mut child = command(prefix, &program)
+        Self::start_file(&std::env::current_exe().expect("is running"), prefix, test)
+    }
+
+    /// The same from a copy of the program.
+    pub(crate) fn start_file(program: &Path, prefix: &[&str], test: &str) -> Self {
+        let mut child = command(prefix, program)
             .args(["--exact", test, "--ignored", "--nocapture"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
