@@ -6,7 +6,7 @@ mod support;
 #[path = "support/awaiting.rs"]
 mod awaiting;
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use awaiting::{Awaiting, MANY};
 use serde_json::Value;
@@ -22,6 +22,17 @@ fn json(pid: &str, arguments: &[&str]) -> Value {
     let output = dump(&[&["--pid", pid, "--json"], arguments].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// A census in which nothing is about to happen any more: one task runs, and all others wait.
+fn settled(program: &Awaiting) -> Value {
+    let mut census = Value::Null;
+    support::wait_until("all tasks but one wait", || {
+        census = json(&program.pid().to_string(), &[]);
+        let tasks = census["tasks"].as_array().expect("a list");
+        tasks.iter().filter(|task| task["state"] != "idle").count() == 1
+    });
+    census
 }
 
 /// The line that ends with `// MARK`.
@@ -68,8 +79,17 @@ fn end(task: &Value) -> &Value {
 
 #[test]
 fn every_task_has_the_path_that_its_source_tells() {
-    let program = Awaiting::start();
-    let census = json(&program.pid().to_string(), &[]);
+    for flavor in ["multi_thread", "current_thread"] {
+        let program = Awaiting::with(flavor);
+        let census = settled(&program);
+        assert_eq!(census["runtimes"].as_array().map(Vec::len), Some(1));
+        assert_eq!(census["runtimes"][0]["flavor"], flavor);
+        assert_paths(&census);
+    }
+}
+
+/// Every task of the program, as its source says.
+fn assert_paths(census: &Value) {
     let leaf = format!("leaf:{}(Sleep)", line("leaf"));
     let middle = format!("middle:{}({leaf})", line("middle"));
     // Where an `async fn` with a macro of several futures begins.
@@ -95,25 +115,23 @@ fn every_task_has_the_path_that_its_source_tells() {
         ("unordered", format!("unordered:{}(Next({leaf} {leaf} {leaf}))", line("unordered"))),
         ("joins_set", format!("joins_set:{}(join_next(PollFn(JoinHandle JoinHandle)))", line("joins_set"))),
     ] {
-        assert_eq!(shape(&only(&census, future)["path"]), expected, "{future}");
-        assert_eq!(only(&census, future)["state"], "idle", "{future}");
+        assert_eq!(shape(&only(census, future)["path"]), expected, "{future}");
+        assert_eq!(only(census, future)["state"], "idle", "{future}");
     }
-    assert_eq!(tasks(&census, "many").len(), MANY);
-    for task in tasks(&census, "many") {
+    assert_eq!(tasks(census, "many").len(), MANY);
+    for task in tasks(census, "many") {
         assert_eq!(shape(&task["path"]), format!("many:{}({leaf})", line("many")));
     }
     let all = census["tasks"].as_array().expect("a list");
     assert!(all.iter().all(|task| task["unknown"].is_null()), "{census:#}");
     // Those above, what they spawn, and the one that runs.
-    assert_eq!(all.len(), 13 + MANY + 3 + 2, "{census:#}");
-    assert_eq!(census["runtimes"].as_array().map(Vec::len), Some(1));
-    assert_eq!(census["runtimes"][0]["flavor"], "multi_thread");
+    assert_eq!(all.len(), 13 + MANY + 2 + 3 + 2, "{census:#}");
 }
 
 #[test]
 fn what_is_waited_for_is_explained() {
     let program = Awaiting::start();
-    let census = json(&program.pid().to_string(), &[]);
+    let census = settled(&program);
     let hour = 3_600_000;
     let timer = end(only(&census, "nested"));
     assert!(timer["kind"] == "timer" && (1..=hour).contains(&timer["in_ms"].as_i64().expect("a time")), "{timer}");
@@ -128,33 +146,40 @@ fn what_is_waited_for_is_explained() {
     assert_eq!(lock["holders"][0]["place"]["line"], line("holds_lock"));
     assert!(end(only(&census, "waits_for_permit"))["holders"].as_array().expect("a list").is_empty());
 
+    let crossing: Vec<&Value> = tasks(&census, "crosses").into_iter().map(|task| &task["id"]).collect();
+    assert_eq!(crossing.len(), 2);
+    assert_eq!(census["cycles"], serde_json::json!([crossing]), "they wait for each other");
+
     let waited = end(only(&census, "waits_for_task"))["task"].clone();
     let children = tasks(&census, "leaf");
     assert_eq!(children.len(), 3, "one that is awaited, and a set of two");
     assert!(children.iter().any(|task| task["id"] == waited), "{waited}");
     let io = end(only(&census, "accepts"));
     assert!(io["kind"] == "io" && io["fd"].as_i64().is_some_and(|fd| fd > 2), "{io}");
+    assert!(io["what"].as_str().is_some_and(|what| what.starts_with("TCP, listens on 127.0.0.1:")), "{io}");
     assert!(end(only(&census, "receives"))["what"].as_str().expect("words").contains("mpsc channel with 1 sender"));
 }
 
 #[test]
 fn a_running_task_has_the_stack_of_its_thread() {
-    let program = Awaiting::start();
-    // A machine that does not run the thread for long cannot hold it.
-    let mut census = Value::Null;
-    support::wait_until("the thread is held", || {
-        census = json(&program.pid().to_string(), &["--state", "running"]);
-        census["quality"]["held_threads"].as_u64() > Some(0)
-    });
-    assert_eq!(census["tasks"].as_array().map(Vec::len), Some(1));
-    let task = only(&census, "runs");
-    let threads = census["threads"].as_array().expect("a list");
-    let thread = threads.iter().find(|thread| thread["tid"] == task["thread"]).expect("it is polled by one");
-    assert_eq!(thread["task"], task["id"]);
-    let frames = thread["stack"].as_array().expect("a list");
-    let compute = frames.iter().position(|frame| frame["function"] == "awaiting::compute").expect("it computes");
-    let runs = &frames[compute + 1];
-    assert_eq!((&runs["function"], &runs["line"]), (&"awaiting::runs".into(), &line("runs").into()));
+    // The second runs on the first thread, whose variables are found only by holding it.
+    for program in [Awaiting::start(), Awaiting::with("current_thread")] {
+        // A machine that does not run the thread for long cannot hold it.
+        let mut census = Value::Null;
+        support::wait_until("the thread is held", || {
+            census = json(&program.pid().to_string(), &["--state", "running"]);
+            census["quality"]["held_threads"].as_u64() > Some(0)
+        });
+        assert_eq!(census["tasks"].as_array().map(Vec::len), Some(1), "{census:#}");
+        let task = only(&census, "runs");
+        let threads = census["threads"].as_array().expect("a list");
+        let thread = threads.iter().find(|thread| thread["tid"] == task["thread"]).expect("it is polled by one");
+        assert_eq!(thread["task"], task["id"]);
+        let frames = thread["stack"].as_array().expect("a list");
+        let compute = frames.iter().position(|frame| frame["function"] == "awaiting::compute").expect("it computes");
+        let runs = &frames[compute + 1];
+        assert_eq!((&runs["function"], &runs["line"]), (&"awaiting::runs".into(), &line("runs").into()));
+    }
 }
 
 #[test]
@@ -167,6 +192,7 @@ fn text_shows_equal_paths_once_and_filters() {
         format!("{MANY} tasks [idle] awaiting::many"),
         format!("    {leaf}\n"),
         "held by task".to_owned(),
+        "2 tasks wait for each other".to_owned(),
         "awaiting::compute at ".to_owned(),
         "KiB copied at that moment".to_owned(),
     ] {
@@ -178,16 +204,62 @@ fn text_shows_equal_paths_once_and_filters() {
     assert!(!text.contains("awaiting::joins"), "{text}");
 }
 
+/// How often each sleeping thread of a process went to sleep so far, by its number.
+fn sleeps(pid: u32) -> Vec<(String, String)> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
+    let mut sleeps: Vec<_> = tasks
+        .filter_map(|task| {
+            let status = std::fs::read_to_string(task.ok()?.path().join("status")).ok()?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            let sleeping = field("State:")?.starts_with('S');
+            sleeping.then(|| Some((field("Pid:")?.to_owned(), field("voluntary_ctxt_switches:")?.to_owned())))?
+        })
+        .collect();
+    sleeps.sort();
+    sleeps
+}
+
 #[test]
-fn a_dump_does_not_wake_what_sleeps_and_the_program_goes_on() {
+fn a_dump_does_not_wake_what_sleeps() {
     let program = Awaiting::start();
+    let before = sleeps(program.pid());
+    // The other worker, the thread that is in `block_on`, and the one that reads the input.
+    assert_eq!(before.len(), 3, "{before:?}");
     for _ in 0..5 {
         let census = json(&program.pid().to_string(), &[]);
         assert_eq!(census["quality"]["late_reads"], 0, "{:#}", census["quality"]);
+        assert_eq!(census["quality"]["woken_threads"], 0, "{:#}", census["quality"]);
     }
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", program.pid())).expect("it lives");
-    let state = stat.rsplit_once(") ").expect("has a name").1.chars().next();
-    assert!(matches!(state, Some('S' | 'R')), "{stat}");
+    assert_eq!(sleeps(program.pid()), before);
+}
+
+#[test]
+fn a_dump_that_is_killed_leaves_the_program_running() {
+    let program = Awaiting::start();
+    let is_held = || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", program.pid())).expect("it lives");
+        let mut stats = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
+        stats.any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['t', 'T'])))
+    };
+    let mut killed_while_held = 0;
+    for _ in 0..20 {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_holdup"))
+            .args(["dump", "--json", "--pid", &program.pid().to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the command runs");
+        // Looks for the moment in which it holds a thread, which is short, until it is over.
+        while tool.try_wait().expect("it is our own child").is_none() {
+            if is_held() {
+                killed_while_held += 1;
+                break;
+            }
+        }
+        let _over = tool.kill();
+        tool.wait().expect("it is our own child");
+        support::wait_until("every thread runs on", || !is_held());
+    }
+    println!("killed {killed_while_held} times while a thread was held");
 }
 
 #[test]

@@ -130,7 +130,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         if shown.children.is_empty() {
             shown.waits_for = leaves::explain_parts(self, value);
         }
-        if ty.name.starts_with("core::future::poll_fn::PollFn<") {
+        if ty.name.contains("::poll_fn::PollFn<") && last_segment(&ty.name).starts_with("PollFn<") {
             return Ok(self.poll_fn(shown));
         }
         Ok(shown)

@@ -1,8 +1,10 @@
 //! Who holds what others wait for: guards and permits that live in a task's futures.
 
+use std::collections::HashMap;
+
 use super::await_path::Holds;
 use crate::layout::{Shape, Value, Values};
-use crate::model::census::{Await, Holder, TaskNow, WaitsFor};
+use crate::model::census::{Holder, TaskNow, WaitsFor};
 use crate::model::task::TaskId;
 
 /// Tokio's guards and permits, which point to their semaphore or to what has one.
@@ -48,21 +50,20 @@ fn semaphore(values: &Values<'_, '_>, variable: Value) -> Option<u64> {
 
 /// Writes to everything that waits for a semaphore who holds it.
 pub(super) fn tell(tasks: &mut [TaskNow], held: &[Held]) {
+    let mut by_semaphore: HashMap<u64, Vec<&Held>> = HashMap::new();
+    for held in held {
+        by_semaphore.entry(held.holds.semaphore).or_default().push(held);
+    }
     for path in tasks.iter_mut().filter_map(|task| task.path.as_mut()) {
-        tell_path(path, held);
-    }
-}
-
-fn tell_path(node: &mut Await, held: &[Held]) {
-    if let Some(WaitsFor::Permits { address, holders, .. }) = &mut node.waits_for {
-        let holding = held.iter().filter(|held| held.holds.semaphore == *address).take(MAX_HOLDERS);
-        holders.extend(holding.map(|held| Holder {
-            task: held.task,
-            function: held.holds.function.clone(),
-            place: held.holds.place.clone(),
-        }));
-    }
-    for child in &mut node.children {
-        tell_path(child, held);
+        path.each(&mut |node| {
+            if let Some(WaitsFor::Permits { address, holders, .. }) = &mut node.waits_for {
+                let holding = by_semaphore.get(address).into_iter().flatten().take(MAX_HOLDERS);
+                holders.extend(holding.map(|held| Holder {
+                    task: held.task,
+                    function: held.holds.function.clone(),
+                    place: held.holds.place.clone(),
+                }));
+            }
+        });
     }
 }

@@ -6,7 +6,14 @@ mod cause;
 /// Which frame of the user's code leads to it.
 mod culprit;
 
+/// Tasks that wait for each other.
+#[cfg(feature = "attach")]
+mod cycle;
+
 pub(crate) use cause::classify;
 #[cfg(any(feature = "http", all(test, feature = "formats")))]
 pub(crate) use culprit::is_poll_of_runtime;
+#[cfg(feature = "attach")]
+pub(crate) use cycle::cycles;
+
 pub(crate) use culprit::{find_culprit, handed_on, poll_boundary};

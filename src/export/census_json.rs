@@ -13,6 +13,8 @@ pub(crate) struct CensusJson {
     runtimes: Vec<RuntimeJson>,
     threads: Vec<ThreadJson>,
     tasks: Vec<TaskJson>,
+    /// Numbers of tasks that wait for each other.
+    cycles: Vec<Vec<u64>>,
     quality: QualityJson,
 }
 
@@ -114,6 +116,7 @@ impl From<&Census> for CensusJson {
             runtimes: runtimes.collect(),
             threads: census.threads.iter().map(ThreadJson::from).collect(),
             tasks: census.tasks.iter().map(TaskJson::from).collect(),
+            cycles: census.cycles.iter().map(|cycle| cycle.iter().map(|task| task.0).collect()).collect(),
             quality: QualityJson {
                 pause_ms: to_ms(quality.pause),
                 held_threads: quality.held_threads,

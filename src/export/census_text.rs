@@ -36,6 +36,10 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
             write_group(&mut out, &group, census, options);
         }
     }
+    for cycle in &census.cycles {
+        out.push('\n');
+        line(&mut out, 0, &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter().copied())));
+    }
     // Without tasks, threads are all there is.
     let stacks = options.stacks || census.runtimes.is_empty();
     for thread in census.threads.iter().filter(|_| stacks) {
@@ -45,6 +49,10 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     out.push('\n');
     write_quality(&mut out, census);
     out
+}
+
+fn cycle_subject(tasks: usize) -> String {
+    if tasks == 1 { "a task waits".to_owned() } else { format!("{tasks} tasks wait") }
 }
 
 fn states(tasks: &[&TaskNow]) -> String {

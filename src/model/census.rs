@@ -29,6 +29,8 @@ pub(crate) struct Census {
     pub(crate) runtimes: Vec<RuntimeNow>,
     pub(crate) threads: Vec<ThreadNow>,
     pub(crate) tasks: Vec<TaskNow>,
+    /// Tasks that wait for each other.
+    pub(crate) cycles: Vec<Vec<TaskId>>,
     pub(crate) quality: CensusQuality,
 }
 
@@ -160,6 +162,16 @@ pub(crate) struct Await {
     pub(crate) waits_for: Option<WaitsFor>,
     /// What it awaits: one future, or several for `join!` and `select!`.
     pub(crate) children: Vec<Self>,
+}
+
+impl Await {
+    /// Calls `change` for this future and all that it awaits. Paths are no deeper than they were read.
+    pub(crate) fn each(&mut self, change: &mut dyn FnMut(&mut Self)) {
+        change(self);
+        for child in &mut self.children {
+            child.each(change);
+        }
+    }
 }
 
 /// What a future at the end of an await path waits for.

@@ -5,7 +5,6 @@ mod own;
 
 /// Another process.
 #[cfg(feature = "attach")]
-#[allow(dead_code, reason = "the verbs that take stacks of single threads follow")]
 mod process;
 
 /// One moment of another process.
@@ -15,6 +14,10 @@ mod moment;
 /// A copy of its memory.
 #[cfg(feature = "attach")]
 mod snapshot;
+
+/// What its file descriptors are.
+#[cfg(feature = "attach")]
+mod descriptors;
 
 /// Where a thread keeps its own variables.
 #[cfg(feature = "attach")]
@@ -33,6 +36,8 @@ mod returns;
 /// What the threads of our own process do with their CPU time.
 mod own_cpu;
 
+#[cfg(feature = "attach")]
+pub(crate) use descriptors::Descriptors;
 #[cfg(feature = "attach")]
 pub(crate) use moment::{Moment, ThreadAt};
 #[cfg(feature = "attach")]

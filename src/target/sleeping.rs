@@ -21,6 +21,12 @@ impl Sleep {
         (self.stack_pointer, self.instruction) == (other.stack_pointer, other.instruction)
     }
 
+    /// The kernel counts how often the thread ran, so an equal one is the same.
+    #[cfg(feature = "attach")]
+    pub(super) fn is_unique(&self) -> bool {
+        self.slices.is_some_and(|slices| slices > 0)
+    }
+
     /// The thread's present one; `None` where it runs, or where the kernel does not tell.
     pub(super) fn of(probe: &ThreadProbe) -> Option<Self> {
         let (stack_pointer, instruction) = match probe.kernel_state()? {

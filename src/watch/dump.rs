@@ -5,12 +5,16 @@ use std::time::{Duration, Instant};
 
 use super::attached::{AttachError, Attached};
 use crate::census::{Start, Subject, threads_only};
+use crate::diagnose;
 use crate::images::Images;
 use crate::layout::{Program, Sections};
-use crate::model::census::Census;
+use crate::model::census::{Census, WaitsFor};
 use crate::model::stack::{Method, NoStack, RawStack, Stack};
-use crate::target::{Moment, OtherProcess, Snapshot, ThreadAt};
+use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
 use crate::unwind::Unwinder;
+
+/// Tasks of each list that are looked for while threads are held: those that came since the rehearsal stand in front.
+const NEWEST: usize = 32;
 
 impl Attached {
     /// Every task of the process at one moment.
@@ -54,12 +58,12 @@ impl Attached {
         let (program, bias) = (&program, image.bias);
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
             let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
-            subject.touch();
+            subject.touch(usize::MAX);
             // For the memory that it reads.
             let _rehearsed = subject.take();
         };
         let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
-            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch();
+            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch(NEWEST);
         };
         let moment = Moment::take(process, &rehearse, &touch).map_err(failed)?;
 
@@ -70,6 +74,17 @@ impl Attached {
         census.program = image.name.to_string();
         self.symbolizer.add_source_roots(program.source_roots());
         self.name_stacks(&moment, &mut census);
+        let mut descriptors = Descriptors::of(process);
+        for task in &mut census.tasks {
+            if let Some(path) = &mut task.path {
+                path.each(&mut |node| {
+                    if let Some(WaitsFor::Io { fd: Some(fd), what }) = &mut node.waits_for {
+                        *what = descriptors.describe(*fd);
+                    }
+                });
+            }
+        }
+        census.cycles = diagnose::cycles(&census);
         let quality = &mut census.quality;
         quality.index_time = index_time;
         quality.pause = quality.pause.max(moment.pause);

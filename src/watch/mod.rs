@@ -35,6 +35,10 @@ mod history;
 /// How often equal stalls are reported.
 mod limiter;
 
+/// Which processes run Tokio.
+#[cfg(feature = "attach")]
+mod processes;
+
 /// A program, by its path.
 mod program;
 
@@ -72,6 +76,8 @@ pub use runtime::Runtime;
 pub(crate) use address::bind;
 #[cfg(feature = "attach")]
 pub(crate) use attached::Attached;
+#[cfg(feature = "attach")]
+pub(crate) use processes::Processes;
 #[cfg(any(feature = "http", feature = "attach"))]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;

@@ -9,8 +9,11 @@ use std::sync::LazyLock;
 /// Tasks of it that all do the same.
 pub(crate) const MANY: usize = 10;
 
-/// Built once for all tests; that it can be built is a part of them.
+/// Built once for all tests; that it can be built is a part of them. `HOLDUP_AWAITING` names one that was built otherwise.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(program) = std::env::var_os("HOLDUP_AWAITING") {
+        return program.into();
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/awaiting");
     // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
     let test = std::env::current_exe().expect("it runs");
@@ -29,10 +32,15 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
 pub(crate) struct Awaiting(Child);
 
 impl Awaiting {
-    /// Starts it, and returns when all its tasks wait.
+    /// Starts it with two workers, and returns when all its tasks wait but one, which runs.
     pub(crate) fn start() -> Self {
+        Self::with("multi_thread")
+    }
+
+    /// The same on the runtime of that flavor.
+    pub(crate) fn with(flavor: &str) -> Self {
         let mut child = Command::new(&*PROGRAM)
-            .arg(MANY.to_string())
+            .args([&MANY.to_string(), flavor])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -56,6 +56,8 @@ pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
 pub(crate) use returns::ReturnWatch;
+#[cfg(feature = "attach")]
+pub(crate) use rights::{process_ids, raise_file_limit};
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};
 pub(crate) use signal::{StackSignal, hold_stack_signal};
 pub(crate) use steal::Steal;
