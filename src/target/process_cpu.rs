@@ -112,7 +112,7 @@ impl OtherCpu {
 
     fn add(&mut self, tid: i32) -> io::Result<()> {
         let added = match self.threads.len() {
-            0..MAX_THREADS => self.sampler.add_thread(tid),
+            others @ 0..MAX_THREADS => self.sampler.add_thread(tid, others),
             _ => Err(io::ErrorKind::OutOfMemory.into()),
         };
         match added {

@@ -33,13 +33,12 @@ pub(crate) struct PerfSampler {
     /// Samples while the kernel works for the thread, too; the stack is that of the call into it.
     with_kernel: bool,
     size: usize,
-    threads: usize,
 }
 
 impl PerfSampler {
     /// One sample per period of CPU time.
     pub(crate) fn new(period: Duration) -> Self {
-        Self { period, with_kernel: true, size: 0, threads: 0 }
+        Self { period, with_kernel: true, size: 0 }
     }
 
     /// Whether time in the kernel is sampled; it counts in either case.
@@ -47,18 +46,15 @@ impl PerfSampler {
         self.with_kernel
     }
 
-    /// Begins to sample a thread; `None` where it has ended.
+    /// Begins to sample a thread, beside so many others; `None` where it has ended.
     ///
     /// # Errors
     /// `PermissionDenied` where it is forbidden, `OutOfMemory` where no more memory may be locked; when there are too
     /// many open files.
-    pub(crate) fn add_thread(&mut self, tid: i32) -> io::Result<Option<PerfThread>> {
+    pub(crate) fn add_thread(&mut self, tid: i32, others: usize) -> io::Result<Option<PerfThread>> {
         loop {
-            let (stack, ring, most) = SIZES[self.size];
-            if self.threads >= most {
-                self.size += 1;
-                continue;
-            }
+            let size = SIZES.iter().position(|(.., most)| others < *most).unwrap_or_default().max(self.size);
+            let (stack, ring, _) = SIZES[size];
             let event = match open(tid, self.period, stack, self.with_kernel) {
                 Err(error) if error.raw_os_error() == Some(libc::EACCES) && self.with_kernel => {
                     self.with_kernel = false;
@@ -70,16 +66,12 @@ impl PerfSampler {
             match Ring::map(&event, ring) {
                 // The kernel's answer for too much locked memory is the same as for a forbidden event.
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                    if self.size + 1 == SIZES.len() {
+                    if size + 1 == SIZES.len() {
                         return Err(io::ErrorKind::OutOfMemory.into());
                     }
-                    self.size += 1;
+                    self.size = size + 1;
                 }
-                ring => {
-                    let ring = ring?;
-                    self.threads += 1;
-                    return Ok(Some(PerfThread { ring, event }));
-                }
+                ring => return Ok(Some(PerfThread { ring: ring?, event })),
             }
         }
     }
