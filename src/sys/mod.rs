@@ -106,6 +106,8 @@ pub(crate) struct Rights {
     pub(crate) traces_all: bool,
     /// `CAP_PERFMON` or `CAP_SYS_ADMIN`: every process can be sampled, the kernel's part included.
     pub(crate) samples_all: bool,
+    /// `CAP_IPC_LOCK`: memory may be locked without limit.
+    pub(crate) locks_memory: bool,
     /// `kernel.yama.ptrace_scope`: 0 one's own processes, 1 one's descendants, 2 those with `CAP_SYS_PTRACE`, 3 none.
     /// `None` where the machine has no such setting, which is as 0.
     pub(crate) ptrace_scope: Option<i32>,

@@ -84,7 +84,7 @@ impl PerfSampler {
         false
     }
 
-    pub(crate) fn add_thread(&mut self, _tid: i32) -> io::Result<Option<PerfThread>> {
+    pub(crate) fn add_thread(&mut self, _tid: i32, _others: usize) -> io::Result<Option<PerfThread>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -19,6 +19,9 @@ const SCAN_SHARE: u32 = 200;
 /// Threads that are sampled at most; each has a ring of samples.
 const MAX_THREADS: usize = 4096;
 
+/// Where there are more, those that use no CPU time get no ring.
+const MANY_THREADS: usize = 16;
+
 /// The kernel counts in nanoseconds. A sampling period has so many steps.
 const STEPS: u32 = 1000;
 
@@ -34,6 +37,8 @@ pub(crate) struct OtherCpu {
     unwinder: Unwinder,
     copy: StackCopy,
     threads: HashMap<i32, Thread>,
+    /// Threads that have used no CPU time yet, where there are many: what they had used before.
+    dormant: HashMap<i32, (ThreadProbe, Option<Duration>)>,
     /// Threads that could not be sampled, which are not tried again.
     refused: HashSet<i32>,
     scanned: Instant,
@@ -72,6 +77,7 @@ impl OtherCpu {
             unwinder,
             copy: StackCopy::default(),
             threads: HashMap::new(),
+            dormant: HashMap::new(),
             refused: HashSet::new(),
             scanned: Instant::now(),
             scan_interval: SCAN_INTERVAL,
@@ -82,7 +88,7 @@ impl OtherCpu {
             ended: None,
         };
         match other.scan(&mut |_| {})? {
-            Some(refusal) if other.threads.is_empty() => Err(refusal),
+            Some(refusal) if other.threads.is_empty() && other.dormant.is_empty() => Err(refusal),
             _ => Ok(other),
         }
     }
@@ -99,20 +105,40 @@ impl OtherCpu {
             }
         }
         self.refused.retain(|tid| present.contains(tid));
+        self.dormant.retain(|tid, _| present.contains(tid));
+        let many = present.len() > MANY_THREADS;
         let mut refusal = None;
         for tid in present {
-            if !self.threads.contains_key(&tid) && !self.refused.contains(&tid) {
-                refusal = self.add(tid).err().or(refusal);
+            if self.threads.contains_key(&tid) || self.refused.contains(&tid) || (many && self.sleeps_on(tid)) {
+                continue;
             }
+            refusal = self.add(tid).err().or(refusal);
         }
         self.scanned = Instant::now();
         self.scan_interval = SCAN_INTERVAL.max(self.scanned.duration_since(start) * SCAN_SHARE);
         Ok(refusal)
     }
 
+    /// Whether a thread has used no CPU time since it was first seen. Services have hundreds of threads that wait, and rings
+    /// are scarce.
+    fn sleeps_on(&mut self, tid: i32) -> bool {
+        let process = self.process;
+        let new = || {
+            let probe = ThreadProbe::open(process, tid);
+            let used = probe.cpu_time();
+            (probe, used)
+        };
+        let (probe, used) = self.dormant.entry(tid).or_insert_with(new);
+        let sleeps = probe.stat().is_some_and(|stat| stat.state != 'R') && probe.cpu_time() == *used;
+        if !sleeps {
+            self.dormant.remove(&tid);
+        }
+        sleeps
+    }
+
     fn add(&mut self, tid: i32) -> io::Result<()> {
         let added = match self.threads.len() {
-            0..MAX_THREADS => self.sampler.add_thread(tid),
+            others @ 0..MAX_THREADS => self.sampler.add_thread(tid, others),
             _ => Err(io::ErrorKind::OutOfMemory.into()),
         };
         match added {
@@ -181,7 +207,7 @@ impl CpuSource for OtherCpu {
         if self.scanned.elapsed() >= self.scan_interval && self.ended.is_none() {
             // Without a list of threads nothing is left of it.
             let gone = self.scan(take).is_err();
-            let tids: Vec<i32> = self.threads.keys().copied().collect();
+            let tids: Vec<i32> = self.threads.keys().chain(self.dormant.keys()).copied().collect();
             if gone || is_over(self.process, &tids) {
                 self.ended = Some("the process ended");
             }

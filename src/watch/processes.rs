@@ -96,7 +96,7 @@ fn facts_of(process: Process, known: &mut HashMap<PathBuf, ProgramFacts>) -> Opt
 
 /// Tries out what each verb begins with.
 fn verbs(process: Process, rights: &Rights, refused: Option<&AttachError>) -> Vec<VerbSeen> {
-    let record = || match PerfSampler::new(std::time::Duration::from_secs(1)).add_thread(first_thread(process)) {
+    let record = || match PerfSampler::new(std::time::Duration::from_secs(1)).add_thread(first_thread(process), 0) {
         Ok(_) => None,
         Err(error) => Some(attached::no_sampling(process, &error).to_string()),
     };

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use perf_event_open_sys::bindings as perf;
 
-use crate::sys::{PerfRecord, Registers, StackCopy};
+use crate::sys::{PerfRecord, Registers, Rights, StackCopy};
 
-/// Bytes of stack in a sample, bytes of the ring, and how many threads may have that. A ring is room for 15 samples, or
+/// Bytes of stack in a sample, bytes of the ring, and how many threads may have that, of the unprivileged and of others. A ring is room for 15 samples, or
 /// for 3 where there are many threads, or where memory is scarce: it is locked in RAM and limited for the unprivileged
 /// (`perf_event_mlock_kb`, `RLIMIT_MEMLOCK`).
-const SIZES: [(u32, usize, usize); 3] =
-    [(32 * 1024, 512 * 1024, 64), (32 * 1024, 128 * 1024, 256), (8 * 1024, 32 * 1024, usize::MAX)];
+const SIZES: [(u32, usize, [usize; 2]); 3] =
+    [(32 * 1024, 512 * 1024, [4, 64]), (32 * 1024, 128 * 1024, [16, 256]), (8 * 1024, 32 * 1024, [usize::MAX; 2])];
 
 /// rbp, rsp and the instruction pointer, as numbered in `asm/perf_regs.h`, in which order they come.
 const REGISTERS: u64 = 1 << perf::PERF_REG_X86_BP | 1 << perf::PERF_REG_X86_SP | 1 << perf::PERF_REG_X86_IP;
@@ -33,13 +33,14 @@ pub(crate) struct PerfSampler {
     /// Samples while the kernel works for the thread, too; the stack is that of the call into it.
     with_kernel: bool,
     size: usize,
-    threads: usize,
+    /// Memory may be locked without limit.
+    plenty: bool,
 }
 
 impl PerfSampler {
     /// One sample per period of CPU time.
     pub(crate) fn new(period: Duration) -> Self {
-        Self { period, with_kernel: true, size: 0, threads: 0 }
+        Self { period, with_kernel: true, size: 0, plenty: Rights::own().locks_memory }
     }
 
     /// Whether time in the kernel is sampled; it counts in either case.
@@ -47,18 +48,19 @@ impl PerfSampler {
         self.with_kernel
     }
 
-    /// Begins to sample a thread; `None` where it has ended.
+    /// Begins to sample a thread, beside so many others; `None` where it has ended.
     ///
     /// # Errors
     /// `PermissionDenied` where it is forbidden, `OutOfMemory` where no more memory may be locked; when there are too
     /// many open files.
-    pub(crate) fn add_thread(&mut self, tid: i32) -> io::Result<Option<PerfThread>> {
+    pub(crate) fn add_thread(&mut self, tid: i32, others: usize) -> io::Result<Option<PerfThread>> {
         loop {
-            let (stack, ring, most) = SIZES[self.size];
-            if self.threads >= most {
-                self.size += 1;
-                continue;
-            }
+            let size = SIZES
+                .iter()
+                .position(|(.., most)| others < most[usize::from(self.plenty)])
+                .unwrap_or_default()
+                .max(self.size);
+            let (stack, ring, _) = SIZES[size];
             let event = match open(tid, self.period, stack, self.with_kernel) {
                 Err(error) if error.raw_os_error() == Some(libc::EACCES) && self.with_kernel => {
                     self.with_kernel = false;
@@ -70,16 +72,12 @@ impl PerfSampler {
             match Ring::map(&event, ring) {
                 // The kernel's answer for too much locked memory is the same as for a forbidden event.
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-                    if self.size + 1 == SIZES.len() {
+                    if size + 1 == SIZES.len() {
                         return Err(io::ErrorKind::OutOfMemory.into());
                     }
-                    self.size += 1;
+                    self.size = size + 1;
                 }
-                ring => {
-                    let ring = ring?;
-                    self.threads += 1;
-                    return Ok(Some(PerfThread { ring, event }));
-                }
+                ring => return Ok(Some(PerfThread { ring: ring?, event })),
             }
         }
     }

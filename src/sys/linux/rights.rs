@@ -4,6 +4,7 @@
 use crate::sys::{Process, ProcessStatus, Rights};
 
 /// Bits of capability sets, as numbered in `linux/capability.h`.
+const CAP_IPC_LOCK: u32 = 14;
 const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
@@ -17,6 +18,7 @@ impl Rights {
             user: status.user,
             traces_all: has(CAP_SYS_PTRACE),
             samples_all: has(CAP_PERFMON) || has(CAP_SYS_ADMIN),
+            locks_memory: has(CAP_IPC_LOCK),
             ptrace_scope: number("/proc/sys/kernel/yama/ptrace_scope"),
             perf_paranoid: number("/proc/sys/kernel/perf_event_paranoid"),
         }
