@@ -22,7 +22,6 @@ const NOBODY: &str = "65534";
 /// The program that is observed: two threads under a load of known shares, until its input ends.
 #[test]
 #[ignore = "the program that the other tests observe"]
-#[expect(clippy::exit, reason = "its other threads never end")]
 fn known_program() {
     let threads: Vec<_> = ["load-a", "load-b"]
         .into_iter()

@@ -210,7 +210,6 @@ mod tests {
 
     #[test]
     #[ignore = "the program that the other tests look at"]
-    #[expect(clippy::exit, reason = "its other threads never end")]
     fn known_program() {
         std::thread::Builder::new().name("sleeper".into()).spawn(sleeps_here).expect("a thread starts");
         std::thread::Builder::new().name("spinner".into()).spawn(spins_here).expect("a thread starts");
