@@ -16,7 +16,7 @@ impl Process {
     }
 
     /// The process of that number, which need not exist.
-    #[cfg(any(feature = "attach", test))]
+    #[cfg(feature = "attach")]
     pub(crate) fn with_id(pid: u32) -> Self {
         Self { pid: Some(pid).filter(|pid| *pid != std::process::id()) }
     }
