@@ -22,6 +22,9 @@ use tokio::runtime::Builder;
 const THRESHOLD: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_millis(60);
 
+/// By how much a machine under load may delay a look.
+const LATE: Duration = Duration::from_millis(100);
+
 /// The longest call of the present test so far, in microseconds.
 static LONGEST: AtomicU32 = AtomicU32::new(0);
 
@@ -93,7 +96,7 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
                 let acting = tokio::spawn(async move {
                     loop {
                         tokio::time::sleep(Duration::from_millis(5)).await;
-                        act();
+                        timed(&act);
                     }
                 });
                 let _told = stopped.await;
@@ -116,7 +119,8 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
         // What the machine did between the polls may count where nothing but the return is known.
         let longest = Duration::from_micros(LONGEST.load(Ordering::Relaxed).into());
         assert!(stall.duration >= THRESHOLD, "{what}: {:?}", stall.duration);
-        let bounded = stall.known_by != KnownBy::Sleep || stall.duration <= longest;
+        // The end is known as exactly as the watchdog got to run.
+        let bounded = stall.known_by != KnownBy::Sleep || stall.duration <= longest + LATE;
         assert!(bounded, "{what}: {:?} of {longest:?}", stall.duration);
         found.push(stall);
     }
