@@ -28,6 +28,13 @@ mod thread_pointer;
 #[cfg(feature = "attach")]
 mod process_cpu;
 
+/// Its workers, and how far each has come.
+#[cfg(feature = "attach")]
+mod other;
+
+/// Looks at threads.
+mod looking;
+
 /// Stacks of threads that sleep.
 mod sleeping;
 
@@ -41,6 +48,8 @@ pub(crate) use moment::{Moment, ThreadAt};
 #[cfg(feature = "attach")]
 pub(crate) use snapshot::Snapshot;
 
+#[cfg(feature = "attach")]
+pub(crate) use other::{Finder, OtherWorkers};
 pub(crate) use own::{OwnProcess, Since};
 pub(crate) use own_cpu::OwnCpu;
 #[cfg(feature = "attach")]

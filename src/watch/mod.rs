@@ -23,6 +23,10 @@ mod damage;
 #[cfg(feature = "attach")]
 mod attached;
 
+/// Its stalls.
+#[cfg(feature = "attach")]
+mod attached_stalls;
+
 /// What the user asks for, and how it is started.
 mod builder;
 
@@ -72,6 +76,8 @@ pub use runtime::Runtime;
 pub(crate) use address::bind;
 #[cfg(feature = "attach")]
 pub(crate) use attached::Attached;
+#[cfg(feature = "attach")]
+pub(crate) use attached_stalls::StallsSoFar;
 #[cfg(any(feature = "http", feature = "attach"))]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;
