@@ -137,24 +137,27 @@ struct Found {
     unknown: Vec<String>,
 }
 
-impl Reader<'_, '_> {
-    fn with<T>(&self, threads: &[(i32, u64)], memory: &dyn Memory, ask: impl FnOnce(&Subject<'_, '_>) -> T) -> T {
+impl<'d> Reader<'_, 'd> {
+    fn starts(&self, threads: &[(i32, u64)]) -> Vec<Start> {
         let start = |(tid, pointer): &(i32, u64)| Start {
             tid: *tid,
             name: String::new(),
             runs: false,
             thread_locals: self.before.and_then(|before| pointer.checked_sub(before)),
         };
-        let starts: Vec<Start> = threads.iter().map(start).collect();
-        let (program, bias) = (self.program, self.bias);
-        ask(&Subject { program, memory, bias, threads: &starts, now: Duration::ZERO })
+        threads.iter().map(start).collect()
+    }
+
+    fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
+        Subject { program: self.program, memory, bias: self.bias, threads, now: Duration::ZERO }
     }
 }
 
 impl Finder for Reader<'_, '_> {
     fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace> {
         // Read anew each time, and each page once.
-        let (workers, mut unknown) = self.with(threads, &Snapshot::of(self.process), |subject| subject.workers());
+        let memory = Snapshot::of(self.process);
+        let (workers, mut unknown) = self.subject(&self.starts(threads), &memory).workers();
         unknown.sort();
         unknown.dedup();
         let found = Found { workers: workers.len(), unknown };
@@ -164,7 +167,7 @@ impl Finder for Reader<'_, '_> {
 
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String> {
         let memory = Hurried { memory: Snapshot::of(self.process), until: Instant::now() + NAME_LIMIT };
-        self.with(threads, &memory, |subject| subject.future_of(task))
+        self.subject(&self.starts(threads), &memory).future_of(task)
     }
 }
 
