@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
-/// Built once for all tests; that it can be built is a part of them.
+/// Built once for all tests; that it can be built is a part of them. `HOLDUP_STALLING` names one that was built otherwise.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(program) = std::env::var_os("HOLDUP_STALLING") {
+        return program.into();
+    }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stalling");
     // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
     let test = std::env::current_exe().expect("it runs");
