@@ -180,6 +180,17 @@ fn it_ends_with_the_process_and_says_so() {
 }
 
 #[test]
+fn it_ends_when_the_process_becomes_another_program() {
+    let _alone = support::alone();
+    let mut program = Stalling::with("multi_thread");
+    let follower = Follower::of(&mut program);
+    program.tell("exec");
+    let output = follower.output();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("runs another program now"), "{told}");
+}
+
+#[test]
 fn what_cannot_be_watched_is_said() {
     let output = stalls(u32::MAX >> 1, &[]).output().expect("the command runs");
     let told = String::from_utf8_lossy(&output.stderr);

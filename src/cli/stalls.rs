@@ -85,7 +85,7 @@ fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Res
         follow_on(&mut news, &last, arguments, out)?;
     }
     if last.gone {
-        eprintln!("process {pid} has ended");
+        eprintln!("process {pid} has ended, or runs another program now");
     } else if last.workers == 0 {
         eprintln!("no worker of a Tokio runtime was found in process {pid}");
     }

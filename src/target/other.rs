@@ -44,6 +44,8 @@ pub(crate) trait Finder: Sync {
 /// Another process, as the watchdog sees it.
 pub(crate) struct OtherWorkers<'f> {
     process: Process,
+    /// Where its program lies.
+    program: u64,
     stacks: OtherProcess,
     finder: &'f dyn Finder,
     threads: HashMap<i32, Known>,
@@ -106,6 +108,7 @@ enum Phase {
 impl<'f> OtherWorkers<'f> {
     pub(crate) fn new(
         process: Process,
+        program: u64,
         stacks: OtherProcess,
         finder: &'f dyn Finder,
         stacks_missed: Arc<AtomicU64>,
@@ -113,6 +116,7 @@ impl<'f> OtherWorkers<'f> {
     ) -> Self {
         Self {
             process,
+            program,
             stacks,
             finder,
             threads: HashMap::new(),
@@ -132,7 +136,9 @@ impl<'f> OtherWorkers<'f> {
     /// Looks which threads are workers now.
     fn search(&mut self) -> bool {
         let ended = self.process.status().is_none_or(|status| matches!(status.state, 'Z' | 'X'));
-        let tids = self.process.thread_ids().ok().filter(|_| !ended);
+        // A process that runs another program has that elsewhere.
+        let replaced = self.process.read_word(self.program).is_none();
+        let tids = self.process.thread_ids().ok().filter(|_| !ended && !replaced);
         if tids.is_none() {
             self.gone.store(true, Ordering::Relaxed);
         }

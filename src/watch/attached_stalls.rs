@@ -30,7 +30,7 @@ const NAME_LIMIT: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct StallsSoFar {
     pub(crate) stalls: Stalls,
-    /// The process has ended.
+    /// The process has ended, or runs another program now.
     pub(crate) gone: bool,
     /// Workers of it.
     pub(crate) workers: usize,
@@ -77,6 +77,7 @@ impl Attached {
         let watchdog = Watchdog {
             target: OtherWorkers::new(
                 self.process,
+                image.range.start,
                 stacks,
                 &reader,
                 Arc::clone(&view.stacks_missed),
