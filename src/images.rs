@@ -105,7 +105,7 @@ fn describe(process: Process, mapping: &Mapping, range: Range<u64>) -> Option<Im
     if !vdso && !mapping.path.starts_with('/') {
         return None;
     }
-    let program = is_file(&process.file("exe"), mapping);
+    let program = !vdso && is_program(process, mapping);
     let path = if vdso { None } else { Some(path_of(process, mapping)?) };
     let mut image = Image { process, range, bias: 0, name: file_name(&mapping.path), path, program };
     // The lowest loadable segment lies at the start of the image, rounded down to a page.
@@ -126,8 +126,18 @@ fn path_of(process: Process, mapping: &Mapping) -> Option<PathBuf> {
     all.iter().map(|path| path()).find(|path| is_file(path, mapping))
 }
 
+/// The device is not compared: of files on overlayfs, as in containers, and on btrfs, the list of mappings tells another than
+/// `stat`. A file that replaced this one has another inode, for this one still exists.
 fn is_file(path: &Path, mapping: &Mapping) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == mapping.file)
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == mapping.file.1)
+}
+
+/// The program that was started, even when a new one lies at its path by now.
+fn is_program(process: Process, mapping: &Mapping) -> bool {
+    let link = process.file("exe");
+    let named =
+        || std::fs::read_link(&link).is_ok_and(|path| file_name(&path.to_string_lossy()) == file_name(&mapping.path));
+    is_file(&link, mapping) && named()
 }
 
 fn file_name(path: &str) -> Arc<str> {

@@ -35,13 +35,18 @@
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
 //! - `testing`: a guard for tests, `holdup::testing`.
 //! - `console`: tokio-console, beside holdup's own diagnostics.
-//! - `cli`: the `holdup` command.
+//! - `cli`: the `holdup` command; with `attach`, which lets it observe other processes.
 //! - `schedule-latency`: [`Watch::tasks`] tells how long ready tasks waited, on runtimes whose builder was told
 //!   `track_task_schedule_latency()`; needs `tokio_unstable`.
 //!
 //! # Data flow
 //! workers → `probe` → `target` → `stalls` → (`symbols`, `diagnose`) → `watch` → (`export`, `http`, `cli`). See
 //! `ARCHITECTURE.md`.
+
+#![cfg_attr(
+    all(feature = "attach", not(feature = "cli")),
+    allow(dead_code, unused_imports, reason = "other processes are observed by the command, and by nobody else")
+)]
 
 // Modules in the order of the data flow; blank lines keep them so.
 

@@ -4,14 +4,14 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use holdup::Profile;
 use support::alone;
 use support::cpu_load::{cpu_in, cpu_of, load, passes_through};
+use support::observed::{KnownProgram, file, finished, holds_perf_events, record};
 
 /// The bursts of the known program.
 const PART: Duration = Duration::from_micros(2_300);
@@ -44,8 +44,8 @@ fn known_program() {
             _ => break,
         }
     }
+    // They end with the process.
     drop(threads);
-    std::process::exit(0);
 }
 
 fn process_cpu() -> Duration {
@@ -56,76 +56,10 @@ fn process_cpu() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).expect("is below a second"))
 }
 
-struct KnownProgram {
-    child: Child,
-    input: ChildStdin,
-    output: std::io::Lines<BufReader<ChildStdout>>,
-}
-
-impl KnownProgram {
-    fn start(prefix: &[&str]) -> Self {
-        let program = std::env::current_exe().expect("is running");
-        let mut child = command(prefix, &program)
-            .args(["--exact", "known_program", "--ignored", "--nocapture"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let input = child.stdin.take().expect("is piped");
-        let mut output = BufReader::new(child.stdout.take().expect("is piped")).lines();
-        assert!(output.any(|line| line.is_ok_and(|line| line == "ready")), "it is ready");
-        Self { child, input, output }
-    }
-
-    fn pid(&self) -> String {
-        self.child.id().to_string()
-    }
-
-    /// CPU time so far.
-    fn used(&mut self) -> Duration {
-        writeln!(self.input, "used").expect("it reads");
-        let line = self.output.next().expect("it answers").expect("is text");
-        Duration::from_nanos(line.strip_prefix("used ").expect("is the answer").parse().expect("is a number"))
-    }
-}
-
-impl Drop for KnownProgram {
-    fn drop(&mut self) {
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
-/// The program itself, or another that is told to run it.
-fn command(prefix: &[&str], program: &Path) -> Command {
-    match prefix {
-        [] => Command::new(program),
-        [first, rest @ ..] => {
-            let mut command = Command::new(first);
-            command.args(rest).arg(program);
-            command
-        }
-    }
-}
-
-fn record(prefix: &[&str], arguments: &[&str]) -> Command {
-    let mut command = command(prefix, Path::new(env!("CARGO_BIN_EXE_holdup")));
-    command.arg("record").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn finished(child: Child) -> (Option<i32>, String, String) {
-    let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("is text");
-    (status.code(), text(stdout), text(stderr))
-}
-
-fn file(name: &str) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("attach");
-    std::fs::create_dir_all(&folder).expect("a folder for files");
-    let path = folder.join(name);
-    let _there_was_none = std::fs::remove_file(&path);
-    path
+/// CPU time of the known program so far.
+fn used(program: &mut KnownProgram) -> Duration {
+    let line = program.ask("used");
+    Duration::from_nanos(line.strip_prefix("used ").expect("is the answer").parse().expect("is a number"))
 }
 
 fn profile_in(path: &Path) -> Profile {
@@ -145,17 +79,17 @@ fn check_shares(profile: &Profile) {
 #[test]
 fn shares_totals_and_labels_of_another_process() {
     let _alone = alone();
-    let mut program = KnownProgram::start(&[]);
+    let mut program = KnownProgram::start(&[], "known_program");
     let path = file("shares.json");
     let output = path.to_str().expect("is text");
-    let before = program.used();
+    let before = used(&mut program);
     let recording = record(&[], &["--pid", &program.pid(), "-d", "8", "-r", "499", "-o", output]).spawn();
     let (code, stdout, stderr) = finished(recording.expect("starts"));
-    let used = program.used() - before;
+    let used = used(&mut program) - before;
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let profile = profile_in(&path);
     check_shares(&profile);
-    assert_eq!(profile.pid, program.child.id());
+    assert_eq!(profile.pid, program.id());
     let total = cpu_of(&profile, |_| true);
     // The program goes on while functions are named, so its clock is read in the recording, and here only as a bound.
     let note = profile.quality.notes.iter().find_map(|note| note.strip_prefix("the process used "));
@@ -185,7 +119,17 @@ fn an_ordinary_user_records_own_processes_and_no_others() {
         return;
     }
     let prefix = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
-    let program = KnownProgram::start(&prefix);
+    for file in [std::env::current_exe().expect("is running"), env!("CARGO_BIN_EXE_holdup").into()] {
+        let answer = Command::new(prefix[0]).args(&prefix[1..]).args(["test", "-x"]).arg(&file).status();
+        if !answer.is_ok_and(|status| status.success()) {
+            println!(
+                "another user cannot be tried here: {} is not for everybody, or there is no setpriv",
+                file.display()
+            );
+            return;
+        }
+    }
+    let program = KnownProgram::start(&prefix, "known_program");
     let arguments = ["--pid", &program.pid(), "-d", "4", "-r", "199", "--format", "json", "-o", "-"];
     let Output { status, stdout, stderr } = record(&prefix, &arguments).output().expect("runs");
     let stderr = String::from_utf8(stderr).expect("is text");
@@ -197,14 +141,67 @@ fn an_ordinary_user_records_own_processes_and_no_others() {
     let refused = record(&prefix, &["--pid", &own, "-d", "1", "-o", "/tmp/never.json"]).spawn().expect("starts");
     let (code, stdout, stderr) = finished(refused);
     assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
-    assert!(stderr.contains("belongs to the user with id 0") && stderr.contains("sudo"), "{stderr}");
+    assert!(stderr.contains("belongs to root; run holdup as root"), "{stderr}");
+}
+
+#[test]
+fn a_program_whose_file_was_deleted_is_named_all_the_same() {
+    let _alone = alone();
+    let copy = file("deleted");
+    std::fs::copy(std::env::current_exe().expect("is running"), &copy).expect("it is copied");
+    let mut program = KnownProgram::start_file(&copy, &[], "known_program");
+    std::fs::remove_file(&copy).expect("it was there");
+    let path = file("deleted.json");
+    let output = path.to_str().expect("is text");
+    let recording = record(&[], &["--pid", &program.pid(), "-d", "200", "-o", output]).spawn().expect("starts");
+    support::wait_until("it samples", || holds_perf_events(recording.id()));
+    let before = used(&mut program);
+    support::wait_until("the load has run", || used(&mut program) > before + Duration::from_secs(1));
+    drop(program);
+    let (code, stdout, stderr) = finished(recording);
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    let profile = profile_in(&path);
+    assert!(cpu_in(&profile, "one_part") > 0.0 && cpu_in(&profile, "two_parts") > 0.0, "{stdout}");
+    assert_eq!(&*profile.program, "deleted");
+}
+
+#[test]
+fn over_time_a_sleeping_thread_is_off_cpu_and_a_busy_one_on_and_off() {
+    let _alone = alone();
+    let mut program = KnownProgram::start(&[], "known_program");
+    let path = file("wall.json");
+    let output = path.to_str().expect("is text");
+    let before = used(&mut program);
+    let arguments = ["--pid", &program.pid(), "-m", "wall", "-d", "3", "-r", "50", "-o", output];
+    let (code, stdout, stderr) = finished(record(&[], &arguments).spawn().expect("starts"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let profile = profile_in(&path);
+    println!("{} samples, {:?}", profile.sample_count(), profile.quality);
+    let time = |thread: &str, state: &str, function: &str| -> f64 {
+        let of = |sample: &&holdup::Sample| {
+            let labels = profile.labels_of(sample);
+            labels.is_some_and(|labels| {
+                labels.thread.as_deref().is_some_and(|name| name.starts_with(thread))
+                    && labels.state.as_deref() == Some(state)
+            }) && (function.is_empty() || passes_through(&profile, sample, function))
+        };
+        profile.samples.iter().filter(of).map(|sample| sample.values[1] as f64 / 1e9).sum()
+    };
+    // The thread that waits for input, by the name of the test in it.
+    let (waits, whole) = (time("known_program", "off-cpu", "known_program"), time("known_program", "off-cpu", ""));
+    assert!(whole > 2.0 && waits > whole * 0.9, "{waits} of {whole} s");
+    assert_eq!(time("known_program", "on-cpu", ""), 0.0);
+    let (runs, sleeps) = (time("load-", "on-cpu", ""), time("load-", "off-cpu", "sleep"));
+    assert!(runs > 0.3 && sleeps > 0.05, "{runs} s on the CPU or in its queue, {sleeps} s asleep");
+    assert!(time("load-", "on-cpu", "_part") > 0.0, "some of them stood still long enough to be seen");
+    assert!(used(&mut program) > before, "the program goes on");
 }
 
 #[test]
 fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
     let _alone = alone();
     for (way, said) in [("end", "the process ended"), ("exec", "another program")] {
-        let mut program = KnownProgram::start(&[]);
+        let mut program = KnownProgram::start(&[], "known_program");
         let path = file(&format!("{way}.json"));
         let output = path.to_str().expect("is text");
         let start = Instant::now();
@@ -212,9 +209,9 @@ fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
         let sampled = || holds_perf_events(recording.id());
         support::wait_until("it samples", sampled);
         // So that there are samples: a second of CPU time on a machine that is shared.
-        let before = program.used();
-        support::wait_until("the load has run", || program.used() > before + Duration::from_secs(1));
-        writeln!(program.input, "{way}").expect("it reads");
+        let before = used(&mut program);
+        support::wait_until("the load has run", || used(&mut program) > before + Duration::from_secs(1));
+        program.tell(way);
         let (code, stdout, stderr) = finished(recording);
         assert_eq!(code, Some(0), "{way}: {stdout}{stderr}");
         assert!(start.elapsed() < Duration::from_secs(100), "{way}: it ended early");
@@ -227,26 +224,26 @@ fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
 #[test]
 fn ctrl_c_ends_it_early_and_writes_what_there_is() {
     let _alone = alone();
-    let mut program = KnownProgram::start(&[]);
+    let mut program = KnownProgram::start(&[], "known_program");
     let path = file("interrupted.pb.gz");
     let output = path.to_str().expect("is text");
     let recording = record(&[], &["--pid", &program.pid(), "-d", "200", "-o", output]).spawn().expect("starts");
     support::wait_until("it samples", || holds_perf_events(recording.id()));
-    let before = program.used();
-    support::wait_until("the load has run", || program.used() > before + Duration::from_secs(1));
+    let before = used(&mut program);
+    support::wait_until("the load has run", || used(&mut program) > before + Duration::from_secs(1));
     // SAFETY: the child has not been waited for, so the number is still its own.
     assert_eq!(unsafe { libc::kill(recording.id().cast_signed(), libc::SIGINT) }, 0);
     let (code, stdout, stderr) = finished(recording);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     let profile = profile_in(&path);
     assert!(profile.sample_count() > 10 && profile.duration < Duration::from_secs(150), "{stdout}");
-    assert!(program.used() > before, "the program goes on");
+    assert!(used(&mut program) > before, "the program goes on");
 }
 
 #[test]
 fn what_cannot_be_observed_is_explained_with_exit_code_2() {
     let _alone = alone();
-    let program = KnownProgram::start(&[]);
+    let program = KnownProgram::start(&[], "known_program");
     let pid = program.pid();
     let path = file("never.svg");
     let output = path.to_str().expect("is text");
@@ -263,11 +260,4 @@ fn what_cannot_be_observed_is_explained_with_exit_code_2() {
         assert!(stderr.starts_with("error: ") && stderr.contains(part), "{arguments:?}: {stderr}");
     }
     assert!(!path.exists(), "nothing was written");
-}
-
-/// Whether the recording has begun.
-fn holds_perf_events(pid: u32) -> bool {
-    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
-    targets.into_iter().any(|target| target.to_string_lossy().contains("perf_event"))
 }

@@ -75,14 +75,15 @@ impl<'a, 'd> Subject<'a, 'd> {
         values
     }
 
-    /// Reads the memory of every task once, and makes nothing of it: so that a copy of memory holds it.
-    pub(crate) fn touch(&self) {
+    /// Reads the memory of every task once, or of the newest so many of each list, and makes nothing of it: so that a copy
+    /// of memory holds it.
+    pub(crate) fn touch(&self, newest: usize) {
         let values = self.values();
         let Ok(layout) = TaskLayout::of(&values) else { return };
         let runtimes = Runtimes::of(&values, self.threads);
         for runtime in &runtimes.list {
             // Where a list ends too early is told when the tasks are read.
-            let _end = tasks::walk(&values, &layout, runtime.owned, &mut |task| tasks::touch(&values, task));
+            let _end = tasks::walk(&values, &layout, runtime.owned, newest, &mut |task| tasks::touch(&values, task));
         }
     }
 
@@ -101,7 +102,7 @@ impl<'a, 'd> Subject<'a, 'd> {
         let mut held = Vec::new();
         for (index, runtime) in runtimes.list.iter().enumerate() {
             let reader = TaskReader { values: &values, layout: &layout, runtime: index, now: self.now };
-            let end = tasks::walk(&values, &layout, runtime.owned, &mut |task| {
+            let end = tasks::walk(&values, &layout, runtime.owned, usize::MAX, &mut |task| {
                 let (task, holds) = reader.read(task);
                 held.extend(holds.into_iter().filter_map(|holds| Some(Held { holds, task: task.id? })));
                 census.tasks.push(task);

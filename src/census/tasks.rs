@@ -69,7 +69,7 @@ pub(super) struct RawTask {
     size: u64,
 }
 
-/// Calls `visit` for every task in a runtime's lists.
+/// Calls `visit` for every task in a runtime's lists, or for the newest so many of each list.
 ///
 /// # Errors
 /// When a list leads to where no task is; the tasks before that were visited.
@@ -77,6 +77,7 @@ pub(super) fn walk(
     values: &Values<'_, '_>,
     layout: &TaskLayout,
     owned: Value,
+    newest: usize,
     visit: &mut dyn FnMut(RawTask),
 ) -> Result<(), Unknown> {
     let mut seen = HashSet::new();
@@ -86,7 +87,10 @@ pub(super) fn walk(
         values.allow(STEPS);
         let head = values.find_named(list, 8, "tokio::util::linked_list::LinkedList<")?;
         let mut next = values.address(values.member(head, "head")?)?;
-        while next != 0 {
+        let mut visited = 0;
+        // A new task is put in front.
+        while next != 0 && visited < newest {
+            visited += 1;
             if seen.len() >= MAX_TASKS {
                 return Err(Unknown::new(format!("only the first {MAX_TASKS} tasks are shown")));
             }

@@ -29,7 +29,7 @@ impl Subject<'_, '_> {
         let mut found = None;
         for runtime in &Runtimes::of(&values, self.threads).list {
             // A list that changes while it is read may end too early, and then there is no name.
-            let _end = tasks::walk(&values, &layout, runtime.owned, &mut |task| {
+            let _end = tasks::walk(&values, &layout, runtime.owned, usize::MAX, &mut |task| {
                 if let Ok((number, name)) = tasks::named(&values, &layout, task)
                     && number == id
                 {

@@ -9,8 +9,8 @@ use crate::model::census::TaskState;
 use crate::watch::Attached;
 
 /// What can be done about what is missing.
-const NEEDS: &str = "Nothing of the process is changed, run or injected: its memory is read, and threads that run are held \
-for less than a millisecond. It needs debug information with types (`debug = 2` in the profile it is built with), \
+const NEEDS: &str = "Nothing of the process is changed, run or injected. Its memory is read; threads that run are held \
+meanwhile, for as long as the last lines tell, and threads that sleep are not touched. It needs debug information with types (`debug = 2` in the profile it is built with), \
 Linux on x86_64, and the rights of the process's user.";
 
 #[derive(Debug, clap::Args)]

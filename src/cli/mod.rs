@@ -1,7 +1,7 @@
 //! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer, looks at a
 //! process from outside, or works on profiles in files.
 //!
-//! Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, or a profile has no samples; 2 for errors, among
+//! Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, a profile has no samples, or `ps` finds no process; 2 for errors, among
 //! them a service that goes away while `stalls --follow` watches it.
 
 /// Asks an endpoint.
@@ -27,6 +27,9 @@ mod follow;
 
 /// Profiles in files.
 mod profiles;
+
+/// `holdup ps`.
+mod ps;
 
 /// `holdup record`.
 mod record;
@@ -55,8 +58,8 @@ const DEFAULT_URL: &str = "http://127.0.0.1:6060";
 const NOTHING: u8 = 1;
 
 /// Below the list of verbs.
-const EXIT_CODES: &str = "Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, or a profile has no \
-samples; 2 for errors. Set NO_COLOR for output without colours.";
+const EXIT_CODES: &str = "Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, a profile has no \
+samples, or `ps` finds no process; 2 for errors. Set NO_COLOR for output without colours.";
 
 #[derive(Debug, Parser)]
 #[command(
@@ -73,6 +76,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// List the processes of this machine that run Tokio, and what works for each
+    Ps(ps::Arguments),
     /// Record where CPU time, time, or stalled time goes, and write it as a flamegraph or in another format
     Record(record::Arguments),
     /// Show what held workers up, and what does now
@@ -100,6 +105,7 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut out = std::io::stdout().lock();
     let outcome = match &arguments.verb {
+        Verb::Ps(arguments) => ps::run(arguments, &mut out),
         Verb::Record(arguments) => record::run(arguments, &mut out),
         Verb::Stalls(arguments) => stalls::run(arguments, &mut out),
         Verb::Tasks(arguments) => tasks::run(arguments, &mut out),

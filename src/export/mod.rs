@@ -29,6 +29,10 @@ pub(crate) mod census_text;
 #[cfg(all(feature = "attach", feature = "http"))]
 pub(crate) mod census_json;
 
+/// Processes that run Tokio.
+#[cfg(feature = "cli")]
+pub(crate) mod process_list;
+
 /// The difference of two profiles.
 #[cfg(feature = "cli")]
 pub(crate) mod differential;

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::{Index, TaskTypes, ThreadLocal};
 use super::sections::{Sections, Slice};
-use super::types::{Shape, Type, TypeId, TypeReader};
+use super::types::{Shape, Type, TypeId, TypeReader, unit_of};
 
 /// Types that are kept once they were read. Programs have fewer that matter; above this, they are read again.
 const MAX_KEPT: usize = 200_000;
@@ -105,8 +105,7 @@ impl<'d> Program<'d> {
     }
 
     fn read(&self, id: TypeId) -> Option<Type> {
-        let behind = self.units.partition_point(|(start, _)| *start <= id.0);
-        let (_, unit) = self.units.get(behind.checked_sub(1)?)?;
-        TypeReader { dwarf: &self.dwarf, unit }.read(id, self.index.names.get(&id).map(Arc::clone))
+        let reader = TypeReader { dwarf: &self.dwarf, unit: unit_of(&self.units, id)?, units: &self.units };
+        reader.read(id, self.index.names.get(&id).map(Arc::clone))
     }
 }

@@ -44,19 +44,19 @@ pub(super) struct Found {
 struct Scope {
     /// The qualified name of what encloses the entry.
     path: String,
-    /// Depth, and how long the path was before.
-    levels: Vec<(isize, usize)>,
+    /// Depth, how long the path was before, and the position in the list of types for a type.
+    levels: Vec<(isize, usize, Option<usize>)>,
 }
 
 impl Scope {
     fn leave(&mut self, depth: isize) {
-        while let Some((_, length)) = self.levels.pop_if(|(level, _)| *level >= depth) {
+        while let Some((_, length, _)) = self.levels.pop_if(|(level, ..)| *level >= depth) {
             self.path.truncate(length);
         }
     }
 
-    fn enter(&mut self, depth: isize, name: &str) {
-        self.levels.push((depth, self.path.len()));
+    fn enter(&mut self, depth: isize, name: &str, ty: Option<usize>) {
+        self.levels.push((depth, self.path.len(), ty));
         if !self.path.is_empty() {
             self.path.push_str("::");
         }
@@ -111,6 +111,14 @@ pub(super) fn unit<'d>(
         }
         let inside = function.as_ref().is_some_and(|(level, _)| depth == level + 1);
         let tag = abbreviation.tag();
+        // Units may repeat a type's name and size without what it is made of.
+        if matches!(tag, gimli::DW_TAG_member | gimli::DW_TAG_variant_part)
+            && let Some((level, _, Some(ty))) = scope.levels.last()
+            && level + 1 == depth
+            && let Some((_, _, complete)) = found.types.get_mut(*ty)
+        {
+            *complete = true;
+        }
         if !wanted(tag, inside) {
             entries.skip_attributes(abbreviation.attributes())?;
             continue;
@@ -150,11 +158,11 @@ pub(super) fn unit<'d>(
                 }
             }
             gimli::DW_TAG_variable => note_variable(&read, unit.encoding(), &scope, found),
-            gimli::DW_TAG_namespace => scope.enter(depth, read.name.unwrap_or_default()),
+            gimli::DW_TAG_namespace => scope.enter(depth, read.name.unwrap_or_default(), None),
             _ => {
                 let name = read.name.unwrap_or_default();
-                scope.enter(depth, name);
-                let complete = !read.declaration && (abbreviation.has_children() || read.size == 0);
+                scope.enter(depth, name, Some(found.types.len()));
+                let complete = !read.declaration && read.size == 0;
                 found.types.push((id, scope.path.as_str().into(), complete));
                 if let Some(containing) = read.containing {
                     found.containing.insert(id, containing);

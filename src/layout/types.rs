@@ -73,6 +73,16 @@ pub(super) fn reference(unit: &gimli::Unit<Slice<'_>>, value: AttributeValue<Sli
 pub(super) struct TypeReader<'p, 'd> {
     pub(super) dwarf: &'p gimli::Dwarf<Slice<'d>>,
     pub(super) unit: &'p gimli::Unit<Slice<'d>>,
+    pub(super) units: &'p [(usize, gimli::Unit<Slice<'d>>)],
+}
+
+/// The unit that an entry stands in, of those with their beginnings.
+pub(super) fn unit_of<'p, 'd>(
+    units: &'p [(usize, gimli::Unit<Slice<'d>>)],
+    id: TypeId,
+) -> Option<&'p gimli::Unit<Slice<'d>>> {
+    let behind = units.partition_point(|(start, _)| *start <= id.0);
+    units.get(behind.checked_sub(1)?).map(|(_, unit)| unit)
 }
 
 type Entry<'d> = DebuggingInformationEntry<Slice<'d>>;
@@ -146,10 +156,11 @@ impl<'d> TypeReader<'_, 'd> {
         Some(Member { name, ty, offset, place: self.place(entry) })
     }
 
-    /// The size of a number's type in the same unit.
+    /// The size of a number's type, which link-time optimisation may have described in another unit.
     fn size(&self, id: TypeId) -> Option<u64> {
-        let offset = DebugInfoOffset(id.0).to_unit_offset(&self.unit.header)?;
-        number(&self.unit.entry(offset).ok()?, gimli::DW_AT_byte_size)
+        let unit = unit_of(self.units, id)?;
+        let offset = DebugInfoOffset(id.0).to_unit_offset(&unit.header)?;
+        number(&unit.entry(offset).ok()?, gimli::DW_AT_byte_size)
     }
 
     fn name(&self, entry: &Entry<'d>) -> Option<Arc<str>> {

@@ -29,6 +29,10 @@ pub(crate) mod stall;
 /// What holdup can see in this process, and what would let it see more.
 pub(crate) mod check;
 
+/// Processes of this machine.
+#[cfg(feature = "attach")]
+pub(crate) mod process;
+
 /// Profiles: weighted stacks with names.
 pub(crate) mod profile;
 

@@ -5,6 +5,7 @@
 //! | `cpu` | CPU nanoseconds | one period of one thread's CPU time | a signal per tick of a busy thread; one per sample copies the stack | threads that live for less than a scan (1 ms or more); what the kernel does between ticks |
 //! | `cpu` by `pprof`, where threads have no timers | CPU nanoseconds | one period of the process's CPU time, of whichever thread was interrupted | a signal per sample, whose handler unwinds | tasks; true shares between threads; code of the C library |
 //! | `wall` | nanoseconds | one moment of one worker | a look per worker and sample; a signal if it runs | threads that are no workers; the stacks of polls shorter than a look |
+//! | `wall` of another process | nanoseconds | one moment of one thread | a look per thread and sample; a stop if it runs | which task a worker polls |
 //! | `stalled` | nanoseconds | one stall, or the part of it that one stack stands for | nothing: the watchdog has it | polls shorter than the threshold |
 //!
 //! `cpu` and `wall` are [`Profiler`]s, which run for a while on a thread of their own; stalled time is kept by the
@@ -32,6 +33,10 @@ mod pprof_sampler;
 #[cfg(feature = "http")]
 mod tasks_now;
 
+/// What every thread of another process does over time.
+#[cfg(feature = "attach")]
+mod threads;
+
 /// What every worker does over time.
 mod wall;
 
@@ -40,6 +45,8 @@ pub(crate) use cpu::Cpu;
 pub(crate) use pprof_sampler::PprofSampler;
 #[cfg(feature = "http")]
 pub(crate) use tasks_now::TasksNow;
+#[cfg(feature = "attach")]
+pub(crate) use threads::Threads;
 pub(crate) use wall::Wall;
 
 use std::io;

@@ -6,6 +6,10 @@
 /// Makes compiler-made names readable.
 mod names;
 
+/// What a program's file tells about Tokio in it.
+#[cfg(feature = "attach")]
+mod facts;
+
 /// Whose code a frame is.
 mod origin;
 

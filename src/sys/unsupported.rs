@@ -103,7 +103,19 @@ impl super::Rights {
 }
 
 #[cfg(feature = "attach")]
+pub(crate) fn raise_file_limit() {}
+
+#[cfg(feature = "attach")]
+pub(crate) fn process_ids() -> io::Result<Vec<u32>> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(feature = "attach")]
 impl Process {
+    pub(crate) fn incarnation(self) -> Option<[u64; 3]> {
+        None
+    }
+
     pub(crate) fn status(self) -> Option<super::ProcessStatus> {
         None
     }

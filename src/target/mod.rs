@@ -5,7 +5,6 @@ mod own;
 
 /// Another process.
 #[cfg(feature = "attach")]
-#[allow(dead_code, reason = "the verbs that take stacks of single threads follow")]
 mod process;
 
 /// One moment of another process.

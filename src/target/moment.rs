@@ -105,8 +105,10 @@ impl Moment {
             }
         }
         let (memory, threads) = (&self.memory, &mut self.threads);
+        // Memory that was written once, because the first write to a page takes as long as copying it.
+        let mut spare: Vec<StackCopy> = running.iter().map(|_| stack_copy()).collect();
         let mut copy = |stopped: &[Stopped]| {
-            let learned = note_stopped(process, threads, stopped);
+            let learned = note_stopped(process, threads, stopped, &mut spare);
             let now = sys::monotonic_time();
             let copied = memory.renew();
             if !learned {
@@ -131,7 +133,7 @@ impl Moment {
 }
 
 /// Writes down what was seen of threads that stand still. Returns whether that told where one's variables are.
-fn note_stopped(process: Process, threads: &mut [ThreadAt], stopped: &[Stopped]) -> bool {
+fn note_stopped(process: Process, threads: &mut [ThreadAt], stopped: &[Stopped], spare: &mut Vec<StackCopy>) -> bool {
     let mut learned = false;
     for stop in stopped {
         let Some(thread) = threads.iter_mut().find(|thread| thread.tid == stop.tid) else { continue };
@@ -140,11 +142,16 @@ fn note_stopped(process: Process, threads: &mut [ThreadAt], stopped: &[Stopped])
             thread.thread_pointer = Some(stop.thread_pointer);
             learned = true;
         }
-        let mut copy = thread.stack.take().unwrap_or_default();
+        let mut copy = spare.pop().unwrap_or_default();
         process.copy_stack(registers, None, &mut copy);
         thread.stack = Some(copy);
     }
     learned
+}
+
+/// Room for a stack.
+fn stack_copy() -> StackCopy {
+    StackCopy { bytes: vec![u8::MAX; sys::MAX_STACK_BYTES], ..StackCopy::default() }
 }
 
 fn stack_pointer(state: Option<KernelState>) -> Option<u64> {

@@ -29,6 +29,9 @@ const TRIES: u32 = 2;
 /// A thread that could not be stopped is asked again so often.
 const MOST_TRIES: u32 = 10;
 
+/// Between two looks while all workers are parked.
+const IDLE: Duration = Duration::from_millis(2);
+
 /// What is read of a worker at a time.
 const WORDS: usize = 6;
 
@@ -379,6 +382,6 @@ impl Target for OtherWorkers<'_> {
 
     /// Nothing of the process tells when a worker wakes up.
     fn sleep_until_active(&self, at_most: Duration) {
-        std::thread::sleep(at_most.min(Duration::from_millis(1)));
+        std::thread::sleep(at_most.min(IDLE));
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct OtherProcess {
     copy: StackCopy,
     looks: HashMap<i32, ThreadLook>,
     longest_stop: Duration,
+    incarnation: Option<[u64; 3]>,
 }
 
 /// One thread of it.
@@ -42,6 +43,8 @@ struct ThreadLook {
     probe: ThreadProbe,
     /// Where its stack lies, once it was seen.
     stack: Option<Range<u64>>,
+    /// The stack of its last sleep, which is that of now as long as it is the same sleep.
+    asleep: Option<(Sleep, RawStack)>,
 }
 
 impl OtherProcess {
@@ -52,15 +55,22 @@ impl OtherProcess {
     pub(crate) fn open(process: Process) -> io::Result<Self> {
         let unwinder = Unwinder::of(process)?;
         let (copy, looks) = (StackCopy::default(), HashMap::new());
-        Ok(Self { process, unwinder, copy, looks, longest_stop: Duration::ZERO })
+        let incarnation = process.incarnation();
+        Ok(Self { process, unwinder, copy, looks, longest_stop: Duration::ZERO, incarnation })
     }
 
     /// Its threads at this moment. What was kept of those that ended is dropped.
     ///
     /// # Errors
-    /// When it has ended.
+    /// When it has ended, or runs another program.
     pub(crate) fn threads(&mut self) -> io::Result<Vec<Thread>> {
         let tids = self.process.thread_ids()?;
+        if self.process.incarnation() != self.incarnation {
+            return Err(io::Error::other("the process began to run another program (exec)"));
+        }
+        if is_over(self.process, &tids) {
+            return Err(io::Error::other("the process ended"));
+        }
         self.looks.retain(|tid, _| tids.contains(tid));
         // A thread that has no name any more has ended since.
         let named = tids.into_iter().filter_map(|tid| Some((tid, self.process.thread_name(tid)?)));
@@ -75,14 +85,27 @@ impl OtherProcess {
     /// A thread's stack: read from memory where the thread sleeps, which is not disturbed; otherwise while it is made to
     /// stand still.
     pub(crate) fn take_stack(&mut self, tid: i32) -> Result<RawStack, NoStack> {
+        let process = self.process;
         for _ in 0..TRIES {
             let look = self.look(tid);
             match look.probe.kernel_state() {
-                None if self.process.thread_name(tid).is_none() => return Err(NoStack::Gone),
+                None if process.thread_name(tid).is_none() => return Err(NoStack::Gone),
                 None => return Err(NoStack::Refused),
                 Some(KernelState::Syscall { .. } | KernelState::Fault { .. }) => {
+                    let sleep = Sleep::of(&look.probe);
+                    if let Some((known, stack)) = &look.asleep
+                        && sleep == Some(*known)
+                        && known.is_unique()
+                    {
+                        return Ok(stack.clone());
+                    }
                     if self.copy_sleeping(tid) {
-                        return Ok(sleeping::walk(&mut self.unwinder, &self.copy).0);
+                        let stack = sleeping::walk(&mut self.unwinder, &self.copy).0;
+                        // The copy is of this sleep, if it was this before and after.
+                        let look = self.look(tid);
+                        look.asleep =
+                            sleep.filter(|before| Sleep::of(&look.probe) == Some(*before)).zip(Some(stack.clone()));
+                        return Ok(stack);
                     }
                 }
                 Some(KernelState::Running) => match self.copy_running(tid) {
@@ -99,7 +122,11 @@ impl OtherProcess {
 
     fn look(&mut self, tid: i32) -> &mut ThreadLook {
         let process = self.process;
-        self.looks.entry(tid).or_insert_with(|| ThreadLook { probe: ThreadProbe::open(process, tid), stack: None })
+        self.looks.entry(tid).or_insert_with(|| ThreadLook {
+            probe: ThreadProbe::open(process, tid),
+            stack: None,
+            asleep: None,
+        })
     }
 
     fn copy_sleeping(&mut self, tid: i32) -> bool {
@@ -144,6 +171,13 @@ impl OtherProcess {
     }
 }
 
+/// Nothing is left of a process but its first thread, which waits for the parent to ask how it ended.
+pub(super) fn is_over(process: Process, tids: &[i32]) -> bool {
+    let first = i32::try_from(process.id()).unwrap_or_default();
+    let stat = || ThreadProbe::open(process, first).stat();
+    tids.iter().all(|tid| *tid == first) && stat().is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Read};
@@ -180,8 +214,8 @@ mod tests {
         std::thread::Builder::new().name("sleeper".into()).spawn(sleeps_here).expect("a thread starts");
         std::thread::Builder::new().name("spinner".into()).spawn(spins_here).expect("a thread starts");
         println!("\nready");
+        // The other threads end with the process.
         waits_for_input();
-        std::process::exit(0);
     }
 
     struct KnownProgram(Child);

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::process::is_over;
 use super::{CpuRest, CpuSource, SampledCpu};
 use crate::model::profile::Labels;
 use crate::model::stack::{Method, RawStack};
@@ -155,13 +156,6 @@ impl OtherCpu {
             PerfRecord::Replaced => *ended = Some("the process began to run another program (exec)"),
         });
     }
-
-    /// Nothing is left but its first thread, which waits for its parent to ask how it ended.
-    fn is_over(&self) -> bool {
-        let first = i32::try_from(self.process.id()).unwrap_or_default();
-        let stat = || ThreadProbe::open(self.process, first).stat();
-        self.threads.keys().all(|tid| *tid == first) && stat().is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
-    }
 }
 
 impl Thread {
@@ -186,7 +180,9 @@ impl CpuSource for OtherCpu {
         }
         if self.scanned.elapsed() >= self.scan_interval && self.ended.is_none() {
             // Without a list of threads nothing is left of it.
-            if self.scan(take).is_err() || self.is_over() {
+            let gone = self.scan(take).is_err();
+            let tids: Vec<i32> = self.threads.keys().copied().collect();
+            if gone || is_over(self.process, &tids) {
                 self.ended = Some("the process ended");
             }
         }

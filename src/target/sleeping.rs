@@ -7,7 +7,7 @@ use crate::sys::{self, KernelState, Process, Registers, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sleep {
     stack_pointer: u64,
     instruction: u64,
@@ -15,6 +15,12 @@ pub(super) struct Sleep {
 }
 
 impl Sleep {
+    /// The kernel counts how often the thread ran, so an equal one is the same.
+    #[cfg(feature = "attach")]
+    pub(super) fn is_unique(&self) -> bool {
+        self.slices.is_some_and(|slices| slices > 0)
+    }
+
     /// The thread's present one; `None` where it runs, or where the kernel does not tell.
     pub(super) fn of(probe: &ThreadProbe) -> Option<Self> {
         let (stack_pointer, instruction) = match probe.kernel_state()? {

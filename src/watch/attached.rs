@@ -8,10 +8,10 @@ use super::error::Error;
 use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use super::program::Program;
 use crate::model::profile::Profile;
-use crate::profilers::{Cpu, Profiler, Window};
+use crate::profilers::{Cpu, Profiler, Threads, Window};
 use crate::symbols::Symbolizer;
 use crate::sys::{self, Process, Rights};
-use crate::target::OtherCpu;
+use crate::target::{OtherCpu, OtherProcess};
 
 /// A process that exists and may be looked at.
 #[derive(Debug)]
@@ -60,6 +60,7 @@ impl fmt::Display for AttachError {
             }
             Self::Ended { pid } => write!(f, "process {pid} has ended; its parent has not asked for its status yet"),
             Self::Kernel { pid } => write!(f, "process {pid} is a part of the kernel, and runs no Tokio"),
+            Self::OtherUser { pid, user: 0 } => write!(f, "process {pid} belongs to root; run holdup as root"),
             Self::OtherUser { pid, user } => write!(
                 f,
                 "process {pid} belongs to the user with id {user}; run holdup as that user (`sudo -u '#{user}' holdup …`) or as root"
@@ -84,7 +85,7 @@ impl fmt::Display for AttachError {
             Self::InsideOnly { mode } => write!(
                 f,
                 "mode {} is seen from inside a service only: record from its endpoint (Watch::builder().listen(…)) instead \
-                 of by --pid, or choose --mode cpu",
+                 of by --pid, or choose --mode cpu or wall",
                 mode.as_str()
             ),
             Self::Profile(error) => write!(f, "{error}"),
@@ -106,6 +107,7 @@ impl Attached {
         }
         let process = Process::with_id(pid);
         check(process, &Rights::own())?;
+        sys::raise_file_limit();
         let program = Program::of(process);
         Ok(Self { process, program: program.name(), symbolizer: Symbolizer::of(process, program.origins(Vec::new())) })
     }
@@ -118,10 +120,15 @@ impl Attached {
         let mut profiler: Box<dyn Profiler> = match options.mode {
             ProfileMode::Cpu => {
                 let source = OtherCpu::start(self.process, options.rate);
-                let source = source.map_err(|error| self.no_sampling(&error))?;
+                let source = source.map_err(|error| no_sampling(self.process, &error))?;
                 Box::new(Cpu::new(source, options.rate))
             }
-            ProfileMode::Wall | ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
+            ProfileMode::Wall => {
+                let process = OtherProcess::open(self.process);
+                let process = process.map_err(|error| AttachError::Profile(ProfileError::Unavailable(error)))?;
+                Box::new(Threads::new(process, options.rate))
+            }
+            ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
         };
         let window = Window::begin(options.duration, stop.flag());
         let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
@@ -129,33 +136,34 @@ impl Attached {
         let Self { process, program, symbolizer } = self;
         Ok(collected.resolve(program, process.id(), mappings, |address| symbolizer.frames_at(address)))
     }
+}
 
-    fn no_sampling(&self, error: &io::Error) -> AttachError {
-        let rights = Rights::own();
-        let pid = self.process.id();
-        let Some(status) = self.process.status() else { return AttachError::NoProcess { pid } };
-        let reason = match (error.kind(), rights.perf_paranoid) {
-            (io::ErrorKind::PermissionDenied, Some(paranoid @ 3..)) if !rights.samples_all => format!(
-                "perf events are forbidden on this machine (kernel.perf_event_paranoid is {paranoid}); allow them with \
-                 `sudo sysctl kernel.perf_event_paranoid=2`, or run holdup as root"
-            ),
-            (io::ErrorKind::PermissionDenied, _) if status.user == rights.user || rights.samples_all => {
-                "a filter of system calls forbids perf_event_open, as containers have; start holdup's container with \
-                 `--cap-add PERFMON` or `--security-opt seccomp=unconfined`, or run holdup outside of it"
-                    .to_owned()
-            }
-            (io::ErrorKind::PermissionDenied, _) => {
-                return AttachError::OtherUser { pid, user: status.user };
-            }
-            (io::ErrorKind::OutOfMemory, _) => {
-                "samples wait in memory that is locked, and no more may be; raise `ulimit -l`, or run holdup as root"
-                    .to_owned()
-            }
-            (io::ErrorKind::Unsupported, _) => "this kernel has no perf events (CONFIG_PERF_EVENTS)".to_owned(),
-            _ => error.to_string(),
-        };
-        AttachError::NoSampling { reason }
-    }
+/// Why the kernel does not sample a process that can be looked at.
+pub(super) fn no_sampling(process: Process, error: &io::Error) -> AttachError {
+    let rights = Rights::own();
+    let pid = process.id();
+    let Some(status) = process.status() else { return AttachError::NoProcess { pid } };
+    let reason = match (error.kind(), rights.perf_paranoid) {
+        (io::ErrorKind::PermissionDenied, Some(paranoid @ 3..)) if !rights.samples_all => format!(
+            "perf events are forbidden on this machine (kernel.perf_event_paranoid is {paranoid}); allow them with \
+             `sudo sysctl kernel.perf_event_paranoid=2`, or run holdup as root"
+        ),
+        (io::ErrorKind::PermissionDenied, _) if status.user == rights.user || rights.samples_all => {
+            "a filter of system calls forbids perf_event_open, as containers have; start holdup's container with \
+             `--cap-add PERFMON` or `--security-opt seccomp=unconfined`, or run holdup outside of it"
+                .to_owned()
+        }
+        (io::ErrorKind::PermissionDenied, _) => {
+            return AttachError::OtherUser { pid, user: status.user };
+        }
+        (io::ErrorKind::OutOfMemory, _) => {
+            "samples wait in memory that is locked, and no more may be; raise `ulimit -l`, or run holdup as root"
+                .to_owned()
+        }
+        (io::ErrorKind::Unsupported, _) => "this kernel has no perf events (CONFIG_PERF_EVENTS)".to_owned(),
+        _ => error.to_string(),
+    };
+    AttachError::NoSampling { reason }
 }
 
 /// Whether the memory map of a process can be read, which is what everything begins with.
@@ -173,7 +181,9 @@ pub(super) fn check(process: Process, rights: &Rights) -> Result<(), AttachError
         Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(AttachError::NoProcess { pid }),
         Err(_) if status.user != rights.user => Err(AttachError::OtherUser { pid, user: status.user }),
         Err(_) => {
-            let reason = if status.one_user {
+            let reason = if rights.user == 0 {
+                "holdup runs as root, but without the capability CAP_SYS_PTRACE, or a security module forbids it"
+            } else if status.one_user {
                 "it made itself unreadable (not dumpable), or has capabilities that holdup has not; run holdup as root"
             } else {
                 "it changed its user while it ran; run holdup as root"

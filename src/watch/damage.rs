@@ -79,7 +79,7 @@ impl Scene {
     fn census(&self, program: &Program<'_>, memory: &dyn Memory) -> usize {
         let now = Duration::from_secs(1);
         let subject = Subject { program, memory, bias: self.bias, threads: &self.starts, now };
-        subject.touch();
+        subject.touch(usize::MAX);
         let (_workers, _unknown) = subject.workers();
         subject.take().tasks.len()
     }

@@ -13,6 +13,9 @@ use crate::model::stack::{Method, NoStack, RawStack, Stack};
 use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
 use crate::unwind::Unwinder;
 
+/// Tasks of each list that are looked for while threads are held: those that came since the rehearsal stand in front.
+const NEWEST: usize = 32;
+
 impl Attached {
     /// Every task of the process at one moment.
     ///
@@ -42,12 +45,12 @@ impl Attached {
         let (program, bias) = (&program, image.bias);
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
             let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
-            subject.touch();
+            subject.touch(usize::MAX);
             // For the memory that it reads.
             let _rehearsed = subject.take();
         };
         let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
-            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch();
+            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch(NEWEST);
         };
         let moment = Moment::take(process, &rehearse, &touch).map_err(failed)?;
 

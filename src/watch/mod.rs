@@ -39,6 +39,10 @@ mod history;
 /// How often equal stalls are reported.
 mod limiter;
 
+/// Which processes run Tokio.
+#[cfg(feature = "attach")]
+mod processes;
+
 /// A program, by its path.
 mod program;
 
@@ -78,6 +82,8 @@ pub(crate) use address::bind;
 pub(crate) use attached::Attached;
 #[cfg(feature = "attach")]
 pub(crate) use attached_stalls::StallsSoFar;
+#[cfg(feature = "attach")]
+pub(crate) use processes::Processes;
 #[cfg(any(feature = "http", feature = "attach"))]
 pub(crate) use profiling::Stop;
 pub(crate) use view::View;

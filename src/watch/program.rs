@@ -31,10 +31,14 @@ impl Program {
         Self { path, folder: std::fs::read_link(process.file("cwd")).ok() }
     }
 
-    /// The name of its file.
+    /// The name of its file, for people.
     pub(super) fn name(&self) -> Arc<str> {
-        let name = self.path.as_ref().and_then(|path| path.file_name()).map(std::ffi::OsStr::to_string_lossy);
-        name.as_deref().unwrap_or("unknown").into()
+        self.file_name().as_deref().unwrap_or("unknown").into()
+    }
+
+    /// The name of its file, where that can be told.
+    pub(super) fn file_name(&self) -> Option<String> {
+        Some(self.path.as_ref()?.file_name()?.to_string_lossy().into_owned())
     }
 
     /// Its own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.

@@ -10,6 +10,10 @@ pub(crate) mod http;
 /// A runtime with known habits.
 pub(crate) mod scene;
 
+/// A process that is observed from outside.
+#[cfg(feature = "cli")]
+pub(crate) mod observed;
+
 /// The reference service as a process of its own.
 pub(crate) mod service;
 

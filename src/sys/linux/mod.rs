@@ -44,6 +44,8 @@ mod syscalls;
 
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
+#[cfg(feature = "attach")]
+pub(crate) use rights::{process_ids, raise_file_limit};
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples, release_samples};
 pub(crate) use signal::StackSignal;
 pub(crate) use steal::Steal;

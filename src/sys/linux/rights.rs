@@ -27,7 +27,38 @@ fn number(file: &str) -> Option<i32> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }
 
+/// Lets this process have as many files open as it may (`RLIMIT_NOFILE`): each observed thread needs a few.
+pub(crate) fn raise_file_limit() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limits go into a live struct.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } == 0 {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the limits are read from a live struct. Where it fails, fewer threads can be observed, which is told.
+        unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
+    }
+}
+
+/// The numbers of all processes that we may see.
+///
+/// # Errors
+/// When `/proc` cannot be listed.
+pub(crate) fn process_ids() -> std::io::Result<Vec<u32>> {
+    let entries = std::fs::read_dir("/proc")?;
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
+}
+
 impl Process {
+    /// What changes when its number is given to another process, and when it begins to run another program: when it was
+    /// started, and where its code and its first stack begin. Fields 22, 26 and 28 of `stat`, as numbered in proc(5).
+    pub(crate) fn incarnation(self) -> Option<[u64; 3]> {
+        let text = std::fs::read(self.file("stat")).ok()?;
+        let text = String::from_utf8_lossy(&text);
+        // The name in field 2 may hold spaces and brackets; the last bracket ends it.
+        let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3)?.parse().ok();
+        Some([field(22)?, field(26)?, field(28)?])
+    }
+
     /// What everybody may know of it; `None` where it does not exist.
     pub(crate) fn status(self) -> Option<ProcessStatus> {
         let text = std::fs::read(self.file("status")).ok()?;

@@ -1,0 +1,28 @@
+//! `holdup ps`: the processes of this machine that run Tokio, and what works for each.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::NOTHING;
+use crate::export::process_list;
+use crate::watch::Processes;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let Processes { with_tokio, unseen } =
+        Processes::now().context("the processes of this machine cannot be listed")?;
+    if arguments.json {
+        writeln!(out, "{}", process_list::json(&with_tokio, unseen)?)?;
+    } else {
+        out.write_all(process_list::table(&with_tokio, unseen).as_bytes())?;
+    }
+    Ok(if with_tokio.is_empty() { NOTHING.into() } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,164 @@
+//! What the file of a program or library tells about Tokio in it, and about its debug information, without reading all of
+//! either: a few words that the compiler leaves in well-known sections.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use memchr::memmem;
+use object::read::{ReadCache, ReadRef};
+use object::{Object, ObjectSection};
+
+use crate::images::{Image, Reader};
+use crate::model::process::{DebugTier, ProgramFacts};
+
+/// Where distributions put debug files.
+const DEBUG_FOLDER: &str = "/usr/lib/debug";
+
+/// Larger sections are not searched; those of real programs are far below it.
+const MAX_SECTION: u64 = 1 << 30;
+
+/// Versions that are told of one file, which may hold several.
+const MAX_VERSIONS: usize = 8;
+
+impl ProgramFacts {
+    /// Reads them; nothing is told of a file that cannot be read.
+    pub(crate) fn of(image: &Image) -> Self {
+        let Some(path) = &image.path else { return Self::default() };
+        let Some(mut inside) = image.read(Inside) else { return Self::default() };
+        if inside.facts.debug < DebugTier::Full {
+            for candidate in inside.debug_files(path) {
+                let tier = tier_of(&candidate).filter(|tier| *tier > inside.facts.debug);
+                if let Some(tier) = tier {
+                    inside.facts.debug = tier;
+                    inside.facts.debug_file = Some(candidate.to_string_lossy().into_owned());
+                }
+            }
+        }
+        inside.facts
+    }
+}
+
+fn tier_of(path: &Path) -> Option<DebugTier> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    Some(debug_tier(&object::File::parse(&cache).ok()?))
+}
+
+/// What is in the file itself.
+struct Inside;
+
+struct Found {
+    facts: ProgramFacts,
+    link: Option<Vec<u8>>,
+    build_id: Option<Vec<u8>>,
+}
+
+impl Reader for Inside {
+    type Output = Found;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Found {
+        let texts = section(file, ".rodata").unwrap_or_default();
+        let versions = versions_in(texts);
+        // The name of its threads, and `tokio::runtime` as both ways of mangling have it.
+        let named = memmem::find(texts, b"tokio-rt-worker").or_else(|| memmem::find(texts, b"tokio-runtime-worker"));
+        let symbols = || section(file, ".strtab").and_then(|names| memmem::find(names, b"5tokio7runtime"));
+        let facts = ProgramFacts {
+            tokio: !versions.is_empty() || named.is_some() || symbols().is_some(),
+            versions,
+            debug: debug_tier(file),
+            debug_file: None,
+        };
+        let link = file.gnu_debuglink().ok().flatten().map(|(name, _)| name.to_vec());
+        Found { facts, link, build_id: file.build_id().ok().flatten().map(<[u8]>::to_vec) }
+    }
+}
+
+impl Found {
+    /// Where a debug file may lie, as gdb looks for it: by build id, and by the name that the program gives; beside the program
+    /// also the package of split debug information.
+    fn debug_files(&self, program: &Path) -> Vec<PathBuf> {
+        use std::os::unix::ffi::OsStringExt;
+
+        let mut files = Vec::new();
+        if let Some([first, rest @ ..]) = self.build_id.as_deref() {
+            let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
+            files.push(Path::new(DEBUG_FOLDER).join(format!(".build-id/{first:02x}/{rest}.debug")));
+        }
+        let mut package = program.as_os_str().to_owned();
+        package.push(".dwp");
+        files.push(package.into());
+        if let (Some(link), Some(folder)) = (&self.link, program.parent()) {
+            let name = OsString::from_vec(link.clone());
+            let below = folder.strip_prefix("/").unwrap_or(folder);
+            let beside = [folder.to_owned(), folder.join(".debug"), Path::new(DEBUG_FOLDER).join(below)];
+            files.extend(beside.into_iter().map(|folder| folder.join(&name)));
+        }
+        files
+    }
+}
+
+fn section<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, name: &str) -> Option<&'d [u8]> {
+    let section = file.section_by_name(name).filter(|section| section.size() <= MAX_SECTION)?;
+    section.data().ok()
+}
+
+/// Async functions have a hidden variable `__awaitee`, which is named where types are described. Compressed sections are
+/// taken for line tables.
+fn debug_tier<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> DebugTier {
+    let has = |name: &str| file.section_by_name(name).is_some_and(|section| section.size() > 0);
+    let names = [".debug_str", ".debug_str.dwo"].iter().filter_map(|name| section(file, name));
+    if names.into_iter().any(|names| memmem::find(names, b"__awaitee").is_some()) {
+        DebugTier::Full
+    } else if has(".debug_line") || has(".debug_line.dwo") {
+        DebugTier::Lines
+    } else if has(".symtab") {
+        DebugTier::Symbols
+    } else {
+        DebugTier::None
+    }
+}
+
+/// `…/tokio-1.54.1/src/runtime/…` is in every program, for its panics say where they happen.
+fn versions_in(texts: &[u8]) -> Vec<String> {
+    let mut versions = BTreeSet::new();
+    for found in memmem::find_iter(texts, b"/tokio-") {
+        let rest = &texts[found + "/tokio-".len()..];
+        let end = rest.iter().take(32).position(|byte| *byte == b'/');
+        let version = end.and_then(|end| std::str::from_utf8(&rest[..end]).ok());
+        let is_version = |text: &&str| text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.');
+        if let Some(version) = version.filter(is_version) {
+            versions.insert(version.to_owned());
+        }
+        if versions.len() >= MAX_VERSIONS {
+            break;
+        }
+    }
+    versions.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::Images;
+    use crate::sys::Process;
+
+    #[test]
+    fn versions_are_read_from_paths() {
+        let texts =
+            b"/registry/src/index/tokio-1.54.1/src/a.rs/x/tokio-util-0.7.1/src/b.rs/x/tokio-1.35.0/src/c.rs/tokio-";
+        assert_eq!(versions_in(texts), ["1.35.0", "1.54.1"]);
+        assert_eq!(versions_in(b"/tokio-stream/src"), [""; 0]);
+    }
+
+    #[test]
+    fn this_test_program_holds_tokio_and_can_be_named() {
+        let mut images = Images::of(Process::own());
+        images.load_new().expect("/proc is mounted");
+        let facts = ProgramFacts::of(images.program().expect("it runs"));
+        assert!(facts.tokio && facts.debug >= DebugTier::Symbols, "{facts:?}");
+        assert!(facts.versions.iter().any(|version| version.starts_with("1.")), "{facts:?}");
+        let libc = images.all().iter().find(|image| image.name.starts_with("libc.so")).expect("it is linked");
+        assert!(!ProgramFacts::of(libc).tokio);
+    }
+}

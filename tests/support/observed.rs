@@ -1,0 +1,101 @@
+//! A process that is observed from outside: the test's own program once more, which runs one test, marked as ignored.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
+
+/// One test of this program, in a process of its own, which ends with this value. It prints `ready` first.
+pub(crate) struct KnownProgram {
+    child: Child,
+    input: ChildStdin,
+    output: std::io::Lines<BufReader<ChildStdout>>,
+}
+
+impl KnownProgram {
+    /// Starts it, as another user with the prefix that makes it so.
+    pub(crate) fn start(prefix: &[&str], test: &str) -> Self {
+        Self::start_file(&std::env::current_exe().expect("is running"), prefix, test)
+    }
+
+    /// The same from a copy of the program.
+    pub(crate) fn start_file(program: &Path, prefix: &[&str], test: &str) -> Self {
+        let mut child = command(prefix, program)
+            .args(["--exact", test, "--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        let input = child.stdin.take().expect("is piped");
+        let mut output = BufReader::new(child.stdout.take().expect("is piped")).lines();
+        assert!(output.any(|line| line.is_ok_and(|line| line == "ready")), "it is ready");
+        Self { child, input, output }
+    }
+
+    pub(crate) fn pid(&self) -> String {
+        self.id().to_string()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives it a line of input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("it reads");
+    }
+
+    /// Gives it a line of input, and waits for its answer.
+    pub(crate) fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.output.next().expect("it answers").expect("is text")
+    }
+}
+
+impl Drop for KnownProgram {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+/// The program itself, or another that is told to run it.
+fn command(prefix: &[&str], program: &Path) -> Command {
+    match prefix {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    }
+}
+
+/// `holdup record`.
+pub(crate) fn record(prefix: &[&str], arguments: &[&str]) -> Command {
+    let mut command = command(prefix, Path::new(env!("CARGO_BIN_EXE_holdup")));
+    command.arg("record").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Its exit code, output and errors.
+pub(crate) fn finished(child: Child) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("is text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+/// A file to write that is not there.
+pub(crate) fn file(name: &str) -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("attach");
+    std::fs::create_dir_all(&folder).expect("a folder for files");
+    let path = folder.join(name);
+    let _there_was_none = std::fs::remove_file(&path);
+    path
+}
+
+/// Whether the recording has begun.
+pub(crate) fn holds_perf_events(pid: u32) -> bool {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let targets = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    targets.into_iter().any(|target| target.to_string_lossy().contains("perf_event"))
+}
