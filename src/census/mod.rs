@@ -10,6 +10,9 @@ mod runtimes;
 /// From runtimes to tasks.
 mod tasks;
 
+/// From threads to the workers that they are.
+mod workers;
+
 /// From tasks to what they await.
 mod await_path;
 

@@ -78,14 +78,19 @@ impl Runtimes {
     }
 }
 
-/// The flavor and handle of the runtime that a thread has entered, and the task it polls.
-fn entered(values: &Values<'_, '_>, block: u64) -> Result<Option<(String, Value, Option<TaskId>)>, Unknown> {
+/// What Tokio knows about a thread.
+pub(super) fn context(values: &Values<'_, '_>, block: u64) -> Result<Value, Unknown> {
     let contexts = values.program.contexts();
     let found = contexts.iter().find_map(|variable| {
         let storage = Value { ty: variable.ty, address: block.wrapping_add(variable.offset) };
         values.find_named(storage, 6, "tokio::runtime::context::Context").ok()
     });
-    let context = found.ok_or_else(|| Unknown::new("the program's Tokio keeps no CONTEXT that can be found"))?;
+    found.ok_or_else(|| Unknown::new("the program's Tokio keeps no CONTEXT that can be found"))
+}
+
+/// The flavor and handle of the runtime that a thread has entered, and the task it polls.
+pub(super) fn entered(values: &Values<'_, '_>, block: u64) -> Result<Option<(String, Value, Option<TaskId>)>, Unknown> {
+    let context = context(values, block)?;
     let current = values.member(context, "current")?;
     let handle = values.find_named(current, 6, "core::option::Option<tokio::runtime::scheduler::Handle>")?;
     let handle = values.active(handle)?;

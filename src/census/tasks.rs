@@ -241,6 +241,15 @@ impl TaskReader<'_, '_, '_> {
     }
 }
 
+/// A task's number, and the name of its future's type.
+pub(super) fn named(values: &Values<'_, '_>, layout: &TaskLayout, task: RawTask) -> Result<(TaskId, String), Unknown> {
+    let id = id_of(values, layout, task.header)?;
+    let poll = values.word(task.vtable.wrapping_add(layout.poll))?;
+    let types = values.program.tasks_polled_by(values.in_file(poll)).first();
+    let types = types.ok_or_else(|| Unknown::new("the debug information does not describe its type"))?;
+    Ok((id, type_name(&values.program.name(types.future), None)))
+}
+
 /// Looks up the number of the task that a handle points to.
 pub(super) fn id_of(values: &Values<'_, '_>, layout: &TaskLayout, header: u64) -> Result<TaskId, Unknown> {
     let (raw, _) = step(values, layout, header)?;

@@ -1,14 +1,23 @@
-//! `holdup stalls [URL]`: what held workers up, and what does now, once or as it comes.
+//! `holdup stalls [URL]` and `holdup stalls --pid N`: what held workers up, and what does now, once or as it comes.
 
+use std::collections::HashSet;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use super::record::interrupted;
+use super::tasks::seconds;
 use super::{DEFAULT_URL, client, follow};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::milliseconds;
 use crate::model::stall::KnownBy;
 use crate::model::waiting::Waiting;
+use crate::watch::{Attached, StallsSoFar};
+
+/// Notes on what cannot be seen.
+const MAX_TOLD: usize = 20;
 
 pub(super) const PATH: &str = "/debug/holdup/stalls";
 
@@ -17,6 +26,15 @@ pub(super) struct Arguments {
     /// The endpoint of the service
     #[arg(default_value = DEFAULT_URL)]
     url: String,
+    /// Watch this process from outside, unchanged and never stopped, instead of asking an endpoint
+    #[arg(short, long, value_name = "PID", conflicts_with = "url", value_parser = clap::value_parser!(u32).range(1..))]
+    pid: Option<u32>,
+    /// From how long on a poll is a stall, such as 10ms or 1s; an endpoint has a threshold of its own
+    #[arg(short, long, default_value = "10ms", value_name = "TIME", value_parser = seconds, requires = "pid")]
+    threshold: Duration,
+    /// For how long the process is watched, unless with --follow: seconds, or with a unit such as 500ms, 30s or 2m
+    #[arg(short, long, default_value = "5", value_name = "SECONDS", value_parser = seconds, requires = "pid")]
+    duration: Duration,
     /// Go on until Ctrl-C: print each stall that begins or ends, once
     #[arg(short, long)]
     follow: bool,
@@ -29,26 +47,103 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    if let Some(pid) = arguments.pid {
+        return observe(pid, arguments, out);
+    }
     if arguments.follow {
-        return follow::run(&arguments.url, out, |out, stall| {
-            if arguments.json {
-                writeln!(out, "{}", serde_json::to_string(stall)?)?;
-            } else {
-                write_stall(out, stall, arguments.stacks)?;
-            }
-            Ok(out.flush()?)
-        });
+        return follow::run(&arguments.url, out, |out, stall| write_news(out, stall, arguments));
     }
     if arguments.json {
         out.write_all(client::text(&arguments.url, PATH)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let answer: StallsAnswer = client::json(&arguments.url, PATH)?;
+    write_answer(out, &client::json(&arguments.url, PATH)?, arguments.stacks)
+}
+
+/// Watches a process from outside.
+fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let interrupted = interrupted()?;
+    let attached = Attached::open(pid)?;
+    let mut news = follow::Seen::default();
+    let mut told = Told::default();
+    let mut started = None;
+    let mut failed = Ok(());
+    let last = attached.watch_stalls(arguments.threshold, &mut |so_far| {
+        told.tell(so_far);
+        if arguments.follow {
+            failed = follow_on(&mut news, so_far, arguments, out);
+        }
+        let started = started.get_or_insert_with(Instant::now);
+        let over = !arguments.follow && started.elapsed() >= arguments.duration;
+        if over || failed.is_err() || interrupted.load(Ordering::Relaxed) {
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    })?;
+    failed?;
+    told.tell(&last);
+    if arguments.follow {
+        follow_on(&mut news, &last, arguments, out)?;
+    }
+    if last.gone {
+        eprintln!("process {pid} has ended, or runs another program now");
+    } else if last.workers == 0 {
+        eprintln!("no worker of a Tokio runtime was found in process {pid}");
+    }
+    let answer = StallsAnswer::from(&last.stalls);
+    if arguments.follow {
+        return Ok(lasting(&answer));
+    }
+    if arguments.json {
+        serde_json::to_writer_pretty(&mut *out, &answer)?;
+        writeln!(out)?;
+        return Ok(lasting(&answer));
+    }
+    write_answer(out, &answer, arguments.stacks)
+}
+
+/// Prints what is new since the last time.
+fn follow_on(
+    news: &mut follow::Seen,
+    so_far: &StallsSoFar,
+    arguments: &Arguments,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
+    news.news(&StallsAnswer::from(&so_far.stalls)).into_iter().try_for_each(|stall| write_news(out, stall, arguments))
+}
+
+/// What was said on standard error.
+#[derive(Debug, Default)]
+struct Told {
+    missing: HashSet<String>,
+}
+
+impl Told {
+    /// Says what cannot be seen, once.
+    fn tell(&mut self, so_far: &StallsSoFar) {
+        for missing in &so_far.missing {
+            if self.missing.len() < MAX_TOLD && self.missing.insert(missing.clone()) {
+                eprintln!("note: of some threads it cannot be told what they do: {missing}");
+            }
+        }
+    }
+}
+
+fn write_news(out: &mut impl Write, stall: &StallJson, arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string(stall)?)?;
+    } else {
+        write_stall(out, stall, arguments.stacks)?;
+    }
+    Ok(out.flush()?)
+}
+
+fn write_answer(out: &mut impl Write, answer: &StallsAnswer, stacks: bool) -> anyhow::Result<ExitCode> {
     if answer.stalls.is_empty() {
         writeln!(out, "No stall so far.")?;
     }
     for stall in &answer.stalls {
-        write_stall(out, stall, arguments.stacks)?;
+        write_stall(out, stall, stacks)?;
     }
     let counters = &answer.counters;
     writeln!(
@@ -56,8 +151,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         "{} stalls; {} without a stack, {} unexplained, {} forgotten",
         counters.stalls, counters.stacks_missed, counters.unexplained, counters.forgotten
     )?;
+    Ok(lasting(answer))
+}
+
+/// The exit code, by whether a stall lasts.
+fn lasting(answer: &StallsAnswer) -> ExitCode {
     let lasting = answer.stalls.iter().any(|stall| !stall.ended);
-    Ok(if lasting { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    if lasting { ExitCode::from(1) } else { ExitCode::SUCCESS }
 }
 
 fn write_stall(out: &mut impl Write, stall: &StallJson, stacks: bool) -> std::io::Result<()> {

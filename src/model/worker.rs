@@ -31,6 +31,50 @@ pub(crate) struct Thread {
     pub(crate) stack: Option<Range<u64>>,
 }
 
+/// Where the memory of another process tells how far a worker has come.
+#[cfg(feature = "attach")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WorkerPlace {
+    pub(crate) tid: i32,
+    /// The address of its runtime, which tells runtimes apart.
+    pub(crate) runtime: u64,
+    /// Tokio's worker index.
+    pub(crate) index: usize,
+    /// Where its thread points to its context, as long as it is this worker.
+    pub(crate) pointer: u64,
+    pub(crate) context: u64,
+    /// The number of the task that its thread is busy with.
+    pub(crate) task: OptionPlace,
+    /// How much the poll may do before it should yield; there is such a budget inside a poll only.
+    pub(crate) budget: OptionPlace,
+    /// What the worker works with, which it gives away inside `block_in_place`.
+    pub(crate) core: OptionPlace,
+    /// In the core: a number of 32 bits that grows from task to task.
+    pub(crate) tick_offset: u64,
+}
+
+/// Where an `Option` is, and how to tell whether it is `Some`.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OptionPlace {
+    pub(crate) marker: u64,
+    /// The bits of the word at `marker` that count.
+    pub(crate) mask: u64,
+    pub(crate) value: u64,
+    /// Whether it is `Some` where the marker has that value, or where it has any other.
+    pub(crate) value_is_some: bool,
+    /// Where the value is, if there is one.
+    pub(crate) content: u64,
+}
+
+#[cfg(feature = "attach")]
+impl OptionPlace {
+    /// Whether it is `Some`, by the word at its marker.
+    pub(crate) fn is_some(&self, word: u64) -> bool {
+        (word & self.mask == self.value) == self.value_is_some
+    }
+}
+
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -33,6 +33,12 @@ impl Process {
         addresses.to_vec()
     }
 
+    #[cfg(feature = "attach")]
+    pub(crate) fn read_words(self, addresses: &[u64], into: &mut Vec<Option<u64>>) {
+        into.clear();
+        into.resize(addresses.len(), None);
+    }
+
     pub(crate) fn read_word(self, _address: u64) -> Option<u64> {
         None
     }

@@ -27,6 +27,13 @@ mod thread_pointer;
 #[cfg(feature = "attach")]
 mod process_cpu;
 
+/// Its workers, and how far each has come.
+#[cfg(feature = "attach")]
+mod other;
+
+/// Looks at threads.
+mod looking;
+
 /// Stacks of threads that sleep.
 mod sleeping;
 
@@ -43,6 +50,8 @@ pub(crate) use moment::{Moment, ThreadAt};
 #[cfg(feature = "attach")]
 pub(crate) use snapshot::Snapshot;
 
+#[cfg(feature = "attach")]
+pub(crate) use other::{Finder, OtherWorkers};
 pub(crate) use own::{OwnProcess, Since};
 pub(crate) use own_cpu::OwnCpu;
 #[cfg(feature = "attach")]
@@ -82,21 +91,32 @@ pub(crate) trait Target {
     /// The thread's stack inside the poll that `progress` shows.
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
 
-    /// The same of a worker that may be between two polls. A failure is no loss.
-    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
+    /// The same of a worker that may be between two polls. A failure is no loss. This and what follows are asked of workers
+    /// whose polls are silent only, which some targets do not have.
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        self.take_stack(worker, progress)
+    }
 
     /// Where the worker's thread sleeps, in such a way that an equal answer means that it has not run in between.
-    fn sleeps(&mut self, worker: usize) -> Option<Sleep>;
+    fn sleeps(&mut self, _worker: usize) -> Option<Sleep> {
+        None
+    }
 
     /// Watches from now on whether a poll of this worker returns to where polls of its runtime are known to return.
     /// False where that cannot be watched, or where no such place is known yet.
-    fn watch_returns(&mut self, worker: usize) -> bool;
+    fn watch_returns(&mut self, _worker: usize) -> bool {
+        false
+    }
 
     /// Whether one has returned since `watch_returns`; `None` where that is not watched.
-    fn returned(&self, worker: usize) -> Option<bool>;
+    fn returned(&self, _worker: usize) -> Option<bool> {
+        None
+    }
 
     /// The poll that a stack of this worker lies in. Remembers where it will return to.
-    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn;
+    fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
+        PollOn::None
+    }
 
     /// Tasks in the worker's own queue and in that of its whole runtime, where they are known.
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>);

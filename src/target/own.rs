@@ -7,13 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::returns::Returns;
 use super::sleeping::{self, Sleep};
-use super::{Look, PollOn, Sampled, Target};
-use crate::model::evidence::Place;
+use super::{Look, PollOn, Sampled, Target, looking};
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes};
-use crate::sys::{self, KernelState, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
+use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
@@ -131,27 +130,10 @@ impl Target for OwnProcess {
     }
 
     fn look(&mut self, worker: usize) -> Look {
-        let probe = self.probe(worker);
-        let state = probe.kernel_state();
-        let stat = probe.stat_lately(state.map(|state| state != KernelState::Running));
-        let look = Look {
-            cpu: probe.cpu_time(),
-            run_queue: probe.schedstat().map(|stat| stat.run_queue),
-            minor_faults: stat.map(|stat| stat.minor_faults),
-            major_faults: stat.map(|stat| stat.major_faults),
-            state: stat.map(|stat| stat.state),
-            stolen: None,
-            sleeps_in: match state {
-                Some(KernelState::Syscall { number, arguments, .. }) => {
-                    Some(sys::place(Process::own(), number, &arguments))
-                }
-                Some(KernelState::Fault { .. }) => Some(Place::Fault),
-                Some(KernelState::Running) | None => None,
-            },
-        };
-        let processor = stat.map(|stat| stat.processor);
-        let stolen = processor.and_then(|processor| Some((processor, self.steal.as_mut()?.of_processor(processor)?)));
-        Look { stolen, ..look }
+        let mut steal = self.steal.take();
+        let look = looking::look(Process::own(), self.probe(worker), steal.as_mut());
+        self.steal = steal;
+        look
     }
 
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use super::error::Error;
 use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use super::program::Program;
 use crate::model::profile::Profile;
@@ -16,7 +17,7 @@ use crate::target::{OtherCpu, OtherProcess};
 #[derive(Debug)]
 pub(crate) struct Attached {
     pub(super) process: Process,
-    program: Arc<str>,
+    pub(super) program: Arc<str>,
     pub(super) symbolizer: Symbolizer,
 }
 
@@ -35,6 +36,10 @@ pub(crate) enum AttachError {
     Closed { pid: u32, reason: String },
     /// It is a program, but none that is known to use Tokio.
     NoTokio { pid: u32, program: String },
+    /// It uses Tokio, but its file does not tell where its workers are.
+    NoTypes { program: String, missing: Vec<String> },
+    /// It cannot be watched as was asked.
+    Watch(Error),
     /// It went away, or changed, while it was looked at.
     Unreadable { pid: u32, error: io::Error },
     /// It can be looked at, but the kernel refuses to sample it.
@@ -66,6 +71,15 @@ impl fmt::Display for AttachError {
                 "no Tokio runtime is known in process {pid} ({program}): it does not use Tokio, or its file is stripped of \
                  all names"
             ),
+            Self::NoTypes { program, missing } => {
+                write!(
+                    f,
+                    "what workers do cannot be seen: {program} was built without descriptions of types. Build it with \
+                     `debug = 2` in `[profile.release]`, or with CARGO_PROFILE_RELEASE_DEBUG=2"
+                )?;
+                missing.iter().try_for_each(|missing| write!(f, "; {missing}"))
+            }
+            Self::Watch(error) => write!(f, "{error}"),
             Self::Unreadable { pid, error } => write!(f, "process {pid} cannot be read: {error}"),
             Self::NoSampling { reason } => write!(f, "CPU time cannot be sampled: {reason}"),
             Self::InsideOnly { mode } => write!(

@@ -1,34 +1,31 @@
 //! What the user asks for, and how it is started.
 
 use std::io::IsTerminal as _;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::history::History;
-use super::profiling::Profiling;
 use super::program::Program;
 use super::reporter::{Reporter, Tellers};
 use super::self_check::Seen;
 use super::{Error, View, Watch, self_check};
 use crate::export::text::Style;
 use crate::model::stall::StallEvent;
-use crate::probe::Registry;
-use crate::stalls::{Limits, Totals, Watchdog};
+use crate::stalls::{Limits, Watchdog};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackSignal};
-use crate::target::{OwnProcess, Since};
+use crate::target::OwnProcess;
 use crate::unwind::PollFrames;
 
 /// Polls longer than this are stalls, unless another threshold is set.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(10);
 
-const SMALLEST_THRESHOLD: Duration = Duration::from_millis(1);
+pub(super) const SMALLEST_THRESHOLD: Duration = Duration::from_millis(1);
 
 /// Observations on their way from the watchdog to the reporter. A stall makes at most four; the reporter explains
 /// hundreds a second.
-const QUEUE: usize = 1024;
+pub(super) const QUEUE: usize = 1024;
 
 /// Where reports are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -146,24 +143,13 @@ impl WatchBuilder {
         });
         self_check::log(&check);
 
-        let view = Arc::new(View {
-            registry: Arc::new(Registry::default()),
-            since: Arc::new(Since::default()),
-            totals: Arc::new(Totals::default()),
-            stacks_missed: Arc::new(AtomicU64::new(0)),
-            history: History::default().into(),
-            self_check: check,
+        let view = Arc::new(View::new(
             threshold,
-            symbolizer: Symbolizer::of(Process::own(), origins).into(),
-            program: Program::own().name(),
-            #[cfg(feature = "http")]
-            started: (std::time::Instant::now(), std::time::SystemTime::now()),
-            profiling: Profiling::default(),
-            runtimes_seen: Arc::default(),
-            signal: signal.as_ref().map_or_else(Weak::new, Arc::downgrade),
-            user_crates: std::sync::Mutex::default(),
-            runtimes: AtomicU64::new(0),
-        });
+            Symbolizer::of(Process::own(), origins),
+            Program::own().name(),
+            check,
+            signal.as_ref().map_or_else(Weak::new, Arc::downgrade),
+        ));
         let mut watch = Watch {
             view: Arc::clone(&view),
             stop: Arc::new(AtomicBool::new(false)),

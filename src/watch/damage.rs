@@ -80,6 +80,7 @@ impl Scene {
         let now = Duration::from_secs(1);
         let subject = Subject { program, memory, bias: self.bias, threads: &self.starts, now };
         subject.touch(usize::MAX);
+        let (_workers, _unknown) = subject.workers();
         subject.take().tasks.len()
     }
 }

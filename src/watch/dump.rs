@@ -24,23 +24,10 @@ impl Attached {
     pub(crate) fn census(mut self) -> Result<Census, AttachError> {
         let process = self.process;
         let pid = process.id();
-        let failed = |error: io::Error| match process.file("maps").exists() {
-            true => AttachError::Unreadable { pid, error },
-            false => AttachError::NoProcess { pid },
-        };
-        let mut images = Images::of(process);
-        images.load_new().map_err(failed)?;
-        let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        if process.read_word(image.range.start).is_none() {
-            return Err(AttachError::Closed { pid, reason: remedy() });
-        }
-        let mut missing = Vec::new();
+        let failed = |error| self.failed(error);
         let started = Instant::now();
-        let sections = image.path.as_deref().map_or_else(|| Ok(Sections::default()), Sections::read);
-        let sections = sections.unwrap_or_else(|error| {
-            missing.push(format!("the debug information of {} cannot be read: {error}", image.name));
-            Sections::default()
-        });
+        let (images, sections, mut missing) = self.read_program()?;
+        let image = images.program().ok_or(AttachError::NoProcess { pid })?;
         let program = Program::of(&sections);
         let index_time = started.elapsed();
         let typed = !program.contexts().is_empty();
@@ -97,6 +84,32 @@ impl Attached {
         }
         quality.missing.splice(0..0, missing);
         Ok(census)
+    }
+
+    fn failed(&self, error: io::Error) -> AttachError {
+        let pid = self.process.id();
+        match self.process.file("maps").exists() {
+            true => AttachError::Unreadable { pid, error },
+            false => AttachError::NoProcess { pid },
+        }
+    }
+
+    /// What the process has loaded, its program's debug information, and what is missing of that.
+    pub(super) fn read_program(&self) -> Result<(Images, Sections, Vec<String>), AttachError> {
+        let pid = self.process.id();
+        let mut images = Images::of(self.process);
+        images.load_new().map_err(|error| self.failed(error))?;
+        let image = images.program().ok_or(AttachError::NoProcess { pid })?;
+        if self.process.read_word(image.range.start).is_none() {
+            return Err(AttachError::Closed { pid, reason: remedy() });
+        }
+        let mut missing = Vec::new();
+        let sections = image.path.as_deref().map_or_else(|| Ok(Sections::default()), Sections::read);
+        let sections = sections.unwrap_or_else(|error| {
+            missing.push(format!("the debug information of {} cannot be read: {error}", image.name));
+            Sections::default()
+        });
+        Ok((images, sections, missing))
     }
 
     /// Stacks of what was held as they were then; of what sleeps, as they are now.

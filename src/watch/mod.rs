@@ -23,6 +23,10 @@ mod damage;
 #[cfg(feature = "attach")]
 mod attached;
 
+/// Its stalls.
+#[cfg(feature = "attach")]
+mod attached_stalls;
+
 /// What the user asks for, and how it is started.
 mod builder;
 
@@ -76,6 +80,8 @@ pub use runtime::Runtime;
 pub(crate) use address::bind;
 #[cfg(feature = "attach")]
 pub(crate) use attached::Attached;
+#[cfg(feature = "attach")]
+pub(crate) use attached_stalls::StallsSoFar;
 #[cfg(feature = "attach")]
 pub(crate) use processes::Processes;
 #[cfg(any(feature = "http", feature = "attach"))]

@@ -45,6 +45,34 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// Of a watch that has seen nothing yet.
+    pub(super) fn new(
+        threshold: Duration,
+        symbolizer: Symbolizer,
+        program: Arc<str>,
+        self_check: SelfCheck,
+        signal: Weak<StackSignal>,
+    ) -> Self {
+        Self {
+            registry: Arc::default(),
+            since: Arc::default(),
+            totals: Arc::default(),
+            stacks_missed: Arc::default(),
+            history: Mutex::default(),
+            self_check,
+            threshold,
+            symbolizer: symbolizer.into(),
+            program,
+            #[cfg(feature = "http")]
+            started: (Instant::now(), SystemTime::now()),
+            profiling: Profiling::default(),
+            runtimes_seen: Arc::default(),
+            signal,
+            user_crates: Mutex::default(),
+            runtimes: AtomicU64::new(0),
+        }
+    }
+
     pub(super) fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,6 +23,37 @@ impl Process {
         (self.read_memory(address, &mut bytes) == bytes.len()).then(|| u64::from_ne_bytes(bytes))
     }
 
+    /// Reads words at any addresses in as few calls as there can be; `None` for those that cannot be read.
+    #[cfg(feature = "attach")]
+    pub(crate) fn read_words(self, addresses: &[u64], into: &mut Vec<Option<u64>>) {
+        /// What the kernel takes at a time (`UIO_MAXIOV`).
+        const MAX_AT_ONCE: usize = 1024;
+        into.clear();
+        let Ok(process) = libc::pid_t::try_from(self.id()) else { return into.resize(addresses.len(), None) };
+        let mut words = [0_u64; MAX_AT_ONCE];
+        while let Some(rest) = addresses.get(into.len()..).filter(|rest| !rest.is_empty()) {
+            let remotes: Vec<libc::iovec> = rest
+                .iter()
+                .take(MAX_AT_ONCE)
+                .map(|address| libc::iovec {
+                    iov_base: std::ptr::with_exposed_provenance_mut(*address as usize),
+                    iov_len: size_of::<u64>(),
+                })
+                .collect();
+            let local = libc::iovec { iov_base: words.as_mut_ptr().cast(), iov_len: remotes.len() * size_of::<u64>() };
+            let count = remotes.len() as libc::c_ulong;
+            // SAFETY: `local` describes a part of a live array of as many words as there are `remotes`, which are live;
+            // the kernel checks what they describe.
+            let read = unsafe { libc::process_vm_readv(process, &raw const local, 1, remotes.as_ptr(), count, 0) };
+            let whole = usize::try_from(read).unwrap_or(0) / size_of::<u64>();
+            into.extend(words.iter().take(whole).map(|word| Some(*word)));
+            // It ends at the first word that it cannot read.
+            if whole < remotes.len() {
+                into.push(None);
+            }
+        }
+    }
+
     /// Reads pages of 4096 bytes into `into`, one behind the other, in as few calls as there can be. Returns the addresses
     /// of those that cannot be read, whose bytes stay as they are.
     #[cfg(feature = "attach")]

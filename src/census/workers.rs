@@ -1,0 +1,113 @@
+//! From threads to the workers that they are: where each keeps what tells how far it has come. Only addresses are looked
+//! up here, once; whoever watches a worker reads them again and again.
+
+use super::runtimes::{Runtimes, context, entered};
+use super::{STEPS, Start, Subject, tasks};
+use crate::layout::{Shape, Unknown, Value, Values, last_segment};
+use crate::model::task::TaskId;
+use crate::model::worker::{OptionPlace, WorkerPlace};
+
+impl Subject<'_, '_> {
+    /// The threads that are workers now; beside them, why it cannot be told of how many.
+    pub(crate) fn workers(&self) -> (Vec<WorkerPlace>, Vec<String>) {
+        let values = self.values();
+        let (mut workers, mut unknown) = (Vec::new(), Vec::new());
+        for start in self.threads {
+            values.allow(STEPS);
+            match worker(&values, start) {
+                Ok(found) => workers.extend(found),
+                Err(why) => unknown.push(why.to_string()),
+            }
+        }
+        (workers, unknown)
+    }
+
+    /// The name of the future of a task, searched for in the lists of all runtimes.
+    pub(crate) fn future_of(&self, id: TaskId) -> Option<String> {
+        let values = self.values();
+        let layout = tasks::TaskLayout::of(&values).ok()?;
+        let mut found = None;
+        for runtime in &Runtimes::of(&values, self.threads).list {
+            // A list that changes while it is read may end too early, and then there is no name.
+            let _end = tasks::walk(&values, &layout, runtime.owned, usize::MAX, &mut |task| {
+                if let Ok((number, name)) = tasks::named(&values, &layout, task)
+                    && number == id
+                {
+                    found = Some(name);
+                }
+            });
+        }
+        found
+    }
+}
+
+/// The worker that a thread is; `None` for other threads, among them the one that waits in `block_on` of a multi-thread
+/// runtime, which has no scheduler's context.
+fn worker(values: &Values<'_, '_>, start: &Start) -> Result<Option<WorkerPlace>, Unknown> {
+    let block = start.thread_locals.ok_or_else(|| Unknown::new("where its variables are is not known"))?;
+    let thread = context(values, block)?;
+    let pointer = values.member(thread, "scheduler")?;
+    let pointer = values.find(pointer, 8, &|ty| matches!(ty.shape, Shape::Pointer(_)));
+    let pointer = pointer.ok_or_else(|| Unknown::new("no pointer to the scheduler's context"))?;
+    let scheduler = values.pointee(pointer)?;
+    if scheduler.address == 0 {
+        return Ok(None);
+    }
+    let Some((_, handle, _)) = entered(values, block)? else { return Ok(None) };
+    let flavor = values.active(scheduler)?;
+    let context = values.member(flavor.content, "__0")?;
+    let index = match values.member(context, "worker") {
+        Ok(shared) => {
+            let worker = values.member(values.behind(shared)?, "data")?;
+            let index = values.scalar(values.member(worker, "index")?)?;
+            usize::try_from(index).map_err(|_| Unknown::new("a worker's number that is none"))?
+        }
+        // A current-thread runtime has one.
+        Err(_) => 0,
+    };
+    let option = |value, prefix: &str| option(values, values.find_named(value, 8, prefix)?);
+    let core = values.member(context, "core")?;
+    let (core, content) = option(core, "core::option::Option<alloc::boxed::Box<")?;
+    let inner = values.behind(content)?;
+    let tick = values.member(inner, "tick")?;
+    Ok(Some(WorkerPlace {
+        tid: start.tid,
+        runtime: handle.address,
+        index,
+        pointer: pointer.address,
+        context: scheduler.address,
+        task: option(values.member(thread, "current_task_id")?, "core::option::Option<")?.0,
+        budget: option(values.member(thread, "budget")?, "core::option::Option<")?.0,
+        core,
+        tick_offset: tick.address.wrapping_sub(inner.address),
+    }))
+}
+
+/// How to tell what an `Option` is, and what is in it.
+fn option(values: &Values<'_, '_>, value: Value) -> Result<(OptionPlace, Value), Unknown> {
+    let ty = values.ty(value)?;
+    let unknown = || Unknown::new(format!("{} is not laid out as an Option", ty.name));
+    let Shape::Variants { discriminant: Some((offset, size @ 1..=8)), variants } = &ty.shape else {
+        return Err(unknown());
+    };
+    let named = |name: &str| {
+        let found = variants.iter().find(|part| last_segment(&values.program.name(part.content.ty)) == name);
+        found.ok_or_else(unknown)
+    };
+    let (some, none) = (named("Some")?, named("None")?);
+    let (value_is_some, marker) = match (some.discriminant, none.discriminant) {
+        (_, Some(marker)) => (false, marker),
+        (Some(marker), None) => (true, marker),
+        (None, None) => return Err(unknown()),
+    };
+    let content = Value { ty: some.content.ty, address: value.address.wrapping_add(some.content.offset) };
+    let content = values.member(content, "__0")?;
+    let place = OptionPlace {
+        marker: value.address.wrapping_add(*offset),
+        mask: u64::MAX >> (64 - 8 * size),
+        value: u64::try_from(marker).map_err(|_| unknown())?,
+        value_is_some,
+        content: content.address,
+    };
+    Ok((place, content))
+}

@@ -1,0 +1,27 @@
+//! A look at a thread, the same for our own and for others'.
+
+use super::Look;
+use crate::model::evidence::Place;
+use crate::sys::{self, KernelState, Process, Steal, ThreadProbe};
+
+/// What the kernel tells of the thread now.
+pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut Steal>) -> Look {
+    let kernel = probe.kernel_state();
+    let stat = probe.stat_lately(kernel.map(|state| state != KernelState::Running));
+    let look = Look {
+        cpu: probe.cpu_time(),
+        run_queue: probe.schedstat().map(|stat| stat.run_queue),
+        minor_faults: stat.map(|stat| stat.minor_faults),
+        major_faults: stat.map(|stat| stat.major_faults),
+        state: stat.map(|stat| stat.state),
+        stolen: None,
+        sleeps_in: match kernel {
+            Some(KernelState::Syscall { number, arguments, .. }) => Some(sys::place(process, number, &arguments)),
+            Some(KernelState::Fault { .. }) => Some(Place::Fault),
+            Some(KernelState::Running) | None => None,
+        },
+    };
+    let processor = stat.map(|stat| stat.processor);
+    let stolen = processor.and_then(|processor| Some((processor, steal?.of_processor(processor)?)));
+    Look { stolen, ..look }
+}

@@ -1,0 +1,388 @@
+//! The workers of another process: how far each has come is read from its memory, all of them in one call, and nothing of
+//! it is stopped for that.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Look, OtherProcess, Sampled, Target, looking, thread_pointer};
+use crate::model::stack::{NoStack, RawStack};
+use crate::model::task::{Task, TaskId};
+use crate::model::worker::{Activity, Progress, Thread, Worker, WorkerPlace};
+use crate::sys::{self, KernelState, Mapping, Process, Steal, StopError, ThreadProbe};
+
+/// How often threads are looked for that have become workers.
+const SEARCH_EVERY: Duration = Duration::from_millis(250);
+
+/// Threads that are looked at.
+const MAX_THREADS: usize = 4096;
+
+/// How long a running thread may take to stand still.
+const STOP_LIMIT: Duration = Duration::from_millis(20);
+
+/// A running thread is stopped, once, when it was not seen to sleep so often: only then does the kernel tell where its
+/// variables are.
+const TRIES: u32 = 2;
+
+/// A thread that could not be stopped is asked again so often.
+const MOST_TRIES: u32 = 10;
+
+/// Between two looks while all workers are parked.
+const IDLE: Duration = Duration::from_millis(2);
+
+/// What is read of a worker at a time.
+const WORDS: usize = 6;
+
+/// Finds workers and names by debug information, of which nothing is known here.
+pub(crate) trait Finder: Sync {
+    /// The workers among threads, given by their number and the address of their control block.
+    fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace>;
+
+    /// The name of a task's future, if it can be told at once.
+    fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String>;
+}
+
+/// Another process, as the watchdog sees it.
+pub(crate) struct OtherWorkers<'f> {
+    process: Process,
+    /// Where its program lies.
+    program: u64,
+    stacks: OtherProcess,
+    finder: &'f dyn Finder,
+    threads: HashMap<i32, Known>,
+    searched: Option<Instant>,
+    places: Vec<WorkerPlace>,
+    workers: Vec<Arc<Worker>>,
+    next_key: u64,
+    /// The addresses of runtimes, in the order in which they were seen.
+    runtimes: Vec<u64>,
+    probes: HashMap<u64, ThreadProbe>,
+    steal: Option<Steal>,
+    seen: RefCell<Seen>,
+    stacks_missed: Arc<AtomicU64>,
+    gone: Arc<AtomicBool>,
+}
+
+/// What is known of a thread.
+#[derive(Debug, Default)]
+struct Known {
+    thread_pointer: Option<u64>,
+    tries: u32,
+}
+
+/// What was read last.
+#[derive(Debug, Default)]
+struct Seen {
+    addresses: Vec<u64>,
+    words: Vec<Option<u64>>,
+    states: Vec<State>,
+}
+
+/// One worker's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct State {
+    core: u64,
+    raw: Raw,
+    sequence: u64,
+    /// Read by the last round and not asked for since.
+    fresh: bool,
+}
+
+/// What tells one poll from the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Raw {
+    phase: Phase,
+    task: u64,
+    tick: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    /// It is no worker any more, or cannot be read.
+    #[default]
+    Gone,
+    Between,
+    Parked,
+    Polling,
+}
+
+impl<'f> OtherWorkers<'f> {
+    pub(crate) fn new(
+        process: Process,
+        program: u64,
+        stacks: OtherProcess,
+        finder: &'f dyn Finder,
+        stacks_missed: Arc<AtomicU64>,
+        gone: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            process,
+            program,
+            stacks,
+            finder,
+            threads: HashMap::new(),
+            searched: None,
+            places: Vec::new(),
+            workers: Vec::new(),
+            next_key: 0,
+            runtimes: Vec::new(),
+            probes: HashMap::new(),
+            steal: Steal::open(),
+            seen: RefCell::default(),
+            stacks_missed,
+            gone,
+        }
+    }
+
+    /// Looks which threads are workers now.
+    fn search(&mut self) -> bool {
+        let ended = self.process.status().is_none_or(|status| matches!(status.state, 'Z' | 'X'));
+        // A process that runs another program has that elsewhere.
+        let replaced = self.process.read_word(self.program).is_none();
+        let tids = self.process.thread_ids().ok().filter(|_| !ended && !replaced);
+        if tids.is_none() {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        let mut tids = tids.unwrap_or_default();
+        tids.truncate(MAX_THREADS);
+        self.threads.retain(|tid, _| tids.contains(tid));
+        self.learn_pointers(&tids);
+        let mut places = self.finder.workers(&self.pointers());
+        places.sort_by_key(|place| (place.runtime, place.index, place.tid));
+        if places == self.places {
+            return false;
+        }
+        self.take_over(places);
+        true
+    }
+
+    fn pointers(&self) -> Vec<(i32, u64)> {
+        let mut pointers: Vec<_> =
+            self.threads.iter().filter_map(|(tid, known)| Some((*tid, known.thread_pointer?))).collect();
+        pointers.sort_unstable();
+        pointers
+    }
+
+    /// Where the variables of new threads are. They stay where they are as long as the thread lives.
+    fn learn_pointers(&mut self, tids: &[i32]) {
+        let mut mappings: Option<Vec<Mapping>> = None;
+        for tid in tids {
+            let known = self.threads.entry(*tid).or_default();
+            if known.thread_pointer.is_some() || known.tries >= MOST_TRIES {
+                continue;
+            }
+            known.tries += 1;
+            let probe = ThreadProbe::open(self.process, *tid);
+            let stack_pointer = match probe.kernel_state() {
+                Some(KernelState::Syscall { stack_pointer, .. } | KernelState::Fault { stack_pointer, .. }) => {
+                    Some(stack_pointer)
+                }
+                Some(KernelState::Running) | None => None,
+            };
+            if let Some(stack_pointer) = stack_pointer {
+                let mappings = mappings.get_or_insert_with(|| self.process.mappings().unwrap_or_default());
+                known.thread_pointer = thread_pointer::find(self.process, mappings, *tid, stack_pointer);
+            } else if known.tries >= TRIES {
+                known.thread_pointer = by_stop(*tid, &probe);
+            }
+        }
+    }
+
+    fn take_over(&mut self, places: Vec<WorkerPlace>) {
+        let mut workers = Vec::new();
+        let mut states = Vec::new();
+        for place in &places {
+            let before = self.places.iter().position(|before| before == place);
+            workers.push(match before.and_then(|before| self.workers.get(before)) {
+                Some(worker) => Arc::clone(worker),
+                None => self.new_worker(place),
+            });
+            let state = before.and_then(|before| self.seen.borrow().states.get(before).copied());
+            states.push(state.unwrap_or_default());
+        }
+        self.places = places;
+        self.workers = workers;
+        self.seen.borrow_mut().states = states;
+        self.probes.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+    }
+
+    fn new_worker(&mut self, place: &WorkerPlace) -> Arc<Worker> {
+        self.next_key += 1;
+        let known = self.runtimes.iter().position(|runtime| *runtime == place.runtime);
+        let number = known.unwrap_or_else(|| {
+            self.runtimes.push(place.runtime);
+            self.runtimes.len() - 1
+        });
+        let name = self.process.thread_name(place.tid).unwrap_or_default();
+        Arc::new(Worker {
+            silent_polls: false,
+            key: self.next_key,
+            runtime: format!("runtime-{}", number + 1).into(),
+            index: Some(place.index),
+            thread: Thread { tid: place.tid, name: name.into(), stack: None },
+        })
+    }
+
+    /// Reads all workers at once.
+    fn read_all(&self) {
+        let mut seen = self.seen.borrow_mut();
+        let Seen { addresses, words, states } = &mut *seen;
+        addresses.clear();
+        addresses.extend(self.places.iter().zip(&*states).flat_map(|(place, state)| words_of(place, state.core)));
+        self.process.read_words(addresses, words);
+        for ((place, state), words) in self.places.iter().zip(states).zip(words.chunks_exact(WORDS)) {
+            self.advance(place, state, words);
+            state.fresh = true;
+        }
+    }
+
+    fn advance(&self, place: &WorkerPlace, state: &mut State, words: &[Option<u64>]) {
+        let raw = self.raw(place, state, words).unwrap_or_default();
+        if raw != state.raw {
+            state.raw = raw;
+            state.sequence += 1;
+        }
+    }
+
+    /// `None` where it is a worker no more.
+    fn raw(&self, place: &WorkerPlace, state: &mut State, words: &[Option<u64>]) -> Option<Raw> {
+        let &[pointer, task_marker, task, budget, core, tick] = words else { return None };
+        let (pointer, task_marker, budget, core) = (pointer?, task_marker?, budget?, core?);
+        if pointer != place.context {
+            return None;
+        }
+        if !place.core.is_some(core) {
+            return Some(Raw { phase: Phase::Between, ..Raw::default() });
+        }
+        // Its core is the same box as long as it lives, so this is read once.
+        let tick = if state.core == core { tick } else { self.process.read_word(tick_address(place, core)) };
+        state.core = core;
+        let phase = if place.budget.is_some(budget) { Phase::Polling } else { Phase::Parked };
+        let task = if place.task.is_some(task_marker) { task? } else { 0 };
+        // The upper half belongs to something else.
+        let tick = u32::try_from(tick? & u64::from(u32::MAX)).ok()?;
+        Some(Raw { phase, task, tick })
+    }
+
+    /// The state of one worker: of the round that has just been made, or read now.
+    fn state(&self, worker: usize) -> State {
+        let mut seen = self.seen.borrow_mut();
+        let (Some(state), Some(place)) = (seen.states.get_mut(worker), self.places.get(worker)) else {
+            return State::default();
+        };
+        if !std::mem::take(&mut state.fresh) {
+            let mut words = Vec::new();
+            self.process.read_words(&words_of(place, state.core), &mut words);
+            self.advance(place, state, &words);
+        }
+        *state
+    }
+
+    fn tid(&self, worker: usize) -> i32 {
+        self.workers.get(worker).map_or(0, |worker| worker.thread.tid)
+    }
+}
+
+/// What is to be read of a worker.
+fn words_of(place: &WorkerPlace, core: u64) -> [u64; WORDS] {
+    // Where no core was seen yet, its place is taken by something that can be read.
+    let tick = if core == 0 { place.pointer } else { tick_address(place, core) };
+    [place.pointer, place.task.marker, place.task.content, place.budget.marker, place.core.marker, tick]
+}
+
+fn tick_address(place: &WorkerPlace, core: u64) -> u64 {
+    core.wrapping_add(place.tick_offset)
+}
+
+/// Where the variables of a running thread are, which it must be stopped for.
+fn by_stop(tid: i32, probe: &ThreadProbe) -> Option<u64> {
+    let still = |_| probe.kernel_state() == Some(KernelState::Running);
+    let told = sys::while_stopped(&[tid], STOP_LIMIT, still, |stopped| {
+        let thread = stopped.first().ok_or(StopError::Gone)?;
+        thread.registers.map(|_| thread.thread_pointer)
+    });
+    told.ok()?.0.ok().filter(|pointer| *pointer != 0)
+}
+
+impl Target for OtherWorkers<'_> {
+    fn refresh(&mut self) -> bool {
+        let due = self.searched.is_none_or(|searched| searched.elapsed() >= SEARCH_EVERY);
+        let changed = due && self.search();
+        if due {
+            self.searched = Some(Instant::now());
+        }
+        self.read_all();
+        changed
+    }
+
+    fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    fn progress(&self, worker: usize) -> Progress {
+        let state = self.state(worker);
+        let activity = match state.raw.phase {
+            Phase::Polling => Activity::Polling,
+            Phase::Between => Activity::Between,
+            Phase::Parked | Phase::Gone => Activity::Parked,
+        };
+        Progress { sequence: state.sequence, parks: 0, activity }
+    }
+
+    fn task(&self, worker: usize, progress: Progress) -> Option<Task> {
+        let state = self.state(worker);
+        if state.sequence != progress.sequence || state.raw.phase != Phase::Polling {
+            return None;
+        }
+        let id = Some(TaskId(state.raw.task)).filter(|id| id.0 != 0);
+        let name = id.and_then(|id| self.finder.future_of(&self.pointers(), id));
+        Some(Task { id, name: name.map(Into::into), spawned_at: None })
+    }
+
+    fn look(&mut self, worker: usize) -> Look {
+        let (process, tid) = (self.process, self.tid(worker));
+        let Some(key) = self.workers.get(worker).map(|worker| worker.key) else { return Look::default() };
+        let probe = self.probes.entry(key).or_insert_with(|| ThreadProbe::open(process, tid));
+        looking::look(process, probe, self.steal.as_mut())
+    }
+
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        // A thread that is about to park is not to be stopped.
+        let stack = match self.progress(worker) == progress {
+            true => self.stacks.take_stack(self.tid(worker)),
+            false => Err(NoStack::TooLate),
+        };
+        let stack = stack.and_then(|stack| match self.progress(worker) == progress {
+            true => Ok(stack),
+            false => Err(NoStack::TooLate),
+        });
+        if stack.is_err() {
+            self.stacks_missed.fetch_add(1, Ordering::Relaxed);
+        }
+        stack
+    }
+
+    fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+        (None, None)
+    }
+
+    fn sample(&mut self, worker: usize) -> Sampled {
+        let progress = self.progress(worker);
+        if progress.activity != Activity::Polling {
+            return Sampled { progress, task: None, asleep: false, stack: None };
+        }
+        let task = self.task(worker, progress);
+        let asleep = self.look(worker).sleeps_in.is_some();
+        Sampled { progress, task, asleep, stack: Some(self.take_stack(worker, progress)) }
+    }
+
+    /// Who asks for the state of workers looks at the process himself.
+    fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+
+    /// Nothing of the process tells when a worker wakes up.
+    fn sleep_until_active(&self, at_most: Duration) {
+        std::thread::sleep(at_most.min(IDLE));
+    }
+}

@@ -1,0 +1,81 @@
+//! A program whose polls are known: `tests/fixtures/stalling`, built with descriptions of types, which the tests themselves
+//! are built without.
+
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::LazyLock;
+
+/// Built once for all tests; that it can be built is a part of them. `HOLDUP_STALLING` names one that was built otherwise.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(program) = std::env::var_os("HOLDUP_STALLING") {
+        return program.into();
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stalling");
+    // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
+    let test = std::env::current_exe().expect("it runs");
+    let target = test.ancestors().nth(3).expect("lies in the target folder").join("tmp/stalling");
+    let mut cargo = Command::new(env!("CARGO"));
+    // Its dependencies are among those of the tests, so nothing needs to be downloaded.
+    cargo.args(["build", "--locked", "--offline", "--quiet"]).current_dir(&folder);
+    cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "2").env("CARGO_INCREMENTAL", "0");
+    let output = cargo.output().expect("cargo runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the program that is watched cannot be built:\n{told}");
+    target.join("debug/stalling")
+});
+
+/// The program, running.
+pub(crate) struct Stalling {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Stalling {
+    /// Starts it with one runtime of that flavor.
+    pub(crate) fn with(flavor: &str) -> Self {
+        let mut child = Command::new(&*PROGRAM)
+            .arg(flavor)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it was built");
+        let input = child.stdin.take().expect("is piped");
+        let output = BufReader::new(child.stdout.take().expect("is piped")).lines();
+        let mut program = Self { child, input, output };
+        assert_eq!(program.answer(), "ready");
+        program
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells it what to do, and does not wait.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input, "{line}").expect("it listens");
+    }
+
+    fn answer(&mut self) -> String {
+        self.output.next().expect("it answers").expect("in text")
+    }
+
+    /// Tells it what to do, and returns the number it answers.
+    pub(crate) fn ask(&mut self, line: &str) -> u64 {
+        self.tell(line);
+        self.answer().parse().expect("a number")
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("it lives");
+        self.child.wait().expect("it is ours");
+    }
+}
+
+impl Drop for Stalling {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
