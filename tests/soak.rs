@@ -162,8 +162,8 @@ impl Soak {
                 assert!((400..500).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
             }
             assert_eq!(request(self.diagnostics, "DELETE", "/debug/holdup/stalls", b"").status, 405);
-            // Half a request, and none at all.
-            drop(ask(self.diagnostics, "GET", "/debug/holdup/profile?seconds=30", b""));
+            // A client that goes away at once, and one that says nothing. One CPU profile runs at a time, which is `profile`'s.
+            drop(ask(self.diagnostics, "GET", "/debug/holdup/profile?mode=wall&seconds=30", b""));
             drop(std::net::TcpStream::connect(self.diagnostics).expect("connects"));
             self.asked.fetch_add((GOOD.len() + BAD.len() + 3) as u64, Ordering::Relaxed);
         }
