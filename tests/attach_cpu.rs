@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "support/perf_events.rs"]
+mod perf_events;
+
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -79,6 +82,9 @@ fn check_shares(profile: &Profile) {
 #[test]
 fn shares_totals_and_labels_of_another_process() {
     let _alone = alone();
+    if !perf_events::allowed() {
+        return;
+    }
     let mut program = KnownProgram::start(&[], "known_program");
     let path = file("shares.json");
     let output = path.to_str().expect("is text");
@@ -113,6 +119,9 @@ fn shares_totals_and_labels_of_another_process() {
 #[test]
 fn an_ordinary_user_records_own_processes_and_no_others() {
     let _alone = alone();
+    if !perf_events::allowed() {
+        return;
+    }
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
         println!("whoever runs this is an ordinary user already, and the other tests hold");
@@ -147,6 +156,9 @@ fn an_ordinary_user_records_own_processes_and_no_others() {
 #[test]
 fn a_program_whose_file_was_deleted_is_named_all_the_same() {
     let _alone = alone();
+    if !perf_events::allowed() {
+        return;
+    }
     let copy = file("deleted");
     std::fs::copy(std::env::current_exe().expect("is running"), &copy).expect("it is copied");
     let mut program = KnownProgram::start_file(&copy, &[], "known_program");
@@ -200,6 +212,9 @@ fn over_time_a_sleeping_thread_is_off_cpu_and_a_busy_one_on_and_off() {
 #[test]
 fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
     let _alone = alone();
+    if !perf_events::allowed() {
+        return;
+    }
     for (way, said) in [("end", "the process ended"), ("exec", "another program")] {
         let mut program = KnownProgram::start(&[], "known_program");
         let path = file(&format!("{way}.json"));
@@ -224,6 +239,9 @@ fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
 #[test]
 fn ctrl_c_ends_it_early_and_writes_what_there_is() {
     let _alone = alone();
+    if !perf_events::allowed() {
+        return;
+    }
     let mut program = KnownProgram::start(&[], "known_program");
     let path = file("interrupted.pb.gz");
     let output = path.to_str().expect("is text");

@@ -4,6 +4,9 @@
 
 mod support;
 
+#[path = "support/perf_events.rs"]
+mod perf_events;
+
 use std::time::{Duration, Instant};
 
 use support::alone;
@@ -69,6 +72,9 @@ fn idle() -> KnownProgram {
 #[test]
 fn parked_workers_are_not_woken() {
     let _alone = alone();
+    if !perf_events::allowed() {
+        return;
+    }
     let program = idle();
     let before = runs_of(program.id(), "tokio-rt-worker");
     for (mode, name) in [("wall", "parked-wall.json"), ("cpu", "parked-cpu.json")] {

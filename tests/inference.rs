@@ -4,8 +4,8 @@
 
 mod support;
 
-#[path = "support/breakpoints.rs"]
-mod breakpoints;
+#[path = "support/perf_events.rs"]
+mod perf_events;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -81,7 +81,7 @@ fn runtimes(watch: &Watch) -> [(&'static str, Runtime); 2] {
 /// Runs `act` in a task that nobody wrapped, again and again, until its stall has ended; returns that.
 fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'static) -> Vec<Stall> {
     let _alone = alone();
-    if !breakpoints::allowed() {
+    if !perf_events::allowed() {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -166,7 +166,7 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let _alone = alone();
-    if !breakpoints::allowed() {
+    if !perf_events::allowed() {
         return;
     }
     let events = Events::default();

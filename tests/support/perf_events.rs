@@ -1,4 +1,4 @@
-//! Whether this environment lets a process watch its own instructions: containers often refuse `perf_event_open`.
+//! Whether this environment allows perf events: containers often refuse `perf_event_open`.
 #![allow(unsafe_code, reason = "asks the kernel for a breakpoint")]
 
 /// `PERF_TYPE_BREAKPOINT` and `HW_BREAKPOINT_X` of `linux/perf_event.h`.
