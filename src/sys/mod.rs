@@ -176,6 +176,24 @@ pub(crate) enum KernelState {
     Fault { stack_pointer: u64, instruction: u64 },
 }
 
+impl KernelState {
+    /// Where the thread sleeps, as its stack pointer and its instruction; `None` while it runs.
+    pub(crate) fn asleep_at(self) -> Option<(u64, u64)> {
+        match self {
+            Self::Running => None,
+            Self::Syscall { stack_pointer, instruction, .. } | Self::Fault { stack_pointer, instruction } => {
+                Some((stack_pointer, instruction))
+            }
+        }
+    }
+}
+
+/// Whether a scheduler state of proc(5) is that of something that has ended: a zombie, or dead.
+#[cfg(feature = "attach")]
+pub(crate) fn has_ended(state: char) -> bool {
+    matches!(state, 'Z' | 'X')
+}
+
 /// `/proc/…/schedstat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SchedStat {

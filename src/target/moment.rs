@@ -66,7 +66,8 @@ impl Moment {
         let mut threads = Vec::new();
         for tid in tids {
             let state = probes.get(&tid).and_then(ThreadProbe::kernel_state);
-            let found = stack_pointer(state).and_then(|pointer| thread_pointer::find(process, &mappings, tid, pointer));
+            let asleep = state.and_then(KernelState::asleep_at);
+            let found = asleep.and_then(|(stack, _)| thread_pointer::find(process, &mappings, tid, stack));
             let Some(name) = process.thread_name(tid) else { continue };
             threads.push(ThreadAt { tid, name, runs: false, thread_pointer: found, stack: None });
         }
@@ -152,11 +153,4 @@ fn note_stopped(process: Process, threads: &mut [ThreadAt], stopped: &[Stopped],
 /// Room for a stack.
 fn stack_copy() -> StackCopy {
     StackCopy { bytes: vec![u8::MAX; sys::MAX_STACK_BYTES], ..StackCopy::default() }
-}
-
-fn stack_pointer(state: Option<KernelState>) -> Option<u64> {
-    match state? {
-        KernelState::Running => None,
-        KernelState::Syscall { stack_pointer, .. } | KernelState::Fault { stack_pointer, .. } => Some(stack_pointer),
-    }
 }

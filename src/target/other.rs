@@ -138,7 +138,7 @@ impl<'f> OtherWorkers<'f> {
 
     /// Looks which threads are workers now.
     fn search(&mut self) -> bool {
-        let ended = self.process.status().is_none_or(|status| matches!(status.state, 'Z' | 'X'));
+        let ended = self.process.status().is_none_or(|status| sys::has_ended(status.state));
         // A process that runs another program has that elsewhere.
         let replaced = self.process.read_word(self.program).is_none();
         let tids = self.process.thread_ids().ok().filter(|_| !ended && !replaced);
@@ -175,13 +175,7 @@ impl<'f> OtherWorkers<'f> {
             }
             known.tries += 1;
             let probe = ThreadProbe::open(self.process, *tid);
-            let stack_pointer = match probe.kernel_state() {
-                Some(KernelState::Syscall { stack_pointer, .. } | KernelState::Fault { stack_pointer, .. }) => {
-                    Some(stack_pointer)
-                }
-                Some(KernelState::Running) | None => None,
-            };
-            if let Some(stack_pointer) = stack_pointer {
+            if let Some((stack_pointer, _)) = probe.kernel_state().and_then(KernelState::asleep_at) {
                 let mappings = mappings.get_or_insert_with(|| self.process.mappings().unwrap_or_default());
                 known.thread_pointer = thread_pointer::find(self.process, mappings, *tid, stack_pointer);
             } else if known.tries >= TRIES {

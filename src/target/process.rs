@@ -175,7 +175,7 @@ impl OtherProcess {
 pub(super) fn is_over(process: Process, tids: &[i32]) -> bool {
     let first = i32::try_from(process.id()).unwrap_or_default();
     let stat = || ThreadProbe::open(process, first).stat();
-    tids.iter().all(|tid| *tid == first) && stat().is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
+    tids.iter().all(|tid| *tid == first) && stat().is_none_or(|stat| sys::has_ended(stat.state))
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::model::stack::{Method, RawStack};
-use crate::sys::{self, KernelState, Process, Registers, StackCopy, ThreadProbe};
+use crate::sys::{self, Process, Registers, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
@@ -29,11 +29,7 @@ impl Sleep {
 
     /// The thread's present one; `None` where it runs, or where the kernel does not tell.
     pub(super) fn of(probe: &ThreadProbe) -> Option<Self> {
-        let (stack_pointer, instruction) = match probe.kernel_state()? {
-            KernelState::Syscall { stack_pointer, instruction, .. }
-            | KernelState::Fault { stack_pointer, instruction } => (stack_pointer, instruction),
-            KernelState::Running => return None,
-        };
+        let (stack_pointer, instruction) = probe.kernel_state()?.asleep_at()?;
         Some(Self { stack_pointer, instruction, slices: probe.schedstat().map(|stat| stat.slices) })
     }
 }

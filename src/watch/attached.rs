@@ -170,7 +170,7 @@ pub(super) fn no_sampling(process: Process, error: &io::Error) -> AttachError {
 pub(super) fn check(process: Process, rights: &Rights) -> Result<(), AttachError> {
     let pid = process.id();
     let Some(status) = process.status() else { return Err(AttachError::NoProcess { pid }) };
-    if matches!(status.state, 'Z' | 'X') {
+    if sys::has_ended(status.state) {
         return Err(AttachError::Ended { pid });
     }
     if status.of_kernel {

@@ -25,9 +25,12 @@ impl HeldSignals {
         Self(self.0 | other.0)
     }
 
-    /// Holds a signal back on this thread.
-    #[cold]
+    /// Holds a signal back on this thread; none where the number is 0.
+    #[inline]
     pub(super) fn hold(signal: libc::c_int) -> Self {
+        if signal == 0 {
+            return Self::NONE;
+        }
         let held = Self(1 << (signal - 1));
         held.change_mask(libc::SIG_BLOCK);
         held

@@ -229,8 +229,5 @@ fn to_timespec(time: Duration) -> libc::timespec {
 /// events: a period that ends while the kernel prepares the wait would otherwise interrupt it.
 #[inline]
 pub(crate) fn hold_samples() -> HeldSignals {
-    match SIGNAL.load(Ordering::Acquire) {
-        0 => HeldSignals::NONE,
-        signal => HeldSignals::hold(signal),
-    }
+    HeldSignals::hold(SIGNAL.load(Ordering::Acquire))
 }

@@ -116,10 +116,7 @@ impl Drop for StackSignal {
 
 /// Holds the signal that asks for a stack back on this thread; none where none is installed.
 pub(crate) fn hold_stack_signal() -> HeldSignals {
-    match SIGNAL.load(Ordering::Acquire) {
-        0 => HeldSignals::NONE,
-        signal => HeldSignals::hold(signal),
-    }
+    HeldSignals::hold(SIGNAL.load(Ordering::Acquire))
 }
 
 /// Spins briefly, because a running thread answers within microseconds, then sleeps between looks.
