@@ -37,12 +37,7 @@ fn consume(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    // A sample is a run of the program.
-    config = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(1))
-        .measurement_time(Duration::from_secs(1))
-        .without_plots();
+    config = support::by_runs();
     targets = consume
 }
 criterion_main!(benches);

@@ -110,12 +110,7 @@ fn latest_news(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    // A sample is a round of two windows.
-    config = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(1))
-        .measurement_time(Duration::from_secs(1))
-        .without_plots();
+    config = support::by_runs();
     targets = latest_news
 }
 criterion_main!(benches);

@@ -1,6 +1,16 @@
 //! What the benches share.
 #![allow(dead_code, reason = "each bench uses its own part")]
 
+use std::time::Duration;
+
+use criterion::Criterion;
+
+/// For benches whose samples are whole runs of a program, or rounds of two: few of them, and none to warm up.
+pub(crate) fn by_runs() -> Criterion {
+    let few = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(1));
+    few.measurement_time(Duration::from_secs(1)).without_plots()
+}
+
 /// Flamegraphs of benches.
 pub(crate) mod profiler;
 

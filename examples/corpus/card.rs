@@ -76,11 +76,11 @@ fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pai
     let mut command = as_user(options.user, &program);
     command.arg("run").arg(run.case.name);
     command.args(["--flavor", run.flavor.as_str(), "--place", run.place.as_str()]);
-    command.arg("--rounds").arg(options.rounds.to_string());
-    if let Some(hold) = options.hold {
+    command.arg("--rounds").arg(options.how.rounds.to_string());
+    if let Some(hold) = options.how.hold {
         command.arg("--hold").arg(hold.to_string());
     }
-    if options.silent {
+    if options.how.silent {
         command.arg("--silent");
     }
     command.arg("--truth").arg(&truth).arg("--report").arg(&report);

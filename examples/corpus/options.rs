@@ -26,6 +26,20 @@ pub(crate) enum Verb {
     Card(CardOptions),
 }
 
+/// How a case is run, alone or with others.
+#[derive(Debug, Args)]
+pub(crate) struct HowOptions {
+    /// How often a case that stalls does so
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) rounds: u32,
+    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) hold: Option<u32>,
+    /// Spawns tasks unwrapped, on runtimes without task hooks: what is found is inferred
+    #[arg(long)]
+    pub(crate) silent: bool,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RunOptions {
     /// The case's name; `list` shows them
@@ -36,15 +50,8 @@ pub(crate) struct RunOptions {
     /// Where in it the case runs
     #[arg(long, value_enum, default_value_t = Place::Task)]
     pub(crate) place: Place,
-    /// How often a case that stalls does so
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
-    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) hold: Option<u32>,
-    /// Spawns tasks unwrapped, on runtimes without task hooks: what is found is inferred
-    #[arg(long)]
-    pub(crate) silent: bool,
+    #[command(flatten)]
+    pub(crate) how: HowOptions,
     /// Where to write what happened
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: PathBuf,
@@ -77,15 +84,8 @@ pub(crate) struct CardOptions {
     /// Only these places
     #[arg(long = "place", value_enum)]
     pub(crate) places: Vec<Place>,
-    /// How often a case that stalls does so
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub(crate) rounds: u32,
-    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) hold: Option<u32>,
-    /// Spawns tasks unwrapped, on runtimes without task hooks: what is found is inferred
-    #[arg(long)]
-    pub(crate) silent: bool,
+    #[command(flatten)]
+    pub(crate) how: HowOptions,
     /// Keeps truths and reports in this folder; otherwise they are removed
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,

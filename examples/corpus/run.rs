@@ -35,7 +35,7 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let print = if options.print { Print::Always } else { Print::Never };
     let watch = Arc::new(listener.builder(print).start()?);
     std::thread::sleep(SETTLED);
-    if options.silent {
+    if options.how.silent {
         place::spawn_silently();
         // With task hooks at hand, holdup reads what it infers from only when a runtime does without.
         drop(options.flavor.runtime(&watch, "silent")?);
@@ -43,8 +43,8 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     }
 
     let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?);
-    let rounds = if case.cause.is_some() { options.rounds } else { 1 };
-    let hold = options.hold.map(|ms| Duration::from_millis(ms.into()));
+    let rounds = if case.cause.is_some() { options.how.rounds } else { 1 };
+    let hold = options.how.hold.map(|ms| Duration::from_millis(ms.into()));
     let scene = Scene { log: log.clone(), watch: Arc::clone(&watch), round: 0, hold };
     options.place.run(&watch, options.flavor, Box::pin(repeat(case, scene, rounds)))?;
     // Its threads tell what they know before they end.

@@ -72,11 +72,7 @@ impl fmt::Display for AttachError {
                  all names"
             ),
             Self::NoTypes { program, missing } => {
-                write!(
-                    f,
-                    "what workers do cannot be seen: {program} was built without descriptions of types. Build it with \
-                     `debug = 2` in `[profile.release]`, or with CARGO_PROFILE_RELEASE_DEBUG=2"
-                )?;
+                write!(f, "what workers do cannot be seen: {}", without_types(program))?;
                 missing.iter().try_for_each(|missing| write!(f, "; {missing}"))
             }
             Self::Watch(error) => write!(f, "{error}"),
@@ -136,6 +132,14 @@ impl Attached {
         let Self { process, program, symbolizer } = self;
         Ok(collected.resolve(program, process.id(), mappings, |address| symbolizer.frames_at(address)))
     }
+}
+
+/// What a program lacks whose tasks and workers cannot be read, and how to build it.
+pub(super) fn without_types(program: &str) -> String {
+    format!(
+        "{program} was built without descriptions of types. Build it with `debug = 2` in `[profile.release]`, or with \
+         CARGO_PROFILE_RELEASE_DEBUG=2"
+    )
 }
 
 /// Why the kernel does not sample a process that can be looked at.

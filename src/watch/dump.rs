@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::attached::{AttachError, Attached};
+use super::attached::{AttachError, Attached, without_types};
 use crate::census::{Start, Subject, threads_only};
 use crate::diagnose;
 use crate::images::Images;
@@ -35,11 +35,7 @@ impl Attached {
             return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
         }
         if !typed {
-            missing.push(format!(
-                "tasks: {} was built without descriptions of types. Build it with `debug = 2` in `[profile.release]`, or \
-                 with CARGO_PROFILE_RELEASE_DEBUG=2",
-                image.name
-            ));
+            missing.push(format!("tasks: {}", without_types(&image.name)));
         }
         let before = image.thread_locals();
         let (program, bias) = (&program, image.bias);
