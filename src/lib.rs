@@ -62,6 +62,10 @@ mod probe;
 /// The programs and libraries in our address space.
 mod images;
 
+/// Debug information in files of its own.
+#[cfg(feature = "attach")]
+mod debug_files;
+
 /// From registers and stack bytes to addresses.
 mod unwind;
 

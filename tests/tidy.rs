@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the crate each module may name, itself aside. A module that is not listed may name none.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("probe", &["model", "sys"]),
     ("images", &["sys"]),
+    ("debug_files", &[]),
     ("unwind", &["model", "sys", "images"]),
-    ("layout", &["model"]),
+    ("layout", &["model", "debug_files"]),
     ("target", &["model", "sys", "probe", "unwind", "layout"]),
     ("census", &["model", "layout"]),
     ("stalls", &["model", "target"]),
     ("profilers", &["model", "target"]),
-    ("symbols", &["model", "sys", "images"]),
+    ("symbols", &["model", "sys", "images", "debug_files"]),
     ("diagnose", &["model"]),
     ("analysis", &["model", "diagnose"]),
     ("export", &["model", "diagnose", "analysis"]),

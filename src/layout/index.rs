@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::scan::{self, Found};
-use super::sections::Slice;
 use super::types::TypeId;
+use super::units::Units;
 
 /// The future and the scheduler of a task: the type arguments of the function that polls it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +42,14 @@ pub(super) struct Index {
 
 impl Index {
     /// Reads every unit, on as many threads as there are processors. Units that are damaged end where they are.
-    pub(super) fn build(dwarf: &gimli::Dwarf<Slice<'_>>, units: &[(usize, gimli::Unit<Slice<'_>>)]) -> Self {
+    pub(super) fn build(units: &Units<'_>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 16);
         let next = AtomicUsize::new(0);
         let work = || {
             let mut found = Found::default();
-            while let Some((_, unit)) = units.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while let Some(unit) = units.list().get(next.fetch_add(1, Ordering::Relaxed)) {
                 // A damaged unit gives what stands before the damage.
-                let _damaged = scan::unit(dwarf, unit, &mut found);
+                let _damaged = scan::unit(unit, &mut found);
             }
             found
         };

@@ -7,6 +7,9 @@
 /// The sections of a file that hold debug information.
 mod sections;
 
+/// Units, wherever they are.
+mod units;
+
 /// What one pass over the debug information finds.
 mod index;
 

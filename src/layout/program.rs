@@ -4,48 +4,39 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::{Index, TaskTypes, ThreadLocal};
-use super::sections::{Sections, Slice};
-use super::types::{Shape, Type, TypeId, TypeReader, unit_of};
+use super::sections::Sections;
+use super::types::{Shape, Type, TypeId, TypeReader};
+use super::units::{Unit, Units};
 
 /// Types that are kept once they were read. Programs have fewer that matter; above this, they are read again.
 const MAX_KEPT: usize = 200_000;
 
 /// The types of one program.
 pub(crate) struct Program<'d> {
-    dwarf: gimli::Dwarf<Slice<'d>>,
-    /// By where they begin.
-    units: Vec<(usize, gimli::Unit<Slice<'d>>)>,
+    units: Units<'d>,
     index: Index,
     types: RwLock<HashMap<TypeId, Option<Arc<Type>>>>,
 }
 
 impl std::fmt::Debug for Program<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Program").field("units", &self.units.len()).finish_non_exhaustive()
+        f.debug_struct("Program").field("units", &self.units.list().len()).finish_non_exhaustive()
     }
 }
 
 impl<'d> Program<'d> {
     /// Reads the debug information once and makes the index. What is damaged is left out.
     pub(crate) fn of(sections: &'d Sections) -> Self {
-        let dwarf = sections.dwarf();
-        let mut units = Vec::new();
-        let mut headers = dwarf.units();
-        while let Ok(Some(header)) = headers.next() {
-            let start = header.debug_info_offset().map(|offset| offset.0);
-            if let (Some(start), Ok(unit)) = (start, dwarf.unit(header)) {
-                units.push((start, unit));
-            }
-        }
-        let index = Index::build(&dwarf, &units);
-        Self { dwarf, units, index, types: RwLock::default() }
+        let units = Units::of(sections);
+        let index = Index::build(&units);
+        Self { units, index, types: RwLock::default() }
     }
 
     /// The folders that the program's own packages were compiled in.
     pub(crate) fn source_roots(&self) -> Vec<String> {
-        let folder = |unit: &gimli::Unit<Slice<'_>>| Some(unit.comp_dir.as_ref()?.to_string_lossy().into_owned());
+        let folder = |unit: &Unit<'_>| Some(unit.unit.comp_dir.as_ref()?.to_string_lossy().into_owned());
         let is_own = |folder: &String| !folder.contains("/registry/src/") && !folder.starts_with("/rustc/");
-        let mut roots: Vec<String> = self.units.iter().filter_map(|(_, unit)| folder(unit)).filter(is_own).collect();
+        let mut roots: Vec<String> = self.units.list().iter().filter_map(folder).filter(is_own).collect();
         roots.sort_unstable();
         roots.dedup();
         roots
@@ -105,7 +96,7 @@ impl<'d> Program<'d> {
     }
 
     fn read(&self, id: TypeId) -> Option<Type> {
-        let reader = TypeReader { dwarf: &self.dwarf, unit: unit_of(&self.units, id)?, units: &self.units };
-        reader.read(id, self.index.names.get(&id).map(Arc::clone))
+        let (unit, offset) = self.units.find(id)?;
+        TypeReader { unit, units: &self.units }.read(offset, self.index.names.get(&id).map(Arc::clone))
     }
 }

@@ -7,7 +7,8 @@ use gimli::{AttributeValue, DwTag, Operation};
 
 use super::index::{TaskTypes, ThreadLocal};
 use super::sections::Slice;
-use super::types::{TypeId, reference};
+use super::types::TypeId;
+use super::units::Unit;
 
 /// Functions whose first parameter tells that a type is polled.
 const POLLS: [&str; 2] = ["poll", "poll_next"];
@@ -68,7 +69,7 @@ impl Scope {
 /// A function whose parameters are looked at.
 enum Function {
     /// It polls a task. Its type arguments so far.
-    Task { entry: usize, address: Option<u64>, future: Option<TypeId>, scheduler: Option<TypeId> },
+    Task { entry: TypeId, address: Option<u64>, future: Option<TypeId>, scheduler: Option<TypeId> },
     /// It may poll a future, which its first parameter tells.
     Poll,
 }
@@ -90,20 +91,16 @@ struct Attributes<'d> {
 ///
 /// # Errors
 /// When the unit is damaged; what stands before the damage is added.
-pub(super) fn unit<'d>(
-    dwarf: &gimli::Dwarf<Slice<'d>>,
-    unit: &gimli::Unit<Slice<'d>>,
-    found: &mut Found,
-) -> gimli::Result<()> {
+pub(super) fn unit(unit: &Unit<'_>, found: &mut Found) -> gimli::Result<()> {
     let mut scope = Scope::default();
     let mut function: Option<(isize, Function)> = None;
     // Functions that poll tasks, by their entries: the code of one may be described by another entry.
-    let mut generic: HashMap<usize, TaskTypes> = HashMap::new();
-    let mut concrete: Vec<(usize, u64)> = Vec::new();
-    let mut entries = unit.entries_raw(None)?;
+    let mut generic: HashMap<TypeId, TaskTypes> = HashMap::new();
+    let mut concrete: Vec<(TypeId, u64)> = Vec::new();
+    let mut entries = unit.unit.entries_raw(None)?;
     while !entries.is_empty() {
         let depth = entries.next_depth();
-        let Some(offset) = entries.next_offset().to_debug_info_offset(&unit.header) else { break };
+        let id = unit.id(entries.next_offset());
         let Some(abbreviation) = entries.read_abbreviation()? else { continue };
         scope.leave(depth);
         if let Some((_, done)) = function.take_if(|(level, _)| depth <= *level) {
@@ -126,17 +123,16 @@ pub(super) fn unit<'d>(
         let mut read = Attributes::default();
         for specification in abbreviation.attributes() {
             let attribute = entries.read_attribute(*specification)?;
-            read.take(dwarf, unit, &attribute);
+            read.take(unit, &attribute);
         }
-        let id = TypeId(offset.0);
         match tag {
             gimli::DW_TAG_subprogram => {
                 if let (Some(address), Some(origin)) = (read.address, read.origin) {
-                    concrete.push((origin.0, address));
+                    concrete.push((origin, address));
                 }
                 let name = read.name.unwrap_or_default();
                 if scope.path == RAW_TASK && name.starts_with(POLL_TASK) {
-                    let task = Function::Task { entry: offset.0, address: read.address, future: None, scheduler: None };
+                    let task = Function::Task { entry: id, address: read.address, future: None, scheduler: None };
                     function = Some((depth, task));
                 } else if POLLS.contains(&name.split('<').next().unwrap_or_default()) {
                     function = Some((depth, Function::Poll));
@@ -157,7 +153,7 @@ pub(super) fn unit<'d>(
                     function = None;
                 }
             }
-            gimli::DW_TAG_variable => note_variable(&read, unit.encoding(), &scope, found),
+            gimli::DW_TAG_variable => note_variable(&read, unit, &scope, found),
             gimli::DW_TAG_namespace => scope.enter(depth, read.name.unwrap_or_default(), None),
             _ => {
                 let name = read.name.unwrap_or_default();
@@ -192,48 +188,51 @@ fn wanted(tag: DwTag, inside_function: bool) -> bool {
     }
 }
 
-fn note_task(function: &Function, found: &mut Found, generic: &mut HashMap<usize, TaskTypes>) {
+fn note_task(function: &Function, found: &mut Found, generic: &mut HashMap<TypeId, TaskTypes>) {
     let Function::Task { entry, address, future: Some(future), scheduler: Some(scheduler) } = *function else { return };
     let types = TaskTypes { future, scheduler };
     generic.insert(entry, types);
     found.tasks.extend(address.map(|address| (address, types)));
 }
 
-fn note_variable(read: &Attributes<'_>, encoding: gimli::Encoding, scope: &Scope, found: &mut Found) {
+fn note_variable(read: &Attributes<'_>, unit: &Unit<'_>, scope: &Scope, found: &mut Found) {
     let (Some(name), Some(ty), Some(location)) = (read.name, read.ty, read.location) else { return };
-    let mut operations = location.operations(encoding);
+    let mut operations = location.operations(unit.unit.encoding());
+    // Split debug information has addresses in a table.
+    let in_table = |index| unit.dwarf.address(&unit.unit, index).ok();
+    let Ok(Some(first)) = operations.next() else { return };
     if name.ends_with("{vtable}") {
-        if let Ok(Some(Operation::Address { address })) = operations.next() {
-            found.vtables.push((address, ty));
-        }
+        let address = match first {
+            Operation::Address { address } => Some(address),
+            Operation::AddressIndex { index } => in_table(index),
+            _ => None,
+        };
+        found.vtables.extend(address.map(|address| (address, ty)));
     } else if scope.path.starts_with(CONTEXT) {
-        let first = operations.next();
-        if let (Ok(Some(Operation::UnsignedConstant { value: offset })), Ok(Some(Operation::TLS))) =
-            (first, operations.next())
-        {
+        let offset = match first {
+            Operation::UnsignedConstant { value } => Some(value),
+            Operation::ConstantIndex { index } => in_table(index),
+            _ => None,
+        };
+        if let (Some(offset), Ok(Some(Operation::TLS))) = (offset, operations.next()) {
             found.contexts.push(ThreadLocal { offset, ty });
         }
     }
 }
 
 impl<'d> Attributes<'d> {
-    fn take(
-        &mut self,
-        dwarf: &gimli::Dwarf<Slice<'d>>,
-        unit: &gimli::Unit<Slice<'d>>,
-        attribute: &gimli::Attribute<Slice<'d>>,
-    ) {
+    fn take(&mut self, unit: &Unit<'d>, attribute: &gimli::Attribute<Slice<'d>>) {
         let value = attribute.value();
         match attribute.name() {
             gimli::DW_AT_name => {
-                self.name = dwarf.attr_string(unit, value).ok().and_then(|name| std::str::from_utf8(name.slice()).ok());
+                self.name = unit.text(value).and_then(|name| std::str::from_utf8(name.slice()).ok());
             }
             gimli::DW_AT_byte_size => self.size = attribute.udata_value().unwrap_or(0),
             gimli::DW_AT_declaration => self.declaration = true,
-            gimli::DW_AT_containing_type => self.containing = reference(unit, value),
-            gimli::DW_AT_type => self.ty = reference(unit, value),
-            gimli::DW_AT_low_pc => self.address = dwarf.attr_address(unit, value).ok().flatten(),
-            gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => self.origin = reference(unit, value),
+            gimli::DW_AT_containing_type => self.containing = unit.reference(value),
+            gimli::DW_AT_type => self.ty = unit.reference(value),
+            gimli::DW_AT_low_pc => self.address = unit.dwarf.attr_address(&unit.unit, value).ok().flatten(),
+            gimli::DW_AT_abstract_origin | gimli::DW_AT_specification => self.origin = unit.reference(value),
             gimli::DW_AT_location => {
                 if let AttributeValue::Exprloc(location) = value {
                     self.location = Some(location);

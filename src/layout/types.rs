@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use gimli::{AttributeValue, DebugInfoOffset, DebuggingInformationEntry};
+use gimli::{AttributeValue, DebuggingInformationEntry, UnitOffset};
 
 use super::sections::Slice;
+use super::units::{Unit, Units};
 use crate::model::census::SourcePlace;
 
 /// A type has at most this many members or variants; the rest is unknown.
@@ -60,38 +61,18 @@ pub(crate) struct Member {
     pub(crate) place: Option<SourcePlace>,
 }
 
-/// What an attribute refers to.
-pub(super) fn reference(unit: &gimli::Unit<Slice<'_>>, value: AttributeValue<Slice<'_>>) -> Option<TypeId> {
-    match value {
-        AttributeValue::UnitRef(offset) => offset.to_debug_info_offset(&unit.header).map(|offset| TypeId(offset.0)),
-        AttributeValue::DebugInfoRef(offset) => Some(TypeId(offset.0)),
-        _ => None,
-    }
-}
-
 /// Reads types of one unit.
 pub(super) struct TypeReader<'p, 'd> {
-    pub(super) dwarf: &'p gimli::Dwarf<Slice<'d>>,
-    pub(super) unit: &'p gimli::Unit<Slice<'d>>,
-    pub(super) units: &'p [(usize, gimli::Unit<Slice<'d>>)],
-}
-
-/// The unit that an entry stands in, of those with their beginnings.
-pub(super) fn unit_of<'p, 'd>(
-    units: &'p [(usize, gimli::Unit<Slice<'d>>)],
-    id: TypeId,
-) -> Option<&'p gimli::Unit<Slice<'d>>> {
-    let behind = units.partition_point(|(start, _)| *start <= id.0);
-    units.get(behind.checked_sub(1)?).map(|(_, unit)| unit)
+    pub(super) unit: &'p Unit<'d>,
+    pub(super) units: &'p Units<'d>,
 }
 
 type Entry<'d> = DebuggingInformationEntry<Slice<'d>>;
 
 impl<'d> TypeReader<'_, 'd> {
-    /// The type whose entry stands at `id`. `name` is its qualified name, where it has one.
-    pub(super) fn read(&self, id: TypeId, name: Option<Arc<str>>) -> Option<Type> {
-        let offset = DebugInfoOffset(id.0).to_unit_offset(&self.unit.header)?;
-        let mut tree = self.unit.entries_tree(Some(offset)).ok()?;
+    /// The type whose entry stands at `offset`. `name` is its qualified name, where it has one.
+    pub(super) fn read(&self, offset: UnitOffset, name: Option<Arc<str>>) -> Option<Type> {
+        let mut tree = self.unit.unit.entries_tree(Some(offset)).ok()?;
         let root = tree.root().ok()?;
         let entry = root.entry();
         let name = name.or_else(|| self.name(entry)).unwrap_or_else(|| "".into());
@@ -126,12 +107,9 @@ impl<'d> TypeReader<'_, 'd> {
         while let Some(child) = children.next().ok()? {
             let entry = child.entry();
             match entry.tag() {
-                gimli::DW_TAG_member => {
-                    let id = entry.offset().to_debug_info_offset(&self.unit.header).map(|offset| TypeId(offset.0));
-                    if id.is_some() && id == marker {
-                        let member = self.member(entry)?;
-                        discriminant = Some((member.offset, self.size(member.ty)?));
-                    }
+                gimli::DW_TAG_member if marker == Some(self.unit.id(entry.offset())) => {
+                    let member = self.member(entry)?;
+                    discriminant = Some((member.offset, self.size(member.ty)?));
                 }
                 gimli::DW_TAG_variant if variants.len() < MAX_PARTS => {
                     let value = discriminant_value(entry);
@@ -158,18 +136,17 @@ impl<'d> TypeReader<'_, 'd> {
 
     /// The size of a number's type, which link-time optimisation may have described in another unit.
     fn size(&self, id: TypeId) -> Option<u64> {
-        let unit = unit_of(self.units, id)?;
-        let offset = DebugInfoOffset(id.0).to_unit_offset(&unit.header)?;
-        number(&unit.entry(offset).ok()?, gimli::DW_AT_byte_size)
+        let (unit, offset) = self.units.find(id)?;
+        number(&unit.unit.entry(offset).ok()?, gimli::DW_AT_byte_size)
     }
 
     fn name(&self, entry: &Entry<'d>) -> Option<Arc<str>> {
-        let name = self.dwarf.attr_string(self.unit, entry.attr_value(gimli::DW_AT_name)?).ok()?;
+        let name = self.unit.text(entry.attr_value(gimli::DW_AT_name)?)?;
         Some(name.to_string_lossy().into())
     }
 
     fn reference(&self, entry: &Entry<'d>, attribute: gimli::DwAt) -> Option<TypeId> {
-        reference(self.unit, entry.attr_value(attribute)?)
+        self.unit.reference(entry.attr_value(attribute)?)
     }
 
     fn place(&self, entry: &Entry<'d>) -> Option<SourcePlace> {
@@ -178,17 +155,7 @@ impl<'d> TypeReader<'_, 'd> {
             AttributeValue::FileIndex(index) => index,
             value => value.udata_value()?,
         };
-        let program = self.unit.line_program.as_ref()?.header();
-        let file = program.file(index)?;
-        let text = |value| self.dwarf.attr_string(self.unit, value).ok().map(|text| text.to_string_lossy());
-        let path = text(file.path_name())?;
-        // Folder 0 is where the package was compiled: paths in it are told relative to it.
-        let folder = if file.directory_index() == 0 { None } else { file.directory(program).and_then(text) };
-        let file = match folder {
-            Some(folder) if !path.starts_with('/') => format!("{}/{path}", folder.trim_end_matches('/')).into(),
-            _ => path.into(),
-        };
-        Some(SourcePlace { file, line })
+        Some(SourcePlace { file: self.unit.source_file(index)?.into(), line })
     }
 }
 

@@ -2,19 +2,16 @@
 //! either: a few words that the compiler leaves in well-known sections.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use memchr::memmem;
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection};
 
+use crate::debug_files::{self, Links};
 use crate::images::{Image, Reader};
 use crate::model::process::{DebugTier, ProgramFacts};
-
-/// Where distributions put debug files.
-const DEBUG_FOLDER: &str = "/usr/lib/debug";
 
 /// Larger sections are not searched; those of real programs are far below it.
 const MAX_SECTION: u64 = 1 << 30;
@@ -28,7 +25,8 @@ impl ProgramFacts {
         let Some(path) = &image.path else { return Self::default() };
         let Some(mut inside) = image.read(Inside) else { return Self::default() };
         if inside.facts.debug < DebugTier::Full {
-            for candidate in inside.debug_files(path) {
+            let beside = inside.links.find(path).found;
+            for candidate in beside.into_iter().chain([debug_files::package(path)]) {
                 let tier = tier_of(&candidate).filter(|tier| *tier > inside.facts.debug);
                 if let Some(tier) = tier {
                     inside.facts.debug = tier;
@@ -50,8 +48,7 @@ struct Inside;
 
 struct Found {
     facts: ProgramFacts,
-    link: Option<Vec<u8>>,
-    build_id: Option<Vec<u8>>,
+    links: Links,
 }
 
 impl Reader for Inside {
@@ -69,32 +66,7 @@ impl Reader for Inside {
             debug: debug_tier(file),
             debug_file: None,
         };
-        let link = file.gnu_debuglink().ok().flatten().map(|(name, _)| name.to_vec());
-        Found { facts, link, build_id: file.build_id().ok().flatten().map(<[u8]>::to_vec) }
-    }
-}
-
-impl Found {
-    /// Where a debug file may lie, as gdb looks for it: by build id, and by the name that the program gives; beside the program
-    /// also the package of split debug information.
-    fn debug_files(&self, program: &Path) -> Vec<PathBuf> {
-        use std::os::unix::ffi::OsStringExt;
-
-        let mut files = Vec::new();
-        if let Some([first, rest @ ..]) = self.build_id.as_deref() {
-            let rest: String = rest.iter().map(|byte| format!("{byte:02x}")).collect();
-            files.push(Path::new(DEBUG_FOLDER).join(format!(".build-id/{first:02x}/{rest}.debug")));
-        }
-        let mut package = program.as_os_str().to_owned();
-        package.push(".dwp");
-        files.push(package.into());
-        if let (Some(link), Some(folder)) = (&self.link, program.parent()) {
-            let name = OsString::from_vec(link.clone());
-            let below = folder.strip_prefix("/").unwrap_or(folder);
-            let beside = [folder.to_owned(), folder.join(".debug"), Path::new(DEBUG_FOLDER).join(below)];
-            files.extend(beside.into_iter().map(|folder| folder.join(&name)));
-        }
-        files
+        Found { facts, links: Links::of(file) }
     }
 }
 

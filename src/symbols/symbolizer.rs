@@ -1,7 +1,7 @@
 //! Looks addresses up: debug information where there is some, otherwise the symbol table.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use addr2line::Loader;
@@ -151,7 +151,7 @@ impl Symbolizer {
 
     fn loader(&mut self, image: &Image) {
         if let Some(path) = &image.path {
-            self.loaders.entry(path.clone()).or_insert_with(|| Loader::new(path).ok());
+            self.loaders.entry(path.clone()).or_insert_with(|| open(path));
         }
     }
 
@@ -193,6 +193,18 @@ impl Symbolizer {
             package: found.package.or(library),
         }
     }
+}
+
+/// The debug information and symbols of the file at a path, which may lie in another file.
+fn open(path: &Path) -> Option<Loader> {
+    #[cfg(feature = "attach")]
+    if let Ok((best, _)) = crate::debug_files::best(path)
+        && best != path
+        && let Ok(loader) = Loader::new(best)
+    {
+        return Some(loader);
+    }
+    Loader::new(path).ok()
 }
 
 fn readable_symbol(mangled: &str) -> String {

@@ -105,6 +105,7 @@ impl Attached {
             missing.push(format!("the debug information of {} cannot be read: {error}", image.name));
             Sections::default()
         });
+        missing.extend(sections.missing.iter().cloned());
         Ok((images, sections, missing))
     }
 

@@ -1,5 +1,6 @@
 //! A program whose tasks, awaits and locks are known: `tests/fixtures/awaiting`, built with descriptions of types, which the
 //! tests themselves are built without.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -11,22 +12,30 @@ pub(crate) const MANY: usize = 10;
 
 /// Built once for all tests; that it can be built is a part of them. `HOLDUP_AWAITING` names one that was built otherwise.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    if let Some(program) = std::env::var_os("HOLDUP_AWAITING") {
-        return program.into();
-    }
+    std::env::var_os("HOLDUP_AWAITING")
+        .map_or_else(|| build("awaiting", &[("CARGO_PROFILE_DEV_DEBUG", "2")]), PathBuf::from)
+});
+
+/// Builds the program with these variables set, in a folder of that name.
+pub(crate) fn build(name: &str, variables: &[(&str, &str)]) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/awaiting");
     // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
     let test = std::env::current_exe().expect("it runs");
-    let target = test.ancestors().nth(3).expect("lies in the target folder").join("tmp/awaiting");
+    let target = test.ancestors().nth(3).expect("lies in the target folder").join("tmp").join(name);
     let mut cargo = Command::new(env!("CARGO"));
     // Its dependencies are among those of the tests, so nothing needs to be downloaded.
     cargo.args(["build", "--locked", "--offline", "--quiet"]).current_dir(&folder);
-    cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "2").env("CARGO_INCREMENTAL", "0");
+    cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_INCREMENTAL", "0").envs(variables.iter().copied());
     let output = cargo.output().expect("cargo runs");
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "the program that is looked at cannot be built:\n{told}");
     target.join("debug/awaiting")
-});
+}
+
+/// The program with descriptions of types in its own file.
+pub(crate) fn program() -> &'static Path {
+    &PROGRAM
+}
 
 /// The program, running.
 pub(crate) struct Awaiting(Child);
@@ -39,7 +48,12 @@ impl Awaiting {
 
     /// The same on the runtime of that flavor.
     pub(crate) fn with(flavor: &str) -> Self {
-        let mut child = Command::new(&*PROGRAM)
+        Self::of(program(), flavor)
+    }
+
+    /// The same of another file.
+    pub(crate) fn of(program: &Path, flavor: &str) -> Self {
+        let mut child = Command::new(program)
             .args([&MANY.to_string(), flavor])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,0 +1,139 @@
+//! `holdup dump --pid` of programs whose debug information is not in their own file, or of which there is less.
+#![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
+
+mod support;
+
+#[path = "support/awaiting.rs"]
+mod awaiting;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use awaiting::{Awaiting, MANY};
+use serde_json::Value;
+
+/// Runs a tool of binutils.
+fn run(tool: &str, arguments: &[&Path]) {
+    let output = Command::new(tool).args(arguments).output().expect("binutils are installed");
+    assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// An empty folder for one test.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiers").join(name);
+    let _there_was_none = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    folder
+}
+
+/// What remains of the program without what a tool takes away.
+fn stripped(folder: &Path, how: &str) -> PathBuf {
+    let file = folder.join("awaiting");
+    run("strip", &[Path::new(how), Path::new("-o"), &file, awaiting::program()]);
+    file
+}
+
+/// Everything that is stripped from it.
+fn debug_file(folder: &Path, name: &str) -> PathBuf {
+    let file = folder.join(name);
+    std::fs::create_dir_all(file.parent().expect("it has one")).expect("a folder can be made");
+    run("objcopy", &[Path::new("--only-keep-debug"), awaiting::program(), &file]);
+    file
+}
+
+fn dump(program: &Awaiting, arguments: &[&str]) -> Value {
+    let pid = program.pid().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
+    let output = command.args(["dump", "--json", "--pid", &pid]).args(arguments).output().expect("the command runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Whether every task has its path, and every frame of the program's own its line.
+fn assert_whole(file: &Path) {
+    let program = Awaiting::of(file, "multi_thread");
+    let mut census = Value::Null;
+    support::wait_until("all tasks but one wait", || {
+        census = dump(&program, &[]);
+        let tasks = census["tasks"].as_array().expect("a list");
+        tasks.iter().filter(|task| task["state"] != "idle").count() == 1
+    });
+    let tasks = census["tasks"].as_array().expect("a list");
+    let many: Vec<&Value> = tasks.iter().filter(|task| task["future"] == "awaiting::many").collect();
+    assert_eq!(many.len(), MANY, "{census:#}");
+    for task in many {
+        let leaf = &task["path"]["children"][0];
+        assert_eq!((&leaf["future"], &leaf["place"]["file"]), (&"awaiting::leaf".into(), &"src/main.rs".into()));
+        assert_eq!(leaf["children"][0]["waits_for"]["kind"], "timer");
+    }
+    assert!(tasks.iter().all(|task| task["unknown"].is_null()), "{census:#}");
+    // Trait objects are told by addresses.
+    let boxed = tasks.iter().find(|task| task["future"] == "awaiting::boxed").expect("it is there");
+    assert_eq!(boxed["path"]["children"][0]["future"], "awaiting::middle");
+    let threads = census["threads"].as_array().expect("a list");
+    let mut frames = threads.iter().flat_map(|thread| thread["stack"].as_array().expect("a list"));
+    let compute = frames.find(|frame| frame["function"] == "awaiting::compute").expect("it computes");
+    assert!(compute["file"].as_str().is_some_and(|file| file.ends_with("src/main.rs")), "{compute}");
+}
+
+#[test]
+fn types_are_found_in_files_beside_the_program() {
+    // A name that the program has of it, and the usual places without one.
+    let linked = folder("linked");
+    let file = stripped(&linked, "--strip-all");
+    let debug = debug_file(&linked, "types.dbg");
+    run("objcopy", &[Path::new(&format!("--add-gnu-debuglink={}", debug.display())), &file]);
+    assert_whole(&file);
+    let beside = folder("beside");
+    debug_file(&beside, "awaiting.debug");
+    assert_whole(&stripped(&beside, "--strip-all"));
+    let below = folder("below");
+    debug_file(&below, ".debug/awaiting");
+    assert_whole(&stripped(&below, "--strip-debug"));
+}
+
+#[test]
+fn types_are_found_by_build_id() {
+    let folder = folder("build-id");
+    let text = Command::new("readelf").arg("-n").arg(awaiting::program()).output().expect("binutils are installed");
+    let text = String::from_utf8(text.stdout).expect("is text");
+    let id = text.split("Build ID: ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("it has one");
+    debug_file(&folder, &format!(".build-id/{}/{}.debug", &id[..2], &id[2..]));
+    assert_whole(&stripped(&folder, "--strip-all"));
+}
+
+#[test]
+fn a_debug_file_of_another_build_is_refused() {
+    let folder = folder("refused");
+    let file = stripped(&folder, "--strip-debug");
+    let other = folder.join("awaiting.debug");
+    run("objcopy", &[Path::new("--only-keep-debug"), Path::new(env!("CARGO_BIN_EXE_holdup")), &other]);
+    let census = dump(&Awaiting::of(&file, "multi_thread"), &[]);
+    let missing = census["quality"]["missing"].to_string();
+    assert!(missing.contains("awaiting.debug is not used: it belongs to another build"), "{missing}");
+}
+
+#[test]
+fn compressed_debug_information_is_read() {
+    for format in ["zlib", "zstd"] {
+        let file = folder(format).join("awaiting");
+        let argument = format!("--compress-debug-sections={format}");
+        let output = Command::new("objcopy").args([Path::new(&argument), awaiting::program(), &file]).output();
+        let output = output.expect("binutils are installed");
+        let told = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() && told.contains("zstd") {
+            println!("this objcopy knows no zstd; not tested");
+            continue;
+        }
+        assert!(output.status.success(), "{told}");
+        assert_whole(&file);
+    }
+}
+
+#[test]
+fn split_debug_information_is_read() {
+    for how in ["packed", "unpacked"] {
+        let split = [("CARGO_PROFILE_DEV_DEBUG", "2"), ("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", how)];
+        assert_whole(&awaiting::build(&format!("awaiting-{how}"), &split));
+    }
+}
