@@ -151,8 +151,40 @@ pub(crate) fn package(program: &Path) -> PathBuf {
     package.into()
 }
 
+/// What tells one build of a program from every other, stripped or not: its build id, or length and checksum of its code where
+/// it has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity(Vec<u8>);
+
+impl Identity {
+    /// That of the file at a path.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no program.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let cache = ReadCache::new(File::open(path)?);
+        let file = object::File::parse(&cache).map_err(io::Error::other)?;
+        if let Some(id) = file.build_id().ok().flatten() {
+            return Ok(Self([b"build-id", id].concat()));
+        }
+        let code = file.section_by_name(".text").and_then(|section| section.data().ok());
+        let code = code.ok_or_else(|| io::Error::other("it has neither a build id nor code"))?;
+        let (length, sum) = (code.len().to_le_bytes(), crc32fast::hash(code).to_le_bytes());
+        Ok(Self([&b"code"[..], &length, &sum].concat()))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// For the name of a file.
+    pub(crate) fn name(&self) -> String {
+        hexadecimal(self.0.strip_prefix(b"build-id").unwrap_or(&self.0))
+    }
+}
+
 /// A build id as people write it.
-pub(crate) fn hexadecimal(id: &[u8]) -> String {
+fn hexadecimal(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -187,6 +219,13 @@ mod tests {
         ] {
             assert!(found.iter().any(|candidate| candidate == Path::new(path)), "{path} is not in {found:?}");
         }
+    }
+
+    #[test]
+    fn programs_have_an_identity() {
+        let own = std::env::current_exe().expect("it runs");
+        assert_eq!(Identity::of(&own).expect("it can be read"), Identity::of(&own).expect("it can be read"));
+        assert!(Identity::of(Path::new("/proc/self/status")).is_err());
     }
 
     #[test]

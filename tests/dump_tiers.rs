@@ -134,6 +134,128 @@ fn compressed_debug_information_is_read() {
 fn split_debug_information_is_read() {
     for how in ["packed", "unpacked"] {
         let split = [("CARGO_PROFILE_DEV_DEBUG", "2"), ("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", how)];
-        assert_whole(&awaiting::build(&format!("awaiting-{how}"), &split));
+        assert_whole(&awaiting::build(&format!("awaiting-{how}"), &split, &[]));
     }
+}
+
+/// The tasks of the program, by their functions.
+const TASKS: [(&str, usize); 17] = [
+    ("nested", 1),
+    ("joins", 1),
+    ("selects", 1),
+    ("boxed", 1),
+    ("times_out", 1),
+    ("holds_lock", 1),
+    ("waits_for_lock", 1),
+    ("waits_for_permit", 1),
+    ("receives", 1),
+    ("receives_once", 1),
+    ("waits_for_task", 1),
+    ("unordered", 1),
+    ("joins_set", 1),
+    ("accepts", 1),
+    ("runs", 1),
+    ("crosses", 2),
+    ("leaf", 3),
+];
+
+/// Those, and many more of one kind.
+fn all_tasks() -> usize {
+    TASKS.iter().map(|(_, count)| count).sum::<usize>() + MANY
+}
+
+/// A census without await paths: every task with its state, and the running one with its thread. Returns how many tasks
+/// have the name of their function; no other has a wrong one.
+fn assert_shaped(census: &Value, tier: &str) -> usize {
+    assert_eq!(census["debug_info"], tier);
+    assert!(census["debug_info_note"].as_str().is_some_and(|note| note.contains("`debug = 2`")), "{census:#}");
+    let tasks = census["tasks"].as_array().expect("a list");
+    assert_eq!(tasks.len(), all_tasks(), "{census:#}");
+    let ids: std::collections::HashSet<u64> = tasks.iter().filter_map(|task| task["id"].as_u64()).collect();
+    assert_eq!(ids.len(), tasks.len(), "each has a number of its own");
+    let running: Vec<&Value> = tasks.iter().filter(|task| task["state"] == "running").collect();
+    assert_eq!(running.len(), 1, "{census:#}");
+    assert!(tasks.iter().all(|task| task["path"].is_null()));
+    let threads = census["threads"].as_array().expect("a list");
+    let polling: Vec<&Value> = threads.iter().filter(|thread| thread["task"] == running[0]["id"]).collect();
+    assert!(
+        polling.len() == 1 && polling[0]["tid"] == running[0]["thread"] && polling[0]["runs"] == true,
+        "{census:#}"
+    );
+    assert!(polling[0]["stack"].as_array().is_some_and(|frames| frames.len() > 3), "{census:#}");
+    let mut known = 0;
+    for name in tasks.iter().filter_map(|task| task["future"].as_str()).filter(|name| *name != "type not known") {
+        // Where code was shared, so much is said.
+        let name = name.split(", or one").next().expect("there is a first");
+        let function = name.strip_prefix("awaiting::").expect("it is one of the program's");
+        assert!(function == "many" || TASKS.iter().any(|(task, _)| *task == function), "{name}");
+        known += 1;
+    }
+    for (function, count) in TASKS.into_iter().chain([("many", MANY)]) {
+        let name = format!("awaiting::{function}");
+        let found = tasks.iter().filter(|task| task["future"] == name).count();
+        assert!(found <= count, "{found} tasks are called {name}: {census:#}");
+    }
+    known
+}
+
+/// The census of a program when all tasks but one wait.
+fn settled(file: &Path, flavor: &str) -> Value {
+    let program = Awaiting::of(file, flavor);
+    let mut census = Value::Null;
+    support::wait_until("all tasks but one wait, and that is held", || {
+        census = dump(&program, &[]);
+        let tasks = census["tasks"].as_array().expect("a list");
+        let held = census["quality"]["held_threads"].as_u64() > Some(0);
+        held && tasks.iter().filter(|task| task["state"] == "idle").count() + 1 == all_tasks()
+    });
+    census
+}
+
+/// How cargo builds a release without being told more, as far as debug information goes.
+const RELEASE: [(&str, &str); 2] = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_PROFILE_DEV_OPT_LEVEL", "3")];
+
+#[test]
+fn programs_with_symbols_or_less_have_tasks_with_states() {
+    let file = awaiting::build("awaiting-symbols", &RELEASE, &[]);
+    for flavor in ["multi_thread", "current_thread"] {
+        let census = settled(&file, flavor);
+        let known = assert_shaped(&census, "symbols");
+        // By the code that drops them; where that is shared or inlined, the type is not known.
+        assert!(known * 10 >= all_tasks() * 7, "{known}: {census:#}");
+        assert_eq!(census["runtimes"][0]["flavor"], flavor);
+    }
+    let stripped = folder("stripped").join("awaiting");
+    run("strip", &[Path::new("--strip-all"), Path::new("-o"), &stripped, &file]);
+    let census = settled(&stripped, "multi_thread");
+    assert_eq!(assert_shaped(&census, "none"), 0);
+}
+
+#[test]
+fn names_of_functions_tell_the_types_of_tasks() {
+    let mut limited = RELEASE;
+    limited[0].1 = "limited";
+    let file = awaiting::build("awaiting-limited", &limited, &[]);
+    assert_eq!(assert_shaped(&settled(&file, "multi_thread"), "lines"), all_tasks());
+    // The newer way of mangling, without and with lines.
+    let v0 = [RELEASE[0], RELEASE[1], ("RUSTFLAGS", "-C symbol-mangling-version=v0")];
+    let file = awaiting::build("awaiting-v0", &v0, &[]);
+    assert_eq!(assert_shaped(&settled(&file, "current_thread"), "symbols"), all_tasks());
+}
+
+#[test]
+fn types_of_the_own_package_alone_give_paths() {
+    let types = ["--config", "profile.dev.package.awaiting.debug=2"];
+    let file = awaiting::build("awaiting-own", &RELEASE, &types);
+    let census = settled(&file, "multi_thread");
+    let tasks = census["tasks"].as_array().expect("a list");
+    assert_eq!(tasks.len(), all_tasks(), "{census:#}");
+    for (function, count) in TASKS.into_iter().chain([("many", MANY)]) {
+        let name = format!("awaiting::{function}");
+        let found: Vec<&Value> = tasks.iter().filter(|task| task["future"] == name).collect();
+        assert_eq!(found.len(), count, "{name}: {census:#}");
+        assert!(found.iter().all(|task| task["path"]["future"] == name), "{name}: {census:#}");
+    }
+    let many = tasks.iter().find(|task| task["future"] == "awaiting::many").expect("there are some");
+    assert_eq!(many["path"]["children"][0]["place"]["file"], "src/main.rs");
 }

@@ -34,6 +34,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "stalls",
             "profilers",
             "layout",
+            "debug_files",
             "census",
             "symbols",
             "diagnose",

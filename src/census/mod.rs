@@ -10,6 +10,9 @@ mod runtimes;
 /// From runtimes to tasks.
 mod tasks;
 
+/// Tasks of programs that describe no types.
+mod shapes;
+
 /// From threads to the workers that they are.
 mod workers;
 
@@ -34,6 +37,7 @@ use crate::model::stack::NoStack;
 use crate::model::task::TaskId;
 use holders::Held;
 use runtimes::{Entered, Runtimes};
+pub(crate) use shapes::{Places, Shapes, polled, shaped_census};
 use tasks::{TaskLayout, TaskReader};
 
 /// Steps for finding a thread's runtime, or one list.
@@ -116,12 +120,6 @@ impl<'a, 'd> Subject<'a, 'd> {
         census.tasks.sort_by_key(|task| (task.runtime, task.id));
         census
     }
-}
-
-/// The threads alone, where nothing tells what their tasks are.
-pub(crate) fn threads_only(starts: &[Start]) -> Census {
-    let entered = vec![Entered::default(); starts.len()];
-    Census { threads: threads(starts, &entered, &mut []), ..Census::default() }
 }
 
 /// The threads, and which of them polls which task.

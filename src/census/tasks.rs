@@ -164,7 +164,25 @@ mod bits {
     pub(super) const CANCELLED: u64 = 1 << 5;
 }
 
+/// What the bits of a task's state mean, and whether it was told to end.
+pub(super) fn state_of(state: u64) -> (TaskState, bool) {
+    let what = match state {
+        state if state & bits::COMPLETE != 0 => TaskState::Complete,
+        state if state & bits::RUNNING != 0 => TaskState::Running,
+        state if state & bits::NOTIFIED != 0 => TaskState::Scheduled,
+        _ => TaskState::Idle,
+    };
+    (what, state & bits::CANCELLED != 0)
+}
+
 impl TaskReader<'_, '_, '_> {
+    /// The task whose header is at an address; `None` where there is none.
+    pub(super) fn read_at(&self, header: u64) -> Option<(TaskNow, Vec<Holds>)> {
+        self.values.allow(STEPS);
+        let (raw, _) = step(self.values, self.layout, header).ok()?;
+        Some(self.read(raw))
+    }
+
     /// A task, and the locks and permits that its futures hold.
     pub(super) fn read(&self, raw: RawTask) -> (TaskNow, Vec<Holds>) {
         let mut task = TaskNow {
@@ -188,13 +206,7 @@ impl TaskReader<'_, '_, '_> {
     fn fill(&self, raw: RawTask, task: &mut TaskNow, holds: &mut Vec<Holds>) -> Result<(), Unknown> {
         let values = self.values;
         let state = values.word(raw.header.wrapping_add(self.layout.state))?;
-        task.state = match state {
-            state if state & bits::COMPLETE != 0 => TaskState::Complete,
-            state if state & bits::RUNNING != 0 => TaskState::Running,
-            state if state & bits::NOTIFIED != 0 => TaskState::Scheduled,
-            _ => TaskState::Idle,
-        };
-        task.cancelled = state & bits::CANCELLED != 0;
+        (task.state, task.cancelled) = state_of(state);
         let id_offset = values.word(raw.vtable.wrapping_add(self.layout.id_offset))?;
         if id_offset < raw.trailer {
             task.id = Some(TaskId(values.word(raw.header.wrapping_add(id_offset))?)).filter(|id| id.0 != 0);

@@ -3,15 +3,16 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::symbols::SourceArguments;
 use crate::export::census_json::CensusJson;
 use crate::export::census_text::{self, Options};
-use crate::model::census::TaskState;
+use crate::model::census::{Census, TaskState};
 use crate::watch::Attached;
 
 /// What can be done about what is missing.
 const NEEDS: &str = "Nothing of the process is changed, run or injected. Its memory is read; threads that run are held \
-meanwhile, for as long as the last lines tell, and threads that sleep are not touched. It needs debug information with types (`debug = 2` in the profile it is built with), \
-Linux on x86_64, and the rights of the process's user.";
+meanwhile, for as long as the last lines tell, and threads that sleep are not touched. What tasks await is told by debug information with types (`debug = 2` in the profile the program is built with), \
+in its file, beside it (.debug, build-id folders, .dwp), or extracted (`holdup symbols extract`); with less there are tasks, their states and stacks. It needs Linux on x86_64, and the rights of the process's user.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = NEEDS)]
@@ -37,6 +38,8 @@ pub(super) struct Arguments {
     /// Show the native stacks of all threads, and not only of those that poll a task
     #[arg(long)]
     stacks: bool,
+    #[command(flatten)]
+    sources: SourceArguments,
 }
 
 fn state(text: &str) -> Result<TaskState, String> {
@@ -48,7 +51,13 @@ fn state(text: &str) -> Result<TaskState, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut census = Attached::open(arguments.pid)?.census()?;
+    Attached::open(arguments.pid)?
+        .using(arguments.sources.sources())?
+        .census(|census| show(census, arguments, out))??;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(mut census: Census, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
     census.tasks.retain(|task| {
         arguments.function.as_ref().is_none_or(|text| task.is_in(text))
             && arguments.state.is_none_or(|state| task.state == state)
@@ -61,5 +70,5 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         let options = Options { all: arguments.all, stacks: arguments.stacks };
         out.write_all(census_text::text(&census, options).as_bytes())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(out.flush()?)
 }

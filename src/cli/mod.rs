@@ -37,6 +37,9 @@ mod record;
 /// `holdup stalls`.
 mod stalls;
 
+/// `holdup symbols`.
+mod symbols;
+
 /// `holdup tasks`.
 mod tasks;
 
@@ -86,6 +89,8 @@ enum Verb {
     Tasks(tasks::Arguments),
     /// Show every task of a running process, and what it awaits: from outside, by process id
     Dump(dump::Arguments),
+    /// Take along what a stripped program lacks
+    Symbols(symbols::Arguments),
     /// Show what each worker does now
     Workers(workers::Arguments),
     /// Write a profile in another format, or a part of it
@@ -110,6 +115,7 @@ pub fn main() -> ExitCode {
         Verb::Stalls(arguments) => stalls::run(arguments, &mut out),
         Verb::Tasks(arguments) => tasks::run(arguments, &mut out),
         Verb::Dump(arguments) => dump::run(arguments, &mut out),
+        Verb::Symbols(arguments) => symbols::run(arguments, &mut out),
         Verb::Workers(arguments) => workers::run(arguments, &mut out),
         Verb::Convert(arguments) => convert::run(arguments, &mut out),
         Verb::Diff(arguments) => diff::run(arguments, &mut out),

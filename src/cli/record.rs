@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::profiles::{self, Output, Selection};
+use super::symbols::SymbolsArgument;
 use super::tasks::seconds;
 use super::{DEFAULT_URL, NOTHING, client};
 use crate::analysis::group::Group;
@@ -56,6 +57,8 @@ pub(super) struct Arguments {
     group: Vec<Group>,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    symbols: SymbolsArgument,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -75,7 +78,7 @@ fn observe(pid: u32, arguments: &Arguments) -> anyhow::Result<Profile> {
     let mode: ProfileMode = arguments.mode.parse()?;
     let options = ProfileOptions::new(mode).duration(arguments.duration).rate(arguments.rate);
     let interrupted = interrupted()?;
-    let mut attached = Attached::open(pid)?;
+    let mut attached = Attached::open(pid)?.using(arguments.symbols.sources())?;
     let (tell, told) = mpsc::channel();
     let stop = Stop::with(Arc::clone(&interrupted));
     std::thread::spawn(move || {

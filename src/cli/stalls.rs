@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::record::interrupted;
+use super::symbols::SourceArguments;
 use super::tasks::seconds;
 use super::{DEFAULT_URL, client, follow};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
@@ -44,6 +45,8 @@ pub(super) struct Arguments {
     /// Print whole stacks
     #[arg(long)]
     stacks: bool,
+    #[command(flatten)]
+    sources: SourceArguments,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -63,7 +66,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
 /// Watches a process from outside.
 fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let interrupted = interrupted()?;
-    let attached = Attached::open(pid)?;
+    let attached = Attached::open(pid)?.using(arguments.sources.sources())?;
     let mut news = follow::Seen::default();
     let mut told = Told::default();
     let mut started = None;

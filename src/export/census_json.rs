@@ -10,6 +10,10 @@ use crate::model::census::{Await, Census, Holder, SourcePlace, TaskNow, ThreadNo
 pub(crate) struct CensusJson {
     pid: u32,
     program: String,
+    /// `none`, `symbols`, `lines` or `full`.
+    debug_info: &'static str,
+    /// What is not known for want of more, and the setting that gives it.
+    debug_info_note: Option<String>,
     runtimes: Vec<RuntimeJson>,
     threads: Vec<ThreadJson>,
     tasks: Vec<TaskJson>,
@@ -98,6 +102,7 @@ struct QualityJson {
     late_reads: u64,
     woken_threads: usize,
     index_ms: f64,
+    index_origin: String,
     missing: Vec<String>,
 }
 
@@ -113,6 +118,8 @@ impl From<&Census> for CensusJson {
         Self {
             pid: census.pid,
             program: census.program.clone(),
+            debug_info: census.tier.as_str(),
+            debug_info_note: census.tier_note.clone(),
             runtimes: runtimes.collect(),
             threads: census.threads.iter().map(ThreadJson::from).collect(),
             tasks: census.tasks.iter().map(TaskJson::from).collect(),
@@ -124,6 +131,7 @@ impl From<&Census> for CensusJson {
                 late_reads: quality.late_reads,
                 woken_threads: quality.woken_threads,
                 index_ms: to_ms(quality.index_time),
+                index_origin: quality.index_origin.clone(),
                 missing: quality.missing.clone(),
             },
         }

@@ -24,6 +24,9 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     let mut out = String::new();
     let (tasks, threads) = (count(census.tasks.len(), "task"), count(census.threads.len(), "thread"));
     line(&mut out, 0, &format!("{} (process {}): {tasks}, {threads}", census.program, census.pid));
+    if let Some(note) = &census.tier_note {
+        line(&mut out, 0, &format!("debug information: {}; {note}", census.tier.as_str()));
+    }
     for runtime in &census.runtimes {
         let own: Vec<&TaskNow> = census.tasks.iter().filter(|task| task.runtime == runtime.index).collect();
         out.push('\n');

@@ -32,6 +32,8 @@ pub(super) struct Index {
     pub(super) by_name: HashMap<Arc<str>, TypeId>,
     /// By the address, as the file has it, of the function that polls such a task. The linker may give several one address.
     pub(super) tasks: HashMap<u64, Vec<TaskTypes>>,
+    /// By the same: the name of that function, for programs that do not describe its types.
+    pub(super) polls: HashMap<u64, Arc<str>>,
     /// By the address of a trait object's table: the type of the object.
     pub(super) vtables: HashMap<u64, TypeId>,
     /// Tokio's `CONTEXT`.
@@ -86,6 +88,7 @@ impl Index {
                     index.vtables.insert(address, *ty);
                 }
             }
+            index.polls.extend(part.polls);
             index.contexts.extend(part.contexts);
             pins.extend(part.polled);
         }

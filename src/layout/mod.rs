@@ -19,6 +19,9 @@ mod scan;
 /// Types, read when they are needed.
 mod types;
 
+/// What is kept of a program's types.
+mod packed;
+
 /// A program's types, by name and by number.
 mod program;
 
@@ -29,6 +32,7 @@ mod value;
 mod names;
 
 pub(crate) use names::{last_segment, type_name};
+pub(crate) use packed::PackedTypes;
 pub(crate) use program::Program;
 pub(crate) use sections::Sections;
 pub(crate) use types::{Shape, Type};

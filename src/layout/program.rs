@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::index::{Index, TaskTypes, ThreadLocal};
+use super::names::split_arguments;
+use super::packed::{self, Packed, PackedTypes};
 use super::sections::Sections;
 use super::types::{Shape, Type, TypeId, TypeReader};
 use super::units::{Unit, Units};
@@ -15,6 +17,8 @@ const MAX_KEPT: usize = 200_000;
 pub(crate) struct Program<'d> {
     units: Units<'d>,
     index: Index,
+    /// What was packed of another look at it; then there are no units.
+    packed: Option<Packed>,
     types: RwLock<HashMap<TypeId, Option<Arc<Type>>>>,
 }
 
@@ -29,11 +33,28 @@ impl<'d> Program<'d> {
     pub(crate) fn of(sections: &'d Sections) -> Self {
         let units = Units::of(sections);
         let index = Index::build(&units);
-        Self { units, index, types: RwLock::default() }
+        Self { units, index, packed: None, types: RwLock::default() }
+    }
+
+    /// From what [`Self::pack`] has made.
+    pub(crate) fn unpacked(types: PackedTypes) -> Self {
+        let PackedTypes { packed, index } = types;
+        Self { units: Units::default(), index, packed: Some(packed), types: RwLock::default() }
+    }
+
+    /// All that is needed of it, without the debug information it was read from. `None` where it describes no runtime.
+    pub(crate) fn pack(&self) -> Option<Vec<u8>> {
+        if self.contexts().is_empty() || self.packed.is_some() {
+            return None;
+        }
+        packed::pack(self, &self.index)
     }
 
     /// The folders that the program's own packages were compiled in.
     pub(crate) fn source_roots(&self) -> Vec<String> {
+        if let Some(packed) = &self.packed {
+            return packed.source_roots.clone();
+        }
         let folder = |unit: &Unit<'_>| Some(unit.unit.comp_dir.as_ref()?.to_string_lossy().into_owned());
         let is_own = |folder: &String| !folder.contains("/registry/src/") && !folder.starts_with("/rustc/");
         let mut roots: Vec<String> = self.units.list().iter().filter_map(folder).filter(is_own).collect();
@@ -48,6 +69,14 @@ impl<'d> Program<'d> {
         self.index.tasks.get(&address).map_or(&[], Vec::as_slice)
     }
 
+    /// The names of the future and the scheduler of the task that is polled by the function at an address of the file.
+    pub(crate) fn task_names(&self, address: u64) -> Option<(String, String)> {
+        let name = self.index.polls.get(&address)?;
+        let inside = name.split_once('<')?.1.strip_suffix('>')?;
+        let (future, scheduler) = split_arguments(inside)?;
+        Some((future.to_owned(), scheduler.to_owned()))
+    }
+
     /// The type behind a trait object's table at an address of the file.
     pub(crate) fn behind_vtable(&self, address: u64) -> Option<TypeId> {
         self.index.vtables.get(&address).copied()
@@ -60,12 +89,18 @@ impl<'d> Program<'d> {
 
     /// Whether a type is polled anywhere in the program.
     pub(crate) fn is_polled(&self, name: &str) -> bool {
-        self.index.futures.contains(name)
+        match &self.packed {
+            Some(packed) => packed.is_polled(name),
+            None => self.index.futures.contains(name),
+        }
     }
 
     /// A type by its qualified name.
     pub(crate) fn named(&self, name: &str) -> Option<TypeId> {
-        self.index.by_name.get(name).copied()
+        match &self.packed {
+            Some(packed) => packed.named(name),
+            None => self.index.by_name.get(name).copied(),
+        }
     }
 
     /// A type's qualified name.
@@ -96,6 +131,9 @@ impl<'d> Program<'d> {
     }
 
     fn read(&self, id: TypeId) -> Option<Type> {
+        if let Some(packed) = &self.packed {
+            return packed.ty(id);
+        }
         let (unit, offset) = self.units.find(id)?;
         TypeReader { unit, units: &self.units }.read(offset, self.index.names.get(&id).map(Arc::clone))
     }

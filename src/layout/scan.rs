@@ -31,6 +31,8 @@ pub(super) struct Found {
     /// Each with its qualified name, and whether it is a complete definition.
     pub(super) types: Vec<(TypeId, Arc<str>, bool)>,
     pub(super) tasks: Vec<(u64, TaskTypes)>,
+    /// Addresses of functions that poll tasks, with their names.
+    pub(super) polls: Vec<(u64, Arc<str>)>,
     /// Addresses of trait objects' tables, with the types of the tables.
     pub(super) vtables: Vec<(u64, TypeId)>,
     /// By the type of a table: what it is for.
@@ -96,6 +98,7 @@ pub(super) fn unit(unit: &Unit<'_>, found: &mut Found) -> gimli::Result<()> {
     let mut function: Option<(isize, Function)> = None;
     // Functions that poll tasks, by their entries: the code of one may be described by another entry.
     let mut generic: HashMap<TypeId, TaskTypes> = HashMap::new();
+    let mut named: HashMap<TypeId, Arc<str>> = HashMap::new();
     let mut concrete: Vec<(TypeId, u64)> = Vec::new();
     let mut entries = unit.unit.entries_raw(None)?;
     while !entries.is_empty() {
@@ -132,6 +135,8 @@ pub(super) fn unit(unit: &Unit<'_>, found: &mut Found) -> gimli::Result<()> {
                 }
                 let name = read.name.unwrap_or_default();
                 if scope.path == RAW_TASK && name.starts_with(POLL_TASK) {
+                    named.insert(id, name.into());
+                    found.polls.extend(read.address.map(|address| (address, name.into())));
                     let task = Function::Task { entry: id, address: read.address, future: None, scheduler: None };
                     function = Some((depth, task));
                 } else if POLLS.contains(&name.split('<').next().unwrap_or_default()) {
@@ -170,6 +175,7 @@ pub(super) fn unit(unit: &Unit<'_>, found: &mut Found) -> gimli::Result<()> {
         note_task(&done, found, &mut generic);
     }
     for (origin, address) in concrete {
+        found.polls.extend(named.get(&origin).map(|name| (address, Arc::clone(name))));
         found.tasks.extend(generic.get(&origin).map(|types| (address, *types)));
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::process::DebugTier;
 use super::stack::{NoStack, Stack};
 use super::task::TaskId;
 
@@ -26,6 +27,10 @@ pub(crate) struct Census {
     pub(crate) pid: u32,
     /// The file name of the program.
     pub(crate) program: String,
+    /// What debug information there is.
+    pub(crate) tier: DebugTier,
+    /// What is not known for want of more, and the setting that gives it, as a sentence.
+    pub(crate) tier_note: Option<String>,
     pub(crate) runtimes: Vec<RuntimeNow>,
     pub(crate) threads: Vec<ThreadNow>,
     pub(crate) tasks: Vec<TaskNow>,
@@ -43,6 +48,8 @@ pub(crate) struct CensusQuality {
     pub(crate) held_threads: usize,
     /// How long it took to read the program's debug information.
     pub(crate) index_time: Duration,
+    /// Where that was read from, in words.
+    pub(crate) index_origin: String,
     /// Bytes copied in that time.
     pub(crate) copied: u64,
     /// Times that memory was needed that had not been copied, and was read while the process ran on.

@@ -10,11 +10,23 @@ mod names;
 #[cfg(feature = "attach")]
 mod facts;
 
+/// What types tasks are of, by symbols.
+#[cfg(feature = "attach")]
+mod task_types;
+
+/// Names of a program's code in a table of its own.
+#[cfg(feature = "attach")]
+mod name_table;
+
 /// Whose code a frame is.
 mod origin;
 
 /// Looks addresses up.
 mod symbolizer;
 
+#[cfg(feature = "attach")]
+pub(crate) use name_table::NameTable;
 pub(crate) use origin::{Origins, crate_of};
 pub(crate) use symbolizer::Symbolizer;
+#[cfg(feature = "attach")]
+pub(crate) use task_types::{TaskFunctions, TaskType};

@@ -39,7 +39,7 @@ fn as_trait(name: &str) -> Cow<'_, str> {
 }
 
 /// Where the `>` is that closes what the text stands in.
-fn closing(text: &str) -> Option<usize> {
+pub(super) fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut previous) = (0_usize, ' ');
     for (position, character) in text.char_indices() {
         match character {

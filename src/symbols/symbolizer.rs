@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use addr2line::Loader;
 
+#[cfg(feature = "attach")]
+use super::name_table::NameTable;
 use super::names::readable;
 use super::origin::Origins;
 use crate::images::{Exports, Image, Images};
@@ -25,6 +27,9 @@ pub(crate) struct Symbolizer {
     /// By the first address of the image. Read only where nothing else names its code.
     exports: HashMap<u64, Exports>,
     remembered: HashMap<Address, Arc<[Frame]>>,
+    /// Names of the program's code that its file does not have.
+    #[cfg(feature = "attach")]
+    names: Option<NameTable>,
 }
 
 impl std::fmt::Debug for Symbolizer {
@@ -41,7 +46,16 @@ impl Symbolizer {
             loaders: HashMap::new(),
             exports: HashMap::new(),
             remembered: HashMap::new(),
+            #[cfg(feature = "attach")]
+            names: None,
         }
+    }
+
+    /// Names the program's code by a table from here on, and not by its file.
+    #[cfg(feature = "attach")]
+    pub(crate) fn use_names(&mut self, names: NameTable) {
+        self.names = Some(names);
+        self.remembered.clear();
     }
 
     /// Treats a crate as the user's from here on, where there are no line tables to tell.
@@ -129,6 +143,17 @@ impl Symbolizer {
         }
         let Some(image) = self.images.find(address.0).cloned() else { return vec![nameless(address, None)] };
         let in_file = address.0.wrapping_sub(image.bias);
+        #[cfg(feature = "attach")]
+        if image.program
+            && let Some(names) = &self.names
+        {
+            let found = names.find(in_file).into_iter();
+            let frames: Vec<Frame> =
+                found.map(|(name, file, line)| self.frame(name.to_owned(), file, line, &image)).collect();
+            if !frames.is_empty() {
+                return frames;
+            }
+        }
         self.loader(&image);
         let loader = image.path.as_ref().and_then(|path| self.loaders.get(path)?.as_ref());
         let mut frames = loader.map_or_else(Vec::new, |loader| self.with_lines(loader, in_file, &image));
@@ -157,21 +182,8 @@ impl Symbolizer {
 
     /// Frames from debug information; empty where there is none for this address.
     fn with_lines(&self, loader: &Loader, address: u64, image: &Image) -> Vec<Frame> {
-        let Ok(mut found) = loader.find_frames(address) else { return Vec::new() };
-        let mut frames = Vec::new();
-        // Broken debug information ends the list; what was read before it stays.
-        while let Ok(Some(frame)) = found.next() {
-            let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
-            let file = frame.location.as_ref().and_then(|location| location.file);
-            let line = frame.location.as_ref().and_then(|location| location.line);
-            frames.push((name.map_or_else(String::new, |name| readable_symbol(&name)), file, line));
-        }
-        // The last one was really called, so the symbol table knows it, with its path.
-        let called = frames.last_mut().filter(|(name, ..)| !name.contains("::"));
-        if let (Some((name, ..)), Some(symbol)) = (called, loader.find_symbol(address)) {
-            *name = readable_symbol(symbol);
-        }
-        frames.into_iter().map(|(name, file, line)| self.frame(name, file, line, image)).collect()
+        let found = raw_frames(loader, address).into_iter();
+        found.map(|(name, file, line)| self.frame(name, file, line, image)).collect()
     }
 
     fn frame(&self, function: String, file: Option<&str>, line: Option<u32>, image: &Image) -> Frame {
@@ -195,8 +207,27 @@ impl Symbolizer {
     }
 }
 
+/// Name, file and line of each frame that debug information has for an address.
+pub(super) fn raw_frames(loader: &Loader, address: u64) -> Vec<(String, Option<&str>, Option<u32>)> {
+    let Ok(mut found) = loader.find_frames(address) else { return Vec::new() };
+    let mut frames = Vec::new();
+    // Broken debug information ends the list; what was read before it stays.
+    while let Ok(Some(frame)) = found.next() {
+        let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
+        let file = frame.location.as_ref().and_then(|location| location.file);
+        let line = frame.location.as_ref().and_then(|location| location.line);
+        frames.push((name.map_or_else(String::new, |name| readable_symbol(&name)), file, line));
+    }
+    // The last one was really called, so the symbol table knows it, with its path.
+    let called = frames.last_mut().filter(|(name, ..)| !name.contains("::"));
+    if let (Some((name, ..)), Some(symbol)) = (called, loader.find_symbol(address)) {
+        *name = readable_symbol(symbol);
+    }
+    frames
+}
+
 /// The debug information and symbols of the file at a path, which may lie in another file.
-fn open(path: &Path) -> Option<Loader> {
+pub(super) fn open(path: &Path) -> Option<Loader> {
     #[cfg(feature = "attach")]
     if let Ok((best, _)) = crate::debug_files::best(path)
         && best != path
@@ -207,7 +238,7 @@ fn open(path: &Path) -> Option<Loader> {
     Loader::new(path).ok()
 }
 
-fn readable_symbol(mangled: &str) -> String {
+pub(super) fn readable_symbol(mangled: &str) -> String {
     readable(&format!("{:#}", rustc_demangle::demangle(mangled)))
 }
 

@@ -48,7 +48,7 @@ pub(crate) use descriptors::Descriptors;
 #[cfg(feature = "attach")]
 pub(crate) use moment::{Moment, ThreadAt};
 #[cfg(feature = "attach")]
-pub(crate) use snapshot::Snapshot;
+pub(crate) use snapshot::{Snapshot, Uncopied};
 
 #[cfg(feature = "attach")]
 pub(crate) use other::{Finder, OtherWorkers};

@@ -69,6 +69,22 @@ impl Snapshot {
     }
 }
 
+/// A process's memory as it is, for what need not be of one moment and is too much to be copied.
+#[derive(Debug)]
+pub(crate) struct Uncopied(Process);
+
+impl Uncopied {
+    pub(crate) fn of(process: Process) -> Self {
+        Self(process)
+    }
+}
+
+impl Memory for Uncopied {
+    fn read(&self, address: u64, into: &mut [u8]) -> bool {
+        self.0.read_memory(address, into) == into.len()
+    }
+}
+
 impl Memory for Snapshot {
     fn read(&self, address: u64, into: &mut [u8]) -> bool {
         let mut pages = self.pages();

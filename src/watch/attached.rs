@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::error::Error;
 use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use super::program::Program;
+use super::sources::Sources;
 use crate::model::profile::Profile;
 use crate::profilers::{Cpu, Profiler, Threads, Window};
 use crate::symbols::Symbolizer;
@@ -19,6 +21,9 @@ pub(crate) struct Attached {
     pub(super) process: Process,
     pub(super) program: Arc<str>,
     pub(super) symbolizer: Symbolizer,
+    pub(super) sources: Sources,
+    /// Types from a file of symbols.
+    pub(super) types: Option<Vec<u8>>,
 }
 
 /// Why another process cannot be observed.
@@ -38,6 +43,8 @@ pub(crate) enum AttachError {
     NoTokio { pid: u32, program: String },
     /// It uses Tokio, but its file does not tell where its workers are.
     NoTypes { program: String, missing: Vec<String> },
+    /// The file of symbols that was given cannot be used.
+    Symbols { file: PathBuf, why: String },
     /// It cannot be watched as was asked.
     Watch(Error),
     /// It went away, or changed, while it was looked at.
@@ -75,6 +82,11 @@ impl fmt::Display for AttachError {
                 write!(f, "what workers do cannot be seen: {}", without_types(program))?;
                 missing.iter().try_for_each(|missing| write!(f, "; {missing}"))
             }
+            Self::Symbols { file, why } => write!(
+                f,
+                "{} is not used: {why}; write it anew with `holdup symbols extract` of the unstripped program of this build",
+                file.display()
+            ),
             Self::Watch(error) => write!(f, "{error}"),
             Self::Unreadable { pid, error } => write!(f, "process {pid} cannot be read: {error}"),
             Self::NoSampling { reason } => write!(f, "CPU time cannot be sampled: {reason}"),
@@ -105,7 +117,13 @@ impl Attached {
         check(process, &Rights::own())?;
         sys::raise_file_limit();
         let program = Program::of(process);
-        Ok(Self { process, program: program.name(), symbolizer: Symbolizer::of(process, program.origins(Vec::new())) })
+        Ok(Self {
+            process,
+            program: program.name(),
+            symbolizer: Symbolizer::of(process, program.origins(Vec::new())),
+            sources: Sources::default(),
+            types: None,
+        })
     }
 
     /// Collects a profile on the calling thread. `stop` ends its window early; so does the end of the process.
@@ -129,7 +147,7 @@ impl Attached {
         let window = Window::begin(options.duration, stop.flag());
         let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
         let mappings = self.symbolizer.mappings();
-        let Self { process, program, symbolizer } = self;
+        let Self { process, program, symbolizer, .. } = self;
         Ok(collected.resolve(program, process.id(), mappings, |address| symbolizer.frames_at(address)))
     }
 }

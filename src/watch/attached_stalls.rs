@@ -10,6 +10,7 @@ use super::attached::{AttachError, Attached};
 use super::builder::{QUEUE, SMALLEST_THRESHOLD};
 use super::error::Error;
 use super::reporter::{Reporter, Tellers};
+use super::sources::Known;
 use crate::census::{Start, Subject};
 use crate::layout::{Memory, Program};
 use crate::model::check::SelfCheck;
@@ -51,10 +52,13 @@ impl Attached {
         if threshold < SMALLEST_THRESHOLD {
             return Err(AttachError::Watch(Error::Threshold { asked: threshold, smallest: SMALLEST_THRESHOLD }));
         }
-        let (images, sections, missing) = self.read_program()?;
+        let Known { images, sections, packed, missing, origin } = self.read_program()?;
         let pid = self.process.id();
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        let program = Program::of(&sections);
+        let program = match packed {
+            Some(types) => Program::unpacked(types),
+            None => Program::of(&sections),
+        };
         if program.contexts().is_empty() {
             return Err(match image.has_name("tokio") {
                 true => AttachError::NoTypes { program: image.name.to_string(), missing },
@@ -100,6 +104,7 @@ impl Attached {
             }
         };
         std::thread::scope(|scope| {
+            scope.spawn(|| origin.keep(&program));
             let watching = scope.spawn(|| watchdog.run());
             let reporting = scope.spawn(|| reporter.run());
             while !watching.is_finished() && !reporting.is_finished() && !gone.load(Ordering::Relaxed) {

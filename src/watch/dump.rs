@@ -3,12 +3,14 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::attached::{AttachError, Attached, without_types};
-use crate::census::{Start, Subject, threads_only};
+use super::attached::{AttachError, Attached};
+use super::sources::Known;
+use crate::census::{Start, Subject};
 use crate::diagnose;
-use crate::images::Images;
-use crate::layout::{Program, Sections};
+use crate::images::Image;
+use crate::layout::Program;
 use crate::model::census::{Census, WaitsFor};
+use crate::model::process::DebugTier;
 use crate::model::stack::{Method, NoStack, RawStack, Stack};
 use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
 use crate::unwind::Unwinder;
@@ -17,42 +19,26 @@ use crate::unwind::Unwinder;
 const NEWEST: usize = 32;
 
 impl Attached {
-    /// Every task of the process at one moment.
+    /// Shows every task of the process at one moment.
     ///
     /// # Errors
     /// When its memory may not be read, or it runs no Tokio.
-    pub(crate) fn census(mut self) -> Result<Census, AttachError> {
+    pub(crate) fn census<T>(mut self, show: impl FnOnce(Census) -> T) -> Result<T, AttachError> {
         let process = self.process;
         let pid = process.id();
-        let failed = |error| self.failed(error);
         let started = Instant::now();
-        let (images, sections, mut missing) = self.read_program()?;
+        let Known { images, sections, packed, mut missing, origin } = self.read_program()?;
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        let program = Program::of(&sections);
+        let program = match packed {
+            Some(types) => Program::unpacked(types),
+            None => Program::of(&sections),
+        };
         let index_time = started.elapsed();
         let typed = !program.contexts().is_empty();
-        if !typed && !image.has_name("tokio") {
-            return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
-        }
-        if !typed {
-            missing.push(format!("tasks: {}", without_types(&image.name)));
-        }
-        let before = image.thread_locals();
-        let (program, bias) = (&program, image.bias);
-        let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
-            let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
-            subject.touch(usize::MAX);
-            // For the memory that it reads.
-            let _rehearsed = subject.take();
+        let (mut census, moment) = match typed {
+            true => self.census_by_types(image, &program)?,
+            false => self.census_by_shape(image, &program, &mut missing)?,
         };
-        let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
-            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch(NEWEST);
-        };
-        let moment = Moment::take(process, &rehearse, &touch).map_err(failed)?;
-
-        let starts = starts(&moment.threads, before);
-        let subject = Subject { program, memory: &moment.memory, bias, threads: &starts, now: moment.now };
-        let mut census = if typed { subject.take() } else { threads_only(&starts) };
         census.pid = pid;
         census.program = image.name.to_string();
         self.symbolizer.add_source_roots(program.source_roots());
@@ -70,6 +56,7 @@ impl Attached {
         census.cycles = diagnose::cycles(&census);
         let quality = &mut census.quality;
         quality.index_time = index_time;
+        quality.index_origin.clone_from(&origin.told);
         quality.pause = quality.pause.max(moment.pause);
         quality.held_threads = moment.held;
         quality.copied = moment.copied;
@@ -79,34 +66,37 @@ impl Attached {
             missing.push(format!("thread {tid} ran and could not be held ({why:?}); what it polled then may be torn"));
         }
         quality.missing.splice(0..0, missing);
-        Ok(census)
+        let shown = show(census);
+        // Whoever asked need not wait for it.
+        origin.keep(&program);
+        Ok(shown)
     }
 
-    fn failed(&self, error: io::Error) -> AttachError {
+    /// Tasks with all that they await.
+    fn census_by_types(&self, image: &Image, program: &Program<'_>) -> Result<(Census, Moment), AttachError> {
+        let before = image.thread_locals();
+        let bias = image.bias;
+        let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
+            let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
+            subject.touch(usize::MAX);
+            // For the memory that it reads.
+            let _rehearsed = subject.take();
+        };
+        let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
+            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch(NEWEST);
+        };
+        let moment = Moment::take(self.process, &rehearse, &touch).map_err(|error| self.failed(error))?;
+        let starts = starts(&moment.threads, before);
+        let subject = Subject { program, memory: &moment.memory, bias, threads: &starts, now: moment.now };
+        Ok((Census { tier: DebugTier::Full, ..subject.take() }, moment))
+    }
+
+    pub(super) fn failed(&self, error: io::Error) -> AttachError {
         let pid = self.process.id();
         match self.process.file("maps").exists() {
             true => AttachError::Unreadable { pid, error },
             false => AttachError::NoProcess { pid },
         }
-    }
-
-    /// What the process has loaded, its program's debug information, and what is missing of that.
-    pub(super) fn read_program(&self) -> Result<(Images, Sections, Vec<String>), AttachError> {
-        let pid = self.process.id();
-        let mut images = Images::of(self.process);
-        images.load_new().map_err(|error| self.failed(error))?;
-        let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        if self.process.read_word(image.range.start).is_none() {
-            return Err(AttachError::Closed { pid, reason: remedy() });
-        }
-        let mut missing = Vec::new();
-        let sections = image.path.as_deref().map_or_else(|| Ok(Sections::default()), Sections::read);
-        let sections = sections.unwrap_or_else(|error| {
-            missing.push(format!("the debug information of {} cannot be read: {error}", image.name));
-            Sections::default()
-        });
-        missing.extend(sections.missing.iter().cloned());
-        Ok((images, sections, missing))
     }
 
     /// Stacks of what was held as they were then; of what sleeps, as they are now.
@@ -148,7 +138,7 @@ pub(super) fn starts(threads: &[ThreadAt], before: Option<u64>) -> Vec<Start> {
 }
 
 /// Its map may be read, but not its memory: ptrace(2), "Ptrace access mode checking", and the Yama documentation of Linux.
-fn remedy() -> String {
+pub(super) fn remedy() -> String {
     let scope = std::fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     match scope.trim() {
         "" | "0" => "its memory may not be read; run holdup as root, or with CAP_SYS_PTRACE".to_owned(),

@@ -15,6 +15,22 @@ mod address;
 #[cfg(feature = "attach")]
 mod dump;
 
+/// What is kept of a program's debug information, in a file.
+#[cfg(feature = "attach")]
+mod symbol_file;
+
+/// Such files of programs that were looked at.
+#[cfg(feature = "attach")]
+mod index_cache;
+
+/// Where types and names of another program come from.
+#[cfg(feature = "attach")]
+mod sources;
+
+/// A census without types.
+#[cfg(feature = "attach")]
+mod shaped;
+
 /// Its readers against damaged memory and damaged debug information.
 #[cfg(all(test, feature = "attach", target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 mod damage;
@@ -86,6 +102,10 @@ pub(crate) use attached_stalls::StallsSoFar;
 pub(crate) use processes::Processes;
 #[cfg(any(feature = "http", feature = "attach"))]
 pub(crate) use profiling::Stop;
+#[cfg(feature = "attach")]
+pub(crate) use sources::Sources;
+#[cfg(feature = "attach")]
+pub(crate) use symbol_file::extract;
 pub(crate) use view::View;
 
 /// For runtimes of holdup's own.

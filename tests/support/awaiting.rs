@@ -13,18 +13,18 @@ pub(crate) const MANY: usize = 10;
 /// Built once for all tests; that it can be built is a part of them. `HOLDUP_AWAITING` names one that was built otherwise.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("HOLDUP_AWAITING")
-        .map_or_else(|| build("awaiting", &[("CARGO_PROFILE_DEV_DEBUG", "2")]), PathBuf::from)
+        .map_or_else(|| build("awaiting", &[("CARGO_PROFILE_DEV_DEBUG", "2")], &[]), PathBuf::from)
 });
 
-/// Builds the program with these variables set, in a folder of that name.
-pub(crate) fn build(name: &str, variables: &[(&str, &str)]) -> PathBuf {
+/// Builds the program with these variables set and these arguments to cargo, in a folder of that name.
+pub(crate) fn build(name: &str, variables: &[(&str, &str)], arguments: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/awaiting");
     // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
     let test = std::env::current_exe().expect("it runs");
     let target = test.ancestors().nth(3).expect("lies in the target folder").join("tmp").join(name);
     let mut cargo = Command::new(env!("CARGO"));
     // Its dependencies are among those of the tests, so nothing needs to be downloaded.
-    cargo.args(["build", "--locked", "--offline", "--quiet"]).current_dir(&folder);
+    cargo.args(["build", "--locked", "--offline", "--quiet"]).args(arguments).current_dir(&folder);
     cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_INCREMENTAL", "0").envs(variables.iter().copied());
     let output = cargo.output().expect("cargo runs");
     let told = String::from_utf8_lossy(&output.stderr);

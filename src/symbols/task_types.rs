@@ -1,0 +1,227 @@
+//! What type of task a function of Tokio belongs to, as far as symbols tell.
+//!
+//! Mangled as by newer compilers (v0), the symbol of the function that polls a task has the types of future and scheduler
+//! in it. Mangled as by older ones it has not, but that of the function that drops such a task, or the part of it that
+//! holds the future, has: it is called from the others, within a few calls. Calls are told by their targets, which must be
+//! where a function begins.
+
+use std::collections::{HashMap, HashSet};
+
+use object::{Object, ObjectSymbol, ReadRef, SymbolKind};
+
+use super::names::{closing, readable};
+use crate::images::{Image, Reader};
+use crate::sys::Process;
+
+/// Calls from a task's function to the one that drops it.
+const MAX_CALLS: usize = 4;
+
+/// Functions that are looked at for one task.
+const MAX_FUNCTIONS: usize = 64;
+
+/// Of a function's code, so much is searched for calls.
+const MAX_CODE: u64 = 64 * 1024;
+
+/// Symbols that are kept.
+const MAX_SYMBOLS: usize = 2_000_000;
+
+/// The types of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskType {
+    /// The name of the future, as a developer writes it.
+    pub(crate) future: String,
+    /// The type of the scheduler, as the compiler writes it.
+    pub(crate) scheduler: String,
+}
+
+/// The functions of a program, by their symbols.
+#[derive(Debug, Default)]
+pub(crate) struct TaskFunctions {
+    process: Option<Process>,
+    bias: u64,
+    /// By their addresses in the file: their sizes, and all their names.
+    functions: HashMap<u64, (u64, Vec<String>)>,
+}
+
+impl TaskFunctions {
+    /// Those of a program that runs.
+    pub(crate) fn of(process: Process, image: &Image) -> Self {
+        let functions = image.read(ReadFunctions).unwrap_or_default();
+        Self { process: Some(process), bias: image.bias, functions }
+    }
+
+    /// The type of the tasks that these functions belong to, given by their addresses in memory. `None` where nothing tells.
+    pub(crate) fn task_type(&self, functions: &[u64]) -> Option<TaskType> {
+        let starts: Vec<u64> = functions.iter().map(|address| address.wrapping_sub(self.bias)).collect();
+        let by_poll = starts.iter().filter_map(|start| only(self.named(*start).filter_map(poll_types)));
+        only(by_poll).or_else(|| self.by_calls(&starts))
+    }
+
+    fn named(&self, address: u64) -> impl Iterator<Item = &str> {
+        self.functions.get(&address).into_iter().flat_map(|(_, names)| names).map(String::as_str)
+    }
+
+    fn by_calls(&self, starts: &[u64]) -> Option<TaskType> {
+        let (mut seen, mut next): (HashSet<u64>, Vec<u64>) = (HashSet::new(), starts.to_vec());
+        let (mut tasks, mut stages, mut called) = (Vec::new(), Vec::new(), HashSet::new());
+        for _ in 0..=MAX_CALLS {
+            for function in std::mem::take(&mut next) {
+                if seen.len() >= MAX_FUNCTIONS || !seen.insert(function) {
+                    continue;
+                }
+                for target in self.calls(function) {
+                    for symbol in self.named(target) {
+                        match dropped(symbol) {
+                            Some(Dropped::Task(types)) => tasks.push(types),
+                            Some(Dropped::Stage(future)) => stages.push(future),
+                            None if symbol.contains("7runtime4task") => next.push(target),
+                            None => drop(called.insert(symbol)),
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(types) = only(tasks.into_iter()) {
+            return Some(types);
+        }
+        let future = only(stages.into_iter())?;
+        // The linker may have made one of the code that drops several types, but never of that which polls them.
+        let polled = called.iter().any(|symbol| demangled(symbol).is_some_and(|name| readable(&name) == future));
+        let uses = |part: &str| called.iter().any(|symbol| symbol.contains("scheduler") && symbol.contains(part));
+        let scheduler = match (uses("multi_thread"), uses("current_thread")) {
+            (true, false) => "multi_thread",
+            (false, true) => "current_thread",
+            _ => "",
+        };
+        let future = if polled { future } else { format!("{future}, or one that is dropped in the same way") };
+        Some(TaskType { future, scheduler: scheduler.to_owned() })
+    }
+
+    /// The functions that a function calls, or jumps to at its end.
+    fn calls(&self, function: u64) -> Vec<u64> {
+        let Some((size, _)) = self.functions.get(&function) else { return Vec::new() };
+        let Some(process) = self.process else { return Vec::new() };
+        let mut code = vec![0; usize::try_from((*size).min(MAX_CODE)).unwrap_or(0)];
+        let length = process.read_memory(function.wrapping_add(self.bias), &mut code);
+        let code = code.get(..length).unwrap_or_default();
+        let relative = |position: usize| -> Option<u64> {
+            let bytes = code.get(position..position.checked_add(4)?)?;
+            let distance = i32::from_le_bytes(bytes.try_into().ok()?);
+            let behind = function.wrapping_add(position as u64 + 4);
+            Some(behind.wrapping_add_signed(i64::from(distance)))
+        };
+        let target = |position: usize| match code.get(position..)? {
+            // call and jmp
+            [0xe8 | 0xe9, ..] => relative(position + 1),
+            // The same through a word in memory.
+            [0xff, 0x15 | 0x25, ..] => {
+                let word = process.read_word(relative(position + 2)?.wrapping_add(self.bias))?;
+                Some(word.wrapping_sub(self.bias))
+            }
+            _ => None,
+        };
+        (0..code.len()).filter_map(target).filter(|target| self.functions.contains_key(target)).collect()
+    }
+}
+
+/// What all of them are; `None` where they differ, or there are none.
+fn only<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Option<T> {
+    let first = all.next()?;
+    all.all(|other| other == first).then_some(first)
+}
+
+fn demangled(symbol: &str) -> Option<String> {
+    Some(format!("{:#}", rustc_demangle::try_demangle(symbol).ok()?))
+}
+
+fn poll_types(symbol: &str) -> Option<TaskType> {
+    if !symbol.contains("7runtime4task3raw4poll") {
+        return None;
+    }
+    types_in(demangled(symbol)?.strip_prefix("tokio::runtime::task::raw::poll::<")?)
+}
+
+/// What a function drops.
+#[derive(Debug, PartialEq, Eq)]
+enum Dropped {
+    /// A whole task, or the box that it lies in.
+    Task(TaskType),
+    /// The part of a task that holds its future, of this name.
+    Stage(String),
+}
+
+fn dropped(symbol: &str) -> Option<Dropped> {
+    const TASK: &str = "tokio::runtime::task::core::";
+    if !symbol.contains("drop_in_place") && !symbol.contains("drop_glue") {
+        return None;
+    }
+    let name = demangled(symbol)?;
+    let (before, inside) = name.split_once(TASK)?;
+    let whole = ["drop_in_place<", "drop_glue<", "Box<"].iter().any(|end| before.ends_with(end));
+    if let Some(inside) = inside.strip_prefix("Cell<").filter(|_| whole) {
+        return types_in(inside).map(Dropped::Task);
+    }
+    let inside = inside.strip_prefix("Stage<").or_else(|| inside.strip_prefix("CoreStage<")).filter(|_| whole)?;
+    Some(Dropped::Stage(readable(inside.get(..closing(inside)?)?)))
+}
+
+/// The two types that text begins with, up to the bracket that closes them.
+fn types_in(text: &str) -> Option<TaskType> {
+    let inside = text.get(..closing(text)?)?;
+    let (mut depth, mut previous) = (0_usize, ' ');
+    for (position, character) in inside.char_indices() {
+        match character {
+            '<' | '(' | '[' | '{' => depth += 1,
+            '>' if previous == '-' => {}
+            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                let (future, scheduler) = (inside.get(..position)?, inside.get(position + 1..)?);
+                return Some(TaskType { future: readable(future), scheduler: scheduler.trim().to_owned() });
+            }
+            _ => {}
+        }
+        previous = character;
+    }
+    None
+}
+
+struct ReadFunctions;
+
+impl Reader for ReadFunctions {
+    type Output = HashMap<u64, (u64, Vec<String>)>;
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
+        let mut functions = Self::Output::new();
+        for symbol in file.symbols().filter(|symbol| symbol.kind() == SymbolKind::Text).take(MAX_SYMBOLS) {
+            if let Ok(name) = symbol.name() {
+                let (size, names) = functions.entry(symbol.address()).or_default();
+                *size = symbol.size().max(*size);
+                names.push(name.to_owned());
+            }
+        }
+        functions
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_in_the_symbols_of_both_ways_of_mangling() {
+        let v0 = "_RINvNtNtNtCs1hQhVVGvjqv_5tokio7runtime4task3raw4pollNCNvCs3Y5YLBp4bD_8awaiting6nested0NtNtCs_5alloc4sync3ArcEB1_";
+        // A symbol that is cut is none.
+        assert_eq!(poll_types(&v0[..40]), None);
+        let legacy = "_ZN4core3ptr140drop_in_place$LT$alloc..boxed..Box$LT$tokio..runtime..task..core..Cell$LT$app..nested..$u7b$$u7b$closure$u7d$$u7d$$C$alloc..sync..Arc$LT$app..Handle$GT$$GT$$GT$$GT$17h0123456789abcdefE";
+        let found =
+            TaskType { future: "app::nested".to_owned(), scheduler: "alloc::sync::Arc<app::Handle>".to_owned() };
+        assert_eq!(dropped(legacy), Some(Dropped::Task(found)));
+        let other = legacy.replace("alloc..boxed..Box$LT$tokio", "app..Holds$LT$tokio");
+        assert_eq!(dropped(&other), None, "it drops something that has one");
+        let found = types_in("a::F<fn(u8) -> (b::C, u8)>, d::S<T>> and more").expect("two types");
+        assert_eq!((found.future.as_str(), found.scheduler.as_str()), ("a::F", "d::S<T>"));
+        for broken in ["", "<", ">", "a,b", "a>", "<<,>>"] {
+            assert_eq!(types_in(broken), None, "{broken}");
+        }
+    }
+}
