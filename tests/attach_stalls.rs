@@ -15,7 +15,10 @@ use stalling::Stalling;
 
 fn stalls(pid: u32, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
-    command.args(["stalls", "--pid", &pid.to_string()]).args(arguments);
+    command
+        .args(["stalls", "--pid", &pid.to_string()])
+        .args(arguments)
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
     command
 }
 

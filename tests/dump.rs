@@ -15,7 +15,9 @@ use serde_json::Value;
 const SOURCE: &str = include_str!("fixtures/awaiting/src/main.rs");
 
 fn dump(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_holdup")).arg("dump").args(arguments).output().expect("the command runs")
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
+    command.arg("dump").args(arguments).env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"));
+    command.output().expect("the command runs")
 }
 
 fn json(pid: &str, arguments: &[&str]) -> Value {
@@ -246,7 +248,7 @@ fn a_dump_that_is_killed_leaves_the_program_running() {
     let mut killed_while_held = 0;
     for _ in 0..20 {
         let mut tool = Command::new(env!("CARGO_BIN_EXE_holdup"))
-            .args(["dump", "--json", "--pid", &program.pid().to_string()])
+            .args(["dump", "--json", "--no-cache", "--pid", &program.pid().to_string()])
             .stdout(Stdio::null())
             .spawn()
             .expect("the command runs");

@@ -7,7 +7,7 @@ mod support;
 mod awaiting;
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use awaiting::{Awaiting, MANY};
 use serde_json::Value;
@@ -41,22 +41,33 @@ fn debug_file(folder: &Path, name: &str) -> PathBuf {
     file
 }
 
+/// The command, with a cache for the tests.
+fn holdup(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
+    command.args(arguments).env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiers"));
+    command.output().expect("the command runs")
+}
+
 fn dump(program: &Awaiting, arguments: &[&str]) -> Value {
     let pid = program.pid().to_string();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
-    let output = command.args(["dump", "--json", "--pid", &pid]).args(arguments).output().expect("the command runs");
+    let output = holdup(&[&["dump", "--json", "--pid", &pid], arguments].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// Whether every task has its path, and every frame of the program's own its line.
+/// Whether every task has its path, and every frame of the program's own its line, read anew.
 fn assert_whole(file: &Path) {
+    assert_whole_with(file, &["--no-cache"]);
+}
+
+fn assert_whole_with(file: &Path, arguments: &[&str]) {
     let program = Awaiting::of(file, "multi_thread");
     let mut census = Value::Null;
-    support::wait_until("all tasks but one wait", || {
-        census = dump(&program, &[]);
+    support::wait_until("all tasks but one wait, and that is held", || {
+        census = dump(&program, arguments);
         let tasks = census["tasks"].as_array().expect("a list");
-        tasks.iter().filter(|task| task["state"] != "idle").count() == 1
+        let held = census["quality"]["held_threads"].as_u64() > Some(0);
+        held && tasks.iter().filter(|task| task["state"] != "idle").count() == 1
     });
     let tasks = census["tasks"].as_array().expect("a list");
     let many: Vec<&Value> = tasks.iter().filter(|task| task["future"] == "awaiting::many").collect();
@@ -108,7 +119,7 @@ fn a_debug_file_of_another_build_is_refused() {
     let file = stripped(&folder, "--strip-debug");
     let other = folder.join("awaiting.debug");
     run("objcopy", &[Path::new("--only-keep-debug"), Path::new(env!("CARGO_BIN_EXE_holdup")), &other]);
-    let census = dump(&Awaiting::of(&file, "multi_thread"), &[]);
+    let census = dump(&Awaiting::of(&file, "multi_thread"), &["--no-cache"]);
     let missing = census["quality"]["missing"].to_string();
     assert!(missing.contains("awaiting.debug is not used: it belongs to another build"), "{missing}");
 }
@@ -258,4 +269,83 @@ fn types_of_the_own_package_alone_give_paths() {
     }
     let many = tasks.iter().find(|task| task["future"] == "awaiting::many").expect("there are some");
     assert_eq!(many["path"]["children"][0]["place"]["file"], "src/main.rs");
+}
+
+#[test]
+fn what_was_read_is_kept_and_damage_is_noticed() {
+    // A build of its own, so that no other test keeps it.
+    let folder = folder("cached");
+    let file = folder.join("awaiting");
+    run("objcopy", &[Path::new("--remove-section=.note.gnu.build-id"), awaiting::program(), &file]);
+    let program = Awaiting::of(&file, "multi_thread");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiers/holdup");
+    let kept = || -> Vec<PathBuf> {
+        let files = std::fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path());
+        files.filter(|path| path.to_string_lossy().contains("636f6465")).collect()
+    };
+    kept().iter().for_each(|path| std::fs::remove_file(path).expect("it is ours"));
+    let origin = |arguments: &[&str]| {
+        let census = dump(&program, arguments);
+        assert!(census["tasks"].as_array().is_some_and(|tasks| tasks.len() == all_tasks()), "{census:#}");
+        census["quality"]["index_origin"].as_str().expect("words").to_owned()
+    };
+    assert_eq!(origin(&["--no-cache"]), "read from debug information");
+    assert!(kept().is_empty());
+    assert_eq!(origin(&[]), "read from debug information");
+    assert_eq!(kept().len(), 1, "it is named by the program's code");
+    assert_eq!(origin(&[]), "read from the cache");
+    assert_whole_with(&file, &[]);
+    let path = kept().pop().expect("there is one");
+    let mut bytes = std::fs::read(&path).expect("it is ours");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).expect("it is ours");
+    let told = origin(&[]);
+    assert!(told.starts_with("read from debug information") && told.ends_with("it is damaged"), "{told}");
+    assert_eq!(origin(&[]), "read from the cache", "it was made anew");
+}
+
+#[test]
+fn extracted_symbols_make_a_stripped_program_whole() {
+    let folder = folder("extracted");
+    let symbols = folder.join("awaiting.symbols");
+    let extract = |program: &Path| {
+        let output = holdup(&["symbols", "extract", &program.to_string_lossy(), "-o", &symbols.to_string_lossy()]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let with = ["--no-cache", "--symbols", &symbols.to_string_lossy()];
+    extract(awaiting::program());
+    let file = stripped(&folder, "--strip-all");
+    assert_whole_with(&file, &with);
+    // What has no build id is known by its code.
+    let unnamed = folder.join("unnamed");
+    run("objcopy", &[Path::new("--remove-section=.note.gnu.build-id"), awaiting::program(), &unnamed]);
+    extract(&unnamed);
+    let bare = folder.join("bare");
+    run("strip", &[Path::new("-o"), &bare, &unnamed]);
+    assert_whole_with(&bare, &with);
+    // Those of another program are refused.
+    let program = Awaiting::of(&file, "multi_thread");
+    let output = holdup(&[&["dump", "--pid", &program.pid().to_string()], &with[..]].concat());
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("belongs to another build"), "{told}");
+    // CPU profiles have the names too.
+    let pid = program.pid().to_string();
+    extract(awaiting::program());
+    let profile = folder.join("wall.folded");
+    let (symbols, profile_path) = (symbols.to_string_lossy(), profile.to_string_lossy());
+    let arguments = ["--mode", "wall", "-d", "1", "--symbols", &symbols, "-o", &profile_path];
+    let output = holdup(&[&["record", "--pid", &pid], &arguments[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(&profile).expect("it was written");
+    assert!(text.contains("awaiting::runs;awaiting::compute"), "{text}");
+}
+
+#[test]
+fn stalls_are_not_watched_without_types_and_that_is_said() {
+    let file = stripped(&folder("stalls"), "--strip-debug");
+    let program = Awaiting::of(&file, "multi_thread");
+    let output = holdup(&["stalls", "--pid", &program.pid().to_string(), "-d", "1"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && told.contains("`debug = 2`"), "{told}");
 }

@@ -440,8 +440,15 @@ mod tests {
 
     #[test]
     fn the_task_of_a_thread_is_the_number_that_only_running_ones_have() {
-        let task =
-            |id, state| ShapedTask { id: TaskId(id), state, cancelled: false, owner: 1, table: 0, spawned_at: None };
+        let task = |id, state| ShapedTask {
+            header: 0,
+            id: TaskId(id),
+            state,
+            cancelled: false,
+            owner: 1,
+            table: 0,
+            spawned_at: None,
+        };
         let tasks = [task(5, TaskState::Running), task(6, TaskState::Running), task(7, TaskState::Idle)];
         // Two threads of three words each.
         let blocks = [Some(0x1000..0x1018), Some(0x1018..0x1030)];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::dump::starts;
 use crate::census::{Start, Subject};
 use crate::images::Images;
-use crate::layout::{Memory, Program, Sections};
+use crate::layout::{Memory, PackedTypes, Program, Sections};
 use crate::sys::Process;
 use crate::target::{Moment, Snapshot};
 
@@ -115,4 +115,37 @@ fn damaged_debug_information_ends_in_unknown_types_and_not_in_a_panic() {
         read += scene.census(&program, &scene.memory);
     }
     println!("{read} tasks were read in spite of it");
+}
+
+#[test]
+fn packed_types_tell_the_same_and_damaged_ones_do_not_panic() {
+    let scene = Scene::new();
+    let program = Program::of(&scene.sections);
+    let packed = program.pack().expect("it describes a runtime");
+    let whole = Program::unpacked(PackedTypes::read(packed.clone()).expect("it is whole"));
+    let census = |program: &Program<'_>| {
+        let now = Duration::from_secs(1);
+        Subject { program, memory: &scene.memory, bias: scene.bias, threads: &scene.starts, now }.take()
+    };
+    let (told, expected) = (census(&whole), census(&program));
+    assert!(expected.tasks.len() > MANY && expected.tasks.iter().all(|task| task.path.is_some()));
+    assert_eq!(told.tasks, expected.tasks);
+    assert_eq!(whole.source_roots(), program.source_roots());
+    let (mut read, mut refused) = (0, 0);
+    for seed in 0..200 {
+        let rate = [100, 10_000, 200_000][seed as usize % 3];
+        let mut damaged = packed.clone();
+        for (position, byte) in damaged.iter_mut().enumerate() {
+            let word = chance(position as u64 ^ (seed << 48));
+            if word.is_multiple_of(rate) {
+                *byte = word.to_le_bytes()[5];
+            }
+        }
+        damaged.truncate(damaged.len() - usize::try_from(chance(seed) % 2 * (chance(seed) >> 45)).unwrap_or(0));
+        match PackedTypes::read(damaged) {
+            Some(types) => read += scene.census(&Program::unpacked(types), &scene.memory),
+            None => refused += 1,
+        }
+    }
+    println!("{read} tasks were read in spite of it, {refused} were refused as a whole");
 }
