@@ -86,6 +86,10 @@ impl Sections {
 
     /// The numbers and files of units whose debug information is elsewhere.
     fn split_units(&self) -> Vec<(u64, PathBuf)> {
+        // What is split has its addresses in a table.
+        if self.main.get(&SectionId::DebugAddr).is_none_or(Vec::is_empty) {
+            return Vec::new();
+        }
         let dwarf = dwarf_of(&self.main);
         let (mut units, mut headers) = (Vec::new(), dwarf.units());
         while let Ok(Some(header)) = headers.next() {

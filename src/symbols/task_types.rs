@@ -212,12 +212,18 @@ mod tests {
         let v0 = "_RINvNtNtNtCs1hQhVVGvjqv_5tokio7runtime4task3raw4pollNCNvCs3Y5YLBp4bD_8awaiting6nested0NtNtCs_5alloc4sync3ArcEB1_";
         // A symbol that is cut is none.
         assert_eq!(poll_types(&v0[..40]), None);
-        let legacy = "_ZN4core3ptr140drop_in_place$LT$alloc..boxed..Box$LT$tokio..runtime..task..core..Cell$LT$app..nested..$u7b$$u7b$closure$u7d$$u7d$$C$alloc..sync..Arc$LT$app..Handle$GT$$GT$$GT$$GT$17h0123456789abcdefE";
+        let legacy = |name: &str| format!("_ZN4core3ptr{}{name}17h0123456789abcdefE", name.len());
+        let types = "tokio..runtime..task..core..Cell$LT$app..nested..$u7b$$u7b$closure$u7d$$u7d$$C$alloc..sync..Arc$LT$app..Handle$GT$$GT$";
         let found =
             TaskType { future: "app::nested".to_owned(), scheduler: "alloc::sync::Arc<app::Handle>".to_owned() };
-        assert_eq!(dropped(legacy), Some(Dropped::Task(found)));
-        let other = legacy.replace("alloc..boxed..Box$LT$tokio", "app..Holds$LT$tokio");
-        assert_eq!(dropped(&other), None, "it drops something that has one");
+        let boxed = legacy(&format!("drop_in_place$LT$alloc..boxed..Box$LT${types}$GT$$GT$"));
+        assert_eq!(dropped(&boxed), Some(Dropped::Task(found)));
+        let holder = legacy(&format!("drop_in_place$LT$app..Holds$LT${types}$GT$$GT$"));
+        assert_eq!(dropped(&holder), None, "it drops something that has one");
+        let stage = legacy(
+            "drop_in_place$LT$tokio..runtime..task..core..Stage$LT$app..nested..$u7b$$u7b$closure$u7d$$u7d$$GT$$GT$",
+        );
+        assert_eq!(dropped(&stage), Some(Dropped::Stage("app::nested".to_owned())));
         let found = types_in("a::F<fn(u8) -> (b::C, u8)>, d::S<T>> and more").expect("two types");
         assert_eq!((found.future.as_str(), found.scheduler.as_str()), ("a::F", "d::S<T>"));
         for broken in ["", "<", ">", "a,b", "a>", "<<,>>"] {

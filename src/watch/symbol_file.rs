@@ -24,7 +24,7 @@ pub(super) const MAX_FILE: u64 = 1 << 30;
 const HEAD: usize = MAGIC.len() + 8;
 
 /// What is in one.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default)]
 pub(super) struct Contents {
     /// Of the program it was made of.
     identity: Vec<u8>,
@@ -34,6 +34,14 @@ pub(super) struct Contents {
     pub(super) names: Vec<u8>,
 }
 
+/// The same as it stands in the file; bytes are not read one by one.
+#[derive(Serialize, Deserialize)]
+struct Stored<'a> {
+    identity: &'a [u8],
+    types: &'a [u8],
+    names: &'a [u8],
+}
+
 impl Contents {
     pub(super) fn of(identity: &Identity, types: Vec<u8>, names: Vec<u8>) -> Self {
         Self { identity: identity.bytes().to_vec(), types, names }
@@ -41,7 +49,8 @@ impl Contents {
 
     /// The bytes of a file.
     pub(super) fn to_bytes(&self) -> io::Result<Vec<u8>> {
-        let body = postcard::to_allocvec(self).map_err(io::Error::other)?;
+        let stored = Stored { identity: &self.identity, types: &self.types, names: &self.names };
+        let body = postcard::to_allocvec(&stored).map_err(io::Error::other)?;
         let sum = crc32fast::hash(&body);
         Ok([&MAGIC[..], &VERSION.to_le_bytes(), &sum.to_le_bytes(), &body].concat())
     }
@@ -52,10 +61,7 @@ impl Contents {
     /// When it is no such file, is damaged, or belongs to another program, as the end of a sentence.
     pub(super) fn from_bytes(bytes: &[u8], identity: &Identity) -> Result<Self, String> {
         let (head, body) = bytes.split_at_checked(HEAD).ok_or("it is no file of symbols")?;
-        let Some((magic, numbers)) = head.split_first_chunk::<8>().filter(|(magic, _)| *magic == MAGIC) else {
-            return Err("it is no file of symbols".to_owned());
-        };
-        debug_assert_eq!(magic, MAGIC);
+        let numbers = head.strip_prefix(MAGIC).ok_or("it is no file of symbols")?;
         let number =
             |at: usize| numbers.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
         if number(0) != Some(VERSION) {
@@ -64,11 +70,11 @@ impl Contents {
         if number(4) != Some(crc32fast::hash(body)) {
             return Err("it is damaged".to_owned());
         }
-        let contents: Self = postcard::from_bytes(body).map_err(|_| "it is damaged")?;
-        if contents.identity != identity.bytes() {
+        let stored: Stored<'_> = postcard::from_bytes(body).map_err(|_| "it is damaged")?;
+        if stored.identity != identity.bytes() {
             return Err("it belongs to another build of the program".to_owned());
         }
-        Ok(contents)
+        Ok(Self { identity: stored.identity.to_vec(), types: stored.types.to_vec(), names: stored.names.to_vec() })
     }
 
     /// Reads a file for this program.
