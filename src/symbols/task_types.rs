@@ -209,7 +209,11 @@ mod tests {
 
     #[test]
     fn types_are_in_the_symbols_of_both_ways_of_mangling() {
-        let v0 = "_RINvNtNtNtCs1hQhVVGvjqv_5tokio7runtime4task3raw4pollNCNvCs3Y5YLBp4bD_8awaiting6nested0NtNtCs_5alloc4sync3ArcEB1_";
+        let v0 = "_RINvNtNtNtCsjMJbvuyXNWE_5tokio7runtime4task3raw4pollNCNvCs2g2qvAd2obi_8awaiting10holds_lock0\
+                  INtNtCslNYArtu3iFV_5alloc4sync3ArcNtNtNtB6_9scheduler14current_thread6HandleEEBS_";
+        let found = poll_types(v0).expect("it names both");
+        assert_eq!(found.future, "awaiting::holds_lock");
+        assert!(found.scheduler.contains("current_thread"), "{}", found.scheduler);
         // A symbol that is cut is none.
         assert_eq!(poll_types(&v0[..40]), None);
         let legacy = |name: &str| format!("_ZN4core3ptr{}{name}17h0123456789abcdefE", name.len());
