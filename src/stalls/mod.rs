@@ -15,6 +15,9 @@ mod stretch;
 /// What the watchdog tells.
 mod observation;
 
+/// How often it looks.
+mod pace;
+
 /// The thread that looks once a millisecond.
 mod watchdog;
 

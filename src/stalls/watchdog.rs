@@ -1,4 +1,5 @@
-//! The thread that looks at every worker about once a millisecond, and sleeps while all of them are parked.
+//! The thread that looks at every worker about once a millisecond, or as often as it may cost, and sleeps while all of them
+//! are parked.
 //!
 //! Workers only count; the watchdog has the clock. It sees a poll at the first look after the poll began, so its
 //! times are late by up to one look at either end, and it takes the middle.
@@ -12,10 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 use super::behind::behind;
 use super::gathering::Gathering;
 use super::observation::{Life, Noticed, Observation, Update};
+use super::pace::Pace;
 use super::stretch::Stretch;
 use crate::model::stall::{KnownBy, StallId};
 use crate::model::worker::{Activity, Progress};
-use crate::target::Target;
+use crate::target::{self, Target};
 
 /// Looks this long after the last activity before sleeping: waking the watchdog costs the worker a system call.
 const GRACE: Duration = Duration::from_millis(20);
@@ -38,7 +40,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Looks once a millisecond, and at least four times per threshold.
+    /// Looks once a millisecond, and at least four times per threshold; less often where that costs too much, see [`Pace`].
     pub(crate) fn new(threshold: Duration) -> Self {
         Self { threshold, interval: (threshold / 4).min(Duration::from_millis(1)) }
     }
@@ -97,6 +99,7 @@ impl<T: Target> Watchdog<T> {
         let mut watched: HashMap<u64, Watched> = HashMap::new();
         let mut last_look = Instant::now();
         let mut last_active = last_look;
+        let mut pace = Pace::new(self.limits.interval, self.limits.threshold, last_look);
         while !self.stop.load(Ordering::Relaxed) {
             if self.target.refresh() {
                 self.forget_departed(&mut watched);
@@ -111,9 +114,23 @@ impl<T: Target> Watchdog<T> {
                 last_look = Instant::now();
                 last_active = last_look;
             } else {
-                std::thread::sleep(self.limits.interval);
+                pace.looked(now, target::cpu_of_this_thread);
+                self.limits.interval = pace.interval();
+                std::thread::sleep(self.pause(&watched, now));
             }
         }
+    }
+
+    /// How long to the next look: shorter where a poll crosses the threshold before.
+    fn pause(&self, watched: &HashMap<u64, Watched>, now: Instant) -> Duration {
+        let crossing = watched
+            .values()
+            .filter(|state| state.progress.activity == Activity::Polling && state.stall.is_none())
+            .map(|state| (state.first_seen + self.limits.threshold).saturating_duration_since(now));
+        crossing
+            .filter(|pause| !pause.is_zero())
+            .min()
+            .map_or(self.limits.interval, |first| first.min(self.limits.interval))
     }
 
     /// Workers that are gone have ended whatever they were in.

@@ -50,6 +50,7 @@ pub(crate) use moment::{Moment, ThreadAt};
 #[cfg(feature = "attach")]
 pub(crate) use snapshot::Snapshot;
 
+pub(crate) use looking::cpu_of_this_thread;
 #[cfg(feature = "attach")]
 pub(crate) use other::{Finder, OtherWorkers};
 pub(crate) use own::{OwnProcess, Since};
