@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::healthy::honest_polls;
+use super::healthy::{MOMENT, honest_polls};
 use super::{Case, prepared};
 
 /// Of each period of 100 ms, in microseconds.
@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] =
             let limit = Instant::now() + PATIENCE;
             while quota.stops()? < STOPS {
                 anyhow::ensure!(Instant::now() < limit, "the kernel has not stopped us {STOPS} times in {PATIENCE:?}");
-                honest_polls(10).await;
+                honest_polls(10, MOMENT * 3).await;
             }
             prepared(move || quota.lift()).await
         })
