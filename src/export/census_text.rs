@@ -44,7 +44,11 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     }
     for cycle in &census.cycles {
         out.push('\n');
-        line(&mut out, 0, &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter(), TASKS_SHOWN)));
+        line(
+            &mut out,
+            0,
+            &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter(), TASKS_SHOWN)),
+        );
     }
     // Without tasks, threads are all there is.
     let stacks = options.stacks || census.runtimes.is_empty();

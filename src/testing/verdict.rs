@@ -92,10 +92,16 @@ impl Verdict {
             if stall.cause.class == CauseClass::NotScheduled {
                 continue;
             }
-            let mut left = stall.duration;
+            let (mut left, mut in_blocks) = (stall.duration, false);
             for scope in scopes.iter().filter(|scope| scope.tid == stall.tid) {
                 let overlap = scope.overlap(*start, *start + stall.duration);
                 *taken.entry(scope.place).or_default() += overlap;
+                if !in_blocks && !overlap.is_zero() {
+                    in_blocks = true;
+                    // A block's time is exact, and a poll's only as exact as the watchdog got to run: beside a block, only
+                    // what it has looked at counts.
+                    left = left.min(stall.cause.evidence.window);
+                }
                 left = left.saturating_sub(overlap);
             }
             let on_stack = |name: &str| {
@@ -198,7 +204,7 @@ mod tests {
             known_by: KnownBy::Told,
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
             ended: true,
-            cause: Cause { class, evidence: Evidence::default() },
+            cause: Cause { class, evidence: Evidence { window: Duration::from_millis(ms), ..Evidence::default() } },
             culprit: None,
             stack: Err(NoStack::Unavailable),
             waiting: Waiting::default(),
@@ -235,6 +241,18 @@ mod tests {
         let elsewhere = Verdict::of(&stalls, &rules(), &[scope(8, 200, 200)]);
         assert!(elsewhere.held_up.is_some(), "another thread's block");
         assert!(elsewhere.warnings[0].contains("\"known\") held nothing up; remove it"), "{:?}", elsewhere.warnings);
+    }
+
+    #[test]
+    fn beside_an_allowed_block_only_what_was_looked_at_counts() {
+        let mut stalls = seen(CauseClass::Sleeping, 400);
+        let verdict = Verdict::of(&stalls, &rules(), &[scope(7, 330, 300)]);
+        assert!(verdict.held_up.is_some(), "100 ms are left");
+        for (_, stall) in stalls.stalls.values_mut() {
+            stall.cause.evidence.window = Duration::from_millis(290);
+        }
+        assert!(Verdict::of(&stalls, &rules(), &[scope(7, 330, 300)]).held_up.is_none(), "nobody has seen them");
+        assert!(Verdict::of(&stalls, &rules(), &[]).held_up.is_some());
     }
 
     #[test]
