@@ -228,3 +228,33 @@ fn stalls_are_found_and_none_is_invented() {
         assert!(machine || (fault["wrong"] != "function" && fault["wrong"] != "line"), "{fault:#}");
     }
 }
+
+/// Every case that holds nobody up: nothing is reported, or the machine is blamed.
+#[test]
+fn nothing_is_invented_where_nobody_is_held_up() {
+    let list = String::from_utf8(corpus(&["list"]).stdout).expect("it is text");
+    let healthy = list.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        (words.next()? == "healthy").then_some(name)
+    });
+    let mut arguments = vec!["card", "--json", "--place", "task"];
+    let mut cases = 0;
+    for case in healthy {
+        arguments.extend(["--case", case]);
+        cases += 1;
+    }
+    assert!(cases >= 10, "{list}");
+    let output = corpus(&arguments);
+    let told = String::from_utf8_lossy(&output.stderr);
+    let card = card(&output);
+    let not_run = card["not_run"].as_array().expect("there is a list");
+    // A quota needs the rights to set one.
+    let skipped = not_run.iter().filter(|run| run.as_str().is_some_and(|run| run.starts_with("cpu-quota-"))).count();
+    assert_eq!((not_run.len(), told.matches("error: skipped: ").count()), (skipped, skipped), "{not_run:?}: {told}");
+    if skipped > 0 {
+        println!("a CPU quota is not tested here: {told}");
+    }
+    assert_eq!(card["runs"], cases * 2 - 1 - skipped, "block-in-place needs a multi-thread runtime");
+    assert_eq!(row(&card, "healthy")["invented"], 0, "{card:#}");
+}

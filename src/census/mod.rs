@@ -36,6 +36,9 @@ use holders::Held;
 use runtimes::{Entered, Runtimes};
 use tasks::{TaskLayout, TaskReader};
 
+/// The oldest Tokio that tests read; `tests/tokio_versions.sh` holds it too.
+const OLDEST_TOKIO: &str = "1.35";
+
 /// Steps for finding a thread's runtime, or one list.
 const STEPS: u32 = 100_000;
 
@@ -90,15 +93,20 @@ impl<'a, 'd> Subject<'a, 'd> {
     /// Takes the census. `pid`, program and quality are for the caller to fill in.
     pub(crate) fn take(&self) -> Census {
         let values = self.values();
-        let mut census = Census::default();
         let runtimes = Runtimes::of(&values, self.threads);
         let layout = match TaskLayout::of(&values) {
             Ok(layout) => layout,
             Err(unknown) => {
-                census.quality.missing.push(format!("tasks cannot be read: {unknown}"));
+                let mut census = threads_only(self.threads);
+                census.quality.missing.push(unreadable("tasks", &unknown.to_string()));
                 return census;
             }
         };
+        let mut census = Census::default();
+        let first_unknown = runtimes.threads.iter().find_map(|thread| thread.unknown.as_deref());
+        if let (true, Some(unknown)) = (runtimes.list.is_empty(), first_unknown) {
+            census.quality.missing.push(unreadable("runtimes", unknown));
+        }
         let mut held = Vec::new();
         for (index, runtime) in runtimes.list.iter().enumerate() {
             let reader = TaskReader { values: &values, layout: &layout, runtime: index, now: self.now };
@@ -116,6 +124,11 @@ impl<'a, 'd> Subject<'a, 'd> {
         census.tasks.sort_by_key(|task| (task.runtime, task.id));
         census
     }
+}
+
+/// What of a program could not be read at all, and what that mostly means.
+fn unreadable(what: &str, why: &str) -> String {
+    format!("{what} cannot be read: {why}; holdup reads those of Tokio {OLDEST_TOKIO} and newer")
 }
 
 /// The threads alone, where nothing tells what their tasks are.

@@ -7,6 +7,12 @@ use std::fmt::Write as _;
 use super::text::milliseconds;
 use crate::model::census::{Await, Census, TaskNow, TaskState, ThreadNow, WaitsFor};
 
+/// Numbers of tasks in a row.
+const TASKS_SHOWN: usize = 8;
+
+/// File descriptors in a row, each with what it is.
+const DESCRIPTORS_SHOWN: usize = 3;
+
 /// What is shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
@@ -38,7 +44,11 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     }
     for cycle in &census.cycles {
         out.push('\n');
-        line(&mut out, 0, &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter().copied())));
+        line(
+            &mut out,
+            0,
+            &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter(), TASKS_SHOWN)),
+        );
     }
     // Without tasks, threads are all there is.
     let stacks = options.stacks || census.runtimes.is_empty();
@@ -131,7 +141,7 @@ fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: O
     }
     line(out, 0, &head);
     if group.len() > 1 {
-        line(out, 1, &format!("tasks {}", some(group.iter().filter_map(|task| task.id))));
+        line(out, 1, &format!("tasks {}", some(group.iter().filter_map(|task| task.id), TASKS_SHOWN)));
     }
     if let Some(unknown) = &task.unknown {
         line(out, 1, &format!("! unknown: {unknown}"));
@@ -184,7 +194,7 @@ fn waits_for(all: &[&WaitsFor]) -> Option<String> {
                 WaitsFor::Task(id) => Some(*id),
                 _ => None,
             });
-            format!("waits for task {}", some(tasks))
+            format!("waits for task {}", some(tasks, TASKS_SHOWN))
         }
         WaitsFor::Permits { address, wanted, free, holders } => {
             let mut text = format!("wants {} of the semaphore at {address:#x}", count_u64(*wanted, "permit"));
@@ -199,13 +209,24 @@ fn waits_for(all: &[&WaitsFor]) -> Option<String> {
             }
             text
         }
-        WaitsFor::Io { fd, what } => match (fd, what) {
-            (Some(fd), Some(what)) => format!("waits for file descriptor {fd} ({what})"),
-            (Some(fd), None) => format!("waits for file descriptor {fd}"),
-            (None, _) => "waits for I/O".to_owned(),
-        },
+        WaitsFor::Io { .. } => {
+            let descriptors: Vec<String> = all.iter().filter_map(|reason| descriptor(reason)).collect();
+            match &*descriptors {
+                [] => "waits for I/O".to_owned(),
+                [one] => format!("waits for file descriptor {one}"),
+                many => format!("waits for file descriptors {}", some(many.iter(), DESCRIPTORS_SHOWN)),
+            }
+        }
         WaitsFor::Other(what) => format!("waits for {what}"),
     })
+}
+
+fn descriptor(reason: &WaitsFor) -> Option<String> {
+    match reason {
+        WaitsFor::Io { fd: Some(fd), what: Some(what) } => Some(format!("{fd} ({what})")),
+        WaitsFor::Io { fd: Some(fd), what: None } => Some(fd.to_string()),
+        _ => None,
+    }
 }
 
 fn fires(in_ms: i64) -> String {
@@ -214,11 +235,10 @@ fn fires(in_ms: i64) -> String {
 }
 
 /// The first of many.
-fn some(ids: impl Iterator<Item = crate::model::task::TaskId>) -> String {
-    const SHOWN: usize = 8;
-    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
-    let shown = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if ids.len() > SHOWN { format!("{shown} and {} more", ids.len() - SHOWN) } else { shown }
+fn some(all: impl Iterator<Item = impl std::fmt::Display>, shown: usize) -> String {
+    let all: Vec<String> = all.map(|one| one.to_string()).collect();
+    let first = all.iter().take(shown).cloned().collect::<Vec<_>>().join(", ");
+    if all.len() > shown { format!("{first} and {} more", all.len() - shown) } else { first }
 }
 
 fn write_thread(out: &mut String, thread: &ThreadNow) {
@@ -284,4 +304,20 @@ fn count(number: usize, what: &str) -> String {
 
 fn count_u64(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_wait_alike_at_several_sockets_are_told_with_each() {
+        let io = |fd, what: Option<&str>| WaitsFor::Io { fd, what: what.map(str::to_owned) };
+        let told = |all: &[WaitsFor]| waits_for(&all.iter().collect::<Vec<_>>()).expect("there is a reason");
+        assert_eq!(told(&[io(None, None)]), "waits for I/O");
+        assert_eq!(told(&[io(Some(8), Some("TCP"))]), "waits for file descriptor 8 (TCP)");
+        let several: Vec<_> = (8..13).map(|fd| io(Some(fd), (fd == 8).then_some("TCP"))).collect();
+        assert_eq!(told(&several[..2]), "waits for file descriptors 8 (TCP), 9");
+        assert_eq!(told(&several), "waits for file descriptors 8 (TCP), 9, 10 and 2 more");
+    }
 }

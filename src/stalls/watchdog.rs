@@ -234,9 +234,11 @@ impl<T: Target> Watchdog<T> {
         let gap = interval > self.limits.interval * GAP;
         match &mut state.gathering {
             None if gap => {
-                // Nothing was known of this poll before the gap, so nothing tells whether it ran in it.
+                // Nothing was known of this poll before the gap, so nothing tells whether it ran in it. From here on it
+                // is, however late the next looks come.
                 state.first_seen = now;
                 state.stretch = None;
+                state.gathering = Some(Gathering::begin(now, self.target.look(index)));
                 return;
             }
             None => state.gathering = Some(Gathering::begin(now, self.target.look(index))),
@@ -329,5 +331,95 @@ impl<T: Target> Watchdog<T> {
         if self.observations.try_send(observation).is_err() && first {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+    use crate::model::evidence::{Place, SyscallKind};
+    use crate::model::stack::{NoStack, RawStack};
+    use crate::model::task::Task;
+    use crate::model::worker::{Thread, Worker};
+    use crate::target::{Look, Sampled};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// One worker that sleeps in the same poll for ever.
+    struct Asleep(Vec<Arc<Worker>>);
+
+    impl Target for Asleep {
+        fn refresh(&mut self) -> bool {
+            false
+        }
+
+        fn workers(&self) -> &[Arc<Worker>] {
+            &self.0
+        }
+
+        fn progress(&self, _worker: usize) -> Progress {
+            Progress { sequence: 1, parks: 0, activity: Activity::Polling }
+        }
+
+        fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
+            None
+        }
+
+        fn look(&mut self, _worker: usize) -> Look {
+            let sleep = Place::Syscall { name: "clock_nanosleep".into(), kind: SyscallKind::Sleep, file: None };
+            Look { cpu: Some(Duration::ZERO), sleeps_in: Some(sleep), state: Some('S'), ..Look::default() }
+        }
+
+        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
+            Err(NoStack::Unavailable)
+        }
+
+        fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+            (None, None)
+        }
+
+        fn sample(&mut self, worker: usize) -> Sampled {
+            Sampled { progress: self.progress(worker), task: None, asleep: true, stack: None }
+        }
+
+        fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+
+        fn sleep_until_active(&self, _at_most: Duration) {}
+    }
+
+    fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {
+        let (observations, told) = sync_channel(16);
+        let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
+        let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, silent_polls: false };
+        let watchdog = Watchdog {
+            target: Asleep(vec![Arc::new(worker)]),
+            limits: Limits::new(threshold),
+            totals: Arc::default(),
+            observations,
+            stop: Arc::default(),
+            stuck: HashSet::new(),
+        };
+        (watchdog, told)
+    }
+
+    /// When the stall is noticed where every look comes so long after the one before, and how late that is said to be.
+    fn noticed(every: Duration, threshold: Duration) -> Option<(Duration, Duration)> {
+        let (mut watchdog, told) = watchdog(threshold);
+        let (start, mut watched) = (Instant::now(), HashMap::new());
+        (1..100).map(|number| every * number).find_map(|at| {
+            watchdog.look_at_all(&mut watched, start + at - every, start + at);
+            let Ok(Observation::Noticed(noticed)) = told.try_recv() else { return None };
+            Some((at, noticed.first.evidence.watchdog_late))
+        })
+    }
+
+    #[test]
+    fn a_stall_is_noticed_also_where_every_look_comes_late() {
+        assert_eq!(noticed(MS, MS * 10), Some((MS * 11, Duration::ZERO)));
+        // The first look finds the poll, the second that it is the same one after a gap, and the time counts from there.
+        assert_eq!(noticed(MS * 8, MS * 10), Some((MS * 32, MS * 12)));
+        assert_eq!(noticed(MS * 20, MS * 10), Some((MS * 60, MS * 18)));
     }
 }

@@ -6,6 +6,8 @@
 
 mod computing;
 
+mod database;
+
 mod files;
 
 mod foreign;
@@ -19,6 +21,8 @@ mod machine;
 mod memory;
 
 mod network;
+
+mod quota;
 
 mod shapes;
 
@@ -37,8 +41,9 @@ use holdup::Watch;
 use crate::place::{Flavor, Place};
 use crate::truth::{Cause, Log};
 
-const GROUPS: [&[Case]; 10] = [
+const GROUPS: [&[Case]; 12] = [
     computing::CASES,
+    database::CASES,
     files::CASES,
     foreign::CASES,
     locks::CASES,
@@ -48,6 +53,7 @@ const GROUPS: [&[Case]; 10] = [
     waits::CASES,
     healthy::CASES,
     machine::CASES,
+    quota::CASES,
 ];
 
 /// For how long the rounds of a case hold their worker, in turn: from just above the usual threshold of 10 ms on.
