@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use super::returns::Returns;
 use super::sleeping::{self, Sleep};
 use super::{Look, PollOn, Sampled, Target, looking};
+use crate::model::aftermath::Followed;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
+use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes};
 use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
@@ -165,8 +167,19 @@ impl Target for OwnProcess {
     }
 
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {
-        let worker = &self.workers[worker];
-        self.runtimes.queues(&worker.runtime, worker.index)
+        self.runtimes.queues(self.entries[worker].slot.runtime(), self.workers[worker].index)
+    }
+
+    fn follow(&mut self, worker: usize, progress: Progress) -> Result<(), NoVictims> {
+        if cfg!(not(tokio_unstable)) || self.workers[worker].silent_polls {
+            return Err(NoVictims::Untold);
+        }
+        self.entries[worker].slot.follow(progress.sequence);
+        Ok(())
+    }
+
+    fn followed(&mut self, worker: usize, progress: Progress, now: bool) -> Followed {
+        self.entries[worker].slot.followed(progress.sequence, now)
     }
 
     fn sample(&mut self, worker: usize) -> Sampled {
