@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use holdup::{NoVictims, Phase, Runtime, Stall, Victims};
+use holdup::{NoVictims, Phase, Runtime, Stall, Victims, Watch};
 use support::{Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
@@ -20,12 +20,16 @@ fn hold_up(time: Duration) {
     std::thread::sleep(time);
 }
 
-fn one_worker(events: &Events) -> Runtime {
-    events.watch().runtime(Builder::new_multi_thread().worker_threads(1).enable_all()).expect("builds")
+fn one_worker(watch: &Watch) -> Runtime {
+    watch.runtime(Builder::new_multi_thread().worker_threads(1).enable_all()).expect("builds")
 }
 
-fn current_thread(events: &Events) -> Runtime {
-    events.watch().runtime(Builder::new_current_thread().enable_all()).expect("builds")
+fn two_workers(watch: &Watch) -> Runtime {
+    watch.runtime(Builder::new_multi_thread().worker_threads(2).enable_all()).expect("builds")
+}
+
+fn current_thread(watch: &Watch) -> Runtime {
+    watch.runtime(Builder::new_current_thread().enable_all()).expect("builds")
 }
 
 /// Some tasks that do nothing, under this name.
@@ -66,7 +70,8 @@ fn names(victims: &Victims) -> Vec<&str> {
 fn tasks_ready_behind_a_stall_are_its_victims_and_no_others() {
     let _alone = alone();
     let events = Events::default();
-    let (behind, _after) = current_thread(&events).block_on(async {
+    let watch = events.watch();
+    let (behind, _after) = current_thread(&watch).block_on(async {
         let holds = holdup::spawn(async {
             let behind = some(5, "behind");
             hold_up(HELD);
@@ -101,10 +106,10 @@ fn tasks_ready_behind_a_stall_are_its_victims_and_no_others() {
 fn while_a_stall_lasts_its_victims_are_not_told_yet() {
     let _alone = alone();
     let events = Events::default();
-    current_thread(&events).block_on(async { hold_up(HELD) });
-    let stall = events.wait_for("the stall", |phase, stall| {
-        phase == Phase::Noticed && function_of(stall) == "victims::hold_up"
-    });
+    let watch = events.watch();
+    current_thread(&watch).block_on(async { hold_up(HELD) });
+    let stall = events
+        .wait_for("the stall", |phase, stall| phase == Phase::Noticed && function_of(stall) == "victims::hold_up");
     assert_eq!(stall.waiting.victims, Err(NoVictims::Lasting));
     assert_eq!(victims(&ended(&events)).count(), 0, "nobody waited");
 }
@@ -115,7 +120,8 @@ fn tasks_woken_by_another_thread_wait_from_then_on() {
     let _alone = alone();
     for build in [one_worker, current_thread] {
         let events = Events::default();
-        let woken = build(&events).block_on(async {
+        let watch = events.watch();
+        let woken = build(&watch).block_on(async {
             let (tell, _) = tokio::sync::watch::channel(());
             let sleepers: Vec<_> = (0..4)
                 .map(|_| {
@@ -153,7 +159,8 @@ fn tasks_woken_by_another_thread_wait_from_then_on() {
 fn the_task_in_the_lifo_slot_is_a_victim_perhaps() {
     let _alone = alone();
     let events = Events::default();
-    let behind = one_worker(&events).block_on(async {
+    let watch = events.watch();
+    let behind = one_worker(&watch).block_on(async {
         let behind = holdup::spawn(async {
             let behind = some(4, "behind");
             hold_up(HELD);
@@ -174,7 +181,8 @@ fn the_task_in_the_lifo_slot_is_a_victim_perhaps() {
 fn tasks_that_an_idle_worker_takes_do_not_wait() {
     let _alone = alone();
     let events = Events::default();
-    let runtime = events.watch().runtime(Builder::new_multi_thread().worker_threads(2).enable_all()).expect("builds");
+    let watch = events.watch();
+    let runtime = two_workers(&watch);
     runtime.block_on(async {
         holdup::spawn(async {
             // The other worker takes all but the last one, which stays in the place before the queue.
@@ -197,7 +205,8 @@ fn tasks_that_an_idle_worker_takes_do_not_wait() {
 fn tasks_for_any_worker_wait_when_all_are_stuck() {
     let _alone = alone();
     let events = Events::default();
-    let runtime = events.watch().runtime(Builder::new_multi_thread().worker_threads(2).enable_all()).expect("builds");
+    let watch = events.watch();
+    let runtime = two_workers(&watch);
     let both = Arc::new(Barrier::new(2));
     let spawned = runtime.block_on(async {
         let handle = tokio::runtime::Handle::current();
@@ -237,7 +246,8 @@ fn tasks_for_any_worker_wait_when_all_are_stuck() {
 fn who_hands_the_worker_on_has_no_victims() {
     let _alone = alone();
     let events = Events::default();
-    one_worker(&events).block_on(async {
+    let watch = events.watch();
+    one_worker(&watch).block_on(async {
         holdup::spawn(async {
             let behind = some(5, "behind");
             tokio::task::block_in_place(|| {
@@ -259,7 +269,8 @@ fn who_hands_the_worker_on_has_no_victims() {
 fn more_victims_than_are_named_are_counted() {
     let _alone = alone();
     let events = Events::default();
-    current_thread(&events).block_on(async {
+    let watch = events.watch();
+    current_thread(&watch).block_on(async {
         holdup::spawn(async {
             let behind = some(1500, "behind");
             hold_up(HELD);
@@ -280,7 +291,8 @@ fn more_victims_than_are_named_are_counted() {
 fn a_victim_that_stalls_has_victims_of_its_own() {
     let _alone = alone();
     let events = Events::default();
-    current_thread(&events).block_on(async {
+    let watch = events.watch();
+    current_thread(&watch).block_on(async {
         holdup::spawn(async {
             let second = holdup::spawn_named("second", async { hold_up(HELD) });
             let third = some(1, "third");
@@ -306,9 +318,9 @@ fn a_victim_that_stalls_has_victims_of_its_own() {
 fn without_task_hooks_it_is_said_that_nobody_tells() {
     let _alone = alone();
     let events = Events::default();
+    let watch = events.watch();
     let hooks = holdup::Hooks::new().without_task_hooks();
-    let runtime =
-        events.watch().runtime_with(Builder::new_current_thread().enable_all(), hooks).expect("builds");
+    let runtime = watch.runtime_with(Builder::new_current_thread().enable_all(), hooks).expect("builds");
     let ran = Arc::new(AtomicBool::new(false));
     let runs = Arc::clone(&ran);
     runtime.block_on(async move {
@@ -330,8 +342,9 @@ fn without_task_hooks_it_is_said_that_nobody_tells() {
 fn a_worker_is_followed_no_longer_than_its_victims_take() {
     let _alone = alone();
     let events = Events::default();
+    let watch = events.watch();
     let start = Instant::now();
-    current_thread(&events).block_on(async {
+    current_thread(&watch).block_on(async {
         holdup::spawn(async { hold_up(HELD) }).await.expect("it ends");
         // Never idle from here on.
         while events.all().iter().all(|(phase, _)| *phase != Phase::Ended) {

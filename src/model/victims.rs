@@ -137,12 +137,7 @@ impl Victims {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        format!(
-            "{tasks}, the longest {}, together {}: {}{more}",
-            self.longest,
-            self.total,
-            named.join(", ")
-        )
+        format!("{tasks}, the longest {}, together {}: {}{more}", self.longest, self.total, named.join(", "))
     }
 
     /// What they are called, or where they were spawned, with how many there are; the most first.
@@ -217,13 +212,14 @@ mod tests {
 
     #[test]
     fn victims_are_told_by_what_they_have_in_common() {
-        let victims =
-            Victims::new(vec![victim(1, "serve", 298, 300), victim(2, "flush", 0, 300), victim(3, "serve", 299, 300)], 2);
-        assert_eq!(victims.tasks.iter().map(|victim| victim.task.id.map(|id| id.0)).collect::<Vec<_>>(), [
-            Some(3),
-            Some(1),
-            Some(2)
-        ]);
+        let victims = Victims::new(
+            vec![victim(1, "serve", 298, 300), victim(2, "flush", 0, 300), victim(3, "serve", 299, 300)],
+            2,
+        );
+        assert_eq!(
+            victims.tasks.iter().map(|victim| victim.task.id.map(|id| id.0)).collect::<Vec<_>>(),
+            [Some(3), Some(1), Some(2)]
+        );
         assert_eq!(
             victims.sentence(),
             "5 tasks, the longest 300 ms, together at most 900 ms: 2 × \"serve\", \

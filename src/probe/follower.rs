@@ -117,7 +117,8 @@ impl Follower {
 
     fn keep(&mut self) {
         let Some((poll, ended)) = self.open.take().zip(self.ended.as_ref()) else { return };
-        let was_ready = poll.delay.is_some_and(|delay| poll.at.checked_sub(delay).is_some_and(|ready| ready < ended.at));
+        let was_ready =
+            poll.delay.is_some_and(|delay| poll.at.checked_sub(delay).is_some_and(|ready| ready < ended.at));
         if poll.task == 0 || (poll.queued == Queued::Elsewhere && !was_ready) {
             return;
         }
@@ -146,8 +147,7 @@ impl Follower {
 
 impl Poll {
     fn told(self) -> PolledAfter {
-        let task =
-            Task { id: Some(TaskId(self.task)), name: names::get(self.name), spawned_at: Some(self.spawned_at) };
+        let task = Task { id: Some(TaskId(self.task)), name: names::get(self.name), spawned_at: Some(self.spawned_at) };
         PolledAfter { task, at: self.at, queued: self.queued, delay: self.delay }
     }
 }

@@ -61,9 +61,10 @@ pub(super) fn all_stuck_since<T: Target>(
     also_stuck: &HashMap<u64, Instant>,
 ) -> Option<Instant> {
     let ours = &target.workers()[stuck];
-    let others = target.workers().iter().filter(|worker| {
-        worker.key != ours.key && worker.runtime == ours.runtime && worker.index.is_some()
-    });
+    let others = target
+        .workers()
+        .iter()
+        .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && worker.index.is_some());
     others.map(|worker| also_stuck.get(&worker.key).copied()).try_fold(began, |latest, since| Some(latest.max(since?)))
 }
 

@@ -93,7 +93,12 @@ impl Queues {
     }
 
     /// One look at them. `stuck_since`: when the last of the other workers got stuck, if none is free.
-    pub(super) fn look(&mut self, now: Instant, (own, shared): (Option<usize>, Option<usize>), stuck_since: Option<Instant>) {
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        (own, shared): (Option<usize>, Option<usize>),
+        stuck_since: Option<Instant>,
+    ) {
         if let Some(own) = own {
             self.own.look(now, own);
         }
@@ -117,8 +122,8 @@ impl Queues {
             let waited = self.waited(poll, after.ended)?;
             Some(Victim::new(poll.task.clone(), waited))
         });
-        let left = self.own.known(after.own_left)
-            + self.shared.as_ref().map_or(0, |shared| shared.known(after.shared_left));
+        let left =
+            self.own.known(after.own_left) + self.shared.as_ref().map_or(0, |shared| shared.known(after.shared_left));
         Victims::new(victims.collect(), after.dropped + left)
     }
 

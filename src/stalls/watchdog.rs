@@ -96,7 +96,15 @@ struct Ongoing {
 impl Watched {
     fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
         let began = last_look + now.duration_since(last_look) / 2;
-        Self { progress, began, first_seen: now, gathering: None, stall: None, stretch: None, queues: Queues::new(began) }
+        Self {
+            progress,
+            began,
+            first_seen: now,
+            gathering: None,
+            stall: None,
+            stretch: None,
+            queues: Queues::new(began),
+        }
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod computing;
 
+mod crowds;
+
 mod files;
 
 mod foreign;
@@ -37,8 +39,9 @@ use holdup::Watch;
 use crate::place::{Flavor, Place};
 use crate::truth::{Cause, Log};
 
-const GROUPS: [&[Case]; 10] = [
+const GROUPS: [&[Case]; 11] = [
     computing::CASES,
+    crowds::CASES,
     files::CASES,
     foreign::CASES,
     locks::CASES,
