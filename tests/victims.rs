@@ -229,9 +229,8 @@ fn tasks_for_any_worker_wait_when_all_are_stuck() {
         all(spawned).await;
         ids
     });
-    events.wait_for("the end of both", |_, _| {
-        events.all().iter().filter(|(phase, stall)| *phase == Phase::Ended && stall.worker.is_some()).count() >= 2
-    });
+    let both = || events.all().iter().filter(|(phase, stall)| *phase == Phase::Ended && stall.worker.is_some()).count();
+    wait_until("the end of both", || both() >= 2);
     let mut all = BTreeSet::new();
     for (_, stall) in events.all().iter().filter(|(phase, stall)| *phase == Phase::Ended && stall.worker.is_some()) {
         let victims = stall.waiting.victims.as_ref().expect("they are known");

@@ -60,7 +60,7 @@ pub(crate) use hooks::hold_samples_while_parked;
 pub(crate) use hooks::{already_set, install};
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use runtimes::Runtimes;
-pub(crate) use slot::task_of;
+pub(crate) use slot::{Slot, task_of};
 #[cfg(feature = "console")]
 pub(crate) use task_name::TaskName;
 pub(crate) use thread_slot::RootThread;

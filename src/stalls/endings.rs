@@ -83,8 +83,7 @@ impl Endings {
 }
 
 fn followed<T: Target>(target: &mut T, ending: &Ending, now: bool) -> Followed {
-    let worker = target.workers().iter().position(|worker| worker.key == ending.worker);
-    worker.map_or(Followed::Missed, |worker| target.followed(worker, ending.progress, now))
+    target.followed(ending.worker, ending.progress, now)
 }
 
 impl Ending {

@@ -60,10 +60,6 @@ impl Life {
         let _ended_before = self.ended_after.set(at.duration_since(self.started));
     }
 
-    pub(crate) fn ended(&self) -> bool {
-        self.ended_after.get().is_some()
-    }
-
     /// How long ago it ended; `None` while it lasts.
     pub(crate) fn ended_ago(&self) -> Option<Duration> {
         Some(self.started.elapsed().saturating_sub(*self.ended_after.get()?))

@@ -131,8 +131,9 @@ pub(crate) trait Target {
         Err(NoVictims::Outside)
     }
 
-    /// What a worker did after that poll, once it has done everything of interest; `now`: as far as it has.
-    fn followed(&mut self, _worker: usize, _progress: Progress, _now: bool) -> Followed {
+    /// What the worker of this key did after that poll, once it has done everything of interest; `now`: as far as it has. It may
+    /// be gone by then.
+    fn followed(&mut self, _key: u64, _progress: Progress, _now: bool) -> Followed {
         Followed::Missed
     }
 

@@ -13,7 +13,7 @@ use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
-use crate::probe::{Entry, Registry, Runtimes};
+use crate::probe::{Entry, Registry, Runtimes, Slot};
 use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -74,6 +74,8 @@ pub(crate) struct OwnProcess {
     stacks_missed: Arc<AtomicU64>,
     runtimes: Arc<Runtimes>,
     returns: Returns,
+    /// The slots of workers that are followed, by key: a worker may leave before it is asked.
+    following: HashMap<u64, &'static Slot>,
 }
 
 impl OwnProcess {
@@ -99,6 +101,7 @@ impl OwnProcess {
             stacks_missed,
             runtimes,
             returns: Returns::default(),
+            following: HashMap::new(),
         }
     }
 }
@@ -174,12 +177,18 @@ impl Target for OwnProcess {
         if cfg!(not(tokio_unstable)) || self.workers[worker].silent_polls {
             return Err(NoVictims::Untold);
         }
-        self.entries[worker].slot.follow(progress.sequence);
+        let slot = self.entries[worker].slot;
+        slot.follow(progress.sequence);
+        self.following.insert(self.workers[worker].key, slot);
         Ok(())
     }
 
-    fn followed(&mut self, worker: usize, progress: Progress, now: bool) -> Followed {
-        self.entries[worker].slot.followed(progress.sequence, now)
+    fn followed(&mut self, key: u64, progress: Progress, now: bool) -> Followed {
+        let followed = self.following.get(&key).map_or(Followed::Missed, |slot| slot.followed(progress.sequence, now));
+        if followed != Followed::NotYet {
+            self.following.remove(&key);
+        }
+        followed
     }
 
     fn sample(&mut self, worker: usize) -> Sampled {
