@@ -1,9 +1,8 @@
 //! Tasks that are ready behind a stall, in the queue of the stuck worker and in that of all workers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use anyhow::Context;
-use tokio::sync::Barrier;
 
 use super::{Case, Scene};
 use crate::place;
@@ -19,9 +18,12 @@ pub(super) const CASES: &[Case] = &[
             Ok(())
         })
     }),
-    Case::stall("two-at-once", "two tasks sleep, on all workers that there are", Cause::Sleeping, |scene| {
-        Box::pin(async move { nap_twice(scene).await })
-    }),
+    Case {
+        multi_thread: true,
+        ..Case::stall("two-at-once", "two tasks sleep, on all workers that there are", Cause::Sleeping, |scene| {
+            Box::pin(async move { nap_twice(scene).await })
+        })
+    },
     Case::stall("again", "sleeps, lets others go first, and sleeps again", Cause::Sleeping, |scene| {
         Box::pin(async move {
             nap(&scene);
@@ -41,15 +43,16 @@ fn spawn_and_nap(scene: &Scene) {
 }
 
 async fn nap_twice(scene: Scene) -> anyhow::Result<()> {
+    // Not Tokio's, which would wake the one into the queue of the other, behind its stall. Both are there within microseconds.
     let both = Arc::new(Barrier::new(2));
     let (first, second) = (scene.clone(), scene);
     let (here, there) = (Arc::clone(&both), both);
     let first = place::spawn(async move {
-        here.wait().await;
+        here.wait();
         nap(&first);
     });
     let second = place::spawn(async move {
-        there.wait().await;
+        there.wait();
         nap_longer(&second);
     });
     first.await.context("the first could not sleep")?;
