@@ -9,7 +9,7 @@ use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, Origin, Stack};
 use crate::model::stall::{Culprit, Stall};
 use crate::model::task::{Task, short_source};
-use crate::model::victims;
+use crate::model::victims::{self, NoVictims};
 
 /// Whether escape sequences may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +78,9 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
     if !waiting.is_empty() {
         field(&mut out, style, "waiting", &waiting);
     }
-    field(&mut out, style, "victims", &victims::sentence(&stall.waiting.victims));
+    if stall.waiting.victims != Err(NoVictims::Lasting) {
+        field(&mut out, style, "victims", &victims::sentence(&stall.waiting.victims));
+    }
     match &stall.stack {
         Ok(stack) => stack_lines(&mut out, stall, stack, style),
         Err(reason) => field(&mut out, style, "stack", &format!("none: {reason}")),

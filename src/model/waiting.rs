@@ -98,7 +98,7 @@ impl Waiting {
             parts.push(format!("of {} other {workers} {} parked{stalled}", self.others, self.others_parked));
         }
         match self.driver {
-            Driver::Unattended => parts.push("nobody drives I/O and timers of this runtime".to_owned()),
+            Driver::Unattended => parts.push("nobody drives I/O and timers of this runtime: all of it waits".to_owned()),
             Driver::Attended => parts.push("I/O and timers are driven".to_owned()),
             Driver::InPassing | Driver::Unknown => {}
         }
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(
             waiting.sentence(),
             "3 tasks queued at this worker, 1 for any worker; of 2 other workers 1 parked, 1 stalled too; \
-             nobody drives I/O and timers of this runtime"
+             nobody drives I/O and timers of this runtime: all of it waits"
         );
     }
 }
