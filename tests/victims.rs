@@ -353,3 +353,39 @@ fn a_worker_is_followed_no_longer_than_its_victims_take() {
     });
     assert_eq!(victims(&ended(&events)).count(), 0);
 }
+
+/// Tokio tells since when each task was ready, also that in the place before the queue.
+#[cfg(feature = "schedule-latency")]
+#[test]
+fn where_tokio_measures_delays_waits_are_exact() {
+    let _alone = alone();
+    let events = Events::default();
+    let watch = events.watch();
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.worker_threads(1).enable_all().track_task_schedule_latency()).expect("builds");
+    let (early, late) = runtime.block_on(async {
+        let holds = holdup::spawn(async {
+            let early = some(3, "early");
+            hold_up(HELD);
+            let late = some(1, "late");
+            hold_up(HELD / 3);
+            (early, late)
+        });
+        let (early, late) = holds.await.expect("it ends");
+        let ids = (ids(&early), ids(&late));
+        all(early).await;
+        all(late).await;
+        ids
+    });
+    let stall = ended(&events);
+    let victims = victims(&stall);
+    assert_eq!(told(victims), &early | &late, "{victims:#?}");
+    for waited in victims.tasks.iter().map(|victim| victim.waited) {
+        assert_eq!(waited.at_least, waited.at_most, "{victims:#?}");
+    }
+    // The late one is polled first, and became ready so much later.
+    let wait = |task: &holdup::Victim| (task.task.name.as_deref() == Some("late"), task.waited.at_most);
+    let waits: Vec<_> = victims.tasks.iter().map(wait).collect();
+    let late = waits.iter().find(|(late, _)| *late).map(|(_, wait)| *wait).expect("it is told");
+    assert!(waits.iter().all(|(is_late, wait)| *is_late || *wait >= late + HELD), "{victims:#?}");
+}

@@ -98,7 +98,9 @@ impl Waiting {
             parts.push(format!("of {} other {workers} {} parked{stalled}", self.others, self.others_parked));
         }
         match self.driver {
-            Driver::Unattended => parts.push("nobody drives I/O and timers of this runtime: all of it waits".to_owned()),
+            Driver::Unattended => {
+                parts.push("nobody drives I/O and timers of this runtime: all of it waits".to_owned())
+            }
             Driver::Attended => parts.push("I/O and timers are driven".to_owned()),
             Driver::InPassing | Driver::Unknown => {}
         }
