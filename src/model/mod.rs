@@ -23,6 +23,12 @@ pub(crate) mod cause;
 /// Who waits behind a stall.
 pub(crate) mod waiting;
 
+/// Which tasks had to wait.
+pub(crate) mod victims;
+
+/// What a worker does after a stall.
+pub(crate) mod aftermath;
+
 /// Stalls, from notice to end.
 pub(crate) mod stall;
 

@@ -16,7 +16,7 @@ use crate::model::check::SelfCheck;
 use crate::model::stall::Stalls;
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
-use crate::stalls::{Limits, Watchdog};
+use crate::stalls::{Endings, Limits, Watchdog};
 use crate::sys::Process;
 use crate::target::{Finder, OtherProcess, OtherWorkers, Snapshot};
 
@@ -87,7 +87,8 @@ impl Attached {
             totals: Arc::clone(&view.totals),
             observations,
             stop: Arc::clone(&stop),
-            stuck: std::collections::HashSet::new(),
+            stuck: std::collections::HashMap::new(),
+            endings: Endings::default(),
         };
         let reporter = Reporter::new(Arc::clone(&view), queue, Tellers { print: None, callback: None });
         let so_far = || {
