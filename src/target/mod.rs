@@ -23,6 +23,10 @@ mod descriptors;
 #[cfg(feature = "attach")]
 mod thread_pointer;
 
+/// The same of all threads, looked up once each.
+#[cfg(feature = "attach")]
+mod thread_locals;
+
 /// What the threads of another process do with their CPU time.
 #[cfg(feature = "attach")]
 mod process_cpu;
@@ -59,6 +63,8 @@ pub(crate) use process::OtherProcess;
 #[cfg(feature = "attach")]
 pub(crate) use process_cpu::OtherCpu;
 pub(crate) use sleeping::Sleep;
+#[cfg(feature = "attach")]
+pub(crate) use thread_locals::ThreadLocals;
 
 use std::collections::HashMap;
 use std::io;

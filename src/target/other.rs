@@ -7,27 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Look, OtherProcess, Sampled, Target, looking, thread_pointer};
+use super::{Look, OtherProcess, Sampled, Target, ThreadLocals, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress, Thread, Worker, WorkerPlace};
-use crate::sys::{self, KernelState, Mapping, Process, Steal, StopError, ThreadProbe};
+use crate::sys::{Process, Steal, ThreadProbe};
 
 /// How often threads are looked for that have become workers.
 const SEARCH_EVERY: Duration = Duration::from_millis(250);
-
-/// Threads that are looked at.
-const MAX_THREADS: usize = 4096;
-
-/// How long a running thread may take to stand still.
-const STOP_LIMIT: Duration = Duration::from_millis(20);
-
-/// A running thread is stopped, once, when it was not seen to sleep so often: only then does the kernel tell where its
-/// variables are.
-const TRIES: u32 = 2;
-
-/// A thread that could not be stopped is asked again so often.
-const MOST_TRIES: u32 = 10;
 
 /// Between two looks while all workers are parked.
 const IDLE: Duration = Duration::from_millis(2);
@@ -47,11 +34,9 @@ pub(crate) trait Finder: Sync {
 /// Another process, as the watchdog sees it.
 pub(crate) struct OtherWorkers<'f> {
     process: Process,
-    /// Where its program lies.
-    program: u64,
     stacks: OtherProcess,
     finder: &'f dyn Finder,
-    threads: HashMap<i32, Known>,
+    threads: ThreadLocals,
     searched: Option<Instant>,
     places: Vec<WorkerPlace>,
     workers: Vec<Arc<Worker>>,
@@ -63,13 +48,6 @@ pub(crate) struct OtherWorkers<'f> {
     seen: RefCell<Seen>,
     stacks_missed: Arc<AtomicU64>,
     gone: Arc<AtomicBool>,
-}
-
-/// What is known of a thread.
-#[derive(Debug, Default)]
-struct Known {
-    thread_pointer: Option<u64>,
-    tries: u32,
 }
 
 /// What was read last.
@@ -119,10 +97,9 @@ impl<'f> OtherWorkers<'f> {
     ) -> Self {
         Self {
             process,
-            program,
             stacks,
             finder,
-            threads: HashMap::new(),
+            threads: ThreadLocals::of(process, program),
             searched: None,
             places: Vec::new(),
             workers: Vec::new(),
@@ -138,50 +115,16 @@ impl<'f> OtherWorkers<'f> {
 
     /// Looks which threads are workers now.
     fn search(&mut self) -> bool {
-        let ended = self.process.status().is_none_or(|status| sys::has_ended(status.state));
-        // A process that runs another program has that elsewhere.
-        let replaced = self.process.read_word(self.program).is_none();
-        let tids = self.process.thread_ids().ok().filter(|_| !ended && !replaced);
-        if tids.is_none() {
+        if !self.threads.refresh() {
             self.gone.store(true, Ordering::Relaxed);
         }
-        let mut tids = tids.unwrap_or_default();
-        tids.truncate(MAX_THREADS);
-        self.threads.retain(|tid, _| tids.contains(tid));
-        self.learn_pointers(&tids);
-        let mut places = self.finder.workers(&self.pointers());
+        let mut places = self.finder.workers(&self.threads.pointers());
         places.sort_by_key(|place| (place.runtime, place.index, place.tid));
         if places == self.places {
             return false;
         }
         self.take_over(places);
         true
-    }
-
-    fn pointers(&self) -> Vec<(i32, u64)> {
-        let mut pointers: Vec<_> =
-            self.threads.iter().filter_map(|(tid, known)| Some((*tid, known.thread_pointer?))).collect();
-        pointers.sort_unstable();
-        pointers
-    }
-
-    /// Where the variables of new threads are. They stay where they are as long as the thread lives.
-    fn learn_pointers(&mut self, tids: &[i32]) {
-        let mut mappings: Option<Vec<Mapping>> = None;
-        for tid in tids {
-            let known = self.threads.entry(*tid).or_default();
-            if known.thread_pointer.is_some() || known.tries >= MOST_TRIES {
-                continue;
-            }
-            known.tries += 1;
-            let probe = ThreadProbe::open(self.process, *tid);
-            if let Some((stack_pointer, _)) = probe.kernel_state().and_then(KernelState::asleep_at) {
-                let mappings = mappings.get_or_insert_with(|| self.process.mappings().unwrap_or_default());
-                known.thread_pointer = thread_pointer::find(self.process, mappings, *tid, stack_pointer);
-            } else if known.tries >= TRIES {
-                known.thread_pointer = by_stop(*tid, &probe);
-            }
-        }
     }
 
     fn take_over(&mut self, places: Vec<WorkerPlace>) {
@@ -290,16 +233,6 @@ fn tick_address(place: &WorkerPlace, core: u64) -> u64 {
     core.wrapping_add(place.tick_offset)
 }
 
-/// Where the variables of a running thread are, which it must be stopped for.
-fn by_stop(tid: i32, probe: &ThreadProbe) -> Option<u64> {
-    let still = |_| probe.kernel_state() == Some(KernelState::Running);
-    let told = sys::while_stopped(&[tid], STOP_LIMIT, still, |stopped| {
-        let thread = stopped.first().ok_or(StopError::Gone)?;
-        thread.registers.map(|_| thread.thread_pointer)
-    });
-    told.ok()?.0.ok().filter(|pointer| *pointer != 0)
-}
-
 impl Target for OtherWorkers<'_> {
     fn refresh(&mut self) -> bool {
         let due = self.searched.is_none_or(|searched| searched.elapsed() >= SEARCH_EVERY);
@@ -331,7 +264,7 @@ impl Target for OtherWorkers<'_> {
             return None;
         }
         let id = Some(TaskId(state.raw.task)).filter(|id| id.0 != 0);
-        let name = id.and_then(|id| self.finder.future_of(&self.pointers(), id));
+        let name = id.and_then(|id| self.finder.future_of(&self.threads.pointers(), id));
         Some(Task { id, name: name.map(Into::into), spawned_at: None })
     }
 
