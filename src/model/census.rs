@@ -172,6 +172,22 @@ impl Await {
             child.each(change);
         }
     }
+
+    /// What a future that awaits no other waits for, without what differs from task to task.
+    pub(crate) fn reason(&self) -> Option<String> {
+        Some(match (&self.waits_for, &self.note) {
+            (Some(WaitsFor::Timer { .. }), _) => "a timer".to_owned(),
+            (Some(WaitsFor::Task(_)), _) => "the end of a task".to_owned(),
+            (Some(WaitsFor::Permits { .. }), _) => "a permit".to_owned(),
+            (Some(WaitsFor::Io { .. }), _) => "I/O".to_owned(),
+            (Some(WaitsFor::Other(what)), _) if what.starts_with("unknown") => "something unknown".to_owned(),
+            (Some(WaitsFor::Other(what)), _) => what.clone(),
+            (None, Some(note)) if note.starts_with("unknown") => "something that cannot be read".to_owned(),
+            // `not polled yet`, `finished`.
+            (None, Some(note)) => format!("nothing: {note}"),
+            (None, None) => return None,
+        })
+    }
 }
 
 /// What a future at the end of an await path waits for.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-use crate::model::census::{Await, Census, SourcePlace, TaskNow, TaskState, WaitsFor};
+use crate::model::census::{Await, Census, SourcePlace, TaskNow, TaskState};
 use crate::model::profile::{Labels, MAX_VALUES, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
 use crate::model::stack::{Frame, Origin};
 
@@ -111,7 +111,7 @@ impl<'f> Awaiting<'f> {
         if node.children.is_empty() && branches.len() < MAX_BRANCHES {
             let what = match state {
                 TaskState::Scheduled => Some("[ready, waits for a worker]".to_owned()),
-                _ => reason(node),
+                _ => node.reason().map(|reason| format!("[waits for {reason}]")),
             };
             let mut frames: Vec<u32> = what.iter().map(|what| self.reason_frame(what)).collect();
             frames.extend(outer.iter().rev());
@@ -160,24 +160,10 @@ fn rate_of(looks: u32, duration: Duration) -> Option<u32> {
     u32::try_from(rate).ok().filter(|rate| *rate > 0)
 }
 
-/// Why the last future of a path does not go on, without what differs from task to task.
-fn reason(node: &Await) -> Option<String> {
-    Some(match (&node.waits_for, &node.note) {
-        (Some(WaitsFor::Timer { .. }), _) => "[waits for a timer]".to_owned(),
-        (Some(WaitsFor::Task(_)), _) => "[waits for the end of a task]".to_owned(),
-        (Some(WaitsFor::Permits { .. }), _) => "[waits for a permit]".to_owned(),
-        (Some(WaitsFor::Io { .. }), _) => "[waits for I/O]".to_owned(),
-        (Some(WaitsFor::Other(what)), _) if what.starts_with("unknown") => "[waits for something unknown]".to_owned(),
-        (Some(WaitsFor::Other(what)), _) => format!("[waits for {what}]"),
-        (None, Some(note)) if note.starts_with("unknown") => "[cannot be read]".to_owned(),
-        (None, Some(note)) => format!("[{note}]"),
-        (None, None) => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::census::WaitsFor;
 
     fn leaf(future: &str, waits_for: WaitsFor) -> Await {
         Await { future: future.to_owned(), waits_for: Some(waits_for), ..Await::default() }

@@ -68,6 +68,16 @@ struct State {
     fresh: bool,
 }
 
+impl State {
+    fn activity(self) -> Activity {
+        match self.raw.phase {
+            Phase::Polling => Activity::Polling,
+            Phase::Between => Activity::Between,
+            Phase::Parked | Phase::Gone => Activity::Parked,
+        }
+    }
+}
+
 /// What tells one poll from the next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Raw {
@@ -217,6 +227,22 @@ impl<'f> OtherWorkers<'f> {
         *state
     }
 
+    /// What a worker does by the last round, and the task that it polls.
+    pub(crate) fn activity(&self, worker: usize) -> (Activity, Option<TaskId>) {
+        let state = self.state(worker);
+        (state.activity(), Some(TaskId(state.raw.task)).filter(|id| id.0 != 0))
+    }
+
+    /// The threads whose variables can be read: each with the address of its control block.
+    pub(crate) fn threads(&self) -> Vec<(i32, u64)> {
+        self.threads.pointers()
+    }
+
+    /// The name of a task's future, if it can be told at once.
+    pub(crate) fn future_of(&self, task: TaskId) -> Option<String> {
+        self.finder.future_of(&self.threads(), task)
+    }
+
     fn tid(&self, worker: usize) -> i32 {
         self.workers.get(worker).map_or(0, |worker| worker.thread.tid)
     }
@@ -250,12 +276,7 @@ impl Target for OtherWorkers<'_> {
 
     fn progress(&self, worker: usize) -> Progress {
         let state = self.state(worker);
-        let activity = match state.raw.phase {
-            Phase::Polling => Activity::Polling,
-            Phase::Between => Activity::Between,
-            Phase::Parked | Phase::Gone => Activity::Parked,
-        };
-        Progress { sequence: state.sequence, parks: 0, activity }
+        Progress { sequence: state.sequence, parks: 0, activity: state.activity() }
     }
 
     fn task(&self, worker: usize, progress: Progress) -> Option<Task> {
@@ -264,7 +285,7 @@ impl Target for OtherWorkers<'_> {
             return None;
         }
         let id = Some(TaskId(state.raw.task)).filter(|id| id.0 != 0);
-        let name = id.and_then(|id| self.finder.future_of(&self.threads.pointers(), id));
+        let name = id.and_then(|id| self.future_of(id));
         Some(Task { id, name: name.map(Into::into), spawned_at: None })
     }
 

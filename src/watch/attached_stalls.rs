@@ -1,5 +1,6 @@
 //! The watchdog on another process: the same watchdog, reporter and history as inside, over another target.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
@@ -43,12 +44,32 @@ pub(super) struct Watching<'w, 'd> {
     workers: &'w Workers<'w, 'd>,
     missing: &'w [String],
     gone: &'w AtomicBool,
+    /// Where the program lies.
+    start: u64,
+    /// The workers once more, for whoever looks at them beside the watchdog.
+    target: RefCell<Option<OtherWorkers<'w>>>,
 }
 
-impl Watching<'_, '_> {
+impl<'d> Watching<'_, 'd> {
     /// The process has ended, or runs another program now.
     pub(super) fn gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn reader(&self) -> &Reader<'_, 'd> {
+        &self.workers.reader
+    }
+
+    /// Looks at workers independently of the watchdog; `None` once the process is gone.
+    pub(super) fn with_target<R>(&self, look: impl FnOnce(&mut OtherWorkers<'_>) -> R) -> Option<R> {
+        let mut target = self.target.borrow_mut();
+        if target.is_none() {
+            let process = self.workers.reader.process;
+            let stacks = OtherProcess::open(process).ok()?;
+            let (missed, gone) = (Arc::default(), Arc::default());
+            *target = Some(OtherWorkers::new(process, self.start, stacks, self.workers, missed, gone));
+        }
+        target.as_mut().map(look)
     }
 }
 
@@ -117,7 +138,8 @@ impl Attached {
             stuck: std::collections::HashSet::new(),
         };
         let reporter = Reporter::new(Arc::clone(&view), queue, Tellers { print: None, callback: None });
-        let watching = Watching { view: &view, workers: &workers, missing: &missing, gone: &gone };
+        let (start, target) = (image.range.start, RefCell::new(None));
+        let watching = Watching { view: &view, workers: &workers, missing: &missing, gone: &gone, start, target };
         std::thread::scope(|scope| {
             let watchdog = scope.spawn(|| watchdog.run());
             let reporter = scope.spawn(|| reporter.run());

@@ -31,6 +31,10 @@ mod attached_profiles;
 #[cfg(feature = "attach")]
 mod attached_stalls;
 
+/// What it does, again and again.
+#[cfg(feature = "attach")]
+mod attached_top;
+
 /// Its debug information and its memory.
 #[cfg(feature = "attach")]
 mod reader;
