@@ -33,6 +33,7 @@ struct ThreadJson {
     runs: bool,
     runtime: Option<usize>,
     task: Option<u64>,
+    block_on: bool,
     stack: Vec<FrameJson>,
     stack_complete: bool,
     unknown: Option<String>,
@@ -140,6 +141,7 @@ impl From<&ThreadNow> for ThreadJson {
             runs: thread.runs,
             runtime: thread.runtime,
             task: thread.task.map(|task| task.0),
+            block_on: thread.block_on,
             stack: frames
                 .iter()
                 .map(|frame| FrameJson {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::text::milliseconds;
-use crate::model::census::{Await, Census, TaskNow, TaskState, ThreadNow, WaitsFor};
+use crate::model::census::{Await, Census, RuntimeNow, TaskNow, TaskState, ThreadNow, WaitsFor};
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -27,13 +27,19 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     for runtime in &census.runtimes {
         let own: Vec<&TaskNow> = census.tasks.iter().filter(|task| task.runtime == runtime.index).collect();
         out.push('\n');
-        line(&mut out, 0, &format!("runtime {} ({}): {}", runtime.index, runtime.flavor, states(&own)));
+        line(&mut out, 0, &format!("{}: {}", title(runtime), states(&own)));
         if let Some(unknown) = &runtime.unknown {
             line(&mut out, 1, &format!("! {unknown}"));
         }
         for group in groups(&own, options.all) {
             out.push('\n');
             write_group(&mut out, &group, census, options);
+        }
+        let waits = |thread: &&ThreadNow| thread.block_on && thread.runtime == Some(runtime.index);
+        for thread in census.threads.iter().filter(waits).filter(|thread| thread.task.is_none() && !options.stacks) {
+            out.push('\n');
+            line(&mut out, 0, "block_on, whose future is no task:");
+            write_thread(&mut out, thread);
         }
     }
     for cycle in &census.cycles {
@@ -49,6 +55,15 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     out.push('\n');
     write_quality(&mut out, census);
     out
+}
+
+fn title(runtime: &RuntimeNow) -> String {
+    let index = runtime.index;
+    match runtime.flavor.as_str() {
+        "local_set" => format!("LocalSet (number {index})"),
+        "blocking_pool" => format!("spawn_blocking (number {index})"),
+        flavor => format!("runtime {index} ({flavor})"),
+    }
 }
 
 fn cycle_subject(tasks: usize) -> String {

@@ -58,11 +58,12 @@ pub(crate) struct CensusQuality {
 pub(crate) struct RuntimeNow {
     /// Counted from 0 in the order of addresses.
     pub(crate) index: usize,
-    /// `multi_thread` or `current_thread`.
+    /// `multi_thread` or `current_thread`; `local_set` for a `LocalSet`, and `blocking_pool` for all functions given to
+    /// `spawn_blocking`, which belong to no runtime that can be told.
     pub(crate) flavor: String,
     /// Where its handle is in memory, which tells runtimes apart.
     pub(crate) address: u64,
-    /// Threads that entered it.
+    /// Threads that entered it; of the last two, those that poll a task of it.
     pub(crate) threads: usize,
     /// What part of its list of tasks could not be read, and why.
     pub(crate) unknown: Option<String>,
@@ -79,6 +80,8 @@ pub(crate) struct ThreadNow {
     pub(crate) runtime: Option<usize>,
     /// The task it polls.
     pub(crate) task: Option<TaskId>,
+    /// It is inside `block_on`. The future given to that is no task, and is not looked into.
+    pub(crate) block_on: bool,
     /// What it executes.
     pub(crate) stack: Result<Stack, NoStack>,
     /// Why nothing is known about it.

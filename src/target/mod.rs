@@ -15,6 +15,10 @@ mod moment;
 #[cfg(feature = "attach")]
 mod snapshot;
 
+/// Words in its memory.
+#[cfg(feature = "attach")]
+mod word_search;
+
 /// What its file descriptors are.
 #[cfg(feature = "attach")]
 mod descriptors;
@@ -65,6 +69,8 @@ pub(crate) use process_cpu::OtherCpu;
 pub(crate) use sleeping::Sleep;
 #[cfg(feature = "attach")]
 pub(crate) use thread_locals::ThreadLocals;
+#[cfg(feature = "attach")]
+pub(crate) use word_search::WordsFound;
 
 use std::collections::HashMap;
 use std::io;

@@ -48,7 +48,7 @@ impl<'a, 'd> Reader<'a, 'd> {
     }
 
     pub(super) fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
-        Subject { program: self.program, memory, bias: self.bias, threads, now: sys::monotonic_time() }
+        Subject { program: self.program, memory, bias: self.bias, threads, unlisted: &[], now: sys::monotonic_time() }
     }
 
     /// Every task, read while the process runs on.
