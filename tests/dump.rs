@@ -339,3 +339,28 @@ fn tasks_that_no_runtime_lists_are_found_in_memory() {
         assert!(text.contains(part), "{part} is not in {text}");
     }
 }
+
+#[test]
+fn a_future_that_keeps_a_lock_and_is_not_polled_is_found() {
+    let program = Awaiting::with("unpolled");
+    let census = settled(&program);
+    let task = only(&census, "futurelocks");
+    let found = census["futurelocks"].as_array().expect("a list");
+    // Not those that are polled on, were dropped, or were never polled.
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let found = &found[0];
+    assert_eq!((&found["task"], &found["stage"]), (&task["id"], &"granted".into()));
+    assert_eq!((&found["future"], &found["function"]), (&"awaiting::locks".into(), &"awaiting::futurelocks".into()));
+    assert_eq!(found["future_place"]["line"], line("locks"));
+    let bystander = only(&census, "locks");
+    assert_eq!(found["waiting"], serde_json::json!([task["id"], bystander["id"]]));
+    assert_eq!(end(bystander)["address"], found["semaphore"]);
+    for negative in ["polls_on", "drops_first", "keeps_for_later"] {
+        assert_eq!(only(&census, negative)["state"], "idle", "it is there and waits");
+    }
+    let output = dump(&["--pid", &program.pid().to_string()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = format!("! futurelock: task {} does not poll", task["id"]);
+    assert!(text.contains(&told) && text.contains("advice: poll it on"), "{text}");
+    assert!(json(&Awaiting::start().pid().to_string(), &[])["futurelocks"] == serde_json::json!([]), "there are none");
+}

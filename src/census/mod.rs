@@ -25,6 +25,9 @@ mod leaves;
 /// Who holds what others wait for.
 mod holders;
 
+/// Futures that their task keeps and does not poll.
+mod unpolled;
+
 /// Futures that live in a set of their own.
 mod sets;
 

@@ -226,6 +226,7 @@ impl TaskReader<'_, '_, '_> {
             spawned_at: None,
             thread: None,
             path: None,
+            unpolled: Vec::new(),
             unknown: None,
         };
         let mut holds = Vec::new();
@@ -260,6 +261,10 @@ impl TaskReader<'_, '_, '_> {
         let future = values.member(stage.content, "__0")?;
         let mut walker = Walker::new(values, self.layout, self.now);
         let path = walker.future(future)?;
+        // What a running task polls now is not known.
+        if task.state != TaskState::Running {
+            task.unpolled = walker.unpolled();
+        }
         *holds = walker.into_holds();
         task.future.clone_from(&path.future);
         task.path = Some(path);

@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::text::milliseconds;
-use crate::model::census::{Await, Census, RuntimeNow, TaskNow, TaskState, ThreadNow, WaitsFor};
+use crate::model::census::{
+    Await, Census, Futurelock, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnpolledPlace, WaitsFor,
+};
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,6 +48,10 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
         out.push('\n');
         line(&mut out, 0, &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter().copied())));
     }
+    for found in &census.futurelocks {
+        out.push('\n');
+        write_futurelock(&mut out, found);
+    }
     // Without tasks, threads are all there is.
     let stacks = options.stacks || census.runtimes.is_empty();
     for thread in census.threads.iter().filter(|_| stacks) {
@@ -64,6 +70,27 @@ fn title(runtime: &RuntimeNow) -> String {
         "blocking_pool" => format!("spawn_blocking (number {index})"),
         flavor => format!("runtime {index} ({flavor})"),
     }
+}
+
+fn write_futurelock(out: &mut String, found: &Futurelock) {
+    let unpolled = &found.unpolled;
+    let at = |place: &Option<SourcePlace>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+    let semaphore = format!("the semaphore at {:#x}", unpolled.semaphore);
+    let has = match unpolled.stage {
+        UnpolledPlace::Queued => format!("stands in the queue of {semaphore}"),
+        UnpolledPlace::Granted => format!("has been given what it wants of {semaphore}"),
+        UnpolledPlace::Holds => format!("holds {semaphore}"),
+    };
+    let (task, future) = (found.task, &unpolled.future);
+    line(out, 0, &format!("! futurelock: task {task} does not poll a future of its own that {has}"));
+    line(out, 1, &format!("not polled: {future}{}", at(&unpolled.future_place)));
+    line(out, 1, &format!("kept in {}, which waits{}", unpolled.function, at(&unpolled.place)));
+    line(out, 1, &format!("for the same wait: task {}", some(found.waiting.iter().copied())));
+    line(
+        out,
+        1,
+        "advice: poll it on while you wait (join!, or a task of its own), or drop it before you await anything else",
+    );
 }
 
 fn cycle_subject(tasks: usize) -> String {

@@ -31,6 +31,8 @@ pub(crate) struct Census {
     pub(crate) tasks: Vec<TaskNow>,
     /// Tasks that wait for each other.
     pub(crate) cycles: Vec<Vec<TaskId>>,
+    /// Futures that nobody polls and others wait for.
+    pub(crate) futurelocks: Vec<Futurelock>,
     pub(crate) quality: CensusQuality,
 }
 
@@ -105,6 +107,8 @@ pub(crate) struct TaskNow {
     pub(crate) thread: Option<i32>,
     /// What it awaits. Of a running task: what it awaited last.
     pub(crate) path: Option<Await>,
+    /// Futures of it that have a place at a lock and are not polled.
+    pub(crate) unpolled: Vec<Unpolled>,
     /// Why there is no path.
     pub(crate) unknown: Option<String>,
 }
@@ -151,6 +155,53 @@ impl TaskState {
             Self::Unknown => "unknown",
         }
     }
+}
+
+/// A future that its task keeps and does not poll now, with its place at a lock or semaphore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unpolled {
+    pub(crate) future: String,
+    /// Where it is suspended, in the program's own code.
+    pub(crate) future_place: Option<SourcePlace>,
+    /// The `async fn` that keeps it.
+    pub(crate) function: String,
+    /// What that awaits instead.
+    pub(crate) place: Option<SourcePlace>,
+    /// Where the semaphore, or that of the lock, is in memory.
+    pub(crate) semaphore: u64,
+    pub(crate) stage: UnpolledPlace,
+}
+
+/// How far an unpolled future has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnpolledPlace {
+    /// It stands in the queue, and will be given what it waits for when its turn comes.
+    Queued,
+    /// It has been given it, and does not know yet.
+    Granted,
+    /// It has it, in a guard or permit of its own.
+    Holds,
+}
+
+impl UnpolledPlace {
+    /// The word used in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Granted => "granted",
+            Self::Holds => "holds",
+        }
+    }
+}
+
+/// An unpolled future that others wait for, or its own task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Futurelock {
+    /// The task that should poll it.
+    pub(crate) task: TaskId,
+    pub(crate) unpolled: Unpolled,
+    /// The tasks that wait for what it keeps.
+    pub(crate) waiting: Vec<TaskId>,
 }
 
 /// One future on an await path, with what it awaits in turn.

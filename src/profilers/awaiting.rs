@@ -179,6 +179,7 @@ mod tests {
             spawned_at: None,
             thread: None,
             path: Some(path),
+            unpolled: Vec::new(),
             unknown: None,
         }
     }

@@ -73,6 +73,7 @@ impl Attached {
             }
         }
         census.cycles = diagnose::cycles(&census);
+        census.futurelocks = diagnose::futurelocks(&census);
         missing.extend(unlisted.missing());
         let quality = &mut census.quality;
         quality.index_time = index_time;
