@@ -16,6 +16,9 @@ use crate::sys::{Process, Steal, ThreadProbe};
 /// How often threads are looked for that have become workers.
 const SEARCH_EVERY: Duration = Duration::from_millis(250);
 
+/// One search in so many finds the workers anew even where nothing has changed that tells.
+const WHOLE_SEARCH: u32 = 8;
+
 /// Between two looks while all workers are parked.
 const IDLE: Duration = Duration::from_millis(2);
 
@@ -26,6 +29,10 @@ const WORDS: usize = 6;
 pub(crate) trait Finder: Sync {
     /// The workers among threads, given by their number and the address of their control block.
     fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace>;
+
+    /// Where each of these threads says which worker it is. What is there is another value, or none, when it is another or
+    /// none.
+    fn markers(&self, threads: &[(i32, u64)]) -> Vec<u64>;
 
     /// The name of a task's future, if it can be told at once.
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String>;
@@ -38,6 +45,7 @@ pub(crate) struct OtherWorkers<'f> {
     finder: &'f dyn Finder,
     threads: ThreadLocals,
     searched: Option<Instant>,
+    known: Markers,
     places: Vec<WorkerPlace>,
     workers: Vec<Arc<Worker>>,
     next_key: u64,
@@ -48,6 +56,30 @@ pub(crate) struct OtherWorkers<'f> {
     seen: RefCell<Seen>,
     stacks_missed: Arc<AtomicU64>,
     gone: Arc<AtomicBool>,
+}
+
+/// By what it is told that no thread has become a worker, or another one.
+#[derive(Debug, Default)]
+struct Markers {
+    threads: Vec<(i32, u64)>,
+    addresses: Vec<u64>,
+    words: Vec<Option<u64>>,
+    searches: u32,
+}
+
+impl Markers {
+    /// Whether the workers are to be found anew.
+    fn changed(&mut self, process: Process, finder: &dyn Finder, threads: &[(i32, u64)]) -> bool {
+        let others = self.threads != threads;
+        if others {
+            self.threads = threads.to_vec();
+            self.addresses = finder.markers(threads);
+        }
+        let before = std::mem::take(&mut self.words);
+        process.read_words(&self.addresses, &mut self.words);
+        self.searches = self.searches.wrapping_add(1);
+        others || self.words != before || self.searches.is_multiple_of(WHOLE_SEARCH)
+    }
 }
 
 /// What was read last.
@@ -111,6 +143,7 @@ impl<'f> OtherWorkers<'f> {
             finder,
             threads: ThreadLocals::of(process, program),
             searched: None,
+            known: Markers::default(),
             places: Vec::new(),
             workers: Vec::new(),
             next_key: 0,
@@ -128,7 +161,11 @@ impl<'f> OtherWorkers<'f> {
         if !self.threads.refresh() {
             self.gone.store(true, Ordering::Relaxed);
         }
-        let mut places = self.finder.workers(&self.threads.pointers());
+        let pointers = self.threads.pointers();
+        if !self.known.changed(self.process, self.finder, &pointers) {
+            return false;
+        }
+        let mut places = self.finder.workers(&pointers);
         places.sort_by_key(|place| (place.runtime, place.index, place.tid));
         if places == self.places {
             return false;

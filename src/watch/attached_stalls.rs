@@ -193,6 +193,11 @@ impl Finder for Workers<'_, '_> {
         workers
     }
 
+    fn markers(&self, threads: &[(i32, u64)]) -> Vec<u64> {
+        let memory = Snapshot::of(self.reader.process);
+        self.reader.subject(&self.reader.starts(threads), &memory).scheduler_pointers()
+    }
+
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String> {
         let memory = Hurried { memory: Snapshot::of(self.reader.process), until: Instant::now() + NAME_LIMIT };
         self.reader.subject(&self.reader.starts(threads), &memory).future_of(task)
