@@ -27,6 +27,7 @@ pub(crate) struct ThreadLocals {
     /// Where its program lies.
     program: u64,
     threads: HashMap<i32, Known>,
+    held: u32,
 }
 
 /// What is known of a thread.
@@ -39,7 +40,7 @@ struct Known {
 impl ThreadLocals {
     /// Of a process whose program begins at that address.
     pub(crate) fn of(process: Process, program: u64) -> Self {
-        Self { process, program, threads: HashMap::new() }
+        Self { process, program, threads: HashMap::new(), held: 0 }
     }
 
     /// Looks for new threads. False once the process has ended, or runs another program.
@@ -54,6 +55,11 @@ impl ThreadLocals {
         self.threads.retain(|tid, _| tids.contains(tid));
         self.learn(&tids);
         there
+    }
+
+    /// Threads that were never seen asleep, and were held for a moment once.
+    pub(crate) fn held(&self) -> u32 {
+        self.held
     }
 
     /// The control block of every thread where it is known, by the thread's number.
@@ -78,6 +84,7 @@ impl ThreadLocals {
                 known.thread_pointer = thread_pointer::find(self.process, mappings, *tid, stack_pointer);
             } else if known.tries >= TRIES {
                 known.thread_pointer = by_stop(*tid, &probe);
+                self.held += u32::from(known.thread_pointer.is_some());
             }
         }
     }

@@ -115,7 +115,7 @@ impl Attached {
         Ok(collected.resolve(&program, process.id(), mappings, |address| symbolizer.frames_at(address)))
     }
 
-    /// One census after the other. Nothing of the process is stopped for it.
+    /// One census after the other. Nothing of the process is stopped for it, but, once, a thread that never sleeps.
     fn profile_tasks(mut self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, AttachError> {
         let (images, sections, missing) = self.read_program()?;
         let pid = self.process.id();
@@ -158,7 +158,11 @@ impl Attached {
         }
         if let Some(each) = took.checked_div(looks) {
             let each = each.as_secs_f64() * 1e3;
-            awaiting.note(format!("each of {looks} looks at all tasks took {each:.2} ms; nothing was stopped"));
+            let held = match threads.held() {
+                0 => "nothing was stopped".to_owned(),
+                held => format!("{held} running threads were held for a moment, once, to find their variables"),
+            };
+            awaiting.note(format!("each of {looks} looks at all tasks took {each:.2} ms; {held}"));
         }
         Ok(awaiting.finish(&self.program, pid, window.elapsed()))
     }
