@@ -42,6 +42,10 @@ pub(crate) mod process;
 /// Profiles: weighted stacks with names.
 pub(crate) mod profile;
 
+/// What a process has done since a moment ago.
+#[cfg(feature = "attach")]
+pub(crate) mod activity;
+
 /// All tasks at one moment, and what they await.
 #[cfg(feature = "attach")]
 pub(crate) mod census;

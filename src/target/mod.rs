@@ -15,6 +15,10 @@ mod moment;
 #[cfg(feature = "attach")]
 mod snapshot;
 
+/// Words in its memory.
+#[cfg(feature = "attach")]
+mod word_search;
+
 /// What its file descriptors are.
 #[cfg(feature = "attach")]
 mod descriptors;
@@ -22,6 +26,10 @@ mod descriptors;
 /// Where a thread keeps its own variables.
 #[cfg(feature = "attach")]
 mod thread_pointer;
+
+/// The same of all threads, looked up once each.
+#[cfg(feature = "attach")]
+mod thread_locals;
 
 /// What the threads of another process do with their CPU time.
 #[cfg(feature = "attach")]
@@ -60,6 +68,10 @@ pub(crate) use process::OtherProcess;
 #[cfg(feature = "attach")]
 pub(crate) use process_cpu::OtherCpu;
 pub(crate) use sleeping::Sleep;
+#[cfg(feature = "attach")]
+pub(crate) use thread_locals::ThreadLocals;
+#[cfg(feature = "attach")]
+pub(crate) use word_search::WordsFound;
 
 use std::collections::HashMap;
 use std::io;
