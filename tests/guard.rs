@@ -3,6 +3,8 @@
 mod support;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use holdup::testing::{self, Guard};
@@ -43,9 +45,25 @@ fn a_test_that_holds_its_runtime_up_fails_and_says_where() {
     let text = message(|| testing::block_on(async { hold_up() })).expect("it fails");
     let first = text.lines().next().expect("has a line");
     assert!(first.starts_with("this test held up its runtime: sleeping for "), "{text}");
-    assert!(first.contains("guard::hold_up at tests/guard.rs:17"), "{text}");
+    assert!(first.contains("guard::hold_up at tests/guard.rs:19"), "{text}");
     assert!(text.contains("std::thread::sleep") && text.contains("stack") && text.contains("advice"), "{text}");
     assert_eq!(testing::block_on(async { 7 }), 7, "and the next one passes");
+}
+
+#[test]
+fn tasks_on_a_runtime_of_ones_own_builder_are_watched() {
+    let _alone = alone();
+    let on_two_workers = |test: fn() -> tokio::task::JoinHandle<()>| {
+        let mut builder = Builder::new_multi_thread();
+        let outcome = async move { test().await.expect("it ends") };
+        message(|| Guard::new().block_on_with(builder.worker_threads(2).enable_all(), outcome))
+    };
+    let told = on_two_workers(|| holdup::spawn(async { hold_up() })).expect("it fails");
+    assert!(told.contains("guard::hold_up at tests/guard.rs:19"), "{told}");
+    // Without the hooks, a task that nobody wrapped is found only where the kernel lends a breakpoint.
+    #[cfg(tokio_unstable)]
+    assert!(on_two_workers(|| tokio::spawn(async { hold_up() })).is_some());
+    assert_eq!(on_two_workers(|| tokio::spawn(async { tokio::time::sleep(HOLD).await })), None);
 }
 
 #[test]
@@ -130,6 +148,106 @@ fn tests_at_the_same_time_do_not_disturb_each_other() {
     assert_eq!(outcomes, [false, false, false, true, false, false]);
 }
 
+#[test]
+fn what_one_test_allows_stays_its_own() {
+    let _alone = alone();
+    let (allowed, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    let until = |flag: &'static str, set: &AtomicBool| support::wait_until(flag, || set.load(Ordering::Acquire));
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| {
+            message(|| {
+                Guard::new().block_on(async {
+                    testing::allow("it is what this test is about", hold_up);
+                    allowed.store(true, Ordering::Release);
+                    while !ended.load(Ordering::Acquire) {
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                });
+            })
+        });
+        // Begins before the first has been judged, and is judged first.
+        until("the first has held its runtime up", &allowed);
+        let second = message(|| Guard::new().block_on(async { hold_up() }));
+        ended.store(true, Ordering::Release);
+        assert!(second.is_some(), "nobody has allowed that");
+        assert_eq!(first.join().expect("caught"), None, "that was allowed");
+    });
+}
+
+/// What another process with one of the tests below says: whether it passed, and its standard error.
+fn told_by(test: &str) -> (bool, String) {
+    let mut command = Command::new(std::env::current_exe().expect("it has a path"));
+    let output = command.args([test, "--exact", "--ignored", "--nocapture"]).output().expect("it starts");
+    let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
+    assert!(ran, "{output:?}");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_failure_is_told_in_the_first_line_at_the_place_of_the_guard() {
+    let _alone = alone();
+    let (passed, text) = told_by("shown::a_failure");
+    assert!(!passed, "{text}");
+    // The two lines that become the message and the beginning of the text in JUnit files.
+    let mut lines = text.lines().skip_while(|line| !line.contains("panicked at"));
+    let place = lines.next().unwrap_or_default();
+    assert!(place.contains("shown::a_failure") && place.contains("tests/guard.rs"), "{text}");
+    let first = lines.next().unwrap_or_default();
+    assert!(first.starts_with("this test held up its runtime: sleeping for "), "{text}");
+    assert!(first.ends_with("guard::hold_up at tests/guard.rs:19 (threshold 50.0 ms)"), "{text}");
+}
+
+#[test]
+fn who_only_warns_says_the_same() {
+    let _alone = alone();
+    let (passed, text) = told_by("shown::a_warning");
+    assert!(passed, "{text}");
+    assert!(text.contains("holdup: this test held up its runtime: sleeping for "), "{text}");
+    assert!(text.contains("guard::hold_up at tests/guard.rs:19"), "{text}");
+}
+
+#[test]
+fn exceptions_that_never_applied_are_told_and_those_that_did_are_not() {
+    let _alone = alone();
+    let (passed, text) = told_by("shown::exceptions");
+    assert!(passed, "{text}");
+    let warnings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("holdup: ")).collect();
+    let [function, block] = &*warnings else { panic!("two are expected: {text}") };
+    assert_eq!(*function, "allow_function(\"guard::nobody\", \"gone\") never applied; remove it");
+    assert!(block.starts_with("the allow at tests/guard.rs:"), "{text}");
+    assert!(block.ends_with("(\"short\") held nothing up; remove it"), "{text}");
+}
+
+/// Run by the tests above, in a process of their own.
+mod shown {
+    use super::*;
+
+    #[test]
+    #[ignore = "fails, for a test that looks at its message"]
+    fn a_failure() {
+        testing::block_on(async { hold_up() });
+    }
+
+    #[test]
+    #[ignore = "for a test that looks at its message"]
+    fn a_warning() {
+        Guard::new().warn_only().block_on(async { hold_up() });
+    }
+
+    #[test]
+    #[ignore = "for a test that looks at its message"]
+    fn exceptions() {
+        let guard = Guard::new().allow_function("guard::nobody", "gone").allow_function("guard::hold_up", "known");
+        guard.block_on(async {
+            hold_up();
+            tokio::task::yield_now().await;
+            testing::allow("short", || ());
+            tokio::task::yield_now().await;
+            testing::allow("long", || std::thread::sleep(HOLD));
+        });
+    }
+}
+
 #[tokio::test]
 async fn inside_a_runtime_of_tokios_own_macro() {
     let passes = testing::guard(async {
@@ -140,7 +258,7 @@ async fn inside_a_runtime_of_tokios_own_macro() {
 }
 
 #[tokio::test]
-#[should_panic(expected = "guard::hold_up at tests/guard.rs:17")]
+#[should_panic(expected = "guard::hold_up at tests/guard.rs:19")]
 async fn a_wrapped_task_of_such_a_runtime_is_seen_too() {
     testing::guard(async {
         holdup::spawn(async { hold_up() }).await.expect("it ends");

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use holdup::{CauseClass, FutureExt, Method, Phase};
-use support::{Events, alone, function_of, wait_until};
+use support::{DEADLINE, Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
 
 const LONG: Duration = Duration::from_millis(60);
@@ -292,11 +292,12 @@ fn handing_work_on_holds_nobody_up() {
         for task in tasks {
             task.await.expect("it ends");
         }
-        // Comes after them in the queue of observations: once it is seen, they would have been.
-        holdup::spawn_named("last", async { wait_for_channel() }).await.expect("it ends");
-    });
-    events.wait_for("the stall after them", |phase, stall| {
-        phase == Phase::Ended && stall.task.name.as_deref() == Some("last")
+        // Once it is seen, they would have been. Again where a busy machine did not run the watchdog meanwhile.
+        let limit = Instant::now() + DEADLINE;
+        while !events.any_ended("last") {
+            assert!(Instant::now() < limit, "no stall of the task after them in {DEADLINE:?}");
+            holdup::spawn_named("last", async { wait_for_channel() }).await.expect("it ends");
+        }
     });
     for (phase, stall) in events.all() {
         let handed_on = ["stalls::nap", "stalls::compute"].contains(&function_of(&stall).as_str());
@@ -324,9 +325,10 @@ fn many_short_polls_are_no_stall() {
             busy.await.expect("it ends");
         });
     }
-    // The machine may hold up a single short poll. Taking them all for one would make a stall of 200 ms.
+    // The machine may hold up a single short poll. Taking them all for one would make a computation of 200 ms.
     for (phase, stall) in events.all() {
-        assert!(stall.duration < Duration::from_millis(150), "{phase:?} {:?} {:?}", stall.duration, stall.cause);
+        let fine = stall.duration < Duration::from_millis(150) || stall.cause.class == CauseClass::NotScheduled;
+        assert!(fine, "{phase:?} {:?} {:?}", stall.duration, stall.cause);
     }
 }
 

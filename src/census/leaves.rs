@@ -79,7 +79,7 @@ fn messages(walker: &Walker<'_, '_, '_>, receiver: Value) -> Result<WaitsFor, Un
 }
 
 /// How deep in a future its socket is looked for.
-const SOURCE_DEPTH: u32 = 12;
+const SOURCE_DEPTH: u32 = 20;
 
 fn io(walker: &Walker<'_, '_, '_>, _readiness: Value) -> Result<WaitsFor, Unknown> {
     // The socket lies in one of the futures that lead here.
@@ -112,9 +112,14 @@ fn source(values: &Values<'_, '_>, value: Value, depth: u32) -> Option<i32> {
     }
 }
 
-/// Tokio's types that own a socket or pipe.
+/// Tokio's types that own a socket or pipe, also behind a buffer.
 fn refers_to_io(name: &str) -> bool {
-    const OWNERS: [&str; 4] =
-        ["tokio::net::", "tokio::io::poll_evented::", "tokio::io::async_fd::", "tokio::process::"];
+    const OWNERS: [&str; 5] = [
+        "tokio::net::",
+        "tokio::io::poll_evented::",
+        "tokio::io::async_fd::",
+        "tokio::io::util::buf_",
+        "tokio::process::",
+    ];
     OWNERS.iter().any(|owner| name.starts_with(owner))
 }

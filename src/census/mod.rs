@@ -13,6 +13,9 @@ mod tasks;
 /// Tasks of programs that describe no types.
 mod shapes;
 
+/// Tasks that no runtime has a list of.
+mod unlisted;
+
 /// From threads to the workers that they are.
 mod workers;
 
@@ -24,6 +27,9 @@ mod leaves;
 
 /// Who holds what others wait for.
 mod holders;
+
+/// Futures that their task keeps and does not poll.
+mod unpolled;
 
 /// Futures that live in a set of their own.
 mod sets;
@@ -39,6 +45,9 @@ use holders::Held;
 use runtimes::{Entered, Runtimes};
 pub(crate) use shapes::{Places, Shapes, polled, shaped_census};
 use tasks::{TaskLayout, TaskReader};
+
+/// The oldest Tokio that tests read; `tests/tokio_versions.sh` holds it too.
+const OLDEST_TOKIO: &str = "1.35";
 
 /// Steps for finding a thread's runtime, or one list.
 const STEPS: u32 = 100_000;
@@ -62,6 +71,8 @@ pub(crate) struct Subject<'a, 'd> {
     /// What to subtract from an address in memory to get the one that the program's file uses.
     pub(crate) bias: u64,
     pub(crate) threads: &'a [Start],
+    /// Where headers of tasks may lie that no runtime has a list of.
+    pub(crate) unlisted: &'a [u64],
     /// By the monotonic clock.
     pub(crate) now: Duration,
 }
@@ -89,20 +100,31 @@ impl<'a, 'd> Subject<'a, 'd> {
             // Where a list ends too early is told when the tasks are read.
             let _end = tasks::walk(&values, &layout, runtime.owned, newest, &mut |task| tasks::touch(&values, task));
         }
+        for header in self.unlisted {
+            values.allow(STEPS);
+            if let Ok(task) = tasks::at(&values, &layout, *header) {
+                tasks::touch(&values, task);
+            }
+        }
     }
 
     /// Takes the census. `pid`, program and quality are for the caller to fill in.
     pub(crate) fn take(&self) -> Census {
         let values = self.values();
-        let mut census = Census::default();
         let runtimes = Runtimes::of(&values, self.threads);
         let layout = match TaskLayout::of(&values) {
             Ok(layout) => layout,
             Err(unknown) => {
-                census.quality.missing.push(format!("tasks cannot be read: {unknown}"));
+                let mut census = threads_only(self.threads);
+                census.quality.missing.push(unreadable("tasks", &unknown.to_string()));
                 return census;
             }
         };
+        let mut census = Census::default();
+        let first_unknown = runtimes.threads.iter().find_map(|thread| thread.unknown.as_deref());
+        if let (true, Some(unknown)) = (runtimes.list.is_empty(), first_unknown) {
+            census.quality.missing.push(unreadable("runtimes", unknown));
+        }
         let mut held = Vec::new();
         for (index, runtime) in runtimes.list.iter().enumerate() {
             let reader = TaskReader { values: &values, layout: &layout, runtime: index, now: self.now };
@@ -115,6 +137,11 @@ impl<'a, 'd> Subject<'a, 'd> {
             told.unknown = told.unknown.or(end.err().map(|unknown| unknown.to_string()));
             census.runtimes.push(told);
         }
+        let reader = TaskReader { values: &values, layout: &layout, runtime: 0, now: self.now };
+        let listed = census.tasks.iter().filter_map(|task| task.id).collect();
+        let (unlisted, owners) = self.unlisted_tasks(&reader, census.runtimes.len(), &listed, &mut held);
+        census.tasks.extend(unlisted);
+        census.runtimes.extend(owners);
         holders::tell(&mut census.tasks, &held);
         census.threads = threads(self.threads, &runtimes.threads, &mut census.tasks);
         census.tasks.sort_by_key(|task| (task.runtime, task.id));
@@ -122,10 +149,20 @@ impl<'a, 'd> Subject<'a, 'd> {
     }
 }
 
+/// What of a program could not be read at all, and what that mostly means.
+fn unreadable(what: &str, why: &str) -> String {
+    format!("{what} cannot be read: {why}; holdup reads those of Tokio {OLDEST_TOKIO} and newer")
+}
+
+/// The threads alone, where nothing tells what their tasks are.
+fn threads_only(starts: &[Start]) -> Census {
+    let entered = vec![Entered::default(); starts.len()];
+    Census { threads: threads(starts, &entered, &mut []), ..Census::default() }
+}
+
 /// The threads, and which of them polls which task.
 fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<ThreadNow> {
-    let mut by_id: HashMap<(usize, TaskId), &mut TaskNow> =
-        tasks.iter_mut().filter_map(|task| Some(((task.runtime, task.id?), task))).collect();
+    let mut by_id: HashMap<TaskId, &mut TaskNow> = tasks.iter_mut().filter_map(|task| Some((task.id?, task))).collect();
     let mut list = Vec::new();
     for (start, entered) in starts.iter().zip(entered) {
         let mut thread = ThreadNow {
@@ -134,12 +171,13 @@ fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<
             runs: start.runs,
             runtime: entered.runtime,
             task: None,
+            block_on: entered.block_on,
             stack: Err(NoStack::Unavailable),
             unknown: entered.unknown.clone(),
         };
         // Between polls a worker's own number stands there, which is that of no task in a list.
-        if let (Some(runtime), Some(id)) = (entered.runtime, entered.task)
-            && let Some(task) = by_id.get_mut(&(runtime, id)).filter(|task| task.state == TaskState::Running)
+        if let Some(id) = entered.task
+            && let Some(task) = by_id.get_mut(&id).filter(|task| task.state == TaskState::Running)
         {
             thread.task = Some(id);
             task.thread = Some(start.tid);

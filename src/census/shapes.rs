@@ -283,6 +283,7 @@ pub(crate) fn shaped_census(
             spawned_at: task.spawned_at,
             thread: None,
             path: None,
+            unpolled: Vec::new(),
             unknown: None,
         }));
     }
@@ -293,7 +294,7 @@ pub(crate) fn shaped_census(
         .into_iter()
         .map(|id| {
             let task = census.tasks.iter().find(|task| id.is_some() && task.id == id);
-            Entered { runtime: task.map(|task| task.runtime), task: id, unknown: None }
+            Entered { runtime: task.map(|task| task.runtime), task: id, ..Entered::default() }
         })
         .collect();
     census.threads = threads(starts, &entered, &mut census.tasks);

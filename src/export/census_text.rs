@@ -5,7 +5,15 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::text::milliseconds;
-use crate::model::census::{Await, Census, TaskNow, TaskState, ThreadNow, WaitsFor};
+use crate::model::census::{
+    Await, Census, Futurelock, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnpolledPlace, WaitsFor,
+};
+
+/// Numbers of tasks in a row.
+const TASKS_SHOWN: usize = 8;
+
+/// File descriptors in a row, each with what it is.
+const DESCRIPTORS_SHOWN: usize = 3;
 
 /// What is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +38,7 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     for runtime in &census.runtimes {
         let own: Vec<&TaskNow> = census.tasks.iter().filter(|task| task.runtime == runtime.index).collect();
         out.push('\n');
-        line(&mut out, 0, &format!("runtime {} ({}): {}", runtime.index, runtime.flavor, states(&own)));
+        line(&mut out, 0, &format!("{}: {}", title(runtime), states(&own)));
         if let Some(unknown) = &runtime.unknown {
             line(&mut out, 1, &format!("! {unknown}"));
         }
@@ -38,10 +46,24 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
             out.push('\n');
             write_group(&mut out, &group, census, options);
         }
+        let waits = |thread: &&ThreadNow| thread.block_on && thread.runtime == Some(runtime.index);
+        for thread in census.threads.iter().filter(waits).filter(|thread| thread.task.is_none() && !options.stacks) {
+            out.push('\n');
+            line(&mut out, 0, "block_on, whose future is no task:");
+            write_thread(&mut out, thread);
+        }
     }
     for cycle in &census.cycles {
         out.push('\n');
-        line(&mut out, 0, &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter().copied())));
+        line(
+            &mut out,
+            0,
+            &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter(), TASKS_SHOWN)),
+        );
+    }
+    for found in &census.futurelocks {
+        out.push('\n');
+        write_futurelock(&mut out, found);
     }
     // Without tasks, threads are all there is.
     let stacks = options.stacks || census.runtimes.is_empty();
@@ -52,6 +74,36 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     out.push('\n');
     write_quality(&mut out, census);
     out
+}
+
+fn title(runtime: &RuntimeNow) -> String {
+    let index = runtime.index;
+    match runtime.flavor.as_str() {
+        "local_set" => format!("LocalSet (number {index})"),
+        "blocking_pool" => format!("spawn_blocking (number {index})"),
+        flavor => format!("runtime {index} ({flavor})"),
+    }
+}
+
+fn write_futurelock(out: &mut String, found: &Futurelock) {
+    let unpolled = &found.unpolled;
+    let at = |place: &Option<SourcePlace>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+    let semaphore = format!("the semaphore at {:#x}", unpolled.semaphore);
+    let has = match unpolled.stage {
+        UnpolledPlace::Queued => format!("stands in the queue of {semaphore}"),
+        UnpolledPlace::Granted => format!("has been given what it wants of {semaphore}"),
+        UnpolledPlace::Holds => format!("holds {semaphore}"),
+    };
+    let (task, future) = (found.task, &unpolled.future);
+    line(out, 0, &format!("! futurelock: task {task} does not poll a future of its own that {has}"));
+    line(out, 1, &format!("not polled: {future}{}", at(&unpolled.future_place)));
+    line(out, 1, &format!("kept in {}, which waits{}", unpolled.function, at(&unpolled.place)));
+    line(out, 1, &format!("for the same wait: task {}", some(found.waiting.iter(), TASKS_SHOWN)));
+    line(
+        out,
+        1,
+        "advice: poll it on while you wait (join!, or a task of its own), or drop it before you await anything else",
+    );
 }
 
 fn cycle_subject(tasks: usize) -> String {
@@ -134,7 +186,7 @@ fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: O
     }
     line(out, 0, &head);
     if group.len() > 1 {
-        line(out, 1, &format!("tasks {}", some(group.iter().filter_map(|task| task.id))));
+        line(out, 1, &format!("tasks {}", some(group.iter().filter_map(|task| task.id), TASKS_SHOWN)));
     }
     if let Some(unknown) = &task.unknown {
         line(out, 1, &format!("! unknown: {unknown}"));
@@ -187,7 +239,7 @@ fn waits_for(all: &[&WaitsFor]) -> Option<String> {
                 WaitsFor::Task(id) => Some(*id),
                 _ => None,
             });
-            format!("waits for task {}", some(tasks))
+            format!("waits for task {}", some(tasks, TASKS_SHOWN))
         }
         WaitsFor::Permits { address, wanted, free, holders } => {
             let mut text = format!("wants {} of the semaphore at {address:#x}", count_u64(*wanted, "permit"));
@@ -202,13 +254,24 @@ fn waits_for(all: &[&WaitsFor]) -> Option<String> {
             }
             text
         }
-        WaitsFor::Io { fd, what } => match (fd, what) {
-            (Some(fd), Some(what)) => format!("waits for file descriptor {fd} ({what})"),
-            (Some(fd), None) => format!("waits for file descriptor {fd}"),
-            (None, _) => "waits for I/O".to_owned(),
-        },
+        WaitsFor::Io { .. } => {
+            let descriptors: Vec<String> = all.iter().filter_map(|reason| descriptor(reason)).collect();
+            match &*descriptors {
+                [] => "waits for I/O".to_owned(),
+                [one] => format!("waits for file descriptor {one}"),
+                many => format!("waits for file descriptors {}", some(many.iter(), DESCRIPTORS_SHOWN)),
+            }
+        }
         WaitsFor::Other(what) => format!("waits for {what}"),
     })
+}
+
+fn descriptor(reason: &WaitsFor) -> Option<String> {
+    match reason {
+        WaitsFor::Io { fd: Some(fd), what: Some(what) } => Some(format!("{fd} ({what})")),
+        WaitsFor::Io { fd: Some(fd), what: None } => Some(fd.to_string()),
+        _ => None,
+    }
 }
 
 fn fires(in_ms: i64) -> String {
@@ -217,11 +280,10 @@ fn fires(in_ms: i64) -> String {
 }
 
 /// The first of many.
-fn some(ids: impl Iterator<Item = crate::model::task::TaskId>) -> String {
-    const SHOWN: usize = 8;
-    let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
-    let shown = ids.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    if ids.len() > SHOWN { format!("{shown} and {} more", ids.len() - SHOWN) } else { shown }
+fn some(all: impl Iterator<Item = impl std::fmt::Display>, shown: usize) -> String {
+    let all: Vec<String> = all.map(|one| one.to_string()).collect();
+    let first = all.iter().take(shown).cloned().collect::<Vec<_>>().join(", ");
+    if all.len() > shown { format!("{first} and {} more", all.len() - shown) } else { first }
 }
 
 fn write_thread(out: &mut String, thread: &ThreadNow) {
@@ -287,4 +349,20 @@ fn count(number: usize, what: &str) -> String {
 
 fn count_u64(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_that_wait_alike_at_several_sockets_are_told_with_each() {
+        let io = |fd, what: Option<&str>| WaitsFor::Io { fd, what: what.map(str::to_owned) };
+        let told = |all: &[WaitsFor]| waits_for(&all.iter().collect::<Vec<_>>()).expect("there is a reason");
+        assert_eq!(told(&[io(None, None)]), "waits for I/O");
+        assert_eq!(told(&[io(Some(8), Some("TCP"))]), "waits for file descriptor 8 (TCP)");
+        let several: Vec<_> = (8..13).map(|fd| io(Some(fd), (fd == 8).then_some("TCP"))).collect();
+        assert_eq!(told(&several[..2]), "waits for file descriptors 8 (TCP), 9");
+        assert_eq!(told(&several), "waits for file descriptors 8 (TCP), 9, 10 and 2 more");
+    }
 }

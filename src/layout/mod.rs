@@ -31,6 +31,7 @@ mod value;
 /// Names of types as a developer writes them.
 mod names;
 
+pub(crate) use index::TaskTypes;
 pub(crate) use names::{last_segment, type_name};
 pub(crate) use packed::PackedTypes;
 pub(crate) use program::Program;

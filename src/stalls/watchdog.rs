@@ -1,21 +1,26 @@
-//! The thread that looks at every worker about once a millisecond, and sleeps while all of them are parked.
+//! The thread that looks at every worker about once a millisecond, or as often as it may cost, and sleeps while all of them
+//! are parked.
 //!
 //! Workers only count; the watchdog has the clock. It sees a poll at the first look after the poll began, so its
 //! times are late by up to one look at either end, and it takes the middle.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::behind::behind;
+use super::behind::{all_stuck_since, behind};
+use super::endings::{Ended, Ending, Endings};
 use super::gathering::Gathering;
 use super::observation::{Life, Noticed, Observation, Update};
+use super::pace::Pace;
+use super::queues::Queues;
 use super::stretch::Stretch;
 use crate::model::stall::{KnownBy, StallId};
+use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress};
-use crate::target::Target;
+use crate::target::{self, Target};
 
 /// Looks this long after the last activity before sleeping: waking the watchdog costs the worker a system call.
 const GRACE: Duration = Duration::from_millis(20);
@@ -38,7 +43,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Looks once a millisecond, and at least four times per threshold.
+    /// Looks once a millisecond, and at least four times per threshold; less often where that costs too much, see [`Pace`].
     pub(crate) fn new(threshold: Duration) -> Self {
         Self { threshold, interval: (threshold / 4).min(Duration::from_millis(1)) }
     }
@@ -60,8 +65,10 @@ pub(crate) struct Watchdog<T> {
     pub(crate) totals: Arc<Totals>,
     pub(crate) observations: SyncSender<Observation>,
     pub(crate) stop: Arc<AtomicBool>,
-    /// Workers that are stuck now.
-    pub(crate) stuck: HashSet<u64>,
+    /// Workers that are stuck now, and since when.
+    pub(crate) stuck: HashMap<u64, Instant>,
+    /// Stalls that are over, and will be told once it is known who waited.
+    pub(crate) endings: Endings,
 }
 
 /// One worker's present state, as long as it does not move.
@@ -74,6 +81,8 @@ struct Watched {
     stall: Option<Ongoing>,
     /// Of a worker whose polls do not tell.
     stretch: Option<Stretch>,
+    /// Of a poll that told when it began.
+    queues: Queues,
 }
 
 struct Ongoing {
@@ -82,12 +91,22 @@ struct Ongoing {
     /// The stacks taken since the first.
     retaken: usize,
     inferred: bool,
+    /// Whether it will be told who waited, or why not.
+    victims: Result<(), NoVictims>,
 }
 
 impl Watched {
     fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
         let began = last_look + now.duration_since(last_look) / 2;
-        Self { progress, began, first_seen: now, gathering: None, stall: None, stretch: None }
+        Self {
+            progress,
+            began,
+            first_seen: now,
+            gathering: None,
+            stall: None,
+            stretch: None,
+            queues: Queues::new(began),
+        }
     }
 }
 
@@ -97,6 +116,7 @@ impl<T: Target> Watchdog<T> {
         let mut watched: HashMap<u64, Watched> = HashMap::new();
         let mut last_look = Instant::now();
         let mut last_active = last_look;
+        let mut pace = Pace::new(self.limits.interval, self.limits.threshold, last_look);
         while !self.stop.load(Ordering::Relaxed) {
             if self.target.refresh() {
                 self.forget_departed(&mut watched);
@@ -106,14 +126,34 @@ impl<T: Target> Watchdog<T> {
                 last_active = now;
             }
             last_look = now;
-            if now.duration_since(last_active) > GRACE {
+            for ended in self.endings.known(&mut self.target, now) {
+                self.tell_end(ended);
+            }
+            if now.duration_since(last_active) > GRACE && self.endings.is_empty() {
                 self.target.sleep_until_active(LONGEST_SLEEP);
                 last_look = Instant::now();
                 last_active = last_look;
             } else {
-                std::thread::sleep(self.limits.interval);
+                pace.looked(now, target::cpu_of_this_thread);
+                self.limits.interval = pace.interval();
+                std::thread::sleep(self.pause(&watched, now));
             }
         }
+        for ended in self.endings.all(&mut self.target) {
+            self.tell_end(ended);
+        }
+    }
+
+    /// How long to the next look: shorter where a poll crosses the threshold before.
+    fn pause(&self, watched: &HashMap<u64, Watched>, now: Instant) -> Duration {
+        let crossing = watched
+            .values()
+            .filter(|state| state.progress.activity == Activity::Polling && state.stall.is_none())
+            .map(|state| (state.first_seen + self.limits.threshold).saturating_duration_since(now));
+        crossing
+            .filter(|pause| !pause.is_zero())
+            .min()
+            .map_or(self.limits.interval, |first| first.min(self.limits.interval))
     }
 
     /// Workers that are gone have ended whatever they were in.
@@ -123,7 +163,7 @@ impl<T: Target> Watchdog<T> {
             let present = self.target.workers().iter().any(|worker| worker.key == *key);
             if !present {
                 self.stuck.remove(key);
-                self.end(state, now);
+                self.end(*key, state, now);
             }
             present
         });
@@ -171,11 +211,12 @@ impl<T: Target> Watchdog<T> {
         let Some(stall) = &state.stall else { return };
         // What is inferred lasted at least until the last look.
         let end = if stall.inferred { last_look } else { last_look + now.duration_since(last_look) / 2 };
-        self.stuck.remove(&self.target.workers()[index].key);
+        let key = self.target.workers()[index].key;
+        self.stuck.remove(&key);
         if let Some(gathering) = &mut state.gathering {
             gathering.finish(now, self.target.look(index));
         }
-        self.end(state, end);
+        self.end(key, state, end);
     }
 
     /// A worker that has been running on since the last look, and may be in a poll that does not tell.
@@ -217,9 +258,11 @@ impl<T: Target> Watchdog<T> {
         let gap = interval > self.limits.interval * GAP;
         match &mut state.gathering {
             None if gap => {
-                // Nothing was known of this poll before the gap, so nothing tells whether it ran in it.
+                // Nothing was known of this poll before the gap, so nothing tells whether it ran in it. From here on it
+                // is, however late the next looks come.
                 state.first_seen = now;
                 state.stretch = None;
+                state.gathering = Some(Gathering::begin(now, self.target.look(index)));
                 return;
             }
             None => state.gathering = Some(Gathering::begin(now, self.target.look(index))),
@@ -233,6 +276,10 @@ impl<T: Target> Watchdog<T> {
                     }
                 }
             }
+        }
+        if known_by == Some(KnownBy::Told) && state.stretch.is_none() {
+            let stuck_since = all_stuck_since(&self.target, index, state.began, &self.stuck);
+            state.queues.look(now, self.target.queues(index), stuck_since);
         }
         let lasted = now.duration_since(state.first_seen);
         match (&state.stall, known_by) {
@@ -258,9 +305,15 @@ impl<T: Target> Watchdog<T> {
         }
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.began));
-        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, inferred: known_by.is_inferred() });
+        let inferred = known_by.is_inferred();
         let worker = Arc::clone(&self.target.workers()[index]);
-        self.stuck.insert(worker.key);
+        let victims = match worker.index {
+            None => Err(NoVictims::NoWorker),
+            Some(_) if inferred => Err(NoVictims::Untold),
+            Some(_) => self.follow(index, state.progress),
+        };
+        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, inferred, victims });
+        self.stuck.insert(worker.key, state.began);
         let noticed = Noticed { id, worker, task, at, known_by, life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
     }
@@ -297,12 +350,34 @@ impl<T: Target> Watchdog<T> {
         Some(Update { after: now.duration_since(state.began), stack, evidence, waiting })
     }
 
-    fn end(&self, state: &mut Watched, at: Instant) {
+    /// From its end on, the worker tells what it polls.
+    fn follow(&mut self, index: usize, progress: Progress) -> Result<(), NoVictims> {
+        let worker = self.target.workers()[index].key;
+        // It is the turn of the next one: of the stall before, whatever is known is told.
+        if let Some(before) = self.endings.of(&mut self.target, worker) {
+            self.tell_end(before);
+        }
+        self.target.follow(index, progress)
+    }
+
+    fn end(&mut self, worker: u64, state: &mut Watched, at: Instant) {
         let Some(stall) = state.stall.take() else { return };
         stall.life.end(at);
-        if let Some(gathering) = &state.gathering {
-            self.tell(Observation::Ended(stall.id, gathering.evidence()));
+        let Some(gathering) = &state.gathering else { return };
+        let (id, evidence) = (stall.id, gathering.evidence());
+        if let Err(reason) = stall.victims {
+            self.tell_end(Ended { id, evidence, victims: Err(reason) });
+            return;
         }
+        let queues = std::mem::replace(&mut state.queues, Queues::new(at));
+        let ending = Ending { id, worker, progress: state.progress, at, evidence, queues };
+        if let Some(before) = self.endings.add(&mut self.target, ending) {
+            self.tell_end(before);
+        }
+    }
+
+    fn tell_end(&self, Ended { id, evidence, victims }: Ended) {
+        self.tell(Observation::Ended(id, evidence, victims));
     }
 
     /// Never waits. A full queue loses the observation: a stall without its first one stays unexplained, and is
@@ -312,5 +387,95 @@ impl<T: Target> Watchdog<T> {
         if self.observations.try_send(observation).is_err() && first {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, sync_channel};
+
+    use super::*;
+    use crate::model::evidence::{Place, SyscallKind};
+    use crate::model::stack::{NoStack, RawStack};
+    use crate::model::task::Task;
+    use crate::model::worker::{Thread, Worker};
+    use crate::target::{Look, Sampled};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// One worker that sleeps in the same poll for ever.
+    struct Asleep(Vec<Arc<Worker>>);
+
+    impl Target for Asleep {
+        fn refresh(&mut self) -> bool {
+            false
+        }
+
+        fn workers(&self) -> &[Arc<Worker>] {
+            &self.0
+        }
+
+        fn progress(&self, _worker: usize) -> Progress {
+            Progress { sequence: 1, parks: 0, activity: Activity::Polling }
+        }
+
+        fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
+            None
+        }
+
+        fn look(&mut self, _worker: usize) -> Look {
+            let sleep = Place::Syscall { name: "clock_nanosleep".into(), kind: SyscallKind::Sleep, file: None };
+            Look { cpu: Some(Duration::ZERO), sleeps_in: Some(sleep), state: Some('S'), ..Look::default() }
+        }
+
+        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
+            Err(NoStack::Unavailable)
+        }
+
+        fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+            (None, None)
+        }
+
+        fn sample(&mut self, worker: usize) -> Sampled {
+            Sampled { progress: self.progress(worker), task: None, asleep: true, stack: None }
+        }
+
+        fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+
+        fn sleep_until_active(&self, _at_most: Duration) {}
+    }
+
+    fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {
+        let (observations, told) = sync_channel(16);
+        let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
+        let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, silent_polls: false };
+        let watchdog = Watchdog {
+            target: Asleep(vec![Arc::new(worker)]),
+            limits: Limits::new(threshold),
+            totals: Arc::default(),
+            observations,
+            stop: Arc::default(),
+            stuck: HashSet::new(),
+        };
+        (watchdog, told)
+    }
+
+    /// When the stall is noticed where every look comes so long after the one before, and how late that is said to be.
+    fn noticed(every: Duration, threshold: Duration) -> Option<(Duration, Duration)> {
+        let (mut watchdog, told) = watchdog(threshold);
+        let (start, mut watched) = (Instant::now(), HashMap::new());
+        (1..100).map(|number| every * number).find_map(|at| {
+            watchdog.look_at_all(&mut watched, start + at - every, start + at);
+            let Ok(Observation::Noticed(noticed)) = told.try_recv() else { return None };
+            Some((at, noticed.first.evidence.watchdog_late))
+        })
+    }
+
+    #[test]
+    fn a_stall_is_noticed_also_where_every_look_comes_late() {
+        assert_eq!(noticed(MS, MS * 10), Some((MS * 11, Duration::ZERO)));
+        // The first look finds the poll, the second that it is the same one after a gap, and the time counts from there.
+        assert_eq!(noticed(MS * 8, MS * 10), Some((MS * 32, MS * 12)));
+        assert_eq!(noticed(MS * 20, MS * 10), Some((MS * 60, MS * 18)));
     }
 }

@@ -1,8 +1,15 @@
 //! A look at a thread, the same for our own and for others'.
 
+use std::time::Duration;
+
 use super::Look;
 use crate::model::evidence::Place;
 use crate::sys::{self, KernelState, Process, Steal, ThreadProbe};
+
+/// What looking has cost so far: CPU time of the thread that asks.
+pub(crate) fn cpu_of_this_thread() -> Option<Duration> {
+    sys::thread_cpu_time(sys::current_tid())
+}
 
 /// What the kernel tells of the thread now.
 pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut Steal>) -> Look {

@@ -63,6 +63,7 @@ impl Drop for Open {
 
 impl Scope {
     #[cfg(test)]
+    #[track_caller]
     pub(super) fn new(tid: i32, start: SystemTime, end: SystemTime, reason: &'static str) -> Self {
         Self { registry: 0, tid, start, end, reason, place: Location::caller() }
     }

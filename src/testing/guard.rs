@@ -103,7 +103,12 @@ impl Guard {
 
     #[track_caller]
     pub(super) fn start(self) -> Watching {
-        if let Err(problem) = self_test() {
+        self.start_after(self_test())
+    }
+
+    #[track_caller]
+    fn start_after(self, self_test: Result<(), String>) -> Watching {
+        if let Err(problem) = self_test {
             let text = format!("holdup cannot guard tests here: {problem}");
             assert!(self.warn_only, "{text}");
             eprintln!("{text}");
@@ -170,4 +175,22 @@ impl Watching {
 #[track_caller]
 fn fail(held_up: &HeldUp) -> ! {
     panic!("{held_up}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    #[test]
+    fn where_nothing_would_be_noticed_no_test_passes_unnoticed() {
+        let blind = || Err("nobody looks".to_owned());
+        let panic =
+            catch_unwind(AssertUnwindSafe(|| Guard::new().start_after(blind()))).expect_err("it does not start");
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        assert_eq!(text, Some("holdup cannot guard tests here: nobody looks"));
+        let warns = Guard::new().warn_only().start_after(blind());
+        assert!(warns.judge().held_up.is_none(), "it starts all the same");
+    }
 }

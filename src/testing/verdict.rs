@@ -1,7 +1,8 @@
 //! What the stalls of a test amount to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 use super::allowed::Scope;
@@ -14,6 +15,10 @@ const MAX_STALLS: usize = 1000;
 
 /// Stalls whose whole report is in the message.
 const MAX_SHOWN: usize = 3;
+
+/// What a block took of stalls, together, to have been needed. When a poll began is known to half a look, so that a block
+/// right before it seems to touch it.
+const LEAST: Duration = Duration::from_millis(1);
 
 /// The stalls of a test, as its watch told them.
 #[derive(Debug, Default)]
@@ -79,17 +84,24 @@ impl Verdict {
     /// Judges stalls by the rules and by the blocks that were allowed.
     pub(super) fn of(seen: &Seen, rules: &Rules, scopes: &[Scope]) -> Self {
         let mut used_functions = vec![false; rules.functions.len()];
-        let mut used_scopes = vec![false; scopes.len()];
+        // By place: a block that is run often may hold the runtime up once.
+        let mut taken: HashMap<&Location<'_>, Duration> = HashMap::new();
         let (mut stalls, mut total, mut counted) = (Vec::new(), Duration::ZERO, Vec::new());
         for (start, stall) in seen.stalls.values() {
             // The machine did not run the thread: the test is not at fault.
             if stall.cause.class == CauseClass::NotScheduled {
                 continue;
             }
-            let mut left = stall.duration;
-            for (scope, used) in scopes.iter().zip(&mut used_scopes).filter(|(scope, _)| scope.tid == stall.tid) {
+            let (mut left, mut in_blocks) = (stall.duration, false);
+            for scope in scopes.iter().filter(|scope| scope.tid == stall.tid) {
                 let overlap = scope.overlap(*start, *start + stall.duration);
-                *used |= !overlap.is_zero();
+                *taken.entry(scope.place).or_default() += overlap;
+                if !in_blocks && !overlap.is_zero() {
+                    in_blocks = true;
+                    // A block's time is exact, and a poll's only as exact as the watchdog got to run: beside a block, only
+                    // what it has looked at counts.
+                    left = left.min(stall.cause.evidence.window);
+                }
                 left = left.saturating_sub(overlap);
             }
             let on_stack = |name: &str| {
@@ -124,7 +136,8 @@ impl Verdict {
         for ((name, reason), _) in rules.functions.iter().zip(used_functions).filter(|(_, used)| !used) {
             warnings.push(format!("allow_function(\"{name}\", \"{reason}\") never applied; remove it"));
         }
-        for (scope, _) in scopes.iter().zip(used_scopes).filter(|(_, used)| !used) {
+        let needed = |scope: &Scope| taken.get(scope.place).is_some_and(|taken| *taken >= LEAST);
+        for scope in scopes.iter().filter(|scope| !needed(scope)) {
             warnings.push(format!("the allow at {} (\"{}\") held nothing up; remove it", scope.place, scope.reason));
         }
         warnings.sort();
@@ -191,7 +204,7 @@ mod tests {
             known_by: KnownBy::Told,
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
             ended: true,
-            cause: Cause { class, evidence: Evidence::default() },
+            cause: Cause { class, evidence: Evidence { window: Duration::from_millis(ms), ..Evidence::default() } },
             culprit: None,
             stack: Err(NoStack::Unavailable),
             waiting: Waiting::default(),
@@ -205,6 +218,7 @@ mod tests {
         Rules { threshold: Duration::from_millis(50), budget: None, functions: Vec::new() }
     }
 
+    #[track_caller]
     fn scope(tid: i32, before_ms: u64, ms: u64) -> Scope {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(100) - Duration::from_millis(before_ms);
         Scope::new(tid, start, start + Duration::from_millis(ms), "known")
@@ -227,6 +241,29 @@ mod tests {
         let elsewhere = Verdict::of(&stalls, &rules(), &[scope(8, 200, 200)]);
         assert!(elsewhere.held_up.is_some(), "another thread's block");
         assert!(elsewhere.warnings[0].contains("\"known\") held nothing up; remove it"), "{:?}", elsewhere.warnings);
+    }
+
+    #[test]
+    fn beside_an_allowed_block_only_what_was_looked_at_counts() {
+        let mut stalls = seen(CauseClass::Sleeping, 400);
+        let verdict = Verdict::of(&stalls, &rules(), &[scope(7, 330, 300)]);
+        assert!(verdict.held_up.is_some(), "100 ms are left");
+        for (_, stall) in stalls.stalls.values_mut() {
+            stall.cause.evidence.window = Duration::from_millis(290);
+        }
+        assert!(Verdict::of(&stalls, &rules(), &[scope(7, 330, 300)]).held_up.is_none(), "nobody has seen them");
+        assert!(Verdict::of(&stalls, &rules(), &[]).held_up.is_some());
+    }
+
+    #[test]
+    fn a_block_that_held_something_up_once_is_needed_and_one_beside_it_is_not() {
+        let stalls = seen(CauseClass::Sleeping, 200);
+        let often = || [(300, 50), (190, 160), (20, 10)].map(|(before, ms)| scope(7, before, ms));
+        assert_eq!(Verdict::of(&stalls, &rules(), &often()).warnings, [""; 0]);
+        let mut beside = scope(7, 210, 10);
+        beside.end += Duration::from_micros(300);
+        let verdict = Verdict::of(&stalls, &rules(), &[scope(7, 190, 160), beside]);
+        assert_eq!(verdict.warnings.len(), 1, "{:?}", verdict.warnings);
     }
 
     #[test]

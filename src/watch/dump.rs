@@ -12,7 +12,8 @@ use crate::layout::Program;
 use crate::model::census::{Census, WaitsFor};
 use crate::model::process::DebugTier;
 use crate::model::stack::{Method, NoStack, RawStack, Stack};
-use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
+use crate::sys::{Mapping, Process};
+use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt, WordsFound};
 use crate::unwind::Unwinder;
 
 /// Tasks of each list that are looked for while threads are held: those that came since the rehearsal stand in front.
@@ -36,7 +37,7 @@ impl Attached {
         let index_time = started.elapsed();
         let typed = !program.contexts().is_empty();
         let (mut census, moment) = match typed {
-            true => self.census_by_types(image, &program)?,
+            true => self.census_by_types(image, &program, &mut missing)?,
             false => self.census_by_shape(image, &program, &mut missing)?,
         };
         census.pid = pid;
@@ -54,6 +55,7 @@ impl Attached {
             }
         }
         census.cycles = diagnose::cycles(&census);
+        census.futurelocks = diagnose::futurelocks(&census);
         let quality = &mut census.quality;
         quality.index_time = index_time;
         quality.index_origin.clone_from(&origin.told);
@@ -73,21 +75,31 @@ impl Attached {
     }
 
     /// Tasks with all that they await.
-    fn census_by_types(&self, image: &Image, program: &Program<'_>) -> Result<(Census, Moment), AttachError> {
+    fn census_by_types(
+        &self,
+        image: &Image,
+        program: &Program<'_>,
+        missing: &mut Vec<String>,
+    ) -> Result<(Census, Moment), AttachError> {
         let before = image.thread_locals();
         let bias = image.bias;
+        let unlisted = Unlisted::of(self.process, image, program);
+        let now = Duration::ZERO;
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
-            let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
+            let (starts, headers) = (starts(threads, before), unlisted.headers(threads));
+            let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now };
             subject.touch(usize::MAX);
             // For the memory that it reads.
             let _rehearsed = subject.take();
         };
         let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
-            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch(NEWEST);
+            Subject { program, memory, bias, threads: &starts(threads, before), unlisted: &[], now }.touch(NEWEST);
         };
         let moment = Moment::take(self.process, &rehearse, &touch).map_err(|error| self.failed(error))?;
         let starts = starts(&moment.threads, before);
-        let subject = Subject { program, memory: &moment.memory, bias, threads: &starts, now: moment.now };
+        let (memory, headers) = (&moment.memory, unlisted.headers(&moment.threads));
+        let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now: moment.now };
+        missing.extend(unlisted.missing());
         Ok((Census { tier: DebugTier::Full, ..subject.take() }, moment))
     }
 
@@ -123,6 +135,41 @@ impl Attached {
         }
         // What slept then may run now.
         census.quality.pause = other.longest_stop();
+    }
+}
+
+/// Places in memory where tasks may be that no runtime has a list of.
+#[derive(Debug, Default)]
+pub(super) struct Unlisted {
+    found: WordsFound,
+    /// From a place to the header that it belongs to.
+    behind: u64,
+}
+
+impl Unlisted {
+    pub(super) fn of(process: Process, image: &Image, program: &Program<'_>) -> Self {
+        let memory = Snapshot::of(process);
+        let subject =
+            Subject { program, memory: &memory, bias: image.bias, threads: &[], unlisted: &[], now: Duration::ZERO };
+        let inside = |mapping: &&Mapping| !mapping.executable && image.range.contains(&mapping.start);
+        let constants: Vec<_> = process.mappings().unwrap_or_default();
+        let constants: Vec<_> =
+            constants.iter().filter(inside).map(|mapping| mapping.start..mapping.end.min(image.range.end)).collect();
+        let Some((tables, behind)) = subject.unlisted_tables(&constants) else { return Self::default() };
+        Self { found: WordsFound::of(process, &tables), behind }
+    }
+
+    /// Where their headers would be.
+    pub(super) fn headers(&self, threads: &[ThreadAt]) -> Vec<u64> {
+        self.found.off_stacks(threads).into_iter().map(|place| place.wrapping_sub(self.behind)).collect()
+    }
+
+    fn missing(&self) -> Option<String> {
+        let left_out = self.found.left_out;
+        (left_out > 0).then(|| {
+            let mebibytes = left_out >> 20;
+            format!("tasks of a LocalSet and of spawn_blocking were not looked for in {mebibytes} MiB of its memory")
+        })
     }
 }
 

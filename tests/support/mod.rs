@@ -66,6 +66,13 @@ impl Events {
         self.list().clone()
     }
 
+    /// Whether a stall of the task of this name has ended.
+    pub(crate) fn any_ended(&self, task: &str) -> bool {
+        let ended =
+            |(phase, stall): &(Phase, Stall)| *phase == Phase::Ended && stall.task.name.as_deref() == Some(task);
+        self.list().iter().any(ended)
+    }
+
     /// The first event that satisfies the condition. Shows all of them when there is none in time.
     pub(crate) fn wait_for(&self, what: &str, condition: impl Fn(Phase, &Stall) -> bool) -> Stall {
         let limit = Instant::now() + DEADLINE;

@@ -18,6 +18,9 @@ const LONG: Duration = Duration::from_millis(60);
 
 const HONEST_POLLS: u32 = 60;
 
+/// How long an honest poll takes.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
+
 pub(super) const CASES: &[Case] = &[
     Case::healthy("spawn-blocking", "sleeps and computes in spawn_blocking", |_| {
         Box::pin(async {
@@ -26,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
         })
     }),
     Case {
-        hands_on: true,
+        multi_thread: true,
         ..Case::healthy("block-in-place", "sleeps and computes in block_in_place", |_| {
             Box::pin(async {
                 for _ in 0..3 {
@@ -41,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
     },
     Case::healthy("honest-polls", "60 polls of 1 ms each, one after another", |_| {
         Box::pin(async {
-            honest_polls(HONEST_POLLS).await;
+            honest_polls(HONEST_POLLS, MOMENT).await;
             Ok(())
         })
     }),
@@ -70,10 +73,10 @@ fn compute(length: Duration) {
     }
 }
 
-/// Polls of 1 ms each.
-pub(super) async fn honest_polls(count: u32) {
+/// Polls of this length each.
+pub(super) async fn honest_polls(count: u32, length: Duration) {
     for _ in 0..count {
-        compute(Duration::from_millis(1));
+        compute(length);
         tokio::task::yield_now().await;
     }
 }

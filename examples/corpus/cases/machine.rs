@@ -3,7 +3,7 @@
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use super::healthy::honest_polls;
+use super::healthy::{MOMENT, honest_polls};
 use super::{Case, prepared};
 
 /// Polls of 1 ms; with no neighbours they take this many milliseconds.
@@ -14,7 +14,8 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(async {
             let mut stopper = prepared(stop_and_continue).await?;
             while stopper.try_wait()?.is_none() {
-                honest_polls(10).await;
+                // So long that a stop mostly comes in a poll that has been looked at before.
+                honest_polls(10, MOMENT * 3).await;
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             Ok(())
@@ -23,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
     Case::healthy("neighbours", "other processes eat the CPUs", |_| {
         Box::pin(async {
             let neighbours = prepared(Neighbours::start).await?;
-            honest_polls(POLLS).await;
+            honest_polls(POLLS, MOMENT).await;
             prepared(move || {
                 drop(neighbours);
                 Ok(())

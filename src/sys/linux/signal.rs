@@ -119,10 +119,15 @@ pub(crate) fn hold_stack_signal() -> HeldSignals {
     HeldSignals::hold(SIGNAL.load(Ordering::Acquire))
 }
 
-/// Spins briefly, because a running thread answers within microseconds, then sleeps between looks.
+/// Between two looks at whether a thread has answered.
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Spins briefly, because a running thread answers within microseconds, then sleeps between looks, longer and longer: the
+/// machine does not run a thread that has not answered by then, and each waking would take CPU time from it.
 fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
     let start = Instant::now();
     let mut spins = 0_u32;
+    let mut pause = Duration::from_micros(50);
     loop {
         match handler::STATE.load(Ordering::Acquire) {
             handler::COPIED => return Ok(()),
@@ -144,7 +149,8 @@ fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
         if spins < 2_000 {
             std::hint::spin_loop();
         } else {
-            std::thread::sleep(Duration::from_micros(50));
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 }
