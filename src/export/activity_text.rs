@@ -16,6 +16,9 @@ pub(crate) struct Size {
 /// A part of a name that is shorter tells nothing.
 const SHORTEST_NAME: usize = 16;
 
+/// Columns of a worker's line before the task that it polls.
+const BEFORE_TASK: usize = 53;
+
 /// The lines of the screen.
 pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
     let mut lines = Vec::new();
@@ -33,13 +36,13 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
         now.looks
     ));
     lines.push(String::new());
-    lines.push(format!("{:<14} {:>7}  {:<12} {:>6} {:>6}  POLLS NOW", "WORKER", "TID", "STATE", "BUSY", "CPU"));
+    lines.push(format!("{:<14} {:>7}  {:<13} {:>6} {:>6}  POLLS NOW", "WORKER", "TID", "STATE", "BUSY", "CPU"));
     let mut workers: Vec<&WorkerActivity> = now.workers.iter().collect();
     if workers.len() > size.rows {
         // What is busy is what somebody looks for.
         workers.sort_by(|one, other| other.busy.total_cmp(&one.busy));
     }
-    lines.extend(workers.iter().take(size.rows).map(|worker| of_worker(worker, &now.stalls.entries)));
+    lines.extend(workers.iter().take(size.rows).map(|worker| of_worker(worker, &now.stalls.entries, size.columns)));
     more(&mut lines, now.workers.len(), size.rows);
 
     lines.push(String::new());
@@ -70,7 +73,7 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
     lines.iter().map(|line| cut(line, size.columns)).collect()
 }
 
-fn of_worker(worker: &WorkerActivity, stalls: &[StallEntry]) -> String {
+fn of_worker(worker: &WorkerActivity, stalls: &[StallEntry], columns: usize) -> String {
     let name = match worker.index {
         Some(index) => format!("{}/{index}", worker.runtime),
         None => worker.runtime.clone(),
@@ -82,10 +85,14 @@ fn of_worker(worker: &WorkerActivity, stalls: &[StallEntry]) -> String {
     };
     let cpu = worker.cpu.map_or_else(|| "?".to_owned(), percent);
     let task = worker.task.as_ref().map_or_else(String::new, |(id, name)| match name {
-        Some(name) => format!("{id} {name}"),
+        Some(name) => {
+            let id = id.to_string();
+            let left = columns.saturating_sub(BEFORE_TASK + id.len() + 1).max(SHORTEST_NAME);
+            format!("{id} {}", fitting(name, left))
+        }
         None => id.to_string(),
     });
-    let line = format!("{name:<14} {:>7}  {state:<12} {:>6} {cpu:>6}  {task}", worker.tid, percent(worker.busy));
+    let line = format!("{name:<14} {:>7}  {state:<13} {:>6} {cpu:>6}  {task}", worker.tid, percent(worker.busy));
     line.trim_end().to_owned()
 }
 
@@ -206,7 +213,7 @@ mod tests {
         for part in [
             "1001 tasks: 1 running, 1000 idle",
             "at src/ingest/feeds/conditional.rs:231: a timer or I/O",
-            "  12 %   100 %  …feeds::conditional::fetch_one_feed_with_backoff::{async block}",
+            "  12 %   100 %  …conditional::fetch_one_feed_with_backoff::{async block}",
             "… 2 more",
             "runtime-1/4",
             "STALLS: 0 so far of more than 10.0 ms",

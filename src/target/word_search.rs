@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn words_on_the_heap_are_found() {
         // Put together here, so that it lies nowhere else.
-        let odd = std::hint::black_box(0x1234_5678_u64) * 0x0011_0022_0033 + 1;
+        let odd = std::hint::black_box(0x1234_5678_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let heap = vec![0, odd, 0, odd].into_boxed_slice();
         let found = WordsFound::of(Process::own(), &HashSet::from([odd, odd + 2]));
         for place in [&raw const heap[1], &raw const heap[3]] {
