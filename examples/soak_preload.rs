@@ -1,8 +1,8 @@
 //! Preloaded into a service by `tests/soak.rs`: counts what `epoll_wait` returns, and loads and unloads a library all the
 //! time, as plugins do. Not for people; on its own it does nothing.
 //!
-//! `HOLDUP_SOAK_COUNTS` names a file of at least 32 bytes that the counts are kept in, as four numbers of 64 bits: waits,
-//! interrupted waits, libraries loaded, and libraries that could not be loaded.
+//! `HOLDUP_SOAK_COUNTS` names a file of at least 40 bytes that the counts are kept in, as five numbers of 64 bits: waits,
+//! interrupted waits, libraries loaded, libraries that could not be loaded, and the bytes that are allocated and not freed.
 //!
 //! It blocks `SIGCHLD` in all threads. That signal is ignored by default, but not while the thread that started the child
 //! has its signals blocked, as it has inside `posix_spawn` and `pthread_create`: then the kernel wakes any thread of the
@@ -21,6 +21,7 @@ struct Counts {
     interrupted: AtomicU64,
     loaded: AtomicU64,
     not_loaded: AtomicU64,
+    allocated: AtomicU64,
 }
 
 /// Runs before the program, while there is one thread, whose mask the others inherit.
@@ -44,6 +45,9 @@ const LIBRARY: &std::ffi::CStr = c"libanl.so.1";
 
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// The allocator is asked after so many libraries: it stops every thread that allocates meanwhile.
+const ASKED_AFTER: u64 = 50;
+
 fn counts() -> Option<&'static Counts> {
     *COUNTS.get_or_init(|| {
         let file = OpenOptions::new().read(true).write(true).open(std::env::var_os("HOLDUP_SOAK_COUNTS")?).ok()?;
@@ -65,7 +69,12 @@ fn counts() -> Option<&'static Counts> {
 }
 
 fn load_and_unload(counts: &Counts) {
-    loop {
+    for round in 0_u64.. {
+        if round.is_multiple_of(ASKED_AFTER) {
+            // SAFETY: mallinfo2 has no preconditions.
+            let now = unsafe { libc::mallinfo2() };
+            counts.allocated.store((now.uordblks + now.hblkhd) as u64, Ordering::Relaxed);
+        }
         // SAFETY: the name is a C string; glibc's library runs nothing of its own when it is loaded.
         let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW) };
         if library.is_null() {

@@ -140,6 +140,7 @@ pub use model::stack::{Frame, Method, NoStack, Origin, Stack};
 pub use model::stall::{Counters, Culprit, KnownBy, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
 pub use model::task::{Task, TaskId};
 pub use model::task_stats::{Delay, TaskColumn, TaskGroup, TaskStats, TaskUse, UnknownWord};
+pub use model::victims::{NoVictims, Victim, Victims, Waited};
 pub use model::waiting::{Driver, Waiting};
 pub use model::worker::{Activity, WorkerNow};
 pub use probe::{FutureExt, Hooks, Watched, spawn, spawn_named};

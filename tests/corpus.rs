@@ -168,6 +168,39 @@ fn every_part_of_a_report_is_held_against_the_truth() {
 }
 
 #[test]
+fn victims_are_right_where_those_who_waited_are_told_and_nobody_else() {
+    // The stall ends 50 ms after the start.
+    let waited = |tasks: &[(u64, u64)]| {
+        let one = |(task, ready_ms): &(u64, u64)| json!({"task": task, "ready_ns": START + ready_ms * MS});
+        json!({"victims": tasks.iter().map(one).collect::<Vec<_>>()})
+    };
+    let named = |tasks: &[u64]| json!({"victims": tasks.iter().map(|task| json!({"task": task})).collect::<Vec<_>>()});
+    let unsure = |tasks: &[u64]| {
+        let one = |task: &u64| json!({"task": task, "certain": false});
+        json!({"victims": tasks.iter().map(one).collect::<Vec<_>>()})
+    };
+    for (what, truth, report, right) in [
+        ("all", waited(&[(1, 5), (2, 30)]), named(&[2, 1]), Some(true)),
+        ("one is missing", waited(&[(1, 5), (2, 30)]), named(&[1]), Some(false)),
+        ("one is missing, who came in the end", waited(&[(1, 5), (2, 49)]), named(&[1]), Some(true)),
+        ("one who came in the end", waited(&[(1, 5), (2, 49)]), named(&[1, 2]), Some(true)),
+        ("one too many", waited(&[(1, 5)]), named(&[1, 2]), Some(false)),
+        ("perhaps", waited(&[(1, 5)]), unsure(&[1]), Some(true)),
+        ("perhaps another", waited(&[]), unsure(&[1]), Some(true)),
+        ("perhaps anybody", waited(&[]), unsure(&[1, 2]), Some(false)),
+        ("nobody", waited(&[]), named(&[]), Some(true)),
+        ("the tool does not tell", waited(&[(1, 5)]), json!({}), None),
+        ("the truth does not tell", json!({}), named(&[1]), None),
+    ] {
+        let card = scored(&[slept(0, &truth)], &[said(0, &report)]);
+        let share = right.map_or(Value::Null, |right| json!(if right { 1.0 } else { 0.0 }));
+        assert_eq!(row(&card, "total")["victims_right"], share, "{what}");
+        let wrong = if right == Some(false) { &["victims"][..] } else { &[] };
+        assert_eq!(faults(&card), wrong, "{what}");
+    }
+}
+
+#[test]
 fn what_lies_at_the_threshold_is_neither_missed_nor_invented() {
     let near = json!({"duration_ns": 11 * MS});
     for reports in [&[][..], &[said(0, &near)]] {
@@ -211,7 +244,7 @@ fn files_in_another_form_are_named() {
 #[test]
 fn stalls_are_found_and_none_is_invented() {
     let mut arguments = vec!["card", "--json", "--place", "task", "--rounds", "2", "--hold", "250"];
-    let stalls = ["thread-sleep", "busy-loop", "mutex", "pipe-read", "socket-read", "drop"];
+    let stalls = ["thread-sleep", "busy-loop", "mutex", "pipe-read", "socket-read", "drop", "spawned-before"];
     let healthy = ["spawn-blocking", "block-in-place", "honest-polls", "timers"];
     for case in stalls.iter().chain(&healthy) {
         arguments.extend(["--case", case]);
@@ -230,6 +263,9 @@ fn stalls_are_found_and_none_is_invented() {
         let missed = faults.iter().filter(|fault| fault["case"] == case && fault["wrong"] == "missed").count();
         assert!(missed < 4, "{case}: {card:#}");
     }
+    // Without task hooks nobody tells who waits.
+    let victims = total["victims_right"].as_f64();
+    assert!(if cfg!(tokio_unstable) { victims >= Some(0.7) } else { victims.is_none() }, "{card:#}");
     for fault in faults {
         // A thread that the machine does not run cannot be asked for its stack.
         let machine = fault["said"].as_str().is_some_and(|said| said.starts_with("not_scheduled"));

@@ -279,3 +279,88 @@ fn processes_that_cannot_be_dumped_are_named_with_the_reason() {
     sleeping.wait().expect("it ended");
     assert!(told.contains("no Tokio runtime is known in process"), "{told}");
 }
+
+#[test]
+fn tasks_that_no_runtime_lists_are_found_in_memory() {
+    let program = Awaiting::with("unlisted");
+    let mut census = Value::Null;
+    support::wait_until("nothing is about to happen", || {
+        census = json(&program.pid().to_string(), &[]);
+        let tasks = census["tasks"].as_array().expect("a list");
+        let of_state = |state: &str| tasks.iter().filter(|task| task["state"] == state).count();
+        // The one that computes and the function that blocks; the function that waits for a thread.
+        (of_state("running"), of_state("scheduled")) == (2, 1)
+    });
+    let runtimes = census["runtimes"].as_array().expect("a list");
+    let flavors: Vec<&str> = runtimes.iter().map(|runtime| runtime["flavor"].as_str().expect("a word")).collect();
+    assert_eq!(flavors.iter().filter(|flavor| **flavor == "local_set").count(), 1, "{flavors:?}");
+    let own = |flavor: &str| -> Vec<&Value> {
+        let number = &runtimes.iter().find(|runtime| runtime["flavor"] == flavor).expect("is there")["index"];
+        census["tasks"].as_array().expect("a list").iter().filter(|task| task["runtime"] == *number).collect()
+    };
+    // Those that ended are not among them, though their memory may still say what they were.
+    let set = own("local_set");
+    let shapes: Vec<String> = set.iter().map(|task| shape(&task["path"])).collect();
+    let mut expected = [
+        format!("waits_in_set:{}(Notified)", line("waits_in_set")),
+        format!("sets_child:{}(JoinHandle)", line("sets_child")),
+        format!("leaf:{}(Sleep)", line("leaf")),
+    ];
+    expected.sort();
+    let mut sorted = shapes.clone();
+    sorted.sort();
+    assert_eq!(sorted, expected, "{set:#?}");
+    assert!(set.iter().all(|task| task["state"] == "idle" && task["unknown"].is_null()), "{set:#?}");
+    let child = set.iter().find(|task| task["future"] == "awaiting::leaf").expect("is there");
+    let waits = set.iter().find(|task| task["future"] == "awaiting::sets_child").expect("is there");
+    assert_eq!(end(waits)["task"], child["id"]);
+
+    let pool = own("blocking_pool");
+    assert_eq!(pool.len(), 2, "workers of a runtime are none: {pool:#?}");
+    let function = "awaiting::blocking_functions::{async}::{closure}";
+    assert!(pool.iter().all(|task| task["future"] == function), "{pool:#?}");
+    let running = pool.iter().find(|task| task["state"] == "running").expect("one blocks");
+    let threads = census["threads"].as_array().expect("a list");
+    let thread = threads.iter().find(|thread| thread["tid"] == running["thread"]).expect("on a thread");
+    let frames = thread["stack"].as_array().expect("a list");
+    let blocks = frames.iter().find(|frame| frame["function"] == "awaiting::blocks").expect("it blocks there");
+    assert_eq!(blocks["line"], line("blocks"));
+    // The main thread, and that of the set.
+    assert_eq!(threads.iter().filter(|thread| thread["block_on"] == true).count(), 2, "{threads:#?}");
+    let numbers: Vec<&Value> = census["tasks"].as_array().expect("a list").iter().map(|task| &task["id"]).collect();
+    let different: std::collections::HashSet<String> = numbers.iter().map(ToString::to_string).collect();
+    assert_eq!(different.len(), numbers.len(), "no task twice");
+
+    let output = dump(&["--pid", &program.pid().to_string()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in
+        ["LocalSet (number ", "spawn_blocking (number ", "block_on, whose future is no task:", "awaiting::main at "]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
+fn a_future_that_keeps_a_lock_and_is_not_polled_is_found() {
+    let program = Awaiting::with("unpolled");
+    let census = settled(&program);
+    let task = only(&census, "futurelocks");
+    let found = census["futurelocks"].as_array().expect("a list");
+    // Not those that are polled on, were dropped, or were never polled.
+    assert_eq!(found.len(), 1, "{found:#?}");
+    let found = &found[0];
+    assert_eq!((&found["task"], &found["stage"]), (&task["id"], &"granted".into()));
+    assert_eq!((&found["future"], &found["function"]), (&"awaiting::locks".into(), &"awaiting::futurelocks".into()));
+    assert_eq!(found["future_place"]["line"], line("locks"));
+    let bystander = only(&census, "locks");
+    assert_eq!(found["waiting"], serde_json::json!([task["id"], bystander["id"]]));
+    assert_eq!(end(bystander)["address"], found["semaphore"]);
+    for negative in ["polls_on", "drops_first", "keeps_for_later"] {
+        assert_eq!(only(&census, negative)["state"], "idle", "it is there and waits");
+    }
+    let output = dump(&["--pid", &program.pid().to_string()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let told = format!("! futurelock: task {} does not poll", task["id"]);
+    assert!(text.contains(&told) && text.contains("advice: poll it on"), "{text}");
+    assert!(json(&Awaiting::start().pid().to_string(), &[])["futurelocks"] == serde_json::json!([]), "there are none");
+}

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The healthy service under full load holds nobody up: the reference service in a release build takes in a thousand new
 # articles after the other, and is asked for its news by the `load` command as fast as it answers, while holdup watches.
-# Expected: no stall. The load has a lower priority, so that it takes what the service leaves.
+# Expected: no stall. The load runs only where the service leaves a CPU idle, as one that comes from another machine would:
+# threads that outnumber the CPUs would otherwise keep each other from running for whole time slices.
 #
 #   tests/healthy_under_load.sh [SECONDS, 300 unless told]
 #
@@ -37,7 +38,7 @@ for _ in $(seq 300); do
 done
 diagnostics=$(sed -n 's|^diagnostics *\(http://[^/]*\)/.*|\1|p' "$work/said")
 
-nice -n 10 "$program" load api --url "$news/latest-news" --connections 16 --duration "${seconds}s"
+chrt --idle 0 "$program" load api --url "$news/latest-news" --connections 16 --duration "${seconds}s"
 
 echo "the service: $(curl --silent --fail "$news/healthz")"
 curl --silent --fail "$diagnostics/debug/holdup/stalls" >"$work/stalls.json"

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use holdup::{Print, Stall, StallEvent, Watch, WatchBuilder};
+use holdup::{NoVictims, Print, Stall, StallEvent, Victim, Watch, WatchBuilder};
 
-use crate::report::{FORMAT, Report, ReportedStall};
+use crate::report::{FORMAT, Report, ReportedStall, ReportedVictim};
 use crate::truth::nanoseconds;
 
 /// holdup's own default.
@@ -33,6 +33,7 @@ impl Listener {
         known.function = culprit.map(|frame| frame.function.to_string());
         known.file = culprit.and_then(|frame| frame.file.as_deref()).map(str::to_owned);
         known.line = culprit.and_then(|frame| frame.line);
+        known.victims = victims(event.stall);
     }
 
     /// All of it. Complete once the watch is dropped.
@@ -59,6 +60,16 @@ fn first_told(stall: &Stall, now: u64) -> ReportedStall {
         file: None,
         line: None,
         cause: None,
+        victims: None,
+    }
+}
+
+fn victims(stall: &Stall) -> Option<Vec<ReportedVictim>> {
+    let one = |victim: &Victim| Some(ReportedVictim { task: victim.task.id?.0, certain: victim.is_certain() });
+    match &stall.waiting.victims {
+        Ok(victims) => Some(victims.tasks.iter().filter_map(one).collect()),
+        Err(NoVictims::NoWorker) => Some(Vec::new()),
+        Err(_) => None,
     }
 }
 

@@ -9,6 +9,9 @@ mod truth;
 /// How quiet the machine was.
 mod witness;
 
+/// Tasks that become ready while a stall lasts.
+mod bystanders;
+
 /// What a tool said, in a form that any tool can write.
 mod report;
 

@@ -9,6 +9,8 @@ use holdup::{Hooks, Runtime, Watch};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, LocalSet};
 
+use crate::bystanders::Bystanders;
+
 /// What a case does, round by round.
 pub(crate) type Rounds = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
@@ -82,8 +84,17 @@ impl Place {
     }
 
     /// Runs a case here, to its end.
-    pub(crate) fn run(self, watch: &Watch, flavor: Flavor, rounds: Rounds) -> anyhow::Result<()> {
+    pub(crate) fn run(
+        self,
+        watch: &Watch,
+        flavor: Flavor,
+        bystanders: &Bystanders,
+        rounds: Rounds,
+    ) -> anyhow::Result<()> {
         let runtime = flavor.runtime(watch, "corpus")?;
+        if self != Self::Nested {
+            bystanders.spawn_on(runtime.handle());
+        }
         match self {
             Self::Task => runtime.block_on(async { spawn(rounds).await? }),
             Self::Root => runtime.block_on(rounds),
@@ -93,6 +104,7 @@ impl Place {
             }
             Self::Nested => {
                 let inner = flavor.runtime(watch, "nested")?;
+                bystanders.spawn_on(inner.handle());
                 let nested = move || inner.block_on(async { spawn(rounds).await? });
                 runtime.block_on(async {
                     match flavor {

@@ -42,4 +42,21 @@ pub(crate) struct ReportedStall {
     /// One of the words in `README.md`, or any other.
     #[serde(default)]
     pub(crate) cause: Option<String>,
+    /// Tasks that were ready and had to wait behind it; `None`: the tool does not tell.
+    #[serde(default)]
+    pub(crate) victims: Option<Vec<ReportedVictim>>,
+}
+
+/// A task that waited, by what the tool says.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct ReportedVictim {
+    /// Tokio's id.
+    pub(crate) task: u64,
+    /// False where it may as well have become ready only at the end.
+    #[serde(default = "certainly")]
+    pub(crate) certain: bool,
+}
+
+fn certainly() -> bool {
+    true
 }

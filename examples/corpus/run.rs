@@ -8,6 +8,7 @@ use anyhow::Context;
 use holdup::Print;
 use serde::Serialize;
 
+use crate::bystanders::Bystanders;
 use crate::cases::{Case, Scene};
 use crate::listener::Listener;
 use crate::options::RunOptions;
@@ -42,11 +43,12 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
         std::thread::sleep(SETTLED * 4);
     }
 
-    let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?);
+    let bystanders = Bystanders::start()?;
+    let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?, Arc::clone(&bystanders));
     let rounds = if case.cause.is_some() { options.how.rounds } else { 1 };
     let hold = options.how.hold.map(|ms| Duration::from_millis(ms.into()));
     let scene = Scene { log: log.clone(), watch: Arc::clone(&watch), round: 0, hold };
-    options.place.run(&watch, options.flavor, Box::pin(repeat(case, scene, rounds)))?;
+    options.place.run(&watch, options.flavor, &bystanders, Box::pin(repeat(case, scene, rounds)))?;
     // Its threads tell what they know before they end.
     drop(watch);
 

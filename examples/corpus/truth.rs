@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bystanders::{Bystanders, TrueVictim};
 use crate::witness::{Witness, ready_times};
 
 /// The first field of a truth file.
@@ -83,6 +84,9 @@ pub(crate) struct TrueStall {
     pub(crate) late_ns: u64,
     /// How long any other thread of the process was ready and not run meanwhile, at worst.
     pub(crate) others_ready_ns: u64,
+    /// Tasks that were ready before its end and had not been polled by then; `None`: nobody knows.
+    #[serde(default)]
+    pub(crate) victims: Option<Vec<TrueVictim>>,
 }
 
 /// A place in the source.
@@ -117,13 +121,19 @@ macro_rules! held {
 pub(crate) struct Log {
     cause: Cause,
     witness: Arc<Witness>,
+    bystanders: Arc<Bystanders>,
     stalls: Arc<Mutex<Vec<TrueStall>>>,
 }
 
 impl Log {
     /// An empty one for a case whose stalls have this cause.
-    pub(crate) fn new(cause: Cause, witness: Arc<Witness>) -> Self {
-        Self { cause, witness, stalls: Arc::default() }
+    pub(crate) fn new(cause: Cause, witness: Arc<Witness>, bystanders: Arc<Bystanders>) -> Self {
+        Self { cause, witness, bystanders, stalls: Arc::default() }
+    }
+
+    /// Spawns a task that is ready at once: if a stall keeps it from being polled, it is among those that waited.
+    pub(crate) fn spawn_ready(&self) {
+        self.bystanders.spawn_ready();
     }
 
     /// A stall begins here and now.
@@ -131,6 +141,7 @@ impl Log {
         let thread = current_thread();
         let (ready, stolen) = (ready_times(), stolen());
         self.witness.begin();
+        self.bystanders.begin();
         let accounts = Accounts::read();
         Begun { log: self, here, thread, ready, accounts, stolen, at: SystemTime::now(), since: Instant::now() }
     }
@@ -164,6 +175,7 @@ impl Begun<'_> {
     /// It ends in this line.
     pub(crate) fn end(self, last_line: u32) {
         let duration = self.since.elapsed();
+        let victims = self.log.bystanders.end();
         let late = self.log.witness.late();
         let accounts = Accounts::read();
         let stall = TrueStall {
@@ -180,6 +192,7 @@ impl Begun<'_> {
             stolen_ns: nanoseconds(stolen().saturating_sub(self.stolen)),
             late_ns: nanoseconds(late),
             others_ready_ns: self.others_ready(),
+            victims: Some(victims),
         };
         self.log.stalls.lock().unwrap_or_else(PoisonError::into_inner).push(stall);
     }

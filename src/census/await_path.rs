@@ -4,14 +4,16 @@
 //! is the future it awaits there. Other futures hold the futures they poll: by value, boxed, behind `Pin<&mut …>`, or, in
 //! a closure, behind a reference. What is a future is told by the debug information: some `poll` takes it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::holders;
 use super::tasks::TaskLayout;
+use super::unpolled::Suspended;
 use super::{leaves, sets};
 use crate::layout::{Shape, Type, Unknown, Value, Values, last_segment, type_name};
-use crate::model::census::{Await, SourcePlace};
+use crate::model::census::{Await, SourcePlace, UnpolledPlace, WaitsFor};
 
 /// Steps for one task's path.
 const STEPS: u32 = 50_000;
@@ -52,6 +54,11 @@ pub(super) struct Walker<'v, 'a, 'd> {
     pub(super) now: Duration,
     holds: Vec<Holds>,
     futures: usize,
+    /// Every future so far.
+    walked: HashSet<Value>,
+    suspended: Vec<Suspended>,
+    /// Semaphores with the place that a future has at each.
+    places: Vec<(u64, UnpolledPlace)>,
     /// The futures that lead to the present one.
     above: Vec<Value>,
 }
@@ -69,11 +76,45 @@ struct Way {
 impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
     pub(super) fn new(values: &'v Values<'a, 'd>, layout: &'v TaskLayout, now: Duration) -> Self {
         values.allow(STEPS);
-        Self { values, layout, now, holds: Vec::new(), futures: 0, above: Vec::new() }
+        Self {
+            values,
+            layout,
+            now,
+            holds: Vec::new(),
+            futures: 0,
+            walked: HashSet::new(),
+            suspended: Vec::new(),
+            places: Vec::new(),
+            above: Vec::new(),
+        }
     }
 
     pub(super) fn into_holds(self) -> Vec<Holds> {
         self.holds
+    }
+
+    pub(super) fn take_suspended(&mut self) -> Vec<Suspended> {
+        std::mem::take(&mut self.suspended)
+    }
+
+    pub(super) fn was_walked(&self, future: Value) -> bool {
+        self.walked.contains(&future)
+    }
+
+    pub(super) fn holds_so_far(&self) -> usize {
+        self.holds.len()
+    }
+
+    pub(super) fn holds_from(&self, position: usize) -> Vec<u64> {
+        self.holds.iter().skip(position).map(|holds| holds.semaphore).collect()
+    }
+
+    pub(super) fn places_so_far(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn places_from(&self, position: usize) -> Vec<(u64, UnpolledPlace)> {
+        self.places.iter().skip(position).copied().collect()
     }
 
     /// The futures that lead to the present one, the nearest last.
@@ -91,6 +132,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         if self.above.contains(&value) {
             return Err(Unknown::new("a future leads to itself"));
         }
+        self.walked.insert(value);
         self.above.push(value);
         let found = self.kind_of_future(value);
         self.above.pop();
@@ -121,6 +163,11 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         }
         let mut shown = Await { future: type_name(&ty.name, None), ..Await::default() };
         if let Some(reason) = leaves::explain(self, value, &ty.name) {
+            if let WaitsFor::Permits { address, .. } = &reason
+                && let Ok(Some(place)) = self.place_at_semaphore(value)
+            {
+                self.places.push((*address, place));
+            }
             shown.waits_for = Some(reason);
             return Ok(shown);
         }
@@ -178,6 +225,8 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
                     function: shown.future.clone(),
                     place: shown.place.clone(),
                 }));
+                let (function, place) = (shown.future.clone(), shown.place.clone());
+                self.suspended.push(Suspended { state: content, function, place });
                 if let Ok(awaited) = self.values.member(content, "__awaitee") {
                     shown.children.push(self.child(awaited));
                 }
@@ -219,6 +268,20 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         let concrete = self.values.program.behind_vtable(self.values.in_file(table));
         let ty = concrete.ok_or_else(|| Unknown::new("the type behind a `dyn` is not described"))?;
         Ok(Some(Value { ty, address: data }))
+    }
+
+    /// The futures that a variable is, or owns.
+    pub(super) fn futures_in(&self, variable: Value) -> Result<Vec<Value>, Unknown> {
+        let mut found = Vec::new();
+        let way = Way { depth: MAX_PARTS_DEPTH, captured: false, owned: false };
+        self.look_into(variable, way, false, &mut found)?;
+        // What a pointer or a `dyn` stands for.
+        Ok(found.into_iter().map(|future| self.itself(future)).collect())
+    }
+
+    fn itself(&self, future: Value) -> Value {
+        let object = self.values.ty(future).and_then(|ty| self.trait_object(future, &ty));
+        object.ok().flatten().unwrap_or(future)
     }
 
     /// The futures that a future, which is no coroutine, polls.

@@ -10,6 +10,9 @@ mod runtimes;
 /// From runtimes to tasks.
 mod tasks;
 
+/// Tasks that no runtime has a list of.
+mod unlisted;
+
 /// From threads to the workers that they are.
 mod workers;
 
@@ -21,6 +24,9 @@ mod leaves;
 
 /// Who holds what others wait for.
 mod holders;
+
+/// Futures that their task keeps and does not poll.
+mod unpolled;
 
 /// Futures that live in a set of their own.
 mod sets;
@@ -61,6 +67,8 @@ pub(crate) struct Subject<'a, 'd> {
     /// What to subtract from an address in memory to get the one that the program's file uses.
     pub(crate) bias: u64,
     pub(crate) threads: &'a [Start],
+    /// Where headers of tasks may lie that no runtime has a list of.
+    pub(crate) unlisted: &'a [u64],
     /// By the monotonic clock.
     pub(crate) now: Duration,
 }
@@ -87,6 +95,12 @@ impl<'a, 'd> Subject<'a, 'd> {
         for runtime in &runtimes.list {
             // Where a list ends too early is told when the tasks are read.
             let _end = tasks::walk(&values, &layout, runtime.owned, newest, &mut |task| tasks::touch(&values, task));
+        }
+        for header in self.unlisted {
+            values.allow(STEPS);
+            if let Ok(task) = tasks::at(&values, &layout, *header) {
+                tasks::touch(&values, task);
+            }
         }
     }
 
@@ -119,6 +133,11 @@ impl<'a, 'd> Subject<'a, 'd> {
             told.unknown = told.unknown.or(end.err().map(|unknown| unknown.to_string()));
             census.runtimes.push(told);
         }
+        let reader = TaskReader { values: &values, layout: &layout, runtime: 0, now: self.now };
+        let listed = census.tasks.iter().filter_map(|task| task.id).collect();
+        let (unlisted, owners) = self.unlisted_tasks(&reader, census.runtimes.len(), &listed, &mut held);
+        census.tasks.extend(unlisted);
+        census.runtimes.extend(owners);
         holders::tell(&mut census.tasks, &held);
         census.threads = threads(self.threads, &runtimes.threads, &mut census.tasks);
         census.tasks.sort_by_key(|task| (task.runtime, task.id));
@@ -139,8 +158,7 @@ pub(crate) fn threads_only(starts: &[Start]) -> Census {
 
 /// The threads, and which of them polls which task.
 fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<ThreadNow> {
-    let mut by_id: HashMap<(usize, TaskId), &mut TaskNow> =
-        tasks.iter_mut().filter_map(|task| Some(((task.runtime, task.id?), task))).collect();
+    let mut by_id: HashMap<TaskId, &mut TaskNow> = tasks.iter_mut().filter_map(|task| Some((task.id?, task))).collect();
     let mut list = Vec::new();
     for (start, entered) in starts.iter().zip(entered) {
         let mut thread = ThreadNow {
@@ -149,12 +167,13 @@ fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<
             runs: start.runs,
             runtime: entered.runtime,
             task: None,
+            block_on: entered.block_on,
             stack: Err(NoStack::Unavailable),
             unknown: entered.unknown.clone(),
         };
         // Between polls a worker's own number stands there, which is that of no task in a list.
-        if let (Some(runtime), Some(id)) = (entered.runtime, entered.task)
-            && let Some(task) = by_id.get_mut(&(runtime, id)).filter(|task| task.state == TaskState::Running)
+        if let Some(id) = entered.task
+            && let Some(task) = by_id.get_mut(&id).filter(|task| task.state == TaskState::Running)
         {
             thread.task = Some(id);
             task.thread = Some(start.tid);

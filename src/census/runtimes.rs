@@ -24,6 +24,8 @@ pub(super) struct Entered {
     pub(super) runtime: Option<usize>,
     /// What it says it polls.
     pub(super) task: Option<TaskId>,
+    /// It is inside `block_on`, whose future is no task.
+    pub(super) block_on: bool,
     pub(super) unknown: Option<String>,
 }
 
@@ -50,7 +52,8 @@ impl Runtimes {
                     if found.len() < MAX_RUNTIMES || found.contains_key(&handle.address) =>
                 {
                     found.insert(handle.address, (flavor, handle));
-                    (Some(handle.address), Entered { task, ..Entered::default() })
+                    let block_on = start.thread_locals.is_some_and(|block| in_block_on(values, block) == Ok(true));
+                    (Some(handle.address), Entered { task, block_on, ..Entered::default() })
                 }
                 Ok(_) => (None, Entered::default()),
                 Err(unknown) => (None, Entered { unknown: Some(unknown.to_string()), ..Entered::default() }),
@@ -86,6 +89,22 @@ pub(super) fn context(values: &Values<'_, '_>, block: u64) -> Result<Value, Unkn
         values.find_named(storage, 6, "tokio::runtime::context::Context").ok()
     });
     found.ok_or_else(|| Unknown::new("the program's Tokio keeps no CONTEXT that can be found"))
+}
+
+/// Whether a thread runs a runtime, and is no worker of a multi-thread one.
+fn in_block_on(values: &Values<'_, '_>, block: u64) -> Result<bool, Unknown> {
+    let context = context(values, block)?;
+    let entered = values.active(values.find_named(
+        values.member(context, "runtime")?,
+        4,
+        "tokio::runtime::context::runtime::EnterRuntime",
+    )?)?;
+    if entered.name != "Entered" {
+        return Ok(false);
+    }
+    let scheduler = values.behind(values.member(context, "scheduler")?)?;
+    // A current-thread runtime is run by whoever is inside `block_on`.
+    Ok(scheduler.address == 0 || values.active(scheduler)?.name == "CurrentThread")
 }
 
 /// The flavor and handle of the runtime that a thread has entered, and the task it polls.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::STEPS;
 use super::await_path::{Holds, Walker};
-use crate::layout::{Unknown, Value, Values, type_name};
+use crate::layout::{TaskTypes, Unknown, Value, Values, type_name};
 use crate::model::census::{SourcePlace, TaskNow, TaskState};
 use crate::model::task::TaskId;
 
@@ -23,6 +23,8 @@ const MAX_SHARDS: u64 = 1 << 16;
 pub(super) struct TaskLayout {
     state: u64,
     vtable: u64,
+    /// Which list it is in.
+    owner_id: Option<u64>,
     /// In the vtable.
     poll: u64,
     trailer_offset: u64,
@@ -50,12 +52,42 @@ impl TaskLayout {
         Ok(Self {
             state: offset(header, "state")?,
             vtable: offset(header, "vtable")?,
+            owner_id: offset(header, "owner_id").ok(),
             poll: offset(vtable, "poll")?,
             trailer_offset: offset(vtable, "trailer_offset")?,
             id_offset: offset(vtable, "id_offset")?,
             next: offset(pointers, "next")?,
             trailer_size: values.ty(trailer)?.size,
         })
+    }
+}
+
+impl TaskLayout {
+    pub(super) fn poll_offset(&self) -> u64 {
+        self.poll
+    }
+
+    pub(super) fn vtable_offset(&self) -> u64 {
+        self.vtable
+    }
+
+    /// How far a task's trailer lies behind its header, by its table of functions.
+    pub(super) fn trailer_of(&self, values: &Values<'_, '_>, vtable: u64) -> Result<u64, Unknown> {
+        let trailer = values.word(vtable.wrapping_add(self.trailer_offset))?;
+        if !trailer.is_multiple_of(8) || trailer > 1 << 30 {
+            return Err(Unknown::new(format!("{vtable:#x} is no table of a task")));
+        }
+        Ok(trailer)
+    }
+
+    /// How many refer to a task.
+    pub(super) fn references(&self, values: &Values<'_, '_>, header: u64) -> Result<u64, Unknown> {
+        Ok(values.word(header.wrapping_add(self.state))? >> bits::REFERENCES)
+    }
+
+    /// The number of the list that a task is in, 0 for none; `None` where that is not told.
+    pub(super) fn list(&self, values: &Values<'_, '_>, header: u64) -> Result<Option<u64>, Unknown> {
+        self.owner_id.map(|offset| values.word(header.wrapping_add(offset))).transpose()
     }
 }
 
@@ -131,13 +163,29 @@ fn lists(values: &Values<'_, '_>, owned: Value) -> Result<Vec<Value>, Unknown> {
 
 /// A task, and the header of the next.
 fn step(values: &Values<'_, '_>, layout: &TaskLayout, header: u64) -> Result<(RawTask, u64), Unknown> {
+    let task = at(values, layout, header)?;
+    let next = values.word(header.wrapping_add(task.trailer).wrapping_add(layout.next))?;
+    Ok((task, next))
+}
+
+/// The task whose header lies there.
+pub(super) fn at(values: &Values<'_, '_>, layout: &TaskLayout, header: u64) -> Result<RawTask, Unknown> {
     let vtable = values.word(header.wrapping_add(layout.vtable))?;
-    let trailer = values.word(vtable.wrapping_add(layout.trailer_offset))?;
-    if trailer % 8 != 0 || trailer > 1 << 30 || !header.is_multiple_of(8) {
+    let trailer = layout.trailer_of(values, vtable)?;
+    if !header.is_multiple_of(8) {
         return Err(Unknown::new(format!("{header:#x} is no task")));
     }
-    let next = values.word(header.wrapping_add(trailer).wrapping_add(layout.next))?;
-    Ok((RawTask { header, vtable, trailer, size: trailer.saturating_add(layout.trailer_size) }, next))
+    Ok(RawTask { header, vtable, trailer, size: trailer.saturating_add(layout.trailer_size) })
+}
+
+/// What its table of functions says it is: several types, where the linker found their code to be the same.
+pub(super) fn types_of<'p>(
+    values: &Values<'p, '_>,
+    layout: &TaskLayout,
+    task: RawTask,
+) -> Result<&'p [TaskTypes], Unknown> {
+    let poll = values.word(task.vtable.wrapping_add(layout.poll))?;
+    Ok(values.program.tasks_polled_by(values.in_file(poll)))
 }
 
 /// Reads a task's memory.
@@ -162,6 +210,8 @@ mod bits {
     pub(super) const COMPLETE: u64 = 1 << 1;
     pub(super) const NOTIFIED: u64 = 1 << 2;
     pub(super) const CANCELLED: u64 = 1 << 5;
+    /// Above these, the number of references.
+    pub(super) const REFERENCES: u32 = 6;
 }
 
 impl TaskReader<'_, '_, '_> {
@@ -176,6 +226,7 @@ impl TaskReader<'_, '_, '_> {
             spawned_at: None,
             thread: None,
             path: None,
+            unpolled: Vec::new(),
             unknown: None,
         };
         let mut holds = Vec::new();
@@ -199,7 +250,7 @@ impl TaskReader<'_, '_, '_> {
         if id_offset < raw.trailer {
             task.id = Some(TaskId(values.word(raw.header.wrapping_add(id_offset))?)).filter(|id| id.0 != 0);
         }
-        let cell = self.cell(raw, task)?;
+        let cell = self.cell(raw, &mut task.future)?;
         let core = values.member(cell, "core")?;
         task.spawned_at = values.member(core, "spawned_at").and_then(|place| location(values, place)).ok();
         let stage = values.find_named(core, 8, "tokio::runtime::task::core::Stage<")?;
@@ -210,6 +261,10 @@ impl TaskReader<'_, '_, '_> {
         let future = values.member(stage.content, "__0")?;
         let mut walker = Walker::new(values, self.layout, self.now);
         let path = walker.future(future)?;
+        // What a running task polls now is not known.
+        if task.state != TaskState::Running {
+            task.unpolled = walker.unpolled();
+        }
         *holds = walker.into_holds();
         task.future.clone_from(&path.future);
         task.path = Some(path);
@@ -217,15 +272,14 @@ impl TaskReader<'_, '_, '_> {
     }
 
     /// The task's memory with its type, which must fit what the vtable says.
-    fn cell(&self, raw: RawTask, task: &mut TaskNow) -> Result<Value, Unknown> {
+    pub(super) fn cell(&self, raw: RawTask, told: &mut String) -> Result<Value, Unknown> {
         let values = self.values;
-        let poll = values.word(raw.vtable.wrapping_add(self.layout.poll))?;
-        let candidates = values.program.tasks_polled_by(values.in_file(poll));
+        let candidates = types_of(values, self.layout, raw)?;
         let mut why = Unknown::new("the debug information does not describe its type: build with `debug = 2`");
         for types in candidates {
             let future = values.program.name(types.future);
             let scheduler = values.program.name(types.scheduler);
-            task.future = type_name(&future, None);
+            *told = type_name(&future, None);
             let name = format!("tokio::runtime::task::core::Cell<{future}, {scheduler}>");
             let Some(ty) = values.program.named(&name) else {
                 why = Unknown::new(format!("the debug information does not describe {}", type_name(&name, None)));
@@ -244,8 +298,7 @@ impl TaskReader<'_, '_, '_> {
 /// A task's number, and the name of its future's type.
 pub(super) fn named(values: &Values<'_, '_>, layout: &TaskLayout, task: RawTask) -> Result<(TaskId, String), Unknown> {
     let id = id_of(values, layout, task.header)?;
-    let poll = values.word(task.vtable.wrapping_add(layout.poll))?;
-    let types = values.program.tasks_polled_by(values.in_file(poll)).first();
+    let types = types_of(values, layout, task)?.first();
     let types = types.ok_or_else(|| Unknown::new("the debug information does not describe its type"))?;
     Ok((id, type_name(&values.program.name(types.future), None)))
 }

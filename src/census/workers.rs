@@ -22,6 +22,17 @@ impl Subject<'_, '_> {
         (workers, unknown)
     }
 
+    /// Where each thread keeps the address of its scheduler's context, 0 for one that is no worker.
+    pub(crate) fn scheduler_pointers(&self) -> Vec<u64> {
+        let values = self.values();
+        let pointer = |start: &Start| {
+            values.allow(STEPS);
+            let thread = context(&values, start.thread_locals?).ok()?;
+            Some(scheduler_pointer(&values, thread).ok()?.address)
+        };
+        self.threads.iter().filter_map(pointer).collect()
+    }
+
     /// The name of the future of a task, searched for in the lists of all runtimes.
     pub(crate) fn future_of(&self, id: TaskId) -> Option<String> {
         let values = self.values();
@@ -46,9 +57,7 @@ impl Subject<'_, '_> {
 fn worker(values: &Values<'_, '_>, start: &Start) -> Result<Option<WorkerPlace>, Unknown> {
     let block = start.thread_locals.ok_or_else(|| Unknown::new("where its variables are is not known"))?;
     let thread = context(values, block)?;
-    let pointer = values.member(thread, "scheduler")?;
-    let pointer = values.find(pointer, 8, &|ty| matches!(ty.shape, Shape::Pointer(_)));
-    let pointer = pointer.ok_or_else(|| Unknown::new("no pointer to the scheduler's context"))?;
+    let pointer = scheduler_pointer(values, thread)?;
     let scheduler = values.pointee(pointer)?;
     if scheduler.address == 0 {
         return Ok(None);
@@ -81,6 +90,13 @@ fn worker(values: &Values<'_, '_>, start: &Start) -> Result<Option<WorkerPlace>,
         core,
         tick_offset: tick.address.wrapping_sub(inner.address),
     }))
+}
+
+/// Where a thread keeps the address of its scheduler's context.
+fn scheduler_pointer(values: &Values<'_, '_>, thread: Value) -> Result<Value, Unknown> {
+    let pointer = values.member(thread, "scheduler")?;
+    let pointer = values.find(pointer, 8, &|ty| matches!(ty.shape, Shape::Pointer(_)));
+    pointer.ok_or_else(|| Unknown::new("no pointer to the scheduler's context"))
 }
 
 /// How to tell what an `Option` is, and what is in it.

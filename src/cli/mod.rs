@@ -25,6 +25,9 @@ mod explain;
 /// `holdup stalls --follow`.
 mod follow;
 
+/// `holdup top --pid`.
+mod live;
+
 /// Profiles in files.
 mod profiles;
 
@@ -92,7 +95,7 @@ enum Verb {
     Convert(convert::Arguments),
     /// Show what changed between two profiles
     Diff(diff::Arguments),
-    /// Show the functions of a profile by what they take
+    /// Show the functions of a profile by what they take, or what a running process does now
     Top(top::Arguments),
     /// Explain a cause, or all of them
     Explain(explain::Arguments),

@@ -18,7 +18,7 @@ use crate::analysis::group::Group;
 use crate::export::profile::Format;
 use crate::import;
 use crate::model::profile::Profile;
-use crate::watch::{Attached, ProfileMode, ProfileOptions, Stop};
+use crate::watch::{Attached, OutsideMode, ProfileMode, ProfileOptions, Stop};
 
 const PATH: &str = "/debug/holdup/profile";
 
@@ -41,9 +41,13 @@ pub(super) struct Arguments {
     /// Samples per second, 1 to 1000; a CPU timer is looked at when the kernel ticks, often 250 times a second
     #[arg(short, long, default_value_t = 99, value_name = "HZ")]
     rate: u32,
-    /// cpu: CPU time of all threads; wall: what workers do over time; stalled: time in polls that stalled, by cause
+    /// cpu: CPU time of all threads; wall: what workers do over time, with --pid all threads; tasks, with --pid only: what
+    /// all tasks await over time; stalled: time in polls that stalled, by cause
     #[arg(short, long, default_value = "cpu")]
     mode: String,
+    /// With --mode stalled, from how long on a poll is a stall, such as 10ms or 1s; an endpoint has a threshold of its own
+    #[arg(short, long, default_value = "10ms", value_name = "TIME", value_parser = seconds, requires = "pid")]
+    threshold: Duration,
     /// Where to write, unless to MODE.svg; a file that is there is replaced; - is standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -72,15 +76,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
 
 /// Collects the profile of another process.
 fn observe(pid: u32, arguments: &Arguments) -> anyhow::Result<Profile> {
-    let mode: ProfileMode = arguments.mode.parse()?;
-    let options = ProfileOptions::new(mode).duration(arguments.duration).rate(arguments.rate);
-    let interrupted = interrupted()?;
-    let mut attached = Attached::open(pid)?;
+    let mode: OutsideMode = arguments.mode.parse()?;
+    let options = ProfileOptions::new(ProfileMode::Cpu).duration(arguments.duration).rate(arguments.rate);
+    let (interrupted, threshold) = (interrupted()?, arguments.threshold);
+    let attached = Attached::open(pid)?;
     let (tell, told) = mpsc::channel();
     let stop = Stop::with(Arc::clone(&interrupted));
     std::thread::spawn(move || {
         // Nobody listens once the second Ctrl-C has ended the command.
-        let _ended = tell.send(attached.profile(&options, &stop));
+        let _ended = tell.send(attached.profile(mode, &options, threshold, &stop));
     });
     let profile = wait(&told, arguments, &interrupted, || Ok(()))?.context("the recording broke off")?;
     Ok(profile?)
@@ -89,6 +93,9 @@ fn observe(pid: u32, arguments: &Arguments) -> anyhow::Result<Profile> {
 /// Asks for the profile on a thread of its own.
 fn ask(arguments: &Arguments) -> anyhow::Result<Profile> {
     let Arguments { url, duration, rate, mode, .. } = arguments;
+    if mode == OutsideMode::Tasks.as_str() {
+        anyhow::bail!("mode tasks is seen from outside: say which process with --pid, instead of asking an endpoint");
+    }
     let interrupted = interrupted()?;
     // By this name the profile can be ended early. Two commands that run at once have different ones.
     let name = format!("record-{}-{}", std::process::id(), Instant::now().elapsed().as_nanos());

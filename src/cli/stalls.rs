@@ -186,6 +186,9 @@ fn write_stall(out: &mut impl Write, stall: &StallJson, stacks: bool) -> std::io
     if !waiting.is_empty() {
         writeln!(out, "  waiting  {waiting}")?;
     }
+    if !stall.waiting.victims.sentence.is_empty() {
+        writeln!(out, "  victims  {}", stall.waiting.victims.sentence)?;
+    }
     writeln!(out, "  advice   {}", stall.cause.advice)?;
     if let Some(missing) = &stall.stack_quality.missing {
         writeln!(out, "  stack    none: {missing}")?;

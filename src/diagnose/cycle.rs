@@ -101,6 +101,7 @@ mod tests {
             spawned_at: None,
             thread: None,
             path: Some(Await { future: name.to_owned(), children, ..Await::default() }),
+            unpolled: Vec::new(),
             unknown: None,
         }
     }

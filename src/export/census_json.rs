@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::to_ms;
-use crate::model::census::{Await, Census, Holder, SourcePlace, TaskNow, ThreadNow, WaitsFor};
+use crate::model::census::{Await, Census, Futurelock, Holder, SourcePlace, TaskNow, ThreadNow, WaitsFor};
 
 /// A census.
 #[derive(Debug, Serialize)]
@@ -15,6 +15,8 @@ pub(crate) struct CensusJson {
     tasks: Vec<TaskJson>,
     /// Numbers of tasks that wait for each other.
     cycles: Vec<Vec<u64>>,
+    /// Futures that keep a place at a lock, are not polled, and are waited for.
+    futurelocks: Vec<FuturelockJson>,
     quality: QualityJson,
 }
 
@@ -33,6 +35,7 @@ struct ThreadJson {
     runs: bool,
     runtime: Option<usize>,
     task: Option<u64>,
+    block_on: bool,
     stack: Vec<FrameJson>,
     stack_complete: bool,
     unknown: Option<String>,
@@ -91,6 +94,21 @@ struct HolderJson {
 }
 
 #[derive(Debug, Serialize)]
+struct FuturelockJson {
+    /// The task that should poll it.
+    task: u64,
+    future: String,
+    future_place: Option<PlaceJson>,
+    /// Where it is kept, and what is awaited there instead.
+    function: String,
+    place: Option<PlaceJson>,
+    semaphore: String,
+    /// `queued`, `granted` or `holds`.
+    stage: &'static str,
+    waiting: Vec<u64>,
+}
+
+#[derive(Debug, Serialize)]
 struct QualityJson {
     pause_ms: f64,
     held_threads: usize,
@@ -117,6 +135,7 @@ impl From<&Census> for CensusJson {
             threads: census.threads.iter().map(ThreadJson::from).collect(),
             tasks: census.tasks.iter().map(TaskJson::from).collect(),
             cycles: census.cycles.iter().map(|cycle| cycle.iter().map(|task| task.0).collect()).collect(),
+            futurelocks: census.futurelocks.iter().map(FuturelockJson::from).collect(),
             quality: QualityJson {
                 pause_ms: to_ms(quality.pause),
                 held_threads: quality.held_threads,
@@ -140,6 +159,7 @@ impl From<&ThreadNow> for ThreadJson {
             runs: thread.runs,
             runtime: thread.runtime,
             task: thread.task.map(|task| task.0),
+            block_on: thread.block_on,
             stack: frames
                 .iter()
                 .map(|frame| FrameJson {
@@ -150,6 +170,22 @@ impl From<&ThreadNow> for ThreadJson {
                 .collect(),
             stack_complete: stack.is_some_and(|stack| stack.complete),
             unknown: thread.unknown.clone(),
+        }
+    }
+}
+
+impl From<&Futurelock> for FuturelockJson {
+    fn from(found: &Futurelock) -> Self {
+        let unpolled = &found.unpolled;
+        Self {
+            task: found.task.0,
+            future: unpolled.future.clone(),
+            future_place: unpolled.future_place.as_ref().map(PlaceJson::from),
+            function: unpolled.function.clone(),
+            place: unpolled.place.as_ref().map(PlaceJson::from),
+            semaphore: format!("{:#x}", unpolled.semaphore),
+            stage: unpolled.stage.as_str(),
+            waiting: found.waiting.iter().map(|task| task.0).collect(),
         }
     }
 }

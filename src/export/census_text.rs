@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use super::text::milliseconds;
-use crate::model::census::{Await, Census, TaskNow, TaskState, ThreadNow, WaitsFor};
+use crate::model::census::{
+    Await, Census, Futurelock, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnpolledPlace, WaitsFor,
+};
 
 /// Numbers of tasks in a row.
 const TASKS_SHOWN: usize = 8;
@@ -33,13 +35,19 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     for runtime in &census.runtimes {
         let own: Vec<&TaskNow> = census.tasks.iter().filter(|task| task.runtime == runtime.index).collect();
         out.push('\n');
-        line(&mut out, 0, &format!("runtime {} ({}): {}", runtime.index, runtime.flavor, states(&own)));
+        line(&mut out, 0, &format!("{}: {}", title(runtime), states(&own)));
         if let Some(unknown) = &runtime.unknown {
             line(&mut out, 1, &format!("! {unknown}"));
         }
         for group in groups(&own, options.all) {
             out.push('\n');
             write_group(&mut out, &group, census, options);
+        }
+        let waits = |thread: &&ThreadNow| thread.block_on && thread.runtime == Some(runtime.index);
+        for thread in census.threads.iter().filter(waits).filter(|thread| thread.task.is_none() && !options.stacks) {
+            out.push('\n');
+            line(&mut out, 0, "block_on, whose future is no task:");
+            write_thread(&mut out, thread);
         }
     }
     for cycle in &census.cycles {
@@ -50,6 +58,10 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
             &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter(), TASKS_SHOWN)),
         );
     }
+    for found in &census.futurelocks {
+        out.push('\n');
+        write_futurelock(&mut out, found);
+    }
     // Without tasks, threads are all there is.
     let stacks = options.stacks || census.runtimes.is_empty();
     for thread in census.threads.iter().filter(|_| stacks) {
@@ -59,6 +71,36 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     out.push('\n');
     write_quality(&mut out, census);
     out
+}
+
+fn title(runtime: &RuntimeNow) -> String {
+    let index = runtime.index;
+    match runtime.flavor.as_str() {
+        "local_set" => format!("LocalSet (number {index})"),
+        "blocking_pool" => format!("spawn_blocking (number {index})"),
+        flavor => format!("runtime {index} ({flavor})"),
+    }
+}
+
+fn write_futurelock(out: &mut String, found: &Futurelock) {
+    let unpolled = &found.unpolled;
+    let at = |place: &Option<SourcePlace>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+    let semaphore = format!("the semaphore at {:#x}", unpolled.semaphore);
+    let has = match unpolled.stage {
+        UnpolledPlace::Queued => format!("stands in the queue of {semaphore}"),
+        UnpolledPlace::Granted => format!("has been given what it wants of {semaphore}"),
+        UnpolledPlace::Holds => format!("holds {semaphore}"),
+    };
+    let (task, future) = (found.task, &unpolled.future);
+    line(out, 0, &format!("! futurelock: task {task} does not poll a future of its own that {has}"));
+    line(out, 1, &format!("not polled: {future}{}", at(&unpolled.future_place)));
+    line(out, 1, &format!("kept in {}, which waits{}", unpolled.function, at(&unpolled.place)));
+    line(out, 1, &format!("for the same wait: task {}", some(found.waiting.iter().copied())));
+    line(
+        out,
+        1,
+        "advice: poll it on while you wait (join!, or a task of its own), or drop it before you await anything else",
+    );
 }
 
 fn cycle_subject(tasks: usize) -> String {

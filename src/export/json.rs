@@ -13,6 +13,7 @@ use crate::model::evidence::Evidence;
 use crate::model::stack::Frame;
 use crate::model::stall::{Counters, KnownBy, StallEntry, Stalls};
 use crate::model::task::Task;
+use crate::model::victims::{self, NoVictims, Victim, Victims, Waited};
 use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::WorkerNow;
 
@@ -90,6 +91,44 @@ pub struct WaitingJson {
     pub others_parked: usize,
     /// How many of those were stalled too.
     pub others_stalled: usize,
+    /// Which tasks waited; known once the stall is over.
+    #[serde(default)]
+    pub victims: VictimsJson,
+}
+
+/// See [`Victims`](crate::Victims).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct VictimsJson {
+    /// All of this in one line.
+    pub sentence: String,
+    /// Why it is not known who waited: `lasting`, `untold`, `no_worker`, `outside` or `missed`; null where it is.
+    pub missing: Option<String>,
+    /// How many tasks; null where that is not known.
+    pub count: Option<u64>,
+    /// The longest wait.
+    pub longest: Option<WaitedJson>,
+    /// All waits together.
+    pub total: Option<WaitedJson>,
+    /// Those who waited longest, the longest first; up to 64.
+    pub tasks: Vec<VictimJson>,
+}
+
+/// See [`Waited`](crate::Waited).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct WaitedJson {
+    /// At least so long; 0 where the task may have become ready only at the end of the stall.
+    pub at_least_ms: f64,
+    /// At most so long.
+    pub at_most_ms: f64,
+}
+
+/// See [`Victim`](crate::Victim).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct VictimJson {
+    /// The task.
+    pub task: TaskJson,
+    /// How long it waited.
+    pub waited: WaitedJson,
 }
 
 /// A task.
@@ -304,6 +343,7 @@ impl From<&StallEntry> for StallJson {
                 others: stall.waiting.others,
                 others_parked: stall.waiting.others_parked,
                 others_stalled: stall.waiting.others_stalled,
+                victims: (&stall.waiting.victims).into(),
             },
             cause: CauseJson {
                 class: stall.cause.class.as_str().to_owned(),
@@ -327,6 +367,28 @@ impl From<&StallEntry> for StallJson {
     }
 }
 
+impl From<&Result<Victims, NoVictims>> for VictimsJson {
+    fn from(victims: &Result<Victims, NoVictims>) -> Self {
+        let known = victims.as_ref().ok();
+        let told = |victim: &Victim| VictimJson { task: (&victim.task).into(), waited: victim.waited.into() };
+        Self {
+            sentence: victims::sentence(victims),
+            missing: victims.as_ref().err().map(|reason| reason.as_str().to_owned()),
+            count: known.map(Victims::count),
+            longest: known.map(|known| known.longest.into()),
+            total: known.map(|known| known.total.into()),
+            tasks: known.map_or_else(Vec::new, |known| known.tasks.iter().map(told).collect()),
+        }
+    }
+}
+
+impl From<Waited> for WaitedJson {
+    fn from(waited: Waited) -> Self {
+        Self { at_least_ms: ms(waited.at_least), at_most_ms: ms(waited.at_most) }
+    }
+}
+
+/// Without the victims, of whom JSON has the sentence.
 impl From<&WaitingJson> for Waiting {
     fn from(json: &WaitingJson) -> Self {
         Self {
@@ -336,6 +398,7 @@ impl From<&WaitingJson> for Waiting {
             others: json.others,
             others_parked: json.others_parked,
             others_stalled: json.others_stalled,
+            ..Self::default()
         }
     }
 }

@@ -21,6 +21,10 @@ pub(crate) mod task_table;
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod tables;
 
+/// What a process does now, for a terminal.
+#[cfg(feature = "attach")]
+pub(crate) mod activity_text;
+
 /// Every task of a process, for a terminal.
 #[cfg(feature = "attach")]
 pub(crate) mod census_text;

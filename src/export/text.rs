@@ -9,6 +9,7 @@ use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, Origin, Stack};
 use crate::model::stall::{Culprit, Stall};
 use crate::model::task::{Task, short_source};
+use crate::model::victims::{self, NoVictims};
 
 /// Whether escape sequences may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +78,9 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
     if !waiting.is_empty() {
         field(&mut out, style, "waiting", &waiting);
     }
+    if stall.waiting.victims != Err(NoVictims::Lasting) {
+        field(&mut out, style, "victims", &victims::sentence(&stall.waiting.victims));
+    }
     match &stall.stack {
         Ok(stack) => stack_lines(&mut out, stall, stack, style),
         Err(reason) => field(&mut out, style, "stack", &format!("none: {reason}")),
@@ -87,17 +91,23 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
     out
 }
 
-/// One line for a stall that was reported and goes on, or is over.
+/// One line for a stall that was reported and goes on, or is over; and a second one where it is known who waited behind it.
 pub(crate) fn follow_up(stall: &Stall, style: Style) -> String {
     let state = if stall.ended { "ended after" } else { "still lasts:" };
     let culprit = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
-    format!(
+    let mut out = format!(
         "{} {state} {} ({}{culprit}, {})\n",
         style.loud(&format!("holdup: stall #{}", stall.id)),
         style.strong(&held(stall)),
         stall.cause.class.title(),
         who(stall),
-    )
+    );
+    if let Ok(victims) = &stall.waiting.victims
+        && victims.count() > 0
+    {
+        field(&mut out, style, "victims", &victims.sentence());
+    }
+    out
 }
 
 fn line(out: &mut String, text: &str) {

@@ -25,6 +25,7 @@ mod value;
 /// Names of types as a developer writes them.
 mod names;
 
+pub(crate) use index::TaskTypes;
 pub(crate) use names::{last_segment, type_name};
 pub(crate) use program::Program;
 pub(crate) use sections::Sections;

@@ -31,6 +31,8 @@ pub(crate) struct Census {
     pub(crate) tasks: Vec<TaskNow>,
     /// Tasks that wait for each other.
     pub(crate) cycles: Vec<Vec<TaskId>>,
+    /// Futures that nobody polls and others wait for.
+    pub(crate) futurelocks: Vec<Futurelock>,
     pub(crate) quality: CensusQuality,
 }
 
@@ -58,11 +60,12 @@ pub(crate) struct CensusQuality {
 pub(crate) struct RuntimeNow {
     /// Counted from 0 in the order of addresses.
     pub(crate) index: usize,
-    /// `multi_thread` or `current_thread`.
+    /// `multi_thread` or `current_thread`; `local_set` for a `LocalSet`, and `blocking_pool` for all functions given to
+    /// `spawn_blocking`, which belong to no runtime that can be told.
     pub(crate) flavor: String,
     /// Where its handle is in memory, which tells runtimes apart.
     pub(crate) address: u64,
-    /// Threads that entered it.
+    /// Threads that entered it; of the last two, those that poll a task of it.
     pub(crate) threads: usize,
     /// What part of its list of tasks could not be read, and why.
     pub(crate) unknown: Option<String>,
@@ -79,6 +82,8 @@ pub(crate) struct ThreadNow {
     pub(crate) runtime: Option<usize>,
     /// The task it polls.
     pub(crate) task: Option<TaskId>,
+    /// It is inside `block_on`. The future given to that is no task, and is not looked into.
+    pub(crate) block_on: bool,
     /// What it executes.
     pub(crate) stack: Result<Stack, NoStack>,
     /// Why nothing is known about it.
@@ -102,6 +107,8 @@ pub(crate) struct TaskNow {
     pub(crate) thread: Option<i32>,
     /// What it awaits. Of a running task: what it awaited last.
     pub(crate) path: Option<Await>,
+    /// Futures of it that have a place at a lock and are not polled.
+    pub(crate) unpolled: Vec<Unpolled>,
     /// Why there is no path.
     pub(crate) unknown: Option<String>,
 }
@@ -150,6 +157,53 @@ impl TaskState {
     }
 }
 
+/// A future that its task keeps and does not poll now, with its place at a lock or semaphore.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unpolled {
+    pub(crate) future: String,
+    /// Where it is suspended, in the program's own code.
+    pub(crate) future_place: Option<SourcePlace>,
+    /// The `async fn` that keeps it.
+    pub(crate) function: String,
+    /// What that awaits instead.
+    pub(crate) place: Option<SourcePlace>,
+    /// Where the semaphore, or that of the lock, is in memory.
+    pub(crate) semaphore: u64,
+    pub(crate) stage: UnpolledPlace,
+}
+
+/// How far an unpolled future has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UnpolledPlace {
+    /// It stands in the queue, and will be given what it waits for when its turn comes.
+    Queued,
+    /// It has been given it, and does not know yet.
+    Granted,
+    /// It has it, in a guard or permit of its own.
+    Holds,
+}
+
+impl UnpolledPlace {
+    /// The word used in JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Granted => "granted",
+            Self::Holds => "holds",
+        }
+    }
+}
+
+/// An unpolled future that others wait for, or its own task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Futurelock {
+    /// The task that should poll it.
+    pub(crate) task: TaskId,
+    pub(crate) unpolled: Unpolled,
+    /// The tasks that wait for what it keeps.
+    pub(crate) waiting: Vec<TaskId>,
+}
+
 /// One future on an await path, with what it awaits in turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Await {
@@ -171,6 +225,22 @@ impl Await {
         for child in &mut self.children {
             child.each(change);
         }
+    }
+
+    /// What a future that awaits no other waits for, without what differs from task to task.
+    pub(crate) fn reason(&self) -> Option<String> {
+        Some(match (&self.waits_for, &self.note) {
+            (Some(WaitsFor::Timer { .. }), _) => "a timer".to_owned(),
+            (Some(WaitsFor::Task(_)), _) => "the end of a task".to_owned(),
+            (Some(WaitsFor::Permits { .. }), _) => "a permit".to_owned(),
+            (Some(WaitsFor::Io { .. }), _) => "I/O".to_owned(),
+            (Some(WaitsFor::Other(what)), _) if what.starts_with("unknown") => "something unknown".to_owned(),
+            (Some(WaitsFor::Other(what)), _) => what.clone(),
+            (None, Some(note)) if note.starts_with("unknown") => "something that cannot be read".to_owned(),
+            // `not polled yet`, `finished`.
+            (None, Some(note)) => format!("nothing: {note}"),
+            (None, None) => return None,
+        })
     }
 }
 

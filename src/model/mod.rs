@@ -23,6 +23,12 @@ pub(crate) mod cause;
 /// Who waits behind a stall.
 pub(crate) mod waiting;
 
+/// Which tasks had to wait.
+pub(crate) mod victims;
+
+/// What a worker does after a stall.
+pub(crate) mod aftermath;
+
 /// Stalls, from notice to end.
 pub(crate) mod stall;
 
@@ -35,6 +41,10 @@ pub(crate) mod process;
 
 /// Profiles: weighted stacks with names.
 pub(crate) mod profile;
+
+/// What a process has done since a moment ago.
+#[cfg(feature = "attach")]
+pub(crate) mod activity;
 
 /// All tasks at one moment, and what they await.
 #[cfg(feature = "attach")]

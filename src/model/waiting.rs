@@ -1,11 +1,13 @@
 //! Who waits behind a stall, as far as it can be seen from inside.
 
-/// What stood still behind a stuck worker when its stack was taken.
+use super::victims::{NoVictims, Victims};
+
+/// What stood still behind a stuck worker when its stack was taken, and once it is over, which tasks waited.
 ///
-/// Tokio does not tell which tasks are ready; it tells how many are queued. Those in the stuck worker's own queue wait for
-/// it unless another worker steals them, and the one task that a worker keeps for itself next (Tokio's LIFO slot, which
-/// is not counted) cannot be stolen at all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// While it lasts, Tokio does not tell which tasks are ready; it tells how many are queued. Those in the stuck worker's own
+/// queue wait for it unless another worker steals them, and the one task that a worker keeps for itself next (Tokio's LIFO
+/// slot, which is not counted) cannot be stolen at all. Afterwards the worker polls them first, and so they are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
     /// Tasks in the stuck worker's own queue. Known under `tokio_unstable`.
@@ -20,6 +22,22 @@ pub struct Waiting {
     pub others_parked: usize,
     /// How many of those were held up by stalls of their own.
     pub others_stalled: usize,
+    /// Which tasks waited, or why that is not known.
+    pub victims: Result<Victims, NoVictims>,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            local_queue: None,
+            global_queue: None,
+            driver: Driver::default(),
+            others: 0,
+            others_parked: 0,
+            others_stalled: 0,
+            victims: Err(NoVictims::default()),
+        }
+    }
 }
 
 /// Who looks after a runtime's I/O and timers while one of its workers is stuck. Only a worker that parks or is between
@@ -80,7 +98,9 @@ impl Waiting {
             parts.push(format!("of {} other {workers} {} parked{stalled}", self.others, self.others_parked));
         }
         match self.driver {
-            Driver::Unattended => parts.push("nobody drives I/O and timers of this runtime".to_owned()),
+            Driver::Unattended => {
+                parts.push("nobody drives I/O and timers of this runtime: all of it waits".to_owned())
+            }
             Driver::Attended => parts.push("I/O and timers are driven".to_owned()),
             Driver::InPassing | Driver::Unknown => {}
         }
@@ -104,11 +124,12 @@ mod tests {
             others: 2,
             others_parked: 1,
             others_stalled: 1,
+            ..Waiting::default()
         };
         assert_eq!(
             waiting.sentence(),
             "3 tasks queued at this worker, 1 for any worker; of 2 other workers 1 parked, 1 stalled too; \
-             nobody drives I/O and timers of this runtime"
+             nobody drives I/O and timers of this runtime: all of it waits"
         );
     }
 }

@@ -257,10 +257,10 @@ fn before_poll(number: u32, runtime: &Arc<RuntimeProbe>, task: &TaskMeta<'_>) {
     if let Some(slot) = slot {
         slot.begin(task_number(task.id()), task.spawned_at());
         #[cfg(feature = "schedule-latency")]
-        if slot.counted()
+        if slot.noted()
             && let Some(delay) = task.schedule_latency()
         {
-            slot.count_delay(delay);
+            slot.note_delay(delay);
         }
     }
 }
@@ -269,8 +269,8 @@ fn before_poll(number: u32, runtime: &Arc<RuntimeProbe>, task: &TaskMeta<'_>) {
 #[cfg(tokio_unstable)]
 fn install_end_hook(builder: &mut tokio::runtime::Builder, after: Option<TaskHook>) {
     let ends = |task: &TaskMeta<'_>| {
-        if let Some(slot) = thread_slot::current().filter(|slot| slot.counted()) {
-            slot.count_last(task_number(task.id()));
+        if let Some(slot) = thread_slot::current().filter(|slot| slot.noted()) {
+            slot.note_last(task_number(task.id()));
         }
     };
     match after {

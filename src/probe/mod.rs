@@ -6,18 +6,26 @@
 //! and unparking may cost more, because they are rare.
 //!
 //! While somebody counts polls (`Watch::tasks`), and only then, a worker reads the clock before and after each poll and
-//! adds it to its own [`ledger::Ledger`]. Whether somebody does is one flag in that cache line.
+//! adds it to its own [`ledger::Ledger`]. After a stall a worker is followed for a few polls ([`follower::Follower`]), which
+//! tells who waited behind it. Whether somebody wants either is one flag in that cache line.
 //!
 //! # Who writes what
 //! A [`slot::Slot`] is written by the thread that holds it in its thread-local, with one exception:
 //! [`registry::Registry`] detaches the slot of a thread that lost its worker to another (`block_in_place`).
-//! The watchdog only reads. The beginning and end of a window raise and lower a slot's flag.
+//! The watchdog only reads. The beginning and end of a window raise and lower a slot's flag,
+//! as the watchdog does when it notices a stall and has heard who waited.
 
 /// One cache line per worker: how far it has come.
 mod slot;
 
 /// What a worker adds up while somebody counts polls.
 mod ledger;
+
+/// What a worker polls right after a stall.
+mod follower;
+
+/// How many tasks are queued, and which polls take them.
+mod queues;
 
 /// The ledgers of all workers, put together.
 mod tally;
@@ -52,7 +60,7 @@ pub(crate) use hooks::hold_samples_while_parked;
 pub(crate) use hooks::{already_set, install};
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use runtimes::Runtimes;
-pub(crate) use slot::task_of;
+pub(crate) use slot::{Slot, task_of};
 #[cfg(feature = "console")]
 pub(crate) use task_name::TaskName;
 pub(crate) use thread_slot::RootThread;

@@ -343,24 +343,24 @@ mod tests {
         let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
         let (first, second) = (leaked_slot(&runtime), leaked_slot(&runtime));
         registry.add(first, &runtime, Some(0));
-        assert!(!first.counted());
+        assert!(!first.noted());
         let window = registry.open_window().expect("there is room");
         let other = registry.open_window().expect("there is room");
-        assert!(first.counted());
+        assert!(first.noted());
         registry.add(second, &runtime, Some(1));
-        assert!(second.counted(), "a worker that comes later counts too");
+        assert!(second.noted(), "a worker that comes later counts too");
         for slot in [first, second] {
             slot.begin(7, std::panic::Location::caller());
             slot.end();
         }
         registry.remove(first);
-        assert!(!first.counted(), "its polls are no longer this watch's");
+        assert!(!first.noted(), "its polls are no longer this watch's");
         let stats = registry.close_window(window).expect("it was open");
-        assert!(second.counted(), "the other window is open");
+        assert!(second.noted(), "the other window is open");
         let tasks: Vec<_> = stats.tasks.iter().map(|task| (task.polls, task.workers.clone())).collect();
         assert_eq!(tasks, [(2, vec![0, 1])]);
         assert!(registry.close_window(other).is_some() && registry.close_window(other).is_none());
-        assert!(!second.counted());
+        assert!(!second.noted());
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
+use super::queues::local_depth;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Runtimes(Mutex<Vec<Listed>>);
@@ -35,23 +37,11 @@ impl Runtimes {
         self.list().iter().map(count).collect()
     }
 
-    /// Tasks in a worker's own queue, which only `tokio_unstable` tells, and in that of its runtime. Unknown where several
-    /// runtimes have this name.
-    pub(crate) fn queues(&self, runtime: &str, worker: Option<usize>) -> (Option<usize>, Option<usize>) {
+    /// Tasks in a worker's own queue, which only `tokio_unstable` tells, and in that of its runtime.
+    pub(crate) fn queues(&self, runtime: u32, worker: Option<usize>) -> (Option<usize>, Option<usize>) {
         let list = self.list();
-        let mut named = list.iter().filter(|listed| &*listed.name == runtime);
-        let (Some(listed), None) = (named.next(), named.next()) else { return (None, None) };
+        let Some(listed) = list.iter().find(|listed| listed.number == runtime) else { return (None, None) };
         let metrics = listed.handle.metrics();
-        (worker.and_then(|worker| local_queue(&metrics, worker)), Some(metrics.global_queue_depth()))
+        (worker.and_then(|worker| local_depth(&metrics, worker)), Some(metrics.global_queue_depth()))
     }
-}
-
-#[cfg(tokio_unstable)]
-fn local_queue(metrics: &tokio::runtime::RuntimeMetrics, worker: usize) -> Option<usize> {
-    (worker < metrics.num_workers()).then(|| metrics.worker_local_queue_depth(worker))
-}
-
-#[cfg(not(tokio_unstable))]
-fn local_queue(_metrics: &tokio::runtime::RuntimeMetrics, _worker: usize) -> Option<usize> {
-    None
 }

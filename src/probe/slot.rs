@@ -2,11 +2,13 @@
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::follower::Follower;
 use super::ledger::{Ledger, Polled, Table};
 use super::names::{self, NameId};
+use crate::model::aftermath::Followed;
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress};
 use crate::sys::{self, HeldSignals, PollNow, PollWords};
@@ -31,10 +33,23 @@ pub(crate) struct Slot {
     signals: AtomicU32,
     /// The signals that its thread holds back while it is parked. Its thread's alone.
     held: AtomicU64,
-    /// Whether somebody counts this worker's polls: then each one is added to the ledger.
-    counted: AtomicBool,
+    /// Whether somebody counts this worker's polls, or follows it: then each one is noted.
+    noted: AtomicBool,
     /// Elsewhere, so that what every poll needs stays in one line.
-    ledger: Box<Mutex<Ledger>>,
+    notes: Box<Mutex<Notes>>,
+}
+
+/// What is noted of polls while somebody wants it.
+#[derive(Debug, Default)]
+struct Notes {
+    ledger: Ledger,
+    follower: Option<Follower>,
+}
+
+impl Notes {
+    fn wanted(&self) -> bool {
+        self.ledger.in_use() || self.follower.as_ref().is_some_and(|follower| !follower.is_over())
+    }
 }
 
 /// What every poll needs is in the one pair of lines.
@@ -62,13 +77,13 @@ impl Slot {
             parks: AtomicU32::new(0),
             signals: AtomicU32::new(0),
             held: AtomicU64::new(0),
-            counted: AtomicBool::new(false),
-            ledger: Box::default(),
+            noted: AtomicBool::new(false),
+            notes: Box::default(),
         }
     }
 
     #[inline]
-    pub(super) fn runtime(&self) -> u32 {
+    pub(crate) fn runtime(&self) -> u32 {
         self.runtime.load(Ordering::Relaxed)
     }
 
@@ -82,8 +97,8 @@ impl Slot {
     pub(super) fn begin(&self, task: u64, spawned_at: &'static Location<'static>) {
         self.words.task.store(task, Ordering::Relaxed);
         self.words.spawned_at.set(Some(spawned_at));
-        if self.counted() {
-            self.count_begin();
+        if self.noted() {
+            self.note_begin(task, spawned_at);
         }
         self.step();
     }
@@ -93,8 +108,8 @@ impl Slot {
     #[inline]
     pub(super) fn end(&self) {
         if self.polls() {
-            if self.counted() {
-                self.count_end();
+            if self.noted() {
+                self.note_end();
             }
             self.step();
         }
@@ -119,72 +134,123 @@ impl Slot {
     pub(super) fn rename(&self, name: NameId) -> NameId {
         let before = NameId(self.words.name.load(Ordering::Relaxed));
         self.name(name);
-        if self.counted() {
-            self.ledger().name(self.words.sequence.load(Ordering::Relaxed), name);
+        if self.noted() {
+            let sequence = self.words.sequence.load(Ordering::Relaxed);
+            self.note(|notes| {
+                notes.ledger.name(sequence, name);
+                if let Some(follower) = &mut notes.follower {
+                    follower.name(sequence, name);
+                }
+            });
         }
         before
     }
 
-    /// Whether somebody counts polls. A poll at the edge of a window may be told late, and is counted all the same.
+    /// Whether somebody wants to know of polls. A poll at the edge of a window may be told late, and is counted all the
+    /// same.
     #[inline]
-    pub(super) fn counted(&self) -> bool {
-        self.counted.load(Ordering::Relaxed)
+    pub(super) fn noted(&self) -> bool {
+        self.noted.load(Ordering::Relaxed)
     }
 
-    fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The flag is only changed under the lock, so that it tells what is wanted.
+    fn note<T>(&self, note: impl FnOnce(&mut Notes) -> T) -> T {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = note(&mut notes);
+        self.noted.store(notes.wanted(), Ordering::Relaxed);
+        outcome
     }
 
     #[cold]
-    fn count_begin(&self) {
+    fn note_begin(&self, task: u64, spawned_at: &'static Location<'static>) {
         let name = NameId(self.words.name.load(Ordering::Relaxed));
-        self.ledger().begin(self.words.sequence.load(Ordering::Relaxed).wrapping_add(1), name);
+        let sequence = self.words.sequence.load(Ordering::Relaxed).wrapping_add(1);
+        self.note(|notes| {
+            notes.ledger.begin(sequence, name);
+            if let Some(follower) = &mut notes.follower {
+                follower.begin(sequence, task, spawned_at, name);
+            }
+        });
     }
 
     #[cold]
-    fn count_end(&self) {
-        if let Some((sequence, polled)) = self.polled() {
-            self.ledger().end(sequence, polled);
-        }
+    fn note_end(&self) {
+        let Some((sequence, polled)) = self.polled() else { return };
+        self.note(|notes| {
+            notes.ledger.end(sequence, polled);
+            if let Some(follower) = &mut notes.follower {
+                follower.end(sequence);
+            }
+        });
     }
 
     /// The task that is polled comes to its end in this poll. By the thread that holds the slot.
     #[cold]
-    pub(super) fn count_last(&self, task: u64) {
+    pub(super) fn note_last(&self, task: u64) {
         if let Some((sequence, polled)) = self.polled().filter(|(_, polled)| polled.task == task) {
-            self.ledger().ended(sequence, polled);
+            self.note(|notes| notes.ledger.ended(sequence, polled));
         }
     }
 
     /// The poll that has just begun was put off for so long. By the thread that holds the slot.
     #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
     #[cold]
-    pub(super) fn count_delay(&self, delay: Duration) {
-        self.ledger().delayed(self.words.sequence.load(Ordering::Relaxed), delay);
+    pub(super) fn note_delay(&self, delay: Duration) {
+        let sequence = self.words.sequence.load(Ordering::Relaxed);
+        self.note(|notes| {
+            notes.ledger.delayed(sequence, delay);
+            if let Some(follower) = &mut notes.follower {
+                follower.delayed(sequence, delay);
+            }
+        });
     }
 
     /// From now on polls count for this window.
     pub(super) fn start_counting(&self, window: u64) {
-        self.ledger().start(window);
-        self.counted.store(true, Ordering::Relaxed);
+        self.note(|notes| notes.ledger.start(window));
     }
 
     /// What was counted for this window. A poll that goes on counts until now.
     pub(super) fn stop_counting(&self, window: u64) -> Option<Table> {
-        let mut ledger = self.ledger();
         // Looked at while polls are still counted: a poll that ends meanwhile waits for the ledger, and finds it done.
-        let table = ledger.stop(window, self.polled());
-        self.counted.store(ledger.in_use(), Ordering::Relaxed);
-        table
+        self.note(|notes| notes.ledger.stop(window, self.polled()))
+    }
+
+    /// Follows the worker from the end of this poll on. A poll that ends at this very moment is missed.
+    pub(crate) fn follow(&self, sequence: u64) {
+        self.note(|notes| notes.follower = Some(Follower::new(sequence)));
+    }
+
+    /// What the worker did after this poll, once it has done everything of interest, or `now` as far as it has.
+    pub(crate) fn followed(&self, sequence: u64, now: bool) -> Followed {
+        let follower = self.note(|notes| {
+            let ours = notes.follower.as_ref().filter(|follower| follower.stall() == sequence);
+            let Some(follower) = ours else { return Err(Followed::Missed) };
+            if !now && !follower.is_over() {
+                return Err(Followed::NotYet);
+            }
+            notes.follower.take().ok_or(Followed::Missed)
+        });
+        match follower.map(Follower::finish) {
+            Ok(Some(aftermath)) => Followed::Seen(aftermath),
+            Ok(None) => Followed::Missed,
+            Err(none) => none,
+        }
+    }
+
+    #[cold]
+    fn stop_following(&self) {
+        self.note(|notes| {
+            if let Some(follower) = &mut notes.follower {
+                follower.stop();
+            }
+        });
     }
 
     /// The worker was handed on: a poll that goes on held it until now.
     pub(super) fn count_so_far(&self) {
-        if self.counted() {
-            let mut ledger = self.ledger();
-            if let Some((sequence, polled)) = self.polled() {
-                ledger.end(sequence, polled);
-            }
+        if let Some((sequence, polled)) = self.polled().filter(|_| self.noted()) {
+            self.note(|notes| notes.ledger.end(sequence, polled));
         }
     }
 
@@ -203,6 +269,9 @@ impl Slot {
     /// makes sure that either this worker sees the announcement or the announcer sees the poll over.
     #[inline]
     pub(super) fn park(&self) {
+        if self.noted() {
+            self.stop_following();
+        }
         self.set_parked(true, Ordering::Release);
         fence(Ordering::SeqCst);
         let mut held = sys::hold_samples();
@@ -267,6 +336,9 @@ impl Slot {
 
     /// From now on the thread that holds the slot has to register anew before it can begin a poll.
     pub(super) fn detach(&self) {
+        if self.noted() {
+            self.stop_following();
+        }
         self.runtime.store(NO_RUNTIME, Ordering::Release);
     }
 

@@ -123,8 +123,8 @@ impl<F: Future> Future for Watched<F> {
                 slot.begin(*this.task, this.given_at);
                 let _end = EndOfPoll(slot);
                 let outcome = this.future.poll(context);
-                if outcome.is_ready() && slot.counted() {
-                    slot.count_last(*this.task);
+                if outcome.is_ready() && slot.noted() {
+                    slot.note_last(*this.task);
                 }
                 outcome
             }

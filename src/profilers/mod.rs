@@ -6,10 +6,15 @@
 //! | `cpu` by `pprof`, where threads have no timers | CPU nanoseconds | one period of the process's CPU time, of whichever thread was interrupted | a signal per sample, whose handler unwinds | tasks; true shares between threads; code of the C library |
 //! | `wall` | nanoseconds | one moment of one worker | a look per worker and sample; a signal if it runs | threads that are no workers; the stacks of polls shorter than a look |
 //! | `wall` of another process | nanoseconds | one moment of one thread | a look per thread and sample; a stop if it runs | which task a worker polls |
+//! | `tasks` of another process | nanoseconds | one task at one moment | reading the memory of all tasks | native stacks; moments between two looks |
 //! | `stalled` | nanoseconds | one stall, or the part of it that one stack stands for | nothing: the watchdog has it | polls shorter than the threshold |
 //!
 //! `cpu` and `wall` are [`Profiler`]s, which run for a while on a thread of their own; stalled time is kept by the
 //! history of a watch, which can tell it at any time.
+
+/// What every task of another process waits for over time.
+#[cfg(feature = "attach")]
+mod awaiting;
 
 /// Samples as they come in, with equal stacks kept once.
 mod collection;
@@ -40,6 +45,8 @@ mod threads;
 /// What every worker does over time.
 mod wall;
 
+#[cfg(feature = "attach")]
+pub(crate) use awaiting::Awaiting;
 pub(crate) use collection::Collection;
 pub(crate) use cpu::Cpu;
 pub(crate) use pprof_sampler::PprofSampler;

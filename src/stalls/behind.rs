@@ -1,8 +1,10 @@
 //! Who waits behind a stuck worker.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::time::Instant;
 
 use crate::model::evidence::Place;
+use crate::model::victims::NoVictims;
 use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::Activity;
 use crate::target::Target;
@@ -11,7 +13,7 @@ use crate::target::Target;
 const EVENT_WAITS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
 
 /// Looks at the other workers of the stuck one's runtime, and asks how many tasks are queued.
-pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashSet<u64>) -> Waiting {
+pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashMap<u64, Instant>) -> Waiting {
     let runtime = target.workers()[stuck].runtime.clone();
     let (local_queue, global_queue) = target.queues(stuck);
     let mut waiting = Waiting { local_queue, global_queue, ..Waiting::default() };
@@ -23,7 +25,7 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashS
             continue;
         }
         waiting.others += 1;
-        let is_stuck = also_stuck.contains(&worker.key);
+        let is_stuck = also_stuck.contains_key(&worker.key);
         match target.progress(other).activity {
             Activity::Parked => {
                 waiting.others_parked += 1;
@@ -40,6 +42,7 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashS
             Activity::Polling | Activity::Between => busy += 1,
         }
     }
+    waiting.victims = Err(NoVictims::Lasting);
     waiting.driver = match (for_events, busy, untold) {
         (1.., _, _) => Driver::Attended,
         (0, 1.., _) => Driver::InPassing,
@@ -49,10 +52,26 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashS
     waiting
 }
 
+/// Since when nobody has been left to take tasks from the queue that all workers of the runtime share: when the last of the
+/// other workers got stuck. `None` while one is free.
+pub(super) fn all_stuck_since<T: Target>(
+    target: &T,
+    stuck: usize,
+    began: Instant,
+    also_stuck: &HashMap<u64, Instant>,
+) -> Option<Instant> {
+    let ours = &target.workers()[stuck];
+    let others = target
+        .workers()
+        .iter()
+        .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && worker.index.is_some());
+    others.map(|worker| also_stuck.get(&worker.key).copied()).try_fold(began, |latest, since| Some(latest.max(since?)))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::*;
     use crate::model::evidence::SyscallKind;
@@ -82,10 +101,14 @@ mod tests {
         }
 
         fn driver(others: &[(Activity, Option<&'static str>)], stuck: &[u64]) -> (Driver, usize) {
-            let waiting = behind(&mut Self::new(others), 0, &stuck.iter().copied().collect());
+            let waiting = behind(&mut Self::new(others), 0, &stuck_now(stuck));
             assert_eq!((waiting.others, waiting.local_queue, waiting.global_queue), (others.len(), Some(2), None));
             (waiting.driver, waiting.others_stalled)
         }
+    }
+
+    fn stuck_now(keys: &[u64]) -> HashMap<u64, Instant> {
+        keys.iter().map(|key| (*key, Instant::now())).collect()
     }
 
     impl Target for Scene {
@@ -159,5 +182,15 @@ mod tests {
         assert_eq!(Scene::driver(&[(parked, Some("futex")), (busy, None)], &[0]), (Driver::InPassing, 0));
         assert_eq!(Scene::driver(&[(busy, None), (busy, None)], &[0, 1, 2]), (Driver::Unattended, 2));
         assert_eq!(Scene::driver(&[(parked, None)], &[0]), (Driver::Unknown, 0));
+    }
+    #[test]
+    fn the_shared_queue_waits_when_the_last_worker_gets_stuck() {
+        let scene = Scene::new(&[(Activity::Polling, None), (Activity::Polling, None)]);
+        let began = Instant::now();
+        let later = began + Duration::from_millis(50);
+        let stuck = HashMap::from([(0, began), (1, later), (2, began)]);
+        assert_eq!(all_stuck_since(&scene, 0, began, &stuck), Some(later));
+        assert_eq!(all_stuck_since(&scene, 0, began, &stuck_now(&[0, 1])), None, "one is free");
+        assert_eq!(all_stuck_since(&Scene::new(&[]), 0, began, &stuck_now(&[])), Some(began), "there is no other");
     }
 }

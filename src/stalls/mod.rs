@@ -9,6 +9,12 @@ mod gathering;
 /// Who waits behind a stuck worker.
 mod behind;
 
+/// Since when tasks have been queued behind it.
+mod queues;
+
+/// Stalls that are over, and whose worker is followed.
+mod endings;
+
 /// Polls that do not tell: is a worker that runs on inside a long one?
 mod stretch;
 
@@ -21,5 +27,6 @@ mod pace;
 /// The thread that looks once a millisecond.
 mod watchdog;
 
+pub(crate) use endings::Endings;
 pub(crate) use observation::{Life, Noticed, Observation, Update};
 pub(crate) use watchdog::{Limits, Totals, Watchdog};

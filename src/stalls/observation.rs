@@ -7,6 +7,7 @@ use crate::model::evidence::Evidence;
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::stall::{KnownBy, StallId};
 use crate::model::task::Task;
+use crate::model::victims::{NoVictims, Victims};
 use crate::model::waiting::Waiting;
 use crate::model::worker::Worker;
 
@@ -17,8 +18,8 @@ pub(crate) enum Observation {
     Noticed(Box<Noticed>),
     /// It lasts, and its stack was taken again.
     Updated(StallId, Update),
-    /// Its poll returned; the evidence covers all of it.
-    Ended(StallId, Evidence),
+    /// Its poll returned; the evidence covers all of it, and who waited is known as far as it will be.
+    Ended(StallId, Evidence, Result<Victims, NoVictims>),
 }
 
 /// A stall that has just been noticed.
@@ -59,8 +60,9 @@ impl Life {
         let _ended_before = self.ended_after.set(at.duration_since(self.started));
     }
 
-    pub(crate) fn ended(&self) -> bool {
-        self.ended_after.get().is_some()
+    /// How long ago it ended; `None` while it lasts.
+    pub(crate) fn ended_ago(&self) -> Option<Duration> {
+        Some(self.started.elapsed().saturating_sub(*self.ended_after.get()?))
     }
 
     /// Until its end, or until now.

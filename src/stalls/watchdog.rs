@@ -4,18 +4,21 @@
 //! Workers only count; the watchdog has the clock. It sees a poll at the first look after the poll began, so its
 //! times are late by up to one look at either end, and it takes the middle.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::behind::behind;
+use super::behind::{all_stuck_since, behind};
+use super::endings::{Ended, Ending, Endings};
 use super::gathering::Gathering;
 use super::observation::{Life, Noticed, Observation, Update};
 use super::pace::Pace;
+use super::queues::Queues;
 use super::stretch::Stretch;
 use crate::model::stall::{KnownBy, StallId};
+use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress};
 use crate::target::{self, Target};
 
@@ -62,8 +65,10 @@ pub(crate) struct Watchdog<T> {
     pub(crate) totals: Arc<Totals>,
     pub(crate) observations: SyncSender<Observation>,
     pub(crate) stop: Arc<AtomicBool>,
-    /// Workers that are stuck now.
-    pub(crate) stuck: HashSet<u64>,
+    /// Workers that are stuck now, and since when.
+    pub(crate) stuck: HashMap<u64, Instant>,
+    /// Stalls that are over, and will be told once it is known who waited.
+    pub(crate) endings: Endings,
 }
 
 /// One worker's present state, as long as it does not move.
@@ -76,6 +81,8 @@ struct Watched {
     stall: Option<Ongoing>,
     /// Of a worker whose polls do not tell.
     stretch: Option<Stretch>,
+    /// Of a poll that told when it began.
+    queues: Queues,
 }
 
 struct Ongoing {
@@ -84,12 +91,22 @@ struct Ongoing {
     /// The stacks taken since the first.
     retaken: usize,
     inferred: bool,
+    /// Whether it will be told who waited, or why not.
+    victims: Result<(), NoVictims>,
 }
 
 impl Watched {
     fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
         let began = last_look + now.duration_since(last_look) / 2;
-        Self { progress, began, first_seen: now, gathering: None, stall: None, stretch: None }
+        Self {
+            progress,
+            began,
+            first_seen: now,
+            gathering: None,
+            stall: None,
+            stretch: None,
+            queues: Queues::new(began),
+        }
     }
 }
 
@@ -109,7 +126,10 @@ impl<T: Target> Watchdog<T> {
                 last_active = now;
             }
             last_look = now;
-            if now.duration_since(last_active) > GRACE {
+            for ended in self.endings.known(&mut self.target, now) {
+                self.tell_end(ended);
+            }
+            if now.duration_since(last_active) > GRACE && self.endings.is_empty() {
                 self.target.sleep_until_active(LONGEST_SLEEP);
                 last_look = Instant::now();
                 last_active = last_look;
@@ -118,6 +138,9 @@ impl<T: Target> Watchdog<T> {
                 self.limits.interval = pace.interval();
                 std::thread::sleep(self.pause(&watched, now));
             }
+        }
+        for ended in self.endings.all(&mut self.target) {
+            self.tell_end(ended);
         }
     }
 
@@ -140,7 +163,7 @@ impl<T: Target> Watchdog<T> {
             let present = self.target.workers().iter().any(|worker| worker.key == *key);
             if !present {
                 self.stuck.remove(key);
-                self.end(state, now);
+                self.end(*key, state, now);
             }
             present
         });
@@ -188,11 +211,12 @@ impl<T: Target> Watchdog<T> {
         let Some(stall) = &state.stall else { return };
         // What is inferred lasted at least until the last look.
         let end = if stall.inferred { last_look } else { last_look + now.duration_since(last_look) / 2 };
-        self.stuck.remove(&self.target.workers()[index].key);
+        let key = self.target.workers()[index].key;
+        self.stuck.remove(&key);
         if let Some(gathering) = &mut state.gathering {
             gathering.finish(now, self.target.look(index));
         }
-        self.end(state, end);
+        self.end(key, state, end);
     }
 
     /// A worker that has been running on since the last look, and may be in a poll that does not tell.
@@ -253,6 +277,10 @@ impl<T: Target> Watchdog<T> {
                 }
             }
         }
+        if known_by == Some(KnownBy::Told) && state.stretch.is_none() {
+            let stuck_since = all_stuck_since(&self.target, index, state.began, &self.stuck);
+            state.queues.look(now, self.target.queues(index), stuck_since);
+        }
         let lasted = now.duration_since(state.first_seen);
         match (&state.stall, known_by) {
             (None, Some(known_by)) if lasted >= self.limits.threshold => self.notice(index, state, now, known_by),
@@ -277,9 +305,15 @@ impl<T: Target> Watchdog<T> {
         }
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.began));
-        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, inferred: known_by.is_inferred() });
+        let inferred = known_by.is_inferred();
         let worker = Arc::clone(&self.target.workers()[index]);
-        self.stuck.insert(worker.key);
+        let victims = match worker.index {
+            None => Err(NoVictims::NoWorker),
+            Some(_) if inferred => Err(NoVictims::Untold),
+            Some(_) => self.follow(index, state.progress),
+        };
+        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, inferred, victims });
+        self.stuck.insert(worker.key, state.began);
         let noticed = Noticed { id, worker, task, at, known_by, life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
     }
@@ -316,12 +350,34 @@ impl<T: Target> Watchdog<T> {
         Some(Update { after: now.duration_since(state.began), stack, evidence, waiting })
     }
 
-    fn end(&self, state: &mut Watched, at: Instant) {
+    /// From its end on, the worker tells what it polls.
+    fn follow(&mut self, index: usize, progress: Progress) -> Result<(), NoVictims> {
+        let worker = self.target.workers()[index].key;
+        // It is the turn of the next one: of the stall before, whatever is known is told.
+        if let Some(before) = self.endings.of(&mut self.target, worker) {
+            self.tell_end(before);
+        }
+        self.target.follow(index, progress)
+    }
+
+    fn end(&mut self, worker: u64, state: &mut Watched, at: Instant) {
         let Some(stall) = state.stall.take() else { return };
         stall.life.end(at);
-        if let Some(gathering) = &state.gathering {
-            self.tell(Observation::Ended(stall.id, gathering.evidence()));
+        let Some(gathering) = &state.gathering else { return };
+        let (id, evidence) = (stall.id, gathering.evidence());
+        if let Err(reason) = stall.victims {
+            self.tell_end(Ended { id, evidence, victims: Err(reason) });
+            return;
         }
+        let queues = std::mem::replace(&mut state.queues, Queues::new(at));
+        let ending = Ending { id, worker, progress: state.progress, at, evidence, queues };
+        if let Some(before) = self.endings.add(&mut self.target, ending) {
+            self.tell_end(before);
+        }
+    }
+
+    fn tell_end(&self, Ended { id, evidence, victims }: Ended) {
+        self.tell(Observation::Ended(id, evidence, victims));
     }
 
     /// Never waits. A full queue loses the observation: a stall without its first one stays unexplained, and is

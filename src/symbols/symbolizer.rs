@@ -111,7 +111,11 @@ impl Symbolizer {
 
     /// The frame of a function that was looked up elsewhere, by its symbol.
     pub(crate) fn named(&self, mangled: &str, file: Option<&str>, line: Option<u32>) -> Frame {
-        let function = readable_symbol(mangled);
+        self.described(readable_symbol(mangled), file, line)
+    }
+
+    /// The frame of a function whose name is readable already.
+    pub(crate) fn described(&self, function: String, file: Option<&str>, line: Option<u32>) -> Frame {
         // Names of C are those of the system; which library they are from is not told.
         let found = self.origins.find(&function, file, function.contains("::"));
         Frame {

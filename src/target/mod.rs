@@ -15,6 +15,10 @@ mod moment;
 #[cfg(feature = "attach")]
 mod snapshot;
 
+/// Words in its memory.
+#[cfg(feature = "attach")]
+mod word_search;
+
 /// What its file descriptors are.
 #[cfg(feature = "attach")]
 mod descriptors;
@@ -22,6 +26,10 @@ mod descriptors;
 /// Where a thread keeps its own variables.
 #[cfg(feature = "attach")]
 mod thread_pointer;
+
+/// The same of all threads, looked up once each.
+#[cfg(feature = "attach")]
+mod thread_locals;
 
 /// What the threads of another process do with their CPU time.
 #[cfg(feature = "attach")]
@@ -60,16 +68,22 @@ pub(crate) use process::OtherProcess;
 #[cfg(feature = "attach")]
 pub(crate) use process_cpu::OtherCpu;
 pub(crate) use sleeping::Sleep;
+#[cfg(feature = "attach")]
+pub(crate) use thread_locals::ThreadLocals;
+#[cfg(feature = "attach")]
+pub(crate) use word_search::WordsFound;
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::model::aftermath::Followed;
 use crate::model::evidence::Place;
 use crate::model::profile::Labels;
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
+use crate::model::victims::NoVictims;
 use crate::model::worker::{Progress, Worker};
 
 /// What can be asked of an observed process. Workers are named by their position in [`workers`](Self::workers).
@@ -121,6 +135,20 @@ pub(crate) trait Target {
 
     /// Tasks in the worker's own queue and in that of its whole runtime, where they are known.
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>);
+
+    /// Follows a worker from the end of the poll on that `progress` shows: what it polls then had to wait.
+    ///
+    /// # Errors
+    /// Why that cannot be told here.
+    fn follow(&mut self, _worker: usize, _progress: Progress) -> Result<(), NoVictims> {
+        Err(NoVictims::Outside)
+    }
+
+    /// What the worker of this key did after that poll, once it has done everything of interest; `now`: as far as it has. It may
+    /// be gone by then.
+    fn followed(&mut self, _key: u64, _progress: Progress, _now: bool) -> Followed {
+        Followed::Missed
+    }
 
     /// What a worker does now, with the thread's stack if it is inside a poll, whichever that is by then.
     fn sample(&mut self, worker: usize) -> Sampled;

@@ -7,27 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Look, OtherProcess, Sampled, Target, looking, thread_pointer};
+use super::{Look, OtherProcess, Sampled, Target, ThreadLocals, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress, Thread, Worker, WorkerPlace};
-use crate::sys::{self, KernelState, Mapping, Process, Steal, StopError, ThreadProbe};
+use crate::sys::{Process, Steal, ThreadProbe};
 
 /// How often threads are looked for that have become workers.
 const SEARCH_EVERY: Duration = Duration::from_millis(250);
 
-/// Threads that are looked at.
-const MAX_THREADS: usize = 4096;
-
-/// How long a running thread may take to stand still.
-const STOP_LIMIT: Duration = Duration::from_millis(20);
-
-/// A running thread is stopped, once, when it was not seen to sleep so often: only then does the kernel tell where its
-/// variables are.
-const TRIES: u32 = 2;
-
-/// A thread that could not be stopped is asked again so often.
-const MOST_TRIES: u32 = 10;
+/// One search in so many finds the workers anew even where nothing has changed that tells.
+const WHOLE_SEARCH: u32 = 8;
 
 /// Between two looks while all workers are parked.
 const IDLE: Duration = Duration::from_millis(2);
@@ -40,6 +30,10 @@ pub(crate) trait Finder: Sync {
     /// The workers among threads, given by their number and the address of their control block.
     fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace>;
 
+    /// Where each of these threads says which worker it is. What is there is another value, or none, when it is another or
+    /// none.
+    fn markers(&self, threads: &[(i32, u64)]) -> Vec<u64>;
+
     /// The name of a task's future, if it can be told at once.
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String>;
 }
@@ -47,12 +41,11 @@ pub(crate) trait Finder: Sync {
 /// Another process, as the watchdog sees it.
 pub(crate) struct OtherWorkers<'f> {
     process: Process,
-    /// Where its program lies.
-    program: u64,
     stacks: OtherProcess,
     finder: &'f dyn Finder,
-    threads: HashMap<i32, Known>,
+    threads: ThreadLocals,
     searched: Option<Instant>,
+    known: Markers,
     places: Vec<WorkerPlace>,
     workers: Vec<Arc<Worker>>,
     next_key: u64,
@@ -65,11 +58,28 @@ pub(crate) struct OtherWorkers<'f> {
     gone: Arc<AtomicBool>,
 }
 
-/// What is known of a thread.
+/// By what it is told that no thread has become a worker, or another one.
 #[derive(Debug, Default)]
-struct Known {
-    thread_pointer: Option<u64>,
-    tries: u32,
+struct Markers {
+    threads: Vec<(i32, u64)>,
+    addresses: Vec<u64>,
+    words: Vec<Option<u64>>,
+    searches: u32,
+}
+
+impl Markers {
+    /// Whether the workers are to be found anew.
+    fn changed(&mut self, process: Process, finder: &dyn Finder, threads: &[(i32, u64)]) -> bool {
+        let others = self.threads != threads;
+        if others {
+            self.threads = threads.to_vec();
+            self.addresses = finder.markers(threads);
+        }
+        let before = std::mem::take(&mut self.words);
+        process.read_words(&self.addresses, &mut self.words);
+        self.searches = self.searches.wrapping_add(1);
+        others || self.words != before || self.searches.is_multiple_of(WHOLE_SEARCH)
+    }
 }
 
 /// What was read last.
@@ -88,6 +98,16 @@ struct State {
     sequence: u64,
     /// Read by the last round and not asked for since.
     fresh: bool,
+}
+
+impl State {
+    fn activity(self) -> Activity {
+        match self.raw.phase {
+            Phase::Polling => Activity::Polling,
+            Phase::Between => Activity::Between,
+            Phase::Parked | Phase::Gone => Activity::Parked,
+        }
+    }
 }
 
 /// What tells one poll from the next.
@@ -119,11 +139,11 @@ impl<'f> OtherWorkers<'f> {
     ) -> Self {
         Self {
             process,
-            program,
             stacks,
             finder,
-            threads: HashMap::new(),
+            threads: ThreadLocals::of(process, program),
             searched: None,
+            known: Markers::default(),
             places: Vec::new(),
             workers: Vec::new(),
             next_key: 0,
@@ -138,50 +158,20 @@ impl<'f> OtherWorkers<'f> {
 
     /// Looks which threads are workers now.
     fn search(&mut self) -> bool {
-        let ended = self.process.status().is_none_or(|status| sys::has_ended(status.state));
-        // A process that runs another program has that elsewhere.
-        let replaced = self.process.read_word(self.program).is_none();
-        let tids = self.process.thread_ids().ok().filter(|_| !ended && !replaced);
-        if tids.is_none() {
+        if !self.threads.refresh() {
             self.gone.store(true, Ordering::Relaxed);
         }
-        let mut tids = tids.unwrap_or_default();
-        tids.truncate(MAX_THREADS);
-        self.threads.retain(|tid, _| tids.contains(tid));
-        self.learn_pointers(&tids);
-        let mut places = self.finder.workers(&self.pointers());
+        let pointers = self.threads.pointers();
+        if !self.known.changed(self.process, self.finder, &pointers) {
+            return false;
+        }
+        let mut places = self.finder.workers(&pointers);
         places.sort_by_key(|place| (place.runtime, place.index, place.tid));
         if places == self.places {
             return false;
         }
         self.take_over(places);
         true
-    }
-
-    fn pointers(&self) -> Vec<(i32, u64)> {
-        let mut pointers: Vec<_> =
-            self.threads.iter().filter_map(|(tid, known)| Some((*tid, known.thread_pointer?))).collect();
-        pointers.sort_unstable();
-        pointers
-    }
-
-    /// Where the variables of new threads are. They stay where they are as long as the thread lives.
-    fn learn_pointers(&mut self, tids: &[i32]) {
-        let mut mappings: Option<Vec<Mapping>> = None;
-        for tid in tids {
-            let known = self.threads.entry(*tid).or_default();
-            if known.thread_pointer.is_some() || known.tries >= MOST_TRIES {
-                continue;
-            }
-            known.tries += 1;
-            let probe = ThreadProbe::open(self.process, *tid);
-            if let Some((stack_pointer, _)) = probe.kernel_state().and_then(KernelState::asleep_at) {
-                let mappings = mappings.get_or_insert_with(|| self.process.mappings().unwrap_or_default());
-                known.thread_pointer = thread_pointer::find(self.process, mappings, *tid, stack_pointer);
-            } else if known.tries >= TRIES {
-                known.thread_pointer = by_stop(*tid, &probe);
-            }
-        }
     }
 
     fn take_over(&mut self, places: Vec<WorkerPlace>) {
@@ -274,6 +264,22 @@ impl<'f> OtherWorkers<'f> {
         *state
     }
 
+    /// What a worker does by the last round, and the task that it polls.
+    pub(crate) fn activity(&self, worker: usize) -> (Activity, Option<TaskId>) {
+        let state = self.state(worker);
+        (state.activity(), Some(TaskId(state.raw.task)).filter(|id| id.0 != 0))
+    }
+
+    /// The threads whose variables can be read: each with the address of its control block.
+    pub(crate) fn threads(&self) -> Vec<(i32, u64)> {
+        self.threads.pointers()
+    }
+
+    /// The name of a task's future, if it can be told at once.
+    pub(crate) fn future_of(&self, task: TaskId) -> Option<String> {
+        self.finder.future_of(&self.threads(), task)
+    }
+
     fn tid(&self, worker: usize) -> i32 {
         self.workers.get(worker).map_or(0, |worker| worker.thread.tid)
     }
@@ -288,16 +294,6 @@ fn words_of(place: &WorkerPlace, core: u64) -> [u64; WORDS] {
 
 fn tick_address(place: &WorkerPlace, core: u64) -> u64 {
     core.wrapping_add(place.tick_offset)
-}
-
-/// Where the variables of a running thread are, which it must be stopped for.
-fn by_stop(tid: i32, probe: &ThreadProbe) -> Option<u64> {
-    let still = |_| probe.kernel_state() == Some(KernelState::Running);
-    let told = sys::while_stopped(&[tid], STOP_LIMIT, still, |stopped| {
-        let thread = stopped.first().ok_or(StopError::Gone)?;
-        thread.registers.map(|_| thread.thread_pointer)
-    });
-    told.ok()?.0.ok().filter(|pointer| *pointer != 0)
 }
 
 impl Target for OtherWorkers<'_> {
@@ -317,12 +313,7 @@ impl Target for OtherWorkers<'_> {
 
     fn progress(&self, worker: usize) -> Progress {
         let state = self.state(worker);
-        let activity = match state.raw.phase {
-            Phase::Polling => Activity::Polling,
-            Phase::Between => Activity::Between,
-            Phase::Parked | Phase::Gone => Activity::Parked,
-        };
-        Progress { sequence: state.sequence, parks: 0, activity }
+        Progress { sequence: state.sequence, parks: 0, activity: state.activity() }
     }
 
     fn task(&self, worker: usize, progress: Progress) -> Option<Task> {
@@ -331,7 +322,7 @@ impl Target for OtherWorkers<'_> {
             return None;
         }
         let id = Some(TaskId(state.raw.task)).filter(|id| id.0 != 0);
-        let name = id.and_then(|id| self.finder.future_of(&self.pointers(), id));
+        let name = id.and_then(|id| self.future_of(id));
         Some(Task { id, name: name.map(Into::into), spawned_at: None })
     }
 

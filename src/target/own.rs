@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use super::returns::Returns;
 use super::sleeping::{self, Sleep};
 use super::{Look, PollOn, Sampled, Target, looking};
+use crate::model::aftermath::Followed;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
+use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
-use crate::probe::{Entry, Registry, Runtimes};
+use crate::probe::{Entry, Registry, Runtimes, Slot};
 use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -72,6 +74,8 @@ pub(crate) struct OwnProcess {
     stacks_missed: Arc<AtomicU64>,
     runtimes: Arc<Runtimes>,
     returns: Returns,
+    /// The slots of workers that are followed, by key: a worker may leave before it is asked.
+    following: HashMap<u64, &'static Slot>,
 }
 
 impl OwnProcess {
@@ -97,6 +101,7 @@ impl OwnProcess {
             stacks_missed,
             runtimes,
             returns: Returns::default(),
+            following: HashMap::new(),
         }
     }
 }
@@ -165,8 +170,25 @@ impl Target for OwnProcess {
     }
 
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {
-        let worker = &self.workers[worker];
-        self.runtimes.queues(&worker.runtime, worker.index)
+        self.runtimes.queues(self.entries[worker].slot.runtime(), self.workers[worker].index)
+    }
+
+    fn follow(&mut self, worker: usize, progress: Progress) -> Result<(), NoVictims> {
+        if cfg!(not(tokio_unstable)) || self.workers[worker].silent_polls {
+            return Err(NoVictims::Untold);
+        }
+        let slot = self.entries[worker].slot;
+        slot.follow(progress.sequence);
+        self.following.insert(self.workers[worker].key, slot);
+        Ok(())
+    }
+
+    fn followed(&mut self, key: u64, progress: Progress, now: bool) -> Followed {
+        let followed = self.following.get(&key).map_or(Followed::Missed, |slot| slot.followed(progress.sequence, now));
+        if followed != Followed::NotYet {
+            self.following.remove(&key);
+        }
+        followed
     }
 
     fn sample(&mut self, worker: usize) -> Sampled {

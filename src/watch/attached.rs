@@ -1,17 +1,14 @@
-//! Another process, observed from outside: profiles of it.
+//! Another process, observed from outside: whether it may be, and what to do where not.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use super::error::Error;
-use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
+use super::profiling::ProfileError;
 use super::program::Program;
-use crate::model::profile::Profile;
-use crate::profilers::{Cpu, Profiler, Threads, Window};
 use crate::symbols::Symbolizer;
 use crate::sys::{self, Process, Rights};
-use crate::target::{OtherCpu, OtherProcess};
 
 /// A process that exists and may be looked at.
 #[derive(Debug)]
@@ -44,8 +41,6 @@ pub(crate) enum AttachError {
     Unreadable { pid: u32, error: io::Error },
     /// It can be looked at, but the kernel refuses to sample it.
     NoSampling { reason: String },
-    /// This mode needs the watchdog inside the process.
-    InsideOnly { mode: ProfileMode },
     /// The profile cannot be collected for another reason.
     Profile(ProfileError),
     /// This platform has none of what is needed.
@@ -78,12 +73,6 @@ impl fmt::Display for AttachError {
             Self::Watch(error) => write!(f, "{error}"),
             Self::Unreadable { pid, error } => write!(f, "process {pid} cannot be read: {error}"),
             Self::NoSampling { reason } => write!(f, "CPU time cannot be sampled: {reason}"),
-            Self::InsideOnly { mode } => write!(
-                f,
-                "mode {} is seen from inside a service only: record from its endpoint (Watch::builder().listen(…)) instead \
-                 of by --pid, or choose --mode cpu or wall",
-                mode.as_str()
-            ),
             Self::Profile(error) => write!(f, "{error}"),
             Self::Unsupported => f.write_str("other processes can be observed on Linux on x86_64 only"),
         }
@@ -106,31 +95,6 @@ impl Attached {
         sys::raise_file_limit();
         let program = Program::of(process);
         Ok(Self { process, program: program.name(), symbolizer: Symbolizer::of(process, program.origins(Vec::new())) })
-    }
-
-    /// Collects a profile on the calling thread. `stop` ends its window early; so does the end of the process.
-    pub(crate) fn profile(&mut self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, AttachError> {
-        options.check().map_err(AttachError::Profile)?;
-        // Before the window, because the process may be gone behind it, and its files with it.
-        self.symbolizer.open_all();
-        let mut profiler: Box<dyn Profiler> = match options.mode {
-            ProfileMode::Cpu => {
-                let source = OtherCpu::start(self.process, options.rate);
-                let source = source.map_err(|error| no_sampling(self.process, &error))?;
-                Box::new(Cpu::new(source, options.rate))
-            }
-            ProfileMode::Wall => {
-                let process = OtherProcess::open(self.process);
-                let process = process.map_err(|error| AttachError::Profile(ProfileError::Unavailable(error)))?;
-                Box::new(Threads::new(process, options.rate))
-            }
-            ProfileMode::Stalled => return Err(AttachError::InsideOnly { mode: options.mode }),
-        };
-        let window = Window::begin(options.duration, stop.flag());
-        let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
-        let mappings = self.symbolizer.mappings();
-        let Self { process, program, symbolizer } = self;
-        Ok(collected.resolve(program, process.id(), mappings, |address| symbolizer.frames_at(address)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The watchdog on another process: the same watchdog, reporter and history as inside, over another target.
 
+use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
@@ -9,15 +10,14 @@ use super::View;
 use super::attached::{AttachError, Attached};
 use super::builder::{QUEUE, SMALLEST_THRESHOLD};
 use super::error::Error;
+use super::reader::Reader;
 use super::reporter::{Reporter, Tellers};
-use crate::census::{Start, Subject};
 use crate::layout::{Memory, Program};
 use crate::model::check::SelfCheck;
 use crate::model::stall::Stalls;
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
-use crate::stalls::{Limits, Watchdog};
-use crate::sys::Process;
+use crate::stalls::{Endings, Limits, Watchdog};
 use crate::target::{Finder, OtherProcess, OtherWorkers, Snapshot};
 
 /// How often the caller is told.
@@ -38,16 +38,75 @@ pub(crate) struct StallsSoFar {
     pub(crate) missing: Vec<String>,
 }
 
+/// A watch on another process, as long as it lasts.
+pub(super) struct Watching<'w, 'd> {
+    pub(super) view: &'w View,
+    workers: &'w Workers<'w, 'd>,
+    missing: &'w [String],
+    gone: &'w AtomicBool,
+    /// Where the program lies.
+    start: u64,
+    /// The workers once more, for whoever looks at them beside the watchdog.
+    target: RefCell<Option<OtherWorkers<'w>>>,
+}
+
+impl<'d> Watching<'_, 'd> {
+    /// The process has ended, or runs another program now.
+    pub(super) fn gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn reader(&self) -> &Reader<'_, 'd> {
+        &self.workers.reader
+    }
+
+    /// Looks at workers independently of the watchdog; `None` once the process is gone.
+    pub(super) fn with_target<R>(&self, look: impl FnOnce(&mut OtherWorkers<'_>) -> R) -> Option<R> {
+        let mut target = self.target.borrow_mut();
+        if target.is_none() {
+            let process = self.workers.reader.process;
+            let stacks = OtherProcess::open(process).ok()?;
+            let (missed, gone) = (Arc::default(), Arc::default());
+            *target = Some(OtherWorkers::new(process, self.start, stacks, self.workers, missed, gone));
+        }
+        target.as_mut().map(look)
+    }
+}
+
+impl StallsSoFar {
+    pub(super) fn of(watching: &Watching<'_, '_>) -> Self {
+        let found = watching.workers.found();
+        Self {
+            stalls: watching.view.stalls(),
+            gone: watching.gone(),
+            workers: found.workers,
+            missing: found.unknown.into_iter().chain(watching.missing.iter().cloned()).collect(),
+        }
+    }
+}
+
 impl Attached {
     /// Watches until `tell`, which is called a few times a second, says that it is enough, or the process has ended.
     ///
     /// # Errors
     /// When its memory may not be read, or its debug information does not tell where its workers are.
     pub(crate) fn watch_stalls(
-        mut self,
+        self,
         threshold: Duration,
         tell: &mut dyn FnMut(&StallsSoFar) -> ControlFlow<()>,
     ) -> Result<StallsSoFar, AttachError> {
+        self.watch(threshold, TELL_EVERY, &mut |watching| tell(&StallsSoFar::of(watching)), StallsSoFar::of)
+    }
+
+    /// Watches until `tell` says that it is enough, or the process has ended. `last` is asked how it stands then, with
+    /// stalls that last.
+    pub(super) fn watch<T>(
+        mut self,
+        threshold: Duration,
+        tell_every: Duration,
+        tell: &mut dyn FnMut(&Watching<'_, '_>) -> ControlFlow<()>,
+        last: impl Fn(&Watching<'_, '_>) -> T,
+    ) -> Result<T, AttachError> {
         if threshold < SMALLEST_THRESHOLD {
             return Err(AttachError::Watch(Error::Threshold { asked: threshold, smallest: SMALLEST_THRESHOLD }));
         }
@@ -55,20 +114,9 @@ impl Attached {
         let pid = self.process.id();
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
         let program = Program::of(&sections);
-        if program.contexts().is_empty() {
-            return Err(match image.has_name("tokio") {
-                true => AttachError::NoTypes { program: image.name.to_string(), missing },
-                false => AttachError::NoTokio { pid, program: image.name.to_string() },
-            });
-        }
+        let reader = Reader::of(self.process, image, &program, &missing)?;
         self.symbolizer.add_source_roots(program.source_roots());
-        let reader = Reader {
-            process: self.process,
-            program: &program,
-            bias: image.bias,
-            before: image.thread_locals(),
-            found: Mutex::default(),
-        };
+        let workers = Workers { reader, found: Mutex::default() };
         let stacks = OtherProcess::open(self.process).map_err(|error| AttachError::Unreadable { pid, error })?;
         let check = SelfCheck::default();
         let view = Arc::new(View::new(threshold, self.symbolizer, Arc::clone(&self.program), check, Weak::new()));
@@ -79,7 +127,7 @@ impl Attached {
                 self.process,
                 image.range.start,
                 stacks,
-                &reader,
+                &workers,
                 Arc::clone(&view.stacks_missed),
                 Arc::clone(&gone),
             ),
@@ -87,47 +135,37 @@ impl Attached {
             totals: Arc::clone(&view.totals),
             observations,
             stop: Arc::clone(&stop),
-            stuck: std::collections::HashSet::new(),
+            stuck: std::collections::HashMap::new(),
+            endings: Endings::default(),
         };
         let reporter = Reporter::new(Arc::clone(&view), queue, Tellers { print: None, callback: None });
-        let so_far = || {
-            let found = reader.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            StallsSoFar {
-                stalls: view.stalls(),
-                gone: gone.load(Ordering::Relaxed),
-                workers: found.workers,
-                missing: found.unknown.into_iter().chain(missing.iter().cloned()).collect(),
-            }
-        };
+        let (start, target) = (image.range.start, RefCell::new(None));
+        let watching = Watching { view: &view, workers: &workers, missing: &missing, gone: &gone, start, target };
         std::thread::scope(|scope| {
-            let watching = scope.spawn(|| watchdog.run());
-            let reporting = scope.spawn(|| reporter.run());
-            while !watching.is_finished() && !reporting.is_finished() && !gone.load(Ordering::Relaxed) {
-                if tell(&so_far()).is_break() {
+            let watchdog = scope.spawn(|| watchdog.run());
+            let reporter = scope.spawn(|| reporter.run());
+            while !watchdog.is_finished() && !reporter.is_finished() && !watching.gone() {
+                if tell(&watching).is_break() {
                     break;
                 }
-                std::thread::sleep(TELL_EVERY);
+                std::thread::sleep(tell_every);
             }
             // As it stands, with stalls that last.
-            let last = (!gone.load(Ordering::Relaxed)).then(so_far);
+            let before = (!watching.gone()).then(|| last(&watching));
             stop.store(true, Ordering::Relaxed);
-            for thread in [watching, reporting] {
+            for thread in [watchdog, reporter] {
                 if thread.join().is_err() {
                     tracing::error!(target: "holdup", "a thread of holdup panicked; please report this");
                 }
             }
-            Ok(last.unwrap_or_else(so_far))
+            Ok(before.unwrap_or_else(|| last(&watching)))
         })
     }
 }
 
 /// Finds workers by the program's debug information.
-struct Reader<'a, 'd> {
-    process: Process,
-    program: &'a Program<'d>,
-    bias: u64,
-    /// From where a thread's variables begin to its control block.
-    before: Option<u64>,
+struct Workers<'a, 'd> {
+    reader: Reader<'a, 'd>,
     found: Mutex<Found>,
 }
 
@@ -138,27 +176,17 @@ struct Found {
     unknown: Vec<String>,
 }
 
-impl<'d> Reader<'_, 'd> {
-    fn starts(&self, threads: &[(i32, u64)]) -> Vec<Start> {
-        let start = |(tid, pointer): &(i32, u64)| Start {
-            tid: *tid,
-            name: String::new(),
-            runs: false,
-            thread_locals: self.before.and_then(|before| pointer.checked_sub(before)),
-        };
-        threads.iter().map(start).collect()
-    }
-
-    fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
-        Subject { program: self.program, memory, bias: self.bias, threads, now: Duration::ZERO }
+impl Workers<'_, '_> {
+    fn found(&self) -> Found {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-impl Finder for Reader<'_, '_> {
+impl Finder for Workers<'_, '_> {
     fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace> {
         // Read anew each time, and each page once.
-        let memory = Snapshot::of(self.process);
-        let (workers, mut unknown) = self.subject(&self.starts(threads), &memory).workers();
+        let memory = Snapshot::of(self.reader.process);
+        let (workers, mut unknown) = self.reader.subject(&self.reader.starts(threads), &memory).workers();
         unknown.sort();
         unknown.dedup();
         let found = Found { workers: workers.len(), unknown };
@@ -166,9 +194,14 @@ impl Finder for Reader<'_, '_> {
         workers
     }
 
+    fn markers(&self, threads: &[(i32, u64)]) -> Vec<u64> {
+        let memory = Snapshot::of(self.reader.process);
+        self.reader.subject(&self.reader.starts(threads), &memory).scheduler_pointers()
+    }
+
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String> {
-        let memory = Hurried { memory: Snapshot::of(self.process), until: Instant::now() + NAME_LIMIT };
-        self.subject(&self.starts(threads), &memory).future_of(task)
+        let memory = Hurried { memory: Snapshot::of(self.reader.process), until: Instant::now() + NAME_LIMIT };
+        self.reader.subject(&self.reader.starts(threads), &memory).future_of(task)
     }
 }
 

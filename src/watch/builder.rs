@@ -12,7 +12,7 @@ use super::self_check::Seen;
 use super::{Error, View, Watch, self_check};
 use crate::export::text::Style;
 use crate::model::stall::StallEvent;
-use crate::stalls::{Limits, Watchdog};
+use crate::stalls::{Endings, Limits, Watchdog};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackSignal};
 use crate::target::OwnProcess;
@@ -172,7 +172,8 @@ impl WatchBuilder {
             totals: Arc::clone(&view.totals),
             observations,
             stop: Arc::clone(&watch.stop),
-            stuck: std::collections::HashSet::new(),
+            stuck: std::collections::HashMap::new(),
+            endings: Endings::default(),
         };
         let reporter = Reporter::new(Arc::clone(&view), queue, self.tellers());
         let thread = spawn("holdup-watchdog", move || watchdog.run())?;

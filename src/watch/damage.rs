@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::dump::starts;
+use super::dump::{Unlisted, starts};
 use crate::census::{Start, Subject};
 use crate::images::Images;
 use crate::layout::{Memory, Program, Sections};
@@ -60,12 +60,13 @@ struct Scene {
     sections: Sections,
     memory: Snapshot,
     starts: Vec<Start>,
+    unlisted: Vec<u64>,
     bias: u64,
 }
 
 impl Scene {
     fn new() -> Self {
-        let program = Awaiting::start();
+        let program = Awaiting::with("unlisted");
         let process = Process::with_id(program.pid());
         let mut images = Images::of(process);
         images.load_new().expect("it is our own child");
@@ -73,12 +74,18 @@ impl Scene {
         let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
         let moment = Moment::take(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
         let starts = starts(&moment.threads, image.thread_locals());
-        Self { _program: program, sections, memory: moment.memory, starts, bias: image.bias }
+        let found = Unlisted::of(process, image, &Program::of(&sections));
+        let mut unlisted = found.headers(&moment.threads);
+        assert!(unlisted.len() >= 5, "three of a set, two of the blocking pool");
+        // And what is none.
+        unlisted.extend(unlisted.clone().iter().flat_map(|header| [header + 8, header ^ 64]));
+        Self { _program: program, sections, memory: moment.memory, starts, unlisted, bias: image.bias }
     }
 
     fn census(&self, program: &Program<'_>, memory: &dyn Memory) -> usize {
         let now = Duration::from_secs(1);
-        let subject = Subject { program, memory, bias: self.bias, threads: &self.starts, now };
+        let subject =
+            Subject { program, memory, bias: self.bias, threads: &self.starts, unlisted: &self.unlisted, now };
         subject.touch(usize::MAX);
         let (_workers, _unknown) = subject.workers();
         subject.take().tasks.len()

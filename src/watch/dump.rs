@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 use super::attached::{AttachError, Attached, without_types};
 use crate::census::{Start, Subject, threads_only};
 use crate::diagnose;
-use crate::images::Images;
+use crate::images::{Image, Images};
 use crate::layout::{Program, Sections};
 use crate::model::census::{Census, WaitsFor};
 use crate::model::stack::{Method, NoStack, RawStack, Stack};
-use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
+use crate::sys::{Mapping, Process};
+use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt, WordsFound};
 use crate::unwind::Unwinder;
 
 /// Tasks of each list that are looked for while threads are held: those that came since the rehearsal stand in front.
@@ -39,19 +40,23 @@ impl Attached {
         }
         let before = image.thread_locals();
         let (program, bias) = (&program, image.bias);
+        let unlisted = if typed { Unlisted::of(process, image, program) } else { Unlisted::default() };
+        let now = Duration::ZERO;
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
-            let subject = Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO };
+            let (starts, headers) = (starts(threads, before), unlisted.headers(threads));
+            let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now };
             subject.touch(usize::MAX);
             // For the memory that it reads.
             let _rehearsed = subject.take();
         };
         let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
-            Subject { program, memory, bias, threads: &starts(threads, before), now: Duration::ZERO }.touch(NEWEST);
+            Subject { program, memory, bias, threads: &starts(threads, before), unlisted: &[], now }.touch(NEWEST);
         };
         let moment = Moment::take(process, &rehearse, &touch).map_err(failed)?;
 
         let starts = starts(&moment.threads, before);
-        let subject = Subject { program, memory: &moment.memory, bias, threads: &starts, now: moment.now };
+        let (memory, headers) = (&moment.memory, unlisted.headers(&moment.threads));
+        let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now: moment.now };
         let mut census = if typed { subject.take() } else { threads_only(&starts) };
         census.pid = pid;
         census.program = image.name.to_string();
@@ -68,6 +73,8 @@ impl Attached {
             }
         }
         census.cycles = diagnose::cycles(&census);
+        census.futurelocks = diagnose::futurelocks(&census);
+        missing.extend(unlisted.missing());
         let quality = &mut census.quality;
         quality.index_time = index_time;
         quality.pause = quality.pause.max(moment.pause);
@@ -132,6 +139,41 @@ impl Attached {
         }
         // What slept then may run now.
         census.quality.pause = other.longest_stop();
+    }
+}
+
+/// Places in memory where tasks may be that no runtime has a list of.
+#[derive(Debug, Default)]
+pub(super) struct Unlisted {
+    found: WordsFound,
+    /// From a place to the header that it belongs to.
+    behind: u64,
+}
+
+impl Unlisted {
+    pub(super) fn of(process: Process, image: &Image, program: &Program<'_>) -> Self {
+        let memory = Snapshot::of(process);
+        let subject =
+            Subject { program, memory: &memory, bias: image.bias, threads: &[], unlisted: &[], now: Duration::ZERO };
+        let inside = |mapping: &&Mapping| !mapping.executable && image.range.contains(&mapping.start);
+        let constants: Vec<_> = process.mappings().unwrap_or_default();
+        let constants: Vec<_> =
+            constants.iter().filter(inside).map(|mapping| mapping.start..mapping.end.min(image.range.end)).collect();
+        let Some((tables, behind)) = subject.unlisted_tables(&constants) else { return Self::default() };
+        Self { found: WordsFound::of(process, &tables), behind }
+    }
+
+    /// Where their headers would be.
+    pub(super) fn headers(&self, threads: &[ThreadAt]) -> Vec<u64> {
+        self.found.off_stacks(threads).into_iter().map(|place| place.wrapping_sub(self.behind)).collect()
+    }
+
+    fn missing(&self) -> Option<String> {
+        let left_out = self.found.left_out;
+        (left_out > 0).then(|| {
+            let mebibytes = left_out >> 20;
+            format!("tasks of a LocalSet and of spawn_blocking were not looked for in {mebibytes} MiB of its memory")
+        })
     }
 }
 

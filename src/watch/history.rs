@@ -14,6 +14,9 @@ use crate::stalls::Life;
 /// Kinds of stalls that are kept. The one seen longest ago makes room, and is counted.
 const MAX_KINDS: usize = 256;
 
+/// When the end of a stall is told at the latest: the watchdog waits a moment to hear who waited.
+const SAID_BY: Duration = Duration::from_secs(1);
+
 /// A stall that lasts.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -28,9 +31,9 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// The stall, as long as it has lasted by now.
+    /// The stall, as long as it has lasted by now. Its end is told when it is known who waited.
     fn now(&self) -> Stall {
-        Stall { duration: self.life.duration(), ended: self.life.ended(), ..self.stall.clone() }
+        Stall { duration: self.life.duration(), ..self.stall.clone() }
     }
 
     /// The time from each stack to the next, the first from the start.
@@ -82,7 +85,8 @@ impl History {
 
     /// Stalls that have ended although nobody said so: the queue was full.
     pub(super) fn ended_unsaid(&self) -> Vec<StallId> {
-        self.open.iter().filter(|open| open.life.ended()).map(|open| open.stall.id).collect()
+        let unsaid = |open: &&Open| open.life.ended_ago().is_some_and(|ago| ago >= SAID_BY);
+        self.open.iter().filter(unsaid).map(|open| open.stall.id).collect()
     }
 
     /// How many equal stalls have ended.

@@ -23,9 +23,21 @@ mod damage;
 #[cfg(feature = "attach")]
 mod attached;
 
+/// Its profiles.
+#[cfg(feature = "attach")]
+mod attached_profiles;
+
 /// Its stalls.
 #[cfg(feature = "attach")]
 mod attached_stalls;
+
+/// What it does, again and again.
+#[cfg(feature = "attach")]
+mod attached_top;
+
+/// Its debug information and its memory.
+#[cfg(feature = "attach")]
+mod reader;
 
 /// What the user asks for, and how it is started.
 mod builder;
@@ -80,6 +92,8 @@ pub use runtime::Runtime;
 pub(crate) use address::bind;
 #[cfg(feature = "attach")]
 pub(crate) use attached::Attached;
+#[cfg(feature = "attach")]
+pub(crate) use attached_profiles::OutsideMode;
 #[cfg(feature = "attach")]
 pub(crate) use attached_stalls::StallsSoFar;
 #[cfg(feature = "attach")]

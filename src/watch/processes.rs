@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::attached::{self, AttachError};
 use super::program::Program;
 use crate::images::Images;
-use crate::model::process::{ProcessSeen, ProgramFacts, VerbSeen};
+use crate::model::process::{DebugTier, ProcessSeen, ProgramFacts, VerbSeen};
 use crate::sys::{self, PerfSampler, Process, ProcessStatus, Rights};
 
 /// What Tokio calls its threads unless it is told another name: today, and before 1.23; 15 bytes of each.
@@ -43,7 +43,7 @@ impl Processes {
             let facts = if refused.is_none() { facts_of(process, &mut files) } else { None };
             let tokio_threads = tokio_threads(process);
             if facts.as_ref().is_some_and(|facts| facts.tokio) || tokio_threads > 0 {
-                let verbs = verbs(process, &rights, refused.as_ref());
+                let verbs = verbs(process, &rights, refused.as_ref(), facts.as_ref());
                 found.with_tokio.push(seen(process, &status, tokio_threads, facts, verbs));
             } else if facts.is_none() {
                 found.unseen += 1;
@@ -95,16 +95,31 @@ fn facts_of(process: Process, known: &mut HashMap<PathBuf, ProgramFacts>) -> Opt
 }
 
 /// Tries out what each verb begins with.
-fn verbs(process: Process, rights: &Rights, refused: Option<&AttachError>) -> Vec<VerbSeen> {
+fn verbs(
+    process: Process,
+    rights: &Rights,
+    refused: Option<&AttachError>,
+    facts: Option<&ProgramFacts>,
+) -> Vec<VerbSeen> {
     let record = || match PerfSampler::new(std::time::Duration::from_secs(1)).add_thread(first_thread(process), 0) {
         Ok(_) => None,
         Err(error) => Some(attached::no_sampling(process, &error).to_string()),
     };
     let dump = || (!reads_memory(process)).then(|| no_memory(process, rights));
     match refused {
-        Some(refused) => ["record", "dump"].map(|verb| VerbSeen { verb, refused: Some(refused.to_string()) }).into(),
+        Some(refused) => {
+            ["record", "stalls", "dump"].map(|verb| VerbSeen { verb, refused: Some(refused.to_string()) }).into()
+        }
         None => {
-            vec![VerbSeen { verb: "record", refused: record() }, VerbSeen { verb: "dump", refused: dump() }]
+            let dump = dump();
+            let untyped = facts.is_some_and(|facts| facts.debug < DebugTier::Full);
+            let name = || Program::of(process).name();
+            let stalls = dump.clone().or_else(|| untyped.then(|| attached::without_types(&name())));
+            vec![
+                VerbSeen { verb: "record", refused: record() },
+                VerbSeen { verb: "stalls", refused: stalls },
+                VerbSeen { verb: "dump", refused: dump },
+            ]
         }
     }
 }

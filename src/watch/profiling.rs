@@ -210,6 +210,11 @@ impl Stop {
         Arc::clone(&self.flag)
     }
 
+    #[cfg(feature = "attach")]
+    pub(super) fn is_set(&self) -> bool {
+        self.flag.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stop(&self) {
         self.flag.store(true, Ordering::Relaxed);
     }

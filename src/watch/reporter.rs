@@ -19,6 +19,7 @@ use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, NoStack, Stack};
 use crate::model::stall::{Phase, Stall, StallEvent, StallId};
+use crate::model::victims::{NoVictims, Victims};
 use crate::model::waiting::Waiting;
 use crate::stalls::{Noticed, Observation, Update};
 
@@ -69,7 +70,7 @@ impl Reporter {
             match self.queue.recv_timeout(quiet) {
                 Ok(Observation::Noticed(noticed)) => self.noticed(*noticed),
                 Ok(Observation::Updated(id, update)) => self.updated(id, update),
-                Ok(Observation::Ended(id, evidence)) => self.ended(id, Some(evidence)),
+                Ok(Observation::Ended(id, evidence, victims)) => self.ended(id, Some(evidence), victims),
                 Err(RecvTimeoutError::Timeout) => self.look_after_open(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -145,12 +146,15 @@ impl Reporter {
         self.call(Phase::Updated, &stall);
     }
 
-    fn ended(&mut self, id: StallId, evidence: Option<Evidence>) {
+    fn ended(&mut self, id: StallId, evidence: Option<Evidence>, victims: Result<Victims, NoVictims>) {
         let closed = {
             let mut history = self.view.history();
-            if let (Some(open), Some(evidence)) = (history.open_mut(id), evidence) {
-                let class = classify(&evidence, frames_of(&open.stall));
-                open.stall.cause = Cause { class, evidence };
+            if let Some(open) = history.open_mut(id) {
+                open.stall.waiting.victims = victims;
+                if let Some(evidence) = evidence {
+                    let class = classify(&evidence, frames_of(&open.stall));
+                    open.stall.cause = Cause { class, evidence };
+                }
             }
             history.close(id)
         };
@@ -166,7 +170,7 @@ impl Reporter {
     fn look_after_open(&mut self) {
         let ended = self.view.history().ended_unsaid();
         for id in ended {
-            self.ended(id, None);
+            self.ended(id, None, Err(NoVictims::Missed));
         }
         let mut reminders = Vec::new();
         for open in self.view.history().all_open_mut() {
@@ -224,6 +228,7 @@ fn frames_of(stall: &Stall) -> Result<&[Frame], &NoStack> {
 /// One event for each report, under the target `holdup::stall`.
 fn trace(phase: Phase, stall: &Stall, missed: Missed) {
     let culprit = stall.culprit.as_ref();
+    let victims = stall.waiting.victims.as_ref().ok();
     tracing::warn!(
         target: "holdup::stall",
         phase = phase.as_str(),
@@ -243,6 +248,8 @@ fn trace(phase: Phase, stall: &Stall, missed: Missed) {
         file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),
         line = culprit.and_then(|culprit| culprit.frame.line),
         call = culprit.and_then(|culprit| culprit.call.as_deref()),
+        victims = victims.map(Victims::count),
+        victims_longest_ms = victims.map(|victims| to_ms(victims.longest.at_most)),
         count = missed.count,
         suppressed = missed.suppressed,
         "{}", message(phase, stall)

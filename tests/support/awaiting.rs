@@ -1,5 +1,6 @@
 //! A program whose tasks, awaits and locks are known: `tests/fixtures/awaiting`, built with descriptions of types, which the
 //! tests themselves are built without.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

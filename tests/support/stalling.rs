@@ -1,5 +1,6 @@
 //! A program whose polls are known: `tests/fixtures/stalling`, built with descriptions of types, which the tests themselves
 //! are built without.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};

@@ -29,7 +29,7 @@ pub(super) const CASES: &[Case] = &[
         })
     }),
     Case {
-        hands_on: true,
+        multi_thread: true,
         ..Case::healthy("block-in-place", "sleeps and computes in block_in_place", |_| {
             Box::pin(async {
                 for _ in 0..3 {

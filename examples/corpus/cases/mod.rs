@@ -6,6 +6,8 @@
 
 mod computing;
 
+mod crowds;
+
 mod database;
 
 mod files;
@@ -41,8 +43,9 @@ use holdup::Watch;
 use crate::place::{Flavor, Place};
 use crate::truth::{Cause, Log};
 
-const GROUPS: [&[Case]; 12] = [
+const GROUPS: [&[Case]; 13] = [
     computing::CASES,
+    crowds::CASES,
     database::CASES,
     files::CASES,
     foreign::CASES,
@@ -97,20 +100,20 @@ pub(crate) struct Case {
     does: &'static str,
     /// The cause of its stalls; `None`: nothing holds the runtime up.
     pub(crate) cause: Option<Cause>,
-    /// Hands its worker on, which only tasks of a multi-thread runtime can.
-    hands_on: bool,
+    /// Hands its worker on, or takes several: only on a multi-thread runtime, and not in a `LocalSet`.
+    multi_thread: bool,
     pub(crate) act: fn(Scene) -> Act,
 }
 
 impl Case {
     /// Holds its worker.
     const fn stall(name: &'static str, does: &'static str, cause: Cause, act: fn(Scene) -> Act) -> Self {
-        Self { name, does, cause: Some(cause), hands_on: false, act }
+        Self { name, does, cause: Some(cause), multi_thread: false, act }
     }
 
     /// Holds nobody up.
     const fn healthy(name: &'static str, does: &'static str, act: fn(Scene) -> Act) -> Self {
-        Self { name, does, cause: None, hands_on: false, act }
+        Self { name, does, cause: None, multi_thread: false, act }
     }
 
     /// The case of this name.
@@ -127,7 +130,7 @@ impl Case {
 
     /// Whether it can be run there.
     pub(crate) fn runs_in(&self, flavor: Flavor, place: Place) -> bool {
-        !self.hands_on || (flavor == Flavor::MultiThread && place != Place::Local)
+        !self.multi_thread || (flavor == Flavor::MultiThread && place != Place::Local)
     }
 }
 

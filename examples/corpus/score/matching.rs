@@ -1,6 +1,7 @@
 //! Which report tells of which stall: the one on the same thread that overlaps it most. And whether it is right.
 
 use super::tally::Tally;
+use super::victims;
 use super::{Fault, MARGIN_NS, Pair, Wrong};
 use crate::report::ReportedStall;
 use crate::truth::{TrueStall, readable};
@@ -90,6 +91,13 @@ fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Jud
         *count = usize::from(right);
         if !right && (wrong != Wrong::Line || said.line.is_some()) {
             one.wrong.push((wrong, in_words(said)));
+        }
+    }
+    if let Some(wrong) = victims::wrong(stall, said) {
+        tally.victims_told = 1;
+        tally.victims_right = usize::from(wrong.is_empty());
+        if !wrong.is_empty() {
+            one.wrong.push((Wrong::Victims, wrong));
         }
     }
     let due = stall.start_ns.saturating_add(threshold);

@@ -5,6 +5,9 @@
 /// Which report tells of which stall.
 mod matching;
 
+/// Whether the right tasks were told to have waited.
+mod victims;
+
 /// Counts and quantiles.
 mod tally;
 
@@ -75,6 +78,7 @@ pub(crate) enum Wrong {
     Line,
     Cause,
     Duration,
+    Victims,
 }
 
 /// The card of these runs.

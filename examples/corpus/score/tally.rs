@@ -20,6 +20,9 @@ pub(super) struct Tally {
     pub(super) line_right: usize,
     pub(super) cause_right: usize,
     pub(super) duration_right: usize,
+    /// Found stalls whose truth and report tell who waited.
+    pub(super) victims_told: usize,
+    pub(super) victims_right: usize,
     /// Nanoseconds after the threshold was crossed.
     pub(super) noticed_after: Vec<u64>,
     /// Likewise.
@@ -43,6 +46,8 @@ pub(crate) struct Row {
     pub(crate) line_right: Option<f64>,
     pub(crate) cause_right: Option<f64>,
     pub(crate) duration_right: Option<f64>,
+    /// Of the reports that tell who waited; null where none does.
+    pub(crate) victims_right: Option<f64>,
     /// From the threshold to the moment it was noticed.
     pub(crate) noticed_after_ms: Quantiles,
     /// From the threshold to the moment the user was told.
@@ -69,6 +74,8 @@ impl Tally {
         self.line_right += other.line_right;
         self.cause_right += other.cause_right;
         self.duration_right += other.duration_right;
+        self.victims_told += other.victims_told;
+        self.victims_right += other.victims_right;
         self.noticed_after.extend(&other.noticed_after);
         self.told_after.extend(&other.told_after);
         self.duration_errors.extend(&other.duration_errors);
@@ -88,6 +95,7 @@ impl Tally {
             line_right: share(self.line_right, self.lines_told),
             cause_right: share(self.cause_right, self.found),
             duration_right: share(self.duration_right, self.found),
+            victims_right: share(self.victims_right, self.victims_told),
             noticed_after_ms: Quantiles::of(self.noticed_after),
             told_after_ms: Quantiles::of(self.told_after),
             duration_error_ms: Quantiles::of(self.duration_errors),

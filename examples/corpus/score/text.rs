@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::tally::Quantiles;
 use super::{Card, Row, Wrong};
 
-const HEADINGS: &str = "class            stalls  recall  precision  function    line   cause  duration  \
+const HEADINGS: &str = "class            stalls  recall  precision  function    line   cause  duration  victims  \
 noticed p50/p99  told p50/p99  off by p50/p99  invented  machine";
 
 /// The card as text. Percent and milliseconds.
@@ -30,7 +30,7 @@ pub(crate) fn table(card: &Card) -> String {
 
 fn line(row: &Row) -> String {
     format!(
-        "{:<16} {:>6}  {:>6}  {:>9}  {:>8}  {:>6}  {:>6}  {:>8}  {:>15}  {:>12}  {:>14}  {:>8}  {:>7}",
+        "{:<16} {:>6}  {:>6}  {:>9}  {:>8}  {:>6}  {:>6}  {:>8}  {:>7}  {:>15}  {:>12}  {:>14}  {:>8}  {:>7}",
         row.class,
         row.stalls,
         percent(row.recall),
@@ -39,6 +39,7 @@ fn line(row: &Row) -> String {
         percent(row.line_right),
         percent(row.cause_right),
         percent(row.duration_right),
+        percent(row.victims_right),
         quantiles(row.noticed_after_ms),
         quantiles(row.told_after_ms),
         quantiles(row.duration_error_ms),

@@ -1,0 +1,102 @@
+//! Locks whose place is kept by a future that nobody polls: whoever waits for one waits until that future is polled again,
+//! which may need the lock.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::model::census::{Await, Census, Futurelock, UnpolledPlace, WaitsFor};
+use crate::model::task::TaskId;
+
+/// Findings that are told.
+const MAX_FOUND: usize = 64;
+
+/// Unpolled futures that others wait for, with those who do. A future that is only queued stands in nobody's way before its turn
+/// comes; it counts where that turn is bound to come while its own task waits for the same lock.
+pub(crate) fn futurelocks(census: &Census) -> Vec<Futurelock> {
+    let mut waiting: HashMap<u64, Vec<TaskId>> = HashMap::new();
+    let mut held_by_others = HashSet::new();
+    for task in &census.tasks {
+        if let (Some(id), Some(path)) = (task.id, &task.path) {
+            collect(path, &mut |semaphore, held| {
+                if held {
+                    held_by_others.insert(semaphore);
+                }
+                let all = waiting.entry(semaphore).or_default();
+                if all.last() != Some(&id) {
+                    all.push(id);
+                }
+            });
+        }
+    }
+    let mut found = Vec::new();
+    for task in &census.tasks {
+        let Some(id) = task.id else { continue };
+        for unpolled in &task.unpolled {
+            let waiting = waiting.get(&unpolled.semaphore).cloned().unwrap_or_default();
+            let in_the_way = match unpolled.stage {
+                // One that was dropped after it had been given a permit may still look like this.
+                UnpolledPlace::Granted => !waiting.is_empty() && !held_by_others.contains(&unpolled.semaphore),
+                UnpolledPlace::Holds => !waiting.is_empty(),
+                UnpolledPlace::Queued => waiting.contains(&id),
+            };
+            if in_the_way && found.len() < MAX_FOUND {
+                found.push(Futurelock { task: id, unpolled: unpolled.clone(), waiting });
+            }
+        }
+    }
+    found
+}
+
+fn collect(node: &Await, waits: &mut impl FnMut(u64, bool)) {
+    // Where there is a free permit, nobody keeps it.
+    if let Some(WaitsFor::Permits { address, free, holders, .. }) = &node.waits_for {
+        waits(*address, !holders.is_empty() || free.is_some_and(|free| free > 0));
+    }
+    for child in &node.children {
+        collect(child, waits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::census::{TaskNow, TaskState, Unpolled};
+
+    fn task(id: u64, waits_for: Option<u64>, unpolled: &[(u64, UnpolledPlace)]) -> TaskNow {
+        let permits = |address| WaitsFor::Permits { address, wanted: 1, free: Some(0), holders: Vec::new() };
+        let unpolled = unpolled.iter().map(|(semaphore, stage)| Unpolled {
+            future: "app::locks".to_owned(),
+            future_place: None,
+            function: "app::selects".to_owned(),
+            place: None,
+            semaphore: *semaphore,
+            stage: *stage,
+        });
+        TaskNow {
+            id: Some(TaskId(id)),
+            runtime: 0,
+            state: TaskState::Idle,
+            cancelled: false,
+            future: "app".to_owned(),
+            spawned_at: None,
+            thread: None,
+            path: Some(Await { waits_for: waits_for.map(permits), ..Await::default() }),
+            unpolled: unpolled.collect(),
+            unknown: None,
+        }
+    }
+
+    fn found(tasks: Vec<TaskNow>) -> Vec<(u64, Vec<u64>)> {
+        let found = futurelocks(&Census { tasks, ..Census::default() });
+        found.into_iter().map(|one| (one.task.0, one.waiting.into_iter().map(|task| task.0).collect())).collect()
+    }
+
+    #[test]
+    fn who_waits_for_an_unpolled_future_is_told() {
+        use UnpolledPlace::{Granted, Holds, Queued};
+        assert_eq!(found(vec![task(1, None, &[(7, Granted)]), task(2, Some(7), &[])]), [(1, vec![2])]);
+        assert_eq!(found(vec![task(1, Some(7), &[(7, Holds)])]), [(1, vec![1])], "its own task");
+        assert_eq!(found(vec![task(1, Some(7), &[(7, Queued)])]), [(1, vec![1])], "it comes to that");
+        assert_eq!(found(vec![task(1, None, &[(7, Queued)]), task(2, Some(7), &[])]), [], "not its turn");
+        assert_eq!(found(vec![task(1, Some(8), &[(7, Granted)]), task(2, Some(8), &[])]), [], "nobody waits");
+    }
+}

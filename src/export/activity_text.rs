@@ -1,0 +1,226 @@
+//! What a process does now as a screen of text: workers, tasks by CPU time, tasks by what they wait for, stalls.
+
+use super::text::milliseconds;
+use crate::model::activity::{ActivityNow, WaitingTasks, WorkerActivity};
+use crate::model::stall::StallEntry;
+
+/// How large it may become.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Longer lines are cut.
+    pub(crate) columns: usize,
+    /// Of each table.
+    pub(crate) rows: usize,
+}
+
+/// A part of a name that is shorter tells nothing.
+const SHORTEST_NAME: usize = 16;
+
+/// The lines of the screen.
+pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (tasks, runtimes) = (now.states.iter().map(|(_, tasks)| tasks).sum::<usize>(), now.runtimes);
+    let states: Vec<String> = now.states.iter().map(|(state, tasks)| format!("{tasks} {}", state.as_str())).collect();
+    lines.push(format!("{} (process {}): {}", now.program, now.pid, counted(tasks, "task")));
+    if let Some(line) = lines.last_mut().filter(|_| !states.is_empty()) {
+        *line += &format!(": {}", states.join(", "));
+    }
+    let window = milliseconds(now.window);
+    lines.push(format!(
+        "{} in {}, looked at {} times in {window}",
+        counted(now.workers.len(), "worker"),
+        counted(runtimes, "runtime"),
+        now.looks
+    ));
+    lines.push(String::new());
+    lines.push(format!("{:<14} {:>7}  {:<12} {:>6} {:>6}  POLLS NOW", "WORKER", "TID", "STATE", "BUSY", "CPU"));
+    let mut workers: Vec<&WorkerActivity> = now.workers.iter().collect();
+    if workers.len() > size.rows {
+        // What is busy is what somebody looks for.
+        workers.sort_by(|one, other| other.busy.total_cmp(&one.busy));
+    }
+    lines.extend(workers.iter().take(size.rows).map(|worker| of_worker(worker, &now.stalls.entries)));
+    more(&mut lines, now.workers.len(), size.rows);
+
+    lines.push(String::new());
+    lines.push(format!("{:>7} {:>7}  TASKS BY CPU TIME", "CPU", "BUSY"));
+    for polled in now.polled.iter().take(size.rows) {
+        let name = polled.future.as_deref().unwrap_or("(ended before they could be named)");
+        let name = fitting(name, size.columns.saturating_sub(17));
+        lines.push(format!("{:>7} {:>7}  {name}", percent(polled.cpu), percent(polled.busy)));
+    }
+    more(&mut lines, now.polled.len(), size.rows);
+
+    lines.push(String::new());
+    lines.push(format!("{:>7}  TASKS BY WHAT THEY WAIT FOR", "TASKS"));
+    for waiting in now.waiting.iter().take(size.rows) {
+        lines.push(format!("{:>7}  {}", waiting.tasks, of_waiting(waiting, size.columns.saturating_sub(9))));
+    }
+    more(&mut lines, now.waiting.len(), size.rows);
+
+    lines.push(String::new());
+    let threshold = milliseconds(now.threshold);
+    let counters = &now.stalls.counters;
+    lines.push(format!("STALLS: {} so far of more than {threshold}", counters.stalls));
+    for entry in now.stalls.entries.iter().take(size.rows) {
+        lines.extend(of_stall(entry));
+    }
+    more(&mut lines, now.stalls.entries.len(), size.rows);
+    lines.extend(now.missing.iter().take(3).map(|missing| format!("! {missing}")));
+    lines.iter().map(|line| cut(line, size.columns)).collect()
+}
+
+fn of_worker(worker: &WorkerActivity, stalls: &[StallEntry]) -> String {
+    let name = match worker.index {
+        Some(index) => format!("{}/{index}", worker.runtime),
+        None => worker.runtime.clone(),
+    };
+    let stuck = stalls.iter().map(|entry| &entry.stall).find(|stall| !stall.ended && stall.tid == worker.tid);
+    let state = match stuck {
+        Some(stall) => format!("stuck {}", milliseconds(stall.duration)),
+        None => worker.now.as_str().to_owned(),
+    };
+    let cpu = worker.cpu.map_or_else(|| "?".to_owned(), percent);
+    let task = worker.task.as_ref().map_or_else(String::new, |(id, name)| match name {
+        Some(name) => format!("{id} {name}"),
+        None => id.to_string(),
+    });
+    let line = format!("{name:<14} {:>7}  {state:<12} {:>6} {cpu:>6}  {task}", worker.tid, percent(worker.busy));
+    line.trim_end().to_owned()
+}
+
+fn of_waiting(waiting: &WaitingTasks, columns: usize) -> String {
+    let place = waiting.at.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
+    let rest = format!("{place}: {}", waiting.reason);
+    let left = columns.saturating_sub(rest.chars().count()).max(SHORTEST_NAME);
+    format!("{}{rest}", fitting(&waiting.future, left))
+}
+
+/// Two lines: how long and who, and why and where.
+fn of_stall(entry: &StallEntry) -> Vec<String> {
+    let stall = &entry.stall;
+    let worker = stall.worker.map_or_else(|| "block_on".to_owned(), |worker| format!("worker {worker}"));
+    let first = match stall.ended {
+        false => format!("  LASTS {} so far, {worker} of {}", milliseconds(stall.duration), stall.runtime),
+        true => format!(
+            "  ended {}× for {}, the longest {}, {worker} of {}",
+            entry.count,
+            milliseconds(entry.total),
+            milliseconds(entry.longest),
+            stall.runtime
+        ),
+    };
+    let place = stall.culprit.as_ref().map(|culprit| {
+        let at = culprit.frame.location().map_or_else(String::new, |place| format!(" at {place}"));
+        format!(" in {}{at}", culprit.frame.function)
+    });
+    vec![first, format!("        {}{}", stall.cause.class.title(), place.unwrap_or_default())]
+}
+
+/// A share of one CPU, or of one worker.
+fn percent(part: f64) -> String {
+    let percent = part * 100.0;
+    if percent < 10.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
+}
+
+/// The end of a name tells the most.
+fn fitting(name: &str, columns: usize) -> String {
+    let length = name.chars().count();
+    if length <= columns {
+        return name.to_owned();
+    }
+    let kept: String = name.chars().skip(length - columns.saturating_sub(1).min(length)).collect();
+    // From a whole word on, if there is one.
+    let word = kept.split_once("::").map(|(_, rest)| rest).filter(|rest| rest.len() >= SHORTEST_NAME);
+    format!("…{}", word.unwrap_or(&kept))
+}
+
+fn cut(line: &str, columns: usize) -> String {
+    if line.chars().count() <= columns {
+        return line.to_owned();
+    }
+    let kept: String = line.chars().take(columns.saturating_sub(1)).collect();
+    format!("{kept}…")
+}
+
+fn more(lines: &mut Vec<String>, all: usize, shown: usize) {
+    if all > shown {
+        lines.push(format!("{:>7}  … {} more", "", all - shown));
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::activity::PolledTasks;
+    use crate::model::census::TaskState;
+    use crate::model::stall::{Counters, Stalls};
+    use crate::model::task::TaskId;
+    use crate::model::worker::Activity;
+
+    fn activity() -> ActivityNow {
+        let long = "news_pipeline::ingest::feeds::conditional::fetch_one_feed_with_backoff::{async block}";
+        let worker = |index, busy: f64| WorkerActivity {
+            runtime: "runtime-1".to_owned(),
+            index: Some(index),
+            tid: 4_194_304,
+            now: Activity::Between,
+            busy,
+            cpu: Some(busy / 2.0),
+            task: Some((TaskId(123_456), Some(long.to_owned()))),
+        };
+        ActivityNow {
+            pid: 4711,
+            program: "news".to_owned(),
+            window: Duration::from_secs(1),
+            looks: 99,
+            runtimes: 1,
+            states: vec![(TaskState::Running, 1), (TaskState::Idle, 1000)],
+            workers: (0..5_u8).map(|index| worker(usize::from(index), f64::from(index) / 4.0)).collect(),
+            polled: vec![PolledTasks { future: Some(long.to_owned()), cpu: 0.123, busy: 1.0 }],
+            waiting: vec![WaitingTasks {
+                future: long.to_owned(),
+                at: Some("src/ingest/feeds/conditional.rs:231".to_owned()),
+                reason: "a timer or I/O".to_owned(),
+                tasks: 1000,
+            }],
+            stalls: Stalls { entries: Vec::new(), counters: Counters::default() },
+            threshold: Duration::from_millis(10),
+            missing: vec!["x".repeat(200)],
+        }
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal_and_what_matters_stays() {
+        let lines = lines(&activity(), Size { columns: 80, rows: 3 });
+        let text = lines.join("\n");
+        for line in &lines {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        for part in [
+            "1001 tasks: 1 running, 1000 idle",
+            "at src/ingest/feeds/conditional.rs:231: a timer or I/O",
+            "  12 %   100 %  …feeds::conditional::fetch_one_feed_with_backoff::{async block}",
+            "… 2 more",
+            "runtime-1/4",
+            "STALLS: 0 so far of more than 10.0 ms",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        assert!(!text.contains("runtime-1/0"), "the busiest are shown");
+    }
+
+    #[test]
+    fn narrow_terminals_do_no_harm() {
+        for columns in 0..30 {
+            let lines = lines(&activity(), Size { columns, rows: 1 });
+            assert!(lines.iter().all(|line| line.chars().count() <= columns.max(1)), "{columns}");
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Looks for words in the memory that another process has for itself: its heap, and what it mapped. Nothing stops for it.
+
+use std::collections::HashSet;
+
+use super::ThreadAt;
+use crate::sys::{Mapping, Process};
+
+/// Read at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// How much is looked through: a second's worth, about.
+const MAX_SEARCHED: u64 = 2 << 30;
+
+/// Places that are kept.
+const MAX_FOUND: usize = 1 << 20;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WordsFound {
+    /// Where one of the words lies, in order.
+    pub(crate) places: Vec<u64>,
+    /// Bytes that were not looked through, because there are too many.
+    pub(crate) left_out: u64,
+    mappings: Vec<Mapping>,
+}
+
+impl WordsFound {
+    /// Looks for any of these words at addresses that are multiples of 8.
+    pub(crate) fn of(process: Process, wanted: &HashSet<u64>) -> Self {
+        let mut found = Self::default();
+        let (Some(first), Some(last)) = (wanted.iter().min(), wanted.iter().max()) else { return found };
+        let all = process.mappings().unwrap_or_default();
+        let own = |mapping: &Mapping| !mapping.executable && (mapping.path.is_empty() || mapping.path == "[heap]");
+        found.mappings = all.into_iter().filter(own).collect();
+        let mut bytes = vec![0; CHUNK];
+        let mut left = MAX_SEARCHED;
+        for mapping in &found.mappings {
+            let mut at = mapping.start;
+            while at < mapping.end {
+                if left == 0 || found.places.len() >= MAX_FOUND {
+                    found.left_out += mapping.end - at;
+                    break;
+                }
+                let length = usize::try_from(mapping.end - at).unwrap_or(CHUNK).min(CHUNK);
+                let read = process.read_memory(at, bytes.get_mut(..length).unwrap_or_default());
+                if read == 0 {
+                    // It is reserved, and holds nothing yet.
+                    break;
+                }
+                for (position, word) in bytes.get(..read).unwrap_or_default().chunks_exact(8).enumerate() {
+                    let word = word.try_into().map(u64::from_le_bytes).unwrap_or(0);
+                    if (*first..=*last).contains(&word) && wanted.contains(&word) {
+                        found.places.push(at + 8 * position as u64);
+                    }
+                }
+                at += length as u64;
+                left = left.saturating_sub(length as u64);
+            }
+        }
+        found
+    }
+
+    /// The places that are on no stack, where old copies of everything lie about. The stack of a thread ends at its control
+    /// block, in the same mapping.
+    pub(crate) fn off_stacks(&self, threads: &[ThreadAt]) -> Vec<u64> {
+        let stack = |pointer: u64| {
+            let mapping = self.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&pointer))?;
+            Some(mapping.start..pointer)
+        };
+        let stacks: Vec<_> = threads.iter().filter_map(|thread| stack(thread.thread_pointer?)).collect();
+        self.places.iter().copied().filter(|place| !stacks.iter().any(|stack| stack.contains(place))).collect()
+    }
+}
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_on_the_heap_are_found() {
+        // Put together here, so that it lies nowhere else.
+        let odd = std::hint::black_box(0x1234_5678_u64) * 0x0011_0022_0033 + 1;
+        let heap = vec![0, odd, 0, odd].into_boxed_slice();
+        let found = WordsFound::of(Process::own(), &HashSet::from([odd, odd + 2]));
+        for place in [&raw const heap[1], &raw const heap[3]] {
+            assert!(found.places.contains(&(place.addr() as u64)), "{found:?}");
+        }
+        assert!(!found.places.contains(&((&raw const heap[0]).addr() as u64)));
+        assert_eq!(WordsFound::of(Process::own(), &HashSet::new()).places, Vec::<u64>::new());
+    }
+}
