@@ -326,9 +326,8 @@ fn many_short_polls_are_no_stall() {
         });
     }
     // The machine may hold up a single short poll. Taking them all for one would make a computation of 200 ms.
-    for (phase, stall) in events.all() {
-        let fine = stall.duration < Duration::from_millis(150) || stall.cause.class == CauseClass::NotScheduled;
-        assert!(fine, "{phase:?} {:?} {:?}", stall.duration, stall.cause);
+    for (phase, stall) in events.all().iter().filter(|(_, stall)| stall.cause.class != CauseClass::NotScheduled) {
+        assert!(stall.duration < Duration::from_millis(150), "{phase:?} {:?} {:?}", stall.duration, stall.cause);
     }
 }
 
