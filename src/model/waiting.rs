@@ -99,7 +99,7 @@ impl Waiting {
         }
         match self.driver {
             Driver::Unattended => {
-                parts.push("nobody drives I/O and timers of this runtime: all of it waits".to_owned())
+                parts.push("nobody drives I/O and timers of this runtime: all of it waits".to_owned());
             }
             Driver::Attended => parts.push("I/O and timers are driven".to_owned()),
             Driver::InPassing | Driver::Unknown => {}
