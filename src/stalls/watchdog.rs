@@ -455,7 +455,8 @@ mod tests {
             totals: Arc::default(),
             observations,
             stop: Arc::default(),
-            stuck: HashSet::new(),
+            stuck: HashMap::new(),
+            endings: Endings::default(),
         };
         (watchdog, told)
     }
