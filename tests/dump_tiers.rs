@@ -89,6 +89,7 @@ fn assert_whole_with(file: &Path, arguments: &[&str]) {
 
 #[test]
 fn types_are_found_in_files_beside_the_program() {
+    let _alone = support::alone();
     // A name that the program has of it, and the usual places without one.
     let linked = folder("linked");
     let file = stripped(&linked, "--strip-all");
@@ -105,6 +106,7 @@ fn types_are_found_in_files_beside_the_program() {
 
 #[test]
 fn types_are_found_by_build_id() {
+    let _alone = support::alone();
     let folder = folder("build-id");
     let text = Command::new("readelf").arg("-n").arg(awaiting::program()).output().expect("binutils are installed");
     let text = String::from_utf8(text.stdout).expect("is text");
@@ -115,6 +117,7 @@ fn types_are_found_by_build_id() {
 
 #[test]
 fn a_debug_file_of_another_build_is_refused() {
+    let _alone = support::alone();
     let folder = folder("refused");
     let file = stripped(&folder, "--strip-debug");
     let other = folder.join("awaiting.debug");
@@ -126,6 +129,7 @@ fn a_debug_file_of_another_build_is_refused() {
 
 #[test]
 fn compressed_debug_information_is_read() {
+    let _alone = support::alone();
     for format in ["zlib", "zstd"] {
         let file = folder(format).join("awaiting");
         let argument = format!("--compress-debug-sections={format}");
@@ -143,6 +147,7 @@ fn compressed_debug_information_is_read() {
 
 #[test]
 fn split_debug_information_is_read() {
+    let _alone = support::alone();
     for how in ["packed", "unpacked"] {
         let split = [("CARGO_PROFILE_DEV_DEBUG", "2"), ("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", how)];
         assert_whole(&awaiting::build(&format!("awaiting-{how}"), &split, &[]));
@@ -228,6 +233,7 @@ const RELEASE: [(&str, &str); 2] = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_PR
 
 #[test]
 fn programs_with_symbols_or_less_have_tasks_with_states() {
+    let _alone = support::alone();
     let file = awaiting::build("awaiting-symbols", &RELEASE, &[]);
     for flavor in ["multi_thread", "current_thread"] {
         let census = settled(&file, flavor);
@@ -244,6 +250,7 @@ fn programs_with_symbols_or_less_have_tasks_with_states() {
 
 #[test]
 fn names_of_functions_tell_the_types_of_tasks() {
+    let _alone = support::alone();
     let mut limited = RELEASE;
     limited[0].1 = "limited";
     let file = awaiting::build("awaiting-limited", &limited, &[]);
@@ -256,6 +263,7 @@ fn names_of_functions_tell_the_types_of_tasks() {
 
 #[test]
 fn types_of_the_own_package_alone_give_paths() {
+    let _alone = support::alone();
     let types = ["--config", "profile.dev.package.awaiting.debug=2"];
     let file = awaiting::build("awaiting-own", &RELEASE, &types);
     let census = settled(&file, "multi_thread");
@@ -273,6 +281,7 @@ fn types_of_the_own_package_alone_give_paths() {
 
 #[test]
 fn what_was_read_is_kept_and_damage_is_noticed() {
+    let _alone = support::alone();
     // A build of its own, so that no other test keeps it.
     let folder = folder("cached");
     let file = folder.join("awaiting");
@@ -307,6 +316,7 @@ fn what_was_read_is_kept_and_damage_is_noticed() {
 
 #[test]
 fn extracted_symbols_make_a_stripped_program_whole() {
+    let _alone = support::alone();
     let folder = folder("extracted");
     let symbols = folder.join("awaiting.symbols");
     let extract = |program: &Path| {
@@ -343,6 +353,7 @@ fn extracted_symbols_make_a_stripped_program_whole() {
 
 #[test]
 fn stalls_are_not_watched_without_types_and_that_is_said() {
+    let _alone = support::alone();
     let file = stripped(&folder("stalls"), "--strip-debug");
     let program = Awaiting::of(&file, "multi_thread");
     let output = holdup(&["stalls", "--pid", &program.pid().to_string(), "-d", "1"]);

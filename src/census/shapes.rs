@@ -416,7 +416,10 @@ mod tests {
             words[at..at + 6].copy_from_slice(&[state, 0, table, owner, 0, id]);
         }
         let all = 0x1000..0x1000 + 256 * 8;
-        (Made(words), Places { code: std::iter::once(0x10..0x20).collect(), constants: vec![all.clone()], heap: vec![all] })
+        (
+            Made(words),
+            Places { code: std::iter::once(0x10..0x20).collect(), constants: vec![all.clone()], heap: vec![all] },
+        )
     }
 
     #[test]

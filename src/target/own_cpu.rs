@@ -15,9 +15,9 @@ use crate::probe::{Entry, Registry, task_of};
 use crate::sys::{self, CpuSampler, NewestThread, PollNow, Process, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
-/// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 2 % of a CPU.
+/// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 5 % of a CPU.
 const SCAN_INTERVAL: Duration = Duration::from_millis(1);
-const SCAN_SHARE: u32 = 50;
+const SCAN_SHARE: u32 = 20;
 
 /// Where the kernel says that nothing was started meanwhile, they are looked for this often: ended ones, mostly.
 const LONGEST_SCAN_INTERVAL: Duration = Duration::from_millis(100);
@@ -44,6 +44,8 @@ pub(crate) struct OwnCpu {
     scanned: Instant,
     scan_interval: Duration,
     newest: NewestThread,
+    /// At the last scan. The kernel numbers a thread before it lists it, so the next scan may be the first to find it.
+    started_lately: bool,
     /// The monotonic clock at the start.
     started: Duration,
     unsampled: u64,
@@ -82,6 +84,7 @@ impl OwnCpu {
             scanned: Instant::now(),
             scan_interval: SCAN_INTERVAL,
             newest: NewestThread::open(),
+            started_lately: false,
             started: sys::monotonic_time(),
             unsampled: 0,
             ended: 0,
@@ -93,7 +96,8 @@ impl OwnCpu {
     }
 
     fn scan(&mut self) -> io::Result<()> {
-        let start = Instant::now();
+        let used = || sys::thread_cpu_time(sys::current_tid()).unwrap_or_default();
+        let before = used();
         let present: HashSet<i32> = Process::own().thread_ids()?.into_iter().collect();
         self.threads.retain(|tid, thread| {
             let alive = present.contains(tid);
@@ -113,7 +117,7 @@ impl OwnCpu {
             self.label_workers();
         }
         self.scanned = Instant::now();
-        self.scan_interval = SCAN_INTERVAL.max(self.scanned.duration_since(start) * SCAN_SHARE);
+        self.scan_interval = SCAN_INTERVAL.max(used().saturating_sub(before) * SCAN_SHARE);
         Ok(())
     }
 
@@ -170,8 +174,12 @@ impl OwnCpu {
 impl CpuSource for OwnCpu {
     fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()> {
         let since = self.scanned.elapsed();
-        if since >= self.scan_interval && (self.newest.changed() || since >= LONGEST_SCAN_INTERVAL) {
-            self.scan()?;
+        if since >= self.scan_interval {
+            let started = self.newest.changed();
+            if started || self.started_lately || since >= LONGEST_SCAN_INTERVAL {
+                self.scan()?;
+            }
+            self.started_lately = started;
         }
         let Self { sampler, threads, unwinder, copy, started, .. } = self;
         let mut foreign = Vec::new();

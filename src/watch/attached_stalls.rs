@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::View;
 use super::attached::{AttachError, Attached};
@@ -19,13 +19,13 @@ use crate::model::stall::Stalls;
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
 use crate::stalls::{Endings, Limits, Watchdog};
-use crate::target::{Finder, OtherProcess, OtherWorkers, Snapshot};
+use crate::target::{Finder, OtherProcess, OtherWorkers, Snapshot, cpu_of_this_thread};
 
 /// How often the caller is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-/// The watchdog is blind while a task's name is looked up.
-const NAME_LIMIT: Duration = Duration::from_millis(5);
+/// The watchdog is blind while a task's name is looked up, which may take so much CPU time.
+const NAME_LIMIT: Duration = Duration::from_millis(50);
 
 /// How it stands.
 #[derive(Debug)]
@@ -205,19 +205,21 @@ impl Finder for Workers<'_, '_> {
     }
 
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String> {
-        let memory = Hurried { memory: Snapshot::of(self.reader.process), until: Instant::now() + NAME_LIMIT };
+        let until = cpu_of_this_thread().map(|used| used + NAME_LIMIT);
+        let memory = Hurried { memory: Snapshot::of(self.reader.process), until };
         self.reader.subject(&self.reader.starts(threads), &memory).future_of(task)
     }
 }
 
-/// Memory that is closed after some time.
+/// Memory that is closed once the thread that reads it has used so much CPU time. By the clock on the wall a name would be missing
+/// wherever the machine is busy.
 struct Hurried {
     memory: Snapshot,
-    until: Instant,
+    until: Option<Duration>,
 }
 
 impl Memory for Hurried {
     fn read(&self, address: u64, into: &mut [u8]) -> bool {
-        Instant::now() < self.until && self.memory.read(address, into)
+        cpu_of_this_thread() < self.until && self.memory.read(address, into)
     }
 }
