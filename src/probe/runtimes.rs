@@ -13,6 +13,7 @@ pub(crate) struct Runtimes(Mutex<Vec<Listed>>);
 #[derive(Debug)]
 struct Listed {
     number: u32,
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the endpoint tells it"))]
     name: Arc<str>,
     handle: Handle,
 }

@@ -15,9 +15,9 @@ use crate::probe::{Entry, Registry, task_of};
 use crate::sys::{self, CpuSampler, NewestThread, PollNow, Process, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
-/// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 5 % of a CPU.
+/// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 10 % of a CPU.
 const SCAN_INTERVAL: Duration = Duration::from_millis(1);
-const SCAN_SHARE: u32 = 20;
+const SCAN_SHARE: u32 = 10;
 
 /// Where the kernel says that nothing was started meanwhile, they are looked for this often: ended ones, mostly.
 const LONGEST_SCAN_INTERVAL: Duration = Duration::from_millis(100);
