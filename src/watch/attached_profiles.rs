@@ -9,8 +9,7 @@ use super::attached::{AttachError, Attached, no_sampling};
 use super::attached_stalls::StallsSoFar;
 use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use super::reader::Reader;
-use super::sources::Known;
-use crate::layout::Program;
+use super::sources::{Known, described};
 use crate::model::census::SourcePlace;
 use crate::model::profile::Profile;
 use crate::profilers::{Awaiting, Cpu, Profiler, Threads, Window};
@@ -121,11 +120,7 @@ impl Attached {
         let Known { images, sections, packed, missing, origin } = self.read_program()?;
         let pid = self.process.id();
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        let program = match packed {
-            Some(types) => Program::unpacked(types),
-            None => Program::of(&sections),
-        };
-        origin.keep(&program);
+        let program = described(packed, &sections);
         let reader = Reader::of(self.process, image, &program, &missing)?;
         self.symbolizer.add_source_roots(program.source_roots());
         let symbolizer = &self.symbolizer;
@@ -169,7 +164,10 @@ impl Attached {
             };
             awaiting.note(format!("each of {looks} looks at all tasks took {each:.2} ms; {held}"));
         }
-        Ok(awaiting.finish(&self.program, pid, window.elapsed()))
+        let profile = awaiting.finish(&self.program, pid, window.elapsed());
+        // The window does not wait for it.
+        origin.keep(&program);
+        Ok(profile)
     }
 
     /// What the watchdog sees.

@@ -12,8 +12,8 @@ use super::builder::{QUEUE, SMALLEST_THRESHOLD};
 use super::error::Error;
 use super::reader::Reader;
 use super::reporter::{Reporter, Tellers};
-use super::sources::Known;
-use crate::layout::{Memory, Program};
+use super::sources::{Known, described};
+use crate::layout::Memory;
 use crate::model::check::SelfCheck;
 use crate::model::stall::Stalls;
 use crate::model::task::TaskId;
@@ -114,10 +114,7 @@ impl Attached {
         let Known { images, sections, packed, missing, origin } = self.read_program()?;
         let pid = self.process.id();
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        let program = match packed {
-            Some(types) => Program::unpacked(types),
-            None => Program::of(&sections),
-        };
+        let program = described(packed, &sections);
         let reader = Reader::of(self.process, image, &program, &missing)?;
         self.symbolizer.add_source_roots(program.source_roots());
         let workers = Workers { reader, found: Mutex::default() };

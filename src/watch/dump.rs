@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::attached::{AttachError, Attached};
-use super::sources::Known;
+use super::sources::{Known, described};
 use crate::census::{Start, Subject};
 use crate::diagnose;
 use crate::images::Image;
@@ -30,10 +30,7 @@ impl Attached {
         let started = Instant::now();
         let Known { images, sections, packed, mut missing, origin } = self.read_program()?;
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        let program = match packed {
-            Some(types) => Program::unpacked(types),
-            None => Program::of(&sections),
-        };
+        let program = described(packed, &sections);
         let index_time = started.elapsed();
         let typed = !program.contexts().is_empty();
         let (mut census, moment) = match typed {

@@ -60,6 +60,11 @@ impl Origin {
     }
 }
 
+/// The program by its types, wherever they are from.
+pub(super) fn described(packed: Option<PackedTypes>, sections: &Sections) -> Program<'_> {
+    packed.map_or_else(|| Program::of(sections), Program::unpacked)
+}
+
 impl Attached {
     /// Uses these sources.
     ///
