@@ -32,7 +32,7 @@ const BEFORE: u64 = 50_000;
 /// What comes before a window lasts at least so long: the names of the program are loaded then, once, at its first stall.
 const STARTING: Duration = Duration::from_secs(2);
 
-const WINDOW: Duration = Duration::from_secs(3);
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// A profile begins before the window and ends behind it.
 const MARGIN: Duration = Duration::from_millis(500);

@@ -113,18 +113,18 @@ impl Shapes {
                 }
             }
         });
-        shapes.find_headers(memory, places);
+        shapes.find_headers(memory, &places.heap);
         shapes
     }
 
-    fn find_headers(&mut self, memory: &dyn Memory, places: &Places) {
+    fn find_headers(&mut self, memory: &dyn Memory, heap: &[Range<u64>]) {
         let (Some((first, _)), Some((last, _))) = (self.tables.first_key_value(), self.tables.last_key_value()) else {
             return;
         };
         let (first, last) = (*first, *last);
         let mut hits = Vec::new();
         let tables = &self.tables;
-        each_chunk(memory, &places.heap, 0, &mut self.incomplete, |start, words| {
+        each_chunk(memory, heap, 0, &mut self.incomplete, |start, words| {
             for (position, word) in words.iter().enumerate() {
                 if (first..=last).contains(word) && tables.contains_key(word) && hits.len() < MAX_FOUND {
                     hits.push((start + 8 * position as u64, *word));
@@ -139,11 +139,11 @@ impl Shapes {
         let Some((inside, _)) = places.into_iter().max_by_key(|(_, count)| *count) else { return };
         let headers = hits.into_iter().filter(|(address, _)| address % ALIGNMENT == inside);
         self.headers = headers.map(|(address, table)| Header { address: address - inside, table }).collect();
-        self.learn(memory, inside);
+        self.learn(memory, inside, heap);
     }
 
     /// Finds out which word of a header is its state, and which the number of its list.
-    fn learn(&mut self, memory: &dyn Memory, table: u64) {
+    fn learn(&mut self, memory: &dyn Memory, table: u64, heap: &[Range<u64>]) {
         let others = (0..HEADER_WORDS).map(|word| 8 * word).filter(|offset| *offset != table);
         let values = |offset: u64| -> Vec<u64> {
             self.headers.iter().filter_map(|header| word(memory, header.address + offset)).collect()
@@ -155,10 +155,13 @@ impl Shapes {
             self.headers.clear();
             return;
         };
-        // The next in a queue is an address, or nothing most of the time; a list's number is small, and nothing for few.
-        let owner = others.filter(|offset| *offset > state).find(|offset| {
-            let values = values(*offset);
-            values.iter().any(|value| *value != 0) && most(&values, &|value| value < MAX_NUMBER >> 16)
+        // A list's number is small, where there is one. The next in a queue is an address; tasks that were in one are few,
+        // so what counts is what those tell that tell anything.
+        let numbers: HashSet<u64> = self.tables.values().map(|table| table.id_offset).collect();
+        let is_number = |value: u64| value < MAX_NUMBER >> 16 && !heap.iter().any(|range| range.contains(&value));
+        let owner = others.filter(|offset| *offset > state && !numbers.contains(offset)).find(|offset| {
+            let told: Vec<u64> = values(*offset).into_iter().filter(|value| *value != 0).collect();
+            most(&told, &is_number)
         });
         (self.state, self.owner) = (state, owner);
     }
@@ -430,6 +433,16 @@ mod tests {
         let tasks = shapes.tasks(&memory);
         let told: Vec<_> = tasks.iter().map(|task| (task.id.0, task.state, task.owner)).collect();
         assert_eq!(told, [(7, TaskState::Idle, 1), (8, TaskState::Running, 1)]);
+    }
+
+    #[test]
+    fn the_next_in_a_queue_is_no_list() {
+        let (mut memory, places) = scene();
+        // The first task was followed by the second when both were in a queue.
+        memory.0[32 + 1] = 0x1000 + 64 * 8;
+        let tasks = Shapes::find(&memory, &places).tasks(&memory);
+        let told: Vec<_> = tasks.iter().map(|task| (task.id.0, task.owner)).collect();
+        assert_eq!(told, [(7, 1), (8, 1)]);
     }
 
     #[test]

@@ -45,17 +45,34 @@ impl Gathering {
     /// Adds a look. The time since the last one that the thread neither ran nor was ready to run counts as a wait
     /// in the place where it is found now, or was found then. Where it was found running both times, there is no
     /// such place: a hypervisor that takes a CPU away leaves the thread running for the kernel, but its clock stops.
+    ///
+    /// A wait in the queue for a CPU is told by the kernel when it is over, and a thread that is put off its CPU inside a system
+    /// call looks as if it waited there. What is told for longer than it was since the last look is taken from there.
     pub(super) fn add(&mut self, at: Instant, look: Look) {
-        let unaccounted = at
-            .duration_since(self.last_at)
-            .saturating_sub(grown(self.last.cpu, look.cpu).unwrap_or_default())
-            .saturating_sub(grown(self.last.run_queue, look.run_queue).unwrap_or_default());
+        let passed = at.duration_since(self.last_at);
+        let told = grown(self.last.cpu, look.cpu).unwrap_or_default()
+            + grown(self.last.run_queue, look.run_queue).unwrap_or_default();
+        let unaccounted = passed.saturating_sub(told);
+        self.told_late(told.saturating_sub(passed));
         if let Some(place) = look.sleeps_in.as_ref().or(self.last.sleeps_in.as_ref()) {
             count(&mut self.waits, place, unaccounted);
         } else if look.runs() && self.last.runs() {
             self.starved += unaccounted;
         }
         self.take_over(at, look);
+    }
+
+    /// So much of the time before the last look was not spent where it seemed.
+    fn told_late(&mut self, mut time: Duration) {
+        if let Some(place) = &self.last.sleeps_in
+            && let Some(wait) = self.waits.iter_mut().find(|wait| wait.place == *place)
+        {
+            let wrong = wait.time.min(time);
+            wait.time -= wrong;
+            time -= wrong;
+        }
+        self.starved = self.starved.saturating_sub(time);
+        self.waits.retain(|wait| !wait.time.is_zero());
     }
 
     /// Adds a look taken when the poll was over. Where the thread is by then does not matter: it spent the time since
@@ -171,6 +188,20 @@ mod tests {
         let evidence = gathering.evidence();
         assert_eq!(evidence.waits.first().map(|wait| wait.time.as_millis()), Some(13));
         assert_eq!((evidence.run_queue, evidence.starved), (queued(7), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_thread_that_is_put_off_its_cpu_inside_a_call_did_not_wait_there() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let queued = |ms| Some(Duration::from_millis(ms));
+        let mut gathering = Gathering::begin(start, Look { run_queue: queued(0), ..asleep("write", 5) });
+        gathering.add(at(4), Look { run_queue: queued(0), ..asleep("write", 5) });
+        gathering.add(at(10), Look { run_queue: queued(0), ..asleep("write", 5) });
+        gathering.finish(at(13), Look { run_queue: queued(12), ..running(6) });
+        let evidence = gathering.evidence();
+        let waited: Duration = evidence.waits.iter().map(|wait| wait.time).sum();
+        assert_eq!((evidence.run_queue, waited, evidence.starved), (queued(12), Duration::ZERO, Duration::ZERO));
     }
 
     #[test]

@@ -6,14 +6,14 @@
 
 use std::time::{Duration, Instant};
 
-/// Of one CPU.
-const BUDGET: f64 = 0.01;
+/// Of one CPU. A waking costs whom it interrupts about as much again.
+const BUDGET: f64 = 0.005;
 
 /// How long what was used is added up before the pace is changed.
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// Looks come at least so often, or the beginnings and ends of stalls would be told too inexactly.
-const SLOWEST: Duration = Duration::from_micros(2_500);
+/// Looks come at least so often: when a poll began is known to half of that.
+const SLOWEST: Duration = Duration::from_millis(4);
 
 /// The time between looks.
 #[derive(Debug)]
@@ -27,9 +27,9 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Looks this often, or, where that costs too much, less often, but at least four times per threshold.
+    /// Looks this often, or, where that costs too much, less often, but at least five times in two thresholds.
     pub(super) fn new(fastest: Duration, threshold: Duration, now: Instant) -> Self {
-        let slowest = (threshold / 4).min(SLOWEST).max(fastest);
+        let slowest = (threshold * 2 / 5).min(SLOWEST).max(fastest);
         Self { fastest, slowest, interval: fastest, since: now, used: None }
     }
 
@@ -74,18 +74,18 @@ mod tests {
     fn looks_as_often_as_wanted_where_that_is_cheap_and_keeps_to_the_budget_elsewhere() {
         let mut pace = Pace::new(MS, 10 * MS, Instant::now());
         assert_eq!(after(3, Duration::from_micros(4), &mut pace), MS);
-        let interval = after(3, Duration::from_micros(18), &mut pace);
+        let interval = after(3, Duration::from_micros(9), &mut pace);
         assert!((interval.as_secs_f64() / 1.8e-3 - 1.0).abs() < 0.1, "{interval:?}");
         assert_eq!(after(3, Duration::from_micros(200), &mut pace), SLOWEST, "however much it costs");
         assert_eq!(after(3, Duration::from_micros(4), &mut pace), MS, "once that is over");
     }
 
     #[test]
-    fn looks_four_times_per_threshold_whatever_it_costs() {
+    fn looks_five_times_in_two_thresholds_whatever_it_costs() {
         let mut pace = Pace::new(MS / 4, MS, Instant::now());
-        assert_eq!(after(3, MS, &mut pace), MS / 4);
+        assert_eq!(after(3, MS, &mut pace), MS * 2 / 5);
         let mut pace = Pace::new(MS, 6 * MS, Instant::now());
-        assert_eq!(after(3, MS, &mut pace), 6 * MS / 4);
+        assert_eq!(after(3, MS, &mut pace), 6 * MS * 2 / 5);
     }
 
     #[test]

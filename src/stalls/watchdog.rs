@@ -28,8 +28,16 @@ const GRACE: Duration = Duration::from_millis(20);
 /// The longest sleep, after which the watchdog looks whether it is still wanted.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// A look that comes later than this many intervals is a gap: the machine did not run the watchdog.
+/// A look that comes later than this many of the shortest intervals, or two of the present ones, is a gap: the machine
+/// did not run the watchdog.
 const GAP: u32 = 5;
+
+/// How long before the look that found it a poll is taken to have begun, at most. Looks that came later than they should
+/// would make more of a poll than it is.
+const UNSURE: Duration = Duration::from_millis(2);
+
+/// As long as a stall is no older, its end is looked for as often as can be, however dear looks are.
+const YOUNG: Duration = Duration::from_millis(100);
 
 /// When the stack of a lasting stall is taken again, in thresholds.
 const RETAKE_AT: [u32; 2] = [4, 16];
@@ -38,6 +46,8 @@ const RETAKE_AT: [u32; 2] = [4, 16];
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     pub(crate) threshold: Duration,
+    /// The time between looks, where that costs little.
+    pub(crate) fastest: Duration,
     /// The time between looks.
     pub(crate) interval: Duration,
 }
@@ -45,7 +55,8 @@ pub(crate) struct Limits {
 impl Limits {
     /// Looks once a millisecond, and at least four times per threshold; less often where that costs too much, see [`Pace`].
     pub(crate) fn new(threshold: Duration) -> Self {
-        Self { threshold, interval: (threshold / 4).min(Duration::from_millis(1)) }
+        let fastest = (threshold / 4).min(Duration::from_millis(1));
+        Self { threshold, fastest, interval: fastest }
     }
 }
 
@@ -76,7 +87,8 @@ struct Watched {
     progress: Progress,
     /// About when it began.
     began: Instant,
-    first_seen: Instant,
+    /// From when on it counts towards the threshold.
+    counted_from: Instant,
     gathering: Option<Gathering>,
     stall: Option<Ongoing>,
     /// Of a worker whose polls do not tell.
@@ -97,11 +109,12 @@ struct Ongoing {
 
 impl Watched {
     fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
-        let began = last_look + now.duration_since(last_look) / 2;
+        let unsure = now.duration_since(last_look) / 2;
+        let began = last_look + unsure;
         Self {
             progress,
             began,
-            first_seen: now,
+            counted_from: now.checked_sub(unsure.min(UNSURE)).unwrap_or(now),
             gathering: None,
             stall: None,
             stretch: None,
@@ -116,7 +129,7 @@ impl<T: Target> Watchdog<T> {
         let mut watched: HashMap<u64, Watched> = HashMap::new();
         let mut last_look = Instant::now();
         let mut last_active = last_look;
-        let mut pace = Pace::new(self.limits.interval, self.limits.threshold, last_look);
+        let mut pace = Pace::new(self.limits.fastest, self.limits.threshold, last_look);
         while !self.stop.load(Ordering::Relaxed) {
             if self.target.refresh() {
                 self.forget_departed(&mut watched);
@@ -144,16 +157,17 @@ impl<T: Target> Watchdog<T> {
         }
     }
 
-    /// How long to the next look: shorter where a poll crosses the threshold before.
+    /// How long to the next look: shorter where a poll crosses the threshold before, or a stall is about to end.
     fn pause(&self, watched: &HashMap<u64, Watched>, now: Instant) -> Duration {
-        let crossing = watched
-            .values()
-            .filter(|state| state.progress.activity == Activity::Polling && state.stall.is_none())
-            .map(|state| (state.first_seen + self.limits.threshold).saturating_duration_since(now));
-        crossing
-            .filter(|pause| !pause.is_zero())
-            .min()
-            .map_or(self.limits.interval, |first| first.min(self.limits.interval))
+        let polling = watched.values().filter(|state| state.progress.activity == Activity::Polling);
+        let wanted = polling.filter_map(|state| match &state.stall {
+            Some(_) => (now.duration_since(state.began) < YOUNG).then_some(self.limits.fastest),
+            None => {
+                let crossing = (state.counted_from + self.limits.threshold).saturating_duration_since(now);
+                (!crossing.is_zero()).then_some(crossing)
+            }
+        });
+        wanted.min().map_or(self.limits.interval, |wanted| wanted.min(self.limits.interval))
     }
 
     /// Workers that are gone have ended whatever they were in.
@@ -237,7 +251,7 @@ impl<T: Target> Watchdog<T> {
             };
             if still.since != state.began {
                 state.gathering = None;
-                (state.began, state.first_seen) = (still.since, still.since);
+                (state.began, state.counted_from) = (still.since, still.since);
                 return;
             }
             still.known_by
@@ -255,12 +269,12 @@ impl<T: Target> Watchdog<T> {
         known_by: Option<KnownBy>,
     ) {
         let interval = now.duration_since(last_look);
-        let gap = interval > self.limits.interval * GAP;
+        let gap = interval > (self.limits.fastest * GAP).max(self.limits.interval * 2);
         match &mut state.gathering {
             None if gap => {
                 // Nothing was known of this poll before the gap, so nothing tells whether it ran in it. From here on it
                 // is, however late the next looks come.
-                state.first_seen = now;
+                state.counted_from = now;
                 state.stretch = None;
                 state.gathering = Some(Gathering::begin(now, self.target.look(index)));
                 return;
@@ -281,7 +295,7 @@ impl<T: Target> Watchdog<T> {
             let stuck_since = all_stuck_since(&self.target, index, state.began, &self.stuck);
             state.queues.look(now, self.target.queues(index), stuck_since);
         }
-        let lasted = now.duration_since(state.first_seen);
+        let lasted = now.duration_since(state.counted_from);
         match (&state.stall, known_by) {
             (None, Some(known_by)) if lasted >= self.limits.threshold => self.notice(index, state, now, known_by),
             (Some(stall), _) => {
