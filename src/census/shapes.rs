@@ -155,14 +155,25 @@ impl Shapes {
             self.headers.clear();
             return;
         };
-        // A list's number is small, where there is one. The next in a queue is an address; tasks that were in one are few,
-        // so what counts is what those tell that tell anything.
+        // What remains of tasks that are gone says anything.
+        self.headers.retain(|header| word(memory, header.address + state).is_some_and(is_state));
+        // A list's number is small, and most tasks are in a list; work of `spawn_blocking` is in none. The next in a queue is
+        // an address.
         let numbers: HashSet<u64> = self.tables.values().map(|table| table.id_offset).collect();
         let is_number = |value: u64| value < MAX_NUMBER >> 16 && !heap.iter().any(|range| range.contains(&value));
-        let owner = others.filter(|offset| *offset > state && !numbers.contains(offset)).find(|offset| {
-            let told: Vec<u64> = values(*offset).into_iter().filter(|value| *value != 0).collect();
-            most(&told, &is_number)
-        });
+        let told = |offset: u64| -> Vec<u64> {
+            self.headers
+                .iter()
+                .filter_map(|header| word(memory, header.address + offset))
+                .filter(|value| *value != 0)
+                .collect()
+        };
+        let owner = others
+            .filter(|offset| *offset > state && !numbers.contains(offset))
+            .map(|offset| (offset, told(offset)))
+            .filter(|(_, told)| most(told, &is_number))
+            .min_by_key(|(_, told)| std::cmp::Reverse(told.len()))
+            .map(|(offset, _)| offset);
         (self.state, self.owner) = (state, owner);
     }
 
@@ -438,8 +449,9 @@ mod tests {
     #[test]
     fn the_next_in_a_queue_is_no_list() {
         let (mut memory, places) = scene();
-        // The first task was followed by the second when both were in a queue.
+        // The first task was followed by the second when both were in a queue; one that is gone has anything there.
         memory.0[32 + 1] = 0x1000 + 64 * 8;
+        memory.0[128 + 1] = 1;
         let tasks = Shapes::find(&memory, &places).tasks(&memory);
         let told: Vec<_> = tasks.iter().map(|task| (task.id.0, task.owner)).collect();
         assert_eq!(told, [(7, 1), (8, 1)]);
