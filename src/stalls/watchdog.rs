@@ -53,7 +53,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Looks once a millisecond, and at least four times per threshold; less often where that costs too much, see [`Pace`].
+    /// Looks once a millisecond, or four times per threshold; less often where that costs too much, see [`Pace`].
     pub(crate) fn new(threshold: Duration) -> Self {
         let fastest = (threshold / 4).min(Duration::from_millis(1));
         Self { threshold, fastest, interval: fastest }
