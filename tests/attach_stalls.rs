@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stalling::Stalling;
 
 fn stalls(pid: u32, arguments: &[&str]) -> Command {
@@ -118,6 +118,24 @@ fn polls_that_sleep_and_polls_that_compute_are_seen_and_told_apart() {
     }
 }
 
+/// Nothing tells one poll of it from the next, but a thread that sleeps and is not run in between is in one.
+#[test]
+fn the_future_given_to_block_on_is_seen_where_it_sleeps() {
+    let _alone = support::alone();
+    let mut program = Stalling::with("multi_thread");
+    let mut follower = Follower::of(&mut program);
+    program.ask("waits 300");
+    let took = program.ask("root 500");
+    let stall = follower.ended();
+    assert_eq!(culprit(&stall), "stalling::naps", "{stall:#}");
+    assert_eq!((&stall["cause"]["class"], &stall["worker"]), (&json!("sleeping"), &Value::Null), "{stall:#}");
+    assert_eq!(stall["known_by"], "sleep", "{stall:#}");
+    let lasted = stall["duration_ms"].as_f64().expect("a time");
+    assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+    follower.interrupt();
+    assert!(follower.output().status.success());
+}
+
 #[test]
 fn healthy_polls_parked_workers_and_handed_on_workers_are_no_stalls() {
     let _alone = support::alone();
@@ -149,7 +167,9 @@ fn parked_workers_are_not_woken() {
     let output = stalls(program.pid(), &["--duration", "1"]).output().expect("the command runs");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && told.starts_with("No stall so far."), "{told}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "it found the workers");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let watching = format!("watching process {}: ", program.pid());
+    assert!(said.starts_with(&watching) && said.lines().count() == 1, "it has nothing else to say: {said}");
     assert_eq!(program.ask("parks"), before, "workers that are woken park again");
 }
 
@@ -191,6 +211,36 @@ fn it_ends_when_the_process_becomes_another_program() {
     let output = follower.output();
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && told.contains("runs another program now"), "{told}");
+}
+
+/// The corpus is found in the folder of this test, or by `HOLDUP_CORPUS`. Built with descriptions of types, its stalls are
+/// found; built without, which spares continuous integration a build of everything, it is said what is missing.
+#[test]
+fn the_corpus_is_scored_from_outside() {
+    let _alone = support::alone();
+    let mut corpus = Command::new(support::service::example("corpus", "HOLDUP_CORPUS"));
+    corpus.args(["card", "--json", "--outside", env!("CARGO_BIN_EXE_holdup")]);
+    corpus.args(["--place", "task", "--rounds", "2", "--hold", "250"]);
+    let cases = ["thread-sleep", "mutex", "spawn-blocking"];
+    let output = corpus.args(cases.iter().flat_map(|case| ["--case", *case])).output().expect("it starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    if told.contains("descriptions of types") {
+        assert!(output.status.code() == Some(2) && told.contains("CARGO_PROFILE_RELEASE_DEBUG=2"), "{told}");
+        return;
+    }
+    assert!(output.status.success(), "{told}");
+    let card: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&card["runs"], &card["not_run"]), (&json!(6), &json!([])), "{told}");
+    let rows = card["rows"].as_array().expect("there are rows");
+    let row = |class: &str| rows.iter().find(|row| row["class"] == class).expect("there is such a row");
+    let total = row("total");
+    assert_eq!((&total["stalls"], &total["invented"]), (&json!(8), &json!(0)), "{card:#}");
+    // A machine under load may not run the watchdog during one stall, but not during most of them.
+    assert!(total["found"].as_u64() >= Some(4), "{card:#}");
+    let quiet = &row("quiet")["recall"];
+    assert!(*quiet == 1.0 || quiet.is_null(), "{card:#}");
+    assert_eq!(total["function_right"], 1.0, "{card:#}");
+    assert_eq!(total["line_right"], 1.0, "{card:#}");
 }
 
 #[test]

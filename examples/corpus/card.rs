@@ -1,14 +1,16 @@
 //! All cases, each in a process of its own, one after another: neighbours would be part of the truth.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
 use crate::cases::Case;
 use crate::options::CardOptions;
+use crate::outside::{Outside, Refused};
 use crate::place::{Flavor, Place};
+use crate::run::write;
 use crate::score::{self, Card, Pair};
 
 /// A run takes a few seconds at most.
@@ -40,6 +42,8 @@ pub(crate) fn run(options: &CardOptions) -> anyhow::Result<Card> {
         eprintln!("{}/{} {}", done + 1, runs.len(), run.name());
         match run_one(*run, options, &folder.path) {
             Ok(pair) => pairs.push(pair),
+            // It would be so with every other case too.
+            Err(error) if error.is::<Refused>() => return Err(error),
             Err(error) => not_run.push(format!("{}: {error:#}", run.name())),
         }
     }
@@ -83,23 +87,53 @@ fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pai
     if options.how.silent {
         command.arg("--silent");
     }
-    command.arg("--truth").arg(&truth).arg("--report").arg(&report);
-    command.env("TMPDIR", folder).env(RESOLVER.0, RESOLVER.1).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut child = command.spawn().context("it cannot be started")?;
+    command.arg("--truth").arg(&truth);
+    command.env("TMPDIR", folder).env(RESOLVER.0, RESOLVER.1);
     let limit = Instant::now() + PATIENCE;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
+    let status = match &options.outside {
+        None => {
+            command.arg("--report").arg(&report).stdin(Stdio::null()).stdout(Stdio::null());
+            Running::start(&mut command)?.end(limit)?
         }
-        if Instant::now() >= limit {
-            child.kill()?;
-            child.wait()?;
-            anyhow::bail!("it has not ended after {} s", PATIENCE.as_secs());
+        Some(holdup) => {
+            let mut running = Running::start(command.arg("--outside").stdin(Stdio::piped()).stdout(Stdio::piped()))?;
+            let mut holdup = as_user(options.user, holdup);
+            holdup.env("XDG_CACHE_HOME", folder);
+            let watching = Outside::watch(&mut running.0, holdup, limit)?;
+            let status = running.end(limit)?;
+            write(&report, &watching.report(limit)?)?;
+            status
         }
-        std::thread::sleep(Duration::from_millis(20));
     };
     anyhow::ensure!(status.success(), "it ended with {status}");
     score::read_pair(&truth, &report)
+}
+
+/// The process of a case, which ends with this at the latest.
+struct Running(Child);
+
+impl Running {
+    fn start(command: &mut Command) -> anyhow::Result<Self> {
+        Ok(Self(command.spawn().context("it cannot be started")?))
+    }
+
+    fn end(mut self, limit: Instant) -> anyhow::Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.0.try_wait()? {
+                return Ok(status);
+            }
+            anyhow::ensure!(Instant::now() < limit, "it has not ended after {} s", PATIENCE.as_secs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _gone = self.0.kill();
+        let _reaped = self.0.wait();
+    }
 }
 
 fn as_user(user: Option<u32>, program: &Path) -> Command {

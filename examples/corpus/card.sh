@@ -12,6 +12,9 @@ NAME.txt and NAME.json. OPTIONS go to `corpus card`, such as `--place task --rou
 A BUILD is three words: debug information (none, lines, full), tokio_unstable (unstable, stable) and frame pointers
 (fp, nofp), such as `lines-unstable-nofp`; or `all`, which are twelve. Without one: the first of each kind, and every
 build that differs from it in one word. Each is scored as this user, and, if that is root, as an ordinary one too.
+
+With a fourth word, as in `full-unstable-nofp-outside`, holdup does not watch inside: the `holdup` command does, by
+process id. That needs descriptions of types, which only `full` has.
 TEXT
 }
 
@@ -46,8 +49,11 @@ score() {
 
 mkdir -p "$folder"
 for build in "${builds[@]}"; do
-    IFS=- read -r debug tokio pointers <<<"$build"
+    IFS=- read -r debug tokio pointers from <<<"$build"
     flags=""
+    options=()
+    parts=(--example corpus)
+    target="$folder/$debug-$tokio-$pointers"
     case "$debug" in
     none) level=none ;;
     lines) level=line-tables-only ;;
@@ -64,12 +70,20 @@ for build in "${builds[@]}"; do
     nofp) ;;
     *) usage && exit 2 ;;
     esac
+    case "$debug-$from" in
+    full-outside)
+        parts+=(--features cli --bin holdup)
+        options+=(--outside "$target/release/holdup")
+        ;;
+    *-) ;;
+    *) usage && exit 2 ;;
+    esac
     echo "==> building $build"
-    RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_DEBUG="$level" CARGO_TARGET_DIR="$folder/$build" \
-        cargo build --locked --release --example corpus
-    program="$folder/$build/release/examples/corpus"
-    score "$build" "$@"
+    RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_DEBUG="$level" CARGO_TARGET_DIR="$target" \
+        cargo build --locked --release "${parts[@]}"
+    program="$target/release/examples/corpus"
+    score "$build" "${options[@]}" "$@"
     if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
-        score "$build-ordinary-user" --user "$ORDINARY" "$@"
+        score "$build-ordinary-user" --user "$ORDINARY" "${options[@]}" "$@"
     fi
 done

@@ -1,4 +1,5 @@
-//! What holdup says, written as a report. The only file of the corpus that reads holdup's words.
+//! What holdup says of its own process, written as a report. With `outside.rs` the only file of the corpus that reads
+//! holdup's words.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +11,7 @@ use crate::report::{FORMAT, Report, ReportedStall, ReportedVictim};
 use crate::truth::nanoseconds;
 
 /// holdup's own default.
-const THRESHOLD: Duration = Duration::from_millis(10);
+pub(crate) const THRESHOLD: Duration = Duration::from_millis(10);
 
 /// Collects what holdup says.
 #[derive(Clone, Debug, Default)]
@@ -38,20 +39,24 @@ impl Listener {
 
     /// All of it. Complete once the watch is dropped.
     pub(crate) fn report(&self) -> Report {
-        let stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        Report {
-            format: FORMAT.to_owned(),
-            tool: concat!("holdup ", env!("CARGO_PKG_VERSION")).to_owned(),
-            threshold_ns: nanoseconds(THRESHOLD),
-            stalls,
-        }
+        report_of(self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
+    }
+}
+
+/// A report of holdup, from inside or outside.
+pub(crate) fn report_of(stalls: Vec<ReportedStall>) -> Report {
+    Report {
+        format: FORMAT.to_owned(),
+        tool: concat!("holdup ", env!("CARGO_PKG_VERSION")).to_owned(),
+        threshold_ns: nanoseconds(THRESHOLD),
+        stalls,
     }
 }
 
 fn first_told(stall: &Stall, now: u64) -> ReportedStall {
     let noticed = since_1970(stall.noticed_at);
     ReportedStall {
-        start_ns: noticed.saturating_sub(nanoseconds(stall.duration)),
+        start_ns: since_1970(stall.began_at),
         duration_ns: 0,
         noticed_ns: Some(noticed),
         told_ns: Some(now),
@@ -73,6 +78,6 @@ fn victims(stall: &Stall) -> Option<Vec<ReportedVictim>> {
     }
 }
 
-fn since_1970(time: SystemTime) -> u64 {
+pub(crate) fn since_1970(time: SystemTime) -> u64 {
     nanoseconds(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }

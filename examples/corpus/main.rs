@@ -27,6 +27,9 @@ mod run;
 /// What holdup says, written as a report.
 mod listener;
 
+/// What the `holdup` command says of another process, written as a report.
+mod outside;
+
 /// Truth held against reports.
 mod score;
 

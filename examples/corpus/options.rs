@@ -61,6 +61,9 @@ pub(crate) struct RunOptions {
     /// Also prints holdup's own words to standard error
     #[arg(long)]
     pub(crate) print: bool,
+    /// Nobody watches inside: says `ready` once its runtimes are up, and begins when a line comes in
+    #[arg(long, conflicts_with_all = ["report", "print", "silent"])]
+    pub(crate) outside: bool,
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +89,9 @@ pub(crate) struct CardOptions {
     pub(crate) places: Vec<Place>,
     #[command(flatten)]
     pub(crate) how: HowOptions,
+    /// Nobody watches inside: this `holdup` command does, by process id
+    #[arg(long, value_name = "HOLDUP", conflicts_with = "silent")]
+    pub(crate) outside: Option<PathBuf>,
     /// Keeps truths and reports in this folder; otherwise they are removed
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,

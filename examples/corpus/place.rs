@@ -1,7 +1,9 @@
 //! Where a case runs: the matrix that the harness applies to every case, so that cases need not know.
 
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
@@ -24,6 +26,42 @@ pub(crate) fn spawn_silently() {
 
 fn is_silent() -> bool {
     SILENT.load(Ordering::Relaxed)
+}
+
+/// Who watches the runtimes of this process.
+#[derive(Clone, Debug)]
+pub(crate) enum Watcher {
+    /// holdup, in this process.
+    Inside(Arc<Watch>),
+    /// Another process, of which nothing is known here.
+    Outside,
+}
+
+/// A runtime.
+pub(crate) enum Built {
+    Watched(Runtime),
+    /// As any program builds it.
+    Plain(tokio::runtime::Runtime),
+}
+
+impl Built {
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Self::Watched(runtime) => runtime.block_on(future),
+            Self::Plain(runtime) => runtime.block_on(future),
+        }
+    }
+}
+
+impl Deref for Built {
+    type Target = tokio::runtime::Runtime;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Self::Watched(runtime) => runtime,
+            Self::Plain(runtime) => runtime,
+        }
+    }
 }
 
 /// The kind of runtime.
@@ -58,14 +96,18 @@ impl Flavor {
         }
     }
 
-    /// A watched runtime of this kind.
-    pub(crate) fn runtime(self, watch: &Watch, name: &str) -> anyhow::Result<Runtime> {
+    /// A runtime of this kind, watched by whoever watches.
+    pub(crate) fn runtime(self, watcher: &Watcher, name: &str) -> anyhow::Result<Built> {
         let mut builder = match self {
             Self::MultiThread => Builder::new_multi_thread(),
             Self::CurrentThread => Builder::new_current_thread(),
         };
+        builder.worker_threads(2).enable_all().name(name);
         let hooks = if is_silent() { Hooks::new().without_task_hooks() } else { Hooks::new() };
-        Ok(watch.runtime_with(builder.worker_threads(2).enable_all().name(name), hooks)?)
+        Ok(match watcher {
+            Watcher::Inside(watch) => Built::Watched(watch.runtime_with(&mut builder, hooks)?),
+            Watcher::Outside => Built::Plain(builder.build()?),
+        })
     }
 }
 
@@ -86,12 +128,12 @@ impl Place {
     /// Runs a case here, to its end.
     pub(crate) fn run(
         self,
-        watch: &Watch,
+        watcher: &Watcher,
         flavor: Flavor,
         bystanders: &Bystanders,
         rounds: Rounds,
     ) -> anyhow::Result<()> {
-        let runtime = flavor.runtime(watch, "corpus")?;
+        let runtime = flavor.runtime(watcher, "corpus")?;
         if self != Self::Nested {
             bystanders.spawn_on(runtime.handle());
         }
@@ -103,7 +145,7 @@ impl Place {
                 runtime.block_on(local.run_until(async { tokio::task::spawn_local(rounds).await? }))
             }
             Self::Nested => {
-                let inner = flavor.runtime(watch, "nested")?;
+                let inner = flavor.runtime(watcher, "nested")?;
                 bystanders.spawn_on(inner.handle());
                 let nested = move || inner.block_on(async { spawn(rounds).await? });
                 runtime.block_on(async {

@@ -12,12 +12,13 @@ use crate::bystanders::Bystanders;
 use crate::cases::{Case, Scene};
 use crate::listener::Listener;
 use crate::options::RunOptions;
-use crate::place;
+use crate::outside;
+use crate::place::{self, Watcher};
 use crate::truth::{Cause, FORMAT, Log, Truth};
 use crate::witness::Witness;
 
 /// Services have been up for a while when something stalls; here holdup still reads its debug information.
-const SETTLED: Duration = Duration::from_millis(250);
+pub(crate) const SETTLED: Duration = Duration::from_millis(250);
 
 /// Between two stalls: they are stalls of their own.
 const PAUSE: Duration = Duration::from_millis(15);
@@ -33,24 +34,22 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
         options.flavor.as_str()
     );
     let listener = Listener::default();
-    let print = if options.print { Print::Always } else { Print::Never };
-    let watch = Arc::new(listener.builder(print).start()?);
-    std::thread::sleep(SETTLED);
-    if options.how.silent {
-        place::spawn_silently();
-        // With task hooks at hand, holdup reads what it infers from only when a runtime does without.
-        drop(options.flavor.runtime(&watch, "silent")?);
-        std::thread::sleep(SETTLED * 4);
-    }
+    let watcher = match options.outside {
+        true => {
+            place::spawn_silently();
+            Watcher::Outside
+        }
+        false => watch_inside(options, &listener)?,
+    };
 
     let bystanders = Bystanders::start()?;
     let log = Log::new(case.cause.unwrap_or(Cause::Computing), Witness::start()?, Arc::clone(&bystanders));
     let rounds = if case.cause.is_some() { options.how.rounds } else { 1 };
     let hold = options.how.hold.map(|ms| Duration::from_millis(ms.into()));
-    let scene = Scene { log: log.clone(), watch: Arc::clone(&watch), round: 0, hold };
-    options.place.run(&watch, options.flavor, &bystanders, Box::pin(repeat(case, scene, rounds)))?;
+    let scene = Scene { log: log.clone(), watcher: watcher.clone(), round: 0, hold };
+    options.place.run(&watcher, options.flavor, &bystanders, Box::pin(repeat(case, scene, rounds)))?;
     // Its threads tell what they know before they end.
-    drop(watch);
+    drop(watcher);
 
     let truth = Truth {
         format: FORMAT.to_owned(),
@@ -67,7 +66,23 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     }
 }
 
+fn watch_inside(options: &RunOptions, listener: &Listener) -> anyhow::Result<Watcher> {
+    let print = if options.print { Print::Always } else { Print::Never };
+    let watcher = Watcher::Inside(Arc::new(listener.builder(print).start()?));
+    std::thread::sleep(SETTLED);
+    if options.how.silent {
+        place::spawn_silently();
+        // With task hooks at hand, holdup reads what it infers from only when a runtime does without.
+        drop(options.flavor.runtime(&watcher, "silent")?);
+        std::thread::sleep(SETTLED * 4);
+    }
+    Ok(watcher)
+}
+
 async fn repeat(case: &'static Case, scene: Scene, rounds: u32) -> anyhow::Result<()> {
+    if matches!(scene.watcher, Watcher::Outside) {
+        tokio::task::spawn_blocking(outside::wait_until_watched).await??;
+    }
     for round in 0..rounds {
         (case.act)(Scene { round, ..scene.clone() }).await?;
         tokio::time::sleep(PAUSE).await;
@@ -75,7 +90,7 @@ async fn repeat(case: &'static Case, scene: Scene, rounds: u32) -> anyhow::Resul
     Ok(())
 }
 
-fn write(path: &Path, content: &impl Serialize) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, content: &impl Serialize) -> anyhow::Result<()> {
     let text = serde_json::to_string_pretty(content).context("it cannot be written as JSON")?;
     std::fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -5,7 +5,7 @@ use super::runtimes::{Runtimes, context, entered};
 use super::{STEPS, Start, Subject, tasks};
 use crate::layout::{Shape, Unknown, Value, Values, last_segment};
 use crate::model::task::TaskId;
-use crate::model::worker::{OptionPlace, WorkerPlace};
+use crate::model::worker::{CorePlace, OptionPlace, WorkerPlace};
 
 impl Subject<'_, '_> {
     /// The threads that are workers now; beside them, why it cannot be told of how many.
@@ -52,17 +52,18 @@ impl Subject<'_, '_> {
     }
 }
 
-/// The worker that a thread is; `None` for other threads, among them the one that waits in `block_on` of a multi-thread
-/// runtime, which has no scheduler's context.
+/// The worker that a thread is, or the future given to `block_on` that it polls; `None` for other threads.
 fn worker(values: &Values<'_, '_>, start: &Start) -> Result<Option<WorkerPlace>, Unknown> {
     let block = start.thread_locals.ok_or_else(|| Unknown::new("where its variables are is not known"))?;
     let thread = context(values, block)?;
     let pointer = scheduler_pointer(values, thread)?;
     let scheduler = values.pointee(pointer)?;
     if scheduler.address == 0 {
-        return Ok(None);
+        // A thread that has nothing to do with Tokio has variables that were never set.
+        return Ok(in_block_on(values, start.tid, block, (thread, pointer)).ok().flatten());
     }
     let Some((_, handle, _)) = entered(values, block)? else { return Ok(None) };
+    let place = place(values, start.tid, handle, (thread, pointer), scheduler.address)?;
     let flavor = values.active(scheduler)?;
     let context = values.member(flavor.content, "__0")?;
     let index = match values.member(context, "worker") {
@@ -74,22 +75,52 @@ fn worker(values: &Values<'_, '_>, start: &Start) -> Result<Option<WorkerPlace>,
         // A current-thread runtime has one.
         Err(_) => 0,
     };
-    let option = |value, prefix: &str| option(values, values.find_named(value, 8, prefix)?);
     let core = values.member(context, "core")?;
-    let (core, content) = option(core, "core::option::Option<alloc::boxed::Box<")?;
+    let (core, content) = option(values, core, "core::option::Option<alloc::boxed::Box<")?;
     let inner = values.behind(content)?;
     let tick = values.member(inner, "tick")?;
-    Ok(Some(WorkerPlace {
-        tid: start.tid,
+    let core = CorePlace { option: core, tick_offset: tick.address.wrapping_sub(inner.address) };
+    Ok(Some(WorkerPlace { index: Some(index), core: Some(core), ..place }))
+}
+
+/// A thread that polls, or waits to poll, the future given to `block_on` of a multi-thread runtime. Threads of `spawn_blocking`
+/// have a runtime too, but are not in it.
+fn in_block_on(
+    values: &Values<'_, '_>,
+    tid: i32,
+    block: u64,
+    (thread, pointer): (Value, Value),
+) -> Result<Option<WorkerPlace>, Unknown> {
+    let Some((flavor, handle, _)) = entered(values, block)? else { return Ok(None) };
+    let state = values.member(thread, "runtime")?;
+    let state = values.find_named(state, 4, "tokio::runtime::context::runtime::EnterRuntime")?;
+    if !flavor.starts_with("multi_thread") || values.active(state)?.name != "Entered" {
+        return Ok(None);
+    }
+    place(values, tid, handle, (thread, pointer), 0).map(Some)
+}
+
+/// What is the same for both.
+fn place(
+    values: &Values<'_, '_>,
+    tid: i32,
+    handle: Value,
+    (thread, pointer): (Value, Value),
+    context: u64,
+) -> Result<WorkerPlace, Unknown> {
+    let marker = |member: &str| -> Result<OptionPlace, Unknown> {
+        Ok(option(values, values.member(thread, member)?, "core::option::Option<")?.0)
+    };
+    Ok(WorkerPlace {
+        tid,
         runtime: handle.address,
-        index,
+        index: None,
         pointer: pointer.address,
-        context: scheduler.address,
-        task: option(values.member(thread, "current_task_id")?, "core::option::Option<")?.0,
-        budget: option(values.member(thread, "budget")?, "core::option::Option<")?.0,
-        core,
-        tick_offset: tick.address.wrapping_sub(inner.address),
-    }))
+        context,
+        task: marker("current_task_id")?,
+        budget: marker("budget")?,
+        core: None,
+    })
 }
 
 /// Where a thread keeps the address of its scheduler's context.
@@ -99,8 +130,9 @@ fn scheduler_pointer(values: &Values<'_, '_>, thread: Value) -> Result<Value, Un
     pointer.ok_or_else(|| Unknown::new("no pointer to the scheduler's context"))
 }
 
-/// How to tell what an `Option` is, and what is in it.
-fn option(values: &Values<'_, '_>, value: Value) -> Result<(OptionPlace, Value), Unknown> {
+/// How to tell what the `Option` in a value is, given by the begin of its name, and what is in it.
+fn option(values: &Values<'_, '_>, value: Value, name: &str) -> Result<(OptionPlace, Value), Unknown> {
+    let value = values.find_named(value, 8, name)?;
     let ty = values.ty(value)?;
     let unknown = || Unknown::new(format!("{} is not laid out as an Option", ty.name));
     let Shape::Variants { discriminant: Some((offset, size @ 1..=8)), variants } = &ty.shape else {

@@ -50,7 +50,7 @@ pub(super) fn run<W: Write>(
 
 /// What was told already.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+struct Seen {
     /// All stalls that the service ever noticed.
     noticed: u64,
     lasting: HashSet<u64>,
@@ -68,7 +68,7 @@ impl Seen {
     }
 
     /// Stalls that began or ended since the last answer, the oldest first; equal ones that ended meanwhile are one.
-    pub(super) fn news<'a>(&mut self, answer: &'a StallsAnswer) -> Vec<&'a StallJson> {
+    fn news<'a>(&mut self, answer: &'a StallsAnswer) -> Vec<&'a StallJson> {
         // Those that turn out to hold nobody up move from the one counter to the other.
         let noticed = answer.counters.stalls.saturating_add(answer.counters.dismissed);
         if noticed < self.noticed {

@@ -13,7 +13,7 @@ use super::tasks::seconds;
 use super::{DEFAULT_URL, client, follow};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::milliseconds;
-use crate::model::stall::KnownBy;
+use crate::model::stall::{KnownBy, StallEntry};
 use crate::model::waiting::Waiting;
 use crate::watch::{Attached, StallsSoFar};
 
@@ -67,14 +67,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
 fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let interrupted = interrupted()?;
     let attached = Attached::open(pid)?.using(arguments.sources.sources())?;
-    let mut news = follow::Seen::default();
     let mut told = Told::default();
     let mut started = None;
     let mut failed = Ok(());
     let last = attached.watch_stalls(arguments.threshold, &mut |so_far| {
-        told.tell(so_far);
+        told.tell(pid, arguments.threshold, so_far);
         if arguments.follow {
-            failed = follow_on(&mut news, so_far, arguments, out);
+            failed = follow_on(so_far, arguments, out);
         }
         let started = started.get_or_insert_with(Instant::now);
         let over = !arguments.follow && started.elapsed() >= arguments.duration;
@@ -84,9 +83,12 @@ fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Res
         ControlFlow::Continue(())
     })?;
     failed?;
-    told.tell(&last);
+    told.tell(pid, arguments.threshold, &last);
     if arguments.follow {
-        follow_on(&mut news, &last, arguments, out)?;
+        follow_on(&last, arguments, out)?;
+    }
+    if arguments.follow && last.news_lost > 0 {
+        eprintln!("note: {} beginnings and ends of stalls came too fast and were not printed", last.news_lost);
     }
     if last.gone {
         eprintln!("process {pid} has ended, or runs another program now");
@@ -105,25 +107,28 @@ fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Res
     write_answer(out, &answer, arguments.stacks)
 }
 
-/// Prints what is new since the last time.
-fn follow_on(
-    news: &mut follow::Seen,
-    so_far: &StallsSoFar,
-    arguments: &Arguments,
-    out: &mut impl Write,
-) -> anyhow::Result<()> {
-    news.news(&StallsAnswer::from(&so_far.stalls)).into_iter().try_for_each(|stall| write_news(out, stall, arguments))
+/// Prints what is new since the last time: each stall by itself, also where several are equal.
+fn follow_on(so_far: &StallsSoFar, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut news = so_far.news.iter().cloned().map(StallEntry::alone);
+    news.try_for_each(|stall| write_news(out, &StallJson::from(&stall), arguments))
 }
 
 /// What was said on standard error.
 #[derive(Debug, Default)]
 struct Told {
+    watching: bool,
     missing: HashSet<String>,
 }
 
 impl Told {
-    /// Says what cannot be seen, once.
-    fn tell(&mut self, so_far: &StallsSoFar) {
+    /// Says what is watched and what cannot be seen, once.
+    fn tell(&mut self, pid: u32, threshold: Duration, so_far: &StallsSoFar) {
+        if so_far.workers > 0 && !self.watching {
+            self.watching = true;
+            let workers = so_far.workers;
+            let s = if workers == 1 { "" } else { "s" };
+            eprintln!("watching process {pid}: {workers} worker{s}, threshold {}", milliseconds(threshold));
+        }
         for missing in &so_far.missing {
             if self.missing.len() < MAX_TOLD && self.missing.insert(missing.clone()) {
                 eprintln!("note: of some threads it cannot be told what they do: {missing}");

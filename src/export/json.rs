@@ -1,6 +1,7 @@
 //! The endpoint's JSON: what it sends, and what the `holdup` command reads back.
 //!
-//! Fields are only added, never renamed. Times of day are milliseconds since the Unix epoch; lengths of time are
+//! Fields are only added, never renamed. Times of day are milliseconds since the Unix epoch, whole ones but where a field says
+//! otherwise; lengths of time are
 //! milliseconds with fractions, in fields that end in `_ms`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -70,6 +71,9 @@ pub struct StallJson {
     pub total_ms: f64,
     /// The longest of them.
     pub longest_ms: f64,
+    /// About when the poll of the newest of them began, with fractions; 0 where the service does not tell.
+    #[serde(default)]
+    pub began_unix_ms: f64,
     /// When the first of them was noticed.
     pub first_noticed_unix_ms: u64,
     /// When the newest of them was noticed.
@@ -361,6 +365,7 @@ impl From<&StallEntry> for StallJson {
             count: entry.count,
             total_ms: ms(entry.total),
             longest_ms: ms(entry.longest),
+            began_unix_ms: stall.began_at.duration_since(UNIX_EPOCH).map_or(0.0, ms),
             first_noticed_unix_ms: unix_ms(entry.first_noticed_at),
             noticed_unix_ms: unix_ms(stall.noticed_at),
         }

@@ -40,6 +40,8 @@ pub struct Stall {
     pub duration: Duration,
     /// How it is known that it is one poll. Unless the poll told itself, the duration is a lower bound.
     pub known_by: KnownBy,
+    /// About when the poll began; where it is inferred, from when on it is known.
+    pub began_at: SystemTime,
     /// When it was noticed.
     pub noticed_at: SystemTime,
     /// Whether the poll has returned.
@@ -162,6 +164,14 @@ pub struct StallEntry {
     pub longest: Duration,
     /// When the first of them was noticed.
     pub first_noticed_at: SystemTime,
+}
+
+impl StallEntry {
+    /// One stall by itself.
+    pub(crate) fn alone(stall: Stall) -> Self {
+        let (total, longest, first_noticed_at) = (stall.duration, stall.duration, stall.noticed_at);
+        Self { stall, count: 1, total, longest, first_noticed_at }
+    }
 }
 
 /// What a watch has seen so far: a bounded history, newest first, and what it left out.

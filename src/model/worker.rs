@@ -38,18 +38,27 @@ pub(crate) struct WorkerPlace {
     pub(crate) tid: i32,
     /// The address of its runtime, which tells runtimes apart.
     pub(crate) runtime: u64,
-    /// Tokio's worker index.
-    pub(crate) index: usize,
+    /// Tokio's worker index. `None`: a thread in `block_on` of a multi-thread runtime.
+    pub(crate) index: Option<usize>,
     /// Where its thread points to its context, as long as it is this worker.
     pub(crate) pointer: u64,
+    /// 0 for a thread in `block_on` of a multi-thread runtime.
     pub(crate) context: u64,
     /// The number of the task that its thread is busy with.
     pub(crate) task: OptionPlace,
     /// How much the poll may do before it should yield; there is such a budget inside a poll only.
     pub(crate) budget: OptionPlace,
-    /// What the worker works with, which it gives away inside `block_in_place`.
-    pub(crate) core: OptionPlace,
-    /// In the core: a number of 32 bits that grows from task to task.
+    /// What tells one poll from the next. `None`: nothing does.
+    pub(crate) core: Option<CorePlace>,
+}
+
+/// Where a worker keeps what it works with.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CorePlace {
+    /// It gives it away inside `block_in_place`.
+    pub(crate) option: OptionPlace,
+    /// In it: a number of 32 bits that grows from task to task.
     pub(crate) tick_offset: u64,
 }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Look, OtherProcess, Sampled, Target, ThreadLocals, looking};
+use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::{Task, TaskId};
-use crate::model::worker::{Activity, Progress, Thread, Worker, WorkerPlace};
+use crate::model::worker::{Activity, CorePlace, Progress, Thread, Worker, WorkerPlace};
 use crate::sys::{Process, Steal, ThreadProbe};
 
 /// How often threads are looked for that have become workers.
@@ -104,7 +104,8 @@ impl State {
     fn activity(self) -> Activity {
         match self.raw.phase {
             Phase::Polling => Activity::Polling,
-            Phase::Between => Activity::Between,
+            // Between two polls, or in one of several that cannot be told apart: whoever has silent polls is looked at closer.
+            Phase::Between | Phase::Silent => Activity::Between,
             Phase::Parked | Phase::Gone => Activity::Parked,
         }
     }
@@ -126,6 +127,8 @@ enum Phase {
     Between,
     Parked,
     Polling,
+    /// Polling the future given to `block_on` of a multi-thread runtime; nothing tells one poll from the next.
+    Silent,
 }
 
 impl<'f> OtherWorkers<'f> {
@@ -201,10 +204,10 @@ impl<'f> OtherWorkers<'f> {
         });
         let name = self.process.thread_name(place.tid).unwrap_or_default();
         Arc::new(Worker {
-            silent_polls: false,
+            silent_polls: place.core.is_none(),
             key: self.next_key,
             runtime: format!("runtime-{}", number + 1).into(),
-            index: Some(place.index),
+            index: place.index,
             thread: Thread { tid: place.tid, name: name.into(), stack: None },
         })
     }
@@ -237,11 +240,15 @@ impl<'f> OtherWorkers<'f> {
         if pointer != place.context {
             return None;
         }
-        if !place.core.is_some(core) {
+        let Some(of_core) = &place.core else {
+            let phase = if place.budget.is_some(budget) { Phase::Silent } else { Phase::Parked };
+            return Some(Raw { phase, ..Raw::default() });
+        };
+        if !of_core.option.is_some(core) {
             return Some(Raw { phase: Phase::Between, ..Raw::default() });
         }
         // Its core is the same box as long as it lives, so this is read once.
-        let tick = if state.core == core { tick } else { self.process.read_word(tick_address(place, core)) };
+        let tick = if state.core == core { tick } else { self.process.read_word(tick_address(of_core, core)) };
         state.core = core;
         let phase = if place.budget.is_some(budget) { Phase::Polling } else { Phase::Parked };
         let task = if place.task.is_some(task_marker) { task? } else { 0 };
@@ -287,12 +294,13 @@ impl<'f> OtherWorkers<'f> {
 
 /// What is to be read of a worker.
 fn words_of(place: &WorkerPlace, core: u64) -> [u64; WORDS] {
-    // Where no core was seen yet, its place is taken by something that can be read.
-    let tick = if core == 0 { place.pointer } else { tick_address(place, core) };
-    [place.pointer, place.task.marker, place.task.content, place.budget.marker, place.core.marker, tick]
+    // Where no core was seen yet, or there is none, its place is taken by something that can be read.
+    let tick = place.core.filter(|_| core != 0).map_or(place.pointer, |of_core| tick_address(&of_core, core));
+    let marker = place.core.map_or(place.pointer, |of_core| of_core.option.marker);
+    [place.pointer, place.task.marker, place.task.content, place.budget.marker, marker, tick]
 }
 
-fn tick_address(place: &WorkerPlace, core: u64) -> u64 {
+fn tick_address(place: &CorePlace, core: u64) -> u64 {
     core.wrapping_add(place.tick_offset)
 }
 
@@ -347,6 +355,26 @@ impl Target for OtherWorkers<'_> {
             self.stacks_missed.fetch_add(1, Ordering::Relaxed);
         }
         stack
+    }
+
+    /// What runs is stopped for a stall only.
+    fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
+        Err(NoStack::Unavailable)
+    }
+
+    /// Its sleep inside a poll. The budget is read after the sleep: where the same sleep is seen again, the thread has not
+    /// run in between, and was inside that poll when the budget was read.
+    fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
+        let (process, tid) = (self.process, self.tid(worker));
+        let (key, budget) = (self.workers.get(worker)?.key, self.places.get(worker)?.budget);
+        let probe = self.probes.entry(key).or_insert_with(|| ThreadProbe::open(process, tid));
+        let sleep = Sleep::of(probe).filter(Sleep::is_unique)?;
+        process.read_word(budget.marker).filter(|word| budget.is_some(*word)).map(|_| sleep)
+    }
+
+    /// Who sleeps as above is in a poll, whatever its stack shows.
+    fn poll_on(&mut self, worker: usize, _stack: &RawStack) -> PollOn {
+        if self.sleeps(worker).is_some() { PollOn::Unwatched } else { PollOn::None }
     }
 
     fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {

@@ -202,6 +202,7 @@ mod tests {
             threshold: Duration::from_millis(10),
             duration: Duration::from_millis(ms),
             known_by: KnownBy::Told,
+            began_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100) - Duration::from_millis(ms),
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
             ended: true,
             cause: Cause { class, evidence: Evidence { window: Duration::from_millis(ms), ..Evidence::default() } },

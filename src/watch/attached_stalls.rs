@@ -2,20 +2,20 @@
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
 use std::time::Duration;
 
 use super::View;
 use super::attached::{AttachError, Attached};
-use super::builder::{QUEUE, SMALLEST_THRESHOLD};
+use super::builder::{Callback, QUEUE, SMALLEST_THRESHOLD};
 use super::error::Error;
 use super::reader::Reader;
 use super::reporter::{Reporter, Tellers};
 use super::sources::{Known, described};
 use crate::layout::Memory;
 use crate::model::check::SelfCheck;
-use crate::model::stall::Stalls;
+use crate::model::stall::{Phase, Stall, StallEvent, Stalls};
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
 use crate::stalls::{Endings, Limits, Watchdog};
@@ -23,6 +23,9 @@ use crate::target::{Finder, OtherProcess, OtherWorkers, Snapshot, cpu_of_this_th
 
 /// How often the caller is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
+
+/// Stalls that began or ended, on their way to the caller.
+const NEWS: usize = 1024;
 
 /// The watchdog is blind while a task's name is looked up, which may take so much CPU time.
 const NAME_LIMIT: Duration = Duration::from_millis(50);
@@ -37,6 +40,10 @@ pub(crate) struct StallsSoFar {
     pub(crate) workers: usize,
     /// What cannot be seen, and why.
     pub(crate) missing: Vec<String>,
+    /// Each stall that began or ended since the caller was told last, in order, as it was then.
+    pub(crate) news: Vec<Stall>,
+    /// News that came faster than the caller took them, and are lost.
+    pub(crate) news_lost: u64,
 }
 
 /// A watch on another process, as long as it lasts.
@@ -82,12 +89,15 @@ impl StallsSoFar {
             gone: watching.gone(),
             workers: found.workers,
             missing: found.unknown.into_iter().chain(watching.missing.iter().cloned()).collect(),
+            news: Vec::new(),
+            news_lost: 0,
         }
     }
 }
 
 impl Attached {
-    /// Watches until `tell`, which is called a few times a second, says that it is enough, or the process has ended.
+    /// Watches until `tell`, which is called a few times a second and whenever a stall begins or ends, says that it is enough,
+    /// or the process has ended.
     ///
     /// # Errors
     /// When its memory may not be read, or its debug information does not tell where its workers are.
@@ -96,15 +106,50 @@ impl Attached {
         threshold: Duration,
         tell: &mut dyn FnMut(&StallsSoFar) -> ControlFlow<()>,
     ) -> Result<StallsSoFar, AttachError> {
-        self.watch(threshold, TELL_EVERY, &mut |watching| tell(&StallsSoFar::of(watching)), StallsSoFar::of)
+        let (send, news) = mpsc::sync_channel(NEWS);
+        let lost = Arc::new(AtomicU64::new(0));
+        let uncounted = Arc::clone(&lost);
+        let hear = move |event: &StallEvent<'_>| {
+            if event.phase != Phase::Updated && send.try_send(event.stall.clone()).is_err() {
+                uncounted.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let so_far = |watching: &Watching<'_, '_>, first: Option<Stall>| StallsSoFar {
+            news: first.into_iter().chain(news.try_iter()).collect(),
+            news_lost: lost.load(Ordering::Relaxed),
+            ..StallsSoFar::of(watching)
+        };
+        // The caller waits for news instead.
+        self.watch_with(
+            threshold,
+            Duration::ZERO,
+            Some(Arc::new(hear)),
+            &mut |watching| {
+                let first = news.recv_timeout(TELL_EVERY).ok();
+                tell(&so_far(watching, first))
+            },
+            |watching| so_far(watching, None),
+        )
     }
 
     /// Watches until `tell` says that it is enough, or the process has ended. `last` is asked how it stands then, with
     /// stalls that last.
     pub(super) fn watch<T>(
+        self,
+        threshold: Duration,
+        tell_every: Duration,
+        tell: &mut dyn FnMut(&Watching<'_, '_>) -> ControlFlow<()>,
+        last: impl Fn(&Watching<'_, '_>) -> T,
+    ) -> Result<T, AttachError> {
+        self.watch_with(threshold, tell_every, None, tell, last)
+    }
+
+    /// The same; the callback is called by the thread that explains stalls.
+    fn watch_with<T>(
         mut self,
         threshold: Duration,
         tell_every: Duration,
+        callback: Option<Callback>,
         tell: &mut dyn FnMut(&Watching<'_, '_>) -> ControlFlow<()>,
         last: impl Fn(&Watching<'_, '_>) -> T,
     ) -> Result<T, AttachError> {
@@ -139,7 +184,7 @@ impl Attached {
             stuck: std::collections::HashMap::new(),
             endings: Endings::default(),
         };
-        let reporter = Reporter::new(Arc::clone(&view), queue, Tellers { print: None, callback: None });
+        let reporter = Reporter::new(Arc::clone(&view), queue, Tellers { print: None, callback });
         let (start, target) = (image.range.start, RefCell::new(None));
         let watching = Watching { view: &view, workers: &workers, missing: &missing, gone: &gone, start, target };
         std::thread::scope(|scope| {
@@ -191,7 +236,8 @@ impl Finder for Workers<'_, '_> {
         let (workers, mut unknown) = self.reader.subject(&self.reader.starts(threads), &memory).workers();
         unknown.sort();
         unknown.dedup();
-        let found = Found { workers: workers.len(), unknown };
+        let count = workers.iter().filter(|worker| worker.index.is_some()).count();
+        let found = Found { workers: count, unknown };
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
         workers
     }

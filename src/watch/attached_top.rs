@@ -130,7 +130,7 @@ impl Looker {
             self.workers.retain(|key, _| present(key));
             let known = self.workers.len();
             self.shown.clear();
-            for (position, worker) in workers.iter().enumerate() {
+            for (position, worker) in workers.iter().enumerate().filter(|(_, worker)| worker.index.is_some()) {
                 let (activity, task) = target.activity(position);
                 let process = self.process;
                 let seen = self.workers.entry(worker.key).or_insert_with(|| {

@@ -128,7 +128,7 @@ impl History {
     }
 
     pub(super) fn entries(&self) -> Vec<StallEntry> {
-        let mut lasting: Vec<StallEntry> = self.open.iter().map(entry_of_open).collect();
+        let mut lasting: Vec<StallEntry> = self.open.iter().map(|open| StallEntry::alone(open.now())).collect();
         lasting.sort_by_key(|entry| std::cmp::Reverse(entry.stall.id));
         let mut ended: Vec<StallEntry> = self.kinds.values().map(entry_of_kind).collect();
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.stall.noticed_at));
@@ -149,12 +149,6 @@ impl History {
         }
         stalled
     }
-}
-
-fn entry_of_open(open: &Open) -> StallEntry {
-    let stall = open.now();
-    let (total, longest, first_noticed_at) = (stall.duration, stall.duration, stall.noticed_at);
-    StallEntry { stall, count: 1, total, longest, first_noticed_at }
 }
 
 fn entry_of_kind(kind: &Kind) -> StallEntry {
@@ -221,6 +215,7 @@ mod tests {
             threshold: Duration::from_millis(10),
             duration: Duration::ZERO,
             known_by: KnownBy::Told,
+            began_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
             ended: false,
             cause: Cause { class, evidence: Evidence::default() },

@@ -89,6 +89,7 @@ impl Reporter {
             threshold: self.view.threshold,
             duration: first.after,
             known_by,
+            began_at: at.checked_sub(first.after).unwrap_or(at),
             noticed_at: at,
             ended: false,
             cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },

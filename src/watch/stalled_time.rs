@@ -164,6 +164,7 @@ mod tests {
             threshold: Duration::from_millis(10),
             duration: Duration::from_millis(200),
             known_by: KnownBy::Told,
+            began_at: SystemTime::UNIX_EPOCH,
             noticed_at: SystemTime::UNIX_EPOCH,
             ended: true,
             cause: Cause { class, evidence },

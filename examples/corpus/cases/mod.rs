@@ -34,13 +34,11 @@ use std::fmt::Write as _;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use holdup::Watch;
 
-use crate::place::{Flavor, Place};
+use crate::place::{Flavor, Place, Watcher};
 use crate::truth::{Cause, Log};
 
 const GROUPS: [&[Case]; 13] = [
@@ -77,7 +75,7 @@ pub(crate) struct Scene {
     /// Where it writes down what it does.
     pub(crate) log: Log,
     /// For cases that build runtimes.
-    pub(crate) watch: Arc<Watch>,
+    pub(crate) watcher: Watcher,
     /// Counted from 0.
     pub(crate) round: u32,
     /// For how long each round holds its worker, instead of different times in turn.
