@@ -174,12 +174,6 @@ impl Image {
         self.read(BuildId)?
     }
 
-    /// Whether it has a symbol whose name contains the text.
-    #[cfg(feature = "attach")]
-    pub(crate) fn has_name(&self, part: &str) -> bool {
-        self.read(HasName(part)).unwrap_or(false)
-    }
-
     /// How far before a thread's pointer the program's own thread-local variables begin; `None` where it has none. Only for
     /// the program itself: those of libraries lie elsewhere in every thread.
     #[cfg(feature = "attach")]
@@ -190,18 +184,6 @@ impl Image {
     /// What the file offers for naming its code.
     pub(crate) fn names(&self) -> Option<Names> {
         self.read(WhichNames)
-    }
-}
-
-#[cfg(feature = "attach")]
-struct HasName<'a>(&'a str);
-
-#[cfg(feature = "attach")]
-impl Reader for HasName<'_> {
-    type Output = bool;
-
-    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> bool {
-        file.symbols().any(|symbol| symbol.name().is_ok_and(|name| name.contains(self.0)))
     }
 }
 

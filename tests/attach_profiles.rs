@@ -70,6 +70,24 @@ fn tasks_are_folded_by_what_they_await_and_weighed_by_time() {
     }
 }
 
+#[test]
+fn tasks_of_a_local_set_are_among_them() {
+    let program = Awaiting::with("unlisted");
+    let profile = profile(program.pid(), &["--mode", "tasks", "-d", "2"]);
+    let stacks = stacks(&profile);
+    for stack in [
+        "awaiting::waits_in_set;tokio::sync::notify::Notified;[waits for a notification (Notify)]",
+        "awaiting::sets_child;tokio::runtime::task::join::JoinHandle;[waits for the end of a task]",
+        "awaiting::leaf;tokio::time::sleep::Sleep;[waits for a timer]",
+    ] {
+        assert!(stacks.iter().any(|(found, time)| found == stack && *time > 0.0), "{stack} is not in {stacks:#?}");
+    }
+    // A function on the blocking pool is no task: it waits for nothing.
+    assert!(!stacks.iter().any(|(stack, _)| stack.contains("blocking_functions")), "{stacks:#?}");
+    let sets = profile.samples.iter().filter_map(|sample| profile.labels_of(sample)?.runtime.clone());
+    assert!(sets.filter(|runtime| runtime.starts_with("local-set-")).count() >= 3);
+}
+
 /// Frames have the place of the await, and samples the task's type and state.
 fn assert_where_it_waits(profile: &Profile) {
     let source = include_str!("fixtures/awaiting/src/main.rs");

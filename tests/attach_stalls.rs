@@ -88,6 +88,22 @@ fn culprit(stall: &Value) -> &str {
 }
 
 #[test]
+fn a_task_of_a_local_set_is_named() {
+    let _alone = support::alone();
+    let mut program = Stalling::with("local_set");
+    let follower = Follower::of(&mut program);
+    // It is searched for once a second.
+    let mut stall = Value::Null;
+    support::wait_until("its task has a name", || {
+        program.ask("nap 300");
+        stall = follower.ended();
+        assert_eq!(culprit(&stall), "stalling::naps", "{stall:#}");
+        stall["task"]["name"] == "stalling::naps_when_asked"
+    });
+    assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
+}
+
+#[test]
 fn polls_that_sleep_and_polls_that_compute_are_seen_and_told_apart() {
     let _alone = support::alone();
     for flavor in ["multi_thread", "current_thread"] {

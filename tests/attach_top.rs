@@ -66,6 +66,18 @@ fn who_is_busy_with_what_and_who_waits_for_what() {
 }
 
 #[test]
+fn tasks_of_a_local_set_are_among_those_that_wait() {
+    let program = Awaiting::with("unlisted");
+    let mut text = String::new();
+    support::wait_until("all wait", || {
+        text = top(program.pid(), &["--once", "-n", "30"]);
+        let set = format!("1  awaiting::waits_in_set at src/main.rs:{}: a notification (Notify)", line("waits_in_set"));
+        table(&text, "TASKS BY WHAT THEY WAIT FOR").iter().any(|line| line.trim() == set)
+    });
+    assert!(text.contains(" in 2 runtimes, "), "the set is none: {text}");
+}
+
+#[test]
 fn it_is_shown_as_often_as_is_asked_and_its_workers_stay_parked() {
     let mut program = Stalling::with("multi_thread");
     let mut text = String::new();

@@ -361,9 +361,14 @@ fn extracted_symbols_make_a_stripped_program_whole() {
 #[test]
 fn stalls_are_not_watched_without_types_and_that_is_said() {
     let _alone = support::alone();
-    let file = stripped(&folder("stalls"), "--strip-debug");
-    let program = Awaiting::of(&file, "multi_thread");
-    let output = holdup(&["stalls", "--pid", &program.pid().to_string(), "-d", "1"]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && told.contains("`debug = 2`"), "{told}");
+    for (how, what) in [("--strip-debug", "without descriptions of types"), ("--strip-all", "was stripped")] {
+        let file = stripped(&folder(&format!("stalls{how}")), how);
+        let program = Awaiting::of(&file, "multi_thread");
+        let output = holdup(&["stalls", "--pid", &program.pid().to_string(), "-d", "1"]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && told.contains("`debug = 2`") && told.contains(what),
+            "{how}: {told}"
+        );
+    }
 }

@@ -17,7 +17,7 @@ failed=0
 try() { # NAME RUSTFLAGS CARGO-ARGUMENTS…
     local name="$1" flags="$2" program
     shift 2
-    RUSTFLAGS="$flags" cargo build --quiet --manifest-path "$work/awaiting/Cargo.toml" --target-dir "$target/$name" "$@"
+    RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_DEBUG=2 CARGO_PROFILE_DEV_DEBUG=2 cargo build --quiet --manifest-path "$work/awaiting/Cargo.toml" --target-dir "$target/$name" "$@"
     program="$(find "$target/$name" -maxdepth 2 -type f -name awaiting -perm -u+x | head -n 1)"
     if HOLDUP_AWAITING="$program" cargo test --quiet --features cli --test dump -- \
         every_task what_is_waited >"$work/log" 2>&1; then
@@ -29,7 +29,6 @@ try() { # NAME RUSTFLAGS CARGO-ARGUMENTS…
     fi
 }
 
-export CARGO_PROFILE_RELEASE_DEBUG=2 CARGO_PROFILE_DEV_DEBUG=2
 for version in "${versions[@]}"; do
     cargo update --quiet --manifest-path "$work/awaiting/Cargo.toml" --package tokio --precise "$version"
     try "$version-debug" ""

@@ -45,6 +45,7 @@ use holders::Held;
 use runtimes::{Entered, Runtimes};
 pub(crate) use shapes::{Places, Shapes, polled, shaped_census};
 use tasks::{TaskLayout, TaskReader};
+pub(crate) use unlisted::Whose;
 
 /// The oldest Tokio that tests read; `tests/tokio_versions.sh` holds it too.
 const OLDEST_TOKIO: &str = "1.35";

@@ -62,6 +62,8 @@ pub(crate) struct Places {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Table {
     pub(crate) functions: [u64; FUNCTIONS],
+    /// Of the scheduler, before which the header ends.
+    scheduler_offset: u64,
     id_offset: u64,
     /// Of the reference to the place where it was spawned.
     spawned_offset: Option<u64>,
@@ -81,7 +83,7 @@ pub(crate) struct Shapes {
     headers: Vec<Header>,
     /// Of a header: its state, and the list that it is in.
     state: u64,
-    owner: Option<u64>,
+    owner: u64,
     /// Some memory was not searched.
     pub(crate) incomplete: bool,
 }
@@ -142,44 +144,34 @@ impl Shapes {
         self.learn(memory, inside, heap);
     }
 
-    /// Finds out which word of a header is its state, and which the number of its list.
+    /// Finds out which word of a header is its state, and which the number of its list: those by which most headers are tasks.
+    /// Not all are, because memory that is free again keeps some of what it held; that may be most of them.
     fn learn(&mut self, memory: &dyn Memory, table: u64, heap: &[Range<u64>]) {
-        let others = (0..HEADER_WORDS).map(|word| 8 * word).filter(|offset| *offset != table);
-        let values = |offset: u64| -> Vec<u64> {
-            self.headers.iter().filter_map(|header| word(memory, header.address + offset)).collect()
-        };
-        let most = |values: &[u64], is: &dyn Fn(u64) -> bool| {
-            !values.is_empty() && values.iter().filter(|value| is(**value)).count() * 4 >= values.len() * 3
-        };
-        let Some(state) = others.clone().find(|offset| most(&values(*offset), &is_state)) else {
+        let ends = self.headers.iter().filter_map(|header| Some(self.tables.get(&header.table)?.scheduler_offset));
+        let end = ends.min().unwrap_or(0).min(8 * HEADER_WORDS);
+        let headers: Vec<Vec<u64>> =
+            self.headers.iter().filter_map(|header| words(memory, header.address, end)).collect();
+        // A list's number is small; the next in a queue is an address.
+        let is_list =
+            |value: u64| (1..MAX_NUMBER >> 16).contains(&value) && !heap.iter().any(|range| range.contains(&value));
+        let positions: Vec<usize> =
+            (0..HEADER_WORDS).zip(0..).filter(|(word, _)| 8 * word != table).map(|(_, at)| at).collect();
+        let mut best = (0, 0, 0);
+        for (state, owner) in positions.iter().flat_map(|state| positions.iter().map(move |owner| (*state, *owner))) {
+            let is_task = |words: &&Vec<u64>| {
+                let (state, owner) = (words.get(state), words.get(owner));
+                state.is_some_and(|state| is_state(*state)) && owner.is_some_and(|owner| is_list(*owner))
+            };
+            let tasks = headers.iter().filter(is_task).count();
+            if state != owner && tasks > best.0 {
+                best = (tasks, state, owner);
+            }
+        }
+        let (tasks, state, owner) = best;
+        if tasks == 0 {
             self.headers.clear();
-            return;
-        };
-        // What remains of tasks that are gone says anything.
-        self.headers.retain(|header| word(memory, header.address + state).is_some_and(is_state));
-        // A list's number is small, and most tasks are in a list; work of `spawn_blocking` is in none. The next in a queue is
-        // an address.
-        let numbers: HashSet<u64> = self.tables.values().map(|table| table.id_offset).collect();
-        let is_number = |value: u64| value < MAX_NUMBER >> 16 && !heap.iter().any(|range| range.contains(&value));
-        let told = |offset: u64| -> Vec<u64> {
-            self.headers
-                .iter()
-                .filter_map(|header| word(memory, header.address + offset))
-                .filter(|value| *value != 0)
-                .collect()
-        };
-        let owner = others
-            .filter(|offset| *offset > state && !numbers.contains(offset))
-            .map(|offset| (offset, told(offset)))
-            .filter(|(_, told)| most(told, &is_number))
-            .min_by_key(|(_, told)| std::cmp::Reverse(told.len()))
-            .map(|(offset, _)| offset);
-        (self.state, self.owner) = (state, owner);
-    }
-
-    /// Whether there is any task.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.headers.is_empty()
+        }
+        (self.state, self.owner) = (8 * state as u64, 8 * owner as u64);
     }
 
     /// The tasks whose headers still make sense, each once.
@@ -201,7 +193,7 @@ impl Shapes {
         let table = self.tables.get(&header.table)?;
         let bits = word(memory, header.address.checked_add(self.state)?).filter(|bits| is_state(*bits))?;
         let id = word(memory, header.address.checked_add(table.id_offset)?)?;
-        let owner = self.owner.map_or(Some(0), |offset| word(memory, header.address.checked_add(offset)?))?;
+        let owner = word(memory, header.address.checked_add(self.owner)?)?;
         if id == 0 || id >= MAX_NUMBER || owner >= MAX_NUMBER {
             return None;
         }
@@ -337,7 +329,7 @@ fn table(words: &[u64], is_code: &dyn Fn(u64) -> bool) -> Option<Table> {
     }
     let spawned =
         Some(more).filter(|more| more.is_multiple_of(8) && (scheduler..trailer).contains(more) && *more != id);
-    Some(Table { functions: *functions, id_offset: id, spawned_offset: spawned })
+    Some(Table { functions: *functions, scheduler_offset: scheduler, id_offset: id, spawned_offset: spawned })
 }
 
 /// Somebody refers to every task that there is, and none is polled and over at once.
@@ -362,6 +354,13 @@ fn location(memory: &dyn Memory, reference: u64) -> Option<SourcePlace> {
 fn halves(word: u64) -> [u32; 2] {
     #[expect(clippy::cast_possible_truncation, reason = "the halves are wanted")]
     [word as u32, (word >> 32) as u32]
+}
+
+/// So many bytes as words.
+fn words(memory: &dyn Memory, address: u64, length: u64) -> Option<Vec<u64>> {
+    let mut bytes = vec![0; usize::try_from(length).ok()?];
+    let read = memory.read(address, &mut bytes);
+    read.then(|| bytes.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word)).collect())
 }
 
 fn word(memory: &dyn Memory, address: u64) -> Option<u64> {
@@ -458,13 +457,36 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_free_again_misleads_nobody() {
+        let (mut memory, places) = scene();
+        // What an allocator leaves where tasks were: its own words at the beginning, and the rest as it was.
+        for at in (144..256).step_by(16) {
+            memory.0[at..at + 6].copy_from_slice(&[0x7f06_0802_25f0, 0x7f06_0802_2970, 0x1040, 1, 0, at as u64]);
+        }
+        let tasks = Shapes::find(&memory, &places).tasks(&memory);
+        let told: Vec<_> = tasks.iter().map(|task| (task.id.0, task.owner)).collect();
+        assert_eq!(told, [(7, 1), (8, 1)]);
+    }
+
+    #[test]
+    fn workers_alone_are_no_tasks() {
+        let (mut memory, places) = scene();
+        // None is in a list, and all have the same small number behind the header.
+        for at in [32, 64, 96, 128] {
+            memory.0[at + 3] = 0;
+            memory.0[at + 4] = 256;
+        }
+        assert_eq!(Shapes::find(&memory, &places).tasks(&memory).iter().filter(|task| task.owner != 0).count(), 0);
+    }
+
+    #[test]
     fn nonsense_is_no_task() {
         let (mut memory, places) = scene();
         for (position, word) in memory.0.iter_mut().enumerate().skip(20) {
             *word = (position as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         }
         assert!(Shapes::find(&memory, &places).tasks(&memory).is_empty());
-        assert!(Shapes::find(&Made(Vec::new()), &places).is_empty());
+        assert!(Shapes::find(&Made(Vec::new()), &places).tasks(&memory).is_empty());
     }
 
     #[test]

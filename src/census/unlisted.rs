@@ -31,6 +31,15 @@ const WORKERS: &str = "tokio::runtime::scheduler::";
 /// More references to one task are no references.
 const MOST_REFERENCES: u64 = 1 << 24;
 
+/// Which of them are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Tasks of a `LocalSet`.
+    LocalSets,
+    /// Those, and functions on the blocking pool.
+    All,
+}
+
 /// Whose a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Owner {
@@ -42,7 +51,7 @@ pub(super) enum Owner {
 impl Owner {
     fn flavor(self) -> &'static str {
         match self {
-            Self::LocalSet(_) => "local_set",
+            Self::LocalSet(_) => RuntimeNow::LOCAL_SET,
             Self::BlockingPool => "blocking_pool",
         }
     }
@@ -51,7 +60,7 @@ impl Owner {
 impl Subject<'_, '_> {
     /// The tables of such tasks, in the program's constants; and how far the address of one lies behind the beginning of
     /// a header.
-    pub(crate) fn unlisted_tables(&self, constants: &[Range<u64>]) -> Option<(HashSet<u64>, u64)> {
+    pub(crate) fn unlisted_tables(&self, constants: &[Range<u64>], whose: Whose) -> Option<(HashSet<u64>, u64)> {
         let values = self.values();
         let layout = TaskLayout::of(&values).ok()?;
         let mut tables = HashSet::new();
@@ -67,7 +76,7 @@ impl Subject<'_, '_> {
                     for (position, word) in chunk.chunks_exact(8).enumerate() {
                         let poll = word.try_into().map(u64::from_le_bytes).unwrap_or(0);
                         let table = (at + 8 * position as u64).wrapping_sub(layout.poll_offset());
-                        if is_table(&values, &layout, table, poll) {
+                        if is_table(&values, &layout, table, poll, whose) {
                             tables.insert(table);
                         }
                     }
@@ -120,12 +129,13 @@ impl Subject<'_, '_> {
 }
 
 /// Whether this is the table of a task of a `LocalSet`, or of a function on the blocking pool that is no worker.
-fn is_table(values: &Values<'_, '_>, layout: &TaskLayout, table: u64, poll: u64) -> bool {
+fn is_table(values: &Values<'_, '_>, layout: &TaskLayout, table: u64, poll: u64, whose: Whose) -> bool {
     let types = values.program.tasks_polled_by(values.in_file(poll));
     let wanted = types.iter().any(|types| {
         let scheduler = values.program.name(types.scheduler);
         scheduler.contains("tokio::task::local::Shared")
-            || (scheduler.contains("tokio::runtime::blocking::schedule::")
+            || (whose == Whose::All
+                && scheduler.contains("tokio::runtime::blocking::schedule::")
                 && blocking_type(&values.program.name(types.future)).is_some())
     });
     values.allow(super::STEPS);

@@ -33,10 +33,17 @@ impl Subject<'_, '_> {
         self.threads.iter().filter_map(pointer).collect()
     }
 
-    /// The name of the future of a task, searched for in the lists of all runtimes.
+    /// The name of the future of a task, searched for in the lists of all runtimes, and among those that are in none.
     pub(crate) fn future_of(&self, id: TaskId) -> Option<String> {
         let values = self.values();
         let layout = tasks::TaskLayout::of(&values).ok()?;
+        let mut unlisted = self.unlisted.iter().filter_map(|header| {
+            values.allow(STEPS);
+            tasks::named(&values, &layout, tasks::at(&values, &layout, *header).ok()?).ok()
+        });
+        if let Some((_, name)) = unlisted.find(|(number, _)| *number == id) {
+            return Some(name);
+        }
         let mut found = None;
         for runtime in &Runtimes::of(&values, self.threads).list {
             // A list that changes while it is read may end too early, and then there is no name.

@@ -79,7 +79,7 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
 fn title(runtime: &RuntimeNow) -> String {
     let index = runtime.index;
     match runtime.flavor.as_str() {
-        "local_set" => format!("LocalSet (number {index})"),
+        RuntimeNow::LOCAL_SET => format!("LocalSet (number {index})"),
         "blocking_pool" => format!("spawn_blocking (number {index})"),
         flavor => format!("runtime {index} ({flavor})"),
     }

@@ -78,6 +78,16 @@ pub(crate) struct RuntimeNow {
     pub(crate) unknown: Option<String>,
 }
 
+impl RuntimeNow {
+    /// The word for what keeps tasks of its own on one thread of a runtime.
+    pub(crate) const LOCAL_SET: &str = "local_set";
+
+    /// Whether it is a `LocalSet`, which is no runtime of its own.
+    pub(crate) fn is_local_set(&self) -> bool {
+        self.flavor == Self::LOCAL_SET
+    }
+}
+
 /// A thread of the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadNow {

@@ -1,9 +1,10 @@
 //! What every task waits for over time: one census after the other, folded by await path.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::model::census::{Await, Census, SourcePlace, TaskNow, TaskState};
+use crate::model::census::{Await, Census, RuntimeNow, SourcePlace, TaskNow, TaskState};
 use crate::model::profile::{Labels, MAX_VALUES, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
 use crate::model::stack::{Frame, Origin};
 
@@ -46,11 +47,13 @@ impl<'f> Awaiting<'f> {
         self.looks += 1;
         let time = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         for task in &census.tasks {
-            self.add_task(task, time);
+            let is_local = census.runtimes.get(task.runtime).is_some_and(RuntimeNow::is_local_set);
+            let owner = format!("{}-{}", if is_local { "local-set" } else { "runtime" }, task.runtime + 1);
+            self.add_task(task, owner.into(), time);
         }
     }
 
-    fn add_task(&mut self, task: &TaskNow, time: i64) {
+    fn add_task(&mut self, task: &TaskNow, owner: Arc<str>, time: i64) {
         if task.state == TaskState::Complete {
             return;
         }
@@ -58,7 +61,7 @@ impl<'f> Awaiting<'f> {
             self.unreadable.get_or_insert_with(|| (0, why.clone())).0 += 1;
         }
         let labels = Labels {
-            runtime: Some(format!("runtime-{}", task.runtime + 1).into()),
+            runtime: Some(owner),
             task_name: Some(task.future.as_str().into()),
             spawned_at: task.spawned_at.as_ref().map(|place| place.to_string().into()),
             state: Some(task.state.as_str().into()),

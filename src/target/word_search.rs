@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use super::ThreadAt;
 use crate::sys::{Mapping, Process};
 
 /// Read at a time.
@@ -62,12 +61,12 @@ impl WordsFound {
 
     /// The places that are on no stack, where old copies of everything lie about. The stack of a thread ends at its control
     /// block, in the same mapping.
-    pub(crate) fn off_stacks(&self, threads: &[ThreadAt]) -> Vec<u64> {
+    pub(crate) fn off_stacks(&self, pointers: impl Iterator<Item = u64>) -> Vec<u64> {
         let stack = |pointer: u64| {
             let mapping = self.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&pointer))?;
             Some(mapping.start..pointer)
         };
-        let stacks: Vec<_> = threads.iter().filter_map(|thread| stack(thread.thread_pointer?)).collect();
+        let stacks: Vec<_> = pointers.filter_map(stack).collect();
         self.places.iter().copied().filter(|place| !stacks.iter().any(|stack| stack.contains(place))).collect()
     }
 }

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::profiling::ProfileError;
 use super::program::Program;
 use super::sources::Sources;
+use crate::model::process::DebugTier;
 use crate::symbols::Symbolizer;
 use crate::sys::{self, Process, Rights};
 
@@ -39,7 +40,7 @@ pub(crate) enum AttachError {
     /// It is a program, but none that is known to use Tokio.
     NoTokio { pid: u32, program: String },
     /// It uses Tokio, but its file does not tell where its workers are.
-    NoTypes { program: String, missing: Vec<String> },
+    NoTypes { program: String, tier: DebugTier, missing: Vec<String> },
     /// The file of symbols that was given cannot be used.
     Symbols { file: PathBuf, why: String },
     /// It cannot be watched as was asked.
@@ -73,8 +74,8 @@ impl fmt::Display for AttachError {
                 "no Tokio runtime is known in process {pid} ({program}): it does not use Tokio, or its file is stripped of \
                  all names"
             ),
-            Self::NoTypes { program, missing } => {
-                write!(f, "what workers do cannot be seen: {}", without_types(program))?;
+            Self::NoTypes { program, tier, missing } => {
+                write!(f, "what workers do cannot be seen: {}", without_types(program, *tier))?;
                 missing.iter().try_for_each(|missing| write!(f, "; {missing}"))
             }
             Self::Symbols { file, why } => write!(
@@ -117,10 +118,13 @@ impl Attached {
 }
 
 /// What a program lacks whose tasks and workers cannot be read, and how to build it.
-pub(super) fn without_types(program: &str) -> String {
+pub(super) fn without_types(program: &str, tier: DebugTier) -> String {
+    let (is, besides) = match tier {
+        DebugTier::None => ("was stripped", ", and without `strip`, or keep what is stripped beside it as FILE.debug"),
+        _ => ("was built without descriptions of types", ""),
+    };
     format!(
-        "{program} was built without descriptions of types. Build it with `debug = 2` in `[profile.release]`, or with \
-         CARGO_PROFILE_RELEASE_DEBUG=2"
+        "{program} {is}. Build it with `debug = 2` in `[profile.release]`, or with CARGO_PROFILE_RELEASE_DEBUG=2{besides}"
     )
 }
 

@@ -195,6 +195,8 @@ impl Attached {
                 if tell(&watching).is_break() {
                     break;
                 }
+                // For their names in reports.
+                workers.reader.search_unlisted();
                 std::thread::sleep(tell_every);
             }
             // As it stands, with stalls that last.
@@ -250,7 +252,7 @@ impl Finder for Workers<'_, '_> {
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String> {
         let until = cpu_of_this_thread().map(|used| used + NAME_LIMIT);
         let memory = Hurried { memory: Snapshot::of(self.reader.process), until };
-        self.reader.subject(&self.reader.starts(threads), &memory).future_of(task)
+        self.reader.future_of(threads, &memory, task)
     }
 }
 

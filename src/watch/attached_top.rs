@@ -200,7 +200,7 @@ impl Looker {
             program: program.to_owned(),
             window,
             looks: self.looks,
-            runtimes: self.census.runtimes.len(),
+            runtimes: self.census.runtimes.iter().filter(|runtime| !runtime.is_local_set()).count(),
             states: states.into_iter().filter(|(_, tasks)| *tasks > 0).collect(),
             workers,
             polled: self.polled_by_kind(window),

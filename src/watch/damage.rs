@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use super::dump::{Unlisted, starts};
-use crate::census::{Start, Subject};
+use super::dump::{pointers, starts};
+use super::unlisted::UnlistedTables;
+use crate::census::{Start, Subject, Whose};
 use crate::images::Images;
 use crate::layout::{Memory, PackedTypes, Program, Sections};
 use crate::sys::Process;
@@ -74,8 +75,8 @@ impl Scene {
         let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
         let moment = Moment::take(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
         let starts = starts(&moment.threads, image.thread_locals());
-        let found = Unlisted::of(process, image, &Program::of(&sections));
-        let mut unlisted = found.headers(&moment.threads);
+        let found = UnlistedTables::of(process, image, &Program::of(&sections), Whose::All).search(process);
+        let mut unlisted = found.headers(pointers(&moment.threads));
         assert!(unlisted.len() >= 5, "three of a set, two of the blocking pool");
         // And what is none.
         unlisted.extend(unlisted.clone().iter().flat_map(|header| [header + 8, header ^ 64]));

@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 use super::attached::{AttachError, Attached};
 use super::sources::{Known, described};
-use crate::census::{Start, Subject};
+use super::unlisted::UnlistedTables;
+use crate::census::{Start, Subject, Whose};
 use crate::diagnose;
 use crate::images::Image;
 use crate::layout::Program;
 use crate::model::census::{Census, WaitsFor};
 use crate::model::process::DebugTier;
 use crate::model::stack::{Method, NoStack, RawStack, Stack};
-use crate::sys::{Mapping, Process};
-use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt, WordsFound};
+use crate::target::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
 use crate::unwind::Unwinder;
 
 /// Tasks of each list that are looked for while threads are held: those that came since the rehearsal stand in front.
@@ -80,10 +80,10 @@ impl Attached {
     ) -> Result<(Census, Moment), AttachError> {
         let before = image.thread_locals();
         let bias = image.bias;
-        let unlisted = Unlisted::of(self.process, image, program);
+        let unlisted = UnlistedTables::of(self.process, image, program, Whose::All).search(self.process);
         let now = Duration::ZERO;
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
-            let (starts, headers) = (starts(threads, before), unlisted.headers(threads));
+            let (starts, headers) = (starts(threads, before), unlisted.headers(pointers(threads)));
             let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now };
             subject.touch(usize::MAX);
             // For the memory that it reads.
@@ -94,7 +94,7 @@ impl Attached {
         };
         let moment = Moment::take(self.process, &rehearse, &touch).map_err(|error| self.failed(error))?;
         let starts = starts(&moment.threads, before);
-        let (memory, headers) = (&moment.memory, unlisted.headers(&moment.threads));
+        let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
         let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now: moment.now };
         missing.extend(unlisted.missing());
         Ok((Census { tier: DebugTier::Full, ..subject.take() }, moment))
@@ -135,39 +135,9 @@ impl Attached {
     }
 }
 
-/// Places in memory where tasks may be that no runtime has a list of.
-#[derive(Debug, Default)]
-pub(super) struct Unlisted {
-    found: WordsFound,
-    /// From a place to the header that it belongs to.
-    behind: u64,
-}
-
-impl Unlisted {
-    pub(super) fn of(process: Process, image: &Image, program: &Program<'_>) -> Self {
-        let memory = Snapshot::of(process);
-        let subject =
-            Subject { program, memory: &memory, bias: image.bias, threads: &[], unlisted: &[], now: Duration::ZERO };
-        let inside = |mapping: &&Mapping| !mapping.executable && image.range.contains(&mapping.start);
-        let constants: Vec<_> = process.mappings().unwrap_or_default();
-        let constants: Vec<_> =
-            constants.iter().filter(inside).map(|mapping| mapping.start..mapping.end.min(image.range.end)).collect();
-        let Some((tables, behind)) = subject.unlisted_tables(&constants) else { return Self::default() };
-        Self { found: WordsFound::of(process, &tables), behind }
-    }
-
-    /// Where their headers would be.
-    pub(super) fn headers(&self, threads: &[ThreadAt]) -> Vec<u64> {
-        self.found.off_stacks(threads).into_iter().map(|place| place.wrapping_sub(self.behind)).collect()
-    }
-
-    fn missing(&self) -> Option<String> {
-        let left_out = self.found.left_out;
-        (left_out > 0).then(|| {
-            let mebibytes = left_out >> 20;
-            format!("tasks of a LocalSet and of spawn_blocking were not looked for in {mebibytes} MiB of its memory")
-        })
-    }
+/// The control blocks of threads.
+pub(super) fn pointers(threads: &[ThreadAt]) -> impl Iterator<Item = u64> {
+    threads.iter().filter_map(|thread| thread.thread_pointer)
 }
 
 /// Where each thread's variables of the program begin.

@@ -55,6 +55,10 @@ mod attached_top;
 #[cfg(feature = "attach")]
 mod reader;
 
+/// Tasks that no runtime has a list of.
+#[cfg(feature = "attach")]
+mod unlisted;
+
 /// What the user asks for, and how it is started.
 mod builder;
 

@@ -112,9 +112,9 @@ fn verbs(
         }
         None => {
             let dump = dump();
-            let untyped = facts.is_some_and(|facts| facts.debug < DebugTier::Full);
+            let untyped = facts.map(|facts| facts.debug).filter(|tier| *tier < DebugTier::Full);
             let name = || Program::of(process).name();
-            let stalls = dump.clone().or_else(|| untyped.then(|| attached::without_types(&name())));
+            let stalls = dump.clone().or_else(|| Some(attached::without_types(&name(), untyped?)));
             vec![
                 VerbSeen { verb: "record", refused: record() },
                 VerbSeen { verb: "stalls", refused: stalls },

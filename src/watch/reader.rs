@@ -1,10 +1,13 @@
 //! A program's debug information, and the process that it describes.
 
 use super::attached::AttachError;
+use super::unlisted::UnlistedSoFar;
 use crate::census::{Start, Subject};
 use crate::images::Image;
 use crate::layout::{Memory, Program};
 use crate::model::census::Census;
+use crate::model::process::ProgramFacts;
+use crate::model::task::TaskId;
 use crate::sys::{self, Process};
 use crate::target::Snapshot;
 
@@ -12,10 +15,12 @@ use crate::target::Snapshot;
 #[derive(Debug)]
 pub(super) struct Reader<'a, 'd> {
     pub(super) process: Process,
+    image: &'a Image,
     program: &'a Program<'d>,
-    bias: u64,
     /// From where a thread's variables begin to its control block.
     before: Option<u64>,
+    /// Tasks of a `LocalSet`, as far as they were found.
+    unlisted: UnlistedSoFar,
 }
 
 impl<'a, 'd> Reader<'a, 'd> {
@@ -23,17 +28,18 @@ impl<'a, 'd> Reader<'a, 'd> {
     /// When the program has no Tokio, or no descriptions of types.
     pub(super) fn of(
         process: Process,
-        image: &Image,
+        image: &'a Image,
         program: &'a Program<'d>,
         missing: &[String],
     ) -> Result<Self, AttachError> {
         if program.contexts().is_empty() {
-            return Err(match image.has_name("tokio") {
-                true => AttachError::NoTypes { program: image.name.to_string(), missing: missing.to_vec() },
-                false => AttachError::NoTokio { pid: process.id(), program: image.name.to_string() },
+            let (facts, program) = (ProgramFacts::of(image), image.name.to_string());
+            return Err(match facts.tokio {
+                true => AttachError::NoTypes { program, tier: facts.debug, missing: missing.to_vec() },
+                false => AttachError::NoTokio { pid: process.id(), program },
             });
         }
-        Ok(Self { process, program, bias: image.bias, before: image.thread_locals() })
+        Ok(Self { process, image, program, before: image.thread_locals(), unlisted: UnlistedSoFar::default() })
     }
 
     /// Threads to begin at, given by their number and the address of their control block.
@@ -48,12 +54,25 @@ impl<'a, 'd> Reader<'a, 'd> {
     }
 
     pub(super) fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
-        Subject { program: self.program, memory, bias: self.bias, threads, unlisted: &[], now: sys::monotonic_time() }
+        let (program, bias) = (self.program, self.image.bias);
+        Subject { program, memory, bias, threads, unlisted: &[], now: sys::monotonic_time() }
     }
 
-    /// Every task, read while the process runs on.
+    /// Looks now and then for tasks that are in no list of a runtime, for whoever reads tasks afterwards.
+    pub(super) fn search_unlisted(&self) {
+        self.unlisted.search(self.process, self.image, self.program);
+    }
+
+    /// Every task, read while the process runs on; but no functions on the blocking pool.
     pub(super) fn census(&self, threads: &[(i32, u64)]) -> Census {
-        let memory = Snapshot::of(self.process);
-        self.subject(&self.starts(threads), &memory).take()
+        self.search_unlisted();
+        let (unlisted, memory) = (self.unlisted.headers(threads), Snapshot::of(self.process));
+        Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), &memory) }.take()
+    }
+
+    /// The name of a task's future, as long as `memory` can be read.
+    pub(super) fn future_of(&self, threads: &[(i32, u64)], memory: &dyn Memory, task: TaskId) -> Option<String> {
+        let unlisted = self.unlisted.headers(threads);
+        Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), memory) }.future_of(task)
     }
 }

@@ -30,7 +30,8 @@ impl Attached {
         let failed = |error| self.failed(error);
         let places = places(image, process.mappings().map_err(failed)?);
         let shapes = Shapes::find(&Uncopied::of(process), &places);
-        if shapes.tables.is_empty() && !image.has_name("tokio") {
+        let facts = ProgramFacts::of(image);
+        if shapes.tables.is_empty() && !facts.tokio {
             return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
         }
         let before = image.thread_locals();
@@ -56,11 +57,11 @@ impl Attached {
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| drop(take(memory, threads, Duration::ZERO));
         let moment = Moment::take(process, &rehearse, &|_, _| {}).map_err(failed)?;
         let mut census = take(&moment.memory, &moment.threads, moment.now);
-        census.tier = ProgramFacts::of(image).debug.min(DebugTier::Lines);
+        census.tier = facts.debug.min(DebugTier::Lines);
         let described = census.tasks.iter().any(|task| task.path.is_some());
         census.tier_note = Some(note(census.tier, &image.name, described));
-        if shapes.is_empty() {
-            missing.push("tasks: none was found by its shape".to_owned());
+        if census.tasks.is_empty() {
+            missing.push("no task was found by its shape".to_owned());
         }
         if shapes.incomplete {
             missing.push("tasks: not all memory was searched for them; some are missing".to_owned());
