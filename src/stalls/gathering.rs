@@ -162,6 +162,19 @@ mod tests {
     }
 
     #[test]
+    fn a_thread_that_was_stopped_did_not_wait() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let stopped = || Look { state: Some('T'), ..running(5) };
+        let mut gathering = Gathering::begin(start, running(5));
+        gathering.add(at(10), stopped());
+        gathering.add(at(90), stopped());
+        gathering.finish(at(100), running(6));
+        let evidence = gathering.evidence();
+        assert_eq!((evidence.starved, evidence.waits.len()), (Duration::from_millis(99), 0));
+    }
+
+    #[test]
     fn time_off_the_cpu_counts_for_the_place_where_the_thread_sleeps() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);

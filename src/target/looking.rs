@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Look;
+use super::{Look, is_stopped};
 use crate::model::evidence::Place;
 use crate::sys::{self, KernelState, Process, Steal, ThreadProbe};
 
@@ -15,6 +15,8 @@ pub(crate) fn cpu_of_this_thread() -> Option<Duration> {
 pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut Steal>) -> Look {
     let kernel = probe.kernel_state();
     let stat = probe.stat_lately(kernel.map(|state| state != KernelState::Running));
+    // The call that a stopped thread was in, or the fault, is not what it waits for.
+    let kernel = kernel.filter(|_| !stat.is_some_and(|stat| is_stopped(stat.state)));
     let look = Look {
         cpu: probe.cpu_time(),
         run_queue: probe.schedstat().map(|stat| stat.run_queue),

@@ -256,9 +256,14 @@ pub(crate) struct Look {
     pub(crate) sleeps_in: Option<Place>,
 }
 
+/// The kernel's letters for a thread that waits for nothing and yet may not run.
+fn is_stopped(state: char) -> bool {
+    matches!(state, 'T' | 't')
+}
+
 impl Look {
-    /// The kernel has it on a CPU, or in the queue for one.
+    /// The kernel has it on a CPU, in the queue for one, or stopped (by SIGSTOP, or for a debugger) where it would be.
     pub(crate) fn runs(&self) -> bool {
-        self.state == Some('R') && self.sleeps_in.is_none() && self.cpu.is_some()
+        self.state.is_some_and(|state| state == 'R' || is_stopped(state)) && self.sleeps_in.is_none() && self.cpu.is_some()
     }
 }
