@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use holdup::{Phase, Print, Stall, Watch, WatchBuilder};
 
 /// Machines are shared and slow at times; a condition that holds is seen long before.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// One test of a file at a time: a machine that runs several cannot tell computing from not being run.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
