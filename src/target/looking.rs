@@ -15,14 +15,19 @@ pub(crate) fn cpu_of_this_thread() -> Option<Duration> {
 pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut Steal>) -> Look {
     let kernel = probe.kernel_state();
     let stat = probe.stat_lately(kernel.map(|state| state != KernelState::Running));
-    // The call that a stopped thread was in, or the fault, is not what it waits for.
-    let kernel = kernel.filter(|_| !stat.is_some_and(|stat| is_stopped(stat.state)));
+    // A thread that is stopped does not wait in the call that it was in; and where it was in none, it looks as in a fault until
+    // it runs again.
+    let state = stat.map(|stat| stat.state);
+    let kernel = kernel.filter(|kernel| {
+        let fault = matches!(kernel, KernelState::Fault { .. });
+        !state.is_some_and(|state| is_stopped(state) || (fault && state == 'R'))
+    });
     let look = Look {
         cpu: probe.cpu_time(),
         run_queue: probe.schedstat().map(|stat| stat.run_queue),
         minor_faults: stat.map(|stat| stat.minor_faults),
         major_faults: stat.map(|stat| stat.major_faults),
-        state: stat.map(|stat| stat.state),
+        state,
         stolen: None,
         sleeps_in: match kernel {
             Some(KernelState::Syscall { number, arguments, .. }) => Some(sys::place(process, number, &arguments)),

@@ -264,6 +264,8 @@ fn is_stopped(state: char) -> bool {
 impl Look {
     /// The kernel has it on a CPU, in the queue for one, or stopped (by SIGSTOP, or for a debugger) where it would be.
     pub(crate) fn runs(&self) -> bool {
-        self.state.is_some_and(|state| state == 'R' || is_stopped(state)) && self.sleeps_in.is_none() && self.cpu.is_some()
+        self.state.is_some_and(|state| state == 'R' || is_stopped(state))
+            && self.sleeps_in.is_none()
+            && self.cpu.is_some()
     }
 }
