@@ -20,6 +20,8 @@ pub(super) struct Left {
     /// The worker may have a task in the place before its queue, and if one comes from nowhere, it came from there: other
     /// workers have none to take.
     pub(super) next_is_told: bool,
+    /// There is no place before its queue: a task that is polled was in a queue.
+    pub(super) has_no_next: bool,
 }
 
 /// Those of the worker that the calling thread is. `None` where Tokio does not tell, and on threads that are none.
@@ -41,10 +43,15 @@ pub(super) fn left() -> Option<Left> {
 
     let depths = depths()?;
     let (metrics, worker) = here()?;
-    let multi_thread = Handle::try_current().is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
+    let flavor = Handle::try_current().ok()?.runtime_flavor();
+    let multi_thread = flavor == RuntimeFlavor::MultiThread;
     let nobody_elses =
         || (0..metrics.num_workers()).all(|other| other == worker || metrics.worker_local_queue_depth(other) == 0);
-    Some(Left { depths, next_is_told: multi_thread && (depths.own > 0 || nobody_elses()) })
+    Some(Left {
+        depths,
+        next_is_told: multi_thread && (depths.own > 0 || nobody_elses()),
+        has_no_next: flavor == RuntimeFlavor::CurrentThread,
+    })
 }
 
 #[cfg(not(tokio_unstable))]
@@ -81,6 +88,7 @@ pub(super) struct Emptying {
     /// Those of the shared queue that the worker has moved to its own, behind nobody.
     moved: Rest,
     next_is_told: bool,
+    has_no_next: bool,
     last: Depths,
     /// Polls in a row that took none of them.
     others: u32,
@@ -114,6 +122,7 @@ impl Emptying {
             shared: Rest { first: 0, left: left.depths.shared },
             moved: Rest::default(),
             next_is_told: left.next_is_told,
+            has_no_next: left.has_no_next,
             last: left.depths,
             others: 0,
         }
@@ -140,6 +149,11 @@ impl Emptying {
             } else {
                 Queued::Elsewhere
             };
+        }
+        // Who awaits a task that has ended is woken after the end of its last poll was told, and makes up for the one that is
+        // taken here.
+        if self.has_no_next && self.own.left > 0 && shared_gone == 0 {
+            return Queued::Own(self.own.take(1));
         }
         // One is polled, and the others are now in the worker's own queue.
         let batch = now.own - before.own + 1;
@@ -189,7 +203,7 @@ mod tests {
     }
 
     fn emptying(own: usize, shared: usize, next_is_told: bool) -> Emptying {
-        Emptying::new(Left { depths: at(own, shared), next_is_told })
+        Emptying::new(Left { depths: at(own, shared), next_is_told, has_no_next: false })
     }
 
     /// Queues around polls, and what each poll took.
@@ -201,6 +215,16 @@ mod tests {
         });
         let taken = taken.collect();
         (taken, emptying)
+    }
+
+    #[test]
+    fn who_is_woken_by_the_end_of_a_task_hides_nobody() {
+        let left = Left { depths: at(2, 0), next_is_told: false, has_no_next: true };
+        // Between the first and the second poll one comes: it awaits the task that was polled first.
+        let polls = [(at(1, 0), at(1, 0)), (at(1, 0), at(1, 0)), (at(0, 0), at(0, 0))];
+        let (taken, emptying) = follow(Emptying::new(left), &polls);
+        assert_eq!(taken, [Queued::Own(0), Queued::Own(1), Queued::Elsewhere]);
+        assert!(emptying.is_over());
     }
 
     #[test]
