@@ -269,7 +269,7 @@ fn what_cannot_be_observed_is_explained_with_exit_code_2() {
         (vec!["--pid", "4194303", "-o", output], "there is no process 4194303"),
         (vec!["--pid", "2", "-o", output], "a part of the kernel"),
         (vec!["--pid", "0", "-o", output], "invalid value '0'"),
-        (vec!["--pid", &pid, "-m", "stalled", "-o", output], "Build it with `debug = 2`"),
+        (vec!["--pid", &pid, "-m", "stalled", "-o", output], "no Tokio runtime is known in process"),
         (vec!["--pid", &pid, "-r", "5000", "-o", output], "1 to 1000"),
         (vec!["--pid", &pid, "http://127.0.0.1:6060", "-o", output], "cannot be used with"),
     ] {
