@@ -54,18 +54,10 @@ pub(crate) fn report_of(stalls: Vec<ReportedStall>) -> Report {
 }
 
 fn first_told(stall: &Stall, now: u64) -> ReportedStall {
-    let noticed = since_1970(stall.noticed_at);
     ReportedStall {
-        start_ns: since_1970(stall.began_at),
-        duration_ns: 0,
-        noticed_ns: Some(noticed),
+        noticed_ns: Some(since_1970(stall.noticed_at)),
         told_ns: Some(now),
-        thread: u64::try_from(stall.tid).ok(),
-        function: None,
-        file: None,
-        line: None,
-        cause: None,
-        victims: None,
+        ..ReportedStall::begun(since_1970(stall.began_at), stall.tid)
     }
 }
 

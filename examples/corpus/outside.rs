@@ -145,17 +145,10 @@ impl Heard {
     fn hear(&mut self, stall: &StallJson, now: u64) {
         let start = from_ms(stall.began_unix_ms);
         let known = self.0.entry(stall.id).or_insert_with(|| ReportedStall {
-            start_ns: start,
-            duration_ns: 0,
             // The first word is said when it is noticed, and tells how long it has lasted by then.
             noticed_ns: (!stall.ended).then(|| start.saturating_add(from_ms(stall.duration_ms))),
             told_ns: Some(now),
-            thread: u64::try_from(stall.tid).ok(),
-            function: None,
-            file: None,
-            line: None,
-            cause: None,
-            victims: None,
+            ..ReportedStall::begun(start, stall.tid)
         });
         known.duration_ns = from_ms(stall.duration_ms);
         known.cause = Some(stall.cause.class.clone());

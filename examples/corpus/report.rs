@@ -47,6 +47,24 @@ pub(crate) struct ReportedStall {
     pub(crate) victims: Option<Vec<ReportedVictim>>,
 }
 
+impl ReportedStall {
+    /// One of which nothing is known yet but when it began, and on which thread.
+    pub(crate) fn begun(start_ns: u64, thread: i32) -> Self {
+        Self {
+            start_ns,
+            duration_ns: 0,
+            noticed_ns: None,
+            told_ns: None,
+            thread: u64::try_from(thread).ok(),
+            function: None,
+            file: None,
+            line: None,
+            cause: None,
+            victims: None,
+        }
+    }
+}
+
 /// A task that waited, by what the tool says.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ReportedVictim {

@@ -435,6 +435,11 @@ mod tests {
         )
     }
 
+    /// The tasks, each with the number of its list.
+    fn found(memory: &Made, places: &Places) -> Vec<(u64, u64)> {
+        Shapes::find(memory, places).tasks(memory).iter().map(|task| (task.id.0, task.owner)).collect()
+    }
+
     #[test]
     fn tasks_are_found_by_what_their_headers_have_in_common() {
         let (memory, places) = scene();
@@ -451,9 +456,7 @@ mod tests {
         // The first task was followed by the second when both were in a queue; one that is gone has anything there.
         memory.0[32 + 1] = 0x1000 + 64 * 8;
         memory.0[128 + 1] = 1;
-        let tasks = Shapes::find(&memory, &places).tasks(&memory);
-        let told: Vec<_> = tasks.iter().map(|task| (task.id.0, task.owner)).collect();
-        assert_eq!(told, [(7, 1), (8, 1)]);
+        assert_eq!(found(&memory, &places), [(7, 1), (8, 1)]);
     }
 
     #[test]
@@ -463,9 +466,7 @@ mod tests {
         for at in (144..256).step_by(16) {
             memory.0[at..at + 6].copy_from_slice(&[0x7f06_0802_25f0, 0x7f06_0802_2970, 0x1040, 1, 0, at as u64]);
         }
-        let tasks = Shapes::find(&memory, &places).tasks(&memory);
-        let told: Vec<_> = tasks.iter().map(|task| (task.id.0, task.owner)).collect();
-        assert_eq!(told, [(7, 1), (8, 1)]);
+        assert_eq!(found(&memory, &places), [(7, 1), (8, 1)]);
     }
 
     #[test]
@@ -476,7 +477,7 @@ mod tests {
             memory.0[at + 3] = 0;
             memory.0[at + 4] = 256;
         }
-        assert_eq!(Shapes::find(&memory, &places).tasks(&memory).iter().filter(|task| task.owner != 0).count(), 0);
+        assert_eq!(found(&memory, &places).iter().filter(|(_, owner)| *owner != 0).count(), 0);
     }
 
     #[test]
