@@ -14,7 +14,7 @@ A BUILD is three words: debug information (none, lines, full), tokio_unstable (u
 build that differs from it in one word. Each is scored as this user, and, if that is root, as an ordinary one too.
 
 With a fourth word, as in `full-unstable-nofp-outside`, holdup does not watch inside: the `holdup` command does, by
-process id. That needs descriptions of types, which only `full` has.
+process id. Without `full` there are no descriptions of types, and stalls are inferred.
 TEXT
 }
 
@@ -70,12 +70,12 @@ for build in "${builds[@]}"; do
     nofp) ;;
     *) usage && exit 2 ;;
     esac
-    case "$debug-$from" in
-    full-outside)
+    case "$from" in
+    outside)
         parts+=(--features cli --bin holdup)
         options+=(--outside "$target/release/holdup")
         ;;
-    *-) ;;
+    "") ;;
     *) usage && exit 2 ;;
     esac
     echo "==> building $build"

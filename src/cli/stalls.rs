@@ -117,7 +117,7 @@ fn follow_on(so_far: &StallsSoFar, arguments: &Arguments, out: &mut impl Write) 
 #[derive(Debug, Default)]
 struct Told {
     watching: bool,
-    missing: HashSet<String>,
+    notes: HashSet<String>,
 }
 
 impl Told {
@@ -129,9 +129,10 @@ impl Told {
             let s = if workers == 1 { "" } else { "s" };
             eprintln!("watching process {pid}: {workers} worker{s}, threshold {}", milliseconds(threshold));
         }
-        for missing in &so_far.missing {
-            if self.missing.len() < MAX_TOLD && self.missing.insert(missing.clone()) {
-                eprintln!("note: of some threads it cannot be told what they do: {missing}");
+        let missing = so_far.missing.iter().map(|why| format!("of some threads it cannot be told what they do: {why}"));
+        for note in missing.chain(so_far.notes.iter().cloned()) {
+            if self.notes.len() < MAX_TOLD && self.notes.insert(note.clone()) {
+                eprintln!("note: {note}");
             }
         }
     }

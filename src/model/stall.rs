@@ -97,8 +97,8 @@ impl KnownBy {
     pub fn explanation(self) -> Option<&'static str> {
         match self {
             Self::Told => None,
-            Self::Sleep => Some("no task hooks, but the thread slept in this poll and was not run in between"),
-            Self::Return => Some("no task hooks, but the thread was in this poll and no poll had returned"),
+            Self::Sleep => Some("the thread slept in this poll and was not run in between"),
+            Self::Return => Some("the thread was in this poll and no poll had returned"),
         }
     }
 }

@@ -323,7 +323,6 @@ impl<T: Target> Watchdog<T> {
         let worker = Arc::clone(&self.target.workers()[index]);
         let victims = match worker.index {
             None => Err(NoVictims::NoWorker),
-            Some(_) if inferred => Err(NoVictims::Untold),
             Some(_) => self.follow(index, state.progress),
         };
         state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, inferred, victims });

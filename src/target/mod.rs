@@ -39,6 +39,10 @@ mod process_cpu;
 #[cfg(feature = "attach")]
 mod other;
 
+/// Those of a program that does not describe itself.
+#[cfg(feature = "attach")]
+mod silent;
+
 /// Looks at threads.
 mod looking;
 
@@ -67,6 +71,8 @@ pub(crate) use own_cpu::OwnCpu;
 pub(crate) use process::OtherProcess;
 #[cfg(feature = "attach")]
 pub(crate) use process_cpu::OtherCpu;
+#[cfg(feature = "attach")]
+pub(crate) use silent::{SilentFound, SilentWorkers};
 pub(crate) use sleeping::Sleep;
 #[cfg(feature = "attach")]
 pub(crate) use thread_locals::ThreadLocals;

@@ -15,7 +15,7 @@ use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes, Slot};
 use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
-use crate::unwind::Unwinder;
+use crate::unwind::{PollFrames, Unwinder};
 
 /// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
 /// it; the watchdog is blind for other workers meanwhile.
@@ -166,7 +166,7 @@ impl Target for OwnProcess {
     }
 
     fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
-        self.returns.poll_on(&self.workers[worker], stack)
+        self.returns.poll_on(&self.workers[worker], stack, PollFrames::get())
     }
 
     fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {

@@ -120,6 +120,17 @@ impl OtherProcess {
         Err(NoStack::TooLate)
     }
 
+    /// Whether a thread sleeps now.
+    pub(crate) fn sleeps(&mut self, tid: i32) -> bool {
+        Sleep::of(&self.look(tid).probe).is_some()
+    }
+
+    /// The sleep that a stack is of, if that is the last one that was taken of this thread.
+    pub(crate) fn sleep_of(&self, tid: i32, stack: &RawStack) -> Option<Sleep> {
+        let (sleep, taken) = self.looks.get(&tid)?.asleep.as_ref()?;
+        (taken == stack && sleep.is_unique()).then_some(*sleep)
+    }
+
     fn look(&mut self, tid: i32) -> &mut ThreadLook {
         let process = self.process;
         self.looks.entry(tid).or_insert_with(|| ThreadLook {

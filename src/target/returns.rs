@@ -42,8 +42,8 @@ impl Returns {
         Some(self.watched.get(&worker)?.iter().any(|(_, watch)| watch.passed()))
     }
 
-    pub(super) fn poll_on(&mut self, worker: &Worker, stack: &RawStack) -> PollOn {
-        let place = PollFrames::get().and_then(|frames| frames.return_address(&stack.addresses));
+    pub(super) fn poll_on(&mut self, worker: &Worker, stack: &RawStack, frames: Option<&PollFrames>) -> PollOn {
+        let place = frames.and_then(|frames| frames.return_address(&stack.addresses));
         let Some(place) = place else { return PollOn::None };
         let places = self.places.entry(Arc::clone(&worker.runtime)).or_default();
         places.retain(|known| *known != place);

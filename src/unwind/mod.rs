@@ -17,4 +17,6 @@ mod frame_pointer;
 mod polls;
 
 pub(crate) use polls::PollFrames;
+#[cfg(feature = "attach")]
+pub(crate) use polls::Role;
 pub(crate) use unwinder::Unwinder;

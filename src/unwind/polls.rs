@@ -7,7 +7,7 @@ use std::sync::{Once, OnceLock};
 use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
-use crate::images::{Images, Reader};
+use crate::images::{Image, Images, Reader};
 use crate::model::stack::Address;
 
 /// What a function of Tokio's is, as far as it matters here.
@@ -16,7 +16,30 @@ enum Part {
     /// It polls one task. There is one for each type of future.
     Poll,
     /// It belongs to a scheduler, and calls functions that poll, or is called by user code.
-    Scheduler,
+    Scheduler(Kind),
+    /// It waits for something to do, also for timers and sockets.
+    Park(Kind),
+}
+
+/// Whose a function of a scheduler is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Worker,
+    CurrentThread,
+    /// Of both, or of none: the way into a runtime, a `LocalSet`.
+    Other,
+}
+
+/// What a thread has to do with Tokio, by its stack.
+#[cfg(feature = "attach")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// A worker of a multi-thread runtime.
+    Worker,
+    /// It runs a current-thread runtime.
+    CurrentThread,
+    /// It waits in `block_on`, or polls the future given to it.
+    BlockOn,
 }
 
 /// Parts of the mangled names of `tokio::runtime::task::{raw, harness}::…::poll`, in both of Rust's manglings.
@@ -26,6 +49,10 @@ const POLLS: [&str; 2] = ["5tokio7runtime4task3raw4poll", "5tokio7runtime4task7h
 const SCHEDULERS: [&str; 4] =
     ["5tokio7runtime9scheduler", "5tokio7runtime7runtime", "5tokio7runtime7context7runtime", "5tokio4task5local"];
 
+/// Parts of the names of Tokio's functions that wait: whatever parks, and `tokio::runtime::{driver, io::driver, time}`, which do it.
+const PARKS: [&str; 6] =
+    ["4park", "12park_timeout", "13park_internal", "7runtime6driver", "2io6driver", "7runtime4time"];
+
 impl Part {
     fn of(symbol: &str) -> Option<Self> {
         if !symbol.contains("5tokio") {
@@ -34,7 +61,22 @@ impl Part {
         if symbol.contains("4poll") && POLLS.iter().any(|part| symbol.contains(part)) {
             return Some(Self::Poll);
         }
-        SCHEDULERS.iter().any(|part| symbol.contains(part)).then_some(Self::Scheduler)
+        let kind = match symbol {
+            _ if symbol.contains("12multi_thread6worker") => Kind::Worker,
+            _ if symbol.contains("14current_thread") => Kind::CurrentThread,
+            _ => Kind::Other,
+        };
+        if symbol.contains("16CachedParkThread8block_on") {
+            return Some(Self::Scheduler(Kind::Other));
+        }
+        if symbol.contains("5tokio7runtime") && PARKS.iter().any(|part| symbol.contains(part)) {
+            return Some(Self::Park(kind));
+        }
+        SCHEDULERS.iter().any(|part| symbol.contains(part)).then_some(Self::Scheduler(kind))
+    }
+
+    fn is_scheduler(self) -> bool {
+        matches!(self, Self::Scheduler(_) | Self::Park(_))
     }
 }
 
@@ -69,17 +111,46 @@ impl PollFrames {
         FRAMES.get()
     }
 
-    /// Reads the symbols: none of a stripped program.
     fn read(images: &Images) -> Self {
         let here = Self::read as *const () as u64;
-        let Some(image) = images.find(here) else { return Self::default() };
+        images.find(here).map_or_else(Self::default, Self::of)
+    }
+
+    /// Reads the symbols: none of a stripped program.
+    pub(crate) fn of(image: &Image) -> Self {
         Self { functions: image.read(Symbols { bias: image.bias }).unwrap_or_default() }
     }
 
     /// Whether a poll could be told at all.
-    #[cfg(test)]
-    fn any(&self) -> bool {
+    #[cfg(any(test, feature = "attach"))]
+    pub(crate) fn any(&self) -> bool {
         self.functions.iter().any(|(_, part)| *part == Part::Poll)
+    }
+
+    /// What the thread of this stack has to do with Tokio; `None` where it runs no scheduler.
+    #[cfg(feature = "attach")]
+    pub(crate) fn role(&self, stack: &[Address]) -> Option<Role> {
+        let mut role = None;
+        for part in stack.iter().filter_map(|address| self.part_at(address.0)) {
+            match part {
+                Part::Scheduler(Kind::Worker) | Part::Park(Kind::Worker) => return Some(Role::Worker),
+                Part::Scheduler(Kind::CurrentThread) | Part::Park(Kind::CurrentThread) => {
+                    return Some(Role::CurrentThread);
+                }
+                Part::Scheduler(Kind::Other) | Part::Park(Kind::Other) => role = Some(Role::BlockOn),
+                Part::Poll => {}
+            }
+        }
+        role
+    }
+
+    /// Whether a thread that sleeps with this stack does so in the future given to `block_on`: the innermost function of Tokio's is one
+    /// that runs futures, and not one that waits for something to do.
+    #[cfg(feature = "attach")]
+    pub(crate) fn sleeps_in_root(&self, stack: &[Address]) -> bool {
+        let waits_by_itself = |(_, part): &(Range<u64>, Part)| matches!(part, Part::Park(_));
+        let innermost = stack.iter().find_map(|address| self.part_at(address.0));
+        matches!(innermost, Some(Part::Scheduler(_))) && self.functions.iter().any(waits_by_itself)
     }
 
     /// The address to which the poll returns that a stack, innermost first, lies in: that of a task, called by the
@@ -90,7 +161,7 @@ impl PollFrames {
         for (depth, address) in stack.iter().enumerate() {
             match self.part_at(address.0) {
                 Some(Part::Poll) => poll = Some(depth),
-                Some(Part::Scheduler) => break,
+                Some(Part::Scheduler(_) | Part::Park(_)) => break,
                 None => {}
             }
         }
@@ -101,7 +172,7 @@ impl PollFrames {
 
     /// Whether a scheduler is among the callers.
     fn part_after(&self, stack: &[Address], poll: usize) -> bool {
-        stack.iter().skip(poll + 1).any(|address| self.part_at(address.0) == Some(Part::Scheduler))
+        stack.iter().skip(poll + 1).any(|address| self.part_at(address.0).is_some_and(Part::is_scheduler))
     }
 
     fn part_at(&self, address: u64) -> Option<Part> {
@@ -158,8 +229,20 @@ mod tests {
             ("_ZN5tokio7runtime4task7harness20Harness$LT$T$C$S$GT$4poll17h0000000000000000E", Some(Part::Poll)),
             ("_RINvNtNtNtCs9ltgdHTiPiY_5tokio7runtime4task3raw4pollNtB2_1XEB2_", Some(Part::Poll)),
             ("_ZN5tokio7runtime4task3raw7dealloc17h219038c10c4efc75E", None),
-            ("_ZN5tokio7runtime9scheduler12multi_thread6worker7Context8run_task17h0E", Some(Part::Scheduler)),
-            ("_ZN5tokio4task5local8LocalSet4tick17h0E", Some(Part::Scheduler)),
+            (
+                "_ZN5tokio7runtime9scheduler12multi_thread6worker7Context8run_task17h0E",
+                Some(Part::Scheduler(Kind::Worker)),
+            ),
+            ("_ZN5tokio4task5local8LocalSet4tick17h0E", Some(Part::Scheduler(Kind::Other))),
+            (
+                "_ZN5tokio7runtime9scheduler14current_thread9CoreGuard8block_on17h0E",
+                Some(Part::Scheduler(Kind::CurrentThread)),
+            ),
+            ("_ZN5tokio7runtime9scheduler14current_thread7Context4park17h0E", Some(Part::Park(Kind::CurrentThread))),
+            ("_ZN5tokio7runtime4park5Inner4park17h0E", Some(Part::Park(Kind::Other))),
+            ("_ZN5tokio7runtime4park16CachedParkThread8block_on17h0E", Some(Part::Scheduler(Kind::Other))),
+            ("_ZN5tokio7runtime2io6driver6Driver4turn17h0E", Some(Part::Park(Kind::Other))),
+            ("_ZN4news4park17h0E", None),
             ("_ZN5tokio4time5sleep17h0E", None),
             ("_ZN4news7harness4poll17h0E", None),
         ] {
@@ -169,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_stack_is_in_a_poll_where_its_innermost_scheduler_polls() {
-        let frames = PollFrames { functions: vec![(100..200, Part::Poll), (200..300, Part::Scheduler)] };
+        let frames = PollFrames { functions: vec![(100..200, Part::Poll), (200..300, Part::Scheduler(Kind::Worker))] };
         let returns = |stack: &[u64]| {
             let stack: Vec<_> = stack.iter().copied().map(Address).collect();
             frames.return_address(&stack)
@@ -182,6 +265,29 @@ mod tests {
         assert_eq!(returns(&[user, scheduler, user, poll, scheduler]), None, "block_in_place");
         assert_eq!(returns(&[user, poll, thread]), None, "spawn_blocking");
         assert_eq!(returns(&[user]), None);
+    }
+
+    #[cfg(feature = "attach")]
+    #[test]
+    fn a_thread_is_what_runs_its_futures() {
+        let frames = PollFrames {
+            functions: vec![
+                (100..200, Part::Poll),
+                (200..300, Part::Scheduler(Kind::Worker)),
+                (300..400, Part::Scheduler(Kind::Other)),
+                (400..500, Part::Scheduler(Kind::CurrentThread)),
+                (500..600, Part::Park(Kind::Other)),
+            ],
+        };
+        let stack = |stack: &[u64]| stack.iter().copied().map(Address).collect::<Vec<_>>();
+        let (user, poll, worker, other, current, park) = (10, 150, 250, 350, 450, 550);
+        assert_eq!(frames.role(&stack(&[user, poll, worker, other, poll])), Some(Role::Worker));
+        assert_eq!(frames.role(&stack(&[park, current, other, user])), Some(Role::CurrentThread));
+        assert_eq!(frames.role(&stack(&[user, other, user])), Some(Role::BlockOn));
+        assert_eq!(frames.role(&stack(&[user, poll, user])), None, "spawn_blocking");
+        assert!(frames.sleeps_in_root(&stack(&[user, other, user])));
+        assert!(!frames.sleeps_in_root(&stack(&[user, park, other, user])), "it waits for something to do");
+        assert!(!frames.sleeps_in_root(&stack(&[user, poll, current, user])), "a task's poll");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use super::attached::{AttachError, Attached, no_sampling};
-use super::attached_stalls::StallsSoFar;
+use super::attached_stalls::{Asked, StallsSoFar};
 use super::profiling::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use super::reader::Reader;
 use super::sources::{Known, described};
@@ -182,8 +182,7 @@ impl Attached {
         let mut window: Option<Window> = None;
         let begin = || Window::begin(options.duration, stop.flag());
         let mut profile = self.watch(
-            threshold,
-            STOP_CHECK,
+            Asked { threshold, tell_every: STOP_CHECK, callback: None, tasks: false },
             &mut |_| match window.get_or_insert_with(begin).sleep(Duration::ZERO) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
@@ -201,7 +200,7 @@ impl Attached {
                 } else if so_far.workers == 0 {
                     profile.quality.notes.push("no worker of a Tokio runtime was found".to_owned());
                 }
-                profile.quality.notes.extend(so_far.missing);
+                profile.quality.notes.extend(so_far.missing.into_iter().chain(so_far.notes));
                 profile
             },
         )?;

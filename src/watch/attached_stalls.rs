@@ -15,17 +15,27 @@ use super::reporter::{Reporter, Tellers};
 use super::sources::{Known, described};
 use crate::layout::Memory;
 use crate::model::check::SelfCheck;
+use crate::model::process::{DebugTier, ProgramFacts};
 use crate::model::stall::{Phase, Stall, StallEvent, Stalls};
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
 use crate::stalls::{Endings, Limits, Watchdog};
-use crate::target::{Finder, OtherProcess, OtherWorkers, Snapshot, cpu_of_this_thread};
+use crate::sys::Process;
+use crate::target::{
+    Finder, OtherProcess, OtherWorkers, SilentFound, SilentWorkers, Snapshot, Target, cpu_of_this_thread,
+};
+use crate::unwind::PollFrames;
 
 /// How often the caller is told.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// Stalls that began or ended, on their way to the caller.
 const NEWS: usize = 1024;
+
+/// Said where the kernel refuses.
+const NO_BREAKPOINTS: &str = "only polls that sleep are seen, not those that compute: perf events are forbidden here; allow them with \
+                              `sudo sysctl kernel.perf_event_paranoid=2`, start a container with `--cap-add PERFMON`, or run \
+                              holdup as root";
 
 /// The watchdog is blind while a task's name is looked up, which may take so much CPU time.
 const NAME_LIMIT: Duration = Duration::from_millis(50);
@@ -38,24 +48,46 @@ pub(crate) struct StallsSoFar {
     pub(crate) gone: bool,
     /// Workers of it.
     pub(crate) workers: usize,
-    /// What cannot be seen, and why.
+    /// Why of some threads it cannot be told what they do.
     pub(crate) missing: Vec<String>,
+    /// What else is to be known.
+    pub(crate) notes: Vec<String>,
     /// Each stall that began or ended since the caller was told last, in order, as it was then.
     pub(crate) news: Vec<Stall>,
     /// News that came faster than the caller took them, and are lost.
     pub(crate) news_lost: u64,
 }
 
+/// How another process is watched.
+pub(super) struct Asked {
+    pub(super) threshold: Duration,
+    /// How often the caller is told.
+    pub(super) tell_every: Duration,
+    /// Called by the thread that explains stalls.
+    pub(super) callback: Option<Callback>,
+    /// Tasks are wanted too, which only descriptions of types tell.
+    pub(super) tasks: bool,
+}
+
 /// A watch on another process, as long as it lasts.
 pub(super) struct Watching<'w, 'd> {
     pub(super) view: &'w View,
-    workers: &'w Workers<'w, 'd>,
+    process: Process,
     missing: &'w [String],
     gone: &'w AtomicBool,
-    /// Where the program lies.
-    start: u64,
-    /// The workers once more, for whoever looks at them beside the watchdog.
-    target: RefCell<Option<OtherWorkers<'w>>>,
+    means: Means<'w, 'd>,
+}
+
+/// By what workers are told.
+enum Means<'w, 'd> {
+    Types {
+        workers: &'w Workers<'w, 'd>,
+        /// Where the program lies.
+        start: u64,
+        /// The workers once more, for whoever looks at them beside the watchdog.
+        target: RefCell<Option<Box<OtherWorkers<'w>>>>,
+    },
+    Stacks(Arc<SilentFound>),
 }
 
 impl<'d> Watching<'_, 'd> {
@@ -64,31 +96,55 @@ impl<'d> Watching<'_, 'd> {
         self.gone.load(Ordering::Relaxed)
     }
 
-    pub(super) fn reader(&self) -> &Reader<'_, 'd> {
-        &self.workers.reader
+    /// `None` where no types are described.
+    pub(super) fn reader(&self) -> Option<&Reader<'_, 'd>> {
+        match &self.means {
+            Means::Types { workers, .. } => Some(&workers.reader),
+            Means::Stacks(_) => None,
+        }
     }
 
-    /// Looks at workers independently of the watchdog; `None` once the process is gone.
+    /// Looks at workers independently of the watchdog; `None` once the process is gone, and where no types are described.
     pub(super) fn with_target<R>(&self, look: impl FnOnce(&mut OtherWorkers<'_>) -> R) -> Option<R> {
-        let mut target = self.target.borrow_mut();
+        let Means::Types { workers, start, target } = &self.means else { return None };
+        let mut target = target.borrow_mut();
         if target.is_none() {
-            let process = self.workers.reader.process;
-            let stacks = OtherProcess::open(process).ok()?;
+            let stacks = OtherProcess::open(self.process).ok()?;
             let (missed, gone) = (Arc::default(), Arc::default());
-            *target = Some(OtherWorkers::new(process, self.start, stacks, self.workers, missed, gone));
+            *target = Some(Box::new(OtherWorkers::new(self.process, *start, stacks, *workers, missed, gone)));
         }
-        target.as_mut().map(look)
+        target.as_deref_mut().map(look)
+    }
+
+    /// Workers that were found, and why others were not.
+    fn found(&self) -> Found {
+        match &self.means {
+            Means::Types { workers, .. } => workers.found(),
+            Means::Stacks(found) => Found { workers: found.workers(), unknown: Vec::new() },
+        }
+    }
+
+    /// What else is to be known.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.missing.to_vec();
+        if let Means::Stacks(found) = &self.means
+            && found.no_breakpoints()
+        {
+            notes.push(NO_BREAKPOINTS.to_owned());
+        }
+        notes
     }
 }
 
 impl StallsSoFar {
     pub(super) fn of(watching: &Watching<'_, '_>) -> Self {
-        let found = watching.workers.found();
+        let found = watching.found();
         Self {
             stalls: watching.view.stalls(),
             gone: watching.gone(),
             workers: found.workers,
-            missing: found.unknown.into_iter().chain(watching.missing.iter().cloned()).collect(),
+            missing: found.unknown,
+            notes: watching.notes(),
             news: Vec::new(),
             news_lost: 0,
         }
@@ -120,10 +176,10 @@ impl Attached {
             ..StallsSoFar::of(watching)
         };
         // The caller waits for news instead.
-        self.watch_with(
-            threshold,
-            Duration::ZERO,
-            Some(Arc::new(hear)),
+        let tell_every = Duration::ZERO;
+        let asked = Asked { threshold, tell_every, callback: Some(Arc::new(hear)), tasks: false };
+        self.watch(
+            asked,
             &mut |watching| {
                 let first = news.recv_timeout(TELL_EVERY).ok();
                 tell(&so_far(watching, first))
@@ -135,81 +191,117 @@ impl Attached {
     /// Watches until `tell` says that it is enough, or the process has ended. `last` is asked how it stands then, with
     /// stalls that last.
     pub(super) fn watch<T>(
-        self,
-        threshold: Duration,
-        tell_every: Duration,
-        tell: &mut dyn FnMut(&Watching<'_, '_>) -> ControlFlow<()>,
-        last: impl Fn(&Watching<'_, '_>) -> T,
-    ) -> Result<T, AttachError> {
-        self.watch_with(threshold, tell_every, None, tell, last)
-    }
-
-    /// The same; the callback is called by the thread that explains stalls.
-    fn watch_with<T>(
         mut self,
-        threshold: Duration,
-        tell_every: Duration,
-        callback: Option<Callback>,
+        asked: Asked,
         tell: &mut dyn FnMut(&Watching<'_, '_>) -> ControlFlow<()>,
         last: impl Fn(&Watching<'_, '_>) -> T,
     ) -> Result<T, AttachError> {
+        let Asked { threshold, tell_every, callback, tasks } = asked;
         if threshold < SMALLEST_THRESHOLD {
             return Err(AttachError::Watch(Error::Threshold { asked: threshold, smallest: SMALLEST_THRESHOLD }));
         }
-        let Known { images, sections, packed, missing, origin } = self.read_program()?;
-        let pid = self.process.id();
+        let Known { images, sections, packed, mut missing, origin } = self.read_program()?;
+        let process = self.process;
+        let pid = process.id();
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
         let program = described(packed, &sections);
-        let reader = Reader::of(self.process, image, &program, &missing)?;
         self.symbolizer.add_source_roots(program.source_roots());
-        let workers = Workers { reader, found: Mutex::default() };
-        let stacks = OtherProcess::open(self.process).map_err(|error| AttachError::Unreadable { pid, error })?;
+        let stacks = || OtherProcess::open(process).map_err(|error| AttachError::Unreadable { pid, error });
         let check = SelfCheck::default();
         let view = Arc::new(View::new(threshold, self.symbolizer, Arc::clone(&self.program), check, Weak::new()));
-        let (stop, gone) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let gone = Arc::new(AtomicBool::new(false));
+        let watcher = Watcher { view: &view, threshold, gone: &gone, callback };
+        let (missed, over) = (Arc::clone(&view.stacks_missed), Arc::clone(&gone));
+        let frames = (program.contexts().is_empty() && !tasks).then(|| PollFrames::of(image)).filter(PollFrames::any);
+        if let Some(frames) = frames {
+            let found = Arc::new(SilentFound::default());
+            missing.push(without_tasks(&image.name, ProgramFacts::of(image).debug));
+            let means = Means::Stacks(Arc::clone(&found));
+            let watching = Watching { view: &view, process, missing: &missing, gone: &gone, means };
+            let target = SilentWorkers::new(process, stacks()?, frames, found, missed, over);
+            let go_on = &mut || tell(&watching).is_continue();
+            let before = watcher.run(target, || {}, tell_every, go_on, || (!watching.gone()).then(|| last(&watching)));
+            return Ok(before.unwrap_or_else(|| last(&watching)));
+        }
+        let reader = Reader::of(process, image, &program, &missing)?;
+        let workers = Workers { reader, found: Mutex::default() };
+        let start = image.range.start;
+        let means = Means::Types { workers: &workers, start, target: RefCell::new(None) };
+        let watching = Watching { view: &view, process, missing: &missing, gone: &gone, means };
+        let target = OtherWorkers::new(process, start, stacks()?, &workers, missed, over);
+        let keep = || origin.keep(&program);
+        let go_on = &mut || {
+            let go_on = tell(&watching).is_continue();
+            // For their names in reports.
+            workers.reader.search_unlisted();
+            go_on
+        };
+        let before = watcher.run(target, keep, tell_every, go_on, || (!watching.gone()).then(|| last(&watching)));
+        Ok(before.unwrap_or_else(|| last(&watching)))
+    }
+}
+
+/// The watchdog on another process and the thread that explains what it sees, whatever tells the workers.
+struct Watcher<'w> {
+    view: &'w Arc<View>,
+    threshold: Duration,
+    gone: &'w AtomicBool,
+    callback: Option<Callback>,
+}
+
+impl Watcher<'_> {
+    /// Runs until `go_on` says no, or nothing is left to be watched. `beside` runs meanwhile, `last` before the end.
+    fn run<T, R>(
+        self,
+        target: T,
+        beside: impl FnOnce() + Send,
+        tell_every: Duration,
+        go_on: &mut dyn FnMut() -> bool,
+        last: impl FnOnce() -> R,
+    ) -> R
+    where
+        T: Target + Send,
+    {
+        let stop = Arc::new(AtomicBool::new(false));
         let (observations, queue) = mpsc::sync_channel(QUEUE);
         let watchdog = Watchdog {
-            target: OtherWorkers::new(
-                self.process,
-                image.range.start,
-                stacks,
-                &workers,
-                Arc::clone(&view.stacks_missed),
-                Arc::clone(&gone),
-            ),
-            limits: Limits::new(threshold),
-            totals: Arc::clone(&view.totals),
+            target,
+            limits: Limits::new(self.threshold),
+            totals: Arc::clone(&self.view.totals),
             observations,
             stop: Arc::clone(&stop),
             stuck: std::collections::HashMap::new(),
             endings: Endings::default(),
         };
-        let reporter = Reporter::new(Arc::clone(&view), queue, Tellers { print: None, callback });
-        let (start, target) = (image.range.start, RefCell::new(None));
-        let watching = Watching { view: &view, workers: &workers, missing: &missing, gone: &gone, start, target };
+        let reporter = Reporter::new(Arc::clone(self.view), queue, Tellers { print: None, callback: self.callback });
         std::thread::scope(|scope| {
-            scope.spawn(|| origin.keep(&program));
+            scope.spawn(beside);
             let watchdog = scope.spawn(|| watchdog.run());
             let reporter = scope.spawn(|| reporter.run());
-            while !watchdog.is_finished() && !reporter.is_finished() && !watching.gone() {
-                if tell(&watching).is_break() {
-                    break;
-                }
-                // For their names in reports.
-                workers.reader.search_unlisted();
+            while !watchdog.is_finished() && !reporter.is_finished() && !self.gone.load(Ordering::Relaxed) && go_on() {
                 std::thread::sleep(tell_every);
             }
             // As it stands, with stalls that last.
-            let before = (!watching.gone()).then(|| last(&watching));
+            let last = last();
             stop.store(true, Ordering::Relaxed);
             for thread in [watchdog, reporter] {
                 if thread.join().is_err() {
                     tracing::error!(target: "holdup", "a thread of holdup panicked; please report this");
                 }
             }
-            Ok(before.unwrap_or_else(|| last(&watching)))
+            last
         })
     }
+}
+
+/// What is not told without types, and how to get it.
+fn without_tasks(program: &str, tier: DebugTier) -> String {
+    let lines = if tier < DebugTier::Lines { ", nor lines" } else { "" };
+    format!(
+        "{program} was built without descriptions of types: stalls are inferred from stacks, of which task is not told{lines}, and \
+         what computes in the future given to block_on is not seen; `debug = 2` in `[profile.release]`, or \
+         CARGO_PROFILE_RELEASE_DEBUG=2, would tell"
+    )
 }
 
 /// Finds workers by the program's debug information.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attached::{AttachError, Attached};
-use super::attached_stalls::{StallsSoFar, Watching};
+use super::attached_stalls::{Asked, StallsSoFar, Watching};
 use super::profiling::Stop;
 use crate::model::activity::{ActivityNow, PolledTasks, WaitingTasks, WorkerActivity};
 use crate::model::census::{Await, Census, TaskNow, TaskState};
@@ -47,8 +47,7 @@ impl Attached {
         let (process, program) = (self.process, self.program.to_string());
         let mut looker: Option<Looker> = None;
         self.watch(
-            threshold,
-            LOOK_EVERY,
+            Asked { threshold, tell_every: LOOK_EVERY, callback: None, tasks: true },
             &mut |watching| {
                 if stop.is_set() {
                     return ControlFlow::Break(());
@@ -207,7 +206,7 @@ impl Looker {
             waiting: waiting(&self.census),
             stalls: so_far.stalls,
             threshold: self.threshold,
-            missing: so_far.missing,
+            missing: so_far.missing.into_iter().chain(so_far.notes).collect(),
         };
         self.begin_window();
         now
@@ -230,8 +229,8 @@ impl Looker {
         }
         let begun = Instant::now();
         let pointers = watching.with_target(|target| target.threads());
-        if let Some(pointers) = pointers {
-            self.census = watching.reader().census(&pointers);
+        if let Some((reader, pointers)) = watching.reader().zip(pointers) {
+            self.census = reader.census(&pointers);
         }
         self.census_taken = Some((Instant::now(), begun.elapsed()));
     }

@@ -112,9 +112,9 @@ fn verbs(
         }
         None => {
             let dump = dump();
-            let untyped = facts.map(|facts| facts.debug).filter(|tier| *tier < DebugTier::Full);
+            let nameless = facts.map(|facts| facts.debug).filter(|tier| *tier == DebugTier::None);
             let name = || Program::of(process).name();
-            let stalls = dump.clone().or_else(|| Some(attached::without_types(&name(), untyped?)));
+            let stalls = dump.clone().or_else(|| Some(attached::without_types(&name(), nameless?)));
             vec![
                 VerbSeen { verb: "record", refused: record() },
                 VerbSeen { verb: "stalls", refused: stalls },

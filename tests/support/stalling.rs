@@ -36,7 +36,25 @@ pub(crate) struct Stalling {
 impl Stalling {
     /// Starts it with one runtime of that flavor.
     pub(crate) fn with(flavor: &str) -> Self {
-        let mut child = Command::new(&*PROGRAM)
+        Self::of(&PROGRAM, flavor)
+    }
+
+    /// The same without debug information, as cargo builds releases. `HOLDUP_STALLING_BARE` names one that was built so.
+    pub(crate) fn bare(flavor: &str) -> Self {
+        static BARE: LazyLock<PathBuf> = LazyLock::new(|| {
+            if let Some(program) = std::env::var_os("HOLDUP_STALLING_BARE") {
+                return program.into();
+            }
+            let bare = PROGRAM.with_file_name("stalling-bare");
+            let stripped = Command::new("strip").arg("--strip-debug").arg("-o").arg(&bare).arg(&*PROGRAM).status();
+            assert!(stripped.expect("binutils are installed").success());
+            bare
+        });
+        Self::of(&BARE, flavor)
+    }
+
+    fn of(program: &Path, flavor: &str) -> Self {
+        let mut child = Command::new(program)
             .arg(flavor)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -1,0 +1,339 @@
+//! The workers of a program that describes no types: nothing of its memory tells how far one has come. Threads that run a scheduler
+//! are found by their stacks; whether one is in a poll is told by where it sleeps, and by breakpoints that count.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::returns::Returns;
+use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, looking};
+use crate::model::stack::{NoStack, RawStack};
+use crate::model::task::Task;
+use crate::model::worker::{Activity, Progress, Thread, Worker};
+use crate::sys::{Process, ReturnWatch, Steal, ThreadProbe};
+use crate::unwind::{PollFrames, Role};
+
+/// How often threads are looked for that have begun to run a scheduler.
+const SEARCH_EVERY: Duration = Duration::from_millis(250);
+
+/// A thread that runs whenever it is looked at is stopped for its stack so often at most, as long as it is not known.
+const STOP_EVERY: Duration = Duration::from_secs(2);
+
+/// Between two looks while all workers are parked.
+const IDLE: Duration = Duration::from_millis(2);
+
+/// Threads that are looked at.
+const MAX_THREADS: usize = 4096;
+
+/// What whoever watches wants to know meanwhile.
+#[derive(Debug, Default)]
+pub(crate) struct SilentFound {
+    workers: AtomicUsize,
+    /// Only polls that sleep are seen.
+    no_breakpoints: AtomicBool,
+}
+
+impl SilentFound {
+    /// Workers of multi-thread runtimes, and threads that run a current-thread one.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.load(Ordering::Relaxed)
+    }
+
+    /// The kernel allows none.
+    pub(crate) fn no_breakpoints(&self) -> bool {
+        self.no_breakpoints.load(Ordering::Relaxed)
+    }
+}
+
+/// Another process, as the watchdog sees it.
+pub(crate) struct SilentWorkers {
+    process: Process,
+    stacks: OtherProcess,
+    frames: PollFrames,
+    searched: Option<Instant>,
+    /// By thread: the role it was seen in, and when it was stopped for that.
+    threads: HashMap<i32, Seen>,
+    workers: Vec<Arc<Worker>>,
+    states: RefCell<Vec<State>>,
+    next_key: u64,
+    returns: Returns,
+    steal: Option<Steal>,
+    found: Arc<SilentFound>,
+    stacks_missed: Arc<AtomicU64>,
+    gone: Arc<AtomicBool>,
+}
+
+/// What is known of a thread.
+#[derive(Clone, Debug)]
+struct Seen {
+    name: Arc<str>,
+    role: Option<Role>,
+    stopped: Option<Instant>,
+}
+
+/// How far a worker has come, as far as looks at its thread tell.
+#[derive(Debug)]
+struct State {
+    probe: ThreadProbe,
+    /// The sleep in which it waits for something to do.
+    parked: Option<Sleep>,
+    /// The sleep in which it is inside the future given to `block_on`, whose polls return to no place that is watched.
+    in_root: Option<Sleep>,
+    activity: Activity,
+    sequence: u64,
+}
+
+impl State {
+    fn of(process: Process, tid: i32) -> Self {
+        let probe = ThreadProbe::open(process, tid);
+        Self { probe, parked: None, in_root: None, activity: Activity::Between, sequence: 0 }
+    }
+
+    fn sleep(&self) -> Option<Sleep> {
+        Sleep::of(&self.probe).filter(Sleep::is_unique)
+    }
+
+    fn progress(&mut self) -> Progress {
+        let activity = match self.sleep() {
+            Some(sleep) if Some(sleep) == self.parked => Activity::Parked,
+            _ => Activity::Between,
+        };
+        if activity != self.activity {
+            self.activity = activity;
+            self.sequence += 1;
+        }
+        Progress { sequence: self.sequence, parks: 0, activity }
+    }
+}
+
+impl SilentWorkers {
+    pub(crate) fn new(
+        process: Process,
+        stacks: OtherProcess,
+        frames: PollFrames,
+        found: Arc<SilentFound>,
+        stacks_missed: Arc<AtomicU64>,
+        gone: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            process,
+            stacks,
+            frames,
+            searched: None,
+            threads: HashMap::new(),
+            workers: Vec::new(),
+            states: RefCell::default(),
+            next_key: 0,
+            returns: Returns::default(),
+            steal: Steal::open(),
+            found,
+            stacks_missed,
+            gone,
+        }
+    }
+
+    /// Looks which threads run a scheduler now.
+    fn search(&mut self, now: Instant) -> bool {
+        let Ok(threads) = self.stacks.threads() else {
+            self.gone.store(true, Ordering::Relaxed);
+            return false;
+        };
+        let mut seen = HashMap::new();
+        for thread in threads.into_iter().take(MAX_THREADS) {
+            let known = self.threads.remove(&thread.tid).filter(|known| known.name == thread.name);
+            let known = known.unwrap_or(Seen { name: thread.name, role: None, stopped: None });
+            seen.insert(thread.tid, self.role_of(thread.tid, known, now));
+        }
+        self.threads = seen;
+        self.take_over()
+    }
+
+    /// A thread that sleeps is asked each time, because the stack of the same sleep is at hand.
+    fn role_of(&mut self, tid: i32, known: Seen, now: Instant) -> Seen {
+        let sleeps = self.stacks.sleeps(tid);
+        let may_stop = known.role.is_none() && known.stopped.is_none_or(|at| now.duration_since(at) >= STOP_EVERY);
+        if !sleeps && !may_stop {
+            return known;
+        }
+        let stopped = if sleeps { known.stopped } else { Some(now) };
+        let role = match self.stacks.take_stack(tid) {
+            Ok(stack) if stack.complete => self.frames.role(&stack.addresses),
+            _ => known.role,
+        };
+        Seen { role, stopped, ..known }
+    }
+
+    /// The threads that run a scheduler, as workers. Which runtime a thread belongs to is told by nothing but its name.
+    fn wanted(&self) -> Vec<Worker> {
+        let mut threads: Vec<_> =
+            self.threads.iter().filter_map(|(tid, seen)| Some((seen.role?, *tid, seen))).collect();
+        // Tokio starts its workers in the order of their numbers.
+        threads.sort_by_key(|(role, tid, _)| (*role, *tid));
+        // By name, with the number of workers.
+        let mut pools: Vec<(&Arc<str>, usize)> = Vec::new();
+        let mut others = 0;
+        let mut workers = Vec::new();
+        for (role, tid, seen) in threads {
+            let (runtime, index) = match role {
+                Role::Worker => {
+                    let known = pools.iter().position(|(name, _)| **name == seen.name);
+                    let at = known.unwrap_or(pools.len());
+                    if known.is_none() {
+                        pools.push((&seen.name, 0));
+                    }
+                    pools[at].1 += 1;
+                    (at, Some(pools[at].1 - 1))
+                }
+                Role::BlockOn if pools.len() == 1 => (0, None),
+                Role::CurrentThread | Role::BlockOn => {
+                    others += 1;
+                    (pools.len() + others - 1, (role == Role::CurrentThread).then_some(0))
+                }
+            };
+            workers.push(Worker {
+                key: 0,
+                runtime: format!("runtime-{}", runtime + 1).into(),
+                index,
+                thread: Thread { tid, name: Arc::clone(&seen.name), stack: None },
+                silent_polls: true,
+            });
+        }
+        workers
+    }
+
+    fn take_over(&mut self) -> bool {
+        let wanted = self.wanted();
+        let same = |a: &Worker, b: &Worker| (&a.runtime, a.index, &a.thread) == (&b.runtime, b.index, &b.thread);
+        let unchanged = wanted.len() == self.workers.len() && wanted.iter().zip(&self.workers).all(|(a, b)| same(a, b));
+        if unchanged {
+            return false;
+        }
+        let mut before: Vec<_> = self.workers.drain(..).zip(self.states.get_mut().drain(..)).collect();
+        for worker in wanted {
+            let (worker, state) = match before.iter().position(|(known, _)| same(known, &worker)) {
+                Some(known) => before.swap_remove(known),
+                None => {
+                    self.next_key += 1;
+                    let state = State::of(self.process, worker.thread.tid);
+                    (Arc::new(Worker { key: self.next_key, ..worker }), state)
+                }
+            };
+            self.workers.push(worker);
+            self.states.get_mut().push(state);
+        }
+        self.returns.forget_departed(&self.workers);
+        let count = self.workers.iter().filter(|worker| worker.index.is_some()).count();
+        self.found.workers.store(count, Ordering::Relaxed);
+        true
+    }
+
+    fn tid(&self, worker: usize) -> i32 {
+        self.workers[worker].thread.tid
+    }
+
+    /// The role of a worker's thread, as it was seen last.
+    fn role(&self, worker: usize) -> Option<Role> {
+        self.threads.get(&self.tid(worker))?.role
+    }
+}
+
+impl Target for SilentWorkers {
+    fn refresh(&mut self) -> bool {
+        let now = Instant::now();
+        if self.searched.is_some_and(|searched| now.duration_since(searched) < SEARCH_EVERY) {
+            return false;
+        }
+        self.searched = Some(now);
+        self.search(now)
+    }
+
+    fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    fn progress(&self, worker: usize) -> Progress {
+        self.states.borrow_mut()[worker].progress()
+    }
+
+    fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
+        None
+    }
+
+    fn look(&mut self, worker: usize) -> Look {
+        looking::look(self.process, &mut self.states.get_mut()[worker].probe, self.steal.as_mut())
+    }
+
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        let stack = self.peek_stack(worker, progress);
+        if stack.is_err() {
+            self.stacks_missed.fetch_add(1, Ordering::Relaxed);
+        }
+        stack
+    }
+
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        if self.progress(worker) != progress || progress.activity == Activity::Parked {
+            return Err(NoStack::TooLate);
+        }
+        self.stacks.take_stack(self.tid(worker))
+    }
+
+    fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
+        self.states.get_mut()[worker].sleep()
+    }
+
+    fn watch_returns(&mut self, worker: usize) -> bool {
+        let state = &self.states.get_mut()[worker];
+        let in_root = state.in_root.is_some_and(|sleep| state.sleep() == Some(sleep));
+        !in_root && self.returns.watch(&self.workers[worker])
+    }
+
+    fn returned(&self, worker: usize) -> Option<bool> {
+        self.returns.returned(self.workers[worker].key)
+    }
+
+    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
+        let tid = self.tid(worker);
+        let on = self.returns.poll_on(&self.workers[worker], stack, Some(&self.frames));
+        if on != PollOn::None {
+            let refused = on == PollOn::Unwatched
+                && ReturnWatch::set(tid, stack.addresses.first().map_or(0, |address| address.0)).is_err();
+            self.found.no_breakpoints.fetch_or(refused, Ordering::Relaxed);
+            return on;
+        }
+        // Only of a stack that is known to be of one sleep.
+        let Some(sleep) = self.stacks.sleep_of(tid, stack) else { return PollOn::None };
+        let in_root = self.role(worker) != Some(Role::Worker) && self.frames.sleeps_in_root(&stack.addresses);
+        let state = &mut self.states.get_mut()[worker];
+        if in_root {
+            state.in_root = Some(sleep);
+            PollOn::Unwatched
+        } else {
+            state.parked = Some(sleep);
+            PollOn::None
+        }
+    }
+
+    fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+        (None, None)
+    }
+
+    fn sample(&mut self, worker: usize) -> Sampled {
+        let progress = self.progress(worker);
+        if progress.activity == Activity::Parked {
+            return Sampled { progress, task: None, asleep: false, stack: None };
+        }
+        let asleep = self.sleeps(worker).is_some();
+        Sampled { progress, task: None, asleep, stack: Some(self.take_stack(worker, progress)) }
+    }
+
+    /// Who asks for the state of workers looks at the process himself.
+    fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+
+    /// Nothing of the process tells when a worker wakes up.
+    fn sleep_until_active(&self, at_most: Duration) {
+        std::thread::sleep(at_most.min(IDLE));
+    }
+}
