@@ -1,9 +1,11 @@
 //! What watching costs the whole pipeline, and what a second thread gives it.
 //!
-//! Each window is a run of the reference service, from the feeds to the answers: two feeds that have a thousand new articles
-//! at every visit, parsed, told apart from known ones, published to the embedded broker and confirmed, consumed, cached,
-//! while four readers ask for the news. It takes in what it can, so its articles a second are what all of it costs. Two
-//! windows make a round, in alternating order, and what counts is the median of the rounds' ratios.
+//! The reference service runs from the feeds to the answers: two feeds that have a thousand new articles at every visit,
+//! parsed, told apart from known ones, published to the embedded broker and confirmed, consumed, cached, while four readers ask for the
+//! news. It takes in what it can, so its articles a second are what all of it costs. In a round, two services take turns of a
+//! second each: while one runs, the other is stopped (`SIGSTOP`), so that the machine's ups and downs, which last longer, fall on
+//! both. Each round starts them anew, because where a process lies in memory makes it faster or slower. What counts is the median of
+//! the rounds' ratios.
 //!
 //! - `holdup on`: watched, beside not watched (`--watch off`). The goal is a ratio of 0.99 or more.
 //! - `a CPU profile at 99 Hz`: watched and profiled all the time, beside not watched.
@@ -17,6 +19,7 @@
 
 mod support;
 
+use std::process::Command;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -26,18 +29,27 @@ use support::service::Service;
 
 const ARTICLES: u32 = 100_000;
 
-/// Articles that are taken in before a window: caches are full, and the group has its partitions.
+/// Articles that are taken in before the first turn: caches are full, and the group has its partitions.
 const BEFORE: u64 = 50_000;
 
-/// What comes before a window lasts at least so long: the names of the program are loaded then, once, at its first stall.
+/// What comes before the turns lasts at least so long: the names of the program are loaded then, once, at its first stall.
 const STARTING: Duration = Duration::from_secs(2);
 
-const WINDOW: Duration = Duration::from_secs(5);
+/// Of each service in a round.
+const TURNS: usize = 10;
 
-/// A profile begins before the window and ends behind it.
-const MARGIN: Duration = Duration::from_millis(500);
+const TURN: Duration = Duration::from_secs(1);
 
-const DEADLINE: Duration = Duration::from_secs(30);
+/// What comes first in a turn does not count: the service was stopped, and what it knows of time is old.
+const SETTLING: Duration = Duration::from_millis(200);
+
+/// A profile begins before the first turn and ends behind the last.
+const MARGIN: Duration = Duration::from_secs(2);
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A service ends by itself after this, whatever became of the bench.
+const LIFE: &str = "180s";
 
 const LOAD: [&str; 8] =
     ["--odd-feed", "flood,flood", "--feed-interval", "1ms", "--readers", "4", "--reader-interval", "20ms"];
@@ -55,12 +67,23 @@ struct Way {
     profiled: bool,
 }
 
-/// One window.
-#[derive(Clone, Copy)]
-struct Speed {
-    articles_per_second: f64,
+/// What one service did in its turns.
+#[derive(Clone, Copy, Default)]
+struct Work {
+    articles: u64,
+    time: Duration,
     /// In the unit of `/proc`, which does not matter for a ratio.
-    cpu_per_article: f64,
+    cpu: u64,
+}
+
+impl Work {
+    fn articles_per_second(self) -> f64 {
+        self.articles as f64 / self.time.as_secs_f64()
+    }
+
+    fn cpu_per_article(self) -> f64 {
+        self.cpu as f64 / self.articles as f64
+    }
 }
 
 /// The service at one moment.
@@ -91,37 +114,72 @@ fn get(url: &str) -> Vec<u8> {
 }
 
 fn profile(service: &Service) -> JoinHandle<Vec<u8>> {
-    let seconds = (WINDOW + 2 * MARGIN).as_secs();
+    // Also while it is stopped, which takes no samples.
+    let seconds = (2 * TURNS as u32 * (TURN + SETTLING) + 2 * MARGIN).as_secs();
     let url = format!(
         "http://{}/debug/holdup/profile?mode=cpu&rate=99&format=folded&seconds={seconds}",
         service.address("diagnostics")
     );
     let profiling = spawn(move || get(&url));
-    sleep(MARGIN);
+    sleep(MARGIN / 4);
     profiling
 }
 
-fn window(way: &Way) -> Speed {
-    let service = Service::start(&[&LOAD, way.arguments].concat());
-    let started = Instant::now();
-    let limit = started + DEADLINE;
-    while Moment::of(&service).articles < BEFORE {
-        assert!(Instant::now() < limit, "{}: not even {BEFORE} articles in {DEADLINE:?}", way.name);
-        sleep(Duration::from_millis(50));
+/// A service that is stopped but in its turns.
+struct Player {
+    service: Service,
+    work: Work,
+    profiling: Option<JoinHandle<Vec<u8>>>,
+}
+
+impl Player {
+    fn start(way: &Way) -> Self {
+        let service = Service::start_for(LIFE, &[&LOAD, way.arguments].concat());
+        let started = Instant::now();
+        let limit = started + DEADLINE;
+        while Moment::of(&service).articles < BEFORE {
+            assert!(Instant::now() < limit, "{}: not even {BEFORE} articles in {DEADLINE:?}", way.name);
+            sleep(Duration::from_millis(50));
+        }
+        sleep(STARTING.saturating_sub(started.elapsed()));
+        let profiling = way.profiled.then(|| profile(&service));
+        let player = Self { service, work: Work::default(), profiling };
+        player.signal("-STOP");
+        player
     }
-    sleep(STARTING.saturating_sub(started.elapsed()));
-    let profiling = way.profiled.then(|| profile(&service));
-    let before = Moment::of(&service);
-    sleep(WINDOW);
-    let after = Moment::of(&service);
-    if let Some(profiling) = profiling {
-        assert!(!profiling.join().expect("no panic").is_empty(), "a profile of a busy service has samples");
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.service.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the service lives");
     }
-    let articles = (after.articles - before.articles) as f64;
-    Speed {
-        articles_per_second: articles / (after.at - before.at).as_secs_f64(),
-        cpu_per_article: (after.cpu - before.cpu) as f64 / articles,
+
+    fn turn(&mut self) {
+        self.signal("-CONT");
+        sleep(SETTLING);
+        let before = Moment::of(&self.service);
+        sleep(TURN);
+        let after = Moment::of(&self.service);
+        self.signal("-STOP");
+        self.work.articles += after.articles - before.articles;
+        self.work.time += after.at - before.at;
+        self.work.cpu += after.cpu - before.cpu;
     }
+
+    fn finish(mut self) -> Work {
+        self.signal("-CONT");
+        if let Some(profiling) = self.profiling.take() {
+            assert!(!profiling.join().expect("no panic").is_empty(), "a profile of a busy service has samples");
+        }
+        self.work
+    }
+}
+
+fn round(number: usize, base: &Way, way: &Way) -> (Work, Work) {
+    let (mut base, mut way) = in_turn(number, || Player::start(base), || Player::start(way));
+    for turn in 0..TURNS {
+        let ((), ()) = in_turn(number + turn, || base.turn(), || way.turn());
+    }
+    (base.finish(), way.finish())
 }
 
 fn pipeline(criterion: &mut Criterion) {
@@ -134,10 +192,10 @@ fn pipeline(criterion: &mut Criterion) {
             bencher.iter_custom(|iterations| {
                 let mut total = 0.0;
                 for _ in 0..iterations {
-                    let (base, way) = in_turn(speed.count(), || window(&base), || window(&way));
-                    speed.add(base.articles_per_second, way.articles_per_second);
-                    cpu.add(base.cpu_per_article, way.cpu_per_article);
-                    total += f64::from(ARTICLES) / way.articles_per_second;
+                    let (base, way) = round(speed.count(), &base, &way);
+                    speed.add(base.articles_per_second(), way.articles_per_second());
+                    cpu.add(base.cpu_per_article(), way.cpu_per_article());
+                    total += f64::from(ARTICLES) / way.articles_per_second();
                 }
                 Duration::from_secs_f64(total)
             });

@@ -297,7 +297,7 @@ fn tasks_that_no_runtime_lists_are_found_in_memory() {
     let flavors: Vec<&str> = runtimes.iter().map(|runtime| runtime["flavor"].as_str().expect("a word")).collect();
     assert_eq!(flavors.iter().filter(|flavor| **flavor == "local_set").count(), 1, "{flavors:?}");
     let own = |flavor: &str| -> Vec<&Value> {
-        let number = &runtimes.iter().find(|runtime| runtime["flavor"] == flavor).expect("is there")["index"];
+        let number = &runtimes.iter().find(|runtime| runtime["flavor"] == flavor).expect("is there")["number"];
         census["tasks"].as_array().expect("a list").iter().filter(|task| task["runtime"] == *number).collect()
     };
     // Those that ended are not among them, though their memory may still say what they were.

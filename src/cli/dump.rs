@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::symbols::SourceArguments;
 use crate::export::census_json::CensusJson;
 use crate::export::census_text::{self, Options};
-use crate::model::census::{Census, TaskState};
+use crate::model::census::{Census, RuntimeNow, TaskState};
 use crate::watch::Attached;
 
 /// What can be done about what is missing.
@@ -61,7 +61,7 @@ fn show(mut census: Census, arguments: &Arguments, out: &mut impl Write) -> anyh
     census.tasks.retain(|task| {
         arguments.function.as_ref().is_none_or(|text| task.is_in(text))
             && arguments.state.is_none_or(|state| task.state == state)
-            && arguments.runtime.is_none_or(|runtime| task.runtime == runtime)
+            && arguments.runtime.is_none_or(|runtime| RuntimeNow::number(task.runtime) == runtime)
     });
     if arguments.json {
         serde_json::to_writer_pretty(&mut *out, &CensusJson::from(&census))?;

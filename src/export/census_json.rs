@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::to_ms;
-use crate::model::census::{Await, Census, Futurelock, Holder, SourcePlace, TaskNow, ThreadNow, WaitsFor};
+use crate::model::census::{Await, Census, Futurelock, Holder, RuntimeNow, SourcePlace, TaskNow, ThreadNow, WaitsFor};
 
 /// A census.
 #[derive(Debug, Serialize)]
@@ -26,7 +26,8 @@ pub(crate) struct CensusJson {
 
 #[derive(Debug, Serialize)]
 struct RuntimeJson {
-    index: usize,
+    /// From 1 on, by which threads and tasks name it.
+    number: usize,
     flavor: String,
     threads: usize,
     unknown: Option<String>,
@@ -128,7 +129,7 @@ impl From<&Census> for CensusJson {
     fn from(census: &Census) -> Self {
         let quality = &census.quality;
         let runtimes = census.runtimes.iter().map(|runtime| RuntimeJson {
-            index: runtime.index,
+            number: RuntimeNow::number(runtime.index),
             flavor: runtime.flavor.clone(),
             threads: runtime.threads,
             unknown: runtime.unknown.clone(),
@@ -165,7 +166,7 @@ impl From<&ThreadNow> for ThreadJson {
             tid: thread.tid,
             name: thread.name.clone(),
             runs: thread.runs,
-            runtime: thread.runtime,
+            runtime: thread.runtime.map(RuntimeNow::number),
             task: thread.task.map(|task| task.0),
             block_on: thread.block_on,
             stack: frames
@@ -202,7 +203,7 @@ impl From<&TaskNow> for TaskJson {
     fn from(task: &TaskNow) -> Self {
         Self {
             id: task.id.map(|id| id.0),
-            runtime: task.runtime,
+            runtime: RuntimeNow::number(task.runtime),
             state: task.state.as_str(),
             cancelled: task.cancelled,
             future: task.future.clone(),

@@ -77,11 +77,11 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
 }
 
 fn title(runtime: &RuntimeNow) -> String {
-    let index = runtime.index;
+    let number = RuntimeNow::number(runtime.index);
     match runtime.flavor.as_str() {
-        RuntimeNow::LOCAL_SET => format!("LocalSet (number {index})"),
-        "blocking_pool" => format!("spawn_blocking (number {index})"),
-        flavor => format!("runtime {index} ({flavor})"),
+        RuntimeNow::LOCAL_SET => format!("LocalSet (number {number})"),
+        "blocking_pool" => format!("spawn_blocking (number {number})"),
+        flavor => format!("runtime-{number} ({flavor})"),
     }
 }
 

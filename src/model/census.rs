@@ -82,6 +82,11 @@ impl RuntimeNow {
     /// The word for what keeps tasks of its own on one thread of a runtime.
     pub(crate) const LOCAL_SET: &str = "local_set";
 
+    /// The number that a user sees, which counts from 1 as in the names `runtime-1`, `runtime-2` of stalls.
+    pub(crate) fn number(index: usize) -> usize {
+        index + 1
+    }
+
     /// Whether it is a `LocalSet`, which is no runtime of its own.
     pub(crate) fn is_local_set(&self) -> bool {
         self.flavor == Self::LOCAL_SET
