@@ -155,7 +155,9 @@ fn without_types_stalls_are_inferred() {
         let took = program.ask("sleep 500");
         let stall = follower.ended();
         assert_eq!((culprit(&stall), &stall["culprit"]["line"]), ("stalling::naps", &Value::Null), "{stall:#}");
-        assert_eq!((&stall["cause"]["class"], &stall["known_by"]), (&json!("sleeping"), &json!("sleep")), "{stall:#}");
+        assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
+        // Whichever proves more of it.
+        assert!(stall["known_by"] == "sleep" || stall["known_by"] == "return", "{stall:#}");
         assert_eq!(stall["task"], json!({"id": null, "name": null, "spawned_at": null}), "{stall:#}");
         assert_eq!(stall["stack_quality"]["method"], "without touching the thread", "{stall:#}");
         let lasted = stall["duration_ms"].as_f64().expect("a time");

@@ -37,6 +37,11 @@ impl Pace {
         self.interval
     }
 
+    /// The longest time between looks.
+    pub(super) fn slowest(&self) -> Duration {
+        self.slowest
+    }
+
     /// A look is over, and `used` gives the CPU time that the watchdog has used so far; it is asked twice a second.
     pub(super) fn looked(&mut self, now: Instant, used: impl FnOnce() -> Option<Duration>) {
         let window = now.duration_since(self.since);

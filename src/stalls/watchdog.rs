@@ -142,13 +142,13 @@ impl<T: Target> Watchdog<T> {
             for ended in self.endings.known(&mut self.target, now) {
                 self.tell_end(ended);
             }
-            if now.duration_since(last_active) > GRACE && self.endings.is_empty() {
-                self.target.sleep_until_active(LONGEST_SLEEP);
+            let idle = now.duration_since(last_active) > GRACE && self.endings.is_empty();
+            if idle && self.target.sleep_until_active(LONGEST_SLEEP) {
                 last_look = Instant::now();
                 last_active = last_look;
             } else {
                 pace.looked(now, target::cpu_of_this_thread);
-                self.limits.interval = pace.interval();
+                self.limits.interval = if idle { pace.slowest() } else { pace.interval() };
                 std::thread::sleep(self.pause(&watched, now));
             }
         }
@@ -455,7 +455,9 @@ mod tests {
 
         fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
 
-        fn sleep_until_active(&self, _at_most: Duration) {}
+        fn sleep_until_active(&self, _at_most: Duration) -> bool {
+            false
+        }
     }
 
     fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {

@@ -162,8 +162,8 @@ pub(crate) trait Target {
     /// Tells who asks for a worker's state that its present `progress` has been seen since `since`.
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant);
 
-    /// Sleeps while every worker is parked, at most for the given time.
-    fn sleep_until_active(&self, at_most: Duration);
+    /// Sleeps while every worker is parked, at most for the given time. Returns false at once where nothing tells when one wakes up.
+    fn sleep_until_active(&self, at_most: Duration) -> bool;
 }
 
 /// The poll that a stack lies in.

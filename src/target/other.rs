@@ -19,9 +19,6 @@ const SEARCH_EVERY: Duration = Duration::from_millis(250);
 /// One search in so many finds the workers anew even where nothing has changed that tells.
 const WHOLE_SEARCH: u32 = 8;
 
-/// Between two looks while all workers are parked.
-const IDLE: Duration = Duration::from_millis(2);
-
 /// What is read of a worker at a time.
 const WORDS: usize = 6;
 
@@ -395,7 +392,7 @@ impl Target for OtherWorkers<'_> {
     fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
 
     /// Nothing of the process tells when a worker wakes up.
-    fn sleep_until_active(&self, at_most: Duration) {
-        std::thread::sleep(at_most.min(IDLE));
+    fn sleep_until_active(&self, _at_most: Duration) -> bool {
+        false
     }
 }

@@ -219,8 +219,9 @@ impl Target for OwnProcess {
         self.since.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (progress.sequence, since));
     }
 
-    fn sleep_until_active(&self, at_most: Duration) {
+    fn sleep_until_active(&self, at_most: Duration) -> bool {
         self.registry.sleep_until_active(at_most);
+        true
     }
 }
 
