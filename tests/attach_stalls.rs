@@ -148,10 +148,11 @@ fn without_types_stalls_are_inferred() {
         // What was kept of the whole program has its types.
         let mut follower = Follower::with(&mut program, &["--no-cache"]);
         program.ask("healthy 300");
-        program.ask("waits 300");
         if flavor == "multi_thread" {
             program.ask("handed 500");
         }
+        // Threads that have become workers are looked for four times a second.
+        program.ask("waits 600");
         let took = program.ask("sleep 500");
         let stall = follower.ended();
         assert_eq!((culprit(&stall), &stall["culprit"]["line"]), ("stalling::naps", &Value::Null), "{stall:#}");
