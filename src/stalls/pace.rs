@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// Of one CPU. A waking costs whom it interrupts about as much again.
 const BUDGET: f64 = 0.005;
 
+/// The same while all workers are parked, where nothing tells when one wakes up: then nobody is interrupted.
+const IDLE_BUDGET: f64 = 0.009;
+
 /// How long what was used is added up before the pace is changed.
 const WINDOW: Duration = Duration::from_millis(500);
 
@@ -21,7 +24,11 @@ pub(super) struct Pace {
     fastest: Duration,
     slowest: Duration,
     interval: Duration,
+    /// While all workers are parked.
+    idle_interval: Duration,
+    longest_idle: Duration,
     since: Instant,
+    looks: u32,
     /// CPU time that the watchdog had used by then.
     used: Option<Duration>,
 }
@@ -30,30 +37,34 @@ impl Pace {
     /// Looks this often, or, where that costs too much, less often, but at least five times in two thresholds.
     pub(super) fn new(fastest: Duration, threshold: Duration, now: Instant) -> Self {
         let slowest = (threshold * 2 / 5).min(SLOWEST).max(fastest);
-        Self { fastest, slowest, interval: fastest, since: now, used: None }
+        let longest_idle = slowest.max(threshold * 4 / 5);
+        let (interval, idle_interval) = (fastest, slowest);
+        Self { fastest, slowest, interval, idle_interval, longest_idle, since: now, looks: 0, used: None }
     }
 
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// The longest time between looks.
-    pub(super) fn slowest(&self) -> Duration {
-        self.slowest
+    /// While all workers are parked and nothing tells when one wakes up.
+    pub(super) fn idle_interval(&self) -> Duration {
+        self.idle_interval
     }
 
     /// A look is over, and `used` gives the CPU time that the watchdog has used so far; it is asked twice a second.
     pub(super) fn looked(&mut self, now: Instant, used: impl FnOnce() -> Option<Duration>) {
+        self.looks += 1;
         let window = now.duration_since(self.since);
         if self.used.is_some() && window < WINDOW {
             return;
         }
         let used = used();
         if let (Some(before), Some(used)) = (self.used, used) {
-            let share = used.saturating_sub(before).as_secs_f64() / window.as_secs_f64();
-            self.interval = self.interval.mul_f64(share / BUDGET).clamp(self.fastest, self.slowest);
+            let look = used.saturating_sub(before) / self.looks;
+            self.interval = look.div_f64(BUDGET).clamp(self.fastest, self.slowest);
+            self.idle_interval = look.div_f64(IDLE_BUDGET).clamp(self.slowest, self.longest_idle);
         }
-        (self.since, self.used) = (now, used);
+        (self.since, self.looks, self.used) = (now, 0, used);
     }
 }
 
@@ -81,7 +92,11 @@ mod tests {
         assert_eq!(after(3, Duration::from_micros(4), &mut pace), MS);
         let interval = after(3, Duration::from_micros(9), &mut pace);
         assert!((interval.as_secs_f64() / 1.8e-3 - 1.0).abs() < 0.1, "{interval:?}");
+        assert_eq!(pace.idle_interval(), SLOWEST);
+        assert_eq!(after(3, Duration::from_micros(45), &mut pace), SLOWEST);
+        assert!((pace.idle_interval().as_secs_f64() / 5e-3 - 1.0).abs() < 0.1, "{pace:?}");
         assert_eq!(after(3, Duration::from_micros(200), &mut pace), SLOWEST, "however much it costs");
+        assert_eq!(pace.idle_interval(), 8 * MS);
         assert_eq!(after(3, Duration::from_micros(4), &mut pace), MS, "once that is over");
     }
 

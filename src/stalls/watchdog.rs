@@ -148,7 +148,7 @@ impl<T: Target> Watchdog<T> {
                 last_active = last_look;
             } else {
                 pace.looked(now, target::cpu_of_this_thread);
-                self.limits.interval = if idle { pace.slowest() } else { pace.interval() };
+                self.limits.interval = if idle { pace.idle_interval() } else { pace.interval() };
                 std::thread::sleep(self.pause(&watched, now));
             }
         }
