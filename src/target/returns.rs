@@ -30,10 +30,15 @@ impl Returns {
 
     /// Watches anew, in every place or in none.
     pub(super) fn watch(&mut self, worker: &Worker) -> bool {
-        self.watched.remove(&worker.key);
+        // What was not passed is still watched. The others go first: there are few breakpoints.
+        let mut known = self.watched.remove(&worker.key).unwrap_or_default();
         let Some(places) = self.places.get(&worker.runtime) else { return false };
-        let set = |place: &u64| Some((*place, ReturnWatch::set(worker.thread.tid, *place).ok()?));
-        let Some(watches) = places.iter().map(set).collect::<Option<Vec<_>>>() else { return false };
+        known.retain(|(place, watch)| places.contains(place) && !watch.passed());
+        let mut set = |place: &u64| match known.iter().position(|(watched, _)| watched == place) {
+            Some(at) => Some(known.swap_remove(at)),
+            None => Some((*place, ReturnWatch::set(worker.thread.tid, *place).ok()?)),
+        };
+        let Some(watches) = places.iter().map(&mut set).collect::<Option<Vec<_>>>() else { return false };
         self.watched.insert(worker.key, watches);
         true
     }
