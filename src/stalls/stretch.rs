@@ -45,7 +45,7 @@ impl Stretch {
             seen: false,
             next_watch: now,
             next_stack: now,
-            cold: true,
+            cold: false,
             hopeless: false,
         }
     }
@@ -90,8 +90,10 @@ impl Stretch {
             return;
         }
         self.forget_watch();
-        // Not at every look: each time costs the worker an exception.
-        if now >= self.next_watch {
+        // Not at every look: each time costs the worker an exception. One that does one thing after the other is in no long poll,
+        // unless that poll itself does so.
+        let next = if target.moved(worker) == Some(true) { self.next_watch + threshold * 2 } else { self.next_watch };
+        if now >= next {
             self.next_watch = now + threshold / 4;
             self.watch(target, worker);
         }

@@ -123,6 +123,12 @@ pub(crate) trait Target {
         None
     }
 
+    /// Whether a worker that runs has begun something else since the last look, as far as that can be seen without stopping it: a hint,
+    /// which spares it breakpoints. `None` where nothing tells.
+    fn moved(&self, _worker: usize) -> Option<bool> {
+        None
+    }
+
     /// Watches from now on whether a poll of this worker returns to where polls of its runtime are known to return.
     /// False where that cannot be watched, or where no such place is known yet.
     fn watch_returns(&mut self, _worker: usize) -> bool {

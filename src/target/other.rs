@@ -341,7 +341,7 @@ impl Target for OtherWorkers<'_> {
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
         // A thread that is about to park is not to be stopped.
         let stack = match self.progress(worker) == progress {
-            true => self.stacks.take_stack(self.tid(worker)),
+            true => self.stacks.take_stack_in_poll(self.tid(worker)),
             false => Err(NoStack::TooLate),
         };
         let stack = stack.and_then(|stack| match self.progress(worker) == progress {

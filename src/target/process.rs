@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sleeping::{self, Sleep};
+use crate::model::evidence::Place;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::sys::{self, KernelState, Process, StackCopy, StopError, ThreadProbe};
 use crate::unwind::Unwinder;
@@ -108,7 +109,7 @@ impl OtherProcess {
                         return Ok(stack);
                     }
                 }
-                Some(KernelState::Running) => match self.copy_running(tid) {
+                Some(KernelState::Running) => match self.copy_stopped(tid, |look| Sleep::of(&look.probe).is_none()) {
                     Ok(()) => return Ok(self.walk_copy()),
                     Err(StopError::Slept) => {}
                     Err(StopError::Gone) => return Err(NoStack::Gone),
@@ -118,6 +119,27 @@ impl OtherProcess {
             }
         }
         Err(NoStack::TooLate)
+    }
+
+    /// The stack of a thread inside a poll. One that waits for a lock is stopped too, where not all registers are told of it and its
+    /// stack cannot be walked without: that wait goes on by itself (futex(2) is restarted), which not every wait does.
+    pub(crate) fn take_stack_in_poll(&mut self, tid: i32) -> Result<RawStack, NoStack> {
+        let stack = self.take_stack(tid)?;
+        let sleep = Sleep::of(&self.look(tid).probe);
+        if stack.complete || stack.method != Method::Passive || sleep.is_none() || !self.waits_for_lock(tid) {
+            return Ok(stack);
+        }
+        let stopped = self.copy_stopped(tid, |look| Sleep::of(&look.probe) == sleep);
+        let whole = stopped.ok().map(|()| self.walk_copy()).filter(|stack| stack.complete);
+        Ok(whole.unwrap_or(stack))
+    }
+
+    fn waits_for_lock(&mut self, tid: i32) -> bool {
+        let process = self.process;
+        let Some(KernelState::Syscall { number, arguments, .. }) = self.look(tid).probe.kernel_state() else {
+            return false;
+        };
+        matches!(sys::place(process, number, &arguments), Place::Syscall { name, .. } if name == "futex")
     }
 
     /// Whether a thread sleeps now.
@@ -149,16 +171,21 @@ impl OtherProcess {
         slept
     }
 
-    fn copy_running(&mut self, tid: i32) -> Result<(), StopError> {
+    /// Copies the stack of a thread that stands, if it is `still` as it was when that was decided.
+    fn copy_stopped(&mut self, tid: i32, still: impl Fn(&ThreadLook) -> bool + Sync) -> Result<(), StopError> {
         let (process, mut copy) = (self.process, std::mem::take(&mut self.copy));
         let look = self.look(tid);
         let known = look.stack.clone();
-        let still = |_| Sleep::of(&look.probe).is_none();
-        let copied = sys::while_stopped(&[tid], STOP_LIMIT, still, |stopped| {
-            let registers = stopped.first().map_or(Err(StopError::Gone), |thread| thread.registers)?;
-            process.copy_stack(registers, known, &mut copy);
-            Ok(())
-        });
+        let copied = sys::while_stopped(
+            &[tid],
+            STOP_LIMIT,
+            |_| still(look),
+            |stopped| {
+                let registers = stopped.first().map_or(Err(StopError::Gone), |thread| thread.registers)?;
+                process.copy_stack(registers, known, &mut copy);
+                Ok(())
+            },
+        );
         self.copy = copy;
         let (copied, pause) = copied.map_err(|_| StopError::NoAnswer)?;
         copied?;

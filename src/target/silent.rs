@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::returns::Returns;
-use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, looking};
+use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -56,6 +56,7 @@ pub(crate) struct SilentWorkers {
     states: RefCell<Vec<State>>,
     next_key: u64,
     returns: Returns,
+    contexts: Option<Contexts>,
     steal: Option<Steal>,
     found: Arc<SilentFound>,
     stacks_missed: Arc<AtomicU64>,
@@ -70,6 +71,27 @@ struct Seen {
     stopped: Option<Instant>,
 }
 
+/// Where Tokio keeps what each thread is busy with.
+struct Contexts {
+    locals: ThreadLocals,
+    /// From a thread's context to its control block.
+    before: u64,
+    size: usize,
+}
+
+impl Contexts {
+    /// `None` where the program does not tell.
+    fn of(process: Process, program: u64, frames: &PollFrames) -> Option<Self> {
+        let (before, size) = frames.context()?;
+        Some(Self { locals: ThreadLocals::of(process, program), before, size })
+    }
+
+    fn address(&self, tid: i32) -> Option<u64> {
+        let (_, pointer) = self.locals.pointers().into_iter().find(|(known, _)| *known == tid)?;
+        pointer.checked_sub(self.before)
+    }
+}
+
 /// How far a worker has come, as far as looks at its thread tell.
 #[derive(Debug)]
 struct State {
@@ -80,16 +102,38 @@ struct State {
     in_root: Option<Sleep>,
     activity: Activity,
     sequence: u64,
+    /// Where Tokio keeps what it is busy with, and what was there at the last look.
+    context: Option<u64>,
+    busy_with: Vec<u8>,
+    moved: Option<bool>,
 }
 
 impl State {
     fn of(process: Process, tid: i32) -> Self {
         let probe = ThreadProbe::open(process, tid);
-        Self { probe, parked: None, in_root: None, activity: Activity::Between, sequence: 0 }
+        Self {
+            probe,
+            parked: None,
+            in_root: None,
+            activity: Activity::Between,
+            sequence: 0,
+            context: None,
+            busy_with: Vec::new(),
+            moved: None,
+        }
     }
 
     fn sleep(&self) -> Option<Sleep> {
         Sleep::of(&self.probe).filter(Sleep::is_unique)
+    }
+
+    /// Looks whether it is busy with something else.
+    fn look_at_context(&mut self, process: Process, size: usize) {
+        let Some(address) = self.context else { return };
+        let mut now = vec![0; size];
+        let whole = process.read_memory(address, &mut now) == size;
+        self.moved = (whole && !self.busy_with.is_empty()).then(|| now != self.busy_with);
+        self.busy_with = if whole { now } else { Vec::new() };
     }
 
     fn progress(&mut self) -> Progress {
@@ -108,16 +152,19 @@ impl State {
 impl SilentWorkers {
     pub(crate) fn new(
         process: Process,
+        program: u64,
         stacks: OtherProcess,
         frames: PollFrames,
         found: Arc<SilentFound>,
         stacks_missed: Arc<AtomicU64>,
         gone: Arc<AtomicBool>,
     ) -> Self {
+        let contexts = Contexts::of(process, program, &frames);
         Self {
             process,
             stacks,
             frames,
+            contexts,
             searched: None,
             threads: HashMap::new(),
             workers: Vec::new(),
@@ -144,7 +191,18 @@ impl SilentWorkers {
             seen.insert(thread.tid, self.role_of(thread.tid, known, now));
         }
         self.threads = seen;
-        self.take_over()
+        let changed = self.take_over();
+        self.find_contexts();
+        changed
+    }
+
+    fn find_contexts(&mut self) {
+        let Some(contexts) = &mut self.contexts else { return };
+        // That the process is over is noticed by whoever lists its threads.
+        let _there = contexts.locals.refresh();
+        for (worker, state) in self.workers.iter().zip(self.states.get_mut()) {
+            state.context = state.context.or_else(|| contexts.address(worker.thread.tid));
+        }
     }
 
     /// A thread that sleeps is asked each time, because the stack of the same sleep is at hand.
@@ -239,11 +297,17 @@ impl SilentWorkers {
 impl Target for SilentWorkers {
     fn refresh(&mut self) -> bool {
         let now = Instant::now();
-        if self.searched.is_some_and(|searched| now.duration_since(searched) < SEARCH_EVERY) {
-            return false;
+        let due = self.searched.is_none_or(|searched| now.duration_since(searched) >= SEARCH_EVERY);
+        let changed = due && self.search(now);
+        if due {
+            self.searched = Some(now);
         }
-        self.searched = Some(now);
-        self.search(now)
+        if let Some(contexts) = &self.contexts {
+            for state in self.states.get_mut() {
+                state.look_at_context(self.process, contexts.size);
+            }
+        }
+        changed
     }
 
     fn workers(&self) -> &[Arc<Worker>] {
@@ -279,6 +343,10 @@ impl Target for SilentWorkers {
 
     fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
         self.states.get_mut()[worker].sleep()
+    }
+
+    fn moved(&self, worker: usize) -> Option<bool> {
+        self.states.borrow()[worker].moved
     }
 
     fn watch_returns(&mut self, worker: usize) -> bool {

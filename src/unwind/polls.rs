@@ -88,6 +88,12 @@ static FRAMES: OnceLock<PollFrames> = OnceLock::new();
 pub(crate) struct PollFrames {
     /// In order.
     functions: Vec<(Range<u64>, Part)>,
+    /// Where in the variables of each thread Tokio keeps what the thread is busy with, `tokio::runtime::context::CONTEXT`, counted from
+    /// the first of them.
+    context: Option<Range<u64>>,
+    /// From a thread's context to its control block.
+    #[cfg(feature = "attach")]
+    before: Option<u64>,
 }
 
 impl PollFrames {
@@ -118,7 +124,21 @@ impl PollFrames {
 
     /// Reads the symbols: none of a stripped program.
     pub(crate) fn of(image: &Image) -> Self {
-        Self { functions: image.read(Symbols { bias: image.bias }).unwrap_or_default() }
+        let found = image.read(Symbols { bias: image.bias }).unwrap_or_default();
+        #[cfg(feature = "attach")]
+        let found = {
+            let start = found.context.as_ref().map(|context| context.start);
+            let before = image.thread_locals().zip(start).and_then(|(all, start)| all.checked_sub(start));
+            Self { before, ..found }
+        };
+        found
+    }
+
+    /// Where Tokio keeps what a thread is busy with: how far before its control block, and how many bytes.
+    #[cfg(feature = "attach")]
+    pub(crate) fn context(&self) -> Option<(u64, usize)> {
+        let context = self.context.as_ref()?;
+        Some((self.before?, usize::try_from(context.end - context.start).ok()?))
     }
 
     /// Whether a poll could be told at all.
@@ -186,36 +206,65 @@ impl PollFrames {
 const ENTRY: usize = 24;
 const FUNCTION: u8 = 2;
 
+/// `STT_TLS`, and part of the name of Tokio's variable, in both manglings.
+const THREAD_LOCAL: u8 = 6;
+const CONTEXT: &str = "5tokio7runtime7context7CONTEXT";
+
+/// What is kept there is no larger.
+const MAX_CONTEXT: u64 = 1024;
+
 struct Symbols {
     bias: u64,
 }
 
 impl Reader for Symbols {
-    type Output = Vec<(Range<u64>, Part)>;
+    type Output = PollFrames;
 
     /// Reads both sections as a whole: `object` would go to the file for every single name.
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
         let section = |name: &str| file.section_by_name(name).and_then(|section| section.data().ok());
         let (Some(table), Some(names), true) = (section(".symtab"), section(".strtab"), file.is_64()) else {
-            return Vec::new();
+            return PollFrames::default();
         };
-        let mut found: Vec<_> =
-            table.chunks_exact(ENTRY).filter_map(|entry| function(entry, names, self.bias)).collect();
-        found.sort_by_key(|(range, _)| range.start);
+        let mut found = PollFrames::default();
+        for symbol in table.chunks_exact(ENTRY).filter_map(|entry| Symbol::of(entry, names)) {
+            let start = symbol.value.wrapping_add(self.bias);
+            match symbol.kind {
+                FUNCTION => {
+                    let range = start.checked_add(symbol.size).map(|end| start..end);
+                    found.functions.extend(range.zip(Part::of(symbol.name)));
+                }
+                _ if symbol.name.contains(CONTEXT) && symbol.size <= MAX_CONTEXT => {
+                    found.context = symbol.value.checked_add(symbol.size).map(|end| symbol.value..end);
+                }
+                _ => {}
+            }
+        }
+        found.functions.sort_by_key(|(range, _)| range.start);
         found
     }
 }
 
-fn function(entry: &[u8], names: &[u8], bias: u64) -> Option<(Range<u64>, Part)> {
-    let word = |at: usize| Some(u64::from_ne_bytes(entry.get(at..at + 8)?.try_into().ok()?));
-    let (address, size) = (word(8)?, word(16)?);
-    if entry.get(4)? & 0xf != FUNCTION || size == 0 {
-        return None;
+/// A function, or a variable that each thread has.
+struct Symbol<'n> {
+    kind: u8,
+    name: &'n str,
+    value: u64,
+    size: u64,
+}
+
+impl<'n> Symbol<'n> {
+    fn of(entry: &[u8], names: &'n [u8]) -> Option<Self> {
+        let word = |at: usize| Some(u64::from_ne_bytes(entry.get(at..at + 8)?.try_into().ok()?));
+        let (value, size) = (word(8)?, word(16)?);
+        let kind = entry.get(4)? & 0xf;
+        if !matches!(kind, FUNCTION | THREAD_LOCAL) || size == 0 {
+            return None;
+        }
+        let name = usize::try_from(u32::from_ne_bytes(entry.get(..4)?.try_into().ok()?)).ok()?;
+        let name = CStr::from_bytes_until_nul(names.get(name..)?).ok()?.to_str().ok()?;
+        Some(Self { kind, name, value, size })
     }
-    let name = usize::try_from(u32::from_ne_bytes(entry.get(..4)?.try_into().ok()?)).ok()?;
-    let name = CStr::from_bytes_until_nul(names.get(name..)?).ok()?;
-    let start = address.wrapping_add(bias);
-    Some((start..start.checked_add(size)?, Part::of(name.to_str().ok()?)?))
 }
 
 #[cfg(test)]
@@ -252,7 +301,10 @@ mod tests {
 
     #[test]
     fn a_stack_is_in_a_poll_where_its_innermost_scheduler_polls() {
-        let frames = PollFrames { functions: vec![(100..200, Part::Poll), (200..300, Part::Scheduler(Kind::Worker))] };
+        let frames = PollFrames {
+            functions: vec![(100..200, Part::Poll), (200..300, Part::Scheduler(Kind::Worker))],
+            ..PollFrames::default()
+        };
         let returns = |stack: &[u64]| {
             let stack: Vec<_> = stack.iter().copied().map(Address).collect();
             frames.return_address(&stack)
@@ -278,6 +330,7 @@ mod tests {
                 (400..500, Part::Scheduler(Kind::CurrentThread)),
                 (500..600, Part::Park(Kind::Other)),
             ],
+            ..PollFrames::default()
         };
         let stack = |stack: &[u64]| stack.iter().copied().map(Address).collect::<Vec<_>>();
         let (user, poll, worker, other, current, park) = (10, 150, 250, 350, 450, 550);
@@ -296,6 +349,9 @@ mod tests {
         runtime.block_on(async { tokio::spawn(async {}).await.expect("it ends") });
         let mut images = Images::of(crate::sys::Process::own());
         images.load_new().expect("/proc is mounted");
-        assert!(PollFrames::read(&images).any());
+        let frames = PollFrames::read(&images);
+        assert!(frames.any());
+        #[cfg(feature = "attach")]
+        assert!(frames.context().is_some_and(|(before, size)| before >= 32 && size >= 32), "{:?}", frames.context());
     }
 }

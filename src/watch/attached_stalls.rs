@@ -218,7 +218,7 @@ impl Attached {
             missing.push(without_tasks(&image.name, ProgramFacts::of(image).debug));
             let means = Means::Stacks(Arc::clone(&found));
             let watching = Watching { view: &view, process, missing: &missing, gone: &gone, means };
-            let target = SilentWorkers::new(process, stacks()?, frames, found, missed, over);
+            let target = SilentWorkers::new(process, image.range.start, stacks()?, frames, found, missed, over);
             let go_on = &mut || tell(&watching).is_continue();
             let before = watcher.run(target, || {}, tell_every, go_on, || (!watching.gone()).then(|| last(&watching)));
             return Ok(before.unwrap_or_else(|| last(&watching)));
