@@ -148,7 +148,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
 
     fn kind_of_future(&mut self, value: Value) -> Result<Await, Unknown> {
         let ty = self.values.ty(value)?;
-        if is_coroutine(&ty.name) {
+        if is_coroutine(&ty) {
             return self.coroutine(value, &ty);
         }
         if let Some(object) = self.trait_object(value, &ty)? {
@@ -310,7 +310,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         match &ty.shape {
             Shape::Structure(_) => {
                 if is_trait_object(&ty) {
-                    if ty.name.contains("core::future::future::Future") {
+                    if is_dyn_future(&ty.name) {
                         found.push(value);
                     }
                     return Ok(());
@@ -338,13 +338,19 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
     }
 
     fn is_future(&self, ty: &Type) -> bool {
-        is_coroutine(&ty.name) || self.values.program.is_polled(&ty.name)
+        is_coroutine(ty) || self.values.program.is_polled(&ty.name)
     }
 }
 
-/// The body of an `async fn`, block or closure.
-fn is_coroutine(name: &str) -> bool {
-    last_segment(name).starts_with("{async_")
+/// The body of an `async fn`, block or closure. A pointer to an `async fn` has a name that ends in the same way.
+fn is_coroutine(ty: &Type) -> bool {
+    matches!(ty.shape, Shape::Variants { .. }) && last_segment(&ty.name).starts_with("{async_")
+}
+
+/// Of a pointer to a trait object, whether the trait is `Future`, and not one that has something to do with it, as a service that returns
+/// futures.
+fn is_dyn_future(name: &str) -> bool {
+    name.split_once("dyn ").is_some_and(|(_, of)| of.starts_with("core::future::future::Future"))
 }
 
 /// A pointer to data and one to a table.
@@ -380,4 +386,17 @@ fn macro_of(place: &SourcePlace) -> Option<&'static str> {
 
 fn note(future: &str, text: &str) -> Await {
     Await { future: future.to_owned(), note: Some(text.to_owned()), ..Await::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_returns_futures_is_no_future() {
+        let boxed = "alloc::boxed::Box<(dyn core::future::future::Future<Output=()> + core::marker::Send), alloc::alloc::Global>";
+        assert!(is_dyn_future(boxed) && is_dyn_future("&mut dyn core::future::future::Future<Output=u8>"));
+        assert!(!is_dyn_future(&format!("alloc::boxed::Box<dyn app::Service<u8, Future=core::pin::Pin<{boxed}>>>")));
+        assert!(!is_dyn_future("alloc::boxed::Box<u8>"));
+    }
 }

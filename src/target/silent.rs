@@ -338,7 +338,8 @@ impl Target for SilentWorkers {
         if self.progress(worker) != progress || progress.activity == Activity::Parked {
             return Err(NoStack::TooLate);
         }
-        self.stacks.take_stack(self.tid(worker))
+        // A worker that waits for something to do has a stack that can be walked, so that it is not stopped for it.
+        self.stacks.take_stack_in_poll(self.tid(worker))
     }
 
     fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
