@@ -21,6 +21,9 @@ const SEARCH_EVERY: Duration = Duration::from_millis(250);
 /// A thread that runs whenever it is looked at is stopped for its stack so often at most, as long as it is not known.
 const STOP_EVERY: Duration = Duration::from_secs(2);
 
+/// Places in which a worker waits: for others, and for events.
+const MAX_PARKS: usize = 4;
+
 /// Threads that are looked at.
 const MAX_THREADS: usize = 4096;
 
@@ -98,6 +101,8 @@ struct State {
     probe: ThreadProbe,
     /// The sleep in which it waits for something to do.
     parked: Option<Sleep>,
+    /// Where it has done so.
+    parks: Vec<Sleep>,
     /// The sleep in which it is inside the future given to `block_on`, whose polls return to no place that is watched.
     in_root: Option<Sleep>,
     activity: Activity,
@@ -114,6 +119,7 @@ impl State {
         Self {
             probe,
             parked: None,
+            parks: Vec::new(),
             in_root: None,
             activity: Activity::Between,
             sequence: 0,
@@ -125,6 +131,18 @@ impl State {
 
     fn sleep(&self) -> Option<Sleep> {
         Sleep::of(&self.probe).filter(Sleep::is_unique)
+    }
+
+    fn parks_in(&mut self, sleep: Sleep) {
+        self.parked = Some(sleep);
+        if self.parks.len() < MAX_PARKS && !self.parks.iter().any(|known| known.is_at(&sleep)) {
+            self.parks.push(sleep);
+        }
+    }
+
+    /// It sleeps where it has waited for something to do, and so has left every poll.
+    fn seems_parked(&self) -> bool {
+        !self.parks.is_empty() && self.sleep().is_some_and(|sleep| self.parks.iter().any(|known| known.is_at(&sleep)))
     }
 
     /// Looks whether it is busy with something else.
@@ -357,7 +375,8 @@ impl Target for SilentWorkers {
     }
 
     fn returned(&self, worker: usize) -> Option<bool> {
-        self.returns.returned(self.workers[worker].key)
+        let parked = self.states.borrow()[worker].seems_parked();
+        if parked { Some(true) } else { self.returns.returned(self.workers[worker].key) }
     }
 
     fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
@@ -377,7 +396,7 @@ impl Target for SilentWorkers {
             state.in_root = Some(sleep);
             PollOn::Unwatched
         } else {
-            state.parked = Some(sleep);
+            state.parks_in(sleep);
             PollOn::None
         }
     }
