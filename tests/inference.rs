@@ -368,7 +368,7 @@ fn what_is_inferred_is_said_to_be() {
     let found = events.wait_for("a sleep", |phase, stall| {
         phase == Phase::Ended && stall.known_by.is_inferred() && function_of(stall) == "inference::nap"
     });
-    assert!(found.known_by.explanation().is_some_and(|text| text.starts_with("no task hooks")));
+    assert!(found.known_by.explanation().is_some_and(|text| text.starts_with("the thread ")));
     let answer = support::http::get(address, "/debug/holdup/stalls").text();
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("it is JSON");
     let told = answer["stalls"].as_array().expect("it is a list");
