@@ -166,10 +166,6 @@ mod tests {
         }
 
         fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
-
-        fn sleep_until_active(&self, _at_most: Duration) -> bool {
-            false
-        }
     }
 
     #[test]

@@ -454,10 +454,6 @@ mod tests {
         }
 
         fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
-
-        fn sleep_until_active(&self, _at_most: Duration) -> bool {
-            false
-        }
     }
 
     fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {

@@ -82,6 +82,7 @@ pub(crate) use word_search::WordsFound;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::model::aftermath::Followed;
@@ -169,7 +170,9 @@ pub(crate) trait Target {
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant);
 
     /// Sleeps while every worker is parked, at most for the given time. Returns false at once where nothing tells when one wakes up.
-    fn sleep_until_active(&self, at_most: Duration) -> bool;
+    fn sleep_until_active(&self, _at_most: Duration) -> bool {
+        false
+    }
 }
 
 /// The poll that a stack lies in.
@@ -266,6 +269,14 @@ pub(crate) struct Look {
     pub(crate) stolen: Option<(u32, Duration)>,
     /// Where it sleeps; `None` where it runs, or where the kernel does not tell.
     pub(crate) sleeps_in: Option<Place>,
+}
+
+/// Counts a stack that could not be taken.
+fn counted(stack: Result<RawStack, NoStack>, missed: &AtomicU64) -> Result<RawStack, NoStack> {
+    if stack.is_err() {
+        missed.fetch_add(1, Ordering::Relaxed);
+    }
+    stack
 }
 
 /// The kernel's letters for a thread that waits for nothing and yet may not run.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, looking};
+use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, counted, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, CorePlace, Progress, Thread, Worker, WorkerPlace};
@@ -348,10 +348,7 @@ impl Target for OtherWorkers<'_> {
             true => Ok(stack),
             false => Err(NoStack::TooLate),
         });
-        if stack.is_err() {
-            self.stacks_missed.fetch_add(1, Ordering::Relaxed);
-        }
-        stack
+        counted(stack, &self.stacks_missed)
     }
 
     /// What runs is stopped for a stall only.
@@ -390,9 +387,4 @@ impl Target for OtherWorkers<'_> {
 
     /// Who asks for the state of workers looks at the process himself.
     fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
-
-    /// Nothing of the process tells when a worker wakes up.
-    fn sleep_until_active(&self, _at_most: Duration) -> bool {
-        false
-    }
 }

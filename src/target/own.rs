@@ -1,13 +1,13 @@
 //! The process we live in: slots that workers write, and passive looks at their threads.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::returns::Returns;
 use super::sleeping::{self, Sleep};
-use super::{Look, PollOn, Sampled, Target, looking};
+use super::{Look, PollOn, Sampled, Target, counted, looking};
 use crate::model::aftermath::Followed;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
@@ -143,10 +143,7 @@ impl Target for OwnProcess {
 
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
         let stack = self.peek_stack(worker, progress);
-        if stack.is_err() {
-            self.stacks_missed.fetch_add(1, Ordering::Relaxed);
-        }
-        stack
+        counted(stack, &self.stacks_missed)
     }
 
     fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {

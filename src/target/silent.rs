@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::returns::Returns;
-use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, looking};
+use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, counted, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -99,6 +99,8 @@ impl Contexts {
 #[derive(Debug)]
 struct State {
     probe: ThreadProbe,
+    /// Where it slept when that was read last.
+    slept: Option<Sleep>,
     /// The sleep in which it waits for something to do.
     parked: Option<Sleep>,
     /// Where it has done so.
@@ -118,6 +120,7 @@ impl State {
         let probe = ThreadProbe::open(process, tid);
         Self {
             probe,
+            slept: None,
             parked: None,
             parks: Vec::new(),
             in_root: None,
@@ -129,8 +132,9 @@ impl State {
         }
     }
 
-    fn sleep(&self) -> Option<Sleep> {
-        Sleep::of(&self.probe).filter(Sleep::is_unique)
+    fn sleep(&mut self) -> Option<Sleep> {
+        self.slept = Sleep::of(&self.probe).filter(Sleep::is_unique);
+        self.slept
     }
 
     fn parks_in(&mut self, sleep: Sleep) {
@@ -142,7 +146,7 @@ impl State {
 
     /// It sleeps where it has waited for something to do, and so has left every poll.
     fn seems_parked(&self) -> bool {
-        !self.parks.is_empty() && self.sleep().is_some_and(|sleep| self.parks.iter().any(|known| known.is_at(&sleep)))
+        self.slept.is_some_and(|sleep| self.parks.iter().any(|known| known.is_at(&sleep)))
     }
 
     /// Looks whether it is busy with something else.
@@ -346,10 +350,7 @@ impl Target for SilentWorkers {
 
     fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
         let stack = self.peek_stack(worker, progress);
-        if stack.is_err() {
-            self.stacks_missed.fetch_add(1, Ordering::Relaxed);
-        }
-        stack
+        counted(stack, &self.stacks_missed)
     }
 
     fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
@@ -370,7 +371,7 @@ impl Target for SilentWorkers {
 
     fn watch_returns(&mut self, worker: usize) -> bool {
         let state = &self.states.get_mut()[worker];
-        let in_root = state.in_root.is_some_and(|sleep| state.sleep() == Some(sleep));
+        let in_root = state.in_root.is_some() && state.in_root == state.slept;
         !in_root && self.returns.watch(&self.workers[worker])
     }
 
@@ -416,9 +417,4 @@ impl Target for SilentWorkers {
 
     /// Who asks for the state of workers looks at the process himself.
     fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
-
-    /// Nothing of the process tells when a worker wakes up.
-    fn sleep_until_active(&self, _at_most: Duration) -> bool {
-        false
-    }
 }

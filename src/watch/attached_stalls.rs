@@ -220,8 +220,7 @@ impl Attached {
             let watching = Watching { view: &view, process, missing: &missing, gone: &gone, means };
             let target = SilentWorkers::new(process, image.range.start, stacks()?, frames, found, missed, over);
             let go_on = &mut || tell(&watching).is_continue();
-            let before = watcher.run(target, || {}, tell_every, go_on, || (!watching.gone()).then(|| last(&watching)));
-            return Ok(before.unwrap_or_else(|| last(&watching)));
+            return Ok(watcher.run(target, || {}, tell_every, go_on, || last(&watching)));
         }
         let reader = Reader::of(process, image, &program, &missing)?;
         let workers = Workers { reader, found: Mutex::default() };
@@ -236,8 +235,7 @@ impl Attached {
             workers.reader.search_unlisted();
             go_on
         };
-        let before = watcher.run(target, keep, tell_every, go_on, || (!watching.gone()).then(|| last(&watching)));
-        Ok(before.unwrap_or_else(|| last(&watching)))
+        Ok(watcher.run(target, keep, tell_every, go_on, || last(&watching)))
     }
 }
 
@@ -250,14 +248,15 @@ struct Watcher<'w> {
 }
 
 impl Watcher<'_> {
-    /// Runs until `go_on` says no, or nothing is left to be watched. `beside` runs meanwhile, `last` before the end.
+    /// Runs until `go_on` says no, or nothing is left to be watched. `beside` runs meanwhile; `last` is asked
+    /// before the end, or, where the process is gone, behind it.
     fn run<T, R>(
         self,
         target: T,
         beside: impl FnOnce() + Send,
         tell_every: Duration,
         go_on: &mut dyn FnMut() -> bool,
-        last: impl FnOnce() -> R,
+        last: impl Fn() -> R,
     ) -> R
     where
         T: Target + Send,
@@ -282,14 +281,14 @@ impl Watcher<'_> {
                 std::thread::sleep(tell_every);
             }
             // As it stands, with stalls that last.
-            let last = last();
+            let before = (!self.gone.load(Ordering::Relaxed)).then(&last);
             stop.store(true, Ordering::Relaxed);
             for thread in [watchdog, reporter] {
                 if thread.join().is_err() {
                     tracing::error!(target: "holdup", "a thread of holdup panicked; please report this");
                 }
             }
-            last
+            before.unwrap_or_else(last)
         })
     }
 }
