@@ -138,17 +138,21 @@ fn tasks_woken_by_another_thread_wait_from_then_on() {
             // All of them wait by then.
             tokio::time::sleep(Duration::from_millis(50)).await;
             let ids = ids(&sleepers);
-            holdup::spawn(async move {
+            let holds = holdup::spawn(async move {
+                let (woke, woken) = std::sync::mpsc::channel();
                 std::thread::spawn(move || {
                     std::thread::sleep(HELD / 2);
                     let _told = tell.send(());
-                    // Dropping it would wake them once more.
-                    std::thread::sleep(HELD);
+                    let _told = woke.send(tell);
                 });
-                hold_up(HELD);
-            })
-            .await
-            .expect("it ends");
+                hold_up(HELD / 2);
+                // However late the machine ran the other thread, they wait for half of the time from then on.
+                let tell = woken.recv().expect("the other thread tells");
+                hold_up(HELD / 2);
+                tell
+            });
+            // Dropping it would wake them once more.
+            let _tell = holds.await.expect("it ends");
             all(sleepers).await;
             ids
         });

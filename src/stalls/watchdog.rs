@@ -293,7 +293,11 @@ impl<T: Target> Watchdog<T> {
         }
         if known_by == Some(KnownBy::Told) && state.stretch.is_none() {
             let stuck_since = all_stuck_since(&self.target, index, state.began, &self.stuck);
-            state.queues.look(now, self.target.queues(index), stuck_since);
+            let depths = self.target.queues(index);
+            // After the poll the worker has emptied them.
+            if self.target.progress(index) == state.progress {
+                state.queues.look(now, depths, stuck_since);
+            }
         }
         let lasted = now.duration_since(state.counted_from);
         match (&state.stall, known_by) {
@@ -407,7 +411,10 @@ impl<T: Target> Watchdog<T> {
 mod tests {
     use std::sync::mpsc::{Receiver, sync_channel};
 
+    use std::cell::Cell;
+
     use super::*;
+    use crate::model::aftermath::{Aftermath, PolledAfter, Queued};
     use crate::model::evidence::{Place, SyscallKind};
     use crate::model::stack::{NoStack, RawStack};
     use crate::model::task::Task;
@@ -416,8 +423,12 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// One worker that sleeps in the same poll for ever.
-    struct Asleep(Vec<Arc<Worker>>);
+    /// One worker that sleeps in the same poll, until its queues are looked at for the last time.
+    struct Asleep {
+        workers: Vec<Arc<Worker>>,
+        /// How many tasks any worker may take, at each look from the first of the last ones on.
+        queued: Cell<&'static [usize]>,
+    }
 
     impl Target for Asleep {
         fn refresh(&mut self) -> bool {
@@ -425,11 +436,12 @@ mod tests {
         }
 
         fn workers(&self) -> &[Arc<Worker>] {
-            &self.0
+            &self.workers
         }
 
         fn progress(&self, _worker: usize) -> Progress {
-            Progress { sequence: 1, parks: 0, activity: Activity::Polling }
+            let activity = if self.queued.get() == [0] { Activity::Between } else { Activity::Polling };
+            Progress { sequence: 1, parks: 0, activity }
         }
 
         fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
@@ -446,7 +458,11 @@ mod tests {
         }
 
         fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
-            (None, None)
+            let queued = self.queued.get();
+            if let Some((_, rest @ [_, ..])) = queued.split_first() {
+                self.queued.set(rest);
+            }
+            (Some(0), self.queued.get().first().copied())
         }
 
         fn sample(&mut self, worker: usize) -> Sampled {
@@ -461,7 +477,7 @@ mod tests {
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
         let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, silent_polls: false };
         let watchdog = Watchdog {
-            target: Asleep(vec![Arc::new(worker)]),
+            target: Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]) },
             limits: Limits::new(threshold),
             totals: Arc::default(),
             observations,
@@ -489,5 +505,23 @@ mod tests {
         // The first look finds the poll, the second that it is the same one after a gap, and the time counts from there.
         assert_eq!(noticed(MS * 8, MS * 10), Some((MS * 32, MS * 12)));
         assert_eq!(noticed(MS * 20, MS * 10), Some((MS * 60, MS * 18)));
+    }
+
+    #[test]
+    fn a_look_at_queues_that_the_worker_empties_meanwhile_does_not_count() {
+        let (mut watchdog, _told) = watchdog(MS * 10);
+        // The poll is over when the last look at them comes back.
+        watchdog.target.queued.set(&[4, 4, 0]);
+        let (start, mut watched) = (Instant::now(), HashMap::new());
+        for look in 1..=3 {
+            watchdog.look_at_all(&mut watched, start + MS * (look - 1), start + MS * look);
+        }
+        let end = start + MS * 8;
+        let task = Task::default();
+        let polls = vec![PolledAfter { task, at: end, queued: Queued::Shared(0), delay: None }];
+        let (own_left, shared_left) = ((0, 0), (4, 0));
+        let after = Aftermath { ended: end, own: 0, shared: 4, polls, dropped: 0, own_left, shared_left };
+        let state = watched.remove(&1).expect("the worker was seen");
+        assert_eq!(state.queues.victims(&after).count(), 1);
     }
 }
