@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::task::Task;
 
@@ -116,16 +116,6 @@ pub(crate) struct Progress {
     /// Grows by one when it parks and when it unparks.
     pub(crate) parks: u32,
     pub(crate) activity: Activity,
-}
-
-/// A look at all workers that one of them took for the watchdog. What polled then, had begun to since the look before.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LookedOut {
-    /// When the look before was.
-    pub(crate) before: Instant,
-    pub(crate) at: Instant,
-    /// Of every worker, in the order in which the target has them.
-    pub(crate) progress: Vec<Progress>,
 }
 
 /// What one worker does now.

@@ -10,8 +10,6 @@ use std::sync::Arc;
 #[cfg(tokio_unstable)]
 use tokio::runtime::TaskMeta;
 
-#[cfg(tokio_unstable)]
-use super::lookout::is_to_look_out;
 use super::registry::RuntimeProbe;
 use super::slot::Slot;
 use super::thread_slot;
@@ -257,10 +255,7 @@ fn before_poll(number: u32, runtime: &Arc<RuntimeProbe>, task: &TaskMeta<'_>) {
         other => become_worker(runtime, other),
     };
     if let Some(slot) = slot {
-        let poll = slot.begin(task_number(task.id()), task.spawned_at());
-        if is_to_look_out(poll) {
-            runtime.registry.look_out();
-        }
+        slot.begin(task_number(task.id()), task.spawned_at());
         #[cfg(feature = "schedule-latency")]
         if slot.noted()
             && let Some(delay) = task.schedule_latency()

@@ -5,10 +5,6 @@
 //! one cache line that only this worker writes. `benches/poll_cost.rs` measures it. Registering a worker, parking
 //! and unparking may cost more, because they are rare.
 //!
-//! One poll in sixteen reads the clock, while the watchdog sleeps between two looks and wants to be put off; and once in half
-//! the time between its looks one of all the workers looks for it, which takes a lock that is free, or goes by, and one
-//! system call ([`lookout::Lookout`]).
-//!
 //! While somebody counts polls (`Watch::tasks`), and only then, a worker reads the clock before and after each poll and
 //! adds it to its own [`ledger::Ledger`]. After a stall a worker is followed for a few polls ([`follower::Follower`]), which
 //! tells who waited behind it. Whether somebody wants either is one flag in that cache line.
@@ -39,10 +35,6 @@ mod thread_slot;
 
 /// The workers of one watch.
 mod registry;
-
-/// Looks that workers take for the watchdog, which their task hooks remind them of.
-#[cfg(tokio_unstable)]
-mod lookout;
 
 /// The runtimes of one watch, to ask Tokio about their tasks.
 mod runtimes;

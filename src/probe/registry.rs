@@ -5,13 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread as OsThread;
 use std::time::{Duration, Instant};
 
-#[cfg(tokio_unstable)]
-use super::lookout::Lookout;
 use super::slot::{NO_RUNTIME, Slot};
 use super::tally::Tally;
 use crate::model::task_stats::TaskStats;
-#[cfg(tokio_unstable)]
-use crate::model::worker::LookedOut;
 use crate::model::worker::{Activity, Thread, Worker};
 use crate::sys;
 
@@ -154,9 +150,6 @@ pub(crate) struct Registry {
     /// Set while the watchdog sleeps because every worker is parked.
     watchdog_sleeps: AtomicBool,
     watchdog: OnceLock<OsThread>,
-    /// Looks that workers take while it sleeps otherwise.
-    #[cfg(tokio_unstable)]
-    lookout: Lookout,
 }
 
 impl Registry {
@@ -276,29 +269,7 @@ impl Registry {
 
     /// Wakes the watchdog whatever the workers do, so that it sees that it shall stop.
     pub(crate) fn wake_watchdog_to_stop(&self) {
-        #[cfg(tokio_unstable)]
-        self.lookout.put_off_no_more();
         self.ring();
-    }
-
-    /// A worker has just begun a poll, one of several.
-    #[cfg(tokio_unstable)]
-    #[cold]
-    pub(super) fn look_out(&self) {
-        self.lookout.come_by(&self.version);
-    }
-
-    /// Sleeps for `first`; longer while workers see that all of `entries` move on, which they look at once in `interval` at
-    /// least. Returns their last look, if they took one. `version` is that of the entries.
-    #[cfg(tokio_unstable)]
-    pub(crate) fn sleep_looked_out(
-        &self,
-        entries: &[Entry],
-        version: u64,
-        first: Duration,
-        interval: Duration,
-    ) -> Option<LookedOut> {
-        self.lookout.sleep(entries, version, first, interval)
     }
 
     /// Names the thread that sleeps in [`sleep_until_active`](Self::sleep_until_active).

@@ -92,15 +92,15 @@ impl Slot {
         self.words.sequence.load(Ordering::Relaxed) & 1 == 1
     }
 
-    /// A poll starts; returns its number. By the thread that holds the slot, and not inside another poll.
+    /// A poll starts. By the thread that holds the slot, and not inside another poll.
     #[inline]
-    pub(super) fn begin(&self, task: u64, spawned_at: &'static Location<'static>) -> u64 {
+    pub(super) fn begin(&self, task: u64, spawned_at: &'static Location<'static>) {
         self.words.task.store(task, Ordering::Relaxed);
         self.words.spawned_at.set(Some(spawned_at));
         if self.noted() {
             self.note_begin(task, spawned_at);
         }
-        self.step()
+        self.step();
     }
 
     /// The poll is over, unless the slot was attached to another runtime in the middle of it (`block_in_place`, then
@@ -118,10 +118,8 @@ impl Slot {
     /// Only one thread writes, so load and store suffice. Release, a plain store on x86_64, keeps what was stored
     /// before on this side of it.
     #[inline]
-    fn step(&self) -> u64 {
-        let next = self.words.sequence.load(Ordering::Relaxed).wrapping_add(1);
-        self.words.sequence.store(next, Ordering::Release);
-        next
+    fn step(&self) {
+        self.words.sequence.store(self.words.sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
     /// Names the poll that is about to begin, and those that follow. The task hooks name nothing: on their runtimes

@@ -19,7 +19,7 @@ use super::queues::Queues;
 use super::stretch::Stretch;
 use crate::model::stall::{KnownBy, StallId};
 use crate::model::victims::NoVictims;
-use crate::model::worker::{Activity, LookedOut, Progress};
+use crate::model::worker::{Activity, Progress};
 use crate::target::{self, Target};
 
 /// Looks this long after the last activity before sleeping: waking the watchdog costs the worker a system call.
@@ -149,32 +149,11 @@ impl<T: Target> Watchdog<T> {
             } else {
                 pace.looked(now, target::cpu_of_this_thread);
                 self.limits.interval = if idle { pace.idle_interval() } else { pace.interval() };
-                let pause = self.pause(&watched, now);
-                if !self.stuck.is_empty() || !self.endings.is_empty() {
-                    std::thread::sleep(pause);
-                } else if let Some(look) = self.target.sleep(pause, self.limits.interval) {
-                    self.looked_out(&mut watched, &look);
-                    last_look = look.at;
-                    last_active = look.at;
-                }
+                std::thread::sleep(self.pause(&watched, now));
             }
         }
         for ended in self.endings.all(&mut self.target) {
             self.tell_end(ended);
-        }
-    }
-
-    /// Somebody else looked meanwhile: every worker had moved on, and what polls now has begun since the look before.
-    fn looked_out(&mut self, watched: &mut HashMap<u64, Watched>, look: &LookedOut) {
-        for (index, progress) in look.progress.iter().enumerate() {
-            let key = self.target.workers()[index].key;
-            if watched.get(&key).is_some_and(|state| state.progress != *progress) {
-                let state = Watched::begin(*progress, look.before, look.at);
-                if progress.activity == Activity::Polling {
-                    self.target.note_progress(index, *progress, state.began);
-                }
-                watched.insert(key, state);
-            }
         }
     }
 

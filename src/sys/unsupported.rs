@@ -262,23 +262,6 @@ impl NewestThread {
     }
 }
 
-#[cfg(tokio_unstable)]
-#[derive(Debug)]
-pub(crate) struct Alarm;
-
-#[cfg(tokio_unstable)]
-impl Alarm {
-    pub(crate) fn new() -> Option<Self> {
-        None
-    }
-
-    pub(crate) fn set(&self, _after: Duration) -> bool {
-        false
-    }
-
-    pub(crate) fn wait(&self) {}
-}
-
 #[derive(Debug)]
 pub(crate) struct Steal;
 

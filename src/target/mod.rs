@@ -91,7 +91,7 @@ use crate::model::profile::Labels;
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::victims::NoVictims;
-use crate::model::worker::{LookedOut, Progress, Worker};
+use crate::model::worker::{Progress, Worker};
 
 /// What can be asked of an observed process. Workers are named by their position in [`workers`](Self::workers).
 pub(crate) trait Target {
@@ -168,13 +168,6 @@ pub(crate) trait Target {
 
     /// Tells who asks for a worker's state that its present `progress` has been seen since `since`.
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant);
-
-    /// Sleeps for `first`; longer where the workers look at one another meanwhile, at least once in `interval`, and see that each
-    /// has moved on. Returns the last such look.
-    fn sleep(&mut self, first: Duration, _interval: Duration) -> Option<LookedOut> {
-        std::thread::sleep(first);
-        None
-    }
 
     /// Sleeps while every worker is parked, at most for the given time. Returns false at once where nothing tells when one wakes up.
     fn sleep_until_active(&self, _at_most: Duration) -> bool {

@@ -12,8 +12,6 @@ use crate::model::aftermath::Followed;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::victims::NoVictims;
-#[cfg(tokio_unstable)]
-use crate::model::worker::LookedOut;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes, Slot};
 use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
@@ -216,16 +214,6 @@ impl Target for OwnProcess {
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {
         let key = self.workers[worker].key;
         self.since.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (progress.sequence, since));
-    }
-
-    #[cfg(tokio_unstable)]
-    fn sleep(&mut self, first: Duration, interval: Duration) -> Option<LookedOut> {
-        // Polls of which nothing is told cannot be seen to move on.
-        if self.workers.iter().any(|worker| worker.silent_polls) {
-            std::thread::sleep(first);
-            return None;
-        }
-        self.registry.sleep_looked_out(&self.entries, self.version, first, interval)
     }
 
     fn sleep_until_active(&self, at_most: Duration) -> bool {

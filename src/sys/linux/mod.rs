@@ -3,10 +3,6 @@
 /// Taking a signal, and giving it back.
 mod action;
 
-/// A clock to sleep by that others put off: by task hooks, so nobody does without them.
-#[cfg(tokio_unstable)]
-mod alarm;
-
 /// Signals that a thread holds back.
 mod held_signals;
 
@@ -55,8 +51,6 @@ mod steal;
 /// System call numbers, their names and what they wait for.
 mod syscalls;
 
-#[cfg(tokio_unstable)]
-pub(crate) use alarm::Alarm;
 pub(crate) use held_signals::HeldSignals;
 pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
