@@ -36,6 +36,6 @@ for version in "${versions[@]}"; do
 done
 # What the newest of them is built with, besides.
 try "$version-unstable" "--cfg tokio_unstable" --release
-CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 try "$version-lto" "" --release
+HOLDUP_AWAITING_LTO=1 CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 try "$version-lto" "" --release
 CARGO_PROFILE_RELEASE_OPT_LEVEL=s try "$version-small" "" --release
 exit "$failed"

@@ -343,7 +343,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
 }
 
 /// The body of an `async fn`, block or closure. A pointer to an `async fn` has a name that ends in the same way.
-fn is_coroutine(ty: &Type) -> bool {
+pub(super) fn is_coroutine(ty: &Type) -> bool {
     matches!(ty.shape, Shape::Variants { .. }) && last_segment(&ty.name).starts_with("{async_")
 }
 

@@ -13,6 +13,9 @@ mod tasks;
 /// Tasks of programs that describe no types.
 mod shapes;
 
+/// Futures given to `block_on`.
+mod roots;
+
 /// Tasks that no runtime has a list of.
 mod unlisted;
 
@@ -35,6 +38,7 @@ mod unpolled;
 mod sets;
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::layout::{Memory, Program, Values};
@@ -42,6 +46,7 @@ use crate::model::census::{Census, TaskNow, TaskState, ThreadNow};
 use crate::model::stack::NoStack;
 use crate::model::task::TaskId;
 use holders::Held;
+pub(crate) use roots::Roots;
 use runtimes::{Entered, Runtimes};
 pub(crate) use shapes::{Places, Shapes, polled, shaped_census};
 use tasks::{TaskLayout, TaskReader};
@@ -62,6 +67,8 @@ pub(crate) struct Start {
     pub(crate) runs: bool,
     /// Where the program's block of thread-local variables begins for it.
     pub(crate) thread_locals: Option<u64>,
+    /// From where it was to the end of its stack, where that is known.
+    pub(crate) stack: Option<Range<u64>>,
 }
 
 /// What a census is taken of.
@@ -74,6 +81,8 @@ pub(crate) struct Subject<'a, 'd> {
     pub(crate) threads: &'a [Start],
     /// Where headers of tasks may lie that no runtime has a list of.
     pub(crate) unlisted: &'a [u64],
+    /// Where futures given to `block_on` lie, as far as they were found.
+    pub(crate) roots: Option<&'a Roots>,
     /// By the monotonic clock.
     pub(crate) now: Duration,
 }
@@ -145,6 +154,10 @@ impl<'a, 'd> Subject<'a, 'd> {
         census.runtimes.extend(owners);
         holders::tell(&mut census.tasks, &held);
         census.threads = threads(self.threads, &runtimes.threads, &mut census.tasks);
+        for thread in census.threads.iter_mut().filter(|thread| thread.block_on) {
+            let future = self.roots.and_then(|roots| roots.get(&thread.tid));
+            thread.root = future.and_then(|future| roots::path(&values, &layout, self.now, *future));
+        }
         census.tasks.sort_by_key(|task| (task.runtime, task.id));
         census
     }
@@ -173,6 +186,7 @@ fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<
             runtime: entered.runtime,
             task: None,
             block_on: entered.block_on,
+            root: None,
             stack: Err(NoStack::Unavailable),
             unknown: entered.unknown.clone(),
         };

@@ -41,6 +41,8 @@ struct ThreadJson {
     runtime: Option<usize>,
     task: Option<u64>,
     block_on: bool,
+    /// The future given to `block_on`, with what it awaits.
+    root: Option<AwaitJson>,
     stack: Vec<FrameJson>,
     stack_complete: bool,
     unknown: Option<String>,
@@ -169,6 +171,7 @@ impl From<&ThreadNow> for ThreadJson {
             runtime: thread.runtime.map(RuntimeNow::number),
             task: thread.task.map(|task| task.0),
             block_on: thread.block_on,
+            root: thread.root.as_ref().map(AwaitJson::from),
             stack: frames
                 .iter()
                 .map(|frame| FrameJson {

@@ -49,8 +49,7 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
         let waits = |thread: &&ThreadNow| thread.block_on && thread.runtime == Some(runtime.index);
         for thread in census.threads.iter().filter(waits).filter(|thread| thread.task.is_none() && !options.stacks) {
             out.push('\n');
-            line(&mut out, 0, "block_on, whose future is no task:");
-            write_thread(&mut out, thread);
+            write_root(&mut out, thread);
         }
     }
     for cycle in &census.cycles {
@@ -200,6 +199,27 @@ fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: O
         line(out, 1, "awaited last:");
     }
     write_await(out, 1, &paths);
+}
+
+/// A thread inside `block_on`: what that future awaits tells more than how the thread sleeps meanwhile.
+fn write_root(out: &mut String, thread: &ThreadNow) {
+    match &thread.root {
+        None => {
+            line(out, 0, "block_on, whose future is no task:");
+            write_thread(out, thread);
+        }
+        Some(root) => {
+            let state = if thread.runs { TaskState::Running } else { TaskState::Idle };
+            line(out, 0, &format!("block_on [{}] {}, which is no task", state.as_str(), root.future));
+            if thread.runs {
+                write_thread(out, thread);
+                line(out, 1, "awaited last:");
+            } else {
+                line(out, 1, &format!("thread {} {} sleeps", thread.tid, thread.name));
+            }
+            write_await(out, 1, &[root]);
+        }
+    }
 }
 
 /// Futures at the same place of paths that are alike.

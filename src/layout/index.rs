@@ -40,6 +40,8 @@ pub(super) struct Index {
     pub(super) contexts: Vec<ThreadLocal>,
     /// The names of types that have a function `poll` or `poll_next` for `Pin<&mut Self>`.
     pub(super) futures: HashSet<String>,
+    /// Functions that poll a future given to `block_on`, by their entries, with its type.
+    pub(super) roots: HashMap<TypeId, TypeId>,
 }
 
 impl Index {
@@ -67,7 +69,7 @@ impl Index {
 
     fn of(parts: Vec<Found>) -> Self {
         let mut index = Self::default();
-        let mut pins = Vec::new();
+        let (mut pins, mut roots) = (Vec::new(), Vec::new());
         for part in parts {
             for (ty, name, complete) in part.types {
                 if complete {
@@ -91,12 +93,16 @@ impl Index {
             index.polls.extend(part.polls);
             index.contexts.extend(part.contexts);
             pins.extend(part.polled);
+            roots.extend(part.roots);
         }
         let polled = pins.iter().filter_map(|pin| {
             let name = index.names.get(pin)?.strip_prefix("core::pin::Pin<&mut ")?.strip_suffix('>')?;
             Some(name.to_owned())
         });
         index.futures = polled.collect();
+        // A type that several units describe is one.
+        let first = |ty: TypeId| index.names.get(&ty).and_then(|name| index.by_name.get(name)).copied().unwrap_or(ty);
+        index.roots = roots.into_iter().map(|(entry, future)| (entry, first(future))).collect();
         index
     }
 }

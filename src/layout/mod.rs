@@ -16,6 +16,9 @@ mod index;
 /// How one part of the index is made.
 mod scan;
 
+/// Where futures given to `block_on` are polled.
+mod roots;
+
 /// Types, read when they are needed.
 mod types;
 

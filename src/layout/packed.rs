@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::index::{Index, TaskTypes, ThreadLocal};
 use super::program::Program;
+use super::roots::Root;
 use super::types::{Member, Shape, Type, TypeId, Variant};
 use crate::model::census::SourcePlace;
 
@@ -29,6 +30,8 @@ struct Tables {
     polls: Vec<(u64, String)>,
     vtables: Vec<(u64, u32)>,
     contexts: Vec<(u64, u32)>,
+    /// Beginnings and ends of code that polls a future given to `block_on`, with its type.
+    roots: Vec<(u64, u64, u32)>,
     /// Numbers of the names of types that are polled, in order.
     futures: Vec<u32>,
     /// Numbers of names with the types that have them, in order.
@@ -67,6 +70,7 @@ struct MemberRecord {
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) source_roots: Vec<String>,
+    pub(super) roots: Vec<Root>,
     futures: Vec<u32>,
     named: Vec<(u32, u32)>,
     text_ends: Vec<u32>,
@@ -102,8 +106,10 @@ impl PackedTypes {
         index.polls = tables.polls.into_iter().map(|(address, name)| (address, name.into())).collect();
         index.vtables = tables.vtables.into_iter().map(|(address, ty)| (address, id(ty))).collect();
         index.contexts = tables.contexts.into_iter().map(|(offset, ty)| ThreadLocal { offset, ty: id(ty) }).collect();
+        let root = |(start, end, future)| Root { start, end, future: id(future) };
         let packed = Packed {
             source_roots: tables.source_roots,
+            roots: tables.roots.into_iter().map(root).collect(),
             futures: tables.futures,
             named: tables.named,
             text_ends: tables.text_ends,
@@ -215,6 +221,7 @@ pub(super) fn pack(program: &Program<'_>, index: &Index) -> Option<Vec<u8>> {
         polls: index.polls.iter().map(|(address, name)| (*address, name.to_string())).collect(),
         vtables: vtables.collect(),
         contexts: contexts.collect(),
+        roots: program.roots().iter().filter_map(|root| Some((root.start, root.end, place(root.future)?))).collect(),
         futures,
         named,
         text_ends,
@@ -241,6 +248,7 @@ impl Collected {
         }
         roots.extend(index.by_name.iter().filter(|(name, _)| name.starts_with(LOOKED_FOR)).map(|(_, ty)| *ty));
         roots.extend(index.vtables.values());
+        roots.extend(index.roots.values());
         // In order, so that the same program gives the same bytes.
         let roots: BTreeSet<TypeId> = roots.into_iter().collect();
         let mut collected = Self::default();

@@ -1,11 +1,12 @@
 //! A program's types, by name and by number.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::index::{Index, TaskTypes, ThreadLocal};
 use super::names::split_arguments;
 use super::packed::{self, Packed, PackedTypes};
+use super::roots::{self, Root};
 use super::sections::Sections;
 use super::types::{Shape, Type, TypeId, TypeReader};
 use super::units::{Unit, Units};
@@ -20,6 +21,7 @@ pub(crate) struct Program<'d> {
     /// What was packed of another look at it; then there are no units.
     packed: Option<Packed>,
     types: RwLock<HashMap<TypeId, Option<Arc<Type>>>>,
+    roots: OnceLock<Vec<Root>>,
 }
 
 impl std::fmt::Debug for Program<'_> {
@@ -33,13 +35,13 @@ impl<'d> Program<'d> {
     pub(crate) fn of(sections: &'d Sections) -> Self {
         let units = Units::of(sections);
         let index = Index::build(&units);
-        Self { units, index, packed: None, types: RwLock::default() }
+        Self { units, index, packed: None, types: RwLock::default(), roots: OnceLock::new() }
     }
 
     /// From what [`Self::pack`] has made.
     pub(crate) fn unpacked(types: PackedTypes) -> Self {
         let PackedTypes { packed, index } = types;
-        Self { units: Units::default(), index, packed: Some(packed), types: RwLock::default() }
+        Self { units: Units::default(), index, packed: Some(packed), types: RwLock::default(), roots: OnceLock::new() }
     }
 
     /// All that is needed of it, without the debug information it was read from. `None` where it describes no runtime.
@@ -80,6 +82,20 @@ impl<'d> Program<'d> {
     /// The type behind a trait object's table at an address of the file.
     pub(crate) fn behind_vtable(&self, address: u64) -> Option<TypeId> {
         self.index.vtables.get(&address).copied()
+    }
+
+    /// Where futures given to `block_on` are polled. Looked for when it is asked for, because few ask.
+    pub(super) fn roots(&self) -> &[Root] {
+        self.roots.get_or_init(|| match &self.packed {
+            Some(packed) => packed.roots.clone(),
+            None => roots::of(&self.units, &self.index.roots),
+        })
+    }
+
+    /// The types of futures given to `block_on` that are polled by the code at an address of the file.
+    pub(crate) fn polled_at(&self, address: u64) -> impl Iterator<Item = TypeId> {
+        let holds = move |root: &&Root| (root.start..root.end).contains(&address);
+        self.roots().iter().filter(holds).map(|root| root.future)
     }
 
     /// Where each thread has what Tokio knows about it.

@@ -19,6 +19,12 @@ const RAW_TASK: &str = "tokio::runtime::task::raw";
 /// Within it: the function that polls a task, with its type arguments.
 const POLL_TASK: &str = "poll<";
 
+/// Where Tokio's functions are that poll a future on the thread that calls them,
+const RUNTIME: &str = "tokio::runtime";
+
+/// and what they are called, with the type of that future.
+const BLOCK_ON: &str = "block_on<";
+
 /// Where Tokio keeps what belongs to a thread.
 const CONTEXT: &str = "tokio::runtime::context::CONTEXT";
 
@@ -40,6 +46,8 @@ pub(super) struct Found {
     pub(super) contexts: Vec<ThreadLocal>,
     /// The types of first parameters of functions that poll.
     pub(super) polled: Vec<TypeId>,
+    /// Functions that poll a future given to `block_on`, by their entries, with its type.
+    pub(super) roots: Vec<(TypeId, TypeId)>,
 }
 
 /// What stands above an entry.
@@ -74,6 +82,8 @@ enum Function {
     Task { entry: TypeId, address: Option<u64>, future: Option<TypeId>, scheduler: Option<TypeId> },
     /// It may poll a future, which its first parameter tells.
     Poll,
+    /// It polls a future that is no task, which its type argument tells.
+    BlockOn(TypeId),
 }
 
 /// The attributes that are asked for, of whichever kind of entry.
@@ -139,19 +149,20 @@ pub(super) fn unit(unit: &Unit<'_>, found: &mut Found) -> gimli::Result<()> {
                     found.polls.extend(read.address.map(|address| (address, name.into())));
                     let task = Function::Task { entry: id, address: read.address, future: None, scheduler: None };
                     function = Some((depth, task));
+                } else if name.starts_with(BLOCK_ON) && scope.path.starts_with(RUNTIME) {
+                    function = Some((depth, Function::BlockOn(id)));
                 } else if POLLS.contains(&name.split('<').next().unwrap_or_default()) {
                     function = Some((depth, Function::Poll));
                 }
             }
-            gimli::DW_TAG_template_type_parameter => {
-                if let Some((_, Function::Task { future, scheduler, .. })) = &mut function {
-                    match read.name {
-                        Some("T") => *future = read.ty,
-                        Some("S") => *scheduler = read.ty,
-                        _ => {}
-                    }
+            gimli::DW_TAG_template_type_parameter => match (&mut function, read.name) {
+                (Some((_, Function::Task { future, .. })), Some("T")) => *future = read.ty,
+                (Some((_, Function::Task { scheduler, .. })), Some("S")) => *scheduler = read.ty,
+                (Some((_, Function::BlockOn(entry))), Some("F")) => {
+                    found.roots.extend(read.ty.map(|future| (*entry, future)));
                 }
-            }
+                _ => {}
+            },
             gimli::DW_TAG_formal_parameter => {
                 if let Some((_, Function::Poll)) = function {
                     found.polled.extend(read.ty);

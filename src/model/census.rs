@@ -104,8 +104,10 @@ pub(crate) struct ThreadNow {
     pub(crate) runtime: Option<usize>,
     /// The task it polls.
     pub(crate) task: Option<TaskId>,
-    /// It is inside `block_on`. The future given to that is no task, and is not looked into.
+    /// It is inside `block_on`.
     pub(crate) block_on: bool,
+    /// The future given to that, which is no task, where it was found. Of a thread that runs: what it awaited last.
+    pub(crate) root: Option<Await>,
     /// What it executes.
     pub(crate) stack: Result<Stack, NoStack>,
     /// Why nothing is known about it.

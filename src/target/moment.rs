@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::{Snapshot, thread_pointer};
-use crate::sys::{self, KernelState, Process, StackCopy, Stopped, ThreadProbe};
+use crate::sys::{self, KernelState, Mapping, Process, StackCopy, Stopped, ThreadProbe};
 
 /// How long running threads may take to stand still.
 const STOP_LIMIT: Duration = Duration::from_millis(100);
@@ -26,6 +27,8 @@ pub(crate) struct ThreadAt {
     pub(crate) runs: bool,
     /// Where its thread-local variables are found.
     pub(crate) thread_pointer: Option<u64>,
+    /// From where it slept or was held to the end of its stack.
+    pub(crate) bounds: Option<Range<u64>>,
     /// Its stack, where it ran and was held.
     pub(crate) stack: Option<StackCopy>,
 }
@@ -69,7 +72,12 @@ impl Moment {
             let asleep = state.and_then(KernelState::asleep_at);
             let found = asleep.and_then(|(stack, _)| thread_pointer::find(process, &mappings, tid, stack));
             let Some(name) = process.thread_name(tid) else { continue };
-            threads.push(ThreadAt { tid, name, runs: false, thread_pointer: found, stack: None });
+            let bounds = match asleep {
+                Some((pointer, _)) => mapping_of(&mappings, pointer).map(|stack| pointer..stack.end),
+                // Of a thread that runs, the whole stack; only the first thread's can be told.
+                None => first_stack(&mappings).filter(|_| u32::try_from(tid) == Ok(process.id())),
+            };
+            threads.push(ThreadAt { tid, name, runs: false, thread_pointer: found, bounds, stack: None });
         }
         let mut moment = Self {
             threads,
@@ -145,9 +153,18 @@ fn note_stopped(process: Process, threads: &mut [ThreadAt], stopped: &[Stopped],
         }
         let mut copy = spare.pop().unwrap_or_default();
         process.copy_stack(registers, None, &mut copy);
+        thread.bounds = Some(registers.stack_pointer..registers.stack_pointer + copy.bytes.len() as u64);
         thread.stack = Some(copy);
     }
     learned
+}
+
+fn first_stack(mappings: &[Mapping]) -> Option<Range<u64>> {
+    mappings.iter().find(|mapping| mapping.path == "[stack]").map(|stack| stack.start..stack.end)
+}
+
+fn mapping_of(mappings: &[Mapping], address: u64) -> Option<&Mapping> {
+    mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
 }
 
 /// Room for a stack.

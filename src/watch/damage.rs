@@ -85,11 +85,19 @@ impl Scene {
 
     fn census(&self, program: &Program<'_>, memory: &dyn Memory) -> usize {
         let now = Duration::from_secs(1);
-        let subject =
-            Subject { program, memory, bias: self.bias, threads: &self.starts, unlisted: &self.unlisted, now };
+        let subject = Subject {
+            program,
+            memory,
+            bias: self.bias,
+            threads: &self.starts,
+            unlisted: &self.unlisted,
+            roots: None,
+            now,
+        };
         subject.touch(usize::MAX);
         let (_workers, _unknown) = subject.workers();
-        subject.take().tasks.len()
+        let roots = subject.find_roots();
+        Subject { roots: Some(&roots), ..subject }.take().tasks.len()
     }
 }
 
@@ -133,20 +141,17 @@ fn packed_types_tell_the_same_and_damaged_ones_do_not_panic() {
     let whole = Program::unpacked(PackedTypes::read(packed.clone()).expect("it is whole"));
     let census = |program: &Program<'_>| {
         let now = Duration::from_secs(1);
-        Subject {
-            program,
-            memory: &scene.memory,
-            bias: scene.bias,
-            threads: &scene.starts,
-            unlisted: &scene.unlisted,
-            now,
-        }
-        .take()
+        let (memory, threads, unlisted) = (&scene.memory, &scene.starts, &scene.unlisted);
+        let subject = Subject { program, memory, bias: scene.bias, threads, unlisted, roots: None, now };
+        let roots = subject.find_roots();
+        Subject { roots: Some(&roots), ..subject }.take()
     };
     let (told, expected) = (census(&whole), census(&program));
     let with_paths = expected.tasks.iter().filter(|task| task.path.is_some()).count();
     assert!(with_paths > MANY, "{with_paths} of {}", expected.tasks.len());
     assert_eq!(told.tasks, expected.tasks);
+    assert!(expected.threads.iter().any(|thread| thread.root.is_some()), "the future given to block_on is found");
+    assert_eq!(told.threads, expected.threads);
     assert_eq!(whole.source_roots(), program.source_roots());
     let (mut read, mut refused) = (0, 0);
     for seed in 0..200 {

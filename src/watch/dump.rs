@@ -1,12 +1,13 @@
 //! A census of another process: who is asked for what, in which order.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::attached::{AttachError, Attached};
 use super::sources::{Known, described};
 use super::unlisted::UnlistedTables;
-use crate::census::{Start, Subject, Whose};
+use crate::census::{Roots, Start, Subject, Whose};
 use crate::diagnose;
 use crate::images::Image;
 use crate::layout::Program;
@@ -42,14 +43,13 @@ impl Attached {
         self.symbolizer.add_source_roots(program.source_roots());
         self.name_stacks(&moment, &mut census);
         let mut descriptors = Descriptors::of(process);
-        for task in &mut census.tasks {
-            if let Some(path) = &mut task.path {
-                path.each(&mut |node| {
-                    if let Some(WaitsFor::Io { fd: Some(fd), what }) = &mut node.waits_for {
-                        *what = descriptors.describe(*fd);
-                    }
-                });
-            }
+        let paths = census.tasks.iter_mut().filter_map(|task| task.path.as_mut());
+        for path in paths.chain(census.threads.iter_mut().filter_map(|thread| thread.root.as_mut())) {
+            path.each(&mut |node| {
+                if let Some(WaitsFor::Io { fd: Some(fd), what }) = &mut node.waits_for {
+                    *what = descriptors.describe(*fd);
+                }
+            });
         }
         census.cycles = diagnose::cycles(&census);
         census.futurelocks = diagnose::futurelocks(&census);
@@ -82,20 +82,27 @@ impl Attached {
         let bias = image.bias;
         let unlisted = UnlistedTables::of(self.process, image, program, Whose::All).search(self.process);
         let now = Duration::ZERO;
+        let (process, roots) = (self.process, Mutex::new(Roots::new()));
+        let lock = || roots.lock().unwrap_or_else(PoisonError::into_inner);
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
             let (starts, headers) = (starts(threads, before), unlisted.headers(pointers(threads)));
-            let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now };
+            let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, roots: None, now };
             subject.touch(usize::MAX);
+            let mut roots = lock();
+            *roots = Subject { memory: &Snapshot::of(process), ..subject }.find_roots();
             // For the memory that it reads.
-            let _rehearsed = subject.take();
+            let _rehearsed = Subject { roots: Some(&roots), ..subject }.take();
         };
         let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
-            Subject { program, memory, bias, threads: &starts(threads, before), unlisted: &[], now }.touch(NEWEST);
+            let threads = &starts(threads, before);
+            Subject { program, memory, bias, threads, unlisted: &[], roots: None, now }.touch(NEWEST);
         };
         let moment = Moment::take(self.process, &rehearse, &touch).map_err(|error| self.failed(error))?;
         let starts = starts(&moment.threads, before);
         let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
-        let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, now: moment.now };
+        let (roots, now) = (lock(), moment.now);
+        let roots = Some(&*roots);
+        let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, roots, now };
         missing.extend(unlisted.missing());
         Ok((Census { tier: DebugTier::Full, ..subject.take() }, moment))
     }
@@ -147,6 +154,7 @@ pub(super) fn starts(threads: &[ThreadAt], before: Option<u64>) -> Vec<Start> {
         name: thread.name.clone(),
         runs: thread.runs,
         thread_locals: thread.thread_pointer.and_then(|pointer| pointer.checked_sub(before?)),
+        stack: thread.bounds.clone(),
     };
     threads.iter().map(start).collect()
 }

@@ -49,13 +49,14 @@ impl<'a, 'd> Reader<'a, 'd> {
             name: String::new(),
             runs: false,
             thread_locals: self.before.and_then(|before| pointer.checked_sub(before)),
+            stack: None,
         };
         threads.iter().map(start).collect()
     }
 
     pub(super) fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
         let (program, bias) = (self.program, self.image.bias);
-        Subject { program, memory, bias, threads, unlisted: &[], now: sys::monotonic_time() }
+        Subject { program, memory, bias, threads, unlisted: &[], roots: None, now: sys::monotonic_time() }
     }
 
     /// Looks now and then for tasks that are in no list of a runtime, for whoever reads tasks afterwards.

@@ -49,8 +49,15 @@ impl Attached {
         let take = |memory: &Snapshot, threads: &[ThreadAt], now| {
             let tasks = shapes.tasks(memory);
             let polled = polled(memory, &blocks(threads, before), &tasks);
-            let subject =
-                Subject { program, memory, bias: image.bias, threads: &starts(threads, before), unlisted: &[], now };
+            let subject = Subject {
+                program,
+                memory,
+                bias: image.bias,
+                threads: &starts(threads, before),
+                unlisted: &[],
+                roots: None,
+                now,
+            };
             shaped_census(&subject, tasks, polled, &name)
         };
         // For the memory that it reads.

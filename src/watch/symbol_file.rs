@@ -15,7 +15,7 @@ use crate::symbols::NameTable;
 const MAGIC: &[u8; 8] = b"holdupsy";
 
 /// Files of another version are refused: they are quickly made anew.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Larger files are refused.
 pub(super) const MAX_FILE: u64 = 1 << 30;
