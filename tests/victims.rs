@@ -393,9 +393,9 @@ fn where_tokio_measures_delays_waits_are_exact() {
     for waited in victims.tasks.iter().map(|victim| victim.waited) {
         assert_eq!(waited.at_least, waited.at_most, "{victims:#?}");
     }
-    // The late one is polled first, and became ready so much later.
+    // The late one became ready so much later. Who is polled first is up to Tokio, and a poll of these takes next to nothing.
     let wait = |task: &holdup::Victim| (task.task.name.as_deref() == Some("late"), task.waited.at_most);
     let waits: Vec<_> = victims.tasks.iter().map(wait).collect();
     let late = waits.iter().find(|(late, _)| *late).map(|(_, wait)| *wait).expect("it is told");
-    assert!(waits.iter().all(|(is_late, wait)| *is_late || *wait >= late + HELD), "{victims:#?}");
+    assert!(waits.iter().all(|(is_late, wait)| *is_late || *wait + HELD / 10 >= late + HELD), "{victims:#?}");
 }
