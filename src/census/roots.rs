@@ -53,6 +53,8 @@ pub(super) fn path(values: &Values<'_, '_>, layout: &TaskLayout, now: Duration, 
     let mut walker = Walker::new(values, layout, now);
     let path = walker.future(future).ok()?;
     let kept = walker.take_suspended();
+    // However much of them the path took.
+    values.allow(STEPS);
     (is_known(&path) && kept.iter().all(|kept| makes_sense(values, kept.state, DEPTH))).then_some(path)
 }
 

@@ -228,3 +228,10 @@ pub(crate) struct Mapping {
     /// The path, or a name in brackets such as `[stack]`.
     pub(crate) path: String,
 }
+
+impl Mapping {
+    /// The mapping that an address lies in.
+    pub(crate) fn of(mappings: &[Self], address: u64) -> Option<&Self> {
+        mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
+    }
+}

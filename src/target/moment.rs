@@ -73,7 +73,7 @@ impl Moment {
             let found = asleep.and_then(|(stack, _)| thread_pointer::find(process, &mappings, tid, stack));
             let Some(name) = process.thread_name(tid) else { continue };
             let bounds = match asleep {
-                Some((pointer, _)) => mapping_of(&mappings, pointer).map(|stack| pointer..stack.end),
+                Some((pointer, _)) => Mapping::of(&mappings, pointer).map(|stack| pointer..stack.end),
                 // Of a thread that runs, the whole stack; only the first thread's can be told.
                 None => first_stack(&mappings).filter(|_| u32::try_from(tid) == Ok(process.id())),
             };
@@ -161,10 +161,6 @@ fn note_stopped(process: Process, threads: &mut [ThreadAt], stopped: &[Stopped],
 
 fn first_stack(mappings: &[Mapping]) -> Option<Range<u64>> {
     mappings.iter().find(|mapping| mapping.path == "[stack]").map(|stack| stack.start..stack.end)
-}
-
-fn mapping_of(mappings: &[Mapping], address: u64) -> Option<&Mapping> {
-    mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
 }
 
 /// Room for a stack.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::model::stack::{Method, RawStack};
-use crate::sys::{self, Process, Registers, StackCopy, ThreadProbe};
+use crate::sys::{self, Mapping, Process, Registers, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
@@ -58,5 +58,5 @@ pub(super) fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> (RawStack, bool
 /// The mapping that an address lies in.
 pub(super) fn mapping_of(process: Process, address: u64) -> Option<Range<u64>> {
     let mappings = process.mappings().ok()?;
-    mappings.iter().map(|mapping| mapping.start..mapping.end).find(|range| range.contains(&address))
+    Mapping::of(&mappings, address).map(|mapping| mapping.start..mapping.end)
 }

@@ -21,7 +21,7 @@ const MAX_SEARCHED: u64 = 256 << 20;
 
 /// The control block of a thread whose stack pointer is known.
 pub(super) fn find(process: Process, mappings: &[Mapping], tid: i32, stack_pointer: u64) -> Option<u64> {
-    let stack = mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&stack_pointer))?;
+    let stack = Mapping::of(mappings, stack_pointer)?;
     if let Some(found) =
         search(process, stack_pointer & !7, stack.end.min(stack_pointer.saturating_add(MAX_ABOVE)), tid)
     {

@@ -63,7 +63,7 @@ impl WordsFound {
     /// block, in the same mapping.
     pub(crate) fn off_stacks(&self, pointers: impl Iterator<Item = u64>) -> Vec<u64> {
         let stack = |pointer: u64| {
-            let mapping = self.mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&pointer))?;
+            let mapping = Mapping::of(&self.mappings, pointer)?;
             Some(mapping.start..pointer)
         };
         let stacks: Vec<_> = pointers.filter_map(stack).collect();
