@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::pipeline::{Folder, Member, Part, Tansu, eventually, missing};
+use support::pipeline::{Folder, Member, Part, SESSION_TIMEOUT, Tansu, eventually, missing};
 
 /// Articles of the whole test.
 const COUNT: u64 = 100_000;
@@ -25,8 +25,10 @@ fn produce(servers: &str, arguments: &[&str]) -> Part {
 /// Kills a consumer midway, calls `midway`, and looks for every number.
 fn delivers_every_number(name: &str, servers: &str, midway: impl FnOnce()) {
     let folder = Folder::new(name);
-    let victim = Member::join(servers, &folder, "victim");
+    // The survivor comes first, and leads the group: Tansu 0.6 may wait for ever for a leader that is gone.
     let survivor = Member::join(servers, &folder, "survivor");
+    survivor.part.wait_for_log("this member has 8 partitions");
+    let victim = Member::join(servers, &folder, "victim");
     for member in [&victim, &survivor] {
         member.part.wait_for_log("this member has 4 partitions");
     }
@@ -81,8 +83,9 @@ fn a_broker_that_is_not_ours_loses_nothing_when_it_is_killed_too() {
     let servers = tansu.servers();
     delivers_every_number("tansu", &servers, || {
         tansu.kill();
-        // Long enough for every client to notice.
-        std::thread::sleep(Duration::from_secs(2));
+        // Every client notices, and nobody's session lives on. If only the victim's ended, Tansu 0.6 would tell the
+        // survivor so, and then hand it the partitions that it had before: its group is formed, and stays so.
+        std::thread::sleep(SESSION_TIMEOUT + Duration::from_secs(1));
         tansu.run();
     });
 }

@@ -16,6 +16,9 @@ use super::service::program;
 /// Groups, restarts and a broker that is not optimised take their time; a condition that holds is seen long before.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
+/// How long a broker waits for a member of the group that tells nothing of itself.
+pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
 /// Waits until a condition holds.
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let limit = Instant::now() + PATIENCE;
@@ -171,7 +174,7 @@ impl Member {
             "--bootstrap-servers",
             servers,
             "--session-timeout",
-            "6s",
+            &format!("{}s", SESSION_TIMEOUT.as_secs()),
             "--drain-limit",
             "30s",
         ]);
