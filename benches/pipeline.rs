@@ -8,6 +8,9 @@
 //! the rounds' ratios.
 //!
 //! - `holdup on`: watched, beside not watched (`--watch off`). The goal is a ratio of 0.99 or more.
+//! - `holdup at work`: the same watched process, a second with and a second without holdup's threads, which stand still
+//!   in those seconds (`ptrace`). What differs from process to process falls out, and each pair of seconds counts as a
+//!   round, so this is the sharper one; but task hooks are called in both, what those cost is for `poll_cost`.
 //! - `a CPU profile at 99 Hz`: watched and profiled all the time, beside not watched.
 //! - `current-thread`: watched on a current-thread runtime, beside watched on a multi-thread one.
 //! - `nothing`: not watched, beside not watched: how far the other numbers can be trusted.
@@ -19,11 +22,14 @@
 
 mod support;
 
+use std::ops::Add;
+use std::path::Path;
 use std::process::Command;
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use holdup::bench_support::while_standing;
 use support::rounds::{Rounds, in_turn};
 use support::service::Service;
 
@@ -51,6 +57,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A service ends by itself after this, whatever became of the bench.
 const LIFE: &str = "180s";
 
+/// The threads by which holdup watches.
+const AT_WORK: [&str; 2] = ["holdup-watchdog", "holdup-reporter"];
+
 const LOAD: [&str; 8] =
     ["--odd-feed", "flood,flood", "--feed-interval", "1ms", "--readers", "4", "--reader-interval", "20ms"];
 
@@ -77,12 +86,24 @@ struct Work {
 }
 
 impl Work {
+    fn between(before: &Moment, after: &Moment) -> Self {
+        Self { articles: after.articles - before.articles, time: after.at - before.at, cpu: after.cpu - before.cpu }
+    }
+
     fn articles_per_second(self) -> f64 {
         self.articles as f64 / self.time.as_secs_f64()
     }
 
     fn cpu_per_article(self) -> f64 {
         self.cpu as f64 / self.articles as f64
+    }
+}
+
+impl Add for Work {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { articles: self.articles + other.articles, time: self.time + other.time, cpu: self.cpu + other.cpu }
     }
 }
 
@@ -125,6 +146,19 @@ fn profile(service: &Service) -> JoinHandle<Vec<u8>> {
     profiling
 }
 
+/// The service once it takes in articles as fast as it can.
+fn under_load(way: &Way) -> Service {
+    let service = Service::start_for(LIFE, &[&LOAD, way.arguments].concat());
+    let started = Instant::now();
+    let limit = started + DEADLINE;
+    while Moment::of(&service).articles < BEFORE {
+        assert!(Instant::now() < limit, "{}: not even {BEFORE} articles in {DEADLINE:?}", way.name);
+        sleep(Duration::from_millis(50));
+    }
+    sleep(STARTING.saturating_sub(started.elapsed()));
+    service
+}
+
 /// A service that is stopped but in its turns.
 struct Player {
     service: Service,
@@ -134,14 +168,7 @@ struct Player {
 
 impl Player {
     fn start(way: &Way) -> Self {
-        let service = Service::start_for(LIFE, &[&LOAD, way.arguments].concat());
-        let started = Instant::now();
-        let limit = started + DEADLINE;
-        while Moment::of(&service).articles < BEFORE {
-            assert!(Instant::now() < limit, "{}: not even {BEFORE} articles in {DEADLINE:?}", way.name);
-            sleep(Duration::from_millis(50));
-        }
-        sleep(STARTING.saturating_sub(started.elapsed()));
+        let service = under_load(way);
         let profiling = way.profiled.then(|| profile(&service));
         let player = Self { service, work: Work::default(), profiling };
         player.signal("-STOP");
@@ -160,9 +187,7 @@ impl Player {
         sleep(TURN);
         let after = Moment::of(&self.service);
         self.signal("-STOP");
-        self.work.articles += after.articles - before.articles;
-        self.work.time += after.at - before.at;
-        self.work.cpu += after.cpu - before.cpu;
+        self.work = self.work + Work::between(&before, &after);
     }
 
     fn finish(mut self) -> Work {
@@ -174,6 +199,32 @@ impl Player {
     }
 }
 
+/// Without holdup's threads and with them, in turn, in one process: each pair by itself.
+fn pairs_in_one() -> Vec<(Work, Work)> {
+    let service = under_load(&ON);
+    let threads = threads_of_holdup(service.child.id());
+    let turn = || {
+        sleep(SETTLING);
+        let before = Moment::of(&service);
+        sleep(TURN);
+        Work::between(&before, &Moment::of(&service))
+    };
+    let without = || while_standing(&threads, turn).expect("they can be stopped");
+    (0..TURNS).map(|number| in_turn(number, without, turn)).collect()
+}
+
+fn threads_of_holdup(pid: u32) -> Vec<i32> {
+    let threads = Path::new("/proc").join(pid.to_string()).join("task");
+    let all = std::fs::read_dir(threads).expect("it runs").map(|entry| entry.expect("it runs").path());
+    let ours = all.filter(|thread| {
+        std::fs::read_to_string(thread.join("comm")).is_ok_and(|name| AT_WORK.contains(&name.trim_end()))
+    });
+    let number = |thread: &Path| thread.file_name()?.to_str()?.parse().ok();
+    let ours: Vec<i32> = ours.map(|thread| number(&thread).expect("a number")).collect();
+    assert_eq!(ours.len(), AT_WORK.len(), "{AT_WORK:?}");
+    ours
+}
+
 fn round(number: usize, base: &Way, way: &Way) -> (Work, Work) {
     let (mut base, mut way) = in_turn(number, || Player::start(base), || Player::start(way));
     for turn in 0..TURNS {
@@ -182,30 +233,38 @@ fn round(number: usize, base: &Way, way: &Way) -> (Work, Work) {
     (base.finish(), way.finish())
 }
 
-fn pipeline(criterion: &mut Criterion) {
+fn compare(criterion: &mut Criterion, name: &str, measure: impl Fn(usize) -> Vec<(Work, Work)>) {
     let mut group = criterion.benchmark_group("pipeline");
     group.sampling_mode(SamplingMode::Flat);
     group.throughput(Throughput::Elements(u64::from(ARTICLES)));
-    for (base, way) in [(OFF, ON), (OFF, PROFILED), (ON, CURRENT_THREAD), (OFF, OFF)] {
-        let (mut speed, mut cpu) = (Rounds::default(), Rounds::default());
-        group.bench_function(way.name, |bencher| {
-            bencher.iter_custom(|iterations| {
-                let mut total = 0.0;
-                for _ in 0..iterations {
-                    let (base, way) = round(speed.count(), &base, &way);
+    let (mut speed, mut cpu) = (Rounds::default(), Rounds::default());
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut total = 0.0;
+            for _ in 0..iterations {
+                let mut ways = Work::default();
+                for (base, way) in measure(speed.count()) {
                     speed.add(base.articles_per_second(), way.articles_per_second());
                     cpu.add(base.cpu_per_article(), way.cpu_per_article());
-                    total += f64::from(ARTICLES) / way.articles_per_second();
+                    ways = ways + way;
                 }
-                Duration::from_secs_f64(total)
-            });
+                total += f64::from(ARTICLES) / ways.articles_per_second();
+            }
+            Duration::from_secs_f64(total)
         });
-        if speed.count() > 0 {
-            println!("pipeline/{}: articles a second, over those of its base: {speed}", way.name);
-            println!("pipeline/{}: CPU time per article, over that of its base: {cpu}", way.name);
-        }
+    });
+    if speed.count() > 0 {
+        println!("pipeline/{name}: articles a second, over those of its base: {speed}");
+        println!("pipeline/{name}: CPU time per article, over that of its base: {cpu}");
     }
     group.finish();
+}
+
+fn pipeline(criterion: &mut Criterion) {
+    compare(criterion, "holdup at work", |_| pairs_in_one());
+    for (base, way) in [(OFF, ON), (OFF, PROFILED), (ON, CURRENT_THREAD), (OFF, OFF)] {
+        compare(criterion, way.name, |number| vec![round(number, &base, &way)]);
+    }
 }
 
 criterion_group! {

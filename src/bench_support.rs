@@ -1,4 +1,5 @@
-//! The parts of taking a stack, one by one, for the benches. No part of the interface: it changes at any time.
+//! The parts of taking a stack, one by one, and threads that stand still, for the benches. No part of the interface: it changes
+//! at any time.
 
 use std::io;
 use std::sync::Arc;
@@ -14,8 +15,20 @@ use crate::sys::{self, Process, StackCopy, StackSignal};
 use crate::target::{OwnProcess, Since, Target};
 use crate::unwind::Unwinder;
 
-/// How long a thread may take to answer the signal.
+/// How long a thread may take to answer the signal, or to stop.
 const LIMIT: Duration = Duration::from_secs(1);
+
+/// Does some work while threads of another process stand still.
+///
+/// # Errors
+/// When one of them cannot be stopped.
+pub fn while_standing<T: Send>(threads: &[i32], work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let work = |stopped: &[sys::Stopped]| match stopped.iter().find_map(|stopped| stopped.registers.err()) {
+        Some(reason) => Err(io::Error::other(format!("a thread could not be stopped: {reason:?}"))),
+        None => Ok(work()),
+    };
+    sys::while_stopped(threads, LIMIT, |_| true, work)?.0
+}
 
 /// A thread whose stack is taken.
 #[derive(Clone, Copy, Debug)]

@@ -94,6 +94,11 @@ impl std::fmt::Debug for Subject<'_, '_> {
 }
 
 impl<'a, 'd> Subject<'a, 'd> {
+    /// Without threads to begin at: the parts of a program that are the same for all.
+    pub(crate) fn of(program: &'a Program<'d>, memory: &'a dyn Memory, bias: u64) -> Self {
+        Self { program, memory, bias, threads: &[], unlisted: &[], roots: None, now: Duration::ZERO }
+    }
+
     fn values(&self) -> Values<'a, 'd> {
         let values = Values::new(self.program, self.memory, self.bias);
         values.allow(STEPS);

@@ -83,17 +83,13 @@ impl Scene {
         Self { _program: program, sections, memory: moment.memory, starts, unlisted, bias: image.bias }
     }
 
+    fn subject<'s, 'd>(&'s self, program: &'s Program<'d>, memory: &'s dyn Memory) -> Subject<'s, 'd> {
+        let (threads, unlisted, now) = (&self.starts, &self.unlisted, Duration::from_secs(1));
+        Subject { threads, unlisted, now, ..Subject::of(program, memory, self.bias) }
+    }
+
     fn census(&self, program: &Program<'_>, memory: &dyn Memory) -> usize {
-        let now = Duration::from_secs(1);
-        let subject = Subject {
-            program,
-            memory,
-            bias: self.bias,
-            threads: &self.starts,
-            unlisted: &self.unlisted,
-            roots: None,
-            now,
-        };
+        let subject = self.subject(program, memory);
         subject.touch(usize::MAX);
         let (_workers, _unknown) = subject.workers();
         let roots = subject.find_roots();
@@ -140,9 +136,7 @@ fn packed_types_tell_the_same_and_damaged_ones_do_not_panic() {
     let packed = program.pack().expect("it describes a runtime");
     let whole = Program::unpacked(PackedTypes::read(packed.clone()).expect("it is whole"));
     let census = |program: &Program<'_>| {
-        let now = Duration::from_secs(1);
-        let (memory, threads, unlisted) = (&scene.memory, &scene.starts, &scene.unlisted);
-        let subject = Subject { program, memory, bias: scene.bias, threads, unlisted, roots: None, now };
+        let subject = scene.subject(program, &scene.memory);
         let roots = subject.find_roots();
         Subject { roots: Some(&roots), ..subject }.take()
     };

@@ -81,12 +81,11 @@ impl Attached {
         let before = image.thread_locals();
         let bias = image.bias;
         let unlisted = UnlistedTables::of(self.process, image, program, Whose::All).search(self.process);
-        let now = Duration::ZERO;
         let (process, roots) = (self.process, Mutex::new(Roots::new()));
         let lock = || roots.lock().unwrap_or_else(PoisonError::into_inner);
         let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
             let (starts, headers) = (starts(threads, before), unlisted.headers(pointers(threads)));
-            let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, roots: None, now };
+            let subject = Subject { threads: &starts, unlisted: &headers, ..Subject::of(program, memory, bias) };
             subject.touch(usize::MAX);
             let mut roots = lock();
             *roots = Subject { memory: &Snapshot::of(process), ..subject }.find_roots();
@@ -94,15 +93,19 @@ impl Attached {
             let _rehearsed = Subject { roots: Some(&roots), ..subject }.take();
         };
         let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
-            let threads = &starts(threads, before);
-            Subject { program, memory, bias, threads, unlisted: &[], roots: None, now }.touch(NEWEST);
+            Subject { threads: &starts(threads, before), ..Subject::of(program, memory, bias) }.touch(NEWEST);
         };
         let moment = Moment::take(self.process, &rehearse, &touch).map_err(|error| self.failed(error))?;
         let starts = starts(&moment.threads, before);
         let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
-        let (roots, now) = (lock(), moment.now);
-        let roots = Some(&*roots);
-        let subject = Subject { program, memory, bias, threads: &starts, unlisted: &headers, roots, now };
+        let roots = lock();
+        let subject = Subject {
+            threads: &starts,
+            unlisted: &headers,
+            roots: Some(&roots),
+            now: moment.now,
+            ..Subject::of(program, memory, bias)
+        };
         missing.extend(unlisted.missing());
         Ok((Census { tier: DebugTier::Full, ..subject.take() }, moment))
     }

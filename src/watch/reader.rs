@@ -55,8 +55,7 @@ impl<'a, 'd> Reader<'a, 'd> {
     }
 
     pub(super) fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
-        let (program, bias) = (self.program, self.image.bias);
-        Subject { program, memory, bias, threads, unlisted: &[], roots: None, now: sys::monotonic_time() }
+        Subject { threads, now: sys::monotonic_time(), ..Subject::of(self.program, memory, self.image.bias) }
     }
 
     /// Looks now and then for tasks that are in no list of a runtime, for whoever reads tasks afterwards.

@@ -49,15 +49,8 @@ impl Attached {
         let take = |memory: &Snapshot, threads: &[ThreadAt], now| {
             let tasks = shapes.tasks(memory);
             let polled = polled(memory, &blocks(threads, before), &tasks);
-            let subject = Subject {
-                program,
-                memory,
-                bias: image.bias,
-                threads: &starts(threads, before),
-                unlisted: &[],
-                roots: None,
-                now,
-            };
+            let threads = &starts(threads, before);
+            let subject = Subject { threads, now, ..Subject::of(program, memory, image.bias) };
             shaped_census(&subject, tasks, polled, &name)
         };
         // For the memory that it reads.

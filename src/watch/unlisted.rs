@@ -27,15 +27,7 @@ pub(super) struct UnlistedTables {
 impl UnlistedTables {
     pub(super) fn of(process: Process, image: &Image, program: &Program<'_>, whose: Whose) -> Self {
         let memory = Snapshot::of(process);
-        let subject = Subject {
-            program,
-            memory: &memory,
-            bias: image.bias,
-            threads: &[],
-            unlisted: &[],
-            roots: None,
-            now: Duration::ZERO,
-        };
+        let subject = Subject::of(program, &memory, image.bias);
         let inside = |mapping: &&Mapping| !mapping.executable && image.range.contains(&mapping.start);
         let constants: Vec<_> = process.mappings().unwrap_or_default();
         let constants: Vec<_> =
