@@ -14,8 +14,11 @@ use awaiting::{Awaiting, MANY};
 use stalling::Stalling;
 
 fn top(pid: u32, arguments: &[&str]) -> String {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
-    let output = command.args(["top", "--pid", &pid.to_string()]).args(arguments).output().expect("the command runs");
+    run(Command::new(env!("CARGO_BIN_EXE_holdup")).args(["top", "--pid", &pid.to_string()]).args(arguments))
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().expect("the command runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("is text")
 }
@@ -36,10 +39,11 @@ fn who_is_busy_with_what_and_who_waits_for_what() {
     for flavor in ["multi_thread", "current_thread"] {
         let program = Awaiting::with(flavor);
         let mut text = String::new();
-        // The running thread is held once, which a busy machine may not manage at once.
+        // The running thread is held once, which a busy machine may not manage at once; nor is a stall explained at once there.
         support::wait_until("the busy worker is seen", || {
             text = top(program.pid(), &["--once", "-n", "30"]);
-            table(&text, "TASKS BY CPU TIME").len() == 1 && text.contains("1 running, 29 idle")
+            let busy = table(&text, "TASKS BY CPU TIME").len() == 1 && text.contains("1 running, 29 idle");
+            busy && !table(&text, "STALLS: 1 so far").is_empty()
         });
         let busy = table(&text, "TASKS BY CPU TIME")[0];
         let share: f64 = busy.split_whitespace().nth(2).expect("a share").parse().expect("a number");
@@ -91,6 +95,42 @@ fn it_is_shown_as_often_as_is_asked_and_its_workers_stay_parked() {
     assert!(!text.contains('\x1b'), "no terminal, no control sequences: {text:?}");
     assert_eq!(text.matches(" parked ").count(), 6, "two workers, three times: {text}");
     assert!(text.contains("STALLS: 0 so far"), "{text}");
+}
+
+#[test]
+fn without_types_workers_and_stalls_are_shown() {
+    let mut program = Stalling::bare("multi_thread");
+    let pid = program.pid().to_string();
+    let top = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
+        // What was kept of the whole program, whose build id is the same, has its types.
+        let nothing_kept = concat!(env!("CARGO_TARGET_TMPDIR"), "/top-without-types");
+        run(command.args(["top", "--once", "--pid", &pid]).env("XDG_CACHE_HOME", nothing_kept))
+    };
+    let mut text = String::new();
+    support::wait_until("both workers are seen parked", || {
+        text = top();
+        text.matches(" parked ").count() == 2
+    });
+    assert!(text.lines().next().is_some_and(|line| line.ends_with(": tasks are not told")), "{text}");
+    assert!(text.contains("2 workers in 1 runtime, ") && text.contains("STALLS: 0 so far"), "{text}");
+    assert!(!text.contains("TASKS") && !text.contains("POLLS"), "{text}");
+    assert!(text.contains("without descriptions of types"), "{text}");
+
+    program.tell("sleep 120000");
+    support::wait_until("the worker is seen stuck", || {
+        text = top();
+        text.contains(" stuck ")
+    });
+    let workers = table(&text, "WORKER");
+    let stuck = workers.iter().find(|line| line.contains(" stuck ")).expect("it was seen");
+    let columns: Vec<_> = stuck.split_whitespace().collect();
+    // Name, thread, `stuck 1.2 s`, and then the parts of the time.
+    let busy: f64 = columns[5].parse().expect("a number");
+    assert!(busy > 50.0, "it sleeps inside a poll all the time: {text}");
+    assert!(workers.iter().any(|line| line.contains(" parked ")), "the other one waits: {text}");
+    let stalls = table(&text, "STALLS: 1 so far");
+    assert!(stalls[0].contains("LASTS") && stalls[1].trim() == "sleeping in stalling::naps", "{text}");
 }
 
 #[test]

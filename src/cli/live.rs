@@ -92,6 +92,7 @@ mod tests {
             window: Duration::from_secs(1),
             looks: 100,
             runtimes: 1,
+            tells_tasks: true,
             states: Vec::new(),
             workers: Vec::new(),
             polled: Vec::new(),

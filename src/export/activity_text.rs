@@ -1,8 +1,9 @@
 //! What a process does now as a screen of text: workers, tasks by CPU time, tasks by what they wait for, stalls.
 
-use super::text::milliseconds;
+use super::text::{milliseconds, wrapped};
 use crate::model::activity::{ActivityNow, WaitingTasks, WorkerActivity};
 use crate::model::stall::StallEntry;
+use crate::model::worker::Activity;
 
 /// How large it may become.
 #[derive(Clone, Copy, Debug)]
@@ -22,9 +23,10 @@ const BEFORE_TASK: usize = 53;
 /// The lines of the screen.
 pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
     let mut lines = Vec::new();
-    let (tasks, runtimes) = (now.states.iter().map(|(_, tasks)| tasks).sum::<usize>(), now.runtimes);
+    let tasks = now.states.iter().map(|(_, tasks)| tasks).sum::<usize>();
     let states: Vec<String> = now.states.iter().map(|(state, tasks)| format!("{tasks} {}", state.as_str())).collect();
-    lines.push(format!("{} (process {}): {}", now.program, now.pid, counted(tasks, "task")));
+    let tasks = if now.tells_tasks { counted(tasks, "task") } else { "tasks are not told".to_owned() };
+    lines.push(format!("{} (process {}): {tasks}", now.program, now.pid));
     if let Some(line) = lines.last_mut().filter(|_| !states.is_empty()) {
         *line += &format!(": {}", states.join(", "));
     }
@@ -32,35 +34,23 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
     lines.push(format!(
         "{} in {}, looked at {} times in {window}",
         counted(now.workers.len(), "worker"),
-        counted(runtimes, "runtime"),
+        counted(now.runtimes, "runtime"),
         now.looks
     ));
     lines.push(String::new());
-    lines.push(format!("{:<14} {:>7}  {:<13} {:>6} {:>6}  POLLS NOW", "WORKER", "TID", "STATE", "BUSY", "CPU"));
+    let polls = if now.tells_tasks { "  POLLS NOW" } else { "" };
+    lines.push(format!("{:<14} {:>7}  {:<13} {:>6} {:>6}{polls}", "WORKER", "TID", "STATE", "BUSY", "CPU"));
     let mut workers: Vec<&WorkerActivity> = now.workers.iter().collect();
     if workers.len() > size.rows {
         // What is busy is what somebody looks for.
         workers.sort_by(|one, other| other.busy.total_cmp(&one.busy));
     }
-    lines.extend(workers.iter().take(size.rows).map(|worker| of_worker(worker, &now.stalls.entries, size.columns)));
+    lines.extend(workers.iter().take(size.rows).map(|worker| of_worker(worker, now, size.columns)));
     more(&mut lines, now.workers.len(), size.rows);
 
-    lines.push(String::new());
-    lines.push(format!("{:>7} {:>7}  TASKS BY CPU TIME", "CPU", "BUSY"));
-    for polled in now.polled.iter().take(size.rows) {
-        let name = polled.future.as_deref().unwrap_or("(ended before they could be named)");
-        let name = fitting(name, size.columns.saturating_sub(17));
-        lines.push(format!("{:>7} {:>7}  {name}", percent(polled.cpu), percent(polled.busy)));
+    if now.tells_tasks {
+        tasks_of(now, size, &mut lines);
     }
-    more(&mut lines, now.polled.len(), size.rows);
-
-    lines.push(String::new());
-    lines.push(format!("{:>7}  TASKS BY WHAT THEY WAIT FOR", "TASKS"));
-    for waiting in now.waiting.iter().take(size.rows) {
-        lines.push(format!("{:>7}  {}", waiting.tasks, of_waiting(waiting, size.columns.saturating_sub(9))));
-    }
-    more(&mut lines, now.waiting.len(), size.rows);
-
     lines.push(String::new());
     let threshold = milliseconds(now.threshold);
     let counters = &now.stalls.counters;
@@ -69,18 +59,42 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
         lines.extend(of_stall(entry));
     }
     more(&mut lines, now.stalls.entries.len(), size.rows);
-    lines.extend(now.missing.iter().take(3).map(|missing| format!("! {missing}")));
+    for missing in now.missing.iter().take(3) {
+        let told = wrapped(missing, size.columns.saturating_sub(2));
+        lines.extend(told.iter().enumerate().map(|(at, line)| format!("{} {line}", if at == 0 { "!" } else { " " })));
+    }
     lines.iter().map(|line| cut(line, size.columns)).collect()
 }
 
-fn of_worker(worker: &WorkerActivity, stalls: &[StallEntry], columns: usize) -> String {
+/// Tasks by CPU time, and by what they wait for.
+fn tasks_of(now: &ActivityNow, size: Size, lines: &mut Vec<String>) {
+    lines.push(String::new());
+    lines.push(format!("{:>7} {:>7}  TASKS BY CPU TIME", "CPU", "BUSY"));
+    for polled in now.polled.iter().take(size.rows) {
+        let name = polled.future.as_deref().unwrap_or("(ended before they could be named)");
+        let name = fitting(name, size.columns.saturating_sub(17));
+        lines.push(format!("{:>7} {:>7}  {name}", percent(polled.cpu), percent(polled.busy)));
+    }
+    more(lines, now.polled.len(), size.rows);
+
+    lines.push(String::new());
+    lines.push(format!("{:>7}  TASKS BY WHAT THEY WAIT FOR", "TASKS"));
+    for waiting in now.waiting.iter().take(size.rows) {
+        lines.push(format!("{:>7}  {}", waiting.tasks, of_waiting(waiting, size.columns.saturating_sub(9))));
+    }
+    more(lines, now.waiting.len(), size.rows);
+}
+
+fn of_worker(worker: &WorkerActivity, now: &ActivityNow, columns: usize) -> String {
     let name = match worker.index {
         Some(index) => format!("{}/{index}", worker.runtime),
         None => worker.runtime.clone(),
     };
-    let stuck = stalls.iter().map(|entry| &entry.stall).find(|stall| !stall.ended && stall.tid == worker.tid);
+    let stuck =
+        now.stalls.entries.iter().map(|entry| &entry.stall).find(|stall| !stall.ended && stall.tid == worker.tid);
     let state = match stuck {
         Some(stall) => format!("stuck {}", milliseconds(stall.duration)),
+        None if worker.now == Activity::Between && !now.tells_tasks => "awake".to_owned(),
         None => worker.now.as_str().to_owned(),
     };
     let cpu = worker.cpu.map_or_else(|| "?".to_owned(), percent);
@@ -169,7 +183,6 @@ mod tests {
     use crate::model::census::TaskState;
     use crate::model::stall::{Counters, Stalls};
     use crate::model::task::TaskId;
-    use crate::model::worker::Activity;
 
     fn activity() -> ActivityNow {
         let long = "news_pipeline::ingest::feeds::conditional::fetch_one_feed_with_backoff::{async block}";
@@ -188,6 +201,7 @@ mod tests {
             window: Duration::from_secs(1),
             looks: 99,
             runtimes: 1,
+            tells_tasks: true,
             states: vec![(TaskState::Running, 1), (TaskState::Idle, 1000)],
             workers: (0..5_u8).map(|index| worker(usize::from(index), f64::from(index) / 4.0)).collect(),
             polled: vec![PolledTasks { future: Some(long.to_owned()), cpu: 0.123, busy: 1.0 }],

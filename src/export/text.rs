@@ -73,7 +73,7 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
         field(&mut out, style, "culprit", &culprit_line(culprit, style));
     }
     field(&mut out, style, "cause", &format!("{}: {}", style.strong(stall.cause.class.title()), numbers(&stall.cause)));
-    field(&mut out, style, "advice", &wrapped(stall.cause.class.advice()));
+    field(&mut out, style, "advice", &wrapped(stall.cause.class.advice(), WIDTH).join(BELOW));
     let waiting = stall.waiting.sentence();
     if !waiting.is_empty() {
         field(&mut out, style, "waiting", &waiting);
@@ -122,22 +122,22 @@ fn field(out: &mut String, style: Style, name: &str, text: &str) {
 /// Where a line of prose is broken, so that it can be read beside the names above it.
 const WIDTH: usize = 100;
 
-/// Breaks prose into lines that stand below each other behind a field's name.
-fn wrapped(prose: &str) -> String {
-    let mut text = String::new();
-    let mut used = 0;
+/// Stands before every line of prose but the first, below the name of a field.
+const BELOW: &str = "\n           ";
+
+/// Breaks prose into lines of so many columns, or of a word that is longer.
+pub(super) fn wrapped(prose: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
     for word in prose.split(' ') {
-        let length = word.chars().count() + 1;
-        if used > 0 && used + length > WIDTH {
-            text.push_str("\n           ");
-            used = 0;
-        } else if used > 0 {
-            text.push(' ');
+        match lines.last_mut().filter(|line| line.chars().count() + 1 + word.chars().count() <= width) {
+            Some(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            None => lines.push(word.to_owned()),
         }
-        text.push_str(word);
-        used += length;
     }
-    text
+    lines
 }
 
 /// `worker 2 of runtime "api" (thread tokio-rt-worker, tid 77)`.
@@ -317,9 +317,10 @@ mod tests {
     #[test]
     fn long_advice_is_broken_between_words() {
         let advice = "word ".repeat(50);
-        let lines: Vec<String> = wrapped(advice.trim()).lines().map(str::to_owned).collect();
-        assert!(lines.len() > 1 && lines.iter().all(|line| line.trim().len() <= WIDTH), "{lines:#?}");
-        assert_eq!(wrapped("one two"), "one two");
+        let lines = wrapped(advice.trim(), 30);
+        assert!(lines.len() > 1 && lines.iter().all(|line| line.len() <= 30), "{lines:#?}");
+        assert_eq!(lines.join(" "), advice.trim());
+        assert_eq!(wrapped("one two", WIDTH), ["one two"]);
     }
 
     #[test]

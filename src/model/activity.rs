@@ -17,6 +17,8 @@ pub(crate) struct ActivityNow {
     /// How often workers were looked at in it.
     pub(crate) looks: u32,
     pub(crate) runtimes: usize,
+    /// Without descriptions of types, nothing is told of tasks, and of workers not what they poll.
+    pub(crate) tells_tasks: bool,
     /// How many tasks are in each state.
     pub(crate) states: Vec<(TaskState, usize)>,
     pub(crate) workers: Vec<WorkerActivity>,
@@ -39,7 +41,8 @@ pub(crate) struct WorkerActivity {
     pub(crate) tid: i32,
     /// At the end of the window.
     pub(crate) now: Activity,
-    /// The part of the window that it was inside polls, from 0 to 1, by looks.
+    /// The part of the window that it was inside polls, from 0 to 1, by looks. Where nothing tells polls: that its thread ran, or
+    /// was seen asleep inside a poll.
     pub(crate) busy: f64,
     /// How much of one CPU its thread used, where the kernel tells.
     pub(crate) cpu: Option<f64>,

@@ -43,6 +43,10 @@ mod other;
 #[cfg(feature = "attach")]
 mod silent;
 
+/// What is known of them beside the watchdog.
+#[cfg(feature = "attach")]
+mod silent_found;
+
 /// Looks at threads.
 mod looking;
 
@@ -72,7 +76,9 @@ pub(crate) use process::OtherProcess;
 #[cfg(feature = "attach")]
 pub(crate) use process_cpu::OtherCpu;
 #[cfg(feature = "attach")]
-pub(crate) use silent::{SilentFound, SilentWorkers};
+pub(crate) use silent::SilentWorkers;
+#[cfg(feature = "attach")]
+pub(crate) use silent_found::{SilentFound, SilentWorker};
 pub(crate) use sleeping::Sleep;
 #[cfg(feature = "attach")]
 pub(crate) use thread_locals::ThreadLocals;

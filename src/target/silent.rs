@@ -4,11 +4,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::returns::Returns;
-use super::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, counted, looking};
+use super::{Look, OtherProcess, PollOn, Sampled, SilentFound, Sleep, Target, ThreadLocals, counted, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -26,26 +26,6 @@ const MAX_PARKS: usize = 4;
 
 /// Threads that are looked at.
 const MAX_THREADS: usize = 4096;
-
-/// What whoever watches wants to know meanwhile.
-#[derive(Debug, Default)]
-pub(crate) struct SilentFound {
-    workers: AtomicUsize,
-    /// Only polls that sleep are seen.
-    no_breakpoints: AtomicBool,
-}
-
-impl SilentFound {
-    /// Workers of multi-thread runtimes, and threads that run a current-thread one.
-    pub(crate) fn workers(&self) -> usize {
-        self.workers.load(Ordering::Relaxed)
-    }
-
-    /// The kernel allows none.
-    pub(crate) fn no_breakpoints(&self) -> bool {
-        self.no_breakpoints.load(Ordering::Relaxed)
-    }
-}
 
 /// Another process, as the watchdog sees it.
 pub(crate) struct SilentWorkers {
@@ -107,12 +87,17 @@ struct State {
     parks: Vec<Sleep>,
     /// The sleep in which it is inside the future given to `block_on`, whose polls return to no place that is watched.
     in_root: Option<Sleep>,
+    /// The last sleep that it was seen in inside a poll.
+    in_poll: Option<Sleep>,
     activity: Activity,
     sequence: u64,
     /// Where Tokio keeps what it is busy with, and what was there at the last look.
     context: Option<u64>,
     busy_with: Vec<u8>,
     moved: Option<bool>,
+    /// When that was read, and how long it has been awake.
+    looked: Instant,
+    awake: Duration,
 }
 
 impl State {
@@ -124,11 +109,14 @@ impl State {
             parked: None,
             parks: Vec::new(),
             in_root: None,
+            in_poll: None,
             activity: Activity::Between,
             sequence: 0,
             context: None,
             busy_with: Vec::new(),
             moved: None,
+            looked: Instant::now(),
+            awake: Duration::ZERO,
         }
     }
 
@@ -149,6 +137,12 @@ impl State {
         self.slept.is_some_and(|sleep| self.parks.iter().any(|known| known.is_at(&sleep)))
     }
 
+    /// It runs, or sleeps where it was seen inside a poll. It mostly sleeps where it waits for something to do, before that
+    /// was seen too.
+    fn is_awake(&self) -> bool {
+        self.slept.is_none_or(|sleep| self.in_poll.is_some_and(|known| known.is_at(&sleep)))
+    }
+
     /// Looks whether it is busy with something else.
     fn look_at_context(&mut self, process: Process, size: usize) {
         let Some(address) = self.context else { return };
@@ -166,6 +160,10 @@ impl State {
         if activity != self.activity {
             self.activity = activity;
             self.sequence += 1;
+        }
+        let before = std::mem::replace(&mut self.looked, Instant::now());
+        if self.is_awake() {
+            self.awake += self.looked.duration_since(before);
         }
         Progress { sequence: self.sequence, parks: 0, activity }
     }
@@ -301,8 +299,7 @@ impl SilentWorkers {
             self.states.get_mut().push(state);
         }
         self.returns.forget_departed(&self.workers);
-        let count = self.workers.iter().filter(|worker| worker.index.is_some()).count();
-        self.found.workers.store(count, Ordering::Relaxed);
+        self.found.take_over(&self.workers);
         true
     }
 
@@ -329,6 +326,8 @@ impl Target for SilentWorkers {
                 state.look_at_context(self.process, contexts.size);
             }
         }
+        // As they stood at the last look.
+        self.found.looked(self.states.get_mut().iter().map(|state| (!state.is_awake(), state.awake)));
         changed
     }
 
@@ -384,9 +383,11 @@ impl Target for SilentWorkers {
         let tid = self.tid(worker);
         let on = self.returns.poll_on(&self.workers[worker], stack, Some(&self.frames));
         if on != PollOn::None {
+            let state = &mut self.states.get_mut()[worker];
+            state.in_poll = state.slept;
             let refused = on == PollOn::Unwatched
                 && ReturnWatch::set(tid, stack.addresses.first().map_or(0, |address| address.0)).is_err();
-            self.found.no_breakpoints.fetch_or(refused, Ordering::Relaxed);
+            self.found.breakpoint(refused);
             return on;
         }
         // Only of a stack that is known to be of one sleep.
@@ -394,7 +395,7 @@ impl Target for SilentWorkers {
         let in_root = self.role(worker) != Some(Role::Worker) && self.frames.sleeps_in_root(&stack.addresses);
         let state = &mut self.states.get_mut()[worker];
         if in_root {
-            state.in_root = Some(sleep);
+            (state.in_root, state.in_poll) = (Some(sleep), Some(sleep));
             PollOn::Unwatched
         } else {
             state.parks_in(sleep);

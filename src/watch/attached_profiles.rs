@@ -182,7 +182,7 @@ impl Attached {
         let mut window: Option<Window> = None;
         let begin = || Window::begin(options.duration, stop.flag());
         let mut profile = self.watch(
-            Asked { threshold, tell_every: STOP_CHECK, callback: None, tasks: false },
+            Asked { threshold, tell_every: STOP_CHECK, callback: None },
             &mut |_| match window.get_or_insert_with(begin).sleep(Duration::ZERO) {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),

@@ -22,7 +22,7 @@ use crate::model::worker::WorkerPlace;
 use crate::stalls::{Endings, Limits, Watchdog};
 use crate::sys::Process;
 use crate::target::{
-    Finder, OtherProcess, OtherWorkers, SilentFound, SilentWorkers, Snapshot, Target, cpu_of_this_thread,
+    Finder, OtherProcess, OtherWorkers, SilentFound, SilentWorker, SilentWorkers, Snapshot, Target, cpu_of_this_thread,
 };
 use crate::unwind::PollFrames;
 
@@ -65,8 +65,6 @@ pub(super) struct Asked {
     pub(super) tell_every: Duration,
     /// Called by the thread that explains stalls.
     pub(super) callback: Option<Callback>,
-    /// Tasks are wanted too, which only descriptions of types tell.
-    pub(super) tasks: bool,
 }
 
 /// A watch on another process, as long as it lasts.
@@ -104,6 +102,14 @@ impl<'d> Watching<'_, 'd> {
         }
     }
 
+    /// The workers as the watchdog finds them; `None` where types are described.
+    pub(super) fn silent_workers(&self) -> Option<Vec<SilentWorker>> {
+        match &self.means {
+            Means::Types { .. } => None,
+            Means::Stacks(found) => Some(found.workers()),
+        }
+    }
+
     /// Looks at workers independently of the watchdog; `None` once the process is gone, and where no types are described.
     pub(super) fn with_target<R>(&self, look: impl FnOnce(&mut OtherWorkers<'_>) -> R) -> Option<R> {
         let Means::Types { workers, start, target } = &self.means else { return None };
@@ -120,7 +126,7 @@ impl<'d> Watching<'_, 'd> {
     fn found(&self) -> Found {
         match &self.means {
             Means::Types { workers, .. } => workers.found(),
-            Means::Stacks(found) => Found { workers: found.workers(), unknown: Vec::new() },
+            Means::Stacks(found) => Found { workers: found.count(), unknown: Vec::new() },
         }
     }
 
@@ -177,7 +183,7 @@ impl Attached {
         };
         // The caller waits for news instead.
         let tell_every = Duration::ZERO;
-        let asked = Asked { threshold, tell_every, callback: Some(Arc::new(hear)), tasks: false };
+        let asked = Asked { threshold, tell_every, callback: Some(Arc::new(hear)) };
         self.watch(
             asked,
             &mut |watching| {
@@ -196,7 +202,7 @@ impl Attached {
         tell: &mut dyn FnMut(&Watching<'_, '_>) -> ControlFlow<()>,
         last: impl Fn(&Watching<'_, '_>) -> T,
     ) -> Result<T, AttachError> {
-        let Asked { threshold, tell_every, callback, tasks } = asked;
+        let Asked { threshold, tell_every, callback } = asked;
         if threshold < SMALLEST_THRESHOLD {
             return Err(AttachError::Watch(Error::Threshold { asked: threshold, smallest: SMALLEST_THRESHOLD }));
         }
@@ -212,7 +218,7 @@ impl Attached {
         let gone = Arc::new(AtomicBool::new(false));
         let watcher = Watcher { view: &view, threshold, gone: &gone, callback };
         let (missed, over) = (Arc::clone(&view.stacks_missed), Arc::clone(&gone));
-        let frames = (program.contexts().is_empty() && !tasks).then(|| PollFrames::of(image)).filter(PollFrames::any);
+        let frames = program.contexts().is_empty().then(|| PollFrames::of(image)).filter(PollFrames::any);
         if let Some(frames) = frames {
             let found = Arc::new(SilentFound::default());
             missing.push(without_tasks(&image.name, ProgramFacts::of(image).debug));

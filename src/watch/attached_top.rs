@@ -1,6 +1,6 @@
 //! What another process does, again and again: its workers many times a second, its tasks once a window.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use super::profiling::Stop;
 use crate::model::activity::{ActivityNow, PolledTasks, WaitingTasks, WorkerActivity};
 use crate::model::census::{Await, Census, TaskNow, TaskState};
 use crate::model::task::TaskId;
-use crate::model::worker::Activity;
+use crate::model::worker::{Activity, Worker};
 use crate::sys::{Process, ThreadProbe};
-use crate::target::Target;
+use crate::target::{SilentWorker, Target};
 
 /// Between two looks at workers.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -47,7 +47,7 @@ impl Attached {
         let (process, program) = (self.process, self.program.to_string());
         let mut looker: Option<Looker> = None;
         self.watch(
-            Asked { threshold, tell_every: LOOK_EVERY, callback: None, tasks: true },
+            Asked { threshold, tell_every: LOOK_EVERY, callback: None },
             &mut |watching| {
                 if stop.is_set() {
                     return ControlFlow::Break(());
@@ -90,6 +90,8 @@ struct Seen {
     cpu: Duration,
     tells_cpu: bool,
     busy: Duration,
+    /// How long the watchdog has seen it awake by the last look, where that is what tells.
+    awake: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -122,57 +124,82 @@ impl Looker {
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut self.last_look, now));
         self.looks += 1;
-        watching.with_target(|target| {
-            target.refresh();
-            let workers = target.workers().to_vec();
-            let present = |key: &u64| workers.iter().any(|worker| worker.key == *key);
-            self.workers.retain(|key, _| present(key));
-            let known = self.workers.len();
-            self.shown.clear();
-            for (position, worker) in workers.iter().enumerate().filter(|(_, worker)| worker.index.is_some()) {
-                let (activity, task) = target.activity(position);
-                let process = self.process;
-                let seen = self.workers.entry(worker.key).or_insert_with(|| {
-                    let probe = ThreadProbe::open(process, worker.thread.tid);
-                    let cpu_before = probe.cpu_time();
-                    let tells_cpu = cpu_before.is_some();
-                    Seen {
-                        tid: worker.thread.tid,
-                        probe,
-                        cpu_before,
-                        tells_cpu,
-                        cpu: Duration::ZERO,
-                        busy: Duration::ZERO,
-                    }
-                });
-                let cpu = seen.used();
-                if activity == Activity::Polling {
-                    seen.busy += since;
-                    let shares = self.polled.entry(task).or_default();
-                    shares.cpu += cpu;
-                    shares.busy += since;
-                    if let Some(task) = task
-                        && !self.names.contains_key(&task)
-                    {
+        self.shown.clear();
+        let known = self.workers.len();
+        if let Some(workers) = watching.silent_workers() {
+            self.forget_departed(workers.iter().map(|found| &found.worker));
+            for found in workers.iter().filter(|found| found.worker.index.is_some()) {
+                self.look_at_silent(found);
+            }
+        } else {
+            watching.with_target(|target| {
+                target.refresh();
+                let workers = target.workers().to_vec();
+                self.forget_departed(workers.iter());
+                for (position, worker) in workers.iter().enumerate().filter(|(_, worker)| worker.index.is_some()) {
+                    let (activity, task) = target.activity(position);
+                    let task = Some(task).filter(|_| activity == Activity::Polling);
+                    self.look_at_worker(worker, activity, task, since);
+                    if let Some(task) = task.flatten().filter(|task| !self.names.contains_key(task)) {
                         if self.names.len() >= MAX_NAMES {
                             self.names.clear();
                         }
                         self.names.insert(task, target.future_of(task).map(Into::into));
                     }
                 }
-                self.shown.push(WorkerActivity {
-                    runtime: worker.runtime.to_string(),
-                    index: worker.index,
-                    tid: worker.thread.tid,
-                    now: activity,
-                    busy: 0.0,
-                    cpu: None,
-                    task: task.filter(|_| activity == Activity::Polling).map(|task| (task, None)),
-                });
-            }
-            if self.workers.len() > known && self.began.elapsed() < FIRST_WORKERS {
-                self.begin_window();
-            }
+            });
+        }
+        if self.workers.len() > known && self.began.elapsed() < FIRST_WORKERS {
+            self.begin_window();
+        }
+    }
+
+    fn forget_departed<'w>(&mut self, present: impl Iterator<Item = &'w Arc<Worker>>) {
+        let present: HashSet<u64> = present.map(|worker| worker.key).collect();
+        self.workers.retain(|key, _| present.contains(key));
+    }
+
+    /// What it is inside of a poll of, if it is: a task, or the future given to `block_on`.
+    fn look_at_worker(&mut self, worker: &Worker, now: Activity, polls: Option<Option<TaskId>>, since: Duration) {
+        let seen = self.seen(worker);
+        let cpu = seen.used();
+        if let Some(task) = polls {
+            seen.busy += since;
+            let shares = self.polled.entry(task).or_default();
+            shares.cpu += cpu;
+            shares.busy += since;
+        }
+        self.show(worker, now, polls.flatten());
+    }
+
+    fn look_at_silent(&mut self, found: &SilentWorker) {
+        let seen = self.seen(&found.worker);
+        seen.used();
+        let before = seen.awake.replace(found.awake).unwrap_or(found.awake);
+        seen.busy += found.awake.saturating_sub(before);
+        let now = if found.parked { Activity::Parked } else { Activity::Between };
+        self.show(&found.worker, now, None);
+    }
+
+    fn seen(&mut self, worker: &Worker) -> &mut Seen {
+        let (process, tid) = (self.process, worker.thread.tid);
+        self.workers.entry(worker.key).or_insert_with(|| {
+            let probe = ThreadProbe::open(process, tid);
+            let cpu_before = probe.cpu_time();
+            let (tells_cpu, none) = (cpu_before.is_some(), Duration::ZERO);
+            Seen { tid, probe, cpu_before, tells_cpu, cpu: none, busy: none, awake: None }
+        })
+    }
+
+    fn show(&mut self, worker: &Worker, now: Activity, task: Option<TaskId>) {
+        self.shown.push(WorkerActivity {
+            runtime: worker.runtime.to_string(),
+            index: worker.index,
+            tid: worker.thread.tid,
+            now,
+            busy: 0.0,
+            cpu: None,
+            task: task.map(|task| (task, None)),
         });
     }
 
@@ -194,12 +221,18 @@ impl Looker {
             let tasks = self.census.tasks.iter().filter(|task| task.state == state);
             (state, tasks.count())
         });
+        let tells_tasks = watching.reader().is_some();
+        let runtimes = match tells_tasks {
+            true => self.census.runtimes.iter().filter(|runtime| !runtime.is_local_set()).count(),
+            false => workers.iter().map(|worker| &worker.runtime).collect::<HashSet<_>>().len(),
+        };
         let now = ActivityNow {
             pid: self.process.id(),
             program: program.to_owned(),
             window,
             looks: self.looks,
-            runtimes: self.census.runtimes.iter().filter(|runtime| !runtime.is_local_set()).count(),
+            runtimes,
+            tells_tasks,
             states: states.into_iter().filter(|(_, tasks)| *tasks > 0).collect(),
             workers,
             polled: self.polled_by_kind(window),
