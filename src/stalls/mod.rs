@@ -27,6 +27,5 @@ mod pace;
 /// The thread that looks once a millisecond.
 mod watchdog;
 
-pub(crate) use endings::Endings;
 pub(crate) use observation::{Life, Noticed, Observation, Update};
-pub(crate) use watchdog::{Limits, Totals, Watchdog};
+pub(crate) use watchdog::{Totals, Watchdog};

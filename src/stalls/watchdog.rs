@@ -42,24 +42,6 @@ const YOUNG: Duration = Duration::from_millis(100);
 /// When the stack of a lasting stall is taken again, in thresholds.
 const RETAKE_AT: [u32; 2] = [4, 16];
 
-/// What the watchdog goes by.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) threshold: Duration,
-    /// The time between looks, where that costs little.
-    pub(crate) fastest: Duration,
-    /// The time between looks.
-    pub(crate) interval: Duration,
-}
-
-impl Limits {
-    /// Looks once a millisecond, or four times per threshold; less often where that costs too much, see [`Pace`].
-    pub(crate) fn new(threshold: Duration) -> Self {
-        let fastest = (threshold / 4).min(Duration::from_millis(1));
-        Self { threshold, fastest, interval: fastest }
-    }
-}
-
 /// Counts that others read while the watchdog runs.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
@@ -71,15 +53,19 @@ pub(crate) struct Totals {
 
 /// Watches one target.
 pub(crate) struct Watchdog<T> {
-    pub(crate) target: T,
-    pub(crate) limits: Limits,
-    pub(crate) totals: Arc<Totals>,
-    pub(crate) observations: SyncSender<Observation>,
-    pub(crate) stop: Arc<AtomicBool>,
+    target: T,
+    threshold: Duration,
+    /// The time between looks, where that costs little.
+    fastest: Duration,
+    /// The time between looks.
+    interval: Duration,
+    totals: Arc<Totals>,
+    observations: SyncSender<Observation>,
+    stop: Arc<AtomicBool>,
     /// Workers that are stuck now, and since when.
-    pub(crate) stuck: HashMap<u64, Instant>,
+    stuck: HashMap<u64, Instant>,
     /// Stalls that are over, and will be told once it is known who waited.
-    pub(crate) endings: Endings,
+    endings: Endings,
 }
 
 /// One worker's present state, as long as it does not move.
@@ -124,12 +110,34 @@ impl Watched {
 }
 
 impl<T: Target> Watchdog<T> {
+    /// Looks once a millisecond, or four times per threshold; less often where that costs too much, see [`Pace`].
+    pub(crate) fn new(
+        target: T,
+        threshold: Duration,
+        totals: Arc<Totals>,
+        observations: SyncSender<Observation>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let fastest = (threshold / 4).min(Duration::from_millis(1));
+        Self {
+            target,
+            threshold,
+            fastest,
+            interval: fastest,
+            totals,
+            observations,
+            stop,
+            stuck: HashMap::new(),
+            endings: Endings::default(),
+        }
+    }
+
     /// Looks until told to stop.
     pub(crate) fn run(mut self) {
         let mut watched: HashMap<u64, Watched> = HashMap::new();
         let mut last_look = Instant::now();
         let mut last_active = last_look;
-        let mut pace = Pace::new(self.limits.fastest, self.limits.threshold, last_look);
+        let mut pace = Pace::new(self.fastest, self.threshold, last_look);
         while !self.stop.load(Ordering::Relaxed) {
             if self.target.refresh() {
                 self.forget_departed(&mut watched);
@@ -148,7 +156,7 @@ impl<T: Target> Watchdog<T> {
                 last_active = last_look;
             } else {
                 pace.looked(now, target::cpu_of_this_thread);
-                self.limits.interval = if idle { pace.idle_interval() } else { pace.interval() };
+                self.interval = if idle { pace.idle_interval() } else { pace.interval() };
                 std::thread::sleep(self.pause(&watched, now));
             }
         }
@@ -161,13 +169,13 @@ impl<T: Target> Watchdog<T> {
     fn pause(&self, watched: &HashMap<u64, Watched>, now: Instant) -> Duration {
         let polling = watched.values().filter(|state| state.progress.activity == Activity::Polling);
         let wanted = polling.filter_map(|state| match &state.stall {
-            Some(_) => (now.duration_since(state.began) < YOUNG).then_some(self.limits.fastest),
+            Some(_) => (now.duration_since(state.began) < YOUNG).then_some(self.fastest),
             None => {
-                let crossing = (state.counted_from + self.limits.threshold).saturating_duration_since(now);
+                let crossing = (state.counted_from + self.threshold).saturating_duration_since(now);
                 (!crossing.is_zero()).then_some(crossing)
             }
         });
-        wanted.min().map_or(self.limits.interval, |wanted| wanted.min(self.limits.interval))
+        wanted.min().map_or(self.interval, |wanted| wanted.min(self.interval))
     }
 
     /// Workers that are gone have ended whatever they were in.
@@ -244,7 +252,7 @@ impl<T: Target> Watchdog<T> {
             }
             Some(KnownBy::Told)
         } else {
-            let still = stretch.look(&mut self.target, (index, state.progress), now, self.limits.threshold);
+            let still = stretch.look(&mut self.target, (index, state.progress), now, self.threshold);
             let Some(still) = still else {
                 state.gathering = None;
                 return;
@@ -269,7 +277,7 @@ impl<T: Target> Watchdog<T> {
         known_by: Option<KnownBy>,
     ) {
         let interval = now.duration_since(last_look);
-        let gap = interval > (self.limits.fastest * GAP).max(self.limits.interval * 2);
+        let gap = interval > (self.fastest * GAP).max(self.interval * 2);
         match &mut state.gathering {
             None if gap => {
                 // Nothing was known of this poll before the gap, so nothing tells whether it ran in it. From here on it
@@ -281,7 +289,7 @@ impl<T: Target> Watchdog<T> {
             }
             None => state.gathering = Some(Gathering::begin(now, self.target.look(index))),
             Some(gathering) => {
-                gathering.late(interval.saturating_sub(self.limits.interval * 2));
+                gathering.late(interval.saturating_sub(self.interval * 2));
                 if gap || gathering.due(now) {
                     let look = self.target.look(index);
                     // A look at what the thread does after the poll would mislead; the end is seen at the next one.
@@ -301,10 +309,10 @@ impl<T: Target> Watchdog<T> {
         }
         let lasted = now.duration_since(state.counted_from);
         match (&state.stall, known_by) {
-            (None, Some(known_by)) if lasted >= self.limits.threshold => self.notice(index, state, now, known_by),
+            (None, Some(known_by)) if lasted >= self.threshold => self.notice(index, state, now, known_by),
             (Some(stall), _) => {
                 let next = RETAKE_AT.get(stall.retaken);
-                if next.is_some_and(|thresholds| lasted >= self.limits.threshold * *thresholds) {
+                if next.is_some_and(|thresholds| lasted >= self.threshold * *thresholds) {
                     self.update(index, state, now);
                 }
             }
@@ -476,16 +484,8 @@ mod tests {
         let (observations, told) = sync_channel(16);
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
         let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, silent_polls: false };
-        let watchdog = Watchdog {
-            target: Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]) },
-            limits: Limits::new(threshold),
-            totals: Arc::default(),
-            observations,
-            stop: Arc::default(),
-            stuck: HashMap::new(),
-            endings: Endings::default(),
-        };
-        (watchdog, told)
+        let target = Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]) };
+        (Watchdog::new(target, threshold, Arc::default(), observations, Arc::default()), told)
     }
 
     /// When the stall is noticed where every look comes so long after the one before, and how late that is said to be.

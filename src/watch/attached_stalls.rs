@@ -19,7 +19,7 @@ use crate::model::process::{DebugTier, ProgramFacts};
 use crate::model::stall::{Phase, Stall, StallEvent, Stalls};
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
-use crate::stalls::{Endings, Limits, Watchdog};
+use crate::stalls::Watchdog;
 use crate::sys::Process;
 use crate::target::{
     Finder, OtherProcess, OtherWorkers, SilentFound, SilentWorker, SilentWorkers, Snapshot, Target, cpu_of_this_thread,
@@ -269,15 +269,8 @@ impl Watcher<'_> {
     {
         let stop = Arc::new(AtomicBool::new(false));
         let (observations, queue) = mpsc::sync_channel(QUEUE);
-        let watchdog = Watchdog {
-            target,
-            limits: Limits::new(self.threshold),
-            totals: Arc::clone(&self.view.totals),
-            observations,
-            stop: Arc::clone(&stop),
-            stuck: std::collections::HashMap::new(),
-            endings: Endings::default(),
-        };
+        let totals = Arc::clone(&self.view.totals);
+        let watchdog = Watchdog::new(target, self.threshold, totals, observations, Arc::clone(&stop));
         let reporter = Reporter::new(Arc::clone(self.view), queue, Tellers { print: None, callback: self.callback });
         std::thread::scope(|scope| {
             scope.spawn(beside);

@@ -12,7 +12,7 @@ use super::self_check::Seen;
 use super::{Error, View, Watch, self_check};
 use crate::export::text::Style;
 use crate::model::stall::StallEvent;
-use crate::stalls::{Endings, Limits, Watchdog};
+use crate::stalls::Watchdog;
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackSignal};
 use crate::target::OwnProcess;
@@ -159,22 +159,16 @@ impl WatchBuilder {
             _signal: signal.clone(),
         };
         let (observations, queue) = mpsc::sync_channel(QUEUE);
-        let watchdog = Watchdog {
-            target: OwnProcess::new(
-                Arc::clone(&view.registry),
-                Arc::clone(&view.since),
-                signal,
-                tested.unwinder,
-                Arc::clone(&view.stacks_missed),
-                Arc::clone(&view.runtimes_seen),
-            ),
-            limits: Limits::new(threshold),
-            totals: Arc::clone(&view.totals),
-            observations,
-            stop: Arc::clone(&watch.stop),
-            stuck: std::collections::HashMap::new(),
-            endings: Endings::default(),
-        };
+        let target = OwnProcess::new(
+            Arc::clone(&view.registry),
+            Arc::clone(&view.since),
+            signal,
+            tested.unwinder,
+            Arc::clone(&view.stacks_missed),
+            Arc::clone(&view.runtimes_seen),
+        );
+        let (totals, stop) = (Arc::clone(&view.totals), Arc::clone(&watch.stop));
+        let watchdog = Watchdog::new(target, threshold, totals, observations, stop);
         let reporter = Reporter::new(Arc::clone(&view), queue, self.tellers());
         let thread = spawn("holdup-watchdog", move || watchdog.run())?;
         view.registry.set_watchdog(thread.thread().clone());
