@@ -22,7 +22,7 @@
 
 mod support;
 
-use std::ops::Add;
+use std::ops::AddAssign;
 use std::path::Path;
 use std::process::Command;
 use std::thread::{JoinHandle, sleep, spawn};
@@ -99,11 +99,11 @@ impl Work {
     }
 }
 
-impl Add for Work {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { articles: self.articles + other.articles, time: self.time + other.time, cpu: self.cpu + other.cpu }
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.articles += other.articles;
+        self.time += other.time;
+        self.cpu += other.cpu;
     }
 }
 
@@ -187,7 +187,7 @@ impl Player {
         sleep(TURN);
         let after = Moment::of(&self.service);
         self.signal("-STOP");
-        self.work = self.work + Work::between(&before, &after);
+        self.work += Work::between(&before, &after);
     }
 
     fn finish(mut self) -> Work {
@@ -246,7 +246,7 @@ fn compare(criterion: &mut Criterion, name: &str, measure: impl Fn(usize) -> Vec
                 for (base, way) in measure(speed.count()) {
                     speed.add(base.articles_per_second(), way.articles_per_second());
                     cpu.add(base.cpu_per_article(), way.cpu_per_article());
-                    ways = ways + way;
+                    ways += way;
                 }
                 total += f64::from(ARTICLES) / ways.articles_per_second();
             }

@@ -187,11 +187,12 @@ where
         });
         for (_, stall) in events.all().into_iter().skip(began) {
             let sure = in_control(&stall);
-            // The machine makes polls longer, but no two into one; and one that it made too long is a stall.
+            // The machine makes polls longer, but no two into one.
             let one_poll = longest.is_zero() || stall.duration <= longest * 2 + THRESHOLD * 3;
-            let too_long = stall.cause.class == CauseClass::NotScheduled || longest >= THRESHOLD;
-            let machine = too_long && one_poll;
-            assert!(sure || machine, "{what}, {flavor}: {stall:#?}");
+            let machine = stall.cause.class == CauseClass::NotScheduled && one_poll;
+            // One that it made too long while it slept is a stall of a sleep, and no longer than was measured.
+            let too_long = longest >= THRESHOLD && stall.duration <= longest + THRESHOLD / 2;
+            assert!(sure || machine || too_long, "{what}, {flavor}: {longest:?}, {stall:#?}");
         }
     }
 }

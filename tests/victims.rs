@@ -120,7 +120,7 @@ fn tasks_ready_behind_a_stall_are_its_victims_and_no_others() {
 fn while_a_stall_lasts_its_victims_are_not_told_yet() {
     let _alone = alone();
     let events = Events::default();
-    let watch = Arc::new(events.watch());
+    let watch = events.watch();
     current_thread(&watch).block_on(async { hold_up(&watch, 1, HELD) });
     let stall = events
         .wait_for("the stall", |phase, stall| phase == Phase::Noticed && function_of(stall) == "victims::hold_up");
@@ -269,7 +269,7 @@ fn tasks_for_any_worker_wait_when_all_are_stuck() {
 fn who_hands_the_worker_on_has_no_victims() {
     let _alone = alone();
     let events = Events::default();
-    let watch = Arc::new(events.watch());
+    let watch = events.watch();
     one_worker(&watch).block_on(async {
         holdup::spawn(async {
             let behind = some(5, "behind");

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::returns::Returns;
-use super::{Look, OtherProcess, PollOn, Sampled, SilentFound, Sleep, Target, ThreadLocals, counted, looking};
+use super::{
+    Look, OtherProcess, PollOn, Sampled, SilentFound, SilentWorker, Sleep, Target, ThreadLocals, counted, looking,
+};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -95,7 +97,7 @@ struct State {
     context: Option<u64>,
     busy_with: Vec<u8>,
     moved: Option<bool>,
-    /// When that was read, and how long it has been awake.
+    /// When it was looked at last, and how long it has been awake.
     looked: Instant,
     awake: Duration,
 }
@@ -299,7 +301,6 @@ impl SilentWorkers {
             self.states.get_mut().push(state);
         }
         self.returns.forget_departed(&self.workers);
-        self.found.take_over(&self.workers);
         true
     }
 
@@ -326,8 +327,12 @@ impl Target for SilentWorkers {
                 state.look_at_context(self.process, contexts.size);
             }
         }
-        // As they stood at the last look.
-        self.found.looked(self.states.get_mut().iter().map(|state| (!state.is_awake(), state.awake)));
+        let seen = self.workers.iter().zip(self.states.get_mut());
+        self.found.tell(seen.map(|(worker, state)| SilentWorker {
+            worker: Arc::clone(worker),
+            parked: !state.is_awake(),
+            awake: state.awake,
+        }));
         changed
     }
 

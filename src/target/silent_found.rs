@@ -45,18 +45,11 @@ impl SilentFound {
         self.no_breakpoints.fetch_or(refused, Ordering::Relaxed);
     }
 
-    /// Others are there now.
-    pub(super) fn take_over(&self, workers: &[Arc<Worker>]) {
-        let found =
-            |worker: &Arc<Worker>| SilentWorker { worker: Arc::clone(worker), parked: false, awake: Duration::ZERO };
-        *self.lock() = workers.iter().map(found).collect();
-    }
-
-    /// How each of them stood at the last look, in the same order.
-    pub(super) fn looked(&self, states: impl Iterator<Item = (bool, Duration)>) {
-        for (found, (parked, awake)) in self.lock().iter_mut().zip(states) {
-            (found.parked, found.awake) = (parked, awake);
-        }
+    /// All of them as they stood at the last look, in one go: whoever asks never sees one that has just begun to count.
+    pub(super) fn tell(&self, workers: impl Iterator<Item = SilentWorker>) {
+        let mut list = self.lock();
+        list.clear();
+        list.extend(workers);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<SilentWorker>> {

@@ -13,7 +13,7 @@ use crate::model::census::{Await, Census, TaskNow, TaskState};
 use crate::model::task::TaskId;
 use crate::model::worker::{Activity, Worker};
 use crate::sys::{Process, ThreadProbe};
-use crate::target::{SilentWorker, Target};
+use crate::target::{OtherWorkers, SilentWorker, Target};
 
 /// Between two looks at workers.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -124,39 +124,55 @@ impl Looker {
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut self.last_look, now));
         self.looks += 1;
-        self.shown.clear();
-        let known = self.workers.len();
-        if let Some(workers) = watching.silent_workers() {
-            self.forget_departed(workers.iter().map(|found| &found.worker));
-            for found in workers.iter().filter(|found| found.worker.index.is_some()) {
-                self.look_at_silent(found);
-            }
-        } else {
-            watching.with_target(|target| {
-                target.refresh();
-                let workers = target.workers().to_vec();
-                self.forget_departed(workers.iter());
-                for (position, worker) in workers.iter().enumerate().filter(|(_, worker)| worker.index.is_some()) {
-                    let (activity, task) = target.activity(position);
-                    let task = Some(task).filter(|_| activity == Activity::Polling);
-                    self.look_at_worker(worker, activity, task, since);
-                    if let Some(task) = task.flatten().filter(|task| !self.names.contains_key(task)) {
-                        if self.names.len() >= MAX_NAMES {
-                            self.names.clear();
-                        }
-                        self.names.insert(task, target.future_of(task).map(Into::into));
-                    }
-                }
-            });
-        }
-        if self.workers.len() > known && self.began.elapsed() < FIRST_WORKERS {
+        let found_new = match watching.silent_workers() {
+            Some(workers) => self.look_at_silent(&workers),
+            None => watching.with_target(|target| self.look_at_target(target, since)).unwrap_or(false),
+        };
+        if found_new && self.began.elapsed() < FIRST_WORKERS {
             self.begin_window();
         }
     }
 
-    fn forget_departed<'w>(&mut self, present: impl Iterator<Item = &'w Arc<Worker>>) {
-        let present: HashSet<u64> = present.map(|worker| worker.key).collect();
-        self.workers.retain(|key, _| present.contains(key));
+    /// Returns whether there is a new worker.
+    fn look_at_target(&mut self, target: &mut OtherWorkers<'_>, since: Duration) -> bool {
+        target.refresh();
+        let workers = target.workers().to_vec();
+        let found_new = self.begin_look(workers.iter());
+        for (position, worker) in workers.iter().enumerate().filter(|(_, worker)| worker.index.is_some()) {
+            let (activity, task) = target.activity(position);
+            let task = Some(task).filter(|_| activity == Activity::Polling);
+            self.look_at_worker(worker, activity, task, since);
+            if let Some(task) = task.flatten().filter(|task| !self.names.contains_key(task)) {
+                if self.names.len() >= MAX_NAMES {
+                    self.names.clear();
+                }
+                self.names.insert(task, target.future_of(task).map(Into::into));
+            }
+        }
+        found_new
+    }
+
+    /// The same where the watchdog itself is all that tells.
+    fn look_at_silent(&mut self, workers: &[SilentWorker]) -> bool {
+        let found_new = self.begin_look(workers.iter().map(|found| &found.worker));
+        for found in workers.iter().filter(|found| found.worker.index.is_some()) {
+            let seen = self.seen(&found.worker);
+            seen.used();
+            let before = seen.awake.replace(found.awake).unwrap_or(found.awake);
+            seen.busy += found.awake.saturating_sub(before);
+            let now = if found.parked { Activity::Parked } else { Activity::Between };
+            self.show(&found.worker, now, None);
+        }
+        found_new
+    }
+
+    /// Forgets what is not among these; returns whether one of them is new.
+    fn begin_look<'w>(&mut self, present: impl Iterator<Item = &'w Arc<Worker>> + Clone) -> bool {
+        self.shown.clear();
+        let keys: HashSet<u64> = present.clone().map(|worker| worker.key).collect();
+        self.workers.retain(|key, _| keys.contains(key));
+        let mut shown = present.filter(|worker| worker.index.is_some());
+        shown.any(|worker| !self.workers.contains_key(&worker.key))
     }
 
     /// What it is inside of a poll of, if it is: a task, or the future given to `block_on`.
@@ -170,15 +186,6 @@ impl Looker {
             shares.busy += since;
         }
         self.show(worker, now, polls.flatten());
-    }
-
-    fn look_at_silent(&mut self, found: &SilentWorker) {
-        let seen = self.seen(&found.worker);
-        seen.used();
-        let before = seen.awake.replace(found.awake).unwrap_or(found.awake);
-        seen.busy += found.awake.saturating_sub(before);
-        let now = if found.parked { Activity::Parked } else { Activity::Between };
-        self.show(&found.worker, now, None);
     }
 
     fn seen(&mut self, worker: &Worker) -> &mut Seen {
