@@ -42,7 +42,7 @@ fn who_is_busy_with_what_and_who_waits_for_what() {
         // The running thread is held once, which a busy machine may not manage at once; nor is a stall explained at once there.
         support::wait_until("the busy worker is seen", || {
             text = top(program.pid(), &["--once", "-n", "30"]);
-            let busy = table(&text, "TASKS BY CPU TIME").len() == 1 && text.contains("1 running, 29 idle");
+            let busy = table(&text, "TASKS BY CPU TIME").len() == 1 && text.contains("1 running, 30 idle");
             busy && !table(&text, "STALLS: 1 so far").is_empty()
         });
         let busy = table(&text, "TASKS BY CPU TIME")[0];
@@ -53,13 +53,14 @@ fn who_is_busy_with_what_and_who_waits_for_what() {
         assert_eq!(waiting[0].trim(), format!("{MANY}  awaiting::many at src/main.rs:{leaf}: a timer"), "{text}");
         for expected in [
             format!("1  awaiting::selects at src/main.rs:{leaf}: a notification (Notify) or a timer"),
+            format!("1  awaiting::wrapped at src/main.rs:{leaf}: a timer"),
             format!("2  awaiting::crosses at src/main.rs:{}: a permit", line("crosses")),
             format!("1  awaiting::accepts at src/main.rs:{}: I/O", line("accepts")),
         ] {
             assert!(waiting.iter().any(|line| line.trim() == expected), "{expected} is not in {text}");
         }
         let counts = waiting.iter().map(|line| line.split_whitespace().next().expect("a number"));
-        assert_eq!(counts.map(|count| count.parse::<usize>().expect("a number")).sum::<usize>(), 29, "{text}");
+        assert_eq!(counts.map(|count| count.parse::<usize>().expect("a number")).sum::<usize>(), 30, "{text}");
         let workers = table(&text, "POLLS NOW");
         let stuck: Vec<_> = workers.iter().filter(|line| line.contains(" stuck ")).collect();
         assert!(stuck.len() == 1 && stuck[0].ends_with(" awaiting::runs"), "{text}");

@@ -105,6 +105,7 @@ fn assert_paths(census: &Value) {
         ("selects", format!("selects:{}(select!(Notified {middle}))", begins("selects"))),
         ("boxed", format!("boxed:{}({middle})", line("boxed"))),
         ("times_out", format!("times_out:{}(Timeout({middle} Sleep))", line("times_out"))),
+        ("wrapped", format!("Timeout(wrapped:{}({leaf}) Sleep)", line("wrapped"))),
         ("holds_lock", format!("holds_lock:{}({leaf})", line("holds_lock"))),
         (
             "waits_for_lock",
@@ -133,7 +134,7 @@ fn assert_paths(census: &Value) {
     let all = census["tasks"].as_array().expect("a list");
     assert!(all.iter().all(|task| task["unknown"].is_null()), "{census:#}");
     // Those above, what they spawn, and the one that runs.
-    assert_eq!(all.len(), 13 + MANY + 2 + 3 + 2, "{census:#}");
+    assert_eq!(all.len(), 14 + MANY + 2 + 3 + 2, "{census:#}");
 }
 
 #[test]

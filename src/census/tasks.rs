@@ -6,8 +6,9 @@ use std::time::Duration;
 use super::STEPS;
 use super::await_path::{Holds, Walker};
 use crate::layout::{TaskTypes, Unknown, Value, Values, type_name};
-use crate::model::census::{SourcePlace, TaskNow, TaskState};
+use crate::model::census::{Await, SourcePlace, TaskNow, TaskState};
 use crate::model::task::TaskId;
+use crate::model::type_name::{is_wrapper, unwrapped};
 
 /// Tasks of one runtime.
 const MAX_TASKS: usize = 1_000_000;
@@ -278,7 +279,10 @@ impl TaskReader<'_, '_, '_> {
             task.unpolled = walker.unpolled();
         }
         *holds = walker.into_holds();
-        task.future.clone_from(&path.future);
+        // A wrapper that tells nothing of what is inside is known by its type.
+        if let Some(future) = inside_wrappers(&path) {
+            future.clone_into(&mut task.future);
+        }
         task.path = Some(path);
         Ok(())
     }
@@ -291,7 +295,7 @@ impl TaskReader<'_, '_, '_> {
         for types in candidates {
             let future = values.program.name(types.future);
             let scheduler = values.program.name(types.scheduler);
-            *told = type_name(&future, None);
+            *told = type_name(unwrapped(&future), None);
             let name = format!("tokio::runtime::task::core::Cell<{future}, {scheduler}>");
             let Some(ty) = values.program.named(&name) else {
                 why = Unknown::new(format!("the debug information does not describe {}", type_name(&name, None)));
@@ -307,12 +311,21 @@ impl TaskReader<'_, '_, '_> {
     }
 }
 
+/// The first future of a path that is no wrapper.
+fn inside_wrappers(path: &Await) -> Option<&str> {
+    let mut node = path;
+    while is_wrapper(&node.future) {
+        node = node.children.first()?;
+    }
+    Some(&node.future)
+}
+
 /// A task's number, and the name of its future's type.
 pub(super) fn named(values: &Values<'_, '_>, layout: &TaskLayout, task: RawTask) -> Result<(TaskId, String), Unknown> {
     let id = id_of(values, layout, task.header)?;
     let types = types_of(values, layout, task)?.first();
     let types = types.ok_or_else(|| Unknown::new("the debug information does not describe its type"))?;
-    Ok((id, type_name(&values.program.name(types.future), None)))
+    Ok((id, type_name(unwrapped(&values.program.name(types.future)), None)))
 }
 
 /// Looks up the number of the task that a handle points to.

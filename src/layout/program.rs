@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use super::index::{Index, TaskTypes, ThreadLocal};
-use super::names::split_arguments;
 use super::packed::{self, Packed, PackedTypes};
 use super::roots::{self, Root};
 use super::sections::Sections;
 use super::types::{Shape, Type, TypeId, TypeReader};
 use super::units::{Unit, Units};
+use crate::model::type_name::arguments;
 
 /// Types that are kept once they were read. Programs have fewer that matter; above this, they are read again.
 const MAX_KEPT: usize = 200_000;
@@ -75,8 +75,8 @@ impl<'d> Program<'d> {
     pub(crate) fn task_names(&self, address: u64) -> Option<(String, String)> {
         let name = self.index.polls.get(&address)?;
         let inside = name.split_once('<')?.1.strip_suffix('>')?;
-        let (future, scheduler) = split_arguments(inside)?;
-        Some((future.to_owned(), scheduler.to_owned()))
+        let mut types = arguments(inside);
+        Some((types.next()?.to_owned(), types.next()?.to_owned()))
     }
 
     /// The type behind a trait object's table at an address of the file.

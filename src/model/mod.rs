@@ -8,6 +8,10 @@ pub(crate) mod task;
 /// What tasks did in a window of time.
 pub(crate) mod task_stats;
 
+/// Names of types as the compiler writes them.
+#[cfg(feature = "attach")]
+pub(crate) mod type_name;
+
 /// Workers: threads that poll tasks.
 pub(crate) mod worker;
 

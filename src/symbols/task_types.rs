@@ -11,6 +11,7 @@ use object::{Object, ObjectSymbol, ReadRef, SymbolKind};
 
 use super::names::{closing, readable};
 use crate::images::{Image, Reader};
+use crate::model::type_name::{arguments, unwrapped};
 use crate::sys::Process;
 
 /// Calls from a task's function to the one that drops it.
@@ -162,27 +163,14 @@ fn dropped(symbol: &str) -> Option<Dropped> {
         return types_in(inside).map(Dropped::Task);
     }
     let inside = inside.strip_prefix("Stage<").or_else(|| inside.strip_prefix("CoreStage<")).filter(|_| whole)?;
-    Some(Dropped::Stage(readable(inside.get(..closing(inside)?)?)))
+    Some(Dropped::Stage(readable(unwrapped(inside.get(..closing(inside)?)?))))
 }
 
 /// The two types that text begins with, up to the bracket that closes them.
 fn types_in(text: &str) -> Option<TaskType> {
-    let inside = text.get(..closing(text)?)?;
-    let (mut depth, mut previous) = (0_usize, ' ');
-    for (position, character) in inside.char_indices() {
-        match character {
-            '<' | '(' | '[' | '{' => depth += 1,
-            '>' if previous == '-' => {}
-            '>' | ')' | ']' | '}' => depth = depth.saturating_sub(1),
-            ',' if depth == 0 => {
-                let (future, scheduler) = (inside.get(..position)?, inside.get(position + 1..)?);
-                return Some(TaskType { future: readable(future), scheduler: scheduler.trim().to_owned() });
-            }
-            _ => {}
-        }
-        previous = character;
-    }
-    None
+    let mut types = arguments(text.get(..closing(text)?)?);
+    let (future, scheduler) = (types.next()?, types.next()?);
+    Some(TaskType { future: readable(unwrapped(future)), scheduler: scheduler.to_owned() })
 }
 
 struct ReadFunctions;
