@@ -38,7 +38,8 @@ pub struct Stall {
     pub threshold: Duration,
     /// How long the poll has lasted, or lasted: within about a millisecond at either end.
     pub duration: Duration,
-    /// How it is known that it is one poll. Unless the poll told itself, the duration is a lower bound.
+    /// How it is known that it is one poll. Unless the poll told itself, the duration may be too short, by what came before the first proof,
+    /// and too long by 4 ms at most.
     pub known_by: KnownBy,
     /// About when the poll began; where it is inferred, from when on it is known.
     pub began_at: SystemTime,
@@ -86,7 +87,7 @@ impl KnownBy {
         [Self::Sleep, Self::Return].into_iter().find(|known_by| known_by.as_str() == word).unwrap_or_default()
     }
 
-    /// The poll did not tell; its task is unknown then, and the duration a lower bound.
+    /// The poll did not tell; its task is unknown then, and the duration less exact.
     #[must_use]
     pub fn is_inferred(self) -> bool {
         self != Self::Told

@@ -16,7 +16,7 @@ use crate::target::{PollOn, Sleep, Target};
 pub(super) struct Stretch {
     began: Instant,
     slept: Option<(Sleep, Instant)>,
-    /// Since when no poll has returned.
+    /// About since when no poll has returned.
     watched: Option<Instant>,
     /// It was seen inside a poll meanwhile.
     seen: bool,
@@ -36,23 +36,76 @@ pub(super) struct Standstill {
     pub(super) known_by: Option<KnownBy>,
 }
 
+/// How long before a look something is taken to have begun that the look before did not find, at most: looks that came
+/// later than they should would make more of a poll than it is.
+pub(super) const UNSURE: Duration = Duration::from_millis(2);
+
+/// A look that takes longer was interrupted by the machine.
+const LATE: Duration = Duration::from_millis(1);
+
+/// When a worker is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LookedAt {
+    /// The middle between the look before and this one, at most [`UNSURE`] ago.
+    pub(super) between: Instant,
+    pub(super) now: Instant,
+}
+
+impl LookedAt {
+    pub(super) fn after(last_look: Instant, now: Instant) -> Self {
+        let unsure = (now.duration_since(last_look) / 2).min(UNSURE);
+        Self { between: now.checked_sub(unsure).unwrap_or(now), now }
+    }
+
+    /// About when that began which was found just now. The machine may have let the watchdog wait since the look began.
+    fn began(self) -> Instant {
+        let late = self.now.elapsed();
+        if late < LATE { self.between } else { self.between + late }
+    }
+}
+
 impl Stretch {
-    pub(super) fn begin(now: Instant) -> Self {
+    pub(super) fn begin(began: Instant) -> Self {
         Self {
-            began: now,
+            began,
             slept: None,
             watched: None,
             seen: false,
-            next_watch: now,
-            next_stack: now,
+            next_watch: began,
+            next_stack: began,
             cold: false,
             hopeless: false,
         }
     }
 
     /// The first look at a worker that has woken: no more than where it sleeps, because most will park again.
-    pub(super) fn begin_asleep(sleep: Option<Sleep>, now: Instant) -> Self {
-        Self { slept: sleep.map(|sleep| (sleep, now)), ..Self::begin(now) }
+    pub(super) fn begin_awake<T: Target>(target: &mut T, worker: usize, at: LookedAt) -> Self {
+        let sleep = target.sleeps(worker);
+        Self { slept: sleep.map(|sleep| (sleep, at.began())), ..Self::begin(at.between) }
+    }
+
+    /// The same of one whose present poll began since the last look, if it is in one: that is watched, though not before `next_watch`.
+    pub(super) fn begin_polling<T: Target>(
+        target: &mut T,
+        worker: usize,
+        at: LookedAt,
+        next_watch: Option<Instant>,
+        threshold: Duration,
+    ) -> Self {
+        let mut stretch = Self::begin_awake(target, worker, at);
+        match next_watch.filter(|next| at.now < *next) {
+            Some(next) => stretch.next_watch = next,
+            None => {
+                stretch.next_watch = at.now + threshold / 4;
+                stretch.watch(target, worker, || at.began());
+            }
+        }
+        stretch
+    }
+
+    /// When the next breakpoint may be set.
+    pub(super) fn next_watch(&self) -> Instant {
+        self.next_watch
     }
 
     /// Looks once more. Takes a stack when no poll has ended for half a threshold, or where it is not known yet where polls
@@ -61,11 +114,12 @@ impl Stretch {
         &mut self,
         target: &mut T,
         (worker, progress): (usize, Progress),
-        now: Instant,
+        at: LookedAt,
         threshold: Duration,
     ) -> Option<Standstill> {
-        self.follow_sleep(target.sleeps(worker), now);
-        self.follow_returns(target, worker, now, threshold);
+        let now = at.now;
+        self.follow_sleep(target.sleeps(worker), at);
+        self.follow_returns(target, worker, at, threshold);
         let half = threshold / 2;
         let asleep = self.slept.is_some_and(|(_, since)| now.duration_since(since) >= half);
         let due = match self.watched {
@@ -80,31 +134,38 @@ impl Stretch {
         self.standstill(now, threshold)
     }
 
-    fn follow_sleep(&mut self, sleep: Option<Sleep>, now: Instant) {
-        let since = self.slept.filter(|(before, _)| Some(*before) == sleep).map_or(now, |(_, since)| since);
+    fn follow_sleep(&mut self, sleep: Option<Sleep>, at: LookedAt) {
+        let since =
+            self.slept.filter(|(before, _)| Some(*before) == sleep).map_or_else(|| at.began(), |(_, since)| since);
         self.slept = sleep.map(|sleep| (sleep, since));
     }
 
-    fn follow_returns<T: Target>(&mut self, target: &mut T, worker: usize, now: Instant, threshold: Duration) {
-        if self.watched.is_some() && target.returned(worker) == Some(false) {
+    fn follow_returns<T: Target>(&mut self, target: &mut T, worker: usize, at: LookedAt, threshold: Duration) {
+        let returned = self.watched.and_then(|_| target.returned(worker));
+        if returned == Some(false) {
             return;
         }
         self.forget_watch();
         // Not at every look: each time costs the worker an exception. One that does one thing after the other is in no long poll,
         // unless that poll itself does so.
         let next = if target.moved(worker) == Some(true) { self.next_watch + threshold * 2 } else { self.next_watch };
-        if now >= next {
-            self.next_watch = now + threshold / 4;
-            self.watch(target, worker);
+        if at.now >= next {
+            self.next_watch = at.now + threshold / 4;
+            // The poll before has ended since the last look, and so the present one began.
+            if returned == Some(true) {
+                self.watch(target, worker, || at.began());
+            } else {
+                self.watch(target, worker, Instant::now);
+            }
         }
     }
 
-    fn watch<T: Target>(&mut self, target: &mut T, worker: usize) {
+    /// `since` tells when the poll began that is watched now.
+    fn watch<T: Target>(&mut self, target: &mut T, worker: usize, since: impl Fn() -> Instant) {
         self.forget_watch();
-        let now = Instant::now();
         self.cold = !target.watch_returns(worker);
         if !self.cold {
-            self.watched = Some(now);
+            self.watched = Some(since());
         }
     }
 
@@ -119,7 +180,7 @@ impl Stretch {
             PollOn::Watched => self.seen = target.returned(worker) == Some(false),
             // The poll may be over by the time at which it is watched: it has to be seen once more.
             PollOn::Unwatched => {
-                self.watch(target, worker);
+                self.watch(target, worker, Instant::now);
                 self.hopeless = self.watched.is_none();
             }
             PollOn::None => {
@@ -139,7 +200,7 @@ impl Stretch {
             *self = Self { next_stack: self.next_stack, ..Self::begin(Instant::now()) };
             return false;
         }
-        self.watch(target, worker);
+        self.watch(target, worker, Instant::now);
         if !self.still_sleeps(target, worker) {
             self.forget_watch();
         }
@@ -160,6 +221,13 @@ impl Stretch {
         let Some((before, since)) = self.slept else { return false };
         self.slept = target.sleeps(worker).filter(|sleep| sleep.is_at(&before)).map(|sleep| (sleep, since));
         self.slept.is_some()
+    }
+
+    /// When what is known to be one poll crosses the threshold.
+    pub(super) fn crossing(&self, threshold: Duration) -> Option<Instant> {
+        let watched = self.watched.filter(|_| self.seen);
+        let asleep = self.slept.map(|(_, since)| since);
+        [watched, asleep].into_iter().flatten().min().map(|since| since + threshold)
     }
 
     fn standstill(&self, now: Instant, threshold: Duration) -> Option<Standstill> {

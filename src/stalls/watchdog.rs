@@ -16,7 +16,7 @@ use super::gathering::Gathering;
 use super::observation::{Life, Noticed, Observation, Update};
 use super::pace::Pace;
 use super::queues::Queues;
-use super::stretch::Stretch;
+use super::stretch::{LookedAt, Stretch, UNSURE};
 use crate::model::stall::{KnownBy, StallId};
 use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress};
@@ -31,10 +31,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// A look that comes later than this many of the shortest intervals, or two of the present ones, is a gap: the machine
 /// did not run the watchdog.
 const GAP: u32 = 5;
-
-/// How long before the look that found it a poll is taken to have begun, at most. Looks that came later than they should
-/// would make more of a poll than it is.
-const UNSURE: Duration = Duration::from_millis(2);
 
 /// As long as a stall is no older, its end is looked for as often as can be, however dear looks are.
 const YOUNG: Duration = Duration::from_millis(100);
@@ -79,6 +75,8 @@ struct Watched {
     stall: Option<Ongoing>,
     /// Of a worker whose polls do not tell.
     stretch: Option<Stretch>,
+    /// When the next breakpoint may be set, by the stretch before.
+    next_watch: Option<Instant>,
     /// Of a poll that told when it began.
     queues: Queues,
 }
@@ -88,24 +86,27 @@ struct Ongoing {
     life: Arc<Life>,
     /// The stacks taken since the first.
     retaken: usize,
-    inferred: bool,
     /// Whether it will be told who waited, or why not.
     victims: Result<(), NoVictims>,
 }
 
 impl Watched {
     fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
-        let unsure = now.duration_since(last_look) / 2;
-        let began = last_look + unsure;
+        let began = last_look + now.duration_since(last_look) / 2;
         Self {
             progress,
             began,
-            counted_from: now.checked_sub(unsure.min(UNSURE)).unwrap_or(now),
+            counted_from: LookedAt::after(last_look, now).between,
             gathering: None,
             stall: None,
             stretch: None,
+            next_watch: None,
             queues: Queues::new(began),
         }
+    }
+
+    fn next_watch(&self) -> Option<Instant> {
+        self.stretch.as_ref().map(Stretch::next_watch).or(self.next_watch)
     }
 }
 
@@ -167,13 +168,15 @@ impl<T: Target> Watchdog<T> {
 
     /// How long to the next look: shorter where a poll crosses the threshold before, or a stall is about to end.
     fn pause(&self, watched: &HashMap<u64, Watched>, now: Instant) -> Duration {
-        let polling = watched.values().filter(|state| state.progress.activity == Activity::Polling);
-        let wanted = polling.filter_map(|state| match &state.stall {
-            Some(_) => (now.duration_since(state.began) < YOUNG).then_some(self.fastest),
-            None => {
-                let crossing = (state.counted_from + self.threshold).saturating_duration_since(now);
-                (!crossing.is_zero()).then_some(crossing)
-            }
+        let wanted = watched.values().filter_map(|state| {
+            let next = match (&state.stall, &state.stretch) {
+                (Some(_), _) => return (now.duration_since(state.began) < YOUNG).then_some(self.fastest),
+                (None, Some(stretch)) => stretch.crossing(self.threshold)?,
+                (None, None) if state.progress.activity == Activity::Polling => state.counted_from + self.threshold,
+                (None, None) => return None,
+            };
+            let wanted = next.saturating_duration_since(now);
+            (!wanted.is_zero()).then_some(wanted)
         });
         wanted.min().map_or(self.interval, |wanted| wanted.min(self.interval))
     }
@@ -216,11 +219,20 @@ impl<T: Target> Watchdog<T> {
             }
             let mut state = Watched::begin(progress, last_look, now);
             if silent && progress.activity == Activity::Between {
-                state.stretch = Some(Stretch::begin_asleep(self.target.sleeps(index), now));
+                let at = LookedAt::after(last_look, now);
+                let parked = watched.get(&key).filter(|before| before.progress.activity == Activity::Parked);
+                (state.began, state.counted_from) = (at.between, at.between);
+                state.stretch = Some(match parked {
+                    Some(before) => {
+                        Stretch::begin_polling(&mut self.target, index, at, before.next_watch, self.threshold)
+                    }
+                    None => Stretch::begin_awake(&mut self.target, index, at),
+                });
             }
             if progress.activity == Activity::Polling {
                 self.target.note_progress(index, progress, state.began);
             }
+            state.next_watch = watched.get(&key).and_then(Watched::next_watch);
             if let Some(mut before) = watched.insert(key, state) {
                 self.moved_on(index, &mut before, last_look, now);
             }
@@ -230,9 +242,12 @@ impl<T: Target> Watchdog<T> {
 
     /// Whatever held the worker at the last look is over.
     fn moved_on(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
-        let Some(stall) = &state.stall else { return };
-        // What is inferred lasted at least until the last look.
-        let end = if stall.inferred { last_look } else { last_look + now.duration_since(last_look) / 2 };
+        if state.stall.is_none() {
+            return;
+        }
+        let unsure = now.duration_since(last_look) / 2;
+        // What is inferred is known to have lasted until the last look.
+        let end = last_look + if state.stretch.is_some() { unsure.min(UNSURE) } else { unsure };
         let key = self.target.workers()[index].key;
         self.stuck.remove(&key);
         if let Some(gathering) = &mut state.gathering {
@@ -246,13 +261,18 @@ impl<T: Target> Watchdog<T> {
         let stretch = state.stretch.get_or_insert_with(|| Stretch::begin(now));
         let known_by = if state.stall.is_some() {
             if !stretch.lasts(&mut self.target, index) {
+                let next_watch = state.next_watch();
                 self.moved_on(index, state, last_look, now);
-                *state = Watched::begin(state.progress, now, now);
+                let at = LookedAt::after(last_look, now);
+                *state = Watched::begin(state.progress, at.between, at.between);
+                let next = Stretch::begin_polling(&mut self.target, index, at, next_watch, self.threshold);
+                state.stretch = Some(next);
                 return;
             }
             Some(KnownBy::Told)
         } else {
-            let still = stretch.look(&mut self.target, (index, state.progress), now, self.threshold);
+            let at = LookedAt::after(last_look, now);
+            let still = stretch.look(&mut self.target, (index, state.progress), at, self.threshold);
             let Some(still) = still else {
                 state.gathering = None;
                 return;
@@ -331,13 +351,12 @@ impl<T: Target> Watchdog<T> {
         }
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.began));
-        let inferred = known_by.is_inferred();
         let worker = Arc::clone(&self.target.workers()[index]);
         let victims = match worker.index {
             None => Err(NoVictims::NoWorker),
             Some(_) => self.follow(index, state.progress),
         };
-        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, inferred, victims });
+        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, victims });
         self.stuck.insert(worker.key, state.began);
         let noticed = Noticed { id, worker, task, at, known_by, life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
@@ -421,13 +440,14 @@ mod tests {
 
     use std::cell::Cell;
 
+    use super::super::stretch::Standstill;
     use super::*;
     use crate::model::aftermath::{Aftermath, PolledAfter, Queued};
     use crate::model::evidence::{Place, SyscallKind};
-    use crate::model::stack::{NoStack, RawStack};
+    use crate::model::stack::{Method, NoStack, RawStack};
     use crate::model::task::Task;
     use crate::model::worker::{Thread, Worker};
-    use crate::target::{Look, Sampled};
+    use crate::target::{Look, PollOn, Sampled};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -478,6 +498,22 @@ mod tests {
         }
 
         fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+
+        fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
+            Ok(RawStack { addresses: Vec::new(), method: Method::Passive, complete: true })
+        }
+
+        fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
+            PollOn::Watched
+        }
+
+        fn watch_returns(&mut self, _worker: usize) -> bool {
+            true
+        }
+
+        fn returned(&self, _worker: usize) -> Option<bool> {
+            Some(false)
+        }
     }
 
     fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {
@@ -505,6 +541,23 @@ mod tests {
         // The first look finds the poll, the second that it is the same one after a gap, and the time counts from there.
         assert_eq!(noticed(MS * 8, MS * 10), Some((MS * 32, MS * 12)));
         assert_eq!(noticed(MS * 20, MS * 10), Some((MS * 60, MS * 18)));
+    }
+
+    #[test]
+    fn what_is_inferred_counts_from_the_middle_between_looks() {
+        let (mut watchdog, _told) = watchdog(MS * 10);
+        let target = &mut watchdog.target;
+        let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
+        let parked = Instant::now();
+        let mut stretch = Stretch::begin_polling(target, 0, LookedAt::after(parked, parked + MS * 4), None, MS * 10);
+        let mut look = |at| stretch.look(target, (0, progress), LookedAt::after(at - MS * 4, at), MS * 10);
+        let standstill = |known_by| Some(Standstill { since: parked + MS * 2, known_by });
+        assert_eq!(look(parked + MS * 8), standstill(None), "it is on the stack, but not for long enough");
+        assert_eq!(look(parked + MS * 12), standstill(Some(KnownBy::Return)));
+        assert_eq!(stretch.crossing(MS * 10), Some(parked + MS * 12));
+        // The look before came long ago.
+        let late = LookedAt::after(parked, parked + MS * 50);
+        assert_eq!(late.between, parked + MS * 48);
     }
 
     #[test]
