@@ -143,12 +143,14 @@ fn polls_that_sleep_and_polls_that_compute_are_seen_and_told_apart() {
 #[test]
 fn without_types_stalls_are_inferred() {
     let _alone = support::alone();
+    // It takes functions from the stack that tell `block_in_place` and the future given to `block_on`.
+    let lto = std::env::var_os("HOLDUP_LTO").is_some();
     for flavor in ["multi_thread", "current_thread"] {
         let mut program = Stalling::bare(flavor);
         // What was kept of the whole program has its types.
         let mut follower = Follower::with(&mut program, &["--no-cache"]);
         program.ask("healthy 300");
-        if flavor == "multi_thread" {
+        if flavor == "multi_thread" && !lto {
             program.ask("handed 500");
         }
         // Threads that have become workers are looked for four times a second.
@@ -174,12 +176,14 @@ fn without_types_stalls_are_inferred() {
         let lasted = stall["duration_ms"].as_f64().expect("a time");
         assert!((100.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
 
-        let took = program.ask("root 500");
-        let stall = follower.ended();
-        let worker = if flavor == "multi_thread" { Value::Null } else { json!(0) };
-        assert_eq!((culprit(&stall), &stall["worker"]), ("stalling::naps", &worker), "{stall:#}");
-        let lasted = stall["duration_ms"].as_f64().expect("a time");
-        assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+        if !lto {
+            let took = program.ask("root 500");
+            let stall = follower.ended();
+            let worker = if flavor == "multi_thread" { Value::Null } else { json!(0) };
+            assert_eq!((culprit(&stall), &stall["worker"]), ("stalling::naps", &worker), "{stall:#}");
+            let lasted = stall["duration_ms"].as_f64().expect("a time");
+            assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+        }
         follower.interrupt();
         let output = follower.output();
         let told = String::from_utf8_lossy(&output.stderr);

@@ -125,7 +125,7 @@ fn assert_paths(census: &Value) {
     let roots: Vec<String> =
         threads.iter().map(|thread| &thread["root"]).filter(|root| !root.is_null()).map(shape).collect();
     // Link-time optimization moves the code that polls it into another unit, where it is not looked for.
-    let told = std::env::var_os("HOLDUP_AWAITING_LTO").is_none().then(|| format!("begin:{}(Receiver)", line("begin")));
+    let told = std::env::var_os("HOLDUP_LTO").is_none().then(|| format!("begin:{}(Receiver)", line("begin")));
     assert_eq!(roots, Vec::from_iter(told), "the future given to block_on");
     assert_eq!(tasks(census, "many").len(), MANY);
     for task in tasks(census, "many") {

@@ -189,7 +189,7 @@ fn write_stall(out: &mut impl Write, stall: &StallJson, stacks: bool) -> std::io
     writeln!(out, "  cause    {}", stall.cause.class)?;
     writeln!(out, "  task     {}", task(&stall.task))?;
     if let Some(explanation) = KnownBy::of_word(&stall.known_by).explanation() {
-        writeln!(out, "  inferred {explanation}; it lasted at least that long")?;
+        writeln!(out, "  inferred {explanation}; it may have lasted longer")?;
     }
     let waiting = Waiting::from(&stall.waiting).sentence();
     if !waiting.is_empty() {
