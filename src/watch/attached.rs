@@ -75,7 +75,7 @@ impl fmt::Display for AttachError {
                  all names"
             ),
             Self::NoTypes { program, tier, missing } => {
-                write!(f, "what workers do cannot be seen: {}", without_types(program, *tier))?;
+                write!(f, "what its tasks and workers do cannot be seen: {}", without_types(program, *tier))?;
                 missing.iter().try_for_each(|missing| write!(f, "; {missing}"))
             }
             Self::Symbols { file, why } => write!(
