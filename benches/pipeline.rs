@@ -7,7 +7,8 @@
 //! both. Each round starts them anew, because where a process lies in memory makes it faster or slower. What counts is the median of
 //! the rounds' ratios.
 //!
-//! - `holdup on`: watched, beside not watched (`--watch off`). The goal is a ratio of 0.99 or more.
+//! - `holdup on`: watched, beside not watched (`--watch off`). The goal is a ratio of 0.99 or more. With `MALLOC_ARENA_MAX=64`
+//!   in the environment each thread has a part of glibc's memory for itself; otherwise holdup's make others share one.
 //! - `holdup at work`: the same watched process, a second with and a second without holdup's threads, which stand still
 //!   in those seconds (`ptrace`). What differs from process to process falls out, and each pair of seconds counts as a
 //!   round, so this is the sharper one; but task hooks are called in both, what those cost is for `poll_cost`.

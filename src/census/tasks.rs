@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::STEPS;
 use super::await_path::{Holds, Walker};
-use crate::layout::{TaskTypes, Unknown, Value, Values, type_name};
+use crate::layout::{TaskTypes, Unknown, Value, Values, task_name, type_name};
 use crate::model::census::{Await, SourcePlace, TaskNow, TaskState};
 use crate::model::task::TaskId;
-use crate::model::type_name::{is_wrapper, unwrapped};
+use crate::model::type_name::is_wrapper;
 
 /// Tasks of one runtime.
 const MAX_TASKS: usize = 1_000_000;
@@ -295,7 +295,7 @@ impl TaskReader<'_, '_, '_> {
         for types in candidates {
             let future = values.program.name(types.future);
             let scheduler = values.program.name(types.scheduler);
-            *told = type_name(unwrapped(&future), None);
+            *told = task_name(&future);
             let name = format!("tokio::runtime::task::core::Cell<{future}, {scheduler}>");
             let Some(ty) = values.program.named(&name) else {
                 why = Unknown::new(format!("the debug information does not describe {}", type_name(&name, None)));
@@ -325,7 +325,7 @@ pub(super) fn named(values: &Values<'_, '_>, layout: &TaskLayout, task: RawTask)
     let id = id_of(values, layout, task.header)?;
     let types = types_of(values, layout, task)?.first();
     let types = types.ok_or_else(|| Unknown::new("the debug information does not describe its type"))?;
-    Ok((id, type_name(unwrapped(&values.program.name(types.future)), None)))
+    Ok((id, task_name(&values.program.name(types.future))))
 }
 
 /// Looks up the number of the task that a handle points to.

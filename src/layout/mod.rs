@@ -35,7 +35,7 @@ mod value;
 mod names;
 
 pub(crate) use index::TaskTypes;
-pub(crate) use names::{last_segment, type_name};
+pub(crate) use names::{last_segment, task_name, type_name};
 pub(crate) use packed::PackedTypes;
 pub(crate) use program::Program;
 pub(crate) use sections::Sections;

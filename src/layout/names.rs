@@ -1,5 +1,7 @@
 //! Names of types as a developer writes them.
 
+use crate::model::type_name::unwrapped;
+
 /// The last part of a qualified name, with its type arguments.
 pub(crate) fn last_segment(name: &str) -> &str {
     let (mut depth, mut start, mut previous) = (0_i32, 0, b' ');
@@ -34,6 +36,11 @@ pub(crate) fn type_name(compiler: &str, receiver: Option<&str>) -> String {
     let shown: Vec<&str> =
         segments.into_iter().map(|segment| if segment == ASYNC_FN { "{async}" } else { segment }).collect();
     shown.join("::")
+}
+
+/// The name of a task, by the type of its future: that of the future inside all wrappers.
+pub(crate) fn task_name(future: &str) -> String {
+    type_name(unwrapped(future), None)
 }
 
 /// The body of an `async fn` in the middle of a path.

@@ -41,7 +41,7 @@ pub struct Stall {
     /// How it is known that it is one poll. Unless the poll told itself, the duration may be too short, by what came before the first proof,
     /// and too long by 4 ms at most.
     pub known_by: KnownBy,
-    /// About when the poll began; where it is inferred, from when on it is known.
+    /// About when the poll began; where it is inferred, about from when on it is known.
     pub began_at: SystemTime,
     /// When it was noticed.
     pub noticed_at: SystemTime,

@@ -1,6 +1,6 @@
 //! Names of types as the compiler writes them, with their type arguments.
 
-/// Futures that are another one and something that is added to it, by which of their type arguments that is: what is given to
+/// Futures that are another one and something that is added to it, which await paths show (but for pointers), by which of their type arguments that is: what is given to
 /// `tokio::spawn` is often one of them, and who looks for a task knows it by what is inside.
 const WRAPPERS: [(&str, usize); 16] = [
     ("alloc::boxed::Box", 0),

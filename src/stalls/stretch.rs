@@ -93,12 +93,9 @@ impl Stretch {
         threshold: Duration,
     ) -> Self {
         let mut stretch = Self::begin_awake(target, worker, at);
-        match next_watch.filter(|next| at.now < *next) {
-            Some(next) => stretch.next_watch = next,
-            None => {
-                stretch.next_watch = at.now + threshold / 4;
-                stretch.watch(target, worker, || at.began());
-            }
+        stretch.next_watch = next_watch.unwrap_or(at.now);
+        if at.now >= stretch.next_watch {
+            stretch.watch_present(target, worker, at, threshold, || at.began());
         }
         stretch
     }
@@ -150,14 +147,23 @@ impl Stretch {
         // unless that poll itself does so.
         let next = if target.moved(worker) == Some(true) { self.next_watch + threshold * 2 } else { self.next_watch };
         if at.now >= next {
-            self.next_watch = at.now + threshold / 4;
-            // The poll before has ended since the last look, and so the present one began.
-            if returned == Some(true) {
-                self.watch(target, worker, || at.began());
-            } else {
-                self.watch(target, worker, Instant::now);
-            }
+            // Where the poll before has ended since the last look, the present one began.
+            let since = || if returned == Some(true) { at.began() } else { Instant::now() };
+            self.watch_present(target, worker, at, threshold, since);
         }
+    }
+
+    /// Watches the poll that a look finds, and no other for a quarter of a threshold.
+    fn watch_present<T: Target>(
+        &mut self,
+        target: &mut T,
+        worker: usize,
+        at: LookedAt,
+        threshold: Duration,
+        since: impl Fn() -> Instant,
+    ) {
+        self.next_watch = at.now + threshold / 4;
+        self.watch(target, worker, since);
     }
 
     /// `since` tells when the poll began that is watched now.

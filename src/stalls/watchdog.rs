@@ -217,23 +217,24 @@ impl<T: Target> Watchdog<T> {
                 }
                 continue;
             }
+            let before = watched.remove(&key);
             let mut state = Watched::begin(progress, last_look, now);
+            state.next_watch = before.as_ref().and_then(Watched::next_watch);
             if silent && progress.activity == Activity::Between {
                 let at = LookedAt::after(last_look, now);
-                let parked = watched.get(&key).filter(|before| before.progress.activity == Activity::Parked);
+                let was_parked = before.as_ref().is_some_and(|before| before.progress.activity == Activity::Parked);
                 (state.began, state.counted_from) = (at.between, at.between);
-                state.stretch = Some(match parked {
-                    Some(before) => {
-                        Stretch::begin_polling(&mut self.target, index, at, before.next_watch, self.threshold)
-                    }
-                    None => Stretch::begin_awake(&mut self.target, index, at),
+                state.stretch = Some(if was_parked {
+                    Stretch::begin_polling(&mut self.target, index, at, state.next_watch, self.threshold)
+                } else {
+                    Stretch::begin_awake(&mut self.target, index, at)
                 });
             }
             if progress.activity == Activity::Polling {
                 self.target.note_progress(index, progress, state.began);
             }
-            state.next_watch = watched.get(&key).and_then(Watched::next_watch);
-            if let Some(mut before) = watched.insert(key, state) {
+            watched.insert(key, state);
+            if let Some(mut before) = before {
                 self.moved_on(index, &mut before, last_look, now);
             }
         }

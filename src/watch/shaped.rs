@@ -8,10 +8,9 @@ use super::attached::{AttachError, Attached};
 use super::dump::starts;
 use crate::census::{Places, Shapes, Subject, polled, shaped_census};
 use crate::images::Image;
-use crate::layout::{Program, type_name};
+use crate::layout::{Program, task_name};
 use crate::model::census::Census;
 use crate::model::process::{DebugTier, ProgramFacts};
-use crate::model::type_name::unwrapped;
 use crate::symbols::{TaskFunctions, TaskType};
 use crate::target::{Moment, Snapshot, ThreadAt, Uncopied};
 
@@ -74,7 +73,7 @@ impl Attached {
 /// By debug information that names functions with their type arguments, but describes no types.
 fn described(program: &Program<'_>, functions: [u64; 7]) -> Option<TaskType> {
     let (future, scheduler) = functions.iter().find_map(|function| program.task_names(*function))?;
-    Some(TaskType { future: type_name(unwrapped(&future), None), scheduler })
+    Some(TaskType { future: task_name(&future), scheduler })
 }
 
 fn places(image: &Image, mappings: Vec<crate::sys::Mapping>) -> Places {
