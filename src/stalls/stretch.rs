@@ -40,6 +40,9 @@ pub(super) struct Standstill {
 /// later than they should would make more of a poll than it is.
 pub(super) const UNSURE: Duration = Duration::from_millis(2);
 
+/// In thresholds: how long after a breakpoint the next one is set on a worker that does one thing after the other.
+const SELDOM: u32 = 8;
+
 /// A look that takes longer was interrupted by the machine.
 const LATE: Duration = Duration::from_millis(1);
 
@@ -126,7 +129,7 @@ impl Stretch {
         let due = due && !asleep;
         if due && now >= self.next_stack {
             self.next_stack = now + half;
-            self.look_at_stack(target, worker, progress);
+            self.look_at_stack(target, (worker, progress), threshold);
         }
         self.standstill(now, threshold)
     }
@@ -145,7 +148,8 @@ impl Stretch {
         self.forget_watch();
         // Not at every look: each time costs the worker an exception. One that does one thing after the other is in no long poll,
         // unless that poll itself does so.
-        let next = if target.moved(worker) == Some(true) { self.next_watch + threshold * 2 } else { self.next_watch };
+        let next =
+            if target.moved(worker) == Some(true) { self.next_watch + threshold * SELDOM } else { self.next_watch };
         if at.now >= next {
             // Where the poll before has ended since the last look, the present one began.
             let since = || if returned == Some(true) { at.began() } else { Instant::now() };
@@ -180,7 +184,7 @@ impl Stretch {
         self.seen = false;
     }
 
-    fn look_at_stack<T: Target>(&mut self, target: &mut T, worker: usize, progress: Progress) {
+    fn look_at_stack<T: Target>(&mut self, target: &mut T, (worker, progress): (usize, Progress), threshold: Duration) {
         let Ok(stack) = target.peek_stack(worker, progress) else { return };
         match target.poll_on(worker, &stack) {
             PollOn::Watched => self.seen = target.returned(worker) == Some(false),
@@ -193,14 +197,22 @@ impl Stretch {
                 self.forget_watch();
                 self.slept = None;
             }
+            // What it does next may be told better.
+            PollOn::Unknown => self.next_stack = Instant::now() + threshold / 4,
         }
     }
 
     /// Whether a stack that was taken when the standstill was long enough shows a poll. If so, its end is watched.
     pub(super) fn confirm<T: Target>(&mut self, target: &mut T, worker: usize, stack: &RawStack, by: KnownBy) -> bool {
         let on = target.poll_on(worker, stack);
-        if on == PollOn::Watched && target.returned(worker) == Some(false) {
+        let seen = on == PollOn::Watched || on == PollOn::Unknown && self.seen && self.watched.is_some();
+        if seen && target.returned(worker) == Some(false) {
             return true;
+        }
+        if on == PollOn::Unknown {
+            // What is watched may still be told to be a poll.
+            self.slept = None;
+            return false;
         }
         if on == PollOn::None || by != KnownBy::Sleep {
             *self = Self { next_stack: self.next_stack, ..Self::begin(Instant::now()) };

@@ -457,6 +457,8 @@ mod tests {
         workers: Vec<Arc<Worker>>,
         /// How many tasks any worker may take, at each look from the first of the last ones on.
         queued: Cell<&'static [usize]>,
+        /// What its stack shows.
+        on: PollOn,
     }
 
     impl Target for Asleep {
@@ -505,7 +507,7 @@ mod tests {
         }
 
         fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
-            PollOn::Watched
+            self.on
         }
 
         fn watch_returns(&mut self, _worker: usize) -> bool {
@@ -521,7 +523,7 @@ mod tests {
         let (observations, told) = sync_channel(16);
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
         let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, silent_polls: false };
-        let target = Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]) };
+        let target = Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]), on: PollOn::Watched };
         (Watchdog::new(target, threshold, Arc::default(), observations, Arc::default()), told)
     }
 
@@ -559,6 +561,31 @@ mod tests {
         // The look before came long ago.
         let late = LookedAt::after(parked, parked + MS * 50);
         assert_eq!(late.between, parked + MS * 48);
+    }
+
+    #[test]
+    fn a_stack_that_ends_too_early_proves_no_poll_and_hides_none() {
+        let (mut watchdog, _told) = watchdog(MS * 10);
+        let target = &mut watchdog.target;
+        let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
+        let parked = Instant::now();
+        let mut stretch = Stretch::begin_polling(target, 0, LookedAt::after(parked, parked + MS * 4), None, MS * 10);
+        let look = |stretch: &mut Stretch, target: &mut Asleep, ms| {
+            let at = parked + MS * ms;
+            stretch.look(target, (0, progress), LookedAt::after(at - MS * 4, at), MS * 10)
+        };
+        let standstill = |known_by| Some(Standstill { since: parked + MS * 2, known_by });
+        let stack = RawStack { addresses: Vec::new(), method: Method::Passive, complete: false };
+        target.on = PollOn::Unknown;
+        assert_eq!(look(&mut stretch, target, 12), standstill(None));
+        assert!(!stretch.confirm(target, 0, &stack, KnownBy::Return), "no stack has shown a poll");
+        target.on = PollOn::Watched;
+        assert_eq!(look(&mut stretch, target, 60), standstill(Some(KnownBy::Return)), "as it was all the while");
+        target.on = PollOn::Unknown;
+        assert!(stretch.confirm(target, 0, &stack, KnownBy::Return), "one has, and it has not returned since");
+        target.on = PollOn::None;
+        assert!(!stretch.confirm(target, 0, &stack, KnownBy::Return));
+        assert_eq!(look(&mut stretch, target, 64).map(|still| still.known_by), Some(None), "it counts anew");
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Process {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    #[cfg(feature = "attach")]
+    pub(crate) fn thread_count(self) -> Option<u64> {
+        None
+    }
+
     pub(crate) fn thread_name(self, _tid: i32) -> Option<String> {
         None
     }

@@ -43,6 +43,10 @@ mod other;
 #[cfg(feature = "attach")]
 mod silent;
 
+/// What their threads are busy with.
+#[cfg(feature = "attach")]
+mod contexts;
+
 /// What is known of them beside the watchdog.
 #[cfg(feature = "attach")]
 mod silent_found;
@@ -184,8 +188,10 @@ pub(crate) trait Target {
 /// The poll that a stack lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PollOn {
-    /// None that could be told.
+    /// None.
     None,
+    /// The stack could not be followed as far as to a scheduler.
+    Unknown,
     /// One that returns to where it is not watched.
     Unwatched,
     /// One whose return is watched.

@@ -48,8 +48,11 @@ impl Returns {
     }
 
     pub(super) fn poll_on(&mut self, worker: &Worker, stack: &RawStack, frames: Option<&PollFrames>) -> PollOn {
-        let place = frames.and_then(|frames| frames.return_address(&stack.addresses));
-        let Some(place) = place else { return PollOn::None };
+        let Some(frames) = frames else { return PollOn::None };
+        let Some(place) = frames.return_address(&stack.addresses) else {
+            let told = stack.complete || frames.reaches_scheduler(&stack.addresses);
+            return if told { PollOn::None } else { PollOn::Unknown };
+        };
         let places = self.places.entry(Arc::clone(&worker.runtime)).or_default();
         places.retain(|known| *known != place);
         places.insert(0, place);

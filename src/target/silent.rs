@@ -7,10 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::contexts::{Context, Contexts};
 use super::returns::Returns;
-use super::{
-    Look, OtherProcess, PollOn, Sampled, SilentFound, SilentWorker, Sleep, Target, ThreadLocals, counted, looking,
-};
+use super::{Look, OtherProcess, PollOn, Sampled, SilentFound, SilentWorker, Sleep, Target, counted, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -19,6 +18,9 @@ use crate::unwind::{PollFrames, Role};
 
 /// How often threads are looked for that have begun to run a scheduler.
 const SEARCH_EVERY: Duration = Duration::from_millis(250);
+
+/// How often where there are as many threads as before.
+const LIST_EVERY: Duration = Duration::from_secs(1);
 
 /// A thread that runs whenever it is looked at is stopped for its stack so often at most, as long as it is not known.
 const STOP_EVERY: Duration = Duration::from_secs(2);
@@ -35,6 +37,8 @@ pub(crate) struct SilentWorkers {
     stacks: OtherProcess,
     frames: PollFrames,
     searched: Option<Instant>,
+    /// When all threads were looked at last, and how many there were.
+    listed: Option<(Instant, Option<u64>)>,
     /// By thread: the role it was seen in, and when it was stopped for that.
     threads: HashMap<i32, Seen>,
     workers: Vec<Arc<Worker>>,
@@ -56,27 +60,6 @@ struct Seen {
     stopped: Option<Instant>,
 }
 
-/// Where Tokio keeps what each thread is busy with.
-struct Contexts {
-    locals: ThreadLocals,
-    /// From a thread's context to its control block.
-    before: u64,
-    size: usize,
-}
-
-impl Contexts {
-    /// `None` where the program does not tell.
-    fn of(process: Process, program: u64, frames: &PollFrames) -> Option<Self> {
-        let (before, size) = frames.context()?;
-        Some(Self { locals: ThreadLocals::of(process, program), before, size })
-    }
-
-    fn address(&self, tid: i32) -> Option<u64> {
-        let (_, pointer) = self.locals.pointers().into_iter().find(|(known, _)| *known == tid)?;
-        pointer.checked_sub(self.before)
-    }
-}
-
 /// How far a worker has come, as far as looks at its thread tell.
 #[derive(Debug)]
 struct State {
@@ -93,10 +76,9 @@ struct State {
     in_poll: Option<Sleep>,
     activity: Activity,
     sequence: u64,
-    /// Where Tokio keeps what it is busy with, and what was there at the last look.
-    context: Option<u64>,
-    busy_with: Vec<u8>,
-    moved: Option<bool>,
+    context: Context,
+    /// It had been seen parked when its context was read last.
+    was_parked: bool,
     /// When it was looked at last, and how long it has been awake.
     looked: Instant,
     awake: Duration,
@@ -114,9 +96,8 @@ impl State {
             in_poll: None,
             activity: Activity::Between,
             sequence: 0,
-            context: None,
-            busy_with: Vec::new(),
-            moved: None,
+            context: Context::default(),
+            was_parked: false,
             looked: Instant::now(),
             awake: Duration::ZERO,
         }
@@ -145,20 +126,22 @@ impl State {
         self.slept.is_none_or(|sleep| self.in_poll.is_some_and(|known| known.is_at(&sleep)))
     }
 
-    /// Looks whether it is busy with something else.
-    fn look_at_context(&mut self, process: Process, size: usize) {
-        let Some(address) = self.context else { return };
-        let mut now = vec![0; size];
-        let whole = process.read_memory(address, &mut now) == size;
-        self.moved = (whole && !self.busy_with.is_empty()).then(|| now != self.busy_with);
-        self.busy_with = if whole { now } else { Vec::new() };
+    /// It is known to wait for something to do. Its context is asked first, which has been read already.
+    fn is_parked(&mut self) -> bool {
+        if self.parked.is_some() && self.context.is_in_park() {
+            self.slept = self.parked;
+            return true;
+        }
+        let parked = self.sleep().is_some() && self.slept == self.parked;
+        // Since before its context was read.
+        if parked && self.was_parked {
+            self.context.was_in_park();
+        }
+        parked
     }
 
     fn progress(&mut self) -> Progress {
-        let activity = match self.sleep() {
-            Some(sleep) if Some(sleep) == self.parked => Activity::Parked,
-            _ => Activity::Between,
-        };
+        let activity = if self.is_parked() { Activity::Parked } else { Activity::Between };
         if activity != self.activity {
             self.activity = activity;
             self.sequence += 1;
@@ -188,6 +171,7 @@ impl SilentWorkers {
             frames,
             contexts,
             searched: None,
+            listed: None,
             threads: HashMap::new(),
             workers: Vec::new(),
             states: RefCell::default(),
@@ -202,6 +186,12 @@ impl SilentWorkers {
 
     /// Looks which threads run a scheduler now.
     fn search(&mut self, now: Instant) -> bool {
+        let count = self.process.thread_count();
+        let same = |(at, before): (Instant, Option<u64>)| before == count && now.duration_since(at) < LIST_EVERY;
+        if self.listed.is_some_and(same) {
+            return false;
+        }
+        self.listed = Some((now, count));
         let Ok(threads) = self.stacks.threads() else {
             self.gone.store(true, Ordering::Relaxed);
             return false;
@@ -220,11 +210,17 @@ impl SilentWorkers {
 
     fn find_contexts(&mut self) {
         let Some(contexts) = &mut self.contexts else { return };
-        // That the process is over is noticed by whoever lists its threads.
-        let _there = contexts.locals.refresh();
-        for (worker, state) in self.workers.iter().zip(self.states.get_mut()) {
-            state.context = state.context.or_else(|| contexts.address(worker.thread.tid));
+        let tids = self.workers.iter().map(|worker| worker.thread.tid);
+        contexts.find(tids.zip(self.states.get_mut().iter_mut().map(|state| &mut state.context)));
+    }
+
+    fn read_contexts(&mut self) {
+        let Some(contexts) = &mut self.contexts else { return };
+        let states = self.states.get_mut();
+        for state in &mut *states {
+            state.was_parked = state.activity == Activity::Parked;
         }
+        contexts.read(states.iter_mut().map(|state| &mut state.context));
     }
 
     /// A thread that sleeps is asked each time, because the stack of the same sleep is at hand.
@@ -322,11 +318,7 @@ impl Target for SilentWorkers {
         if due {
             self.searched = Some(now);
         }
-        if let Some(contexts) = &self.contexts {
-            for state in self.states.get_mut() {
-                state.look_at_context(self.process, contexts.size);
-            }
-        }
+        self.read_contexts();
         let seen = self.workers.iter().zip(self.states.get_mut());
         self.found.tell(seen.map(|(worker, state)| SilentWorker {
             worker: Arc::clone(worker),
@@ -370,7 +362,7 @@ impl Target for SilentWorkers {
     }
 
     fn moved(&self, worker: usize) -> Option<bool> {
-        self.states.borrow()[worker].moved
+        self.states.borrow()[worker].context.moved()
     }
 
     fn watch_returns(&mut self, worker: usize) -> bool {
@@ -387,6 +379,9 @@ impl Target for SilentWorkers {
     fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
         let tid = self.tid(worker);
         let on = self.returns.poll_on(&self.workers[worker], stack, Some(&self.frames));
+        if on == PollOn::Unknown {
+            return on;
+        }
         if on != PollOn::None {
             let state = &mut self.states.get_mut()[worker];
             state.in_poll = state.slept;

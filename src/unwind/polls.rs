@@ -173,6 +173,11 @@ impl PollFrames {
         matches!(innermost, Some(Part::Scheduler(_))) && self.functions.iter().any(waits_by_itself)
     }
 
+    /// Whether a scheduler is on the stack, so that what it polls would be on it too.
+    pub(crate) fn reaches_scheduler(&self, stack: &[Address]) -> bool {
+        stack.iter().any(|address| self.part_at(address.0).is_some_and(Part::is_scheduler))
+    }
+
     /// The address to which the poll returns that a stack, innermost first, lies in: that of a task, called by the
     /// innermost scheduler on the stack. `None` where the innermost scheduler polls nothing: it looks for work, or was
     /// called by a task, as `block_in_place` is.
@@ -317,6 +322,12 @@ mod tests {
         assert_eq!(returns(&[user, scheduler, user, poll, scheduler]), None, "block_in_place");
         assert_eq!(returns(&[user, poll, thread]), None, "spawn_blocking");
         assert_eq!(returns(&[user]), None);
+        let reaches = |stack: &[u64]| {
+            let stack: Vec<_> = stack.iter().copied().map(Address).collect();
+            frames.reaches_scheduler(&stack)
+        };
+        assert!(reaches(&[user, scheduler]) && reaches(&[user, poll, scheduler, thread]));
+        assert!(!reaches(&[user, poll]), "the walk ended too early");
     }
 
     #[cfg(feature = "attach")]

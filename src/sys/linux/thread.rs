@@ -5,6 +5,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+#[cfg(feature = "attach")]
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use crate::sys::{KernelState, Process, SchedStat, ThreadStat};
@@ -161,6 +163,12 @@ impl Process {
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
     }
 
+    /// How many threads it has, without listing them: their folder has a link for each, and two of its own, as every folder.
+    #[cfg(feature = "attach")]
+    pub(crate) fn thread_count(self) -> Option<u64> {
+        std::fs::metadata(self.file("task")).ok()?.nlink().checked_sub(2)
+    }
+
     /// The name that the kernel knows a thread by, at most 15 bytes of it.
     pub(crate) fn thread_name(self, tid: i32) -> Option<String> {
         let name = std::fs::read(self.file(&format!("task/{tid}/comm"))).ok()?;
@@ -230,6 +238,23 @@ mod tests {
         for bad in ["", "0", "0 0x1", "x 0x1 0x2", "1 0x1 zz"] {
             assert_eq!(parse_syscall(bad), None, "{bad:?}");
         }
+    }
+
+    #[cfg(feature = "attach")]
+    #[test]
+    fn threads_are_counted_without_listing_them() {
+        let counted = || Process::own().thread_count();
+        // Those of other tests come and go.
+        let listed = || Process::own().thread_ids().ok().map(|threads| threads.len() as u64);
+        let agree = || (0..1000).any(|_| counted() == listed());
+        assert!(agree(), "{:?} and {:?}", counted(), listed());
+        let more: Vec<_> = (0..4).map(|_| std::thread::spawn(std::thread::park)).collect();
+        assert!(counted() > Some(4) && agree(), "{:?} and {:?}", counted(), listed());
+        for thread in more {
+            thread.thread().unpark();
+            thread.join().expect("it ends");
+        }
+        assert_eq!(Process::with_id(u32::MAX).thread_count(), None);
     }
 
     #[test]
