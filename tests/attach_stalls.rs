@@ -161,7 +161,11 @@ fn without_types_stalls_are_inferred() {
         assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
         // Whichever proves more of it.
         assert!(stall["known_by"] == "sleep" || stall["known_by"] == "return", "{stall:#}");
-        assert_eq!(stall["task"], json!({"id": null, "name": null, "spawned_at": null}), "{stall:#}");
+        assert_eq!(
+            stall["task"],
+            json!({"id": null, "name": "stalling::sleeps_in_poll", "spawned_at": null}),
+            "{stall:#}"
+        );
         assert_eq!(stall["stack_quality"]["method"], "without touching the thread", "{stall:#}");
         let lasted = stall["duration_ms"].as_f64().expect("a time");
         assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
@@ -170,6 +174,7 @@ fn without_types_stalls_are_inferred() {
         let took = program.ask("compute 500");
         let stall = follower.ended();
         assert_eq!((culprit(&stall), &stall["known_by"]), ("stalling::computes", &json!("return")), "{stall:#}");
+        assert_eq!(stall["task"]["name"], "stalling::computes_in_poll", "{stall:#}");
         let cause = stall["cause"]["class"].as_str().expect("a word");
         assert!(["computing", "not_scheduled"].contains(&cause), "{stall:#}");
         // At least so long: a machine that is busy with other things does not let it be seen from its beginning.
@@ -181,6 +186,7 @@ fn without_types_stalls_are_inferred() {
             let stall = follower.ended();
             let worker = if flavor == "multi_thread" { Value::Null } else { json!(0) };
             assert_eq!((culprit(&stall), &stall["worker"]), ("stalling::naps", &worker), "{stall:#}");
+            assert_eq!(stall["task"]["name"], Value::Null, "it is no task: {stall:#}");
             let lasted = stall["duration_ms"].as_f64().expect("a time");
             assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
         }

@@ -219,6 +219,9 @@ fn place(file: Option<&str>, line: Option<u32>) -> String {
 
 /// A task in one line.
 pub(super) fn task(task: &TaskJson) -> String {
+    if let TaskJson { id: None, name: Some(name), spawned_at: None } = task {
+        return format!("\"{name}\", its number is not known");
+    }
     let mut text = match (task.id, &task.spawned_at) {
         (Some(id), _) => id.to_string(),
         (None, Some(_)) => "none: the future given to block_on".to_owned(),

@@ -157,6 +157,9 @@ pub(crate) fn held(stall: &Stall) -> String {
 
 /// `17 "GET /latest-news", spawned at src/api.rs:88`.
 pub(crate) fn task(task: &Task) -> String {
+    if let Task { id: None, name: Some(name), spawned_at: None } = task {
+        return format!("\"{name}\", its number is not known");
+    }
     let mut text = match (task.id, task.spawned_at) {
         (Some(id), _) => format!("{id}"),
         (None, Some(_)) => "none: the future given to block_on".to_owned(),

@@ -33,6 +33,16 @@ pub(crate) struct TaskType {
     pub(crate) future: String,
     /// The type of the scheduler, as the compiler writes it.
     pub(crate) scheduler: String,
+    /// Nothing tells it from others that are dropped in the same way, of which the linker may have kept one.
+    pub(crate) uncertain: bool,
+}
+
+impl TaskType {
+    /// The name of the future, with what is not certain of it.
+    pub(crate) fn told(&self) -> String {
+        let or = if self.uncertain { ", or one that is dropped in the same way" } else { "" };
+        format!("{}{or}", self.future)
+    }
 }
 
 /// The functions of a program, by their symbols.
@@ -53,9 +63,14 @@ impl TaskFunctions {
 
     /// The type of the tasks that these functions belong to, given by their addresses in memory. `None` where nothing tells.
     pub(crate) fn task_type(&self, functions: &[u64]) -> Option<TaskType> {
-        let starts: Vec<u64> = functions.iter().map(|address| address.wrapping_sub(self.bias)).collect();
+        let starts: Vec<u64> = functions.iter().map(|address| self.in_file(*address)).collect();
         let by_poll = starts.iter().filter_map(|start| only(self.named(*start).filter_map(poll_types)));
         only(by_poll).or_else(|| self.by_calls(&starts))
+    }
+
+    /// An address in memory, as the file has it.
+    pub(crate) fn in_file(&self, address: u64) -> u64 {
+        address.wrapping_sub(self.bias)
     }
 
     fn named(&self, address: u64) -> impl Iterator<Item = &str> {
@@ -94,8 +109,7 @@ impl TaskFunctions {
             (false, true) => "current_thread",
             _ => "",
         };
-        let future = if polled { future } else { format!("{future}, or one that is dropped in the same way") };
-        Some(TaskType { future, scheduler: scheduler.to_owned() })
+        Some(TaskType { future, scheduler: scheduler.to_owned(), uncertain: !polled })
     }
 
     /// The functions that a function calls, or jumps to at its end.
@@ -170,7 +184,7 @@ fn dropped(symbol: &str) -> Option<Dropped> {
 fn types_in(text: &str) -> Option<TaskType> {
     let mut types = arguments(text.get(..closing(text)?)?);
     let (future, scheduler) = (types.next()?, types.next()?);
-    Some(TaskType { future: readable(unwrapped(future)), scheduler: scheduler.to_owned() })
+    Some(TaskType { future: readable(unwrapped(future)), scheduler: scheduler.to_owned(), uncertain: false })
 }
 
 struct ReadFunctions;
@@ -206,8 +220,8 @@ mod tests {
         assert_eq!(poll_types(&v0[..40]), None);
         let legacy = |name: &str| format!("_ZN4core3ptr{}{name}17h0123456789abcdefE", name.len());
         let types = "tokio..runtime..task..core..Cell$LT$app..nested..$u7b$$u7b$closure$u7d$$u7d$$C$alloc..sync..Arc$LT$app..Handle$GT$$GT$";
-        let found =
-            TaskType { future: "app::nested".to_owned(), scheduler: "alloc::sync::Arc<app::Handle>".to_owned() };
+        let (future, scheduler) = ("app::nested".to_owned(), "alloc::sync::Arc<app::Handle>".to_owned());
+        let found = TaskType { future, scheduler, uncertain: false };
         let boxed = legacy(&format!("drop_in_place$LT$alloc..boxed..Box$LT${types}$GT$$GT$"));
         assert_eq!(dropped(&boxed), Some(Dropped::Task(found)));
         let holder = legacy(&format!("drop_in_place$LT$app..Holds$LT${types}$GT$$GT$"));

@@ -19,7 +19,7 @@ use crate::unwind::{PollFrames, Role};
 /// How often threads are looked for that have begun to run a scheduler.
 const SEARCH_EVERY: Duration = Duration::from_millis(250);
 
-/// How often where there are as many threads as before.
+/// How often they are listed where there are as many as before.
 const LIST_EVERY: Duration = Duration::from_secs(1);
 
 /// A thread that runs whenever it is looked at is stopped for its stack so often at most, as long as it is not known.
@@ -35,7 +35,7 @@ const MAX_THREADS: usize = 4096;
 pub(crate) struct SilentWorkers {
     process: Process,
     stacks: OtherProcess,
-    frames: PollFrames,
+    frames: Arc<PollFrames>,
     searched: Option<Instant>,
     /// When all threads were looked at last, and how many there were.
     listed: Option<(Instant, Option<u64>)>,
@@ -159,7 +159,7 @@ impl SilentWorkers {
         process: Process,
         program: u64,
         stacks: OtherProcess,
-        frames: PollFrames,
+        frames: Arc<PollFrames>,
         found: Arc<SilentFound>,
         stacks_missed: Arc<AtomicU64>,
         gone: Arc<AtomicBool>,
@@ -188,24 +188,37 @@ impl SilentWorkers {
     fn search(&mut self, now: Instant) -> bool {
         let count = self.process.thread_count();
         let same = |(at, before): (Instant, Option<u64>)| before == count && now.duration_since(at) < LIST_EVERY;
-        if self.listed.is_some_and(same) {
-            return false;
+        if !self.listed.is_some_and(same) {
+            self.listed = Some((now, count));
+            if !self.list() {
+                return false;
+            }
         }
-        self.listed = Some((now, count));
+        let tids: Vec<i32> = self.threads.keys().copied().collect();
+        for tid in tids {
+            if let Some(known) = self.threads.remove(&tid) {
+                let seen = self.role_of(tid, known, now);
+                self.threads.insert(tid, seen);
+            }
+        }
+        let changed = self.take_over();
+        self.find_contexts();
+        changed
+    }
+
+    /// Brings the list of threads up to date. False once the process is gone.
+    fn list(&mut self) -> bool {
         let Ok(threads) = self.stacks.threads() else {
             self.gone.store(true, Ordering::Relaxed);
             return false;
         };
-        let mut seen = HashMap::new();
+        let mut known = std::mem::take(&mut self.threads);
         for thread in threads.into_iter().take(MAX_THREADS) {
-            let known = self.threads.remove(&thread.tid).filter(|known| known.name == thread.name);
-            let known = known.unwrap_or(Seen { name: thread.name, role: None, stopped: None });
-            seen.insert(thread.tid, self.role_of(thread.tid, known, now));
+            let before = known.remove(&thread.tid).filter(|before| before.name == thread.name);
+            let seen = before.unwrap_or(Seen { name: thread.name, role: None, stopped: None });
+            self.threads.insert(thread.tid, seen);
         }
-        self.threads = seen;
-        let changed = self.take_over();
-        self.find_contexts();
-        changed
+        true
     }
 
     fn find_contexts(&mut self) {

@@ -182,6 +182,24 @@ impl PollFrames {
     /// innermost scheduler on the stack. `None` where the innermost scheduler polls nothing: it looks for work, or was
     /// called by a task, as `block_in_place` is.
     pub(crate) fn return_address(&self, stack: &[Address]) -> Option<u64> {
+        let caller = stack.get(self.poll_in(stack)? + 1)?;
+        // What is looked up for a caller is the last byte of its call.
+        Some(caller.0 + 1)
+    }
+
+    /// Where the functions begin by which Tokio polls the task that a stack lies in a poll of. Most are there once for each type
+    /// of task. None where the stack lies in no poll.
+    #[cfg(feature = "attach")]
+    pub(crate) fn poll_functions(&self, stack: &[Address]) -> Vec<u64> {
+        let of_poll = self.poll_in(stack).and_then(|outermost| stack.get(..=outermost)).unwrap_or_default();
+        let polls = of_poll.iter().filter_map(|address| self.function_at(address.0));
+        let mut starts: Vec<u64> = polls.map(|(range, _)| range.start).collect();
+        starts.dedup();
+        starts
+    }
+
+    /// How deep in a stack this poll begins.
+    fn poll_in(&self, stack: &[Address]) -> Option<usize> {
         let mut poll = None;
         for (depth, address) in stack.iter().enumerate() {
             match self.part_at(address.0) {
@@ -190,9 +208,7 @@ impl PollFrames {
                 None => {}
             }
         }
-        // What is looked up for a caller is the last byte of its call.
-        let caller = stack.get(poll? + 1)?;
-        self.part_after(stack, poll?).then_some(caller.0 + 1)
+        poll.filter(|poll| self.part_after(stack, *poll))
     }
 
     /// Whether a scheduler is among the callers.
@@ -201,9 +217,12 @@ impl PollFrames {
     }
 
     fn part_at(&self, address: u64) -> Option<Part> {
+        self.function_at(address).map(|(_, part)| *part)
+    }
+
+    fn function_at(&self, address: u64) -> Option<&(Range<u64>, Part)> {
         let behind = self.functions.partition_point(|(range, _)| range.start <= address);
-        let (range, part) = self.functions.get(behind.checked_sub(1)?)?;
-        range.contains(&address).then_some(*part)
+        self.functions.get(behind.checked_sub(1)?).filter(|(range, _)| range.contains(&address))
     }
 }
 
@@ -322,6 +341,15 @@ mod tests {
         assert_eq!(returns(&[user, scheduler, user, poll, scheduler]), None, "block_in_place");
         assert_eq!(returns(&[user, poll, thread]), None, "spawn_blocking");
         assert_eq!(returns(&[user]), None);
+        #[cfg(feature = "attach")]
+        {
+            let functions = |stack: &[u64]| {
+                let stack: Vec<_> = stack.iter().copied().map(Address).collect();
+                frames.poll_functions(&stack)
+            };
+            assert_eq!(functions(&[user, poll, poll + 7, scheduler, poll, thread]), [100]);
+            assert!(functions(&[user, scheduler, user, poll, scheduler]).is_empty(), "block_in_place");
+        }
         let reaches = |stack: &[u64]| {
             let stack: Vec<_> = stack.iter().copied().map(Address).collect();
             frames.reaches_scheduler(&stack)

@@ -10,12 +10,14 @@ use super::View;
 use super::attached::{AttachError, Attached};
 use super::builder::{Callback, QUEUE, SMALLEST_THRESHOLD};
 use super::error::Error;
+use super::polled_tasks::PolledTasks;
 use super::reader::Reader;
-use super::reporter::{Reporter, Tellers};
+use super::reporter::{FutureOn, Reporter, Tellers};
 use super::sources::{Known, described};
 use crate::layout::Memory;
 use crate::model::check::SelfCheck;
 use crate::model::process::{DebugTier, ProgramFacts};
+use crate::model::stack::{Address, Frame};
 use crate::model::stall::{Phase, Stall, StallEvent, Stalls};
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
@@ -216,7 +218,7 @@ impl Attached {
         let check = SelfCheck::default();
         let view = Arc::new(View::new(threshold, self.symbolizer, Arc::clone(&self.program), check, Weak::new()));
         let gone = Arc::new(AtomicBool::new(false));
-        let watcher = Watcher { view: &view, threshold, gone: &gone, callback };
+        let watcher = Watcher { view: &view, threshold, gone: &gone, callback, future_on: None };
         let (missed, over) = (Arc::clone(&view.stacks_missed), Arc::clone(&gone));
         let frames = program.contexts().is_empty().then(|| PollFrames::of(image)).filter(PollFrames::any);
         if let Some(frames) = frames {
@@ -224,9 +226,13 @@ impl Attached {
             missing.push(without_tasks(&image.name, ProgramFacts::of(image).debug));
             let means = Means::Stacks(Arc::clone(&found));
             let watching = Watching { view: &view, process, missing: &missing, gone: &gone, means };
+            let frames = Arc::new(frames);
+            let tasks = PolledTasks::of(process, image, &program, Arc::clone(&frames));
+            let future_on = |stack: &[Address], frames: &[Frame]| tasks.future_on(stack, frames);
+            let watcher = Watcher { future_on: Some(&future_on), ..watcher };
             let target = SilentWorkers::new(process, image.range.start, stacks()?, frames, found, missed, over);
             let go_on = &mut || tell(&watching).is_continue();
-            return Ok(watcher.run(target, || {}, tell_every, go_on, || last(&watching)));
+            return Ok(watcher.run(target, || tasks.warm_up(), tell_every, go_on, || last(&watching)));
         }
         let reader = Reader::of(process, image, &program, &missing)?;
         let workers = Workers { reader, found: Mutex::default() };
@@ -251,6 +257,7 @@ struct Watcher<'w> {
     threshold: Duration,
     gone: &'w AtomicBool,
     callback: Option<Callback>,
+    future_on: Option<&'w FutureOn<'w>>,
 }
 
 impl Watcher<'_> {
@@ -272,6 +279,7 @@ impl Watcher<'_> {
         let totals = Arc::clone(&self.view.totals);
         let watchdog = Watchdog::new(target, self.threshold, totals, observations, Arc::clone(&stop));
         let reporter = Reporter::new(Arc::clone(self.view), queue, Tellers { print: None, callback: self.callback });
+        let reporter = reporter.with_futures(self.future_on);
         std::thread::scope(|scope| {
             scope.spawn(beside);
             let watchdog = scope.spawn(|| watchdog.run());
@@ -296,7 +304,7 @@ impl Watcher<'_> {
 fn without_tasks(program: &str, tier: DebugTier) -> String {
     let lines = if tier < DebugTier::Lines { ", nor lines" } else { "" };
     format!(
-        "{program} was built without descriptions of types: stalls are inferred from stacks, of which task is not told{lines}, and \
+        "{program} was built without descriptions of types: stalls are inferred from stacks, which tell a task's type and not its number{lines}, and \
          what computes in the future given to block_on is not seen; `debug = 2` in `[profile.release]`, or \
          CARGO_PROFILE_RELEASE_DEBUG=2, would tell"
     )

@@ -31,6 +31,10 @@ mod sources;
 #[cfg(feature = "attach")]
 mod shaped;
 
+/// Tasks that are told by the stacks of their polls.
+#[cfg(feature = "attach")]
+mod polled_tasks;
+
 /// Its readers against damaged memory and damaged debug information.
 #[cfg(all(test, feature = "attach", target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 mod damage;

@@ -17,8 +17,9 @@ use crate::export::text::{self, Missed, Style};
 use crate::export::to_ms;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
-use crate::model::stack::{Frame, NoStack, Stack};
+use crate::model::stack::{Address, Frame, NoStack, Stack};
 use crate::model::stall::{Phase, Stall, StallEvent, StallId};
+use crate::model::task::Task;
 use crate::model::victims::{NoVictims, Victims};
 use crate::model::waiting::Waiting;
 use crate::stalls::{Noticed, Observation, Update};
@@ -44,11 +45,16 @@ pub(super) struct Tellers {
     pub(super) callback: Option<Callback>,
 }
 
-pub(super) struct Reporter {
+/// Tells the name of the future that is polled on a stack.
+pub(super) type FutureOn<'f> = dyn Fn(&[Address], &[Frame]) -> Option<Arc<str>> + Sync + 'f;
+
+pub(super) struct Reporter<'f> {
     view: Arc<View>,
     queue: Receiver<Observation>,
     tellers: Tellers,
     limiter: Limiter,
+    /// For tasks of which nothing else is known.
+    future_on: Option<&'f FutureOn<'f>>,
 }
 
 /// A stack with names, and what follows from it.
@@ -57,9 +63,15 @@ struct Explained {
     part: PollStack,
 }
 
-impl Reporter {
+impl<'f> Reporter<'f> {
     pub(super) fn new(view: Arc<View>, queue: Receiver<Observation>, tellers: Tellers) -> Self {
-        Self { view, queue, tellers, limiter: Limiter::new(Instant::now()) }
+        Self { view, queue, tellers, limiter: Limiter::new(Instant::now()), future_on: None }
+    }
+
+    /// Names tasks of which nothing else is known by the stacks of their polls.
+    #[cfg(feature = "attach")]
+    pub(super) fn with_futures(self, future_on: Option<&'f FutureOn<'f>>) -> Self {
+        Self { future_on, ..self }
     }
 
     /// Until the watchdog is gone and everything it said is told.
@@ -194,6 +206,9 @@ impl Reporter {
         match stack {
             Ok(raw) => {
                 let frames = self.view.symbolizer().frames(&raw.addresses);
+                if let Some(future_on) = self.future_on.filter(|_| stall.task == Task::default()) {
+                    stall.task.name = future_on(&raw.addresses, &frames);
+                }
                 stall.culprit = find_culprit(&frames);
                 stall.stack = Ok(Stack { frames, method: raw.method, complete: raw.complete, taken_after: after });
             }

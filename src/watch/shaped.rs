@@ -39,13 +39,9 @@ impl Attached {
         let types: BTreeMap<u64, TaskType> = shapes
             .tables
             .iter()
-            .filter_map(|(address, table)| {
-                let described =
-                    || described(program, table.functions.map(|function| function.wrapping_sub(image.bias)));
-                Some((*address, functions.task_type(&table.functions).or_else(described)?))
-            })
+            .filter_map(|(address, table)| Some((*address, task_type(&functions, program, &table.functions)?)))
             .collect();
-        let name = |table: u64| types.get(&table).map(|ty| (ty.future.clone(), ty.scheduler.clone()));
+        let name = |table: u64| types.get(&table).map(|ty| (ty.told(), ty.scheduler.clone()));
         let take = |memory: &Snapshot, threads: &[ThreadAt], now| {
             let tasks = shapes.tasks(memory);
             let polled = polled(memory, &blocks(threads, before), &tasks);
@@ -70,10 +66,14 @@ impl Attached {
     }
 }
 
-/// By debug information that names functions with their type arguments, but describes no types.
-fn described(program: &Program<'_>, functions: [u64; 7]) -> Option<TaskType> {
-    let (future, scheduler) = functions.iter().find_map(|function| program.task_names(*function))?;
-    Some(TaskType { future: task_name(&future), scheduler })
+/// The type of the tasks that these functions belong to, by symbols, or by debug information that names functions with their
+/// type arguments, but describes no types.
+pub(super) fn task_type(symbols: &TaskFunctions, program: &Program<'_>, functions: &[u64]) -> Option<TaskType> {
+    symbols.task_type(functions).or_else(|| {
+        let names = |function: &u64| program.task_names(symbols.in_file(*function));
+        let (future, scheduler) = functions.iter().find_map(names)?;
+        Some(TaskType { future: task_name(&future), scheduler, uncertain: false })
+    })
 }
 
 fn places(image: &Image, mappings: Vec<crate::sys::Mapping>) -> Places {
