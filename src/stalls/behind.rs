@@ -78,7 +78,7 @@ mod tests {
     use crate::model::stack::{NoStack, RawStack};
     use crate::model::task::Task;
     use crate::model::worker::{Progress, Thread, Worker};
-    use crate::target::{Look, PollOn, Sampled, Sleep};
+    use crate::target::{Look, Sampled};
 
     /// Workers that do what they are told: what each does, and the system call it sleeps in.
     struct Scene(Vec<Arc<Worker>>, Vec<(Activity, Option<&'static str>)>);
@@ -135,26 +135,6 @@ mod tests {
 
         fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
             Err(NoStack::Unavailable)
-        }
-
-        fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
-            Err(NoStack::Unavailable)
-        }
-
-        fn sleeps(&mut self, _worker: usize) -> Option<Sleep> {
-            None
-        }
-
-        fn watch_returns(&mut self, _worker: usize) -> bool {
-            false
-        }
-
-        fn returned(&self, _worker: usize) -> Option<bool> {
-            None
-        }
-
-        fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
-            PollOn::None
         }
 
         fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {

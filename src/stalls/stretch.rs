@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::model::stack::RawStack;
 use crate::model::stall::KnownBy;
 use crate::model::worker::Progress;
-use crate::target::{PollOn, Sleep, Target};
+use crate::target::{NoWatch, PollOn, Sleep, Target};
 
 /// The time since a worker unparked, as far as it is known that no poll has ended in it.
 #[derive(Debug)]
@@ -24,8 +24,6 @@ pub(super) struct Stretch {
     next_stack: Instant,
     /// Nothing can be watched, because it is not known where polls return to.
     cold: bool,
-    /// Nor could it when a stack had told.
-    hopeless: bool,
 }
 
 /// That no poll has ended for a while.
@@ -69,16 +67,7 @@ impl LookedAt {
 
 impl Stretch {
     pub(super) fn begin(began: Instant) -> Self {
-        Self {
-            began,
-            slept: None,
-            watched: None,
-            seen: false,
-            next_watch: began,
-            next_stack: began,
-            cold: false,
-            hopeless: false,
-        }
+        Self { began, slept: None, watched: None, seen: false, next_watch: began, next_stack: began, cold: false }
     }
 
     /// The first look at a worker that has woken: no more than where it sleeps, because most will park again.
@@ -90,7 +79,7 @@ impl Stretch {
     /// The same of one whose present poll began since the last look, if it is in one: that is watched, though not before `next_watch`.
     pub(super) fn begin_polling<T: Target>(
         target: &mut T,
-        worker: usize,
+        (worker, progress): (usize, Progress),
         at: LookedAt,
         next_watch: Option<Instant>,
         threshold: Duration,
@@ -99,6 +88,12 @@ impl Stretch {
         stretch.next_watch = next_watch.unwrap_or(at.now);
         if at.now >= stretch.next_watch {
             stretch.watch_present(target, worker, at, threshold, || at.began());
+            if stretch.cold {
+                // Its stack tells where its poll returns to. The next one waits, because whoever runs is held for it.
+                stretch.next_watch = at.now + threshold;
+                let began = at.began();
+                stretch.look_at_stack(target, (worker, progress), threshold, || began);
+            }
         }
         stretch
     }
@@ -124,12 +119,12 @@ impl Stretch {
         let asleep = self.slept.is_some_and(|(_, since)| now.duration_since(since) >= half);
         let due = match self.watched {
             Some(since) => now.duration_since(since) >= half && !self.seen,
-            None => self.cold && !self.hopeless && now.duration_since(self.began) >= threshold / 4,
+            None => self.cold && now.duration_since(self.began) >= threshold / 4,
         };
         let due = due && !asleep;
         if due && now >= self.next_stack {
             self.next_stack = now + half;
-            self.look_at_stack(target, (worker, progress), threshold);
+            self.look_at_stack(target, (worker, progress), threshold, Instant::now);
         }
         self.standstill(now, threshold)
     }
@@ -173,10 +168,9 @@ impl Stretch {
     /// `since` tells when the poll began that is watched now.
     fn watch<T: Target>(&mut self, target: &mut T, worker: usize, since: impl Fn() -> Instant) {
         self.forget_watch();
-        self.cold = !target.watch_returns(worker);
-        if !self.cold {
-            self.watched = Some(since());
-        }
+        let watched = target.watch_returns(worker);
+        self.cold = watched == Err(NoWatch::NoPlace);
+        self.watched = watched.is_ok().then(since);
     }
 
     fn forget_watch(&mut self) {
@@ -184,15 +178,18 @@ impl Stretch {
         self.seen = false;
     }
 
-    fn look_at_stack<T: Target>(&mut self, target: &mut T, (worker, progress): (usize, Progress), threshold: Duration) {
+    fn look_at_stack<T: Target>(
+        &mut self,
+        target: &mut T,
+        (worker, progress): (usize, Progress),
+        threshold: Duration,
+        since: impl Fn() -> Instant,
+    ) {
         let Ok(stack) = target.peek_stack(worker, progress) else { return };
         match target.poll_on(worker, &stack) {
             PollOn::Watched => self.seen = target.returned(worker) == Some(false),
             // The poll may be over by the time at which it is watched: it has to be seen once more.
-            PollOn::Unwatched => {
-                self.watch(target, worker, Instant::now);
-                self.hopeless = self.watched.is_none();
-            }
+            PollOn::Unwatched => self.watch(target, worker, since),
             PollOn::None => {
                 self.forget_watch();
                 self.slept = None;

@@ -225,7 +225,7 @@ impl<T: Target> Watchdog<T> {
                 let was_parked = before.as_ref().is_some_and(|before| before.progress.activity == Activity::Parked);
                 (state.began, state.counted_from) = (at.between, at.between);
                 state.stretch = Some(if was_parked {
-                    Stretch::begin_polling(&mut self.target, index, at, state.next_watch, self.threshold)
+                    Stretch::begin_polling(&mut self.target, (index, progress), at, state.next_watch, self.threshold)
                 } else {
                     Stretch::begin_awake(&mut self.target, index, at)
                 });
@@ -265,9 +265,9 @@ impl<T: Target> Watchdog<T> {
                 let next_watch = state.next_watch();
                 self.moved_on(index, state, last_look, now);
                 let at = LookedAt::after(last_look, now);
+                let worker = (index, state.progress);
                 *state = Watched::begin(state.progress, at.between, at.between);
-                let next = Stretch::begin_polling(&mut self.target, index, at, next_watch, self.threshold);
-                state.stretch = Some(next);
+                state.stretch = Some(Stretch::begin_polling(&mut self.target, worker, at, next_watch, self.threshold));
                 return;
             }
             Some(KnownBy::Told)
@@ -448,7 +448,7 @@ mod tests {
     use crate::model::stack::{Method, NoStack, RawStack};
     use crate::model::task::Task;
     use crate::model::worker::{Thread, Worker};
-    use crate::target::{Look, PollOn, Sampled};
+    use crate::target::{Look, NoWatch, PollOn, Sampled};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -459,6 +459,8 @@ mod tests {
         queued: Cell<&'static [usize]>,
         /// What its stack shows.
         on: PollOn,
+        /// Where its poll returns to is known.
+        warm: bool,
     }
 
     impl Target for Asleep {
@@ -507,11 +509,12 @@ mod tests {
         }
 
         fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
+            self.warm |= self.on == PollOn::Unwatched;
             self.on
         }
 
-        fn watch_returns(&mut self, _worker: usize) -> bool {
-            true
+        fn watch_returns(&mut self, _worker: usize) -> Result<(), NoWatch> {
+            if self.warm { Ok(()) } else { Err(NoWatch::NoPlace) }
         }
 
         fn returned(&self, _worker: usize) -> Option<bool> {
@@ -523,7 +526,8 @@ mod tests {
         let (observations, told) = sync_channel(16);
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
         let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, silent_polls: false };
-        let target = Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]), on: PollOn::Watched };
+        let target =
+            Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]), on: PollOn::Watched, warm: true };
         (Watchdog::new(target, threshold, Arc::default(), observations, Arc::default()), told)
     }
 
@@ -552,7 +556,8 @@ mod tests {
         let target = &mut watchdog.target;
         let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
         let parked = Instant::now();
-        let mut stretch = Stretch::begin_polling(target, 0, LookedAt::after(parked, parked + MS * 4), None, MS * 10);
+        let mut stretch =
+            Stretch::begin_polling(target, (0, progress), LookedAt::after(parked, parked + MS * 4), None, MS * 10);
         let mut look = |at| stretch.look(target, (0, progress), LookedAt::after(at - MS * 4, at), MS * 10);
         let standstill = |known_by| Some(Standstill { since: parked + MS * 2, known_by });
         assert_eq!(look(parked + MS * 8), standstill(None), "it is on the stack, but not for long enough");
@@ -564,12 +569,32 @@ mod tests {
     }
 
     #[test]
+    fn the_first_poll_of_all_counts_from_its_beginning_too() {
+        let (mut watchdog, _told) = watchdog(MS * 10);
+        let target = &mut watchdog.target;
+        (target.on, target.warm) = (PollOn::Unwatched, false);
+        let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
+        let parked = Instant::now();
+        let at = LookedAt::after(parked, parked + MS * 4);
+        let mut stretch = Stretch::begin_polling(target, (0, progress), at, None, MS * 10);
+        target.on = PollOn::Watched;
+        let at = LookedAt::after(parked + MS * 8, parked + MS * 12);
+        let standstill = Standstill { since: parked + MS * 2, known_by: Some(KnownBy::Return) };
+        assert_eq!(stretch.look(target, (0, progress), at, MS * 10), Some(standstill));
+        // As long as no stack tells, it is not asked for at every look.
+        (target.on, target.warm) = (PollOn::None, false);
+        let stretch = Stretch::begin_polling(target, (0, progress), at, None, MS * 10);
+        assert_eq!(stretch.next_watch(), at.now + MS * 10);
+    }
+
+    #[test]
     fn a_stack_that_ends_too_early_proves_no_poll_and_hides_none() {
         let (mut watchdog, _told) = watchdog(MS * 10);
         let target = &mut watchdog.target;
         let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
         let parked = Instant::now();
-        let mut stretch = Stretch::begin_polling(target, 0, LookedAt::after(parked, parked + MS * 4), None, MS * 10);
+        let mut stretch =
+            Stretch::begin_polling(target, (0, progress), LookedAt::after(parked, parked + MS * 4), None, MS * 10);
         let look = |stretch: &mut Stretch, target: &mut Asleep, ms| {
             let at = parked + MS * ms;
             stretch.look(target, (0, progress), LookedAt::after(at - MS * 4, at), MS * 10)

@@ -221,6 +221,15 @@ impl CpuSampler {
 #[derive(Debug)]
 pub(crate) struct ReturnWatch;
 
+#[derive(Debug)]
+pub(crate) struct WatchesAtHand;
+
+impl WatchesAtHand {
+    pub(crate) fn keep() -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 impl ReturnWatch {
     pub(crate) fn set(_tid: i32, _address: u64) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())

@@ -141,9 +141,11 @@ pub(crate) trait Target {
     }
 
     /// Watches from now on whether a poll of this worker returns to where polls of its runtime are known to return.
-    /// False where that cannot be watched, or where no such place is known yet.
-    fn watch_returns(&mut self, _worker: usize) -> bool {
-        false
+    ///
+    /// # Errors
+    /// Why that cannot be watched.
+    fn watch_returns(&mut self, _worker: usize) -> Result<(), NoWatch> {
+        Err(NoWatch::Refused)
     }
 
     /// Whether one has returned since `watch_returns`; `None` where that is not watched.
@@ -183,6 +185,15 @@ pub(crate) trait Target {
     fn sleep_until_active(&self, _at_most: Duration) -> bool {
         false
     }
+}
+
+/// Why it cannot be watched whether polls return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoWatch {
+    /// No place to which they return is known yet; a stack may tell one.
+    NoPlace,
+    /// The kernel does not allow it, or nothing is to be gained by it.
+    Refused,
 }
 
 /// The poll that a stack lies in.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::returns::Returns;
 use super::sleeping::{self, Sleep};
-use super::{Look, PollOn, Sampled, Target, counted, looking};
+use super::{Look, NoWatch, PollOn, Sampled, Target, counted, looking};
 use crate::model::aftermath::Followed;
 use crate::model::stack::{Method, NoStack, RawStack};
 use crate::model::task::Task;
@@ -116,7 +116,7 @@ impl Target for OwnProcess {
         self.entries = self.registry.snapshot();
         self.workers = self.entries.iter().map(|entry| Arc::clone(&entry.worker)).collect();
         self.probes.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
-        self.returns.forget_departed(&self.workers);
+        self.returns.take_over(&self.workers);
         let mut since = self.since.0.lock().unwrap_or_else(PoisonError::into_inner);
         since.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
         true
@@ -154,7 +154,7 @@ impl Target for OwnProcess {
         Sleep::of(self.probe(worker)).filter(|sleep| sleep.slices.is_some())
     }
 
-    fn watch_returns(&mut self, worker: usize) -> bool {
+    fn watch_returns(&mut self, worker: usize) -> Result<(), NoWatch> {
         self.returns.watch(&self.workers[worker])
     }
 

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::PollOn;
+use super::{NoWatch, PollOn};
 use crate::model::stack::RawStack;
 use crate::model::worker::Worker;
-use crate::sys::ReturnWatch;
+use crate::sys::{ReturnWatch, WatchesAtHand};
 use crate::unwind::PollFrames;
 
 /// Places that polls of one runtime return to and that are watched at a time: x86_64 has four breakpoints, and a debugger
@@ -20,27 +20,33 @@ pub(super) struct Returns {
     places: HashMap<Arc<str>, Vec<u64>>,
     /// By the worker's key.
     watched: HashMap<u64, Vec<(u64, ReturnWatch)>>,
+    /// Since there are workers whose polls are silent.
+    at_hand: Option<WatchesAtHand>,
 }
 
 impl Returns {
-    pub(super) fn forget_departed(&mut self, workers: &[Arc<Worker>]) {
+    /// These are the workers now.
+    pub(super) fn take_over(&mut self, workers: &[Arc<Worker>]) {
+        if workers.iter().any(|worker| worker.silent_polls) {
+            self.at_hand = self.at_hand.take().or_else(|| WatchesAtHand::keep().ok());
+        }
         self.watched.retain(|key, _| workers.iter().any(|worker| worker.key == *key));
         self.places.retain(|name, _| workers.iter().any(|worker| worker.runtime == *name));
     }
 
     /// Watches anew, in every place or in none.
-    pub(super) fn watch(&mut self, worker: &Worker) -> bool {
+    pub(super) fn watch(&mut self, worker: &Worker) -> Result<(), NoWatch> {
         // What was not passed is still watched. The others go first: there are few breakpoints.
         let mut known = self.watched.remove(&worker.key).unwrap_or_default();
-        let Some(places) = self.places.get(&worker.runtime) else { return false };
+        let places = self.places.get(&worker.runtime).ok_or(NoWatch::NoPlace)?;
         known.retain(|(place, watch)| places.contains(place) && !watch.passed());
         let mut set = |place: &u64| match known.iter().position(|(watched, _)| watched == place) {
             Some(at) => Some(known.swap_remove(at)),
             None => Some((*place, ReturnWatch::set(worker.thread.tid, *place).ok()?)),
         };
-        let Some(watches) = places.iter().map(&mut set).collect::<Option<Vec<_>>>() else { return false };
+        let watches = places.iter().map(&mut set).collect::<Option<Vec<_>>>().ok_or(NoWatch::Refused)?;
         self.watched.insert(worker.key, watches);
-        true
+        Ok(())
     }
 
     pub(super) fn returned(&self, worker: u64) -> Option<bool> {

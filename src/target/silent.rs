@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
 use super::returns::Returns;
-use super::{Look, OtherProcess, PollOn, Sampled, SilentFound, SilentWorker, Sleep, Target, counted, looking};
+use super::{Look, NoWatch, OtherProcess, PollOn, Sampled, SilentFound, SilentWorker, Sleep, Target, counted, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -309,7 +309,7 @@ impl SilentWorkers {
             self.workers.push(worker);
             self.states.get_mut().push(state);
         }
-        self.returns.forget_departed(&self.workers);
+        self.returns.take_over(&self.workers);
         true
     }
 
@@ -378,10 +378,10 @@ impl Target for SilentWorkers {
         self.states.borrow()[worker].context.moved()
     }
 
-    fn watch_returns(&mut self, worker: usize) -> bool {
+    fn watch_returns(&mut self, worker: usize) -> Result<(), NoWatch> {
         let state = &self.states.get_mut()[worker];
         let in_root = state.in_root.is_some() && state.in_root == state.slept;
-        !in_root && self.returns.watch(&self.workers[worker])
+        if in_root { Err(NoWatch::Refused) } else { self.returns.watch(&self.workers[worker]) }
     }
 
     fn returned(&self, worker: usize) -> Option<bool> {

@@ -55,7 +55,7 @@ pub(crate) use held_signals::HeldSignals;
 pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
-pub(crate) use returns::ReturnWatch;
+pub(crate) use returns::{ReturnWatch, WatchesAtHand};
 #[cfg(feature = "attach")]
 pub(crate) use rights::{process_ids, raise_file_limit};
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};

@@ -6,8 +6,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// `PERF_TYPE_BREAKPOINT`, `HW_BREAKPOINT_X`, `PERF_FLAG_FD_CLOEXEC` and `PERF_EVENT_IOC_REFRESH` of the kernel's
-/// `perf_event.h` and `hw_breakpoint.h`.
+/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_DUMMY`, `PERF_TYPE_BREAKPOINT`, `HW_BREAKPOINT_X`, `PERF_FLAG_FD_CLOEXEC` and
+/// `PERF_EVENT_IOC_REFRESH` of the kernel's `perf_event.h` and `hw_breakpoint.h`.
+const SOFTWARE: u32 = 1;
+const DUMMY: u64 = 9;
 const BREAKPOINT: u32 = 5;
 const EXECUTE: u32 = 4;
 const CLOSE_ON_EXEC: libc::c_ulong = 8;
@@ -62,13 +64,7 @@ impl ReturnWatch {
             breakpoint_length: 8,
             ..Attributes::default()
         };
-        // SAFETY: the attributes are a live struct of the size that they tell; any CPU (-1), no group (-1).
-        let opened =
-            unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const attributes, tid, -1, -1, CLOSE_ON_EXEC) };
-        let descriptor = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0);
-        let descriptor = descriptor.ok_or_else(io::Error::last_os_error)?;
-        // SAFETY: the kernel has just opened it for us, and nobody else knows it.
-        let event = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
+        let event = open(&attributes, tid)?;
         // SAFETY: the request takes a plain number, how many overflows to allow.
         if unsafe { libc::ioctl(event.as_raw_fd(), REFRESH, 1) } != 0 {
             return Err(io::Error::last_os_error());
@@ -81,6 +77,38 @@ impl ReturnWatch {
         let mut count = [0; 8];
         (&self.event).read_exact(&mut count).is_err() || u64::from_ne_bytes(count) > 0
     }
+}
+
+/// As long as it lives, and the thread that made it, breakpoints are set within microseconds. Where a machine has had no event of any
+/// thread for a second, the kernel stops looking for them whenever it changes threads, and the next one waits until all CPUs look
+/// again: 8 to 15 ms, in which a watchdog is blind.
+#[derive(Debug)]
+pub(crate) struct WatchesAtHand {
+    _event: File,
+}
+
+impl WatchesAtHand {
+    /// Of an event that counts nothing. Takes as long itself.
+    ///
+    /// # Errors
+    /// Where the kernel or a sandbox allows no events.
+    pub(crate) fn keep() -> io::Result<Self> {
+        let flags = DISABLED | EXCLUDE_KERNEL | EXCLUDE_HYPERVISOR;
+        let attributes =
+            Attributes { kind: SOFTWARE, size: ATTRIBUTES_SIZE, config: DUMMY, flags, ..Attributes::default() };
+        Ok(Self { _event: open(&attributes, 0)? })
+    }
+}
+
+/// Opens an event of a thread, or of the calling one where that is 0.
+fn open(attributes: &Attributes, tid: i32) -> io::Result<File> {
+    // SAFETY: the attributes are a live struct of the size that they tell; any CPU (-1), no group (-1).
+    let opened =
+        unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const *attributes, tid, -1, -1, CLOSE_ON_EXEC) };
+    let descriptor = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0);
+    let descriptor = descriptor.ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    Ok(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
 }
 
 #[cfg(test)]
@@ -97,6 +125,7 @@ mod tests {
     fn a_passage_is_seen_once_it_happens() {
         let address = passage as *const () as u64;
         // Not everywhere is it allowed; the self-check says so, and `tests/inference.rs` needs it.
+        let _at_hand = WatchesAtHand::keep();
         let Ok(watch) = ReturnWatch::set(current_tid(), address) else { return };
         assert!(!watch.passed());
         for _ in 0..1000 {
