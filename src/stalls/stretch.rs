@@ -14,7 +14,6 @@ use crate::target::{NoWatch, PollOn, Sleep, Target};
 /// The time since a worker unparked, as far as it is known that no poll has ended in it.
 #[derive(Debug)]
 pub(super) struct Stretch {
-    began: Instant,
     slept: Option<(Sleep, Instant)>,
     /// About since when no poll has returned.
     watched: Option<Instant>,
@@ -41,6 +40,9 @@ pub(super) const UNSURE: Duration = Duration::from_millis(2);
 /// In thresholds: how long after a breakpoint the next one is set on a worker that does one thing after the other.
 const SELDOM: u32 = 8;
 
+/// Half the time since the look before, below which nothing has had time to begin.
+const AT_ONCE: Duration = Duration::from_micros(100);
+
 /// A look that takes longer was interrupted by the machine.
 const LATE: Duration = Duration::from_millis(1);
 
@@ -58,6 +60,12 @@ impl LookedAt {
         Self { between: now.checked_sub(unsure).unwrap_or(now), now }
     }
 
+    /// Whether the look before is not of this very moment. It is where the watchdog was woken, which happens before what it was
+    /// woken for.
+    fn is_behind_another(self) -> bool {
+        self.now.duration_since(self.between) >= AT_ONCE
+    }
+
     /// About when that began which was found just now. The machine may have let the watchdog wait since the look began.
     fn began(self) -> Instant {
         let late = self.now.elapsed();
@@ -67,7 +75,7 @@ impl LookedAt {
 
 impl Stretch {
     pub(super) fn begin(began: Instant) -> Self {
-        Self { began, slept: None, watched: None, seen: false, next_watch: began, next_stack: began, cold: false }
+        Self { slept: None, watched: None, seen: false, next_watch: began, next_stack: began, cold: false }
     }
 
     /// The first look at a worker that has woken: no more than where it sleeps, because most will park again.
@@ -87,13 +95,7 @@ impl Stretch {
         let mut stretch = Self::begin_awake(target, worker, at);
         stretch.next_watch = next_watch.unwrap_or(at.now);
         if at.now >= stretch.next_watch {
-            stretch.watch_present(target, worker, at, threshold, || at.began());
-            if stretch.cold {
-                // Its stack tells where its poll returns to. The next one waits, because whoever runs is held for it.
-                stretch.next_watch = at.now + threshold;
-                let began = at.began();
-                stretch.look_at_stack(target, (worker, progress), threshold, || began);
-            }
+            stretch.watch_present(target, (worker, progress), at, threshold, || at.began());
         }
         stretch
     }
@@ -103,8 +105,7 @@ impl Stretch {
         self.next_watch
     }
 
-    /// Looks once more. Takes a stack when no poll has ended for half a threshold, or where it is not known yet where polls
-    /// return to, and at most once in half a threshold.
+    /// Looks once more. Takes a stack when no poll has ended for half a threshold, and at most once in half a threshold.
     pub(super) fn look<T: Target>(
         &mut self,
         target: &mut T,
@@ -114,15 +115,11 @@ impl Stretch {
     ) -> Option<Standstill> {
         let now = at.now;
         self.follow_sleep(target.sleeps(worker), at);
-        self.follow_returns(target, worker, at, threshold);
+        self.follow_returns(target, (worker, progress), at, threshold);
         let half = threshold / 2;
         let asleep = self.slept.is_some_and(|(_, since)| now.duration_since(since) >= half);
-        let due = match self.watched {
-            Some(since) => now.duration_since(since) >= half && !self.seen,
-            None => self.cold && now.duration_since(self.began) >= threshold / 4,
-        };
-        let due = due && !asleep;
-        if due && now >= self.next_stack {
+        let due = self.watched.is_some_and(|since| now.duration_since(since) >= half) && !self.seen;
+        if due && !asleep && now >= self.next_stack {
             self.next_stack = now + half;
             self.look_at_stack(target, (worker, progress), threshold, Instant::now);
         }
@@ -135,7 +132,13 @@ impl Stretch {
         self.slept = sleep.map(|sleep| (sleep, since));
     }
 
-    fn follow_returns<T: Target>(&mut self, target: &mut T, worker: usize, at: LookedAt, threshold: Duration) {
+    fn follow_returns<T: Target>(
+        &mut self,
+        target: &mut T,
+        (worker, progress): (usize, Progress),
+        at: LookedAt,
+        threshold: Duration,
+    ) {
         let returned = self.watched.and_then(|_| target.returned(worker));
         if returned == Some(false) {
             return;
@@ -148,21 +151,29 @@ impl Stretch {
         if at.now >= next {
             // Where the poll before has ended since the last look, the present one began.
             let since = || if returned == Some(true) { at.began() } else { Instant::now() };
-            self.watch_present(target, worker, at, threshold, since);
+            self.watch_present(target, (worker, progress), at, threshold, since);
         }
     }
 
-    /// Watches the poll that a look finds, and no other for a quarter of a threshold.
+    /// Watches the poll that a look finds, and no other for a quarter of a threshold. Where it is not known where polls return to, the
+    /// stack is asked, and not again for half a threshold, because whoever runs is held for it.
     fn watch_present<T: Target>(
         &mut self,
         target: &mut T,
-        worker: usize,
+        (worker, progress): (usize, Progress),
         at: LookedAt,
         threshold: Duration,
         since: impl Fn() -> Instant,
     ) {
         self.next_watch = at.now + threshold / 4;
         self.watch(target, worker, since);
+        if self.cold && at.is_behind_another() {
+            self.next_watch = at.now + threshold / 2;
+            let began = at.began();
+            self.look_at_stack(target, (worker, progress), threshold, || began);
+        } else if self.cold {
+            self.next_watch = at.now;
+        }
     }
 
     /// `since` tells when the poll began that is watched now.

@@ -584,7 +584,7 @@ mod tests {
         // As long as no stack tells, it is not asked for at every look.
         (target.on, target.warm) = (PollOn::None, false);
         let stretch = Stretch::begin_polling(target, (0, progress), at, None, MS * 10);
-        assert_eq!(stretch.next_watch(), at.now + MS * 10);
+        assert_eq!(stretch.next_watch(), at.now + MS * 5);
     }
 
     #[test]
