@@ -20,16 +20,15 @@ pub(super) struct Returns {
     places: HashMap<Arc<str>, Vec<u64>>,
     /// By the worker's key.
     watched: HashMap<u64, Vec<(u64, ReturnWatch)>>,
-    /// Since there are workers whose polls are silent.
+    /// None before the first time, or where it is refused.
     at_hand: Option<WatchesAtHand>,
 }
 
 impl Returns {
-    /// These are the workers now.
+    /// These are the workers now. Called by the thread that watches, first when it begins: soon after the self-check, that takes no
+    /// time.
     pub(super) fn take_over(&mut self, workers: &[Arc<Worker>]) {
-        if workers.iter().any(|worker| worker.silent_polls) {
-            self.at_hand = self.at_hand.take().or_else(|| WatchesAtHand::keep().ok());
-        }
+        self.at_hand = self.at_hand.take().or_else(|| WatchesAtHand::keep().ok());
         self.watched.retain(|key, _| workers.iter().any(|worker| worker.key == *key));
         self.places.retain(|name, _| workers.iter().any(|worker| worker.runtime == *name));
     }
