@@ -146,8 +146,8 @@ impl Stretch {
         self.forget_watch();
         // Not at every look: each time costs the worker an exception. One that does one thing after the other is in no long poll,
         // unless that poll itself does so.
-        let next =
-            if target.moved(worker) == Some(true) { self.next_watch + threshold * SELDOM } else { self.next_watch };
+        let seldom = !self.cold && target.moved(worker) == Some(true);
+        let next = if seldom { self.next_watch + threshold * SELDOM } else { self.next_watch };
         if at.now >= next {
             // Where the poll before has ended since the last look, the present one began.
             let since = || if returned == Some(true) { at.began() } else { Instant::now() };

@@ -27,6 +27,8 @@ pub(super) struct Context {
     moved: Option<bool>,
     /// As it was read while the thread waited for something to do.
     in_park: Vec<u64>,
+    /// It has changed at all: where a thread keeps its variables was found by their shape, and may be another place.
+    alive: bool,
 }
 
 impl Contexts {
@@ -69,6 +71,7 @@ impl Context {
     fn look(&mut self, now: Vec<u64>) {
         let both = !now.is_empty() && !self.now.is_empty();
         self.moved = both.then(|| now != self.now);
+        self.alive |= self.moved == Some(true);
         self.now = now;
     }
 
@@ -84,7 +87,7 @@ impl Context {
 
     /// Whether it is as it was then: in a poll it would not be, because that has a task, or at least a budget.
     pub(super) fn is_in_park(&self) -> bool {
-        !self.now.is_empty() && self.now == self.in_park
+        self.alive && !self.now.is_empty() && self.now == self.in_park
     }
 }
 
@@ -100,7 +103,11 @@ mod tests {
         assert_eq!((context.moved(), context.is_in_park()), (None, false), "nothing to compare with");
         context.look(vec![1, 2]);
         context.was_in_park();
-        assert_eq!((context.moved(), context.is_in_park()), (Some(false), true));
+        assert_eq!(
+            (context.moved(), context.is_in_park()),
+            (Some(false), false),
+            "what never changes may be something else"
+        );
         context.look(vec![1, 3]);
         assert_eq!((context.moved(), context.is_in_park()), (Some(true), false));
         context.look(vec![1, 2]);
