@@ -145,6 +145,13 @@ fn without_types_stalls_are_inferred() {
     let _alone = support::alone();
     // It takes functions from the stack that tell `block_in_place` and the future given to `block_on`.
     let lto = std::env::var_os("HOLDUP_LTO").is_some();
+    // Where it optimises, the compiler keeps one piece of code for all that is dropped in the same way.
+    let merged = std::env::var_os("HOLDUP_STALLING_BARE").is_some();
+    let of = |stall: &Value, name: &str| {
+        let task = &stall["task"];
+        assert_eq!((&task["id"], &task["spawned_at"]), (&Value::Null, &Value::Null), "{stall:#}");
+        assert!(task["name"] == name || merged && task["name"].is_null(), "{stall:#}");
+    };
     for flavor in ["multi_thread", "current_thread"] {
         let mut program = Stalling::bare(flavor);
         // What was kept of the whole program has its types.
@@ -161,11 +168,7 @@ fn without_types_stalls_are_inferred() {
         assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
         // Whichever proves more of it.
         assert!(stall["known_by"] == "sleep" || stall["known_by"] == "return", "{stall:#}");
-        assert_eq!(
-            stall["task"],
-            json!({"id": null, "name": "stalling::sleeps_in_poll", "spawned_at": null}),
-            "{stall:#}"
-        );
+        of(&stall, "stalling::sleeps_in_poll");
         assert_eq!(stall["stack_quality"]["method"], "without touching the thread", "{stall:#}");
         let lasted = stall["duration_ms"].as_f64().expect("a time");
         assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
@@ -174,7 +177,7 @@ fn without_types_stalls_are_inferred() {
         let took = program.ask("compute 500");
         let stall = follower.ended();
         assert_eq!((culprit(&stall), &stall["known_by"]), ("stalling::computes", &json!("return")), "{stall:#}");
-        assert_eq!(stall["task"]["name"], "stalling::computes_in_poll", "{stall:#}");
+        of(&stall, "stalling::computes_in_poll");
         let cause = stall["cause"]["class"].as_str().expect("a word");
         assert!(["computing", "not_scheduled"].contains(&cause), "{stall:#}");
         // At least so long: a machine that is busy with other things does not let it be seen from its beginning.
