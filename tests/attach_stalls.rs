@@ -150,7 +150,9 @@ fn without_types_stalls_are_inferred() {
     let of = |stall: &Value, name: &str| {
         let task = &stall["task"];
         assert_eq!((&task["id"], &task["spawned_at"]), (&Value::Null, &Value::Null), "{stall:#}");
-        assert!(task["name"] == name || merged && task["name"].is_null(), "{stall:#}");
+        let unsure =
+            task["name"].as_str().is_none_or(|told| told.ends_with(", or one that is dropped in the same way"));
+        assert!(task["name"] == name || merged && unsure, "{stall:#}");
     };
     for flavor in ["multi_thread", "current_thread"] {
         let mut program = Stalling::bare(flavor);

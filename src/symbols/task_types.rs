@@ -6,6 +6,7 @@
 //! where a function begins.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use object::{Object, ObjectSymbol, ReadRef, SymbolKind};
 
@@ -22,6 +23,12 @@ const MAX_FUNCTIONS: usize = 64;
 
 /// Of a function's code, so much is searched for calls.
 const MAX_CODE: u64 = 64 * 1024;
+
+/// Types of tasks that are held against each other.
+const MAX_TYPES: usize = 4096;
+
+/// Part of the symbol of a function that polls tasks of one type, in both ways of mangling.
+const POLL: &str = "7runtime4task3raw4poll";
 
 /// Symbols that are kept.
 const MAX_SYMBOLS: usize = 2_000_000;
@@ -45,6 +52,13 @@ impl TaskType {
     }
 }
 
+/// What the calls of a task's functions tell.
+struct Found {
+    ty: TaskType,
+    /// They call the code of its future.
+    polled: bool,
+}
+
 /// The functions of a program, by their symbols.
 #[derive(Debug, Default)]
 pub(crate) struct TaskFunctions {
@@ -52,20 +66,41 @@ pub(crate) struct TaskFunctions {
     bias: u64,
     /// By their addresses in the file: their sizes, and all their names.
     functions: HashMap<u64, (u64, Vec<String>)>,
+    /// How many of the functions that poll tasks lead to each type, by what drops it.
+    dropped: OnceLock<HashMap<(String, String), usize>>,
 }
 
 impl TaskFunctions {
     /// Those of a program that runs.
     pub(crate) fn of(process: Process, image: &Image) -> Self {
         let functions = image.read(ReadFunctions).unwrap_or_default();
-        Self { process: Some(process), bias: image.bias, functions }
+        Self { process: Some(process), bias: image.bias, functions, dropped: OnceLock::new() }
     }
 
     /// The type of the tasks that these functions belong to, given by their addresses in memory. `None` where nothing tells.
     pub(crate) fn task_type(&self, functions: &[u64]) -> Option<TaskType> {
         let starts: Vec<u64> = functions.iter().map(|address| self.in_file(*address)).collect();
         let by_poll = starts.iter().filter_map(|start| only(self.named(*start).filter_map(poll_types)));
-        only(by_poll).or_else(|| self.by_calls(&starts))
+        only(by_poll).or_else(|| {
+            let Found { mut ty, polled } = self.by_calls(&starts)?;
+            ty.uncertain = !polled && (ty.uncertain || self.is_shared(&ty));
+            Some(ty)
+        })
+    }
+
+    /// Whether several types of tasks lead to the code that drops this one: the compiler has kept one piece for all of them, with the
+    /// name of one.
+    fn is_shared(&self, ty: &TaskType) -> bool {
+        let dropped = self.dropped.get_or_init(|| {
+            let polls = |names: &[String]| names.iter().any(|name| name.contains(POLL));
+            let polls = self.functions.iter().filter(|(_, (_, names))| polls(names));
+            let mut dropped = HashMap::new();
+            for found in polls.take(MAX_TYPES).filter_map(|(start, _)| self.by_calls(&[*start])) {
+                *dropped.entry((found.ty.future, found.ty.scheduler)).or_default() += 1;
+            }
+            dropped
+        });
+        dropped.get(&(ty.future.clone(), ty.scheduler.clone())).is_some_and(|types| *types > 1)
     }
 
     /// An address in memory, as the file has it.
@@ -77,7 +112,7 @@ impl TaskFunctions {
         self.functions.get(&address).into_iter().flat_map(|(_, names)| names).map(String::as_str)
     }
 
-    fn by_calls(&self, starts: &[u64]) -> Option<TaskType> {
+    fn by_calls(&self, starts: &[u64]) -> Option<Found> {
         let (mut seen, mut next): (HashSet<u64>, Vec<u64>) = (HashSet::new(), starts.to_vec());
         let (mut tasks, mut stages, mut called) = (Vec::new(), Vec::new(), HashSet::new());
         for _ in 0..=MAX_CALLS {
@@ -97,19 +132,23 @@ impl TaskFunctions {
                 }
             }
         }
-        if let Some(types) = only(tasks.into_iter()) {
-            return Some(types);
+        // The linker may have made one of the code that drops several types, but never of that which polls them.
+        let polled =
+            |future: &str| called.iter().any(|symbol| demangled(symbol).is_some_and(|name| readable(&name) == future));
+        if let Some(ty) = only(tasks.into_iter()) {
+            let polled = polled(&ty.future);
+            return Some(Found { ty, polled });
         }
         let future = only(stages.into_iter())?;
-        // The linker may have made one of the code that drops several types, but never of that which polls them.
-        let polled = called.iter().any(|symbol| demangled(symbol).is_some_and(|name| readable(&name) == future));
+        let polled = polled(&future);
         let uses = |part: &str| called.iter().any(|symbol| symbol.contains("scheduler") && symbol.contains(part));
         let scheduler = match (uses("multi_thread"), uses("current_thread")) {
             (true, false) => "multi_thread",
             (false, true) => "current_thread",
             _ => "",
         };
-        Some(TaskType { future, scheduler: scheduler.to_owned(), uncertain: !polled })
+        let ty = TaskType { future, scheduler: scheduler.to_owned(), uncertain: true };
+        Some(Found { ty, polled })
     }
 
     /// The functions that a function calls, or jumps to at its end.
@@ -150,7 +189,7 @@ fn demangled(symbol: &str) -> Option<String> {
 }
 
 fn poll_types(symbol: &str) -> Option<TaskType> {
-    if !symbol.contains("7runtime4task3raw4poll") {
+    if !symbol.contains(POLL) {
         return None;
     }
     types_in(demangled(symbol)?.strip_prefix("tokio::runtime::task::raw::poll::<")?)
