@@ -12,7 +12,7 @@ use super::symbols::SourceArguments;
 use super::tasks::seconds;
 use super::{DEFAULT_URL, client, follow};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
-use crate::export::text::milliseconds;
+use crate::export::text::{milliseconds, task_named};
 use crate::model::stall::{KnownBy, StallEntry};
 use crate::model::waiting::Waiting;
 use crate::watch::{Attached, StallsSoFar};
@@ -219,17 +219,7 @@ fn place(file: Option<&str>, line: Option<u32>) -> String {
 
 /// A task in one line.
 pub(super) fn task(task: &TaskJson) -> String {
-    if let TaskJson { id: None, name: Some(name), spawned_at: None } = task {
-        return format!("\"{name}\", its number is not known");
-    }
-    let mut text = match (task.id, &task.spawned_at) {
-        (Some(id), _) => id.to_string(),
-        (None, Some(_)) => "none: the future given to block_on".to_owned(),
-        (None, None) => "unknown".to_owned(),
-    };
-    if let Some(name) = &task.name {
-        text += &format!(" \"{name}\"");
-    }
+    let mut text = task_named(task.id, task.spawned_at.is_some(), task.name.as_deref());
     if let Some(place) = &task.spawned_at {
         text += &format!(", from {place}");
     }

@@ -155,19 +155,24 @@ pub(crate) fn held(stall: &Stall) -> String {
     format!("{at_least}{}", milliseconds(stall.duration))
 }
 
+/// `17 "GET /latest-news"`: a task without its place, which the future given to `block_on` has and no number.
+pub(crate) fn task_named(id: Option<u64>, has_place: bool, name: Option<&str>) -> String {
+    let number = match (id, has_place) {
+        (Some(id), _) => Some(id.to_string()),
+        (None, true) => Some("none: the future given to block_on".to_owned()),
+        (None, false) => None,
+    };
+    match (number, name) {
+        (Some(number), Some(name)) => format!("{number} \"{name}\""),
+        (Some(number), None) => number,
+        (None, Some(name)) => format!("\"{name}\", its number is not known"),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
 /// `17 "GET /latest-news", spawned at src/api.rs:88`.
 pub(crate) fn task(task: &Task) -> String {
-    if let Task { id: None, name: Some(name), spawned_at: None } = task {
-        return format!("\"{name}\", its number is not known");
-    }
-    let mut text = match (task.id, task.spawned_at) {
-        (Some(id), _) => format!("{id}"),
-        (None, Some(_)) => "none: the future given to block_on".to_owned(),
-        (None, None) => "unknown".to_owned(),
-    };
-    if let Some(name) = &task.name {
-        let _infallible = write!(text, " \"{name}\"");
-    }
+    let mut text = task_named(task.id.map(|id| id.0), task.spawned_at.is_some(), task.name.as_deref());
     if let Some(place) = task.spawned_at {
         let verb = if task.id.is_some() { "spawned" } else { "called" };
         let _infallible = write!(text, ", {verb} at {}:{}", short_source(place.file()), place.line());

@@ -522,6 +522,19 @@ mod tests {
         }
     }
 
+    /// What a worker does whose polls do not tell.
+    const AWAKE: Progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
+
+    /// A stretch of a worker that was seen parked, and awake 4 ms later.
+    fn woken(target: &mut Asleep, parked: Instant) -> Stretch {
+        Stretch::begin_polling(target, (0, AWAKE), LookedAt::after(parked, parked + MS * 4), None, MS * 10)
+    }
+
+    /// A look at it 4 ms after another.
+    fn look(stretch: &mut Stretch, target: &mut Asleep, at: Instant) -> Option<Standstill> {
+        stretch.look(target, (0, AWAKE), LookedAt::after(at - MS * 4, at), MS * 10)
+    }
+
     fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {
         let (observations, told) = sync_channel(16);
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
@@ -554,11 +567,9 @@ mod tests {
     fn what_is_inferred_counts_from_the_middle_between_looks() {
         let (mut watchdog, _told) = watchdog(MS * 10);
         let target = &mut watchdog.target;
-        let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
         let parked = Instant::now();
-        let mut stretch =
-            Stretch::begin_polling(target, (0, progress), LookedAt::after(parked, parked + MS * 4), None, MS * 10);
-        let mut look = |at| stretch.look(target, (0, progress), LookedAt::after(at - MS * 4, at), MS * 10);
+        let mut stretch = woken(target, parked);
+        let mut look = |at| look(&mut stretch, target, at);
         let standstill = |known_by| Some(Standstill { since: parked + MS * 2, known_by });
         assert_eq!(look(parked + MS * 8), standstill(None), "it is on the stack, but not for long enough");
         assert_eq!(look(parked + MS * 12), standstill(Some(KnownBy::Return)));
@@ -573,32 +584,24 @@ mod tests {
         let (mut watchdog, _told) = watchdog(MS * 10);
         let target = &mut watchdog.target;
         (target.on, target.warm) = (PollOn::Unwatched, false);
-        let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
         let parked = Instant::now();
-        let at = LookedAt::after(parked, parked + MS * 4);
-        let mut stretch = Stretch::begin_polling(target, (0, progress), at, None, MS * 10);
+        let mut stretch = woken(target, parked);
         target.on = PollOn::Watched;
-        let at = LookedAt::after(parked + MS * 8, parked + MS * 12);
         let standstill = Standstill { since: parked + MS * 2, known_by: Some(KnownBy::Return) };
-        assert_eq!(stretch.look(target, (0, progress), at, MS * 10), Some(standstill));
+        assert_eq!(look(&mut stretch, target, parked + MS * 12), Some(standstill));
         // As long as no stack tells, it is not asked for at every look.
         (target.on, target.warm) = (PollOn::None, false);
-        let stretch = Stretch::begin_polling(target, (0, progress), at, None, MS * 10);
-        assert_eq!(stretch.next_watch(), at.now + MS * 5);
+        let parked = parked + MS * 8;
+        assert_eq!(woken(target, parked).next_watch(), parked + MS * 9);
     }
 
     #[test]
     fn a_stack_that_ends_too_early_proves_no_poll_and_hides_none() {
         let (mut watchdog, _told) = watchdog(MS * 10);
         let target = &mut watchdog.target;
-        let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
         let parked = Instant::now();
-        let mut stretch =
-            Stretch::begin_polling(target, (0, progress), LookedAt::after(parked, parked + MS * 4), None, MS * 10);
-        let look = |stretch: &mut Stretch, target: &mut Asleep, ms| {
-            let at = parked + MS * ms;
-            stretch.look(target, (0, progress), LookedAt::after(at - MS * 4, at), MS * 10)
-        };
+        let mut stretch = woken(target, parked);
+        let look = |stretch: &mut Stretch, target: &mut Asleep, ms| look(stretch, target, parked + MS * ms);
         let standstill = |known_by| Some(Standstill { since: parked + MS * 2, known_by });
         let stack = RawStack { addresses: Vec::new(), method: Method::Passive, complete: false };
         target.on = PollOn::Unknown;

@@ -35,6 +35,10 @@ mod thread_locals;
 #[cfg(feature = "attach")]
 mod process_cpu;
 
+/// When its threads are listed.
+#[cfg(feature = "attach")]
+mod thread_count;
+
 /// Its workers, and how far each has come.
 #[cfg(feature = "attach")]
 mod other;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
 use super::returns::Returns;
+use super::thread_count::ThreadCount;
 use super::{Look, NoWatch, OtherProcess, PollOn, Sampled, SilentFound, SilentWorker, Sleep, Target, counted, looking};
 use crate::model::stack::{NoStack, RawStack};
 use crate::model::task::Task;
@@ -18,9 +19,6 @@ use crate::unwind::{PollFrames, Role};
 
 /// How often threads are looked for that have begun to run a scheduler.
 const SEARCH_EVERY: Duration = Duration::from_millis(250);
-
-/// How often they are listed where there are as many as before.
-const LIST_EVERY: Duration = Duration::from_secs(1);
 
 /// A thread that runs whenever it is looked at is stopped for its stack so often at most, as long as it is not known.
 const STOP_EVERY: Duration = Duration::from_secs(2);
@@ -37,8 +35,7 @@ pub(crate) struct SilentWorkers {
     stacks: OtherProcess,
     frames: Arc<PollFrames>,
     searched: Option<Instant>,
-    /// When all threads were looked at last, and how many there were.
-    listed: Option<(Instant, Option<u64>)>,
+    count: ThreadCount,
     /// By thread: the role it was seen in, and when it was stopped for that.
     threads: HashMap<i32, Seen>,
     workers: Vec<Arc<Worker>>,
@@ -171,7 +168,7 @@ impl SilentWorkers {
             frames,
             contexts,
             searched: None,
-            listed: None,
+            count: ThreadCount::default(),
             threads: HashMap::new(),
             workers: Vec::new(),
             states: RefCell::default(),
@@ -186,13 +183,8 @@ impl SilentWorkers {
 
     /// Looks which threads run a scheduler now.
     fn search(&mut self, now: Instant) -> bool {
-        let count = self.process.thread_count();
-        let same = |(at, before): (Instant, Option<u64>)| before == count && now.duration_since(at) < LIST_EVERY;
-        if !self.listed.is_some_and(same) {
-            self.listed = Some((now, count));
-            if !self.list() {
-                return false;
-            }
+        if self.count.changed(self.process, now) && !self.list() {
+            return false;
         }
         let tids: Vec<i32> = self.threads.keys().copied().collect();
         for tid in tids {

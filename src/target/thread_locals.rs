@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::thread_count::ThreadCount;
 use super::thread_pointer;
 use crate::sys::{self, KernelState, Mapping, Process, StopError, ThreadProbe};
 
@@ -20,9 +21,6 @@ const TRIES: u32 = 2;
 /// A thread that could not be stopped is asked again so often.
 const MOST_TRIES: u32 = 10;
 
-/// How often threads are listed where there are as many as before, and all of them are known.
-const LIST_EVERY: Duration = Duration::from_secs(1);
-
 /// All threads of one process.
 #[derive(Debug)]
 pub(crate) struct ThreadLocals {
@@ -30,8 +28,7 @@ pub(crate) struct ThreadLocals {
     /// Where its program lies.
     program: u64,
     threads: HashMap<i32, Known>,
-    /// When they were listed last, and how many there were.
-    listed: Option<(Instant, Option<u64>)>,
+    count: ThreadCount,
     held: u32,
 }
 
@@ -52,19 +49,17 @@ impl Known {
 impl ThreadLocals {
     /// Of a process whose program begins at that address.
     pub(crate) fn of(process: Process, program: u64) -> Self {
-        Self { process, program, threads: HashMap::new(), listed: None, held: 0 }
+        Self { process, program, threads: HashMap::new(), count: ThreadCount::default(), held: 0 }
     }
 
     /// Looks for new threads. False once the process has ended, or runs another program.
     pub(crate) fn refresh(&mut self) -> bool {
         // A process that runs another program has that elsewhere, and one that has ended nowhere.
         let replaced = self.process.read_word(self.program).is_none();
-        let (now, count) = (Instant::now(), self.process.thread_count());
-        let same = |(at, before): (Instant, Option<u64>)| before == count && now.duration_since(at) < LIST_EVERY;
-        if !replaced && self.listed.is_some_and(same) && self.threads.values().all(Known::is_settled) {
+        let changed = self.count.changed(self.process, Instant::now());
+        if !replaced && !changed && self.threads.values().all(Known::is_settled) {
             return true;
         }
-        self.listed = Some((now, count));
         let ended = self.process.status().is_none_or(|status| sys::has_ended(status.state));
         let tids = self.process.thread_ids().ok().filter(|_| !ended && !replaced);
         let there = tids.is_some();
