@@ -10,9 +10,9 @@ use tokio::runtime::Builder;
 
 use crate::model::stack::Address;
 use crate::probe::{self, FutureExt as _, Hooks, Registry, RuntimeProbe};
+use crate::process::{OwnProcess, Since, Target};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackCopy, StackSignal};
-use crate::target::{OwnProcess, Since, Target};
 use crate::unwind::Unwinder;
 
 /// How long a thread may take to answer the signal, or to stop.

@@ -70,11 +70,11 @@ mod debug_files;
 mod unwind;
 
 /// The process that is observed.
-mod target;
+mod process;
 
 /// How to read another program's runtimes, tasks and futures.
 #[cfg(feature = "attach")]
-mod layout;
+mod dwarf;
 
 /// Every task, and what it awaits.
 #[cfg(feature = "attach")]
@@ -103,8 +103,28 @@ mod export;
 #[cfg(feature = "formats")]
 mod import;
 
-/// Wires the parts together.
-mod watch;
+/// What can go wrong at start.
+mod error;
+
+/// Threads of holdup's own.
+mod threads;
+
+/// A program, by its path.
+mod program_path;
+
+/// Addresses to listen on.
+#[cfg(any(feature = "http", feature = "console"))]
+mod listen;
+
+/// What happens after a stall is noticed.
+mod report;
+
+/// The wiring inside the watched process.
+mod inprocess;
+
+/// The wiring for another process.
+#[cfg(feature = "attach")]
+mod attach;
 
 /// The diagnostics endpoint.
 #[cfg(feature = "http")]
@@ -113,6 +133,9 @@ mod http;
 /// tokio-console.
 #[cfg(feature = "console")]
 mod console;
+
+/// The public guard and its builder.
+mod watch;
 
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -129,10 +152,12 @@ pub mod bench_support;
 
 #[cfg(feature = "console")]
 pub use console::Console;
+pub use error::Error;
 #[cfg(feature = "export")]
 pub use export::profile::{Format, UnknownFormat};
 #[cfg(feature = "formats")]
 pub use import::ReadError;
+pub use inprocess::{ProfileError, ProfileMode, ProfileOptions, Runtime};
 pub use model::cause::{Cause, CauseClass, UnknownClass};
 pub use model::check::{Check, SelfCheck, Sight};
 pub use model::evidence::{Evidence, Place, SyscallKind, Wait};
@@ -148,7 +173,7 @@ pub use model::victims::{NoVictims, Victim, Victims, Waited};
 pub use model::waiting::{Driver, Waiting};
 pub use model::worker::{Activity, WorkerNow};
 pub use probe::{FutureExt, Hooks, Watched, spawn, spawn_named};
-pub use watch::{Error, Print, ProfileError, ProfileMode, ProfileOptions, Runtime, Watch, WatchBuilder};
+pub use watch::{Print, Watch, WatchBuilder};
 
 /// The README's example compiles.
 #[cfg(all(doctest, feature = "http"))]

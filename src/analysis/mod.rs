@@ -7,7 +7,7 @@ pub(crate) mod filter;
 pub(crate) mod group;
 
 /// Stacks without what leads to the program's functions.
-pub(crate) mod plumbing;
+pub(crate) mod runtime_frames;
 
 /// Sums by function.
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]

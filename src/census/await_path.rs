@@ -8,11 +8,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::holders;
+use super::futurelock::Suspended;
+use super::lock_owners;
 use super::tasks::TaskLayout;
-use super::unpolled::Suspended;
-use super::{leaves, sets};
-use crate::layout::{Shape, Type, Unknown, Value, Values, last_segment, type_name};
+use super::{collections, wait_reasons};
+use crate::dwarf::{Shape, Type, Unknown, Value, Values, last_segment, type_name};
 use crate::model::census::{Await, SourcePlace, UnpolledPlace, WaitsFor};
 
 /// Steps for one task's path.
@@ -162,7 +162,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
             }
         }
         let mut shown = Await { future: type_name(&ty.name, None), ..Await::default() };
-        if let Some(reason) = leaves::explain(self, value, &ty.name) {
+        if let Some(reason) = wait_reasons::explain(self, value, &ty.name) {
             if let WaitsFor::Permits { address, .. } = &reason
                 && let Ok(Some(place)) = self.place_at_semaphore(value)
             {
@@ -175,7 +175,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
             shown.children.push(self.child(part));
         }
         if shown.children.is_empty() {
-            shown.waits_for = leaves::explain_parts(self, value);
+            shown.waits_for = wait_reasons::explain_parts(self, value);
         }
         if ty.name.contains("::poll_fn::PollFn<") && last_segment(&ty.name).starts_with("PollFn<") {
             return Ok(self.poll_fn(shown));
@@ -220,7 +220,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
                     shown.note = Some(format!("in {name}"));
                     shown.place = self.declared(ty).or(shown.place);
                 }
-                self.holds.extend(holders::held_in(self.values, content).into_iter().map(|semaphore| Holds {
+                self.holds.extend(lock_owners::held_in(self.values, content).into_iter().map(|semaphore| Holds {
                     semaphore,
                     function: shown.future.clone(),
                     place: shown.place.clone(),
@@ -298,11 +298,11 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
             return Ok(());
         }
         let ty = self.values.ty(value)?;
-        if let Some(members) = sets::members(self.values, value, &ty.name) {
+        if let Some(members) = collections::members(self.values, value, &ty.name) {
             found.extend(members.into_iter().take(MAX_CHILDREN.saturating_sub(found.len())));
             return Ok(());
         }
-        if !top && (self.is_future(&ty) || leaves::is_leaf(&ty.name)) && !is_wrapper(&ty) {
+        if !top && (self.is_future(&ty) || wait_reasons::is_leaf(&ty.name)) && !is_wrapper(&ty) {
             found.push(value);
             return Ok(());
         }

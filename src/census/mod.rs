@@ -11,13 +11,13 @@ mod runtimes;
 mod tasks;
 
 /// Tasks of programs that describe no types.
-mod shapes;
+mod task_scan;
 
 /// Futures given to `block_on`.
-mod roots;
+mod block_on_future;
 
 /// Tasks that no runtime has a list of.
-mod unlisted;
+mod heap_tasks;
 
 /// From threads to the workers that they are.
 mod workers;
@@ -26,31 +26,31 @@ mod workers;
 mod await_path;
 
 /// What the future at the end of a path waits for.
-mod leaves;
+mod wait_reasons;
 
 /// Who holds what others wait for.
-mod holders;
+mod lock_owners;
 
 /// Futures that their task keeps and does not poll.
-mod unpolled;
+mod futurelock;
 
 /// Futures that live in a set of their own.
-mod sets;
+mod collections;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::layout::{Memory, Program, Values};
+use crate::dwarf::{Memory, Program, Values};
 use crate::model::census::{Census, TaskNow, TaskState, ThreadNow};
 use crate::model::stack::NoStack;
 use crate::model::task::TaskId;
-use holders::Held;
-pub(crate) use roots::Roots;
+pub(crate) use block_on_future::Roots;
+pub(crate) use heap_tasks::Whose;
+use lock_owners::Held;
 use runtimes::{Entered, Runtimes};
-pub(crate) use shapes::{Places, Shapes, polled, shaped_census};
+pub(crate) use task_scan::{Places, Shapes, polled, shaped_census};
 use tasks::{TaskLayout, TaskReader};
-pub(crate) use unlisted::Whose;
 
 /// The oldest Tokio that tests read; `tests/tokio_versions.sh` holds it too.
 const OLDEST_TOKIO: &str = "1.35";
@@ -157,11 +157,11 @@ impl<'a, 'd> Subject<'a, 'd> {
         let (unlisted, owners) = self.unlisted_tasks(&reader, census.runtimes.len(), &listed, &mut held);
         census.tasks.extend(unlisted);
         census.runtimes.extend(owners);
-        holders::tell(&mut census.tasks, &held);
+        lock_owners::tell(&mut census.tasks, &held);
         census.threads = threads(self.threads, &runtimes.threads, &mut census.tasks);
         for thread in census.threads.iter_mut().filter(|thread| thread.block_on) {
             let future = self.roots.and_then(|roots| roots.get(&thread.tid));
-            thread.root = future.and_then(|future| roots::path(&values, &layout, self.now, *future));
+            thread.root = future.and_then(|future| block_on_future::path(&values, &layout, self.now, *future));
         }
         census.tasks.sort_by_key(|task| (task.runtime, task.id));
         census

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{STEPS, Start};
-use crate::layout::{Unknown, Value, Values};
+use crate::dwarf::{Unknown, Value, Values};
 use crate::model::census::RuntimeNow;
 use crate::model::task::TaskId;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::STEPS;
 use super::await_path::{Holds, Walker};
-use crate::layout::{TaskTypes, Unknown, Value, Values, task_name, type_name};
+use crate::dwarf::{TaskTypes, Unknown, Value, Values, task_name, type_name};
 use crate::model::census::{Await, SourcePlace, TaskNow, TaskState};
 use crate::model::task::TaskId;
 use crate::model::type_name::is_wrapper;
@@ -347,7 +347,7 @@ fn location(values: &Values<'_, '_>, reference: Value) -> Result<SourcePlace, Un
     let members = values.members(place)?;
     let text = members.iter().find(|(name, _)| is_text(name)).ok_or_else(|| Unknown::new("a place without file"))?.1;
     let text = values
-        .find(text, 4, &|ty| matches!(&ty.shape, crate::layout::Shape::Structure(parts) if parts.len() == 2))
+        .find(text, 4, &|ty| matches!(&ty.shape, crate::dwarf::Shape::Structure(parts) if parts.len() == 2))
         .ok_or_else(|| Unknown::new("a file without name"))?;
     let start = values.word(values.member(text, "data_ptr")?.address)?;
     let length = values.scalar(values.member(text, "length")?)?.min(LONGEST);

@@ -3,7 +3,7 @@
 
 use super::runtimes::{Runtimes, context, entered};
 use super::{STEPS, Start, Subject, tasks};
-use crate::layout::{Shape, Unknown, Value, Values, last_segment};
+use crate::dwarf::{Shape, Unknown, Value, Values, last_segment};
 use crate::model::task::TaskId;
 use crate::model::worker::{CorePlace, OptionPlace, WorkerPlace};
 

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::symbols::SourceArguments;
+use crate::attach::Attached;
 use crate::export::census_json::CensusJson;
 use crate::export::census_text::{self, Options};
 use crate::model::census::{Census, RuntimeNow, TaskState};
-use crate::watch::Attached;
 
 /// What can be done about what is missing.
 const NEEDS: &str = "Nothing of the process is changed, run or injected. Its memory is read; threads that run are held \

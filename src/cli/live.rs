@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::record::interrupted;
+use crate::attach::Attached;
 use crate::export::activity_text::{self, Size};
+use crate::inprocess::Stop;
 use crate::model::activity::ActivityNow;
-use crate::watch::{Attached, Stop};
 
 /// Of lines that go to a file or to another program.
 const COLUMNS: usize = 120;

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::analysis::filter::{self, Filter};
 use crate::analysis::group::{self, Group};
-use crate::analysis::plumbing;
+use crate::analysis::runtime_frames;
 use crate::export::profile::{Format, summary};
 use crate::import;
 use crate::model::profile::Profile;
@@ -60,7 +60,7 @@ impl Selection {
             exclude: patterns(&self.exclude)?,
         };
         let part = filter.apply(profile);
-        Ok(if self.no_plumbing { plumbing::left_out(&part) } else { part })
+        Ok(if self.no_plumbing { runtime_frames::left_out(&part) } else { part })
     }
 }
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::NOTHING;
+use crate::attach::Processes;
 use crate::export::process_list;
-use crate::watch::Processes;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -16,10 +16,11 @@ use super::symbols::SymbolsArgument;
 use super::tasks::seconds;
 use super::{DEFAULT_URL, NOTHING, client};
 use crate::analysis::group::Group;
+use crate::attach::{Attached, OutsideMode};
 use crate::export::profile::Format;
 use crate::import;
+use crate::inprocess::{ProfileMode, ProfileOptions, Stop};
 use crate::model::profile::Profile;
-use crate::watch::{Attached, OutsideMode, ProfileMode, ProfileOptions, Stop};
 
 const PATH: &str = "/debug/holdup/profile";
 

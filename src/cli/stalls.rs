@@ -11,11 +11,11 @@ use super::record::interrupted;
 use super::symbols::SourceArguments;
 use super::tasks::seconds;
 use super::{DEFAULT_URL, client, follow};
+use crate::attach::{Attached, StallsSoFar};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::{milliseconds, task_named};
 use crate::model::stall::{KnownBy, StallEntry};
 use crate::model::waiting::Waiting;
-use crate::watch::{Attached, StallsSoFar};
 
 /// Notes on what cannot be seen.
 const MAX_TOLD: usize = 20;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::watch::{Sources, extract};
+use crate::attach::{Sources, extract};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -14,7 +14,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::names::TaskNames;
 use super::serve;
-use crate::watch::{self, Error};
+use crate::error::Error;
+use crate::listen;
 
 /// Where consoles listen in this process, for the self-check.
 static LISTENING: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
@@ -72,7 +73,7 @@ impl Console {
             return Err(Error::NoTaskTracing);
         }
         let (listener, bound) =
-            watch::bind(address).map_err(|source| Error::Console { address: address.to_owned(), source })?;
+            listen::bind(address).map_err(|source| Error::Console { address: address.to_owned(), source })?;
         let (layer, server) = ConsoleLayer::builder().retention(RETENTION).build();
         let listening = Listening::at(bound);
         serve::start(listener, server, listening).map_err(Error::Thread)?;

@@ -17,7 +17,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Serves until the layer that belongs to `server` is dropped.
 pub(super) fn start(listener: TcpListener, server: Server, listening: Listening) -> std::io::Result<()> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = crate::watch::hold_samples_while_parked(builder.enable_all()).build()?;
+    let runtime = crate::probe::hold_samples_while_parked(builder.enable_all()).build()?;
     let run = move || {
         // Or it would collect its own tasks.
         let unseen = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());

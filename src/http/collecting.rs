@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::watch::{Stop, View};
+use crate::inprocess::{Stop, View};
 
 /// Runs `work` on a thread of its own and waits for it. A client that disconnects drops this future, which ends the
 /// window that `stop` stands for. `None` when the work panicked, or no thread could be started.

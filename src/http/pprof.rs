@@ -19,8 +19,8 @@ use super::collecting::on_own_thread;
 use super::routes::{HTML, TEXT, answer};
 use crate::export::profile::Format;
 use crate::export::stack_list;
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
 use crate::model::profile::{Profile, Sample, Unit, ValueType};
-use crate::watch::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
 
 const ROOT: &str = "/debug/pprof/";
 

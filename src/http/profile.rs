@@ -14,9 +14,9 @@ use super::query::{BadQuery, Query};
 use super::routes::{TEXT, answer, failed};
 use crate::analysis::filter::{Filter, pattern};
 use crate::analysis::group::{self, Group};
-use crate::analysis::plumbing;
+use crate::analysis::runtime_frames;
 use crate::export::profile::Format;
-use crate::watch::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
 
 /// A person who looks at a flamegraph in the browser waits for it.
 const FLAMEGRAPH_SECONDS: f64 = 5.0;
@@ -139,7 +139,7 @@ async fn respond(view: &Arc<View>, request: Result<Request, BadQuery>) -> Respon
         let profile = view.profile(&request.options, stop)?;
         let mut part = request.filter.apply(&profile);
         if !request.plumbing {
-            part = plumbing::left_out(&part);
+            part = runtime_frames::left_out(&part);
         }
         let profile = group::by(&part, request.groups());
         let mut bytes = Vec::new();

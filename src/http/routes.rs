@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use super::{index, pprof, profile, tasks};
 use crate::export::json::{SelfCheckAnswer, StallsAnswer, WorkersAnswer};
-use crate::watch::View;
+use crate::inprocess::View;
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";

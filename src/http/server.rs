@@ -12,7 +12,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::routes;
-use crate::watch::{self, Error, View, hold_samples_while_parked, join_until};
+use crate::error::Error;
+use crate::inprocess::View;
+use crate::listen;
+use crate::probe::hold_samples_while_parked;
+use crate::threads::join_until;
 
 /// Connections at a time. Further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -35,7 +39,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Listens on an address, so that one that cannot be had is an error at start.
 pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
-    watch::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), source })
+    listen::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), source })
 }
 
 /// The running endpoint.

@@ -12,8 +12,8 @@ use super::query::{BadQuery, Query};
 use super::routes::{TEXT, answer, json};
 use crate::export::task_json::TasksAnswer;
 use crate::export::task_table::{self, Table};
+use crate::inprocess::View;
 use crate::model::task_stats::{TaskColumn, TaskGroup};
-use crate::watch::View;
 
 const DEFAULT_SECONDS: f64 = 1.0;
 

@@ -31,7 +31,7 @@ pub(crate) mod waiting;
 pub(crate) mod victims;
 
 /// What a worker does after a stall.
-pub(crate) mod aftermath;
+pub(crate) mod post_stall;
 
 /// Stalls, from notice to end.
 pub(crate) mod stall;

@@ -6,7 +6,7 @@
 //! and unparking may cost more, because they are rare.
 //!
 //! While somebody counts polls (`Watch::tasks`), and only then, a worker reads the clock before and after each poll and
-//! adds it to its own [`ledger::Ledger`]. After a stall a worker is followed for a few polls ([`follower::Follower`]), which
+//! adds it to its own [`poll_stats::Ledger`]. After a stall a worker is followed for a few polls ([`post_stall_recorder::Follower`]), which
 //! tells who waited behind it. Whether somebody wants either is one flag in that cache line.
 //!
 //! # Who writes what
@@ -19,16 +19,16 @@
 mod slot;
 
 /// What a worker adds up while somebody counts polls.
-mod ledger;
+mod poll_stats;
 
 /// What a worker polls right after a stall.
-mod follower;
+mod post_stall_recorder;
 
 /// How many tasks are queued, and which polls take them.
-mod queues;
+mod queue_drain;
 
 /// The ledgers of all workers, put together.
-mod tally;
+mod poll_stats_merge;
 
 /// The slot of the current thread, and who else holds one.
 mod thread_slot;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread as OsThread;
 use std::time::{Duration, Instant};
 
+use super::poll_stats_merge::Tally;
 use super::slot::{NO_RUNTIME, Slot};
-use super::tally::Tally;
 use crate::model::task_stats::TaskStats;
 use crate::model::worker::{Activity, Thread, Worker};
 use crate::sys;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
-use super::queues::local_depth;
+use super::queue_drain::local_depth;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::follower::Follower;
-use super::ledger::{Ledger, Polled, Table};
 use super::names::{self, NameId};
-use crate::model::aftermath::Followed;
+use super::poll_stats::{Ledger, Polled, Table};
+use super::post_stall_recorder::Follower;
+use crate::model::post_stall::Followed;
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress};
 use crate::sys::{self, HeldSignals, PollNow, PollWords};

@@ -8,7 +8,7 @@ use crate::model::profile::{
     Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Sample, Slice, SliceKind, ValueType,
 };
 use crate::model::stack::{Address, Frame, Origin, RawStack};
-use crate::target::CpuRest;
+use crate::process::CpuRest;
 
 /// Different stacks that are kept. Samples of further ones are counted as lost.
 const MAX_STACKS: usize = 64 * 1024;

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Unit, ValueType};
-use crate::target::CpuSource;
+use crate::process::CpuSource;
 
 /// Samples CPU time at a rate. What it cannot tell of a thread's life is in its notes.
 pub(crate) struct Cpu<S> {

@@ -8,7 +8,7 @@ use super::Collection;
 use super::wall::labels_of;
 use crate::model::profile::{Labels, Unit, ValueType};
 use crate::model::worker::{Activity, Worker};
-use crate::target::Sampled;
+use crate::process::Sampled;
 
 /// Gathers the tasks that are being polled, one sample each, as Go's goroutine profile has them.
 pub(crate) struct TasksNow {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Labels, Unit, ValueType};
 use crate::model::stack::{Method, NoStack};
-use crate::target::OtherProcess;
+use crate::process::OtherProcess;
 
 /// Looks at every thread at a rate: a sleeping one is not touched, a running one is made to stand still for as long as it
 /// takes to copy its stack. The time since the last look is what a sample weighs.

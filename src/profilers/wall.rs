@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Labels, SliceKind, Unit, ValueType};
 use crate::model::worker::{Activity, Progress, Worker};
-use crate::target::{Sampled, Target};
+use crate::process::{Sampled, Target};
 
 /// Looks at every worker at a rate, and takes the stack of those that are inside a poll: without touching them where
 /// they sleep, by signal where they run. The time since the last look is what a sample weighs.

@@ -4,28 +4,31 @@
 //! thread, so that reading debug information never makes the watchdog blind.
 
 /// What is known of one stuck poll while it lasts.
-mod gathering;
+mod evidence;
 
 /// Who waits behind a stuck worker.
-mod behind;
+mod backlog;
 
 /// Since when tasks have been queued behind it.
-mod queues;
+mod queue_history;
 
 /// Stalls that are over, and whose worker is followed.
-mod endings;
+mod pending_ends;
 
 /// Polls that do not tell: is a worker that runs on inside a long one?
-mod stretch;
+mod inferred_poll;
 
 /// What the watchdog tells.
 mod observation;
 
 /// How often it looks.
-mod pace;
+mod interval;
 
 /// The thread that looks once a millisecond.
 mod watchdog;
+
+/// The shortest poll that can be told from the time between two samples of the watchdog.
+pub(crate) const SMALLEST_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(1);
 
 pub(crate) use observation::{Life, Noticed, Observation, Update};
 pub(crate) use watchdog::{Totals, Watchdog};

@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::behind::{all_stuck_since, behind};
-use super::endings::{Ended, Ending, Endings};
-use super::gathering::Gathering;
+use super::backlog::{all_stuck_since, behind};
+use super::evidence::Gathering;
+use super::inferred_poll::{LookedAt, Stretch, UNSURE};
+use super::interval::Pace;
 use super::observation::{Life, Noticed, Observation, Update};
-use super::pace::Pace;
-use super::queues::Queues;
-use super::stretch::{LookedAt, Stretch, UNSURE};
+use super::pending_ends::{Ended, Ending, Endings};
+use super::queue_history::Queues;
 use crate::model::stall::{KnownBy, StallId};
 use crate::model::victims::NoVictims;
 use crate::model::worker::{Activity, Progress};
-use crate::target::{self, Target};
+use crate::process::{self, Target};
 
 /// Looks this long after the last activity before sleeping: waking the watchdog costs the worker a system call.
 const GRACE: Duration = Duration::from_millis(20);
@@ -156,7 +156,7 @@ impl<T: Target> Watchdog<T> {
                 last_look = Instant::now();
                 last_active = last_look;
             } else {
-                pace.looked(now, target::cpu_of_this_thread);
+                pace.looked(now, process::cpu_of_this_thread);
                 self.interval = if idle { pace.idle_interval() } else { pace.interval() };
                 std::thread::sleep(self.pause(&watched, now));
             }
@@ -441,14 +441,14 @@ mod tests {
 
     use std::cell::Cell;
 
-    use super::super::stretch::Standstill;
+    use super::super::inferred_poll::Standstill;
     use super::*;
-    use crate::model::aftermath::{Aftermath, PolledAfter, Queued};
     use crate::model::evidence::{Place, SyscallKind};
+    use crate::model::post_stall::{Aftermath, PolledAfter, Queued};
     use crate::model::stack::{Method, NoStack, RawStack};
     use crate::model::task::Task;
     use crate::model::worker::{Thread, Worker};
-    use crate::target::{Look, NoWatch, PollOn, Sampled};
+    use crate::process::{Look, NoWatch, PollOn, Sampled};
 
     const MS: Duration = Duration::from_millis(1);
 

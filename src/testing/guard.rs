@@ -116,7 +116,7 @@ impl Guard {
         self.start_untested().unwrap_or_else(|error| panic!("holdup cannot guard this test: {error}"))
     }
 
-    pub(super) fn start_untested(self) -> Result<Watching, crate::watch::Error> {
+    pub(super) fn start_untested(self) -> Result<Watching, crate::error::Error> {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let told = Arc::clone(&seen);
         let from = self.rules.budget.map_or(self.rules.threshold, |(_, from)| from.min(self.rules.threshold));

@@ -6,26 +6,23 @@ use std::sync::mpsc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::program::Program;
-use super::reporter::{Reporter, Tellers};
-use super::self_check::Seen;
-use super::{Error, View, Watch, self_check};
+use super::Watch;
+use crate::error::Error;
 use crate::export::text::Style;
+use crate::inprocess::self_check::Seen;
+use crate::inprocess::{View, self_check};
 use crate::model::stall::StallEvent;
-use crate::stalls::Watchdog;
+use crate::process::OwnProcess;
+use crate::program_path::Program;
+use crate::report::{Callback, QUEUE, Reporter, Sinks};
+use crate::stalls::{SMALLEST_THRESHOLD, Watchdog};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackSignal};
-use crate::target::OwnProcess;
+use crate::threads::spawn_thread;
 use crate::unwind::PollFrames;
 
 /// Polls longer than this are stalls, unless another threshold is set.
 const DEFAULT_THRESHOLD: Duration = Duration::from_millis(10);
-
-pub(super) const SMALLEST_THRESHOLD: Duration = Duration::from_millis(1);
-
-/// Observations on their way from the watchdog to the reporter. A stall makes at most four; the reporter explains
-/// hundreds a second.
-pub(super) const QUEUE: usize = 1024;
 
 /// Where reports are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,8 +36,6 @@ pub enum Print {
     /// Nowhere. Stalls are still `tracing` events, and in the history.
     Never,
 }
-
-pub(super) type Callback = Arc<dyn Fn(&StallEvent<'_>) + Send + Sync>;
 
 /// Describes a [`Watch`]; made by [`Watch::builder`].
 #[derive(Clone, Default)]
@@ -169,11 +164,11 @@ impl WatchBuilder {
         );
         let (totals, stop) = (Arc::clone(&view.totals), Arc::clone(&watch.stop));
         let watchdog = Watchdog::new(target, threshold, totals, observations, stop);
-        let reporter = Reporter::new(Arc::clone(&view), queue, self.tellers());
-        let thread = spawn("holdup-watchdog", move || watchdog.run())?;
+        let reporter = Reporter::new(Arc::clone(&view), queue, self.sinks());
+        let thread = spawn_thread("holdup-watchdog", move || watchdog.run()).map_err(Error::Thread)?;
         view.registry.set_watchdog(thread.thread().clone());
         watch.threads.push(thread);
-        watch.threads.push(spawn("holdup-reporter", move || reporter.run())?);
+        watch.threads.push(spawn_thread("holdup-reporter", move || reporter.run()).map_err(Error::Thread)?);
         #[cfg(feature = "http")]
         if let Some((listener, address)) = listener {
             watch.endpoint = Some(crate::http::Endpoint::start(listener, address, view).map_err(Error::Thread)?);
@@ -194,7 +189,7 @@ impl WatchBuilder {
         Program::own().origins(self.user_crates.clone())
     }
 
-    fn tellers(&self) -> Tellers {
+    fn sinks(&self) -> Sinks {
         let terminal = std::io::stderr().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let style = if colour { Style::Coloured } else { Style::Plain };
@@ -203,10 +198,6 @@ impl WatchBuilder {
             Print::WhenTerminal => terminal,
             Print::Never => false,
         };
-        Tellers { print: printed.then_some(style), callback: self.callback.clone() }
+        Sinks { print: printed.then_some(style), callback: self.callback.clone() }
     }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<std::thread::JoinHandle<()>, Error> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(Error::Thread)
 }

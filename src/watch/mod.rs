@@ -7,138 +7,18 @@
 //!                       target
 //! ```
 
-/// Addresses to listen on.
-#[cfg(any(feature = "http", feature = "console"))]
-mod address;
-
-/// A census of another process.
-#[cfg(feature = "attach")]
-mod dump;
-
-/// What is kept of a program's debug information, in a file.
-#[cfg(feature = "attach")]
-mod symbol_file;
-
-/// Such files of programs that were looked at.
-#[cfg(feature = "attach")]
-mod index_cache;
-
-/// Where types and names of another program come from.
-#[cfg(feature = "attach")]
-mod sources;
-
-/// A census without types.
-#[cfg(feature = "attach")]
-mod shaped;
-
-/// Tasks that are told by the stacks of their polls.
-#[cfg(feature = "attach")]
-mod polled_tasks;
-
-/// Its readers against damaged memory and damaged debug information.
-#[cfg(all(test, feature = "attach", target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
-mod damage;
-
-/// Another process.
-#[cfg(feature = "attach")]
-mod attached;
-
-/// Its profiles.
-#[cfg(feature = "attach")]
-mod attached_profiles;
-
-/// Its stalls.
-#[cfg(feature = "attach")]
-mod attached_stalls;
-
-/// What it does, again and again.
-#[cfg(feature = "attach")]
-mod attached_top;
-
-/// Its debug information and its memory.
-#[cfg(feature = "attach")]
-mod reader;
-
-/// Tasks that no runtime has a list of.
-#[cfg(feature = "attach")]
-mod unlisted;
-
 /// What the user asks for, and how it is started.
 mod builder;
 
-/// What can go wrong at start.
-mod error;
-
-/// Stalls so far, in bounded memory.
-mod history;
-
-/// How often equal stalls are reported.
-mod limiter;
-
-/// Which processes run Tokio.
-#[cfg(feature = "attach")]
-mod processes;
-
-/// A program, by its path.
-mod program;
-
-/// Profiles: asked for, collected, named.
-mod profiling;
-
-/// What the endpoint asks for besides.
-#[cfg(feature = "http")]
-mod profile_requests;
-
-/// Explains observations and tells them to whoever wants to know.
-mod reporter;
-
-/// Stalled time by stack.
-mod stalled_time;
-
-/// Runtimes that are watched.
-mod runtime;
-
-/// What can be seen, tried out at start.
-mod self_check;
-
-/// Windows in which polls are counted.
-mod task_window;
-
-/// What the parts of a watch share, and what faces may ask.
-mod view;
-
 pub use builder::{Print, WatchBuilder};
-pub use error::Error;
-pub use profiling::{ProfileError, ProfileMode, ProfileOptions};
-pub use runtime::Runtime;
-
-#[cfg(any(feature = "http", feature = "console"))]
-pub(crate) use address::bind;
-#[cfg(feature = "attach")]
-pub(crate) use attached::Attached;
-#[cfg(feature = "attach")]
-pub(crate) use attached_profiles::OutsideMode;
-#[cfg(feature = "attach")]
-pub(crate) use attached_stalls::StallsSoFar;
-#[cfg(feature = "attach")]
-pub(crate) use processes::Processes;
-#[cfg(any(feature = "http", feature = "attach"))]
-pub(crate) use profiling::Stop;
-#[cfg(feature = "attach")]
-pub(crate) use sources::Sources;
-#[cfg(feature = "attach")]
-pub(crate) use symbol_file::extract;
-pub(crate) use view::View;
-
-/// For runtimes of holdup's own.
-#[cfg(any(feature = "http", feature = "console"))]
-pub(crate) use crate::probe::hold_samples_while_parked;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
+use crate::inprocess::{ProfileError, ProfileOptions, Runtime, Stop, View};
 use crate::model::check::SelfCheck;
 use crate::model::profile::Profile;
 use crate::model::stall::{Counters, Stalls};
@@ -146,6 +26,7 @@ use crate::model::task_stats::TaskStats;
 use crate::model::worker::WorkerNow;
 use crate::probe::{self, Hooks, RuntimeProbe};
 use crate::sys::StackSignal;
+use crate::threads::join_until;
 use crate::unwind::PollFrames;
 
 /// How long dropping a watch waits for a callback or a client that does not return.
@@ -244,7 +125,7 @@ impl Watch {
     /// # Errors
     /// See [`ProfileError`].
     pub fn profile(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
-        self.view.profile(options, &profiling::Stop::default())
+        self.view.profile(options, &Stop::default())
     }
 
     /// Counts every poll for so long, and says what each task did. It waits: in a task, call it through
@@ -304,18 +185,5 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.stop_within(STOP_LIMIT);
-    }
-}
-
-/// Waits for a thread to end, but not forever: it may be inside the user's callback, or be the thread that asks.
-pub(crate) fn join_until(thread: JoinHandle<()>, limit: Instant) {
-    if thread.thread().id() == std::thread::current().id() {
-        return;
-    }
-    while !thread.is_finished() && Instant::now() < limit {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    if thread.is_finished() && thread.join().is_err() {
-        tracing::error!(target: "holdup", "a thread of holdup panicked; please report this");
     }
 }

@@ -4,19 +4,19 @@
 mod action;
 
 /// Signals that a thread holds back.
-mod held_signals;
+mod signal_mask;
 
 /// Installing and removing the signal, and asking a thread to copy its own stack.
 mod signal;
 
 /// The signal handler.
-mod handler;
+mod stack_signal_handler;
 
 /// Timers on threads' CPU clocks, and what they sample.
 mod sampling;
 
 /// The handler of their signal.
-mod sample_handler;
+mod cpu_signal_handler;
 
 /// Whether a thread was started.
 mod newest_thread;
@@ -28,7 +28,7 @@ mod thread;
 mod memory;
 
 /// Whether a thread has come past an instruction.
-mod returns;
+mod breakpoint;
 
 /// What is mapped into an address space.
 mod mappings;
@@ -39,30 +39,30 @@ mod perf;
 
 /// What decides whether we may look at another process.
 #[cfg(feature = "attach")]
-mod rights;
+mod permissions;
 
 /// Stopping threads of another process for a moment.
 #[cfg(feature = "attach")]
-mod stop;
+mod ptrace_stop;
 
 /// CPU time that a hypervisor takes from this machine.
-mod steal;
+mod steal_time;
 
 /// System call numbers, their names and what they wait for.
 mod syscalls;
 
-pub(crate) use held_signals::HeldSignals;
+pub(crate) use breakpoint::{ReturnWatch, WatchesAtHand};
 pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
-pub(crate) use returns::{ReturnWatch, WatchesAtHand};
 #[cfg(feature = "attach")]
-pub(crate) use rights::{process_ids, raise_file_limit};
+pub(crate) use permissions::{process_ids, raise_file_limit};
+#[cfg(feature = "attach")]
+pub(crate) use ptrace_stop::while_stopped;
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};
 pub(crate) use signal::{StackSignal, hold_stack_signal};
-pub(crate) use steal::Steal;
-#[cfg(feature = "attach")]
-pub(crate) use stop::while_stopped;
+pub(crate) use signal_mask::HeldSignals;
+pub(crate) use steal_time::Steal;
 pub(crate) use syscalls::place;
 pub(crate) use thread::{ThreadProbe, current_stack, current_tid, monotonic_time, thread_cpu_time};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::HeldSignals;
 use super::action::Action;
-use super::sample_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records};
+use super::cpu_signal_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records};
 use super::thread::thread_cpu_clock;
 use crate::sys::{CpuSample, PollWords, StackCopy};
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::HeldSignals;
 use super::action::Action;
-use super::handler;
+use super::stack_signal_handler;
 use crate::sys::{Registers, SignalError, StackCopy};
 
 /// How long a handler that has begun to copy may take before the requester stops waiting for it.
@@ -54,7 +54,7 @@ impl StackSignal {
             shared.users += 1;
             return Ok(Self { signal });
         }
-        let action = Action::install(wanted, handler::on_stack_signal)?;
+        let action = Action::install(wanted, stack_signal_handler::on_stack_signal)?;
         let signal = action.signal();
         SIGNAL.store(signal, Ordering::Release);
         *slot = Some(Installed { action, users: 1 });
@@ -82,22 +82,22 @@ impl StackSignal {
         if slot.is_none() {
             return Err(SignalError::NotInstalled);
         }
-        if handler::STATE.load(Ordering::Acquire) == handler::COPYING {
+        if stack_signal_handler::STATE.load(Ordering::Acquire) == stack_signal_handler::COPYING {
             // An earlier request gave up on a handler that is still copying.
             return Err(SignalError::NoAnswer);
         }
-        handler::STATE.store(handler::FREE, Ordering::Relaxed);
-        handler::LOW.store(stack.0, Ordering::Relaxed);
-        handler::HIGH.store(stack.1, Ordering::Relaxed);
-        handler::THREAD.store(tid, Ordering::Relaxed);
-        handler::STATE.store(handler::ASKED, Ordering::Release);
+        stack_signal_handler::STATE.store(stack_signal_handler::FREE, Ordering::Relaxed);
+        stack_signal_handler::LOW.store(stack.0, Ordering::Relaxed);
+        stack_signal_handler::HIGH.store(stack.1, Ordering::Relaxed);
+        stack_signal_handler::THREAD.store(tid, Ordering::Relaxed);
+        stack_signal_handler::STATE.store(stack_signal_handler::ASKED, Ordering::Release);
         if !send(tid, self.signal) {
-            handler::STATE.store(handler::FREE, Ordering::Relaxed);
+            stack_signal_handler::STATE.store(stack_signal_handler::FREE, Ordering::Relaxed);
             return Err(SignalError::Gone);
         }
         wait_for_copy(limit)?;
         let result = take_copy(into);
-        handler::STATE.store(handler::FREE, Ordering::Release);
+        stack_signal_handler::STATE.store(stack_signal_handler::FREE, Ordering::Release);
         result
     }
 }
@@ -129,12 +129,12 @@ fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
     let mut spins = 0_u32;
     let mut pause = Duration::from_micros(50);
     loop {
-        match handler::STATE.load(Ordering::Acquire) {
-            handler::COPIED => return Ok(()),
-            handler::ASKED if start.elapsed() > limit => {
-                let gave_up = handler::STATE.compare_exchange(
-                    handler::ASKED,
-                    handler::FREE,
+        match stack_signal_handler::STATE.load(Ordering::Acquire) {
+            stack_signal_handler::COPIED => return Ok(()),
+            stack_signal_handler::ASKED if start.elapsed() > limit => {
+                let gave_up = stack_signal_handler::STATE.compare_exchange(
+                    stack_signal_handler::ASKED,
+                    stack_signal_handler::FREE,
                     Ordering::Relaxed,
                     Ordering::Relaxed,
                 );
@@ -142,7 +142,7 @@ fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
                     return Err(SignalError::NoAnswer);
                 }
             }
-            handler::COPYING if start.elapsed() > limit + COPY_LIMIT => return Err(SignalError::NoAnswer),
+            stack_signal_handler::COPYING if start.elapsed() > limit + COPY_LIMIT => return Err(SignalError::NoAnswer),
             _ => {}
         }
         spins += 1;
@@ -157,18 +157,18 @@ fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
 
 fn take_copy(into: &mut StackCopy) -> Result<(), SignalError> {
     into.registers = Registers {
-        instruction: handler::INSTRUCTION.load(Ordering::Relaxed),
-        stack_pointer: handler::STACK_POINTER.load(Ordering::Relaxed),
-        frame_pointer: Some(handler::FRAME_POINTER.load(Ordering::Relaxed)),
+        instruction: stack_signal_handler::INSTRUCTION.load(Ordering::Relaxed),
+        stack_pointer: stack_signal_handler::STACK_POINTER.load(Ordering::Relaxed),
+        frame_pointer: Some(stack_signal_handler::FRAME_POINTER.load(Ordering::Relaxed)),
     };
     into.bytes.clear();
-    let length = handler::LENGTH.load(Ordering::Relaxed);
+    let length = stack_signal_handler::LENGTH.load(Ordering::Relaxed);
     if length == 0 {
         return Err(SignalError::ForeignStack);
     }
     // SAFETY: in state `COPIED` the bytes belong to the requester, which is this thread, and the handler wrote
     // `length` of them.
-    let bytes = unsafe { std::slice::from_raw_parts(handler::BYTES.as_mut_ptr(), length) };
+    let bytes = unsafe { std::slice::from_raw_parts(stack_signal_handler::BYTES.as_mut_ptr(), length) };
     into.bytes.extend_from_slice(bytes);
     Ok(())
 }

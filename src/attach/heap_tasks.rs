@@ -1,0 +1,105 @@
+//! Where in a process's memory tasks may lie that no runtime has a list of.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::census::{Subject, Whose};
+use crate::dwarf::Program;
+use crate::images::Image;
+use crate::process::{Snapshot, WordsFound};
+use crate::sys::{Mapping, Process};
+
+/// They are not searched for more often.
+const SEARCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Searching takes no more than one part in so many of the time.
+const SHARE: u32 = 8;
+
+/// The tables of functions that such tasks point to. A program that has none of those tasks has no such table either.
+#[derive(Debug, Default)]
+pub(crate) struct UnlistedTables {
+    tables: HashSet<u64>,
+    /// How far the reference to its table lies behind the beginning of a task.
+    behind: u64,
+}
+
+impl UnlistedTables {
+    pub(crate) fn of(process: Process, image: &Image, program: &Program<'_>, whose: Whose) -> Self {
+        let memory = Snapshot::of(process);
+        let subject = Subject::of(program, &memory, image.bias);
+        let inside = |mapping: &&Mapping| !mapping.executable && image.range.contains(&mapping.start);
+        let constants: Vec<_> = process.mappings().unwrap_or_default();
+        let constants: Vec<_> =
+            constants.iter().filter(inside).map(|mapping| mapping.start..mapping.end.min(image.range.end)).collect();
+        let Some((tables, behind)) = subject.unlisted_tables(&constants, whose) else { return Self::default() };
+        Self { tables, behind }
+    }
+
+    /// Looks through all memory of the process, while it runs.
+    pub(crate) fn search(&self, process: Process) -> Unlisted {
+        Unlisted { found: WordsFound::of(process, &self.tables), behind: self.behind }
+    }
+}
+
+/// Places in memory where tasks may be that no runtime has a list of.
+#[derive(Debug, Default)]
+pub(crate) struct Unlisted {
+    found: WordsFound,
+    behind: u64,
+}
+
+impl Unlisted {
+    /// Where their headers would be, given the control blocks of the process's threads.
+    pub(crate) fn headers(&self, pointers: impl Iterator<Item = u64>) -> Vec<u64> {
+        self.found.off_stacks(pointers).into_iter().map(|place| place.wrapping_sub(self.behind)).collect()
+    }
+
+    pub(crate) fn missing(&self) -> Option<String> {
+        let left_out = self.found.left_out;
+        (left_out > 0).then(|| {
+            let mebibytes = left_out >> 20;
+            format!("tasks of a LocalSet and of spawn_blocking were not looked for in {mebibytes} MiB of its memory")
+        })
+    }
+}
+
+/// Tasks of a `LocalSet` of a process that is read again and again: they are searched for now and then, and new ones are
+/// seen late.
+#[derive(Debug, Default)]
+pub(crate) struct UnlistedSoFar {
+    tables: OnceLock<UnlistedTables>,
+    last: Mutex<Option<Arc<Search>>>,
+}
+
+#[derive(Debug)]
+struct Search {
+    found: Unlisted,
+    ended: Instant,
+    took: Duration,
+}
+
+impl UnlistedSoFar {
+    /// Searches, unless the last time was not long ago.
+    pub(crate) fn search(&self, process: Process, image: &Image, program: &Program<'_>) {
+        let tables = self.tables.get_or_init(|| UnlistedTables::of(process, image, program, Whose::LocalSets));
+        let is_old = |search: &Search| search.ended.elapsed() >= (search.took * (SHARE - 1)).max(SEARCH_EVERY);
+        if tables.tables.is_empty() || !self.last().is_none_or(|search| is_old(&search)) {
+            return;
+        }
+        let begun = Instant::now();
+        let found = tables.search(process);
+        let search = Search { found, ended: Instant::now(), took: begun.elapsed() };
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(search));
+    }
+
+    /// Where their headers would be, by the last search.
+    pub(crate) fn headers(&self, threads: &[(i32, u64)]) -> Vec<u64> {
+        let pointers = threads.iter().map(|(_, pointer)| *pointer);
+        self.last().map(|search| search.found.headers(pointers)).unwrap_or_default()
+    }
+
+    fn last(&self) -> Option<Arc<Search>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,78 @@
+//! A program's debug information, and the process that it describes.
+
+use super::heap_tasks::UnlistedSoFar;
+use super::process::AttachError;
+use crate::census::{Start, Subject};
+use crate::dwarf::{Memory, Program};
+use crate::images::Image;
+use crate::model::census::Census;
+use crate::model::process::ProgramFacts;
+use crate::model::task::TaskId;
+use crate::process::Snapshot;
+use crate::sys::{self, Process};
+
+/// Reads a process that runs on meanwhile. What changes while it is read may be unknown, or torn.
+#[derive(Debug)]
+pub(crate) struct Reader<'a, 'd> {
+    pub(crate) process: Process,
+    image: &'a Image,
+    program: &'a Program<'d>,
+    /// From where a thread's variables begin to its control block.
+    before: Option<u64>,
+    /// Tasks of a `LocalSet`, as far as they were found.
+    unlisted: UnlistedSoFar,
+}
+
+impl<'a, 'd> Reader<'a, 'd> {
+    /// # Errors
+    /// When the program has no Tokio, or no descriptions of types.
+    pub(crate) fn of(
+        process: Process,
+        image: &'a Image,
+        program: &'a Program<'d>,
+        missing: &[String],
+    ) -> Result<Self, AttachError> {
+        if program.contexts().is_empty() {
+            let (facts, program) = (ProgramFacts::of(image), image.name.to_string());
+            return Err(match facts.tokio {
+                true => AttachError::NoTypes { program, tier: facts.debug, missing: missing.to_vec() },
+                false => AttachError::NoTokio { pid: process.id(), program },
+            });
+        }
+        Ok(Self { process, image, program, before: image.thread_locals(), unlisted: UnlistedSoFar::default() })
+    }
+
+    /// Threads to begin at, given by their number and the address of their control block.
+    pub(crate) fn starts(&self, threads: &[(i32, u64)]) -> Vec<Start> {
+        let start = |(tid, pointer): &(i32, u64)| Start {
+            tid: *tid,
+            name: String::new(),
+            runs: false,
+            thread_locals: self.before.and_then(|before| pointer.checked_sub(before)),
+            stack: None,
+        };
+        threads.iter().map(start).collect()
+    }
+
+    pub(crate) fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
+        Subject { threads, now: sys::monotonic_time(), ..Subject::of(self.program, memory, self.image.bias) }
+    }
+
+    /// Looks now and then for tasks that are in no list of a runtime, for whoever reads tasks afterwards.
+    pub(crate) fn search_unlisted(&self) {
+        self.unlisted.search(self.process, self.image, self.program);
+    }
+
+    /// Every task, read while the process runs on; but no functions on the blocking pool.
+    pub(crate) fn census(&self, threads: &[(i32, u64)]) -> Census {
+        self.search_unlisted();
+        let (unlisted, memory) = (self.unlisted.headers(threads), Snapshot::of(self.process));
+        Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), &memory) }.take()
+    }
+
+    /// The name of a task's future, as long as `memory` can be read.
+    pub(crate) fn future_of(&self, threads: &[(i32, u64)], memory: &dyn Memory, task: TaskId) -> Option<String> {
+        let unlisted = self.unlisted.headers(threads);
+        Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), memory) }.future_of(task)
+    }
+}

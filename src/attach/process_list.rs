@@ -1,0 +1,152 @@
+//! The processes of this machine that run Tokio, and what can be done with each.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+
+use super::process::{self, AttachError};
+use crate::images::Images;
+use crate::model::process::{DebugTier, ProcessSeen, ProgramFacts, VerbSeen};
+use crate::program_path::Program;
+use crate::sys::{self, PerfSampler, Process, ProcessStatus, Rights};
+
+/// What Tokio calls its threads unless it is told another name: today, and before 1.23; 15 bytes of each.
+const TOKIO_THREADS: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-w"];
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Processes {
+    /// Those that hold Tokio, by number.
+    pub(crate) with_tokio: Vec<ProcessSeen>,
+    /// Processes whose files could not be read, and whose threads do not have the names of Tokio's.
+    pub(crate) unseen: usize,
+}
+
+impl Processes {
+    /// Looks at every process but our own.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be listed.
+    pub(crate) fn now() -> io::Result<Self> {
+        let rights = Rights::own();
+        let mut files = HashMap::new();
+        let mut found = Self::default();
+        let mut pids = sys::process_ids()?;
+        pids.sort_unstable();
+        for process in pids.into_iter().map(Process::with_id).filter(|process| !process.is_own()) {
+            // It may have ended since it was listed.
+            let Some(status) = process.status().filter(|status| !status.of_kernel) else { continue };
+            let refused = process::check(process, &rights).err();
+            if matches!(refused, Some(AttachError::NoProcess { .. } | AttachError::Ended { .. })) {
+                continue;
+            }
+            let facts = if refused.is_none() { facts_of(process, &mut files) } else { None };
+            let tokio_threads = tokio_threads(process);
+            if facts.as_ref().is_some_and(|facts| facts.tokio) || tokio_threads > 0 {
+                let verbs = verbs(process, &rights, refused.as_ref(), facts.as_ref());
+                found.with_tokio.push(seen(process, &status, tokio_threads, facts, verbs));
+            } else if facts.is_none() {
+                found.unseen += 1;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn seen(
+    process: Process,
+    status: &ProcessStatus,
+    tokio_threads: usize,
+    facts: Option<ProgramFacts>,
+    verbs: Vec<VerbSeen>,
+) -> ProcessSeen {
+    let program = Program::of(process).file_name().unwrap_or_else(|| status.name.clone());
+    let (pid, user, threads) = (process.id(), status.user, status.threads);
+    ProcessSeen { pid, user, program, threads, tokio_threads, facts: facts.filter(|facts| facts.tokio), verbs }
+}
+
+fn tokio_threads(process: Process) -> usize {
+    let names = process.thread_ids().into_iter().flatten().filter_map(|tid| process.thread_name(tid));
+    names.filter(|name| TOKIO_THREADS.contains(&name.as_str())).count()
+}
+
+/// The facts of the first of its files that holds Tokio, the program itself before its libraries; otherwise of any.
+fn facts_of(process: Process, known: &mut HashMap<PathBuf, ProgramFacts>) -> Option<ProgramFacts> {
+    let mut images = Images::of(process);
+    images.load_new().ok()?;
+    let mut all: Vec<_> = images.all().iter().collect();
+    all.sort_by_key(|image| !image.program);
+    let mut any = None;
+    for image in all {
+        let Some(path) = &image.path else { continue };
+        let facts = match known.get(path) {
+            Some(facts) => facts.clone(),
+            None => ProgramFacts::of(image),
+        };
+        if !path.starts_with("/proc") {
+            known.insert(path.clone(), facts.clone());
+        }
+        if facts.tokio {
+            return Some(facts);
+        }
+        any = Some(facts);
+    }
+    any
+}
+
+/// Tries out what each verb begins with.
+fn verbs(
+    process: Process,
+    rights: &Rights,
+    refused: Option<&AttachError>,
+    facts: Option<&ProgramFacts>,
+) -> Vec<VerbSeen> {
+    let record = || match PerfSampler::new(std::time::Duration::from_secs(1)).add_thread(first_thread(process), 0) {
+        Ok(_) => None,
+        Err(error) => Some(process::no_sampling(process, &error).to_string()),
+    };
+    let dump = || (!reads_memory(process)).then(|| no_memory(process, rights));
+    match refused {
+        Some(refused) => {
+            ["record", "stalls", "dump"].map(|verb| VerbSeen { verb, refused: Some(refused.to_string()) }).into()
+        }
+        None => {
+            let dump = dump();
+            let nameless = facts.map(|facts| facts.debug).filter(|tier| *tier == DebugTier::None);
+            let name = || Program::of(process).name();
+            let stalls = dump.clone().or_else(|| Some(process::without_types(&name(), nameless?)));
+            vec![
+                VerbSeen { verb: "record", refused: record() },
+                VerbSeen { verb: "stalls", refused: stalls },
+                VerbSeen { verb: "dump", refused: dump },
+            ]
+        }
+    }
+}
+
+fn first_thread(process: Process) -> i32 {
+    i32::try_from(process.id()).unwrap_or_default()
+}
+
+fn reads_memory(process: Process) -> bool {
+    let mappings = process.mappings().unwrap_or_default();
+    mappings.iter().take(8).any(|mapping| process.read_word(mapping.start).is_some())
+}
+
+fn no_memory(process: Process, rights: &Rights) -> String {
+    let pid = process.id();
+    match rights.ptrace_scope {
+        Some(scope @ 1..=2) => format!(
+            "the memory of process {pid} may not be read: kernel.yama.ptrace_scope is {scope}; run holdup as root, or allow it \
+             with `sudo sysctl kernel.yama.ptrace_scope=0`"
+        ),
+        Some(3) => format!(
+            "the memory of process {pid} may not be read: kernel.yama.ptrace_scope is 3, which cannot be changed until the \
+             machine starts anew"
+        ),
+        _ => format!(
+            "the memory of process {pid} may not be read: a filter of system calls forbids process_vm_readv, as containers \
+             have (`--cap-add SYS_PTRACE`), or the process has capabilities that holdup has not; run holdup as root"
+        ),
+    }
+}

@@ -1,0 +1,329 @@
+//! What can be seen in this process: tried out at start, and told with the exact setting that would show more.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crate::images::Names;
+use crate::model::check::{Check, SelfCheck, Sight};
+use crate::sys::{self, KernelState, Process, Registers, ReturnWatch, StackCopy, StackSignal, ThreadProbe};
+use crate::unwind::Unwinder;
+
+/// How long the thread that stacks are tried out on may take to get where it is wanted.
+const TRIAL_LIMIT: Duration = Duration::from_millis(500);
+
+/// What trying out gave.
+pub(crate) struct Tested {
+    pub(crate) unwinder: Option<Unwinder>,
+    /// Whether the stack of a sleeping thread could be read without touching it; if not, why.
+    passive: Result<(), String>,
+    /// The same for a running thread, by signal.
+    signal: Result<(), String>,
+    /// Whether it is seen that a thread comes past an instruction; if not, why. Asked only where task hooks are missing.
+    returns: Result<(), String>,
+    sees_run_queue: bool,
+    names: Option<Names>,
+}
+
+/// What the self-check goes by.
+pub(crate) struct Seen<'a> {
+    pub(crate) threshold: Duration,
+    pub(crate) signal: Option<i32>,
+    pub(crate) signal_refused: Option<String>,
+    pub(crate) tested: &'a Tested,
+    pub(crate) user_crates: &'a [String],
+    #[cfg(feature = "http")]
+    pub(crate) endpoint: Option<std::net::SocketAddr>,
+}
+
+/// Takes a stack of a thread of our own both ways: nothing else proves that it works in this process.
+pub(crate) fn try_out(signal: Option<&StackSignal>) -> Tested {
+    let mut unwinder = Unwinder::of(Process::own()).ok();
+    let names = unwinder.as_ref().and_then(|unwinder| unwinder.images().program()?.names());
+    let trial = unwinder.as_mut().and_then(|unwinder| Trial::run(unwinder, signal));
+    let trial = trial.unwrap_or_else(|| Trial {
+        passive: Err(unsupported()),
+        signal: Err(unsupported()),
+        returns: Err(unsupported()),
+        sees_run_queue: false,
+    });
+    let Trial { passive, signal, returns, sees_run_queue } = trial;
+    Tested { unwinder, passive, signal, returns, sees_run_queue, names }
+}
+
+fn unsupported() -> String {
+    if sys::SUPPORTED {
+        "/proc/self/maps cannot be read".to_owned()
+    } else {
+        "stacks are taken on Linux on x86_64 only, so far".to_owned()
+    }
+}
+
+struct Trial {
+    passive: Result<(), String>,
+    signal: Result<(), String>,
+    returns: Result<(), String>,
+    sees_run_queue: bool,
+}
+
+impl Trial {
+    /// The other thread first sleeps in `recv`, then runs until it is told to stop.
+    fn run(unwinder: &mut Unwinder, signal: Option<&StackSignal>) -> Option<Self> {
+        let (tell, told) = mpsc::channel();
+        let (wake, sleep) = mpsc::channel::<()>();
+        let stop = AtomicBool::new(false);
+        let stop = &stop;
+        // Moves `wake` in: whichever way this returns, the other thread's `recv` does too.
+        std::thread::scope(move |scope| {
+            let body = move || {
+                if tell.send((sys::current_tid(), sys::current_stack())).is_err() || sleep.recv().is_err() {
+                    return;
+                }
+                let limit = Instant::now() + TRIAL_LIMIT;
+                while !stop.load(Ordering::Relaxed) && Instant::now() < limit {
+                    milestone();
+                }
+            };
+            std::thread::Builder::new().name("holdup-self-check".into()).spawn_scoped(scope, body).ok()?;
+            let (tid, stack) = told.recv_timeout(TRIAL_LIMIT).ok()?;
+            let stack = stack?;
+            let probe = ThreadProbe::open(Process::own(), tid);
+            let passive = try_passive(unwinder, &probe, stack.end);
+            let sees_run_queue = probe.sees_run_queue();
+            let signal = match (wake.send(()), signal) {
+                (Ok(()), Some(signal)) => try_signal(unwinder, signal, tid, (stack.start, stack.end)),
+                _ => Err("no signal".to_owned()),
+            };
+            let returns = try_returns(tid);
+            stop.store(true, Ordering::Relaxed);
+            Some(Self { passive, signal, returns, sees_run_queue })
+        })
+    }
+}
+
+fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Result<(), String> {
+    if !probe.sees_syscalls() {
+        return Err("/proc/self/task/…/syscall cannot be opened".to_owned());
+    }
+    let limit = Instant::now() + TRIAL_LIMIT;
+    let mut copy = StackCopy::default();
+    while Instant::now() < limit {
+        if let Some(KernelState::Syscall { stack_pointer, instruction, .. }) = probe.kernel_state() {
+            let registers = Registers { instruction, stack_pointer, frame_pointer: None };
+            Process::own().copy_stack(registers, Some(stack_pointer..high), &mut copy);
+            // How far the walk gets depends on the code that sleeps; what it cannot decide is asked by signal.
+            if !unwinder.walk(&copy).addresses.is_empty() && !copy.bytes.is_empty() {
+                return Ok(());
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err("the stack of a sleeping thread could not be read".to_owned())
+}
+
+/// What the thread of the trial comes past while it runs.
+#[inline(never)]
+fn milestone() {
+    std::hint::spin_loop();
+    std::hint::black_box(());
+}
+
+fn try_returns(tid: i32) -> Result<(), String> {
+    let watch = ReturnWatch::set(tid, milestone as *const () as u64);
+    let watch = watch.map_err(|error| format!("perf_event_open refuses a breakpoint ({error})"))?;
+    let limit = Instant::now() + TRIAL_LIMIT;
+    while Instant::now() < limit {
+        if watch.passed() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err("a breakpoint that was set was not noticed".to_owned())
+}
+
+fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u64, u64)) -> Result<(), String> {
+    let mut copy = StackCopy::default();
+    match signal.copy_stack(tid, stack, TRIAL_LIMIT, &mut copy) {
+        Ok(()) if unwinder.walk(&copy).complete => Ok(()),
+        Ok(()) => Err("the stack of a running thread could not be walked to its end".to_owned()),
+        Err(_) => Err(format!("a running thread did not answer signal {}", signal.number())),
+    }
+}
+
+/// Writes the check as `tracing` events: what is missing or limited as warnings.
+pub(crate) fn log(check: &SelfCheck) {
+    for line in &check.checks {
+        match line.sight {
+            Sight::Full => tracing::info!(target: "holdup", sight = line.sight.as_str(), "{line}"),
+            Sight::Limited | Sight::Missing => tracing::warn!(target: "holdup", sight = line.sight.as_str(), "{line}"),
+        }
+    }
+}
+
+pub(crate) fn describe(seen: &Seen<'_>) -> SelfCheck {
+    let mut checks = vec![polls(seen.threshold, seen.tested), running_stacks(seen), sleeping_stacks(seen.tested)];
+    checks.push(names(seen));
+    checks.push(causes(seen.tested));
+    #[cfg(feature = "http")]
+    checks.extend(seen.endpoint.map(endpoint));
+    #[cfg(feature = "console")]
+    checks.extend(crate::console::listening().into_iter().map(console));
+    SelfCheck { checks }
+}
+
+fn check(subject: &'static str, sight: Sight, detail: impl Into<String>, remedy: Option<&str>) -> Check {
+    Check { subject, sight, detail: detail.into(), remedy: remedy.map(str::to_owned) }
+}
+
+fn polls(threshold: Duration, tested: &Tested) -> Check {
+    let limit = format!("a poll longer than {threshold:?} is a stall");
+    if cfg!(tokio_unstable) {
+        return check(
+            "task polls",
+            Sight::Full,
+            format!("every poll of every task, by Tokio's task hooks; {limit}"),
+            None,
+        );
+    }
+    let told = "this build has no task hooks: exactly of futures given to holdup::spawn, .watched() or block_on";
+    let (silent, more) = match (tested.names, &tested.passive, &tested.returns) {
+        (None | Some(Names::None), _, _) => (
+            "of other tasks not at all, because this program is stripped or cannot be read".to_owned(),
+            "strip nothing",
+        ),
+        (_, _, Ok(())) => ("of other tasks by inference, without task and exact duration".to_owned(), ""),
+        (_, Ok(()), Err(reason)) => (
+            format!("of other tasks only where they sleep for that long at a time, because {reason}"),
+            "allow perf_event_open (kernel.perf_event_paranoid at most 2, and no sandbox against it)",
+        ),
+        (_, Err(_), Err(reason)) => {
+            (format!("of other tasks not at all, because {reason}"), "allow perf_event_open, and mount /proc")
+        }
+    };
+    let remedy = "build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn";
+    let remedy = if more.is_empty() { remedy.to_owned() } else { format!("{remedy}, or {more}") };
+    check("task polls", Sight::Limited, format!("{told}; {silent}; {limit}"), Some(&remedy))
+}
+
+fn running_stacks(seen: &Seen<'_>) -> Check {
+    let subject = "stacks of running workers";
+    match (seen.signal, &seen.tested.signal) {
+        (Some(signal), Ok(())) => check(subject, Sight::Full, format!("by real-time signal {signal}"), None),
+        (Some(signal), Err(reason)) => check(
+            subject,
+            Sight::Limited,
+            format!("by real-time signal {signal}, but at start {reason}"),
+            Some("check that nothing blocks that signal, or choose another with signal(…)"),
+        ),
+        (None, _) => {
+            let reason = seen.signal_refused.clone().unwrap_or_else(unsupported);
+            check(subject, Sight::Missing, format!("none: {reason}"), Some("free a real-time signal"))
+        }
+    }
+}
+
+fn sleeping_stacks(tested: &Tested) -> Check {
+    let subject = "stacks of sleeping workers";
+    match &tested.passive {
+        Ok(()) => check(
+            subject,
+            Sight::Full,
+            "read from /proc and memory, without touching the thread; by signal where that is ambiguous",
+            None,
+        ),
+        Err(reason) => check(
+            subject,
+            Sight::Limited,
+            format!("by signal, which interrupts the system call they sleep in, because {reason}"),
+            Some("mount /proc, and after dropping privileges call prctl(PR_SET_DUMPABLE, 1)"),
+        ),
+    }
+}
+
+fn names(seen: &Seen<'_>) -> Check {
+    let subject = "names";
+    match seen.tested.names {
+        Some(Names::Lines) => check(
+            subject,
+            Sight::Full,
+            "functions, inlined calls, files and lines; with debug = 1 or more in the profile also the full names of inlined async functions",
+            None,
+        ),
+        Some(Names::Symbols) => check(
+            subject,
+            Sight::Limited,
+            format!(
+                "functions, but no files, lines or inlined calls; your code is told by the crate name: {}",
+                seen.user_crates.join(", ")
+            ),
+            Some("set debug = 1 in the release profile of Cargo.toml; name further crates of yours with user_crate(…)"),
+        ),
+        None => check(
+            subject,
+            Sight::Missing,
+            "addresses only, because this user cannot read the program's file; its stacks cannot be walked either",
+            Some("make the program's file readable for the user that runs it"),
+        ),
+        Some(Names::None) => check(
+            subject,
+            Sight::Missing,
+            "addresses only, because this program is stripped",
+            Some("set strip = \"none\" and debug = 1 in the release profile of Cargo.toml"),
+        ),
+    }
+}
+
+fn causes(tested: &Tested) -> Check {
+    let subject = "causes";
+    if tested.passive.is_ok() && tested.sees_run_queue {
+        return check(subject, Sight::Full, "from CPU clocks, run-queue times, page faults and system calls", None);
+    }
+    let (mut missing, mut remedies) = (Vec::new(), Vec::new());
+    if tested.passive.is_err() {
+        missing.push("the system call that a worker sleeps in");
+        remedies.push("let its stack be read, as above");
+    }
+    if !tested.sees_run_queue {
+        missing.push("the time it was ready but not run (/proc/self/task/…/schedstat)");
+        remedies.push("run on a kernel with CONFIG_SCHED_INFO");
+    }
+    let detail = format!("without {}", missing.join(" and without "));
+    check(subject, Sight::Limited, detail, Some(&remedies.join(", and ")))
+}
+
+#[cfg(feature = "http")]
+fn endpoint(address: std::net::SocketAddr) -> Check {
+    let subject = "endpoint";
+    if address.ip().is_loopback() {
+        return check(subject, Sight::Full, format!("http://{address}/"), None);
+    }
+    check(
+        subject,
+        Sight::Limited,
+        format!("http://{address}/ answers anybody who can reach this machine, without a password"),
+        Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
+    )
+}
+
+/// By the subscriber of the thread that starts the watch, which in most programs is the global one.
+#[cfg(feature = "console")]
+fn console(address: std::net::SocketAddr) -> Check {
+    let subject = "tokio-console";
+    if !crate::console::is_seen() {
+        return check(
+            subject,
+            Sight::Missing,
+            format!("http://{address} is served, but the program's tracing subscriber drops what Tokio traces"),
+            Some("add Console::layer() to it, and give filters to the other layers with .with_filter(…)"),
+        );
+    }
+    if address.ip().is_loopback() {
+        return check(subject, Sight::Full, format!("http://{address}"), None);
+    }
+    check(
+        subject,
+        Sight::Limited,
+        format!("http://{address} answers anybody who can reach this machine, without a password"),
+        Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
+    )
+}

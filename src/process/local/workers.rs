@@ -1,0 +1,297 @@
+//! The process we live in: slots that workers write, and passive looks at their threads.
+
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::post_stall::Followed;
+use crate::model::stack::{Method, NoStack, RawStack};
+use crate::model::task::Task;
+use crate::model::victims::NoVictims;
+use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
+use crate::probe::{Entry, Registry, Runtimes, Slot};
+use crate::process::return_breakpoints::Returns;
+use crate::process::sleep::{self, Sleep};
+use crate::process::{Look, NoWatch, PollOn, Sampled, Target, counted, thread_sample};
+use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
+use crate::unwind::{PollFrames, Unwinder};
+
+/// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
+/// it; the watchdog is blind for other workers meanwhile.
+const SIGNAL_LIMIT: Duration = Duration::from_millis(20);
+
+/// A sample of a worker inside polls so short that their stacks cannot be taken is given up after this many.
+const SAMPLE_TRIES: usize = 4;
+
+/// When each worker's present poll was first seen, for whoever shows what workers do now.
+#[derive(Debug, Default)]
+pub(crate) struct Since(Mutex<HashMap<u64, (u64, Instant)>>);
+
+impl Since {
+    /// What every worker of the registry does now.
+    pub(crate) fn workers_now(&self, registry: &Registry) -> Vec<WorkerNow> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut workers: Vec<_> =
+            registry.snapshot().iter().map(|entry| now(entry, seen.get(&entry.worker.key))).collect();
+        workers.sort_by(|a, b| {
+            (&a.runtime, a.worker.is_none(), a.worker).cmp(&(&b.runtime, b.worker.is_none(), b.worker))
+        });
+        workers
+    }
+}
+
+fn now(entry: &Entry, seen: Option<&(u64, Instant)>) -> WorkerNow {
+    let progress = entry.slot.progress();
+    let polling = progress.activity == Activity::Polling;
+    let since = seen.filter(|(sequence, _)| *sequence == progress.sequence).map(|(_, since)| since.elapsed());
+    WorkerNow {
+        runtime: Arc::clone(&entry.worker.runtime),
+        worker: entry.worker.index,
+        thread: Arc::clone(&entry.worker.thread.name),
+        tid: entry.worker.thread.tid,
+        activity: progress.activity,
+        task: entry.slot.task(progress.sequence),
+        polling_for: polling.then(|| since.unwrap_or_default()),
+        polls: progress.sequence.saturating_sub(entry.first_sequence).div_ceil(2),
+    }
+}
+
+/// Our own process.
+///
+/// Without a signal, stacks of running workers cannot be taken; without an unwinder, none can. The self-check says so.
+pub(crate) struct OwnProcess {
+    registry: Arc<Registry>,
+    version: u64,
+    entries: Vec<Entry>,
+    workers: Vec<Arc<Worker>>,
+    probes: HashMap<u64, ThreadProbe>,
+    since: Arc<Since>,
+    signal: Option<Arc<StackSignal>>,
+    unwinder: Option<Unwinder>,
+    copy: StackCopy,
+    steal: Option<Steal>,
+    stacks_missed: Arc<AtomicU64>,
+    runtimes: Arc<Runtimes>,
+    returns: Returns,
+    /// The slots of workers that are followed, by key: a worker may leave before it is asked.
+    following: HashMap<u64, &'static Slot>,
+}
+
+impl OwnProcess {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        since: Arc<Since>,
+        signal: Option<Arc<StackSignal>>,
+        unwinder: Option<Unwinder>,
+        stacks_missed: Arc<AtomicU64>,
+        runtimes: Arc<Runtimes>,
+    ) -> Self {
+        Self {
+            registry,
+            version: u64::MAX,
+            entries: Vec::new(),
+            workers: Vec::new(),
+            probes: HashMap::new(),
+            since,
+            signal,
+            unwinder,
+            copy: StackCopy::default(),
+            steal: Steal::open(),
+            stacks_missed,
+            runtimes,
+            returns: Returns::default(),
+            following: HashMap::new(),
+        }
+    }
+}
+
+impl Target for OwnProcess {
+    fn refresh(&mut self) -> bool {
+        let version = self.registry.version();
+        if version == self.version {
+            return false;
+        }
+        self.version = version;
+        self.entries = self.registry.snapshot();
+        self.workers = self.entries.iter().map(|entry| Arc::clone(&entry.worker)).collect();
+        self.probes.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+        self.returns.take_over(&self.workers);
+        let mut since = self.since.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+        true
+    }
+
+    fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    fn progress(&self, worker: usize) -> Progress {
+        self.entries[worker].slot.progress()
+    }
+
+    fn task(&self, worker: usize, progress: Progress) -> Option<Task> {
+        self.entries[worker].slot.task(progress.sequence)
+    }
+
+    fn look(&mut self, worker: usize) -> Look {
+        let mut steal = self.steal.take();
+        let look = thread_sample::look(Process::own(), self.probe(worker), steal.as_mut());
+        self.steal = steal;
+        look
+    }
+
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        let stack = self.peek_stack(worker, progress);
+        counted(stack, &self.stacks_missed)
+    }
+
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        self.read_sleeping(worker, progress).map_or_else(|| self.signal_running(worker, progress), Ok)
+    }
+
+    fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
+        Sleep::of(self.probe(worker)).filter(|sleep| sleep.slices.is_some())
+    }
+
+    fn watch_returns(&mut self, worker: usize) -> Result<(), NoWatch> {
+        self.returns.watch(&self.workers[worker])
+    }
+
+    fn returned(&self, worker: usize) -> Option<bool> {
+        self.returns.returned(self.workers[worker].key)
+    }
+
+    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
+        self.returns.poll_on(&self.workers[worker], stack, PollFrames::get())
+    }
+
+    fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {
+        self.runtimes.queues(self.entries[worker].slot.runtime(), self.workers[worker].index)
+    }
+
+    fn follow(&mut self, worker: usize, progress: Progress) -> Result<(), NoVictims> {
+        if cfg!(not(tokio_unstable)) || self.workers[worker].silent_polls {
+            return Err(NoVictims::Untold);
+        }
+        let slot = self.entries[worker].slot;
+        slot.follow(progress.sequence);
+        self.following.insert(self.workers[worker].key, slot);
+        Ok(())
+    }
+
+    fn followed(&mut self, key: u64, progress: Progress, now: bool) -> Followed {
+        let followed = self.following.get(&key).map_or(Followed::Missed, |slot| slot.followed(progress.sequence, now));
+        if followed != Followed::NotYet {
+            self.following.remove(&key);
+        }
+        followed
+    }
+
+    fn sample(&mut self, worker: usize) -> Sampled {
+        let slot = self.entries[worker].slot;
+        for _ in 0..SAMPLE_TRIES {
+            let progress = slot.progress();
+            if progress.activity != Activity::Polling {
+                return Sampled { progress, task: None, asleep: false, stack: None };
+            }
+            let task = slot.task(progress.sequence);
+            let asleep = Sleep::of(self.probe(worker)).is_some();
+            let taken = match self.read_sleeping(worker, progress) {
+                Some(stack) => Ok(Taken { stack, in_poll: true }),
+                None => self.signal(worker, progress),
+            };
+            let (task, stack) = match taken {
+                Err(NoStack::TooLate) => continue,
+                Err(error) => (task, Err(error)),
+                Ok(taken) => (task.filter(|_| taken.in_poll), Ok(taken.stack)),
+            };
+            return Sampled { progress, task, asleep, stack: Some(stack) };
+        }
+        Sampled { progress: slot.progress(), task: None, asleep: false, stack: Some(Err(NoStack::TooLate)) }
+    }
+
+    fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {
+        let key = self.workers[worker].key;
+        self.since.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (progress.sequence, since));
+    }
+
+    fn sleep_until_active(&self, at_most: Duration) -> bool {
+        self.registry.sleep_until_active(at_most);
+        true
+    }
+}
+
+impl OwnProcess {
+    fn probe(&mut self, worker: usize) -> &mut ThreadProbe {
+        let worker = &self.workers[worker];
+        self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(Process::own(), worker.thread.tid))
+    }
+
+    fn still_in(&self, worker: usize, progress: Progress) -> bool {
+        progress.activity != Activity::Parked && self.progress(worker) == progress
+    }
+
+    /// Reads the stack of a thread that sleeps, without touching it. `None` where it does not sleep, did not sleep
+    /// all the while, or where the stack cannot be walked to its end.
+    fn read_sleeping(&mut self, worker: usize, progress: Progress) -> Option<RawStack> {
+        let known = self.workers[worker].thread.stack.clone();
+        let mut copy = std::mem::take(&mut self.copy);
+        let slept = sleep::copy(Process::own(), self.probe(worker), known, &mut copy);
+        self.copy = copy;
+        if !slept || !self.still_in(worker, progress) {
+            return None;
+        }
+        let (stack, enough) = sleep::walk(self.unwinder.as_mut()?, &self.copy);
+        enough.then_some(stack)
+    }
+
+    /// The stack of a running thread inside the poll, which must last until the stack is copied.
+    fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+        let taken = self.signal(worker, progress)?;
+        if taken.in_poll { Ok(taken.stack) } else { Err(NoStack::TooLate) }
+    }
+
+    /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that waits for
+    /// events would see its `epoll_wait` interrupted, so the signal is announced, and parking waits for it.
+    fn signal(&mut self, worker: usize, progress: Progress) -> Result<Taken, NoStack> {
+        let slot = self.entries[worker].slot;
+        let Some(announced) = slot.announce_signal(progress) else { return Err(NoStack::TooLate) };
+        let thread = self.workers[worker].thread.clone();
+        let signal = self.signal.clone().ok_or(NoStack::Unavailable)?;
+        let bounds = thread.stack.map_or((0, 0), |stack| (stack.start, stack.end));
+        let mut answer = signal.copy_stack(thread.tid, bounds, SIGNAL_LIMIT, &mut self.copy);
+        if answer == Err(SignalError::ForeignStack) && self.still_in(worker, progress) {
+            // The poll runs on a stack that it made itself, as coroutine libraries and `stacker` do.
+            let pointer = self.copy.registers.stack_pointer;
+            let high = sleep::mapping_of(Process::own(), pointer).ok_or(NoStack::Unavailable)?.end;
+            let low = pointer.saturating_sub(sys::MAX_STACK_BYTES as u64);
+            answer = signal.copy_stack(thread.tid, (low, high), SIGNAL_LIMIT, &mut self.copy);
+        }
+        // It may park again; walking takes longer than copying.
+        drop(announced);
+        let in_poll = self.still_in(worker, progress);
+        match answer {
+            Ok(()) => {
+                let stack = self.walk(Method::Signal).ok_or(NoStack::Unavailable)?;
+                Ok(Taken { stack, in_poll })
+            }
+            Err(SignalError::Gone | SignalError::ForeignStack) => Err(NoStack::TooLate),
+            Err(SignalError::NoAnswer) => Err(NoStack::NoAnswer),
+            Err(SignalError::NotInstalled) => Err(NoStack::Unavailable),
+        }
+    }
+
+    /// Walks the copied stack.
+    fn walk(&mut self, method: Method) -> Option<RawStack> {
+        let walk = self.unwinder.as_mut()?.walk_now(&self.copy);
+        Some(RawStack { addresses: walk.addresses, method, complete: walk.complete })
+    }
+}
+
+/// A stack that a thread copied.
+struct Taken {
+    stack: RawStack,
+    /// The poll lasted until it was copied.
+    in_poll: bool,
+}

@@ -1,0 +1,290 @@
+//! Stalls so far, in bounded memory: those that last one by one, those that ended by kind.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::stalled_time::{PollStack, StalledTime};
+use crate::diagnose::poll_boundary;
+use crate::model::cause::CauseClass;
+use crate::model::stall::{Counters, Stall, StallEntry, StallId};
+use crate::stalls::Life;
+
+/// Kinds of stalls that are kept. The one seen longest ago makes room, and is counted.
+const MAX_KINDS: usize = 256;
+
+/// When the end of a stall is told at the latest: the watchdog waits a moment to hear who waited.
+const SAID_BY: Duration = Duration::from_secs(1);
+
+/// A stall that lasts.
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) stall: Stall,
+    pub(crate) life: Arc<Life>,
+    /// When a stack was taken, and the part of it inside the poll.
+    pub(crate) taken: Vec<(Duration, PollStack)>,
+    /// Whether it was reported, so that its end is too.
+    pub(crate) reported: bool,
+    /// When it is mentioned again if it still lasts.
+    pub(crate) remind_after: Duration,
+}
+
+impl Open {
+    /// The stall, as long as it has lasted by now. Its end is told when it is known who waited.
+    fn now(&self) -> Stall {
+        Stall { duration: self.life.duration(), ..self.stall.clone() }
+    }
+
+    /// The time from each stack to the next, the first from the start.
+    fn stalled_time(&self, whole: Duration) -> impl Iterator<Item = (&PollStack, Duration)> {
+        self.taken.iter().enumerate().map(move |(index, (after, stack))| {
+            let from = if index == 0 { Duration::ZERO } else { *after };
+            let until = self.taken.get(index + 1).map_or(whole, |(next, _)| *next);
+            (stack, until.saturating_sub(from))
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Kind {
+    newest: Stall,
+    first_id: StallId,
+    count: u64,
+    total: Duration,
+    longest: Duration,
+    first_noticed_at: SystemTime,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    open: Vec<Open>,
+    kinds: HashMap<u64, Kind>,
+    stalled: StalledTime,
+    pub(crate) told: Counters,
+}
+
+impl History {
+    pub(crate) fn open(&mut self, open: Open) {
+        self.open.push(open);
+    }
+
+    pub(crate) fn open_mut(&mut self, id: StallId) -> Option<&mut Open> {
+        self.open.iter_mut().find(|open| open.stall.id == id)
+    }
+
+    pub(crate) fn any_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// The stalls that last.
+    pub(crate) fn all_open_mut(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.open.iter_mut()
+    }
+
+    /// Stalls that have ended although nobody said so: the queue was full.
+    pub(crate) fn ended_unsaid(&self) -> Vec<StallId> {
+        let unsaid = |open: &&Open| open.life.ended_ago().is_some_and(|ago| ago >= SAID_BY);
+        self.open.iter().filter(unsaid).map(|open| open.stall.id).collect()
+    }
+
+    /// How many equal stalls have ended.
+    pub(crate) fn count(&self, kind: u64) -> u64 {
+        self.kinds.get(&kind).map_or(0, |kind| kind.count)
+    }
+
+    /// Moves a stall from those that last to those that ended; returns it and whether it was reported.
+    pub(crate) fn close(&mut self, id: StallId) -> Option<(Stall, bool)> {
+        let position = self.open.iter().position(|open| open.stall.id == id)?;
+        let open = self.open.swap_remove(position);
+        let stall = Stall { ended: true, ..open.now() };
+        self.stalled.add(&stall, open.stalled_time(stall.duration));
+        self.count_ended(&stall);
+        Some((stall, open.reported))
+    }
+
+    fn count_ended(&mut self, stall: &Stall) {
+        let key = kind_of(stall);
+        if !self.kinds.contains_key(&key) && self.kinds.len() >= MAX_KINDS {
+            let oldest = self.kinds.iter().min_by_key(|(_, kind)| kind.newest.noticed_at).map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                self.kinds.remove(&oldest);
+                self.told.forgotten += 1;
+            }
+        }
+        let kind = self.kinds.entry(key).or_insert_with(|| Kind {
+            newest: stall.clone(),
+            first_id: stall.id,
+            count: 0,
+            total: Duration::ZERO,
+            longest: Duration::ZERO,
+            first_noticed_at: stall.noticed_at,
+        });
+        kind.count += 1;
+        kind.total += stall.duration;
+        kind.longest = kind.longest.max(stall.duration);
+        kind.newest = Stall { id: kind.first_id, ..stall.clone() };
+    }
+
+    pub(crate) fn entries(&self) -> Vec<StallEntry> {
+        let mut lasting: Vec<StallEntry> = self.open.iter().map(|open| StallEntry::alone(open.now())).collect();
+        lasting.sort_by_key(|entry| std::cmp::Reverse(entry.stall.id));
+        let mut ended: Vec<StallEntry> = self.kinds.values().map(entry_of_kind).collect();
+        ended.sort_by_key(|entry| std::cmp::Reverse(entry.stall.noticed_at));
+        lasting.extend(ended);
+        lasting
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.told
+    }
+
+    /// Stalled time so far, that of stalls that still last included.
+    pub(crate) fn stalled_time(&self) -> StalledTime {
+        let mut stalled = self.stalled.clone();
+        for open in &self.open {
+            let stall = open.now();
+            stalled.add(&stall, open.stalled_time(stall.duration));
+        }
+        stalled
+    }
+}
+
+fn entry_of_kind(kind: &Kind) -> StallEntry {
+    StallEntry {
+        stall: kind.newest.clone(),
+        count: kind.count,
+        total: kind.total,
+        longest: kind.longest,
+        first_noticed_at: kind.first_noticed_at,
+    }
+}
+
+/// Equal for equal stalls: the same runtime, the same cause, and the same functions from the culprit outwards. A
+/// culprit that waits does so in one line, which counts too; one that computes is found in any of its lines.
+pub(crate) fn kind_of(stall: &Stall) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    stall.runtime.hash(&mut hasher);
+    stall.cause.class.hash(&mut hasher);
+    match (&stall.stack, &stall.culprit) {
+        (Ok(stack), Some(culprit)) => {
+            let boundary = poll_boundary(&stack.frames);
+            for frame in &stack.frames[culprit.depth.min(boundary)..boundary] {
+                frame.function.hash(&mut hasher);
+            }
+            if stall.cause.class != CauseClass::Computing {
+                culprit.frame.line.hash(&mut hasher);
+            }
+        }
+        (Ok(stack), None) => stack.frames.first().map(|frame| &frame.function).hash(&mut hasher),
+        (Err(_), _) => stall.task.spawned_at.map(|place| (place.file(), place.line())).hash(&mut hasher),
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::model::cause::Cause;
+    use crate::model::evidence::Evidence;
+    use crate::model::stack::{Frame, Method, NoStack, Origin, Stack};
+    use crate::model::stall::{Culprit, KnownBy};
+    use crate::model::task::Task;
+    use crate::model::waiting::Waiting;
+
+    fn stall(id: u64, function: &str, line: u32, class: CauseClass) -> Stall {
+        let frame = Frame {
+            function: function.into(),
+            file: Some("src/lib.rs".into()),
+            line: Some(line),
+            origin: Origin::User,
+            package: None,
+        };
+        let stack =
+            Stack { frames: vec![frame.clone()], method: Method::Passive, complete: true, taken_after: Duration::ZERO };
+        Stall {
+            id: StallId(id),
+            runtime: "test".into(),
+            worker: Some(0),
+            thread: "worker".into(),
+            tid: 1,
+            task: Task::default(),
+            threshold: Duration::from_millis(10),
+            duration: Duration::ZERO,
+            known_by: KnownBy::Told,
+            began_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
+            noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
+            ended: false,
+            cause: Cause { class, evidence: Evidence::default() },
+            culprit: Some(Culprit { frame, depth: 0, call: None }),
+            stack: Ok(stack),
+            waiting: Waiting::default(),
+        }
+    }
+
+    fn part(function: &str) -> PollStack {
+        let frame = Frame { function: function.into(), file: None, line: None, origin: Origin::User, package: None };
+        Arc::new([frame])
+    }
+
+    fn open(stall: Stall, taken: &[(u64, &str)]) -> Open {
+        Open {
+            stall,
+            life: Arc::new(Life::begun(Instant::now())),
+            taken: taken.iter().map(|(ms, function)| (Duration::from_millis(*ms), part(function))).collect(),
+            reported: false,
+            remind_after: Duration::MAX,
+        }
+    }
+
+    #[test]
+    fn equal_stalls_are_counted_together_once_they_ended() {
+        let mut history = History::default();
+        for id in 1..=3 {
+            history.open(open(stall(id, "news::nap", 7, CauseClass::Sleeping), &[]));
+        }
+        assert_eq!(history.entries().len(), 3, "those that last are listed one by one");
+        for id in 1..=3 {
+            assert!(history.close(StallId(id)).is_some_and(|(stall, _)| stall.ended));
+        }
+        let entries = history.entries();
+        assert_eq!((entries.len(), entries[0].count, entries[0].stall.id), (1, 3, StallId(1)));
+        assert!(history.close(StallId(1)).is_none(), "only once");
+    }
+
+    #[test]
+    fn waiting_in_another_line_is_another_kind_but_computing_is_not() {
+        let kind = |line, class| kind_of(&stall(1, "news::work", line, class));
+        assert_ne!(kind(7, CauseClass::Sleeping), kind(8, CauseClass::Sleeping));
+        assert_eq!(kind(7, CauseClass::Computing), kind(8, CauseClass::Computing));
+        let mut without_stack = stall(1, "news::work", 7, CauseClass::Unknown);
+        without_stack.stack = Err(NoStack::NoAnswer);
+        assert_ne!(kind_of(&without_stack), kind(7, CauseClass::Unknown));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_forgotten_is_counted() {
+        let mut history = History::default();
+        let kinds = MAX_KINDS as u64 + 10;
+        for id in 1..=kinds {
+            history.open(open(stall(id, &format!("news::f{id}"), 1, CauseClass::Sleeping), &[]));
+            history.close(StallId(id));
+        }
+        assert_eq!(history.entries().len(), MAX_KINDS);
+        assert_eq!(history.counters().forgotten, 10);
+        assert_eq!(history.entries()[0].stall.id, StallId(kinds), "the newest first");
+    }
+
+    #[test]
+    fn stalled_time_is_shared_out_between_the_stacks_that_were_taken() {
+        let open = open(stall(1, "news::work", 1, CauseClass::Computing), &[(10, "a"), (40, "b"), (160, "a")]);
+        let shares: Vec<_> = open
+            .stalled_time(Duration::from_millis(200))
+            .map(|(stack, time)| (&*stack[0].function, time.as_millis()))
+            .collect();
+        assert_eq!(shares, [("a", 40), ("b", 120), ("a", 40)]);
+    }
+}

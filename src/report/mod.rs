@@ -1,0 +1,21 @@
+//! What happens after a stall is noticed, inside and outside alike: explain it, keep it, report it.
+
+/// Stalls so far, in bounded memory.
+mod history;
+
+/// How often equal stalls are reported.
+mod rate_limit;
+
+/// Explains observations and reports them.
+mod reporter;
+
+/// Where reports go.
+mod sinks;
+
+/// Stalled time by stack.
+mod stalled_time;
+
+pub(crate) use history::History;
+pub(crate) use reporter::{FutureOn, QUEUE, Reporter};
+pub(crate) use sinks::{Callback, Sinks};
+pub(crate) use stalled_time::StalledTime;

@@ -1,0 +1,216 @@
+//! Stalled time by stack, task and cause, in bounded memory. It only grows; a window is the difference of two copies.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::diagnose::poll_boundary;
+use crate::model::cause::CauseClass;
+use crate::model::profile::{Labels, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
+use crate::model::stack::{Frame, Origin};
+use crate::model::stall::Stall;
+
+/// Different stacks, tasks and causes whose stalled time is kept apart; time in further ones is shown as one.
+const MAX_KINDS: usize = 4096;
+
+/// What the time of all further stacks is called.
+const OTHER_STACKS: &str = "(other stacks)";
+
+/// Frames inside the poll, innermost first.
+pub(crate) type PollStack = Arc<[Frame]>;
+
+/// The frames of a stall's stack that lie inside the poll. What lies outside is the runtime's way to it, the same for
+/// all.
+pub(crate) fn inside_poll(frames: &[Frame]) -> PollStack {
+    frames[..poll_boundary(frames)].into()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Kind {
+    labels: Labels,
+    stack: PollStack,
+}
+
+/// Sums over stalls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    stalls: u64,
+    on_cpu: Duration,
+    total: Duration,
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StalledTime {
+    kinds: HashMap<Arc<Kind>, Sums>,
+}
+
+impl StalledTime {
+    /// Adds the parts of a stall: each stack with its time. The first counts the stall.
+    pub(crate) fn add<'s>(&mut self, stall: &Stall, parts: impl Iterator<Item = (&'s PollStack, Duration)>) {
+        let labels = labels_of(stall);
+        for (index, (stack, time)) in parts.enumerate() {
+            let kind = Kind { labels: labels.clone(), stack: Arc::clone(stack) };
+            let sums = Sums { stalls: u64::from(index == 0), on_cpu: time.mul_f64(on_cpu_share(stall)), total: time };
+            self.add_sums(Arc::new(kind), sums);
+        }
+    }
+
+    fn add_sums(&mut self, kind: Arc<Kind>, sums: Sums) {
+        let kind = if self.kinds.len() < MAX_KINDS || self.kinds.contains_key(&kind) { kind } else { other() };
+        let known = self.kinds.entry(kind).or_default();
+        known.stalls += sums.stalls;
+        known.on_cpu += sums.on_cpu;
+        known.total += sums.total;
+    }
+
+    /// What was added since an earlier copy.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        let mut kinds = HashMap::new();
+        for (kind, sums) in &self.kinds {
+            let before = earlier.kinds.get(kind).copied().unwrap_or_default();
+            let difference = Sums {
+                stalls: sums.stalls.saturating_sub(before.stalls),
+                on_cpu: sums.on_cpu.saturating_sub(before.on_cpu),
+                total: sums.total.saturating_sub(before.total),
+            };
+            if difference != Sums::default() {
+                kinds.insert(Arc::clone(kind), difference);
+            }
+        }
+        Self { kinds }
+    }
+
+    /// As a profile, drawn by time. The innermost frame of each stack is the cause, in brackets.
+    pub(crate) fn profile(&self, started_at: SystemTime, duration: Duration) -> Profile {
+        let time = |name| ValueType::new(name, Unit::Nanoseconds);
+        let values = vec![ValueType::new("stalls", Unit::Count), time("on_cpu"), time("off_cpu"), time("stalled")];
+        let mut builder = ProfileBuilder::new("stalled", values);
+        let mut kinds: Vec<_> = self.kinds.iter().collect();
+        kinds.sort_by_key(|(_, sums)| std::cmp::Reverse(sums.total));
+        for (kind, sums) in kinds {
+            let cause = kind.labels.state.as_ref().and_then(|word| word.parse::<CauseClass>().ok());
+            let innermost = cause.map(|cause| no_code(&format!("[{}]", cause.title())));
+            let frames: Vec<u32> = innermost
+                .into_iter()
+                .chain(kind.stack.iter().cloned())
+                .map(|frame| builder.frame(ProfileFrame::of(frame)))
+                .collect();
+            let (stack, labels) = (builder.stack(&frames), builder.labels(kind.labels.clone()));
+            let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+            let off_cpu = sums.total.saturating_sub(sums.on_cpu);
+            let stalls = i64::try_from(sums.stalls).unwrap_or(i64::MAX);
+            let values = [stalls, nanoseconds(sums.on_cpu), nanoseconds(off_cpu), nanoseconds(sums.total)];
+            builder.add(Sample::new(None, stack, labels, values));
+        }
+        builder.profile().started_at = started_at;
+        builder.profile().duration = duration;
+        let mut profile = builder.build();
+        profile.count_nameless();
+        profile
+    }
+}
+
+fn other() -> Arc<Kind> {
+    Arc::new(Kind { labels: Labels::default(), stack: Arc::new([no_code(OTHER_STACKS)]) })
+}
+
+fn no_code(name: &str) -> Frame {
+    Frame { function: name.into(), file: None, line: None, origin: Origin::Runtime, package: None }
+}
+
+/// Whose stall it was. Not which task or thread: stalls of one kind are many tasks'.
+fn labels_of(stall: &Stall) -> Labels {
+    Labels {
+        runtime: Some(Arc::clone(&stall.runtime)),
+        task_name: stall.task.name.clone(),
+        spawned_at: stall.task.place().map(Arc::from),
+        state: Some(stall.cause.class.as_str().into()),
+        ..Labels::default()
+    }
+}
+
+/// How much of a stall the thread was on the CPU, from 0 to 1.
+fn on_cpu_share(stall: &Stall) -> f64 {
+    let evidence = &stall.cause.evidence;
+    let window = evidence.window.as_secs_f64();
+    let on_cpu = evidence.on_cpu.unwrap_or_default().as_secs_f64();
+    if window > 0.0 { (on_cpu / window).clamp(0.0, 1.0) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cause::Cause;
+    use crate::model::evidence::Evidence;
+    use crate::model::stack::NoStack;
+    use crate::model::stall::{KnownBy, StallId};
+    use crate::model::task::Task;
+    use crate::model::waiting::Waiting;
+
+    fn stall(class: CauseClass, on_cpu: u64) -> Stall {
+        let evidence = Evidence {
+            window: Duration::from_millis(100),
+            on_cpu: Some(Duration::from_millis(on_cpu)),
+            ..Evidence::default()
+        };
+        Stall {
+            id: StallId(1),
+            runtime: "api".into(),
+            worker: Some(0),
+            thread: "worker".into(),
+            tid: 1,
+            task: Task::default(),
+            threshold: Duration::from_millis(10),
+            duration: Duration::from_millis(200),
+            known_by: KnownBy::Told,
+            began_at: SystemTime::UNIX_EPOCH,
+            noticed_at: SystemTime::UNIX_EPOCH,
+            ended: true,
+            cause: Cause { class, evidence },
+            culprit: None,
+            stack: Err(NoStack::Unavailable),
+            waiting: Waiting::default(),
+        }
+    }
+
+    fn stack(function: &str) -> PollStack {
+        Arc::new([Frame { origin: Origin::User, ..no_code(function) }])
+    }
+
+    #[test]
+    fn time_is_split_by_the_share_on_the_cpu() {
+        let mut stalled = StalledTime::default();
+        let (a, b) = (stack("a"), stack("b"));
+        let parts = [(&a, Duration::from_millis(50)), (&b, Duration::from_millis(150))];
+        stalled.add(&stall(CauseClass::Computing, 80), parts.into_iter());
+        let profile = stalled.profile(SystemTime::UNIX_EPOCH, Duration::from_secs(1));
+        assert_eq!((profile.total(0), profile.total(3)), (1, 200_000_000), "one stall of 200 ms");
+        assert_eq!((profile.total(1), profile.total(2)), (160_000_000, 40_000_000), "80 % on the CPU");
+        let names =
+            |sample| profile.frames_of(sample).map(|frame| frame.frame.function.to_string()).collect::<Vec<_>>();
+        assert_eq!(names(&profile.samples[0]), ["[computing]", "b"], "the longest first");
+    }
+
+    #[test]
+    fn a_window_is_the_difference_of_two_copies() {
+        let (mut stalled, part) = (StalledTime::default(), stack("a"));
+        stalled.add(&stall(CauseClass::Lock, 0), std::iter::once((&part, Duration::from_millis(10))));
+        let earlier = stalled.clone();
+        assert_eq!(stalled.since(&earlier).kinds.len(), 0);
+        stalled.add(&stall(CauseClass::Lock, 0), std::iter::once((&part, Duration::from_millis(30))));
+        let profile = stalled.since(&earlier).profile(SystemTime::UNIX_EPOCH, Duration::ZERO);
+        assert_eq!((profile.total(0), profile.total(3)), (1, 30_000_000));
+    }
+
+    #[test]
+    fn further_kinds_are_shown_as_one() {
+        let mut stalled = StalledTime::default();
+        for number in 0..MAX_KINDS + 10 {
+            let part = stack(&format!("f{number}"));
+            stalled.add(&stall(CauseClass::Sleeping, 0), std::iter::once((&part, Duration::from_millis(1))));
+        }
+        assert_eq!(stalled.kinds.len(), MAX_KINDS + 1);
+        assert_eq!(stalled.kinds[&other()].stalls, 10);
+    }
+}

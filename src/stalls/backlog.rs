@@ -1,0 +1,174 @@
+//! Who waits behind a stuck worker.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use crate::model::evidence::Place;
+use crate::model::victims::NoVictims;
+use crate::model::waiting::{Driver, Waiting};
+use crate::model::worker::Activity;
+use crate::process::Target;
+
+/// The system calls in which a parked worker waits for events. The other parked ones wait for it to wake them.
+const EVENT_WAITS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
+
+/// Looks at the other workers of the stuck one's runtime, and asks how many tasks are queued.
+pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashMap<u64, Instant>) -> Waiting {
+    let runtime = target.workers()[stuck].runtime.clone();
+    let (local_queue, global_queue) = target.queues(stuck);
+    let mut waiting = Waiting { local_queue, global_queue, ..Waiting::default() };
+    let (mut for_events, mut untold, mut busy) = (0_u32, 0_u32, 0_u32);
+    for other in 0..target.workers().len() {
+        let worker = &target.workers()[other];
+        // The thread inside `block_on` of a multi-thread runtime drives nothing.
+        if other == stuck || worker.runtime != runtime || worker.index.is_none() {
+            continue;
+        }
+        waiting.others += 1;
+        let is_stuck = also_stuck.contains_key(&worker.key);
+        match target.progress(other).activity {
+            Activity::Parked => {
+                waiting.others_parked += 1;
+                let look = target.look(other);
+                match &look.sleeps_in {
+                    Some(Place::Syscall { name, .. }) if EVENT_WAITS.contains(&name.as_str()) => for_events += 1,
+                    Some(_) => {}
+                    // It has just been woken.
+                    None if look.runs() => busy += 1,
+                    None => untold += 1,
+                }
+            }
+            Activity::Polling | Activity::Between if is_stuck => waiting.others_stalled += 1,
+            Activity::Polling | Activity::Between => busy += 1,
+        }
+    }
+    waiting.victims = Err(NoVictims::Lasting);
+    waiting.driver = match (for_events, busy, untold) {
+        (1.., _, _) => Driver::Attended,
+        (0, 1.., _) => Driver::InPassing,
+        (0, 0, 1..) => Driver::Unknown,
+        (0, 0, 0) => Driver::Unattended,
+    };
+    waiting
+}
+
+/// Since when nobody has been left to take tasks from the queue that all workers of the runtime share: when the last of the
+/// other workers got stuck. `None` while one is free.
+pub(super) fn all_stuck_since<T: Target>(
+    target: &T,
+    stuck: usize,
+    began: Instant,
+    also_stuck: &HashMap<u64, Instant>,
+) -> Option<Instant> {
+    let ours = &target.workers()[stuck];
+    let others = target
+        .workers()
+        .iter()
+        .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && worker.index.is_some());
+    others.map(|worker| also_stuck.get(&worker.key).copied()).try_fold(began, |latest, since| Some(latest.max(since?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::evidence::SyscallKind;
+    use crate::model::stack::{NoStack, RawStack};
+    use crate::model::task::Task;
+    use crate::model::worker::{Progress, Thread, Worker};
+    use crate::process::{Look, Sampled};
+
+    /// Workers that do what they are told: what each does, and the system call it sleeps in.
+    struct Scene(Vec<Arc<Worker>>, Vec<(Activity, Option<&'static str>)>);
+
+    impl Scene {
+        fn new(others: &[(Activity, Option<&'static str>)]) -> Self {
+            let mut all = vec![(Activity::Polling, None)];
+            all.extend_from_slice(others);
+            let worker = |key: usize| {
+                let thread = Thread { tid: 1, name: "w".into(), stack: None };
+                Arc::new(Worker {
+                    key: key as u64,
+                    runtime: "api".into(),
+                    index: Some(key),
+                    thread,
+                    silent_polls: false,
+                })
+            };
+            Self((0..all.len()).map(worker).collect(), all)
+        }
+
+        fn driver(others: &[(Activity, Option<&'static str>)], stuck: &[u64]) -> (Driver, usize) {
+            let waiting = behind(&mut Self::new(others), 0, &stuck_now(stuck));
+            assert_eq!((waiting.others, waiting.local_queue, waiting.global_queue), (others.len(), Some(2), None));
+            (waiting.driver, waiting.others_stalled)
+        }
+    }
+
+    fn stuck_now(keys: &[u64]) -> HashMap<u64, Instant> {
+        keys.iter().map(|key| (*key, Instant::now())).collect()
+    }
+
+    impl Target for Scene {
+        fn refresh(&mut self) -> bool {
+            false
+        }
+
+        fn workers(&self) -> &[Arc<Worker>] {
+            &self.0
+        }
+
+        fn progress(&self, worker: usize) -> Progress {
+            Progress { sequence: 1, parks: 0, activity: self.1[worker].0 }
+        }
+
+        fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
+            None
+        }
+
+        fn look(&mut self, worker: usize) -> Look {
+            let place = |name: &str| Place::Syscall { name: name.to_owned(), kind: SyscallKind::Other, file: None };
+            Look { sleeps_in: self.1[worker].1.map(place), ..Look::default() }
+        }
+
+        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
+            Err(NoStack::Unavailable)
+        }
+
+        fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+            (Some(2), None)
+        }
+
+        fn sample(&mut self, worker: usize) -> Sampled {
+            Sampled { progress: self.progress(worker), task: None, asleep: false, stack: None }
+        }
+
+        fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+    }
+
+    #[test]
+    fn who_drives_the_runtime_meanwhile() {
+        let (parked, busy) = (Activity::Parked, Activity::Polling);
+        assert_eq!(Scene::driver(&[], &[0]), (Driver::Unattended, 0), "a runtime of one worker");
+        assert_eq!(
+            Scene::driver(&[(parked, Some("epoll_wait")), (parked, Some("futex"))], &[0]),
+            (Driver::Attended, 0)
+        );
+        assert_eq!(Scene::driver(&[(parked, Some("futex")), (parked, Some("futex"))], &[0]), (Driver::Unattended, 0));
+        assert_eq!(Scene::driver(&[(parked, Some("futex")), (busy, None)], &[0]), (Driver::InPassing, 0));
+        assert_eq!(Scene::driver(&[(busy, None), (busy, None)], &[0, 1, 2]), (Driver::Unattended, 2));
+        assert_eq!(Scene::driver(&[(parked, None)], &[0]), (Driver::Unknown, 0));
+    }
+    #[test]
+    fn the_shared_queue_waits_when_the_last_worker_gets_stuck() {
+        let scene = Scene::new(&[(Activity::Polling, None), (Activity::Polling, None)]);
+        let began = Instant::now();
+        let later = began + Duration::from_millis(50);
+        let stuck = HashMap::from([(0, began), (1, later), (2, began)]);
+        assert_eq!(all_stuck_since(&scene, 0, began, &stuck), Some(later));
+        assert_eq!(all_stuck_since(&scene, 0, began, &stuck_now(&[0, 1])), None, "one is free");
+        assert_eq!(all_stuck_since(&Scene::new(&[]), 0, began, &stuck_now(&[])), Some(began), "there is no other");
+    }
+}
