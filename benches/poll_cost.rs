@@ -23,7 +23,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use holdup::FutureExt;
+use holdup::WatchFutureExt;
 use support::profiler::Flamegraph;
 use tokio::runtime::{Builder, Runtime};
 

@@ -23,7 +23,7 @@ use axum::{
     response::Response,
     routing::get,
 };
-use holdup::FutureExt;
+use holdup::WatchFutureExt;
 
 fn main() -> anyhow::Result<()> {
     let mut addresses = env::args().skip(1);

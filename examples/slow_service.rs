@@ -54,7 +54,7 @@ use axum::{
 };
 use clap::Parser;
 use flate2::{Compression, write::GzEncoder};
-use holdup::FutureExt;
+use holdup::WatchFutureExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::runtime::Builder;
 
 use crate::model::stack::Address;
-use crate::probe::{self, FutureExt as _, Hooks, Registry, RuntimeProbe};
+use crate::probe::{self, Hooks, Registry, RuntimeProbe, WatchFutureExt as _};
 use crate::process::{OwnProcess, Since, Target};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackCopy, StackSignal};

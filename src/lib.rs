@@ -22,7 +22,7 @@
 //!
 //! # What it needs
 //! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, long polls of other tasks are inferred, and exactly seen are those of futures given to
-//!   [`spawn`], [`FutureExt::watched`] and [`Runtime::block_on`].
+//!   [`spawn`], [`WatchFutureExt::watched`] and [`Runtime::block_on`].
 //! - `debug = 1` in the release profile shows files, lines and inlined calls. Without it, functions.
 //! - Linux on `x86_64` for stacks and causes. Elsewhere stalls are noticed and timed, and CPU profiles
 //!   are those of the `pprof` crate.
@@ -154,25 +154,25 @@ pub mod bench_support;
 pub use console::Console;
 pub use error::Error;
 #[cfg(feature = "export")]
-pub use export::profile::{Format, UnknownFormat};
+pub use export::profile::{Format, ParseFormatError};
 #[cfg(feature = "formats")]
 pub use import::ReadError;
 pub use inprocess::{ProfileError, ProfileMode, ProfileOptions, Runtime};
-pub use model::cause::{Cause, CauseClass, UnknownClass};
-pub use model::check::{Check, SelfCheck, Sight};
-pub use model::evidence::{Evidence, Place, SyscallKind, Wait};
+pub use model::cause::{Cause, CauseClass, ParseCauseError};
+pub use model::check::{Check, Coverage, SelfCheck};
+pub use model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
 pub use model::profile::{
     Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Quality, Sample, Slice, SliceKind, Unit,
     ValueType,
 };
-pub use model::stack::{Frame, Method, NoStack, Origin, Stack};
-pub use model::stall::{Counters, Culprit, KnownBy, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
+pub use model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
+pub use model::stall::{Counters, Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
 pub use model::task::{Task, TaskId};
-pub use model::task_stats::{Delay, TaskColumn, TaskGroup, TaskStats, TaskUse, UnknownWord};
-pub use model::victims::{NoVictims, Victim, Victims, Waited};
+pub use model::task_stats::{Delay, ParseWordError, TaskColumn, TaskGroup, TaskStats, TaskUse};
+pub use model::victims::{Victim, Victims, VictimsUnknown, Waited};
 pub use model::waiting::{Driver, Waiting};
 pub use model::worker::{Activity, WorkerNow};
-pub use probe::{FutureExt, Hooks, Watched, spawn, spawn_named};
+pub use probe::{Hooks, WatchFutureExt, Watched, spawn, spawn_named};
 pub use watch::{Print, Watch, WatchBuilder};
 
 /// The README's example compiles.

@@ -169,7 +169,7 @@ fn without_types_stalls_are_inferred() {
         assert_eq!((culprit(&stall), &stall["culprit"]["line"]), ("stalling::naps", &Value::Null), "{stall:#}");
         assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
         // Whichever proves more of it.
-        assert!(stall["known_by"] == "sleep" || stall["known_by"] == "return", "{stall:#}");
+        assert!(stall["detection"] == "same_sleep" || stall["detection"] == "no_return", "{stall:#}");
         of(&stall, "stalling::sleeps_in_poll");
         assert_eq!(stall["stack_quality"]["method"], "without touching the thread", "{stall:#}");
         let lasted = stall["duration_ms"].as_f64().expect("a time");
@@ -178,7 +178,7 @@ fn without_types_stalls_are_inferred() {
 
         let took = program.ask("compute 500");
         let stall = follower.ended();
-        assert_eq!((culprit(&stall), &stall["known_by"]), ("stalling::computes", &json!("return")), "{stall:#}");
+        assert_eq!((culprit(&stall), &stall["detection"]), ("stalling::computes", &json!("no_return")), "{stall:#}");
         of(&stall, "stalling::computes_in_poll");
         let cause = stall["cause"]["class"].as_str().expect("a word");
         assert!(["computing", "not_scheduled"].contains(&cause), "{stall:#}");
@@ -229,7 +229,7 @@ fn the_future_given_to_block_on_is_seen_where_it_sleeps() {
     let stall = follower.ended();
     assert_eq!(culprit(&stall), "stalling::naps", "{stall:#}");
     assert_eq!((&stall["cause"]["class"], &stall["worker"]), (&json!("sleeping"), &Value::Null), "{stall:#}");
-    assert_eq!(stall["known_by"], "sleep", "{stall:#}");
+    assert_eq!(stall["detection"], "same_sleep", "{stall:#}");
     let lasted = stall["duration_ms"].as_f64().expect("a time");
     assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
     follower.interrupt();

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use holdup::FutureExt;
+use holdup::WatchFutureExt;
 use support::{Events, wait_until};
 use tokio::runtime::Builder;
 

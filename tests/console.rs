@@ -15,7 +15,7 @@ use std::time::Duration;
 use console_api::instrument::InstrumentRequest;
 use console_api::instrument::instrument_client::InstrumentClient;
 use console_api::tasks::Task;
-use holdup::{Check, Console, Error, Sight};
+use holdup::{Check, Console, Coverage, Error};
 use support::service::{Service, program};
 use support::{DEADLINE, Events, alone, wait_until};
 use tracing_subscriber::filter::LevelFilter;
@@ -88,7 +88,12 @@ fn tasks_of_a_watched_runtime_are_shown_with_name_and_place() {
     let _alone = alone();
     let address = console();
     let watch = Events::default().watch();
-    assert_eq!(check_of(&watch, address).map(|check| check.sight), Some(Sight::Full), "{:#?}", watch.self_check());
+    assert_eq!(
+        check_of(&watch, address).map(|check| check.coverage),
+        Some(Coverage::Full),
+        "{:#?}",
+        watch.self_check()
+    );
     let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(1)).expect("builds");
     let (lines, stop) = runtime.block_on(async {
         let (stop, stopped) = tokio::sync::watch::channel(());
@@ -159,7 +164,7 @@ fn a_subscriber_that_drops_what_tokio_traces_is_told() {
     let subscriber = tracing_subscriber::registry().with(console.layer()).with(LevelFilter::INFO);
     let watch = tracing::subscriber::with_default(subscriber, || Events::default().watch());
     let check = check_of(&watch, address).expect("it listens");
-    assert_eq!(check.sight, Sight::Missing, "{check}");
+    assert_eq!(check.coverage, Coverage::Missing, "{check}");
     assert!(check.remedy.as_deref().is_some_and(|remedy| remedy.contains("with_filter")), "{check}");
 }
 

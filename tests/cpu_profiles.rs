@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdup::{FutureExt, ProfileError, ProfileMode, ProfileOptions, Sample, Watch};
+use holdup::{ProfileError, ProfileMode, ProfileOptions, Sample, Watch, WatchFutureExt};
 use support::cpu_load::{LoadedThreads, cpu_in, cpu_of, one_part, passes_through, thread_cpu, two_parts, use_cpu};
 use support::{Events, alone};
 use tokio::runtime::Builder;

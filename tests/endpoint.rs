@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use holdup::FutureExt;
+use holdup::WatchFutureExt;
 use serde_json::Value;
 use support::{DEADLINE, Events, alone, wait_until};
 use tokio::runtime::Builder;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use holdup::{CauseClass, Hooks, KnownBy, Phase, Runtime, Stall, Watch};
+use holdup::{CauseClass, Detection, Hooks, Phase, Runtime, Stall, Watch};
 use support::{DEADLINE, Events, alone, function_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
@@ -116,14 +116,14 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
         });
         stop.send(()).expect("the runtime waits for it");
         running.join().expect("the runtime ends");
-        assert!(stall.known_by.is_inferred(), "{what}");
+        assert!(stall.detection.is_inferred(), "{what}");
         assert_eq!((stall.task.id, stall.task.spawned_at), (None, None), "{what}: nobody told");
         assert!(stall.worker.is_some(), "{what}");
         // What the machine did between the polls may count where nothing but the return is known.
         let longest = Duration::from_micros(LONGEST.load(Ordering::Relaxed).into());
         assert!(stall.duration >= THRESHOLD, "{what}: {:?}", stall.duration);
         // The end is known as exactly as the watchdog got to run.
-        let bounded = stall.known_by != KnownBy::Sleep || stall.duration <= longest + LATE;
+        let bounded = stall.detection != Detection::SameSleep || stall.duration <= longest + LATE;
         assert!(bounded, "{what}: {:?} of {longest:?}", stall.duration);
         found.push(stall);
     }
@@ -138,7 +138,7 @@ fn a_sleep_is_found() {
 #[test]
 fn a_computation_is_found() {
     let stalls = caught("compute", CauseClass::Computing, compute_long);
-    assert!(stalls.iter().all(|stall| stall.known_by == KnownBy::Return), "it never slept");
+    assert!(stalls.iter().all(|stall| stall.detection == Detection::NoReturn), "it never slept");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn a_lock_is_found() {
 #[test]
 fn sleeps_in_one_poll_are_one_stall() {
     let stalls = caught("nap_often", CauseClass::Sleeping, nap_often);
-    assert!(stalls.iter().all(|stall| stall.known_by == KnownBy::Return), "no sleep was long enough");
+    assert!(stalls.iter().all(|stall| stall.detection == Detection::NoReturn), "no sleep was long enough");
 }
 
 /// Nothing but the machine may be blamed for what `act` does on both runtimes, while a long poll beside it is found.
@@ -375,14 +375,14 @@ fn what_is_inferred_is_said_to_be() {
         }
     });
     let found = events.wait_for("a sleep", |phase, stall| {
-        phase == Phase::Ended && stall.known_by.is_inferred() && function_of(stall) == "inference::nap"
+        phase == Phase::Ended && stall.detection.is_inferred() && function_of(stall) == "inference::nap"
     });
-    assert!(found.known_by.explanation().is_some_and(|text| text.starts_with("the thread ")));
+    assert!(found.detection.explanation().is_some_and(|text| text.starts_with("the thread ")));
     let answer = support::http::get(address, "/debug/holdup/stalls").text();
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("it is JSON");
     let told = answer["stalls"].as_array().expect("it is a list");
     let inferred = told.iter().any(|stall| {
-        ["sleep", "return"].iter().any(|word| stall["known_by"] == *word) && stall["task"]["id"].is_null()
+        ["same_sleep", "no_return"].iter().any(|word| stall["detection"] == *word) && stall["task"]["id"].is_null()
     });
     assert!(inferred, "{answer:#}");
 }

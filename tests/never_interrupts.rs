@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holdup::{FutureExt, Hooks, KnownBy, Method, ProfileMode, ProfileOptions, Sample, Stall};
+use holdup::{CaptureMethod, Detection, Hooks, ProfileMode, ProfileOptions, Sample, Stall, WatchFutureExt};
 use support::{Events, alone, function_of, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
@@ -104,13 +104,13 @@ fn no_eintr(hooks: Hooks, told: bool) {
     });
     let by_signal = events.wait_for("a stack taken by signal", |_, stall| {
         function_of(stall) == "never_interrupts::compute"
-            && stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal)
+            && stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal)
     });
-    assert_eq!(by_signal.known_by == KnownBy::Told, told);
+    assert_eq!(by_signal.detection == Detection::Instrumented, told);
     let taken = events
         .all()
         .iter()
-        .filter(|(_, stall)| stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal))
+        .filter(|(_, stall)| stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal))
         .count();
     let counted = Counted::now().since(before);
     println!("{taken} stacks taken by signal; {counted:?}");
@@ -197,7 +197,7 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
         rounds
     });
     let counted = Counted::now().since(before);
-    let by_signal = |stall: &Stall| stall.stack.as_ref().is_ok_and(|stack| stack.method == Method::Signal);
+    let by_signal = |stall: &Stall| stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal);
     let taken = events.all().iter().filter(|(_, stall)| by_signal(stall)).count();
     println!("{rounds} rounds, {sampled} periods, {of_workers} samples of workers, {taken} stacks; {counted:?}");
     assert!(of_workers > 100, "{of_workers} samples of workers");

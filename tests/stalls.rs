@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use holdup::{CauseClass, FutureExt, Method, Phase};
+use holdup::{CaptureMethod, CauseClass, Phase, WatchFutureExt};
 use support::{DEADLINE, Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
 
@@ -143,7 +143,7 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
         assert!(stack.complete, "{what}: {stack:#?}");
         if class != CauseClass::Computing && class != CauseClass::File {
             assert_eq!(culprit.frame.line, Some(LINE.load(Ordering::Relaxed)), "{what}");
-            assert_eq!(stack.method, Method::Passive, "{what}: a sleeping thread is not touched");
+            assert_eq!(stack.method, CaptureMethod::Passive, "{what}: a sleeping thread is not touched");
         }
     }
 }

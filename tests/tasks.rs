@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use holdup::{FutureExt, Print, TaskColumn, TaskGroup, TaskStats, TaskUse, Watch};
+use holdup::{Print, TaskColumn, TaskGroup, TaskStats, TaskUse, Watch, WatchFutureExt};
 use support::{DEADLINE, alone, wait_until};
 use tokio::runtime::Builder;
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use holdup::{NoVictims, Phase, Runtime, Stall, Victims, Watch};
+use holdup::{Phase, Runtime, Stall, Victims, VictimsUnknown, Watch};
 use support::{DEADLINE, Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
@@ -124,7 +124,7 @@ fn while_a_stall_lasts_its_victims_are_not_told_yet() {
     current_thread(&watch).block_on(async { hold_up(&watch, 1, HELD) });
     let stall = events
         .wait_for("the stall", |phase, stall| phase == Phase::Noticed && function_of(stall) == "victims::hold_up");
-    assert_eq!(stall.waiting.victims, Err(NoVictims::Lasting));
+    assert_eq!(stall.waiting.victims, Err(VictimsUnknown::Lasting));
     assert_eq!(victims(&ended(&events)).count(), 0, "nobody waited");
 }
 
@@ -360,7 +360,7 @@ fn without_task_hooks_it_is_said_that_nobody_tells() {
     });
     assert!(ran.load(Ordering::Relaxed));
     let stall = ended(&events);
-    assert_eq!(stall.waiting.victims, Err(NoVictims::Untold));
+    assert_eq!(stall.waiting.victims, Err(VictimsUnknown::NotInstrumented));
 }
 
 /// Following a worker costs it nothing that shows: the hot path reads the flag that it read before.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdup::{FutureExt, Profile, ProfileMode, ProfileOptions, Sample, SliceKind, Watch};
+use holdup::{Profile, ProfileMode, ProfileOptions, Sample, SliceKind, Watch, WatchFutureExt};
 use support::{Events, alone, function_of};
 use tokio::runtime::Builder;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use holdup::{Error, Hooks, Print, Sight, Watch};
+use holdup::{Coverage, Error, Hooks, Print, Watch};
 use support::{Events, alone, wait_until};
 use tokio::runtime::Builder;
 
@@ -146,12 +146,12 @@ fn the_self_check_tries_what_it_claims() {
     let _alone = alone();
     let watch = quiet().start().expect("starts");
     let check = watch.self_check();
-    let sight = |subject: &str| check.checks.iter().find(|line| line.subject == subject).map(|line| line.sight);
-    assert_eq!(sight("stacks of running workers"), Some(Sight::Full), "{check}");
-    assert_eq!(sight("stacks of sleeping workers"), Some(Sight::Full), "{check}");
-    let expected = if cfg!(tokio_unstable) { Sight::Full } else { Sight::Limited };
-    assert_eq!(sight("task polls"), Some(expected), "{check}");
-    for line in check.checks.iter().filter(|line| line.sight != Sight::Full) {
+    let coverage = |subject: &str| check.checks.iter().find(|line| line.subject == subject).map(|line| line.coverage);
+    assert_eq!(coverage("stacks of running workers"), Some(Coverage::Full), "{check}");
+    assert_eq!(coverage("stacks of sleeping workers"), Some(Coverage::Full), "{check}");
+    let expected = if cfg!(tokio_unstable) { Coverage::Full } else { Coverage::Limited };
+    assert_eq!(coverage("task polls"), Some(expected), "{check}");
+    for line in check.checks.iter().filter(|line| line.coverage != Coverage::Full) {
         assert!(line.remedy.is_some(), "{line}");
     }
 }

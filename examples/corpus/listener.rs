@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use holdup::{NoVictims, Print, Stall, StallEvent, Victim, Watch, WatchBuilder};
+use holdup::{Print, Stall, StallEvent, Victim, VictimsUnknown, Watch, WatchBuilder};
 
 use crate::report::{FORMAT, Report, ReportedStall, ReportedVictim};
 use crate::truth::nanoseconds;
@@ -65,7 +65,7 @@ fn victims(stall: &Stall) -> Option<Vec<ReportedVictim>> {
     let one = |victim: &Victim| Some(ReportedVictim { task: victim.task.id?.0, certain: victim.is_certain() });
     match &stall.waiting.victims {
         Ok(victims) => Some(victims.tasks.iter().filter_map(one).collect()),
-        Err(NoVictims::NoWorker) => Some(Vec::new()),
+        Err(VictimsUnknown::NoWorker) => Some(Vec::new()),
         Err(_) => None,
     }
 }

@@ -189,7 +189,7 @@ mod tests {
         json!({
             "id": id, "runtime": "runtime-1", "worker": 0, "thread": "tokio-rt-worker", "tid": 7,
             "task": {"id": 12, "name": "app::serve", "spawned_at": null}, "threshold_ms": 10.0,
-            "duration_ms": duration_ms, "known_by": "told", "ended": ended,
+            "duration_ms": duration_ms, "detection": "instrumented", "ended": ended,
             "cause": {"class": "lock", "advice": "hold it for less long", "evidence": {
                 "window_ms": 9.0, "looks": 4, "starved_ms": 0.0, "waits": [], "watchdog_late_ms": 0.0}},
             "waiting": {"local_queue": null, "global_queue": null, "driver": "unknown", "others": 1, "others_parked": 1,

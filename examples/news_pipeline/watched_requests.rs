@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use holdup::FutureExt;
+use holdup::WatchFutureExt;
 
 pub(crate) async fn watch(request: Request, next: Next) -> Response {
     // The route, not the path: a report with one name per article would help nobody.

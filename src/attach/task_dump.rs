@@ -13,7 +13,7 @@ use crate::dwarf::Program;
 use crate::images::Image;
 use crate::model::census::{Census, WaitsFor};
 use crate::model::process::DebugTier;
-use crate::model::stack::{Method, NoStack, RawStack, Stack};
+use crate::model::stack::{CaptureMethod, RawStack, Stack, StackUnavailable};
 use crate::process::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
 use crate::unwind::Unwinder;
 
@@ -127,10 +127,10 @@ impl Attached {
             let stack = match &at.stack {
                 Some(copy) => {
                     let walk = unwinder.walk_now(copy);
-                    Ok(RawStack { addresses: walk.addresses, method: Method::Stop, complete: walk.complete })
+                    Ok(RawStack { addresses: walk.addresses, method: CaptureMethod::Stop, complete: walk.complete })
                 }
                 // It could not be held then, and is not disturbed now.
-                None if at.runs => Err(NoStack::TooLate),
+                None if at.runs => Err(StackUnavailable::TooLate),
                 None => other.take_stack(at.tid),
             };
             thread.stack = stack.map(|stack| Stack {

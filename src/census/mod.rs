@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use crate::dwarf::{Memory, Program, Values};
 use crate::model::census::{Census, TaskNow, TaskState, ThreadNow};
-use crate::model::stack::NoStack;
+use crate::model::stack::StackUnavailable;
 use crate::model::task::TaskId;
 pub(crate) use block_on_future::Roots;
 pub(crate) use heap_tasks::Whose;
@@ -192,7 +192,7 @@ fn threads(starts: &[Start], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<
             task: None,
             block_on: entered.block_on,
             root: None,
-            stack: Err(NoStack::Unavailable),
+            stack: Err(StackUnavailable::Unavailable),
             unknown: entered.unknown.clone(),
         };
         // Between polls a worker's own number stands there, which is that of no task in a list.

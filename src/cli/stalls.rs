@@ -14,7 +14,7 @@ use super::{DEFAULT_URL, client, follow};
 use crate::attach::{Attached, StallsSoFar};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::{milliseconds, task_named};
-use crate::model::stall::{KnownBy, StallEntry};
+use crate::model::stall::{Detection, StallEntry};
 use crate::model::waiting::Waiting;
 
 /// Notes on what cannot be seen.
@@ -188,7 +188,7 @@ fn write_stall(out: &mut impl Write, stall: &StallJson, stacks: bool) -> std::io
     }
     writeln!(out, "  cause    {}", stall.cause.class)?;
     writeln!(out, "  task     {}", task(&stall.task))?;
-    if let Some(explanation) = KnownBy::of_word(&stall.known_by).explanation() {
+    if let Some(explanation) = Detection::of_word(&stall.detection).explanation() {
         writeln!(out, "  inferred {explanation}; it may have lasted longer")?;
     }
     let waiting = Waiting::from(&stall.waiting).sentence();

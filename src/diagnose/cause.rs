@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use crate::model::cause::CauseClass;
-use crate::model::evidence::{Evidence, Place, SyscallKind};
-use crate::model::stack::{Frame, NoStack, Origin};
+use crate::model::evidence::{Evidence, SyscallKind, WaitSite};
+use crate::model::stack::{Frame, Origin, StackUnavailable};
 
 /// A fault that reads nothing from disk takes about 1 µs in a virtual machine, most of it for clearing the page:
 /// 3500 of them in 8.5 ms of touching fresh memory, of which the writing itself took the rest.
@@ -19,13 +19,13 @@ const MINOR_FAULT: Duration = Duration::from_micros(1);
 const TOP_FRAMES: usize = 3;
 
 /// What the worker was doing. `frames` is its stack, innermost first, or why there is none.
-pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &NoStack>) -> CauseClass {
+pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>) -> CauseClass {
     let half = evidence.window / 2;
     let counted = evidence.on_cpu.unwrap_or_default();
     // What is taken from a CPU is no loss to a thread that sleeps.
     let stolen = evidence.stolen.unwrap_or_default().min(counted + evidence.starved);
     let on_cpu = counted.saturating_sub(stolen);
-    if frames == Err(&NoStack::NoAnswer) && evidence.stolen.is_some() && evidence.waits.is_empty() {
+    if frames == Err(&StackUnavailable::NoAnswer) && evidence.stolen.is_some() && evidence.waits.is_empty() {
         // A thread that is on a CPU answers a signal at once, unless a hypervisor has taken the CPU away. The
         // kernel learns of that only when it is back, and counts CPU time until then.
         return CauseClass::NotScheduled;
@@ -45,7 +45,7 @@ pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &NoStack>) 
     let mut shares = Shares::default();
     shares.add(class_on_cpu(evidence, frames), on_cpu);
     for wait in &evidence.waits {
-        shares.add(class_of_place(&wait.place, frames), wait.time);
+        shares.add(class_of_place(&wait.site, frames), wait.time);
     }
     if evidence.waits.is_empty() && on_cpu < half {
         // The kernel does not tell where the thread sleeps; its stack may.
@@ -94,10 +94,10 @@ fn class_on_cpu(evidence: &Evidence, frames: &[Frame]) -> CauseClass {
     }
 }
 
-fn class_of_place(place: &Place, frames: &[Frame]) -> CauseClass {
+fn class_of_place(place: &WaitSite, frames: &[Frame]) -> CauseClass {
     match place {
-        Place::Fault => CauseClass::PageFaults,
-        Place::Syscall { kind, .. } => class_of_kind(*kind, frames),
+        WaitSite::Fault => CauseClass::PageFaults,
+        WaitSite::Syscall { kind, .. } => class_of_kind(*kind, frames),
     }
 }
 
@@ -173,13 +173,13 @@ fn kind_of_function(name: &str) -> Option<SyscallKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::evidence::Wait;
+    use crate::model::evidence::WaitTime;
 
     const MS: Duration = Duration::from_millis(1);
 
     fn evidence(on_cpu_ms: u32, run_queue_ms: u32, waits: &[(SyscallKind, u32)]) -> Evidence {
-        let wait = |(kind, ms): &(SyscallKind, u32)| Wait {
-            place: Place::Syscall { name: "call".into(), kind: *kind, file: None },
+        let wait = |(kind, ms): &(SyscallKind, u32)| WaitTime {
+            site: WaitSite::Syscall { name: "call".into(), kind: *kind, file: None },
             time: MS * *ms,
         };
         Evidence {
@@ -253,9 +253,13 @@ mod tests {
         let asleep = Evidence { stolen: Some(MS * 70), ..evidence(5, 0, &[(SyscallKind::Lock, 95)]) };
         assert_eq!(classify(&asleep, Ok(&[])), CauseClass::Lock, "it would not have run anyway");
         let silent = Evidence { stolen: Some(Duration::ZERO), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&silent, Err(&NoStack::NoAnswer)), CauseClass::NotScheduled, "not known yet");
+        assert_eq!(classify(&silent, Err(&StackUnavailable::NoAnswer)), CauseClass::NotScheduled, "not known yet");
         let own_machine = evidence(95, 0, &[]);
-        assert_eq!(classify(&own_machine, Err(&NoStack::NoAnswer)), CauseClass::Computing, "busy in the kernel");
+        assert_eq!(
+            classify(&own_machine, Err(&StackUnavailable::NoAnswer)),
+            CauseClass::Computing,
+            "busy in the kernel"
+        );
     }
 
     #[test]

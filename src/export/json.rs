@@ -12,9 +12,9 @@ use super::to_ms as ms;
 use crate::model::check::SelfCheck;
 use crate::model::evidence::Evidence;
 use crate::model::stack::Frame;
-use crate::model::stall::{Counters, KnownBy, StallEntry, Stalls};
+use crate::model::stall::{Counters, Detection, StallEntry, Stalls};
 use crate::model::task::Task;
-use crate::model::victims::{self, NoVictims, Victim, Victims, Waited};
+use crate::model::victims::{self, Victim, Victims, VictimsUnknown, Waited};
 use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::WorkerNow;
 
@@ -49,9 +49,9 @@ pub struct StallJson {
     /// How long it lasted, or has lasted; at least that where it is inferred.
     pub duration_ms: f64,
     /// How it is known to be one poll: `told`, or inferred from a `sleep` or a missing `return`; see
-    /// [`KnownBy`](crate::KnownBy).
-    #[serde(default = "told")]
-    pub known_by: String,
+    /// [`Detection`](crate::Detection).
+    #[serde(default = "instrumented")]
+    pub detection: String,
     /// Whether its poll has returned.
     pub ended: bool,
     /// Why the worker was stuck.
@@ -292,7 +292,7 @@ pub struct CheckJson {
     /// What is looked at.
     pub subject: String,
     /// `full`, `limited` or `missing`.
-    pub sight: String,
+    pub coverage: String,
     /// By which means, or why not.
     pub detail: String,
     /// The setting that would let holdup see more.
@@ -315,8 +315,8 @@ impl From<&Stalls> for StallsAnswer {
 }
 
 /// Of files from before stalls were inferred.
-fn told() -> String {
-    KnownBy::Told.as_str().to_owned()
+fn instrumented() -> String {
+    Detection::Instrumented.as_str().to_owned()
 }
 
 impl From<&StallEntry> for StallJson {
@@ -338,7 +338,7 @@ impl From<&StallEntry> for StallJson {
             task: (&stall.task).into(),
             threshold_ms: ms(stall.threshold),
             duration_ms: ms(stall.duration),
-            known_by: stall.known_by.as_str().to_owned(),
+            detection: stall.detection.as_str().to_owned(),
             ended: stall.ended,
             waiting: WaitingJson {
                 local_queue: stall.waiting.local_queue,
@@ -372,8 +372,8 @@ impl From<&StallEntry> for StallJson {
     }
 }
 
-impl From<&Result<Victims, NoVictims>> for VictimsJson {
-    fn from(victims: &Result<Victims, NoVictims>) -> Self {
+impl From<&Result<Victims, VictimsUnknown>> for VictimsJson {
+    fn from(victims: &Result<Victims, VictimsUnknown>) -> Self {
         let known = victims.as_ref().ok();
         let told = |victim: &Victim| VictimJson { task: (&victim.task).into(), waited: victim.waited.into() };
         Self {
@@ -427,7 +427,7 @@ impl From<&Frame> for FrameJson {
 
 impl From<&Evidence> for EvidenceJson {
     fn from(evidence: &Evidence) -> Self {
-        let waits = evidence.waits.iter().map(|wait| WaitJson { place: wait.place.to_string(), ms: ms(wait.time) });
+        let waits = evidence.waits.iter().map(|wait| WaitJson { place: wait.site.to_string(), ms: ms(wait.time) });
         Self {
             window_ms: ms(evidence.window),
             looks: evidence.looks,
@@ -472,7 +472,7 @@ impl From<&SelfCheck> for SelfCheckAnswer {
     fn from(check: &SelfCheck) -> Self {
         let line = |check: &crate::model::check::Check| CheckJson {
             subject: check.subject.to_owned(),
-            sight: check.sight.as_str().to_owned(),
+            coverage: check.coverage.as_str().to_owned(),
             detail: check.detail.clone(),
             remedy: check.remedy.clone(),
         };

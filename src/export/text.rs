@@ -9,7 +9,7 @@ use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, Origin, Stack};
 use crate::model::stall::{Culprit, Stall};
 use crate::model::task::{Task, short_source};
-use crate::model::victims::{self, NoVictims};
+use crate::model::victims::{self, VictimsUnknown};
 
 /// Whether escape sequences may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
         ),
     );
     field(&mut out, style, "task", &task(&stall.task));
-    if let Some(explanation) = stall.known_by.explanation() {
+    if let Some(explanation) = stall.detection.explanation() {
         field(&mut out, style, "inferred", explanation);
     }
     if let Some(culprit) = &stall.culprit {
@@ -78,7 +78,7 @@ pub(crate) fn report(stall: &Stall, missed: Missed, style: Style) -> String {
     if !waiting.is_empty() {
         field(&mut out, style, "waiting", &waiting);
     }
-    if stall.waiting.victims != Err(NoVictims::Lasting) {
+    if stall.waiting.victims != Err(VictimsUnknown::Lasting) {
         field(&mut out, style, "victims", &victims::sentence(&stall.waiting.victims));
     }
     match &stall.stack {
@@ -151,7 +151,7 @@ pub(crate) fn who(stall: &Stall) -> String {
 
 /// For how long: `12.1 ms`, or `at least 12.1 ms` where the poll did not tell when it began.
 pub(crate) fn held(stall: &Stall) -> String {
-    let at_least = if stall.known_by.is_inferred() { "at least " } else { "" };
+    let at_least = if stall.detection.is_inferred() { "at least " } else { "" };
     format!("{at_least}{}", milliseconds(stall.duration))
 }
 
@@ -198,7 +198,7 @@ pub(crate) fn numbers(cause: &Cause) -> String {
     } = &cause.evidence;
     let mut parts = Vec::new();
     for wait in waits.iter().filter(|wait| wait.time >= *window / 20) {
-        parts.push(format!("{} in {}", milliseconds(wait.time), wait.place));
+        parts.push(format!("{} in {}", milliseconds(wait.time), wait.site));
     }
     if let Some(on_cpu) = on_cpu {
         parts.push(format!("{} on the CPU", milliseconds(*on_cpu)));

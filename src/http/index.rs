@@ -124,11 +124,11 @@ fn check_table(html: &mut String, check: &SelfCheck) {
             .remedy
             .as_ref()
             .map_or_else(String::new, |remedy| format!("<br><small>To see more: {}</small>", escape(remedy)));
-        let sight = line.sight.as_str();
+        let coverage = line.coverage.as_str();
         put(
             html,
             format_args!(
-                "<tr><td><span class='sight {sight}'>{sight}</span><td>{}<td>{}{remedy}</tr>",
+                "<tr><td><span class='coverage {coverage}'>{coverage}</span><td>{}<td>{}{remedy}</tr>",
                 line.subject,
                 escape(&line.detail)
             ),

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::images::Names;
-use crate::model::check::{Check, SelfCheck, Sight};
+use crate::model::check::{Check, Coverage, SelfCheck};
 use crate::sys::{self, KernelState, Process, Registers, ReturnWatch, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -153,9 +153,11 @@ fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u
 /// Writes the check as `tracing` events: what is missing or limited as warnings.
 pub(crate) fn log(check: &SelfCheck) {
     for line in &check.checks {
-        match line.sight {
-            Sight::Full => tracing::info!(target: "holdup", sight = line.sight.as_str(), "{line}"),
-            Sight::Limited | Sight::Missing => tracing::warn!(target: "holdup", sight = line.sight.as_str(), "{line}"),
+        match line.coverage {
+            Coverage::Full => tracing::info!(target: "holdup", coverage = line.coverage.as_str(), "{line}"),
+            Coverage::Limited | Coverage::Missing => {
+                tracing::warn!(target: "holdup", coverage = line.coverage.as_str(), "{line}")
+            }
         }
     }
 }
@@ -171,8 +173,8 @@ pub(crate) fn describe(seen: &Seen<'_>) -> SelfCheck {
     SelfCheck { checks }
 }
 
-fn check(subject: &'static str, sight: Sight, detail: impl Into<String>, remedy: Option<&str>) -> Check {
-    Check { subject, sight, detail: detail.into(), remedy: remedy.map(str::to_owned) }
+fn check(subject: &'static str, coverage: Coverage, detail: impl Into<String>, remedy: Option<&str>) -> Check {
+    Check { subject, coverage, detail: detail.into(), remedy: remedy.map(str::to_owned) }
 }
 
 fn polls(threshold: Duration, tested: &Tested) -> Check {
@@ -180,7 +182,7 @@ fn polls(threshold: Duration, tested: &Tested) -> Check {
     if cfg!(tokio_unstable) {
         return check(
             "task polls",
-            Sight::Full,
+            Coverage::Full,
             format!("every poll of every task, by Tokio's task hooks; {limit}"),
             None,
         );
@@ -202,22 +204,22 @@ fn polls(threshold: Duration, tested: &Tested) -> Check {
     };
     let remedy = "build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn";
     let remedy = if more.is_empty() { remedy.to_owned() } else { format!("{remedy}, or {more}") };
-    check("task polls", Sight::Limited, format!("{told}; {silent}; {limit}"), Some(&remedy))
+    check("task polls", Coverage::Limited, format!("{told}; {silent}; {limit}"), Some(&remedy))
 }
 
 fn running_stacks(seen: &Seen<'_>) -> Check {
     let subject = "stacks of running workers";
     match (seen.signal, &seen.tested.signal) {
-        (Some(signal), Ok(())) => check(subject, Sight::Full, format!("by real-time signal {signal}"), None),
+        (Some(signal), Ok(())) => check(subject, Coverage::Full, format!("by real-time signal {signal}"), None),
         (Some(signal), Err(reason)) => check(
             subject,
-            Sight::Limited,
+            Coverage::Limited,
             format!("by real-time signal {signal}, but at start {reason}"),
             Some("check that nothing blocks that signal, or choose another with signal(…)"),
         ),
         (None, _) => {
             let reason = seen.signal_refused.clone().unwrap_or_else(unsupported);
-            check(subject, Sight::Missing, format!("none: {reason}"), Some("free a real-time signal"))
+            check(subject, Coverage::Missing, format!("none: {reason}"), Some("free a real-time signal"))
         }
     }
 }
@@ -227,13 +229,13 @@ fn sleeping_stacks(tested: &Tested) -> Check {
     match &tested.passive {
         Ok(()) => check(
             subject,
-            Sight::Full,
+            Coverage::Full,
             "read from /proc and memory, without touching the thread; by signal where that is ambiguous",
             None,
         ),
         Err(reason) => check(
             subject,
-            Sight::Limited,
+            Coverage::Limited,
             format!("by signal, which interrupts the system call they sleep in, because {reason}"),
             Some("mount /proc, and after dropping privileges call prctl(PR_SET_DUMPABLE, 1)"),
         ),
@@ -245,13 +247,13 @@ fn names(seen: &Seen<'_>) -> Check {
     match seen.tested.names {
         Some(Names::Lines) => check(
             subject,
-            Sight::Full,
+            Coverage::Full,
             "functions, inlined calls, files and lines; with debug = 1 or more in the profile also the full names of inlined async functions",
             None,
         ),
         Some(Names::Symbols) => check(
             subject,
-            Sight::Limited,
+            Coverage::Limited,
             format!(
                 "functions, but no files, lines or inlined calls; your code is told by the crate name: {}",
                 seen.user_crates.join(", ")
@@ -260,13 +262,13 @@ fn names(seen: &Seen<'_>) -> Check {
         ),
         None => check(
             subject,
-            Sight::Missing,
+            Coverage::Missing,
             "addresses only, because this user cannot read the program's file; its stacks cannot be walked either",
             Some("make the program's file readable for the user that runs it"),
         ),
         Some(Names::None) => check(
             subject,
-            Sight::Missing,
+            Coverage::Missing,
             "addresses only, because this program is stripped",
             Some("set strip = \"none\" and debug = 1 in the release profile of Cargo.toml"),
         ),
@@ -276,7 +278,7 @@ fn names(seen: &Seen<'_>) -> Check {
 fn causes(tested: &Tested) -> Check {
     let subject = "causes";
     if tested.passive.is_ok() && tested.sees_run_queue {
-        return check(subject, Sight::Full, "from CPU clocks, run-queue times, page faults and system calls", None);
+        return check(subject, Coverage::Full, "from CPU clocks, run-queue times, page faults and system calls", None);
     }
     let (mut missing, mut remedies) = (Vec::new(), Vec::new());
     if tested.passive.is_err() {
@@ -288,18 +290,18 @@ fn causes(tested: &Tested) -> Check {
         remedies.push("run on a kernel with CONFIG_SCHED_INFO");
     }
     let detail = format!("without {}", missing.join(" and without "));
-    check(subject, Sight::Limited, detail, Some(&remedies.join(", and ")))
+    check(subject, Coverage::Limited, detail, Some(&remedies.join(", and ")))
 }
 
 #[cfg(feature = "http")]
 fn endpoint(address: std::net::SocketAddr) -> Check {
     let subject = "endpoint";
     if address.ip().is_loopback() {
-        return check(subject, Sight::Full, format!("http://{address}/"), None);
+        return check(subject, Coverage::Full, format!("http://{address}/"), None);
     }
     check(
         subject,
-        Sight::Limited,
+        Coverage::Limited,
         format!("http://{address}/ answers anybody who can reach this machine, without a password"),
         Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
     )
@@ -312,17 +314,17 @@ fn console(address: std::net::SocketAddr) -> Check {
     if !crate::console::is_seen() {
         return check(
             subject,
-            Sight::Missing,
+            Coverage::Missing,
             format!("http://{address} is served, but the program's tracing subscriber drops what Tokio traces"),
             Some("add Console::layer() to it, and give filters to the other layers with .with_filter(…)"),
         );
     }
     if address.ip().is_loopback() {
-        return check(subject, Sight::Full, format!("http://{address}"), None);
+        return check(subject, Coverage::Full, format!("http://{address}"), None);
     }
     check(
         subject,
-        Sight::Limited,
+        Coverage::Limited,
         format!("http://{address} answers anybody who can reach this machine, without a password"),
         Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
     )

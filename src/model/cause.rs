@@ -119,25 +119,25 @@ impl std::fmt::Display for CauseClass {
 }
 
 impl std::str::FromStr for CauseClass {
-    type Err = UnknownClass;
+    type Err = ParseCauseError;
 
-    fn from_str(word: &str) -> Result<Self, UnknownClass> {
-        Self::ALL.into_iter().find(|class| class.as_str() == word).ok_or(UnknownClass)
+    fn from_str(word: &str) -> Result<Self, ParseCauseError> {
+        Self::ALL.into_iter().find(|class| class.as_str() == word).ok_or(ParseCauseError)
     }
 }
 
 /// The word names no [`CauseClass`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownClass;
+pub struct ParseCauseError;
 
-impl std::fmt::Display for UnknownClass {
+impl std::fmt::Display for ParseCauseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = CauseClass::ALL.iter().map(|class| class.as_str()).collect();
         write!(f, "no such cause; the causes are {}", names.join(", "))
     }
 }
 
-impl std::error::Error for UnknownClass {}
+impl std::error::Error for ParseCauseError {}
 
 /// Why a worker was stuck, with the numbers that say so.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +161,6 @@ mod tests {
             let same = CauseClass::ALL.iter().filter(|other| other.advice() == class.advice());
             assert_eq!(same.count(), 1, "{class}: advice is its own");
         }
-        assert_eq!("blocked".parse::<CauseClass>(), Err(UnknownClass));
+        assert_eq!("blocked".parse::<CauseClass>(), Err(ParseCauseError));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::process::DebugTier;
-use super::stack::{NoStack, Stack};
+use super::stack::{Stack, StackUnavailable};
 use super::task::TaskId;
 
 /// A line of a source file.
@@ -109,7 +109,7 @@ pub(crate) struct ThreadNow {
     /// The future given to that, which is no task, where it was found. Of a thread that runs: what it awaited last.
     pub(crate) root: Option<Await>,
     /// What it executes.
-    pub(crate) stack: Result<Stack, NoStack>,
+    pub(crate) stack: Result<Stack, StackUnavailable>,
     /// Why nothing is known about it.
     pub(crate) unknown: Option<String>,
 }

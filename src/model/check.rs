@@ -3,7 +3,7 @@
 /// How well one thing can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Sight {
+pub enum Coverage {
     /// All of it.
     Full,
     /// Some of it; the remedy says how to see the rest.
@@ -12,7 +12,7 @@ pub enum Sight {
     Missing,
 }
 
-impl Sight {
+impl Coverage {
     /// The word used in JSON and on screens.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ pub struct Check {
     /// What is looked at, such as "task polls".
     pub subject: &'static str,
     /// How well it can be seen.
-    pub sight: Sight,
+    pub coverage: Coverage,
     /// By which means, or why not.
     pub detail: String,
     /// The exact setting that would let holdup see more.
@@ -58,7 +58,7 @@ pub struct SelfCheck {
 impl std::fmt::Display for SelfCheck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for check in &self.checks {
-            writeln!(f, "{:<8}{check}", check.sight.as_str())?;
+            writeln!(f, "{:<8}{check}", check.coverage.as_str())?;
         }
         Ok(())
     }

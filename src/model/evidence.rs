@@ -23,7 +23,7 @@ pub struct Evidence {
     /// the CPU away.
     pub starved: Duration,
     /// What it was waiting in, by the time it was seen there; the longest first.
-    pub waits: Vec<Wait>,
+    pub waits: Vec<WaitTime>,
     /// Page faults served without reading from disk.
     pub minor_faults: Option<u64>,
     /// Page faults that had to read from disk.
@@ -38,9 +38,9 @@ pub struct Evidence {
 /// Something a thread waited in, and for how long it was seen there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Wait {
+pub struct WaitTime {
     /// What it was.
-    pub place: Place,
+    pub site: WaitSite,
     /// The time between looks that found it there.
     pub time: Duration,
 }
@@ -48,7 +48,7 @@ pub struct Wait {
 /// Where in the kernel a thread sleeps.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Place {
+pub enum WaitSite {
     /// In a system call.
     Syscall {
         /// Its name, such as `futex`; `syscall 451` where this version of holdup has no name for it.
@@ -62,7 +62,7 @@ pub enum Place {
     Fault,
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for WaitSite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Syscall { name, file: Some(file), .. } => write!(f, "{name} on {file}"),

@@ -29,7 +29,7 @@ pub(crate) struct PolledAfter {
 
 /// What a worker did after a stall.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Aftermath {
+pub(crate) struct PostStallPolls {
     /// When the stall ended.
     pub(crate) ended: Instant,
     /// How many tasks were in the worker's own queue then.
@@ -53,5 +53,5 @@ pub(crate) enum Followed {
     NotYet,
     /// It was not seen to end the stall.
     Missed,
-    Seen(Aftermath),
+    Seen(PostStallPolls),
 }

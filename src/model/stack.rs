@@ -11,7 +11,7 @@ pub(crate) struct Address(pub(crate) u64);
 /// How a stack was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Method {
+pub enum CaptureMethod {
     /// Read while the thread slept, without touching it.
     Passive,
     /// Copied by the thread itself in a signal handler.
@@ -22,7 +22,7 @@ pub enum Method {
     Tick,
 }
 
-impl Method {
+impl CaptureMethod {
     /// How the stack was taken, as the end of a sentence that begins with "stack taken".
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Method {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RawStack {
     pub(crate) addresses: Vec<Address>,
-    pub(crate) method: Method,
+    pub(crate) method: CaptureMethod,
     /// Unwound to the thread's first function.
     pub(crate) complete: bool,
 }
@@ -46,7 +46,7 @@ pub(crate) struct RawStack {
 /// Why there is no stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum NoStack {
+pub enum StackUnavailable {
     /// The poll ended before its stack could be taken.
     TooLate,
     /// The thread did not answer the signal in time; it may block that signal or not get to run.
@@ -59,7 +59,7 @@ pub enum NoStack {
     Refused,
 }
 
-impl std::fmt::Display for NoStack {
+impl std::fmt::Display for StackUnavailable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::TooLate => "the poll ended before its stack could be taken",
@@ -149,7 +149,7 @@ pub struct Stack {
     /// Innermost first.
     pub frames: Vec<Frame>,
     /// How it was taken.
-    pub method: Method,
+    pub method: CaptureMethod,
     /// Reaches the thread's first function; otherwise outer frames are missing.
     pub complete: bool,
     /// How long the stall had lasted when it was taken.

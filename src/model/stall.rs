@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::cause::Cause;
-use super::stack::{Frame, NoStack, Stack};
+use super::stack::{Frame, Stack, StackUnavailable};
 use super::task::Task;
 use super::waiting::Waiting;
 
@@ -40,7 +40,7 @@ pub struct Stall {
     pub duration: Duration,
     /// How it is known that it is one poll. Unless the poll told itself, the duration may be too short, by what came before the first proof,
     /// and too long by 4 ms at most.
-    pub known_by: KnownBy,
+    pub detection: Detection,
     /// About when the poll began; where it is inferred, about from when on it is known.
     pub began_at: SystemTime,
     /// When it was noticed.
@@ -52,7 +52,7 @@ pub struct Stall {
     /// The frame in the user's own code that leads to it, where there is one.
     pub culprit: Option<Culprit>,
     /// The newest stack, or why there is none.
-    pub stack: Result<Stack, NoStack>,
+    pub stack: Result<Stack, StackUnavailable>,
     /// Who waited behind it when that was taken.
     pub waiting: Waiting,
 }
@@ -60,46 +60,46 @@ pub struct Stall {
 /// How it is known that a stall is one poll, and not many short ones in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum KnownBy {
+pub enum Detection {
     /// The poll told when it began: by Tokio's task hooks, or because its future is wrapped.
     #[default]
-    Told,
+    Instrumented,
     /// Inferred: the worker's thread slept inside a poll, and was not run in between.
-    Sleep,
+    SameSleep,
     /// Inferred: the worker was seen inside a poll, and nothing had returned for so long to where that poll returns to.
     /// Time before the poll in which the runtime itself was busy counts.
-    Return,
+    NoReturn,
 }
 
-impl KnownBy {
+impl Detection {
     /// The word used in JSON and in events.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Told => "told",
-            Self::Sleep => "sleep",
-            Self::Return => "return",
+            Self::Instrumented => "instrumented",
+            Self::SameSleep => "same_sleep",
+            Self::NoReturn => "no_return",
         }
     }
 
-    /// The variant of a word, `Told` of words from a later version.
+    /// The variant of a word, `Instrumented` of words from a later version.
     #[cfg(feature = "cli")]
     pub(crate) fn of_word(word: &str) -> Self {
-        [Self::Sleep, Self::Return].into_iter().find(|known_by| known_by.as_str() == word).unwrap_or_default()
+        [Self::SameSleep, Self::NoReturn].into_iter().find(|detection| detection.as_str() == word).unwrap_or_default()
     }
 
     /// The poll did not tell; its task is unknown then, and the duration less exact.
     #[must_use]
     pub fn is_inferred(self) -> bool {
-        self != Self::Told
+        self != Self::Instrumented
     }
 
     /// What a reader of a report should know of it; `None` for a poll that told.
     #[must_use]
     pub fn explanation(self) -> Option<&'static str> {
         match self {
-            Self::Told => None,
-            Self::Sleep => Some("the thread slept in this poll and was not run in between"),
-            Self::Return => Some("the thread was in this poll and no poll had returned"),
+            Self::Instrumented => None,
+            Self::SameSleep => Some("the thread slept in this poll and was not run in between"),
+            Self::NoReturn => Some("the thread was in this poll and no poll had returned"),
         }
     }
 }

@@ -19,7 +19,7 @@ impl std::fmt::Display for TaskId {
 pub struct Task {
     /// Tokio's id, `None` for the future given to `block_on`.
     pub id: Option<TaskId>,
-    /// The name given with [`spawn_named`](crate::spawn_named) or [`watched_as`](crate::FutureExt::watched_as);
+    /// The name given with [`spawn_named`](crate::spawn_named) or [`watched_as`](crate::WatchFutureExt::watched_as);
     /// the innermost one that was being polled. Of another process's task: the name of its future's type.
     pub name: Option<Arc<str>>,
     /// Where the task was spawned, or where the future was given to holdup.

@@ -202,40 +202,40 @@ impl TaskColumn {
 
 /// A word that names no group or column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownWord {
+pub struct ParseWordError {
     word: String,
     known: String,
 }
 
-impl UnknownWord {
+impl ParseWordError {
     fn new<const N: usize>(word: &str, known: [&str; N]) -> Self {
         Self { word: word.to_owned(), known: known.join(", ") }
     }
 }
 
-impl fmt::Display for UnknownWord {
+impl fmt::Display for ParseWordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} is unknown; there is {}", self.word, self.known)
     }
 }
 
-impl std::error::Error for UnknownWord {}
+impl std::error::Error for ParseWordError {}
 
 impl FromStr for TaskGroup {
-    type Err = UnknownWord;
+    type Err = ParseWordError;
 
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+    fn from_str(word: &str) -> Result<Self, ParseWordError> {
         let known = Self::ALL.into_iter().find(|group| group.as_str() == word);
-        known.ok_or_else(|| UnknownWord::new(word, Self::ALL.map(Self::as_str)))
+        known.ok_or_else(|| ParseWordError::new(word, Self::ALL.map(Self::as_str)))
     }
 }
 
 impl FromStr for TaskColumn {
-    type Err = UnknownWord;
+    type Err = ParseWordError;
 
-    fn from_str(word: &str) -> Result<Self, UnknownWord> {
+    fn from_str(word: &str) -> Result<Self, ParseWordError> {
         let known = Self::ALL.into_iter().find(|column| column.as_str() == word);
-        known.ok_or_else(|| UnknownWord::new(word, Self::ALL.map(Self::as_str)))
+        known.ok_or_else(|| ParseWordError::new(word, Self::ALL.map(Self::as_str)))
     }
 }
 

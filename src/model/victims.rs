@@ -27,7 +27,7 @@ pub struct Victims {
 }
 
 /// In one line who waited, or why that is not known.
-pub(crate) fn sentence(victims: &Result<Victims, NoVictims>) -> String {
+pub(crate) fn sentence(victims: &Result<Victims, VictimsUnknown>) -> String {
     victims.as_ref().map_or_else(ToString::to_string, Victims::sentence)
 }
 
@@ -56,12 +56,12 @@ pub struct Waited {
 /// Why it is not known which tasks waited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum NoVictims {
+pub enum VictimsUnknown {
     /// The stall lasts.
     Lasting,
     /// The worker's polls, or its queue, are not told: that takes Tokio's task hooks, and so `tokio_unstable`.
     #[default]
-    Untold,
+    NotInstrumented,
     /// Nobody waits behind the thread inside `block_on` of a multi-thread runtime: it polls nothing else.
     NoWorker,
     /// Another process does not tell.
@@ -174,13 +174,13 @@ impl fmt::Display for Waited {
     }
 }
 
-impl NoVictims {
+impl VictimsUnknown {
     /// The word used in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Lasting => "lasting",
-            Self::Untold => "untold",
+            Self::NotInstrumented => "not_instrumented",
             Self::NoWorker => "no_worker",
             Self::Outside => "outside",
             Self::Missed => "missed",
@@ -188,11 +188,13 @@ impl NoVictims {
     }
 }
 
-impl fmt::Display for NoVictims {
+impl fmt::Display for VictimsUnknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Lasting => "told when it is over",
-            Self::Untold => "not known which: build with tokio_unstable, whose task hooks and queue lengths tell",
+            Self::NotInstrumented => {
+                "not known which: build with tokio_unstable, whose task hooks and queue lengths tell"
+            }
             Self::NoWorker => "none: the thread in block_on polls no tasks",
             Self::Outside => "not known which: another process does not tell",
             Self::Missed => "not known which: the worker went on before it could be followed",

@@ -1,6 +1,6 @@
 //! Who waits behind a stall, as far as it can be seen from inside.
 
-use super::victims::{NoVictims, Victims};
+use super::victims::{Victims, VictimsUnknown};
 
 /// What stood still behind a stuck worker when its stack was taken, and once it is over, which tasks waited.
 ///
@@ -23,7 +23,7 @@ pub struct Waiting {
     /// How many of those were held up by stalls of their own.
     pub others_stalled: usize,
     /// Which tasks waited, or why that is not known.
-    pub victims: Result<Victims, NoVictims>,
+    pub victims: Result<Victims, VictimsUnknown>,
 }
 
 impl Default for Waiting {
@@ -35,7 +35,7 @@ impl Default for Waiting {
             others: 0,
             others_parked: 0,
             others_stalled: 0,
-            victims: Err(NoVictims::default()),
+            victims: Err(VictimsUnknown::default()),
         }
     }
 }

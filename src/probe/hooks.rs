@@ -60,7 +60,7 @@ impl Hooks {
     }
 
     /// Leaves Tokio's task hooks alone where they exist, for a library that needs them itself. Then holdup sees the
-    /// polls of futures given to [`spawn`](crate::spawn), [`watched`](crate::FutureExt::watched) and
+    /// polls of futures given to [`spawn`](crate::spawn), [`watched`](crate::WatchFutureExt::watched) and
     /// [`block_on`](crate::Runtime::block_on), as it does without `tokio_unstable`.
     #[must_use]
     pub fn without_task_hooks(mut self) -> Self {

@@ -53,7 +53,7 @@ mod names;
 mod task_name;
 
 pub use hooks::Hooks;
-pub use watched::{FutureExt, Watched, spawn, spawn_named};
+pub use watched::{WatchFutureExt, Watched, spawn, spawn_named};
 
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use hooks::hold_samples_while_parked;

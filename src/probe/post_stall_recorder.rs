@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::names::{self, NameId};
 use super::queue_drain::{self, Depths, Emptying, Left};
-use crate::model::post_stall::{Aftermath, PolledAfter, Queued};
+use crate::model::post_stall::{PolledAfter, PostStallPolls, Queued};
 use crate::model::task::{Task, TaskId};
 
 /// Polls that are kept. Further ones are counted.
@@ -130,10 +130,10 @@ impl Follower {
     }
 
     /// What was seen; `None` where the worker was not seen to end the stall.
-    pub(super) fn finish(mut self) -> Option<Aftermath> {
+    pub(super) fn finish(mut self) -> Option<PostStallPolls> {
         self.keep();
         let End { at, left, emptying } = self.ended?;
-        Some(Aftermath {
+        Some(PostStallPolls {
             ended: at,
             own: left.own,
             shared: left.shared,

@@ -232,7 +232,7 @@ impl Slot {
             notes.follower.take().ok_or(Followed::Missed)
         });
         match follower.map(Follower::finish) {
-            Ok(Some(aftermath)) => Followed::Seen(aftermath),
+            Ok(Some(polls)) => Followed::Seen(polls),
             Ok(None) => Followed::Missed,
             Err(none) => none,
         }

@@ -67,7 +67,7 @@ where
 }
 
 /// Makes the polls of any future visible and gives them a name.
-pub trait FutureExt: Future + Sized {
+pub trait WatchFutureExt: Future + Sized {
     /// Watches the polls of this future.
     ///
     /// On a runtime built by a [`Watch`](crate::Watch) with `tokio_unstable` every task is watched anyway, and
@@ -85,13 +85,13 @@ pub trait FutureExt: Future + Sized {
     }
 }
 
-impl<F: Future> FutureExt for F {}
+impl<F: Future> WatchFutureExt for F {}
 
 /// Tokio numbers its tasks from 1, and 0 stands for a future that is no task.
 const UNASKED: u64 = u64::MAX;
 
 pin_project! {
-    /// A future whose polls are watched; see [`FutureExt`].
+    /// A future whose polls are watched; see [`WatchFutureExt`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Watched<F> {

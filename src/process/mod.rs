@@ -32,12 +32,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::model::evidence::Place;
+use crate::model::evidence::WaitSite;
 use crate::model::post_stall::Followed;
 use crate::model::profile::Labels;
-use crate::model::stack::{NoStack, RawStack};
+use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::Task;
-use crate::model::victims::NoVictims;
+use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Progress, Worker};
 
 /// What can be asked of an observed process. Workers are named by their position in [`workers`](Self::workers).
@@ -58,11 +58,11 @@ pub(crate) trait Target {
     fn look(&mut self, worker: usize) -> Look;
 
     /// The thread's stack inside the poll that `progress` shows.
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack>;
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable>;
 
     /// The same of a worker that may be between two polls. A failure is no loss. This and what follows are asked of workers
     /// whose polls are silent only, which some targets do not have.
-    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         self.take_stack(worker, progress)
     }
 
@@ -102,8 +102,8 @@ pub(crate) trait Target {
     ///
     /// # Errors
     /// Why that cannot be told here.
-    fn follow(&mut self, _worker: usize, _progress: Progress) -> Result<(), NoVictims> {
-        Err(NoVictims::Outside)
+    fn follow(&mut self, _worker: usize, _progress: Progress) -> Result<(), VictimsUnknown> {
+        Err(VictimsUnknown::Outside)
     }
 
     /// What the worker of this key did after that poll, once it has done everything of interest; `now`: as far as it has. It may
@@ -155,7 +155,7 @@ pub(crate) struct Sampled {
     /// Whether the thread slept in the kernel.
     pub(crate) asleep: bool,
     /// Of a worker inside a poll.
-    pub(crate) stack: Option<Result<RawStack, NoStack>>,
+    pub(crate) stack: Option<Result<RawStack, StackUnavailable>>,
 }
 
 /// Samples of what an observed process's threads do with their CPU time.
@@ -228,11 +228,11 @@ pub(crate) struct Look {
     /// Time that a hypervisor took from each CPU that the thread was seen on; `None` where none does.
     pub(crate) stolen: Option<(u32, Duration)>,
     /// Where it sleeps; `None` where it runs, or where the kernel does not tell.
-    pub(crate) sleeps_in: Option<Place>,
+    pub(crate) sleeps_in: Option<WaitSite>,
 }
 
 /// Counts a stack that could not be taken.
-fn counted(stack: Result<RawStack, NoStack>, missed: &AtomicU64) -> Result<RawStack, NoStack> {
+fn counted(stack: Result<RawStack, StackUnavailable>, missed: &AtomicU64) -> Result<RawStack, StackUnavailable> {
     if stack.is_err() {
         missed.fetch_add(1, Ordering::Relaxed);
     }

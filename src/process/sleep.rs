@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::model::stack::{Method, RawStack};
+use crate::model::stack::{CaptureMethod, RawStack};
 use crate::sys::{self, Mapping, Process, Registers, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -50,7 +50,7 @@ pub(super) fn copy(process: Process, probe: &ThreadProbe, known: Option<Range<u6
 pub(super) fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> (RawStack, bool) {
     let cut = copy.bytes.len() >= sys::MAX_STACK_BYTES;
     let walk = unwinder.walk_now(copy);
-    let stack = RawStack { addresses: walk.addresses, method: Method::Passive, complete: walk.complete };
+    let stack = RawStack { addresses: walk.addresses, method: CaptureMethod::Passive, complete: walk.complete };
     let enough = stack.complete || cut;
     (stack, enough)
 }

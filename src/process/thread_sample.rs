@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Look, is_stopped};
-use crate::model::evidence::Place;
+use crate::model::evidence::WaitSite;
 use crate::sys::{self, KernelState, Process, Steal, ThreadProbe};
 
 /// What looking has cost so far: CPU time of the thread that asks.
@@ -31,7 +31,7 @@ pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut
         stolen: None,
         sleeps_in: match kernel {
             Some(KernelState::Syscall { number, arguments, .. }) => Some(sys::place(process, number, &arguments)),
-            Some(KernelState::Fault { .. }) => Some(Place::Fault),
+            Some(KernelState::Fault { .. }) => Some(WaitSite::Fault),
             Some(KernelState::Running) | None => None,
         },
     };

@@ -240,13 +240,14 @@ fn note_frame(note: &str) -> ProfileFrame {
 mod tests {
     use super::*;
     use crate::model::profile::Unit;
-    use crate::model::stack::Method;
+    use crate::model::stack::CaptureMethod;
 
     #[test]
     fn the_samples_of_a_thread_share_what_it_used() {
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
         let mut collection = Collection::new("cpu", Some(100), values);
-        let stack = |address| RawStack { addresses: vec![Address(address)], method: Method::Signal, complete: true };
+        let stack =
+            |address| RawStack { addresses: vec![Address(address)], method: CaptureMethod::Signal, complete: true };
         let of = |tid| Labels { tid: Some(tid), ..Labels::default() };
         for (tid, address, steps) in [(1, 10, 35), (1, 11, 5), (1, 10, 20), (2, 10, 5), (3, 10, 1)] {
             collection.add(Duration::ZERO, &stack(address), of(tid), [1, steps, 0, 0]);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Labels, Unit, ValueType};
-use crate::model::stack::{Method, NoStack};
+use crate::model::stack::{CaptureMethod, StackUnavailable};
 use crate::process::OtherProcess;
 
 /// Looks at every thread at a rate: a sleeping one is not touched, a running one is made to stand still for as long as it
@@ -43,8 +43,8 @@ impl Profiler for Threads {
             for thread in threads {
                 let taken = self.process.take_stack(thread.tid);
                 let state = match &taken {
-                    Ok(stack) if stack.method == Method::Passive => "off-cpu",
-                    Err(NoStack::Gone) => continue,
+                    Ok(stack) if stack.method == CaptureMethod::Passive => "off-cpu",
+                    Err(StackUnavailable::Gone) => continue,
                     _ => "on-cpu",
                 };
                 let labels = Labels {

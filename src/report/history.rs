@@ -190,8 +190,8 @@ mod tests {
     use super::*;
     use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
-    use crate::model::stack::{Frame, Method, NoStack, Origin, Stack};
-    use crate::model::stall::{Culprit, KnownBy};
+    use crate::model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
+    use crate::model::stall::{Culprit, Detection};
     use crate::model::task::Task;
     use crate::model::waiting::Waiting;
 
@@ -203,8 +203,12 @@ mod tests {
             origin: Origin::User,
             package: None,
         };
-        let stack =
-            Stack { frames: vec![frame.clone()], method: Method::Passive, complete: true, taken_after: Duration::ZERO };
+        let stack = Stack {
+            frames: vec![frame.clone()],
+            method: CaptureMethod::Passive,
+            complete: true,
+            taken_after: Duration::ZERO,
+        };
         Stall {
             id: StallId(id),
             runtime: "test".into(),
@@ -214,7 +218,7 @@ mod tests {
             task: Task::default(),
             threshold: Duration::from_millis(10),
             duration: Duration::ZERO,
-            known_by: KnownBy::Told,
+            detection: Detection::Instrumented,
             began_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
             ended: false,
@@ -261,7 +265,7 @@ mod tests {
         assert_ne!(kind(7, CauseClass::Sleeping), kind(8, CauseClass::Sleeping));
         assert_eq!(kind(7, CauseClass::Computing), kind(8, CauseClass::Computing));
         let mut without_stack = stall(1, "news::work", 7, CauseClass::Unknown);
-        without_stack.stack = Err(NoStack::NoAnswer);
+        without_stack.stack = Err(StackUnavailable::NoAnswer);
         assert_ne!(kind_of(&without_stack), kind(7, CauseClass::Unknown));
     }
 

@@ -17,10 +17,10 @@ use crate::export::to_ms;
 use crate::inprocess::View;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
-use crate::model::stack::{Address, Frame, NoStack, Stack};
+use crate::model::stack::{Address, Frame, Stack, StackUnavailable};
 use crate::model::stall::{Phase, Stall, StallEvent, StallId};
 use crate::model::task::Task;
-use crate::model::victims::{NoVictims, Victims};
+use crate::model::victims::{Victims, VictimsUnknown};
 use crate::model::waiting::Waiting;
 use crate::stalls::{Noticed, Observation, Update};
 
@@ -88,7 +88,7 @@ impl<'f> Reporter<'f> {
     }
 
     fn noticed(&mut self, noticed: Noticed) {
-        let Noticed { id, worker, task, at, known_by, life, first } = noticed;
+        let Noticed { id, worker, task, at, detection, life, first } = noticed;
         let blank = Stall {
             id,
             runtime: Arc::clone(&worker.runtime),
@@ -98,13 +98,13 @@ impl<'f> Reporter<'f> {
             task,
             threshold: self.view.threshold,
             duration: first.after,
-            known_by,
+            detection,
             began_at: at.checked_sub(first.after).unwrap_or(at),
             noticed_at: at,
             ended: false,
             cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },
             culprit: None,
-            stack: Err(NoStack::Unavailable),
+            stack: Err(StackUnavailable::Unavailable),
             waiting: Waiting::default(),
         };
         let taken_after = first.after;
@@ -157,7 +157,7 @@ impl<'f> Reporter<'f> {
         self.call(Phase::Updated, &stall);
     }
 
-    fn ended(&mut self, id: StallId, evidence: Option<Evidence>, victims: Result<Victims, NoVictims>) {
+    fn ended(&mut self, id: StallId, evidence: Option<Evidence>, victims: Result<Victims, VictimsUnknown>) {
         let closed = {
             let mut history = self.view.history();
             if let Some(open) = history.open_mut(id) {
@@ -181,7 +181,7 @@ impl<'f> Reporter<'f> {
     fn look_after_open(&mut self) {
         let ended = self.view.history().ended_unsaid();
         for id in ended {
-            self.ended(id, None, Err(NoVictims::Missed));
+            self.ended(id, None, Err(VictimsUnknown::Missed));
         }
         let mut reminders = Vec::new();
         for open in self.view.history().all_open_mut() {
@@ -235,7 +235,7 @@ impl<'f> Reporter<'f> {
     }
 }
 
-fn frames_of(stall: &Stall) -> Result<&[Frame], &NoStack> {
+fn frames_of(stall: &Stall) -> Result<&[Frame], &StackUnavailable> {
     stall.stack.as_ref().map(|stack| &*stack.frames)
 }
 
@@ -255,8 +255,8 @@ fn trace(phase: Phase, stall: &Stall, missed: Missed) {
         spawned_at = stall.task.place(),
         threshold_ms = to_ms(stall.threshold),
         duration_ms = to_ms(stall.duration),
-        known_by = stall.known_by.as_str(),
-        inferred = stall.known_by.is_inferred(),
+        detection = stall.detection.as_str(),
+        inferred = stall.detection.is_inferred(),
         cause = stall.cause.class.as_str(),
         function = culprit.map(|culprit| &*culprit.frame.function),
         file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),

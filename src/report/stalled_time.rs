@@ -143,8 +143,8 @@ mod tests {
     use super::*;
     use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
-    use crate::model::stack::NoStack;
-    use crate::model::stall::{KnownBy, StallId};
+    use crate::model::stack::StackUnavailable;
+    use crate::model::stall::{Detection, StallId};
     use crate::model::task::Task;
     use crate::model::waiting::Waiting;
 
@@ -163,13 +163,13 @@ mod tests {
             task: Task::default(),
             threshold: Duration::from_millis(10),
             duration: Duration::from_millis(200),
-            known_by: KnownBy::Told,
+            detection: Detection::Instrumented,
             began_at: SystemTime::UNIX_EPOCH,
             noticed_at: SystemTime::UNIX_EPOCH,
             ended: true,
             cause: Cause { class, evidence },
             culprit: None,
-            stack: Err(NoStack::Unavailable),
+            stack: Err(StackUnavailable::Unavailable),
             waiting: Waiting::default(),
         }
     }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
-use crate::model::evidence::Place;
-use crate::model::victims::NoVictims;
+use crate::model::evidence::WaitSite;
+use crate::model::victims::VictimsUnknown;
 use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::Activity;
 use crate::process::Target;
@@ -31,7 +31,7 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashM
                 waiting.others_parked += 1;
                 let look = target.look(other);
                 match &look.sleeps_in {
-                    Some(Place::Syscall { name, .. }) if EVENT_WAITS.contains(&name.as_str()) => for_events += 1,
+                    Some(WaitSite::Syscall { name, .. }) if EVENT_WAITS.contains(&name.as_str()) => for_events += 1,
                     Some(_) => {}
                     // It has just been woken.
                     None if look.runs() => busy += 1,
@@ -42,7 +42,7 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashM
             Activity::Polling | Activity::Between => busy += 1,
         }
     }
-    waiting.victims = Err(NoVictims::Lasting);
+    waiting.victims = Err(VictimsUnknown::Lasting);
     waiting.driver = match (for_events, busy, untold) {
         (1.., _, _) => Driver::Attended,
         (0, 1.., _) => Driver::InPassing,
@@ -75,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::model::evidence::SyscallKind;
-    use crate::model::stack::{NoStack, RawStack};
+    use crate::model::stack::{RawStack, StackUnavailable};
     use crate::model::task::Task;
     use crate::model::worker::{Progress, Thread, Worker};
     use crate::process::{Look, Sampled};
@@ -129,12 +129,12 @@ mod tests {
         }
 
         fn look(&mut self, worker: usize) -> Look {
-            let place = |name: &str| Place::Syscall { name: name.to_owned(), kind: SyscallKind::Other, file: None };
+            let place = |name: &str| WaitSite::Syscall { name: name.to_owned(), kind: SyscallKind::Other, file: None };
             Look { sleeps_in: self.1[worker].1.map(place), ..Look::default() }
         }
 
-        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
-            Err(NoStack::Unavailable)
+        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+            Err(StackUnavailable::Unavailable)
         }
 
         fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {

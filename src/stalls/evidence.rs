@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::evidence::{Evidence, Place, Wait};
+use crate::model::evidence::{Evidence, WaitSite, WaitTime};
 use crate::process::Look;
 
 /// Different places in the kernel that are told apart; time in further ones is only part of the window.
@@ -16,7 +16,7 @@ pub(super) struct Gathering {
     last: Look,
     last_at: Instant,
     looks: u32,
-    waits: Vec<Wait>,
+    waits: Vec<WaitTime>,
     starved: Duration,
     stolen: Option<Duration>,
     watchdog_late: Duration,
@@ -65,7 +65,7 @@ impl Gathering {
     /// So much of the time before the last look was not spent where it seemed.
     fn told_late(&mut self, mut time: Duration) {
         if let Some(place) = &self.last.sleeps_in
-            && let Some(wait) = self.waits.iter_mut().find(|wait| wait.place == *place)
+            && let Some(wait) = self.waits.iter_mut().find(|wait| wait.site == *place)
         {
             let wrong = wait.time.min(time);
             wait.time -= wrong;
@@ -126,11 +126,11 @@ impl Gathering {
     }
 }
 
-fn count(waits: &mut Vec<Wait>, place: &Place, time: Duration) {
-    if let Some(wait) = waits.iter_mut().find(|wait| wait.place == *place) {
+fn count(waits: &mut Vec<WaitTime>, place: &WaitSite, time: Duration) {
+    if let Some(wait) = waits.iter_mut().find(|wait| wait.site == *place) {
         wait.time += time;
     } else if waits.len() < MAX_PLACES {
-        waits.push(Wait { place: place.clone(), time });
+        waits.push(WaitTime { site: place.clone(), time });
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
     use crate::model::evidence::SyscallKind;
 
     fn asleep(name: &str, cpu_ms: u64) -> Look {
-        let place = Place::Syscall { name: name.into(), kind: SyscallKind::Other, file: None };
+        let place = WaitSite::Syscall { name: name.into(), kind: SyscallKind::Other, file: None };
         Look { cpu: Some(Duration::from_millis(cpu_ms)), sleeps_in: Some(place), ..Look::default() }
     }
 
@@ -186,7 +186,7 @@ mod tests {
         assert_eq!(evidence.window, Duration::from_millis(20));
         assert_eq!(evidence.on_cpu, Some(Duration::from_millis(4)));
         assert_eq!(evidence.looks, 4);
-        let waits: Vec<_> = evidence.waits.iter().map(|wait| (wait.place.to_string(), wait.time.as_millis())).collect();
+        let waits: Vec<_> = evidence.waits.iter().map(|wait| (wait.site.to_string(), wait.time.as_millis())).collect();
         assert_eq!(waits, [("fsync".to_owned(), 16)]);
     }
 

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::model::stack::RawStack;
-use crate::model::stall::KnownBy;
+use crate::model::stall::Detection;
 use crate::model::worker::Progress;
 use crate::process::{NoWatch, PollOn, Sleep, Target};
 
@@ -30,7 +30,7 @@ pub(super) struct Stretch {
 pub(super) struct Standstill {
     pub(super) since: Instant,
     /// `None` while nothing proves yet that it is a poll.
-    pub(super) known_by: Option<KnownBy>,
+    pub(super) detection: Option<Detection>,
 }
 
 /// How long before a look something is taken to have begun that the look before did not find, at most: looks that came
@@ -211,7 +211,13 @@ impl Stretch {
     }
 
     /// Whether a stack that was taken when the standstill was long enough shows a poll. If so, its end is watched.
-    pub(super) fn confirm<T: Target>(&mut self, target: &mut T, worker: usize, stack: &RawStack, by: KnownBy) -> bool {
+    pub(super) fn confirm<T: Target>(
+        &mut self,
+        target: &mut T,
+        worker: usize,
+        stack: &RawStack,
+        by: Detection,
+    ) -> bool {
         let on = target.poll_on(worker, stack);
         let seen = on == PollOn::Watched || on == PollOn::Unknown && self.seen && self.watched.is_some();
         if seen && target.returned(worker) == Some(false) {
@@ -222,7 +228,7 @@ impl Stretch {
             self.slept = None;
             return false;
         }
-        if on == PollOn::None || by != KnownBy::Sleep {
+        if on == PollOn::None || by != Detection::SameSleep {
             *self = Self { next_stack: self.next_stack, ..Self::begin(Instant::now()) };
             return false;
         }
@@ -257,15 +263,15 @@ impl Stretch {
     }
 
     fn standstill(&self, now: Instant, threshold: Duration) -> Option<Standstill> {
-        let asleep = self.slept.map(|(_, since)| (since, KnownBy::Sleep));
-        let watched = self.watched.map(|since| (since, KnownBy::Return));
+        let asleep = self.slept.map(|(_, since)| (since, Detection::SameSleep));
+        let watched = self.watched.map(|since| (since, Detection::NoReturn));
         let longest = [watched, asleep].into_iter().flatten().min_by_key(|(since, _)| *since)?;
-        let proof = |(since, known_by): &(Instant, KnownBy)| {
-            let seen = self.seen || *known_by == KnownBy::Sleep;
+        let proof = |(since, detection): &(Instant, Detection)| {
+            let seen = self.seen || *detection == Detection::SameSleep;
             seen && now.duration_since(*since) >= threshold
         };
         let proven = [watched, asleep].into_iter().flatten().filter(proof).min_by_key(|(since, _)| *since);
-        let (since, known_by) = proven.map_or((longest.0, None), |(since, known_by)| (since, Some(known_by)));
-        Some(Standstill { since, known_by })
+        let (since, detection) = proven.map_or((longest.0, None), |(since, detection)| (since, Some(detection)));
+        Some(Standstill { since, detection })
     }
 }

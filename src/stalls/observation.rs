@@ -4,10 +4,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::evidence::Evidence;
-use crate::model::stack::{NoStack, RawStack};
-use crate::model::stall::{KnownBy, StallId};
+use crate::model::stack::{RawStack, StackUnavailable};
+use crate::model::stall::{Detection, StallId};
 use crate::model::task::Task;
-use crate::model::victims::{NoVictims, Victims};
+use crate::model::victims::{Victims, VictimsUnknown};
 use crate::model::waiting::Waiting;
 use crate::model::worker::Worker;
 
@@ -19,7 +19,7 @@ pub(crate) enum Observation {
     /// It lasts, and its stack was taken again.
     Updated(StallId, Update),
     /// Its poll returned; the evidence covers all of it, and who waited is known as far as it will be.
-    Ended(StallId, Evidence, Result<Victims, NoVictims>),
+    Ended(StallId, Evidence, Result<Victims, VictimsUnknown>),
 }
 
 /// A stall that has just been noticed.
@@ -29,7 +29,7 @@ pub(crate) struct Noticed {
     pub(crate) worker: Arc<Worker>,
     pub(crate) task: Task,
     pub(crate) at: SystemTime,
-    pub(crate) known_by: KnownBy,
+    pub(crate) detection: Detection,
     pub(crate) life: Arc<Life>,
     pub(crate) first: Update,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Noticed {
 pub(crate) struct Update {
     /// How long it had lasted.
     pub(crate) after: Duration,
-    pub(crate) stack: Result<RawStack, NoStack>,
+    pub(crate) stack: Result<RawStack, StackUnavailable>,
     pub(crate) evidence: Evidence,
     pub(crate) waiting: Waiting,
 }

@@ -6,7 +6,7 @@ use super::queue_history::Queues;
 use crate::model::evidence::Evidence;
 use crate::model::post_stall::Followed;
 use crate::model::stall::StallId;
-use crate::model::victims::{NoVictims, Victims};
+use crate::model::victims::{Victims, VictimsUnknown};
 use crate::model::worker::Progress;
 use crate::process::Target;
 
@@ -30,7 +30,7 @@ pub(super) struct Ending {
 pub(super) struct Ended {
     pub(super) id: StallId,
     pub(super) evidence: Evidence,
-    pub(super) victims: Result<Victims, NoVictims>,
+    pub(super) victims: Result<Victims, VictimsUnknown>,
 }
 
 /// All of them; at most one for each worker.
@@ -89,8 +89,8 @@ fn followed<T: Target>(target: &mut T, ending: &Ending, now: bool) -> Followed {
 impl Ending {
     fn told(self, followed: Followed) -> Ended {
         let victims = match followed {
-            Followed::Seen(aftermath) => Ok(self.queues.victims(&aftermath)),
-            Followed::Missed | Followed::NotYet => Err(NoVictims::Missed),
+            Followed::Seen(polls) => Ok(self.queues.victims(&polls)),
+            Followed::Missed | Followed::NotYet => Err(VictimsUnknown::Missed),
         };
         Ended { id: self.id, evidence: self.evidence, victims }
     }

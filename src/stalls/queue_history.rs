@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::model::post_stall::{Aftermath, PolledAfter, Queued};
+use crate::model::post_stall::{PolledAfter, PostStallPolls, Queued};
 use crate::model::victims::{Victim, Victims, Waited};
 
 /// Different times at which tasks came that are told apart, per queue. What comes later is taken together.
@@ -112,7 +112,7 @@ impl Queues {
     }
 
     /// Who waited, of those whom the worker polled after the stall.
-    pub(super) fn victims(mut self, after: &Aftermath) -> Victims {
+    pub(super) fn victims(mut self, after: &PostStallPolls) -> Victims {
         // Who stands where, when the stall ended, is told from the head: what was stolen since the last look is gone.
         self.own.shrink(after.own);
         if let Some(shared) = &mut self.shared {
@@ -161,8 +161,8 @@ mod tests {
         PolledAfter { task, at, queued, delay }
     }
 
-    fn aftermath(ended: Instant, own: usize, shared: usize, polls: Vec<PolledAfter>) -> Aftermath {
-        Aftermath { ended, own, shared, polls, dropped: 0, own_left: (own, 0), shared_left: (shared, 0) }
+    fn post_stall(ended: Instant, own: usize, shared: usize, polls: Vec<PolledAfter>) -> PostStallPolls {
+        PostStallPolls { ended, own, shared, polls, dropped: 0, own_left: (own, 0), shared_left: (shared, 0) }
     }
 
     /// Id, at least, at most; in milliseconds.
@@ -190,7 +190,7 @@ mod tests {
             polled(5, end, Queued::Elsewhere, None),
             polled(6, end, Queued::Next, None),
         ];
-        let victims = queues.victims(&aftermath(end, 3, 3, polls));
+        let victims = queues.victims(&post_stall(end, 3, 3, polls));
         assert_eq!(told(&victims), [(1, 98, 100), (2, 49, 50), (4, 49, 50), (6, 0, 50)], "3 came in the end");
         assert_eq!(victims.more, 0);
     }
@@ -203,11 +203,11 @@ mod tests {
         let mut queues = Queues::new(start);
         queues.look(start + ms(2), (Some(0), Some(1)), None);
         queues.look(start + ms(60), (Some(0), Some(1)), Some(start + ms(50)));
-        assert_eq!(told(&queues.victims(&aftermath(end, 0, 1, polls.clone()))), [(1, 40, 50)]);
+        assert_eq!(told(&queues.victims(&post_stall(end, 0, 1, polls.clone()))), [(1, 40, 50)]);
         let mut queues = Queues::new(start);
         queues.look(start + ms(2), (Some(0), Some(1)), Some(start));
         queues.look(start + ms(3), (Some(0), Some(1)), None);
-        assert_eq!(told(&queues.victims(&aftermath(end, 0, 1, polls))), []);
+        assert_eq!(told(&queues.victims(&post_stall(end, 0, 1, polls))), []);
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
             polled(2, at, Queued::Next, Some(ms(1))),
             polled(3, at, Queued::Own(0), Some(ms(500))),
         ];
-        let victims = Queues::new(start).victims(&aftermath(end, 1, 0, polls));
+        let victims = Queues::new(start).victims(&post_stall(end, 1, 0, polls));
         assert_eq!(told(&victims), [(3, 101, 101), (1, 31, 31)], "the second became ready when the stall ended");
     }
 
@@ -234,7 +234,7 @@ mod tests {
         // Two of the three were stolen; another one came in the end.
         queues.look(start + ms(90), (Some(1), None), None);
         let polls = vec![polled(3, end, Queued::Own(0), None), polled(4, end, Queued::Own(1), None)];
-        assert_eq!(told(&queues.victims(&aftermath(end, 2, 0, polls))), [(3, 20, 98)]);
+        assert_eq!(told(&queues.victims(&post_stall(end, 2, 0, polls))), [(3, 20, 98)]);
     }
 
     #[test]
@@ -243,10 +243,10 @@ mod tests {
         let end = start + ms(100);
         let mut queues = Queues::new(start);
         queues.look(start + ms(2), (Some(9), None), None);
-        let after = Aftermath {
+        let after = PostStallPolls {
             dropped: 2,
             own_left: (4, 6),
-            ..aftermath(end, 10, 0, vec![polled(1, end, Queued::Own(0), None)])
+            ..post_stall(end, 10, 0, vec![polled(1, end, Queued::Own(0), None)])
         };
         let victims = queues.victims(&after);
         assert_eq!((told(&victims), victims.more), (vec![(1, 98, 100)], 7), "one came in the end");

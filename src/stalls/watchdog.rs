@@ -17,8 +17,8 @@ use super::interval::Pace;
 use super::observation::{Life, Noticed, Observation, Update};
 use super::pending_ends::{Ended, Ending, Endings};
 use super::queue_history::Queues;
-use crate::model::stall::{KnownBy, StallId};
-use crate::model::victims::NoVictims;
+use crate::model::stall::{Detection, StallId};
+use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
 use crate::process::{self, Target};
 
@@ -87,7 +87,7 @@ struct Ongoing {
     /// The stacks taken since the first.
     retaken: usize,
     /// Whether it will be told who waited, or why not.
-    victims: Result<(), NoVictims>,
+    victims: Result<(), VictimsUnknown>,
 }
 
 impl Watched {
@@ -211,7 +211,7 @@ impl<T: Target> Watchdog<T> {
             let known = watched.get_mut(&key).filter(|state| state.progress == progress);
             if let Some(state) = known {
                 match progress.activity {
-                    Activity::Polling => self.look_at_poll(index, state, last_look, now, Some(KnownBy::Told)),
+                    Activity::Polling => self.look_at_poll(index, state, last_look, now, Some(Detection::Instrumented)),
                     Activity::Between if silent => self.look_at_stretch(index, state, last_look, now),
                     Activity::Between | Activity::Parked => {}
                 }
@@ -260,7 +260,7 @@ impl<T: Target> Watchdog<T> {
     /// A worker that has been running on since the last look, and may be in a poll that does not tell.
     fn look_at_stretch(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
         let stretch = state.stretch.get_or_insert_with(|| Stretch::begin(now));
-        let known_by = if state.stall.is_some() {
+        let detection = if state.stall.is_some() {
             if !stretch.lasts(&mut self.target, index) {
                 let next_watch = state.next_watch();
                 self.moved_on(index, state, last_look, now);
@@ -270,7 +270,7 @@ impl<T: Target> Watchdog<T> {
                 state.stretch = Some(Stretch::begin_polling(&mut self.target, worker, at, next_watch, self.threshold));
                 return;
             }
-            Some(KnownBy::Told)
+            Some(Detection::Instrumented)
         } else {
             let at = LookedAt::after(last_look, now);
             let still = stretch.look(&mut self.target, (index, state.progress), at, self.threshold);
@@ -283,9 +283,9 @@ impl<T: Target> Watchdog<T> {
                 (state.began, state.counted_from) = (still.since, still.since);
                 return;
             }
-            still.known_by
+            still.detection
         };
-        self.look_at_poll(index, state, last_look, now, known_by);
+        self.look_at_poll(index, state, last_look, now, detection);
     }
 
     /// A poll that was there at the last look too. It becomes a stall only where it is known to be one poll.
@@ -295,7 +295,7 @@ impl<T: Target> Watchdog<T> {
         state: &mut Watched,
         last_look: Instant,
         now: Instant,
-        known_by: Option<KnownBy>,
+        detection: Option<Detection>,
     ) {
         let interval = now.duration_since(last_look);
         let gap = interval > (self.fastest * GAP).max(self.interval * 2);
@@ -320,7 +320,7 @@ impl<T: Target> Watchdog<T> {
                 }
             }
         }
-        if known_by == Some(KnownBy::Told) && state.stretch.is_none() {
+        if detection == Some(Detection::Instrumented) && state.stretch.is_none() {
             let stuck_since = all_stuck_since(&self.target, index, state.began, &self.stuck);
             let depths = self.target.queues(index);
             // After the poll the worker has emptied them.
@@ -329,8 +329,8 @@ impl<T: Target> Watchdog<T> {
             }
         }
         let lasted = now.duration_since(state.counted_from);
-        match (&state.stall, known_by) {
-            (None, Some(known_by)) if lasted >= self.threshold => self.notice(index, state, now, known_by),
+        match (&state.stall, detection) {
+            (None, Some(detection)) if lasted >= self.threshold => self.notice(index, state, now, detection),
             (Some(stall), _) => {
                 let next = RETAKE_AT.get(stall.retaken);
                 if next.is_some_and(|thresholds| lasted >= self.threshold * *thresholds) {
@@ -341,12 +341,12 @@ impl<T: Target> Watchdog<T> {
         }
     }
 
-    fn notice(&mut self, index: usize, state: &mut Watched, now: Instant, known_by: KnownBy) {
+    fn notice(&mut self, index: usize, state: &mut Watched, now: Instant, detection: Detection) {
         // All before anything slower: the poll may end at any moment, and the time belongs to `now`.
         let at = SystemTime::now();
         let task = self.target.task(index, state.progress).unwrap_or_default();
         let Some(first) = self.take(index, state, now) else { return };
-        if known_by.is_inferred() && !self.is_in_poll(index, state, &first, known_by) {
+        if detection.is_inferred() && !self.is_in_poll(index, state, &first, detection) {
             state.gathering = None;
             return;
         }
@@ -354,18 +354,18 @@ impl<T: Target> Watchdog<T> {
         let life = Arc::new(Life::begun(state.began));
         let worker = Arc::clone(&self.target.workers()[index]);
         let victims = match worker.index {
-            None => Err(NoVictims::NoWorker),
+            None => Err(VictimsUnknown::NoWorker),
             Some(_) => self.follow(index, state.progress),
         };
         state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, victims });
         self.stuck.insert(worker.key, state.began);
-        let noticed = Noticed { id, worker, task, at, known_by, life, first };
+        let noticed = Noticed { id, worker, task, at, detection, life, first };
         self.tell(Observation::Noticed(Box::new(noticed)));
     }
 
-    fn is_in_poll(&mut self, index: usize, state: &mut Watched, taken: &Update, known_by: KnownBy) -> bool {
+    fn is_in_poll(&mut self, index: usize, state: &mut Watched, taken: &Update, detection: Detection) -> bool {
         match (&mut state.stretch, &taken.stack) {
-            (Some(stretch), Ok(stack)) => stretch.confirm(&mut self.target, index, stack, known_by),
+            (Some(stretch), Ok(stack)) => stretch.confirm(&mut self.target, index, stack, detection),
             _ => false,
         }
     }
@@ -396,7 +396,7 @@ impl<T: Target> Watchdog<T> {
     }
 
     /// From its end on, the worker tells what it polls.
-    fn follow(&mut self, index: usize, progress: Progress) -> Result<(), NoVictims> {
+    fn follow(&mut self, index: usize, progress: Progress) -> Result<(), VictimsUnknown> {
         let worker = self.target.workers()[index].key;
         // It is the turn of the next one: of the stall before, whatever is known is told.
         if let Some(before) = self.endings.of(&mut self.target, worker) {
@@ -443,9 +443,9 @@ mod tests {
 
     use super::super::inferred_poll::Standstill;
     use super::*;
-    use crate::model::evidence::{Place, SyscallKind};
-    use crate::model::post_stall::{Aftermath, PolledAfter, Queued};
-    use crate::model::stack::{Method, NoStack, RawStack};
+    use crate::model::evidence::{SyscallKind, WaitSite};
+    use crate::model::post_stall::{PolledAfter, PostStallPolls, Queued};
+    use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
     use crate::model::task::Task;
     use crate::model::worker::{Thread, Worker};
     use crate::process::{Look, NoWatch, PollOn, Sampled};
@@ -482,12 +482,12 @@ mod tests {
         }
 
         fn look(&mut self, _worker: usize) -> Look {
-            let sleep = Place::Syscall { name: "clock_nanosleep".into(), kind: SyscallKind::Sleep, file: None };
+            let sleep = WaitSite::Syscall { name: "clock_nanosleep".into(), kind: SyscallKind::Sleep, file: None };
             Look { cpu: Some(Duration::ZERO), sleeps_in: Some(sleep), state: Some('S'), ..Look::default() }
         }
 
-        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
-            Err(NoStack::Unavailable)
+        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+            Err(StackUnavailable::Unavailable)
         }
 
         fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
@@ -504,8 +504,8 @@ mod tests {
 
         fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
 
-        fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
-            Ok(RawStack { addresses: Vec::new(), method: Method::Passive, complete: true })
+        fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+            Ok(RawStack { addresses: Vec::new(), method: CaptureMethod::Passive, complete: true })
         }
 
         fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
@@ -570,9 +570,9 @@ mod tests {
         let parked = Instant::now();
         let mut stretch = woken(target, parked);
         let mut look = |at| look(&mut stretch, target, at);
-        let standstill = |known_by| Some(Standstill { since: parked + MS * 2, known_by });
+        let standstill = |detection| Some(Standstill { since: parked + MS * 2, detection });
         assert_eq!(look(parked + MS * 8), standstill(None), "it is on the stack, but not for long enough");
-        assert_eq!(look(parked + MS * 12), standstill(Some(KnownBy::Return)));
+        assert_eq!(look(parked + MS * 12), standstill(Some(Detection::NoReturn)));
         assert_eq!(stretch.crossing(MS * 10), Some(parked + MS * 12));
         // The look before came long ago.
         let late = LookedAt::after(parked, parked + MS * 50);
@@ -587,7 +587,7 @@ mod tests {
         let parked = Instant::now();
         let mut stretch = woken(target, parked);
         target.on = PollOn::Watched;
-        let standstill = Standstill { since: parked + MS * 2, known_by: Some(KnownBy::Return) };
+        let standstill = Standstill { since: parked + MS * 2, detection: Some(Detection::NoReturn) };
         assert_eq!(look(&mut stretch, target, parked + MS * 12), Some(standstill));
         // As long as no stack tells, it is not asked for at every look.
         (target.on, target.warm) = (PollOn::None, false);
@@ -602,18 +602,18 @@ mod tests {
         let parked = Instant::now();
         let mut stretch = woken(target, parked);
         let look = |stretch: &mut Stretch, target: &mut Asleep, ms| look(stretch, target, parked + MS * ms);
-        let standstill = |known_by| Some(Standstill { since: parked + MS * 2, known_by });
-        let stack = RawStack { addresses: Vec::new(), method: Method::Passive, complete: false };
+        let standstill = |detection| Some(Standstill { since: parked + MS * 2, detection });
+        let stack = RawStack { addresses: Vec::new(), method: CaptureMethod::Passive, complete: false };
         target.on = PollOn::Unknown;
         assert_eq!(look(&mut stretch, target, 12), standstill(None));
-        assert!(!stretch.confirm(target, 0, &stack, KnownBy::Return), "no stack has shown a poll");
+        assert!(!stretch.confirm(target, 0, &stack, Detection::NoReturn), "no stack has shown a poll");
         target.on = PollOn::Watched;
-        assert_eq!(look(&mut stretch, target, 60), standstill(Some(KnownBy::Return)), "as it was all the while");
+        assert_eq!(look(&mut stretch, target, 60), standstill(Some(Detection::NoReturn)), "as it was all the while");
         target.on = PollOn::Unknown;
-        assert!(stretch.confirm(target, 0, &stack, KnownBy::Return), "one has, and it has not returned since");
+        assert!(stretch.confirm(target, 0, &stack, Detection::NoReturn), "one has, and it has not returned since");
         target.on = PollOn::None;
-        assert!(!stretch.confirm(target, 0, &stack, KnownBy::Return));
-        assert_eq!(look(&mut stretch, target, 64).map(|still| still.known_by), Some(None), "it counts anew");
+        assert!(!stretch.confirm(target, 0, &stack, Detection::NoReturn));
+        assert_eq!(look(&mut stretch, target, 64).map(|still| still.detection), Some(None), "it counts anew");
     }
 
     #[test]
@@ -629,7 +629,7 @@ mod tests {
         let task = Task::default();
         let polls = vec![PolledAfter { task, at: end, queued: Queued::Shared(0), delay: None }];
         let (own_left, shared_left) = ((0, 0), (4, 0));
-        let after = Aftermath { ended: end, own: 0, shared: 4, polls, dropped: 0, own_left, shared_left };
+        let after = PostStallPolls { ended: end, own: 0, shared: 4, polls, dropped: 0, own_left, shared_left };
         let state = watched.remove(&1).expect("the worker was seen");
         assert_eq!(state.queues.victims(&after).count(), 1);
     }

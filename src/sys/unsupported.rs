@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     CpuSample, KernelState, Mapping, PollWords, Process, Registers, SchedStat, SignalError, StackCopy, ThreadStat,
 };
-use crate::model::evidence::{Place, SyscallKind};
+use crate::model::evidence::{SyscallKind, WaitSite};
 
 pub(crate) const SUPPORTED: bool = false;
 
@@ -139,8 +139,8 @@ impl PerfThread {
     pub(crate) fn drain(&mut self, _into: &mut StackCopy, _take: impl FnMut(super::PerfRecord, &StackCopy)) {}
 }
 
-pub(crate) fn place(_process: Process, number: i64, _arguments: &[u64; 6]) -> Place {
-    Place::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None }
+pub(crate) fn place(_process: Process, number: i64, _arguments: &[u64; 6]) -> WaitSite {
+    WaitSite::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None }
 }
 
 pub(crate) fn thread_cpu_time(_tid: i32) -> Option<Duration> {

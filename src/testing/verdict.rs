@@ -186,8 +186,8 @@ mod tests {
     use super::*;
     use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
-    use crate::model::stack::NoStack;
-    use crate::model::stall::{KnownBy, Phase};
+    use crate::model::stack::StackUnavailable;
+    use crate::model::stall::{Detection, Phase};
     use crate::model::task::Task;
     use crate::model::waiting::Waiting;
 
@@ -201,13 +201,13 @@ mod tests {
             task: Task::default(),
             threshold: Duration::from_millis(10),
             duration: Duration::from_millis(ms),
-            known_by: KnownBy::Told,
+            detection: Detection::Instrumented,
             began_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100) - Duration::from_millis(ms),
             noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
             ended: true,
             cause: Cause { class, evidence: Evidence { window: Duration::from_millis(ms), ..Evidence::default() } },
             culprit: None,
-            stack: Err(NoStack::Unavailable),
+            stack: Err(StackUnavailable::Unavailable),
             waiting: Waiting::default(),
         };
         let mut seen = Seen::default();

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdup::{FutureExt, Runtime, Watch};
+use holdup::{Runtime, Watch, WatchFutureExt};
 use tokio::runtime::Builder;
 
 use super::Events;

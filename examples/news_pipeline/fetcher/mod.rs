@@ -14,7 +14,7 @@ mod source;
 use std::{sync::Arc, time::Duration};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use holdup::FutureExt;
+use holdup::WatchFutureExt;
 use reqwest::Client;
 use tokio::{
     sync::{Semaphore, mpsc},

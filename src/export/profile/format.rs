@@ -89,23 +89,23 @@ impl Format {
     ///
     /// # Errors
     /// When no format has that name; the message lists those that there are.
-    pub fn from_name(name: &str) -> Result<Self, UnknownFormat> {
+    pub fn from_name(name: &str) -> Result<Self, ParseFormatError> {
         let known = Self::ALL.into_iter().find(|format| format.facts().names.contains(&name));
-        known.ok_or_else(|| UnknownFormat { asked: name.to_owned() })
+        known.ok_or_else(|| ParseFormatError { asked: name.to_owned() })
     }
 
     /// The format that a file of that name has. The longest extension decides: `a.speedscope.json` is for speedscope.
     ///
     /// # Errors
     /// When the extension is none of a format; the message lists the formats.
-    pub fn from_path(path: &Path) -> Result<Self, UnknownFormat> {
+    pub fn from_path(path: &Path) -> Result<Self, ParseFormatError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let ends = |extension: &&str| name.strip_suffix(extension).is_some_and(|stem| stem.ends_with('.'));
         let length =
             |format: &Self| format.facts().extensions.iter().filter(|end| ends(end)).map(|end| end.len()).max();
         let longest =
             Self::ALL.into_iter().filter_map(|format| Some((length(&format)?, format))).max_by_key(|(n, _)| *n);
-        longest.map(|(_, format)| format).ok_or_else(|| UnknownFormat { asked: path.display().to_string() })
+        longest.map(|(_, format)| format).ok_or_else(|| ParseFormatError { asked: path.display().to_string() })
     }
 
     /// The name that [`from_name`](Self::from_name) takes.
@@ -140,9 +140,9 @@ impl fmt::Display for Format {
 }
 
 impl std::str::FromStr for Format {
-    type Err = UnknownFormat;
+    type Err = ParseFormatError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+    fn from_str(name: &str) -> Result<Self, ParseFormatError> {
         Self::from_name(name)
     }
 }
@@ -150,12 +150,12 @@ impl std::str::FromStr for Format {
 /// No format has that name or extension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct UnknownFormat {
+pub struct ParseFormatError {
     /// The name or path.
     pub asked: String,
 }
 
-impl fmt::Display for UnknownFormat {
+impl fmt::Display for ParseFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} is no known format; the formats are", self.asked)?;
         for (position, format) in Format::ALL.into_iter().enumerate() {
@@ -166,7 +166,7 @@ impl fmt::Display for UnknownFormat {
     }
 }
 
-impl std::error::Error for UnknownFormat {}
+impl std::error::Error for ParseFormatError {}
 
 #[cfg(test)]
 mod tests {

@@ -41,7 +41,7 @@ mod perfetto_messages;
 /// What a profile can be written as.
 mod format;
 
-pub use format::{Format, UnknownFormat};
+pub use format::{Format, ParseFormatError};
 
 use std::io::{self, Write};
 

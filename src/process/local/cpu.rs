@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::model::profile::Labels;
-use crate::model::stack::{Method, RawStack};
+use crate::model::stack::{CaptureMethod, RawStack};
 use crate::probe::{Entry, Registry, task_of};
 use crate::process::sleep::mapping_of;
 use crate::process::{CpuRest, CpuSource, SampledCpu};
@@ -193,7 +193,7 @@ impl CpuSource for OwnCpu {
                 at: sample.at.saturating_sub(*started),
                 steps: sample.steps,
                 labels: with_task(labels, sample.poll),
-                stack: RawStack { addresses: walk.addresses, method: Method::Signal, complete: walk.complete },
+                stack: RawStack { addresses: walk.addresses, method: CaptureMethod::Signal, complete: walk.complete },
             });
         });
         for (tid, stack_pointer) in foreign {

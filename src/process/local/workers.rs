@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::post_stall::Followed;
-use crate::model::stack::{Method, NoStack, RawStack};
+use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
 use crate::model::task::Task;
-use crate::model::victims::NoVictims;
+use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes, Slot};
 use crate::process::return_breakpoints::Returns;
@@ -141,12 +141,12 @@ impl Target for OwnProcess {
         look
     }
 
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         let stack = self.peek_stack(worker, progress);
         counted(stack, &self.stacks_missed)
     }
 
-    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         self.read_sleeping(worker, progress).map_or_else(|| self.signal_running(worker, progress), Ok)
     }
 
@@ -170,9 +170,9 @@ impl Target for OwnProcess {
         self.runtimes.queues(self.entries[worker].slot.runtime(), self.workers[worker].index)
     }
 
-    fn follow(&mut self, worker: usize, progress: Progress) -> Result<(), NoVictims> {
+    fn follow(&mut self, worker: usize, progress: Progress) -> Result<(), VictimsUnknown> {
         if cfg!(not(tokio_unstable)) || self.workers[worker].silent_polls {
-            return Err(NoVictims::Untold);
+            return Err(VictimsUnknown::NotInstrumented);
         }
         let slot = self.entries[worker].slot;
         slot.follow(progress.sequence);
@@ -202,13 +202,13 @@ impl Target for OwnProcess {
                 None => self.signal(worker, progress),
             };
             let (task, stack) = match taken {
-                Err(NoStack::TooLate) => continue,
+                Err(StackUnavailable::TooLate) => continue,
                 Err(error) => (task, Err(error)),
                 Ok(taken) => (task.filter(|_| taken.in_poll), Ok(taken.stack)),
             };
             return Sampled { progress, task, asleep, stack: Some(stack) };
         }
-        Sampled { progress: slot.progress(), task: None, asleep: false, stack: Some(Err(NoStack::TooLate)) }
+        Sampled { progress: slot.progress(), task: None, asleep: false, stack: Some(Err(StackUnavailable::TooLate)) }
     }
 
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {
@@ -247,24 +247,24 @@ impl OwnProcess {
     }
 
     /// The stack of a running thread inside the poll, which must last until the stack is copied.
-    fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         let taken = self.signal(worker, progress)?;
-        if taken.in_poll { Ok(taken.stack) } else { Err(NoStack::TooLate) }
+        if taken.in_poll { Ok(taken.stack) } else { Err(StackUnavailable::TooLate) }
     }
 
     /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that waits for
     /// events would see its `epoll_wait` interrupted, so the signal is announced, and parking waits for it.
-    fn signal(&mut self, worker: usize, progress: Progress) -> Result<Taken, NoStack> {
+    fn signal(&mut self, worker: usize, progress: Progress) -> Result<Taken, StackUnavailable> {
         let slot = self.entries[worker].slot;
-        let Some(announced) = slot.announce_signal(progress) else { return Err(NoStack::TooLate) };
+        let Some(announced) = slot.announce_signal(progress) else { return Err(StackUnavailable::TooLate) };
         let thread = self.workers[worker].thread.clone();
-        let signal = self.signal.clone().ok_or(NoStack::Unavailable)?;
+        let signal = self.signal.clone().ok_or(StackUnavailable::Unavailable)?;
         let bounds = thread.stack.map_or((0, 0), |stack| (stack.start, stack.end));
         let mut answer = signal.copy_stack(thread.tid, bounds, SIGNAL_LIMIT, &mut self.copy);
         if answer == Err(SignalError::ForeignStack) && self.still_in(worker, progress) {
             // The poll runs on a stack that it made itself, as coroutine libraries and `stacker` do.
             let pointer = self.copy.registers.stack_pointer;
-            let high = sleep::mapping_of(Process::own(), pointer).ok_or(NoStack::Unavailable)?.end;
+            let high = sleep::mapping_of(Process::own(), pointer).ok_or(StackUnavailable::Unavailable)?.end;
             let low = pointer.saturating_sub(sys::MAX_STACK_BYTES as u64);
             answer = signal.copy_stack(thread.tid, (low, high), SIGNAL_LIMIT, &mut self.copy);
         }
@@ -273,17 +273,17 @@ impl OwnProcess {
         let in_poll = self.still_in(worker, progress);
         match answer {
             Ok(()) => {
-                let stack = self.walk(Method::Signal).ok_or(NoStack::Unavailable)?;
+                let stack = self.walk(CaptureMethod::Signal).ok_or(StackUnavailable::Unavailable)?;
                 Ok(Taken { stack, in_poll })
             }
-            Err(SignalError::Gone | SignalError::ForeignStack) => Err(NoStack::TooLate),
-            Err(SignalError::NoAnswer) => Err(NoStack::NoAnswer),
-            Err(SignalError::NotInstalled) => Err(NoStack::Unavailable),
+            Err(SignalError::Gone | SignalError::ForeignStack) => Err(StackUnavailable::TooLate),
+            Err(SignalError::NoAnswer) => Err(StackUnavailable::NoAnswer),
+            Err(SignalError::NotInstalled) => Err(StackUnavailable::Unavailable),
         }
     }
 
     /// Walks the copied stack.
-    fn walk(&mut self, method: Method) -> Option<RawStack> {
+    fn walk(&mut self, method: CaptureMethod) -> Option<RawStack> {
         let walk = self.unwinder.as_mut()?.walk_now(&self.copy);
         Some(RawStack { addresses: walk.addresses, method, complete: walk.complete })
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::stacks::is_over;
 use crate::model::profile::Labels;
-use crate::model::stack::{Method, RawStack};
+use crate::model::stack::{CaptureMethod, RawStack};
 use crate::process::{CpuRest, CpuSource, SampledCpu};
 use crate::sys::{self, PerfRecord, PerfSampler, PerfThread, Process, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
@@ -175,7 +175,7 @@ impl OtherCpu {
                     // What the threads used is all in the rest.
                     steps: 0,
                     labels: labels.clone(),
-                    stack: RawStack { addresses: walk.addresses, method: Method::Tick, complete: walk.complete },
+                    stack: RawStack { addresses: walk.addresses, method: CaptureMethod::Tick, complete: walk.complete },
                 });
             }
             PerfRecord::Lost(samples) => *lost += samples,

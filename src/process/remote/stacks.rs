@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::evidence::Place;
-use crate::model::stack::{Method, NoStack, RawStack};
+use crate::model::evidence::WaitSite;
+use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
 use crate::process::sleep::{self, Sleep};
 use crate::sys::{self, KernelState, Process, StackCopy, StopError, ThreadProbe};
 use crate::unwind::Unwinder;
@@ -85,13 +85,13 @@ impl OtherProcess {
 
     /// A thread's stack: read from memory where the thread sleeps, which is not disturbed; otherwise while it is made to
     /// stand still.
-    pub(crate) fn take_stack(&mut self, tid: i32) -> Result<RawStack, NoStack> {
+    pub(crate) fn take_stack(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
         let process = self.process;
         for _ in 0..TRIES {
             let look = self.look(tid);
             match look.probe.kernel_state() {
-                None if process.thread_name(tid).is_none() => return Err(NoStack::Gone),
-                None => return Err(NoStack::Refused),
+                None if process.thread_name(tid).is_none() => return Err(StackUnavailable::Gone),
+                None => return Err(StackUnavailable::Refused),
                 Some(KernelState::Syscall { .. } | KernelState::Fault { .. }) => {
                     let sleep = Sleep::of(&look.probe);
                     if let Some((known, stack)) = &look.asleep
@@ -112,21 +112,21 @@ impl OtherProcess {
                 Some(KernelState::Running) => match self.copy_stopped(tid, |look| Sleep::of(&look.probe).is_none()) {
                     Ok(()) => return Ok(self.walk_copy()),
                     Err(StopError::Slept) => {}
-                    Err(StopError::Gone) => return Err(NoStack::Gone),
-                    Err(StopError::NoAnswer) => return Err(NoStack::NoAnswer),
-                    Err(StopError::Refused) => return Err(NoStack::Refused),
+                    Err(StopError::Gone) => return Err(StackUnavailable::Gone),
+                    Err(StopError::NoAnswer) => return Err(StackUnavailable::NoAnswer),
+                    Err(StopError::Refused) => return Err(StackUnavailable::Refused),
                 },
             }
         }
-        Err(NoStack::TooLate)
+        Err(StackUnavailable::TooLate)
     }
 
     /// The stack of a thread inside a poll. One that waits for a lock is stopped too, where not all registers are told of it and its
     /// stack cannot be walked without: that wait goes on by itself (futex(2) is restarted), which not every wait does.
-    pub(crate) fn take_stack_in_poll(&mut self, tid: i32) -> Result<RawStack, NoStack> {
+    pub(crate) fn take_stack_in_poll(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
         let stack = self.take_stack(tid)?;
         let sleep = Sleep::of(&self.look(tid).probe);
-        if stack.complete || stack.method != Method::Passive || sleep.is_none() || !self.waits_for_lock(tid) {
+        if stack.complete || stack.method != CaptureMethod::Passive || sleep.is_none() || !self.waits_for_lock(tid) {
             return Ok(stack);
         }
         let stopped = self.copy_stopped(tid, |look| Sleep::of(&look.probe) == sleep);
@@ -139,7 +139,7 @@ impl OtherProcess {
         let Some(KernelState::Syscall { number, arguments, .. }) = self.look(tid).probe.kernel_state() else {
             return false;
         };
-        matches!(sys::place(process, number, &arguments), Place::Syscall { name, .. } if name == "futex")
+        matches!(sys::place(process, number, &arguments), WaitSite::Syscall { name, .. } if name == "futex")
     }
 
     /// Whether a thread sleeps now.
@@ -196,7 +196,7 @@ impl OtherProcess {
 
     fn walk_copy(&mut self) -> RawStack {
         let walk = self.unwinder.walk_now(&self.copy);
-        RawStack { addresses: walk.addresses, method: Method::Stop, complete: walk.complete }
+        RawStack { addresses: walk.addresses, method: CaptureMethod::Stop, complete: walk.complete }
     }
 
     /// The list of mappings is long, and read once for each thread.
@@ -302,7 +302,7 @@ mod tests {
             // A thread that gets no CPU for long does not stop.
             let taken = process.take_stack(tid);
             let Ok(stack) = taken else {
-                assert!(Instant::now() < limit && taken == Err(NoStack::NoAnswer), "{taken:?}");
+                assert!(Instant::now() < limit && taken == Err(StackUnavailable::NoAnswer), "{taken:?}");
                 continue;
             };
             let frames = names.frames(&stack.addresses);
@@ -318,13 +318,13 @@ mod tests {
         let program = KnownProgram::start();
         let mut process = OtherProcess::open(program.process()).expect("it is our own child");
         let (sleeper, spinner) = (thread(&mut process, "sleeper"), thread(&mut process, "spinner"));
-        assert_eq!(stack_through(&mut process, sleeper, "sleeps_here").method, Method::Passive);
+        assert_eq!(stack_through(&mut process, sleeper, "sleeps_here").method, CaptureMethod::Passive);
         assert_eq!(process.longest_stop(), Duration::ZERO, "a sleeping thread is not stopped");
-        assert_eq!(stack_through(&mut process, spinner, "spins_here").method, Method::Stop);
+        assert_eq!(stack_through(&mut process, spinner, "spins_here").method, CaptureMethod::Stop);
         println!("longest stop: {:?}", process.longest_stop());
         assert!(process.longest_stop() > Duration::ZERO);
         let reader = thread(&mut process, "target::process");
-        assert_eq!(stack_through(&mut process, reader, "waits_for_input").method, Method::Passive);
+        assert_eq!(stack_through(&mut process, reader, "waits_for_input").method, CaptureMethod::Passive);
     }
 
     #[test]
@@ -334,7 +334,7 @@ mod tests {
         let spinner = thread(&mut process, "spinner");
         for _ in 0..20 {
             let taken = process.take_stack(spinner);
-            assert!(taken.is_ok() || taken == Err(NoStack::NoAnswer), "{taken:?}");
+            assert!(taken.is_ok() || taken == Err(StackUnavailable::NoAnswer), "{taken:?}");
         }
         let probe = ThreadProbe::open(program.process(), spinner);
         let limit = Instant::now() + Duration::from_secs(20);
@@ -353,7 +353,7 @@ mod tests {
         program.0.kill().expect("it is our own child");
         program.0.wait().expect("it ended");
         assert!(process.threads().is_err());
-        assert_eq!(process.take_stack(spinner), Err(NoStack::Gone));
+        assert_eq!(process.take_stack(spinner), Err(StackUnavailable::Gone));
         assert!(OtherProcess::open(program.process()).is_err());
     }
 }

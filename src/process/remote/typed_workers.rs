@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::model::stack::{NoStack, RawStack};
+use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, CorePlace, Progress, Thread, Worker, WorkerPlace};
 use crate::process::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, counted, thread_sample};
@@ -338,22 +338,22 @@ impl Target for OtherWorkers<'_> {
         thread_sample::look(process, probe, self.steal.as_mut())
     }
 
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         // A thread that is about to park is not to be stopped.
         let stack = match self.progress(worker) == progress {
             true => self.stacks.take_stack_in_poll(self.tid(worker)),
-            false => Err(NoStack::TooLate),
+            false => Err(StackUnavailable::TooLate),
         };
         let stack = stack.and_then(|stack| match self.progress(worker) == progress {
             true => Ok(stack),
-            false => Err(NoStack::TooLate),
+            false => Err(StackUnavailable::TooLate),
         });
         counted(stack, &self.stacks_missed)
     }
 
     /// What runs is stopped for a stall only.
-    fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, NoStack> {
-        Err(NoStack::Unavailable)
+    fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+        Err(StackUnavailable::Unavailable)
     }
 
     /// Its sleep inside a poll. The budget is read after the sleep: where the same sleep is seen again, the thread has not

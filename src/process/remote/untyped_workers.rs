@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::contexts::{Context, Contexts};
 use super::thread_count::ThreadCount;
-use crate::model::stack::{NoStack, RawStack};
+use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
 use crate::process::return_breakpoints::Returns;
@@ -351,14 +351,14 @@ impl Target for SilentWorkers {
         thread_sample::look(self.process, &mut self.states.get_mut()[worker].probe, self.steal.as_mut())
     }
 
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         let stack = self.peek_stack(worker, progress);
         counted(stack, &self.stacks_missed)
     }
 
-    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, NoStack> {
+    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         if self.progress(worker) != progress || progress.activity == Activity::Parked {
-            return Err(NoStack::TooLate);
+            return Err(StackUnavailable::TooLate);
         }
         // A worker that waits for something to do has a stack that can be walked, so that it is not stopped for it.
         self.stacks.take_stack_in_poll(self.tid(worker))

@@ -1,14 +1,14 @@
 //! System calls: their names, what they wait for, and what file they wait on.
 
-use crate::model::evidence::{Place, SyscallKind};
+use crate::model::evidence::{SyscallKind, WaitSite};
 use crate::sys::Process;
 
 use SyscallKind::{Child, File, Lock, Memory, Network, Other, Pipe, Sleep};
 
 /// What a thread of a process waits for that sleeps in system call `number` with these arguments.
-pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> Place {
+pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> WaitSite {
     let Some(&(_, name, kind, descriptor)) = TABLE.iter().find(|(known, ..)| *known == number) else {
-        return Place::Syscall { name: format!("syscall {number}"), kind: Other, file: None };
+        return WaitSite::Syscall { name: format!("syscall {number}"), kind: Other, file: None };
     };
     let file = match descriptor {
         Descriptor::None => None,
@@ -26,7 +26,7 @@ pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> Plac
         (_, Some(file)) => kind_on(kind, file),
         (_, None) => kind,
     };
-    Place::Syscall { name: name.to_owned(), kind, file }
+    WaitSite::Syscall { name: name.to_owned(), kind, file }
 }
 
 /// Which argument holds a file descriptor.
@@ -164,8 +164,8 @@ mod tests {
 
     fn kind(number: libc::c_long, arguments: [u64; 6]) -> SyscallKind {
         match place(Process::own(), number, &arguments) {
-            Place::Syscall { kind, .. } => kind,
-            Place::Fault => unreachable!("a system call is no fault"),
+            WaitSite::Syscall { kind, .. } => kind,
+            WaitSite::Fault => unreachable!("a system call is no fault"),
         }
     }
 
