@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 
 use crate::model::stack::Address;
 use crate::probe::{self, Hooks, Registry, RuntimeProbe, WatchFutureExt as _};
-use crate::process::{OwnProcess, Since, Target};
+use crate::process::{LocalWorkers, PollStarts, WorkerSource};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackCopy, StackSignal};
 use crate::unwind::Unwinder;
@@ -106,7 +106,7 @@ impl Stacks {
 
 /// A runtime with one worker, inside one poll.
 pub struct BusyWorker {
-    target: OwnProcess,
+    target: LocalWorkers,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -129,8 +129,8 @@ impl BusyWorker {
         let runtime = builder.build()?;
         probe.built(false, None);
         runtime.spawn(async { body() }.watched());
-        let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
-        let target = OwnProcess::new(
+        let (since, missed) = (Arc::new(PollStarts::default()), Arc::new(AtomicU64::new(0)));
+        let target = LocalWorkers::new(
             registry,
             since,
             Some(Arc::clone(&stacks.signal)),
@@ -148,7 +148,7 @@ impl BusyWorker {
         if self.target.workers().is_empty() {
             return 0;
         }
-        match self.target.sample(0).stack {
+        match self.target.sample_worker(0).stack {
             Some(Ok(stack)) => stack.addresses.len(),
             _ => 0,
         }

@@ -8,7 +8,7 @@ use super::task_dump::{pointers, starts};
 use crate::census::{Start, Subject, Whose};
 use crate::dwarf::{Memory, PackedTypes, Program, Sections};
 use crate::images::Images;
-use crate::process::{Moment, Snapshot};
+use crate::process::{FrozenProcess, Snapshot};
 use crate::sys::Process;
 
 #[path = "../../tests/support/awaiting.rs"]
@@ -73,7 +73,7 @@ impl Scene {
         images.load_new().expect("it is our own child");
         let image = images.program().expect("it is there");
         let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
-        let moment = Moment::take(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
+        let moment = FrozenProcess::freeze(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
         let starts = starts(&moment.threads, image.thread_locals());
         let found = UnlistedTables::of(process, image, &Program::of(&sections), Whose::All).search(process);
         let mut unlisted = found.headers(pointers(&moment.threads));

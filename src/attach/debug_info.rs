@@ -11,7 +11,7 @@ use crate::debug_files::Identity;
 use crate::dwarf::{PackedTypes, Program, Sections};
 use crate::images::Images;
 use crate::symbols::NameTable;
-use crate::sys::Rights;
+use crate::sys::Permissions;
 
 /// What may be used.
 #[derive(Clone, Debug)]
@@ -131,7 +131,7 @@ impl Attached {
 
 impl Known {
     fn look_in_cache(&mut self, identity: Identity) {
-        let cache = match IndexCache::open(Rights::own().user) {
+        let cache = match IndexCache::open(Permissions::own().user) {
             Ok(cache) => cache,
             Err(why) => {
                 self.origin.told = format!("read from debug information; {why}");

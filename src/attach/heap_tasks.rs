@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::census::{Subject, Whose};
 use crate::dwarf::Program;
 use crate::images::Image;
-use crate::process::{Snapshot, WordsFound};
+use crate::process::{HeapMatches, Snapshot};
 use crate::sys::{Mapping, Process};
 
 /// They are not searched for more often.
@@ -38,14 +38,14 @@ impl UnlistedTables {
 
     /// Looks through all memory of the process, while it runs.
     pub(crate) fn search(&self, process: Process) -> Unlisted {
-        Unlisted { found: WordsFound::of(process, &self.tables), behind: self.behind }
+        Unlisted { found: HeapMatches::of(process, &self.tables), behind: self.behind }
     }
 }
 
 /// Places in memory where tasks may be that no runtime has a list of.
 #[derive(Debug, Default)]
 pub(crate) struct Unlisted {
-    found: WordsFound,
+    found: HeapMatches,
     behind: u64,
 }
 

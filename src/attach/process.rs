@@ -11,7 +11,7 @@ use crate::inprocess::ProfileError;
 use crate::model::process::DebugTier;
 use crate::program_path::Program;
 use crate::symbols::Symbolizer;
-use crate::sys::{self, Process, Rights};
+use crate::sys::{self, Permissions, Process};
 
 /// A process that exists and may be looked at.
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Attached {
             return Err(AttachError::Unsupported);
         }
         let process = Process::with_id(pid);
-        check(process, &Rights::own())?;
+        check(process, &Permissions::own())?;
         sys::raise_file_limit();
         let program = Program::of(process);
         Ok(Self {
@@ -130,7 +130,7 @@ pub(crate) fn without_types(program: &str, tier: DebugTier) -> String {
 
 /// Why the kernel does not sample a process that can be looked at.
 pub(crate) fn no_sampling(process: Process, error: &io::Error) -> AttachError {
-    let rights = Rights::own();
+    let rights = Permissions::own();
     let pid = process.id();
     let Some(status) = process.status() else { return AttachError::NoProcess { pid } };
     let reason = match (error.kind(), rights.perf_paranoid) {
@@ -157,7 +157,7 @@ pub(crate) fn no_sampling(process: Process, error: &io::Error) -> AttachError {
 }
 
 /// Whether the memory map of a process can be read, which is what everything begins with.
-pub(crate) fn check(process: Process, rights: &Rights) -> Result<(), AttachError> {
+pub(crate) fn check(process: Process, rights: &Permissions) -> Result<(), AttachError> {
     let pid = process.id();
     let Some(status) = process.status() else { return Err(AttachError::NoProcess { pid }) };
     if sys::has_ended(status.state) {

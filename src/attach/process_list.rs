@@ -8,7 +8,7 @@ use super::process::{self, AttachError};
 use crate::images::Images;
 use crate::model::process::{DebugTier, ProcessSeen, ProgramFacts, VerbSeen};
 use crate::program_path::Program;
-use crate::sys::{self, PerfSampler, Process, ProcessStatus, Rights};
+use crate::sys::{self, PerfSampler, Permissions, Process, ProcessStatus};
 
 /// What Tokio calls its threads unless it is told another name: today, and before 1.23; 15 bytes of each.
 const TOKIO_THREADS: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-w"];
@@ -28,7 +28,7 @@ impl Processes {
     /// # Errors
     /// When `/proc` cannot be listed.
     pub(crate) fn now() -> io::Result<Self> {
-        let rights = Rights::own();
+        let rights = Permissions::own();
         let mut files = HashMap::new();
         let mut found = Self::default();
         let mut pids = sys::process_ids()?;
@@ -97,7 +97,7 @@ fn facts_of(process: Process, known: &mut HashMap<PathBuf, ProgramFacts>) -> Opt
 /// Tries out what each verb begins with.
 fn verbs(
     process: Process,
-    rights: &Rights,
+    rights: &Permissions,
     refused: Option<&AttachError>,
     facts: Option<&ProgramFacts>,
 ) -> Vec<VerbSeen> {
@@ -133,7 +133,7 @@ fn reads_memory(process: Process) -> bool {
     mappings.iter().take(8).any(|mapping| process.read_word(mapping.start).is_some())
 }
 
-fn no_memory(process: Process, rights: &Rights) -> String {
+fn no_memory(process: Process, rights: &Permissions) -> String {
     let pid = process.id();
     match rights.ptrace_scope {
         Some(scope @ 1..=2) => format!(

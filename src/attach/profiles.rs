@@ -12,7 +12,7 @@ use super::stalls::{Asked, StallsSoFar};
 use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use crate::model::census::SourcePlace;
 use crate::model::profile::Profile;
-use crate::process::{OtherCpu, OtherProcess, ThreadLocals};
+use crate::process::{RemoteCpu, RemoteStacks, ThreadLocals};
 use crate::profilers::{Awaiting, Cpu, Profiler, Threads, Window};
 
 /// How often a profile of stalled time looks whether it shall end.
@@ -87,12 +87,12 @@ impl Attached {
         self.symbolizer.open_all();
         let profiler: Box<dyn Profiler> = match mode {
             OutsideMode::Cpu => {
-                let source = OtherCpu::start(self.process, options.rate);
+                let source = RemoteCpu::start(self.process, options.rate);
                 let source = source.map_err(|error| no_sampling(self.process, &error))?;
                 Box::new(Cpu::new(source, options.rate))
             }
             OutsideMode::Wall => {
-                let process = OtherProcess::open(self.process);
+                let process = RemoteStacks::open(self.process);
                 let process = process.map_err(|error| AttachError::Profile(ProfileError::Unavailable(error)))?;
                 Box::new(Threads::new(process, options.rate))
             }

@@ -20,7 +20,8 @@ use crate::model::stall::{Phase, Stall, StallEvent, Stalls};
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
 use crate::process::{
-    Finder, OtherProcess, OtherWorkers, SilentFound, SilentWorker, SilentWorkers, Snapshot, Target, cpu_of_this_thread,
+    RemoteStacks, Snapshot, TypedWorkers, UntypedSnapshot, UntypedWorker, UntypedWorkers, WorkerFinder, WorkerSource,
+    cpu_of_this_thread,
 };
 use crate::report::{Callback, QUEUE, Sinks};
 use crate::report::{FutureOn, Reporter};
@@ -86,9 +87,9 @@ enum Means<'w, 'd> {
         /// Where the program lies.
         start: u64,
         /// The workers once more, for whoever looks at them beside the watchdog.
-        target: RefCell<Option<Box<OtherWorkers<'w>>>>,
+        target: RefCell<Option<Box<TypedWorkers<'w>>>>,
     },
-    Stacks(Arc<SilentFound>),
+    Stacks(Arc<UntypedSnapshot>),
 }
 
 impl<'d> Watching<'_, 'd> {
@@ -106,7 +107,7 @@ impl<'d> Watching<'_, 'd> {
     }
 
     /// The workers as the watchdog finds them; `None` where types are described.
-    pub(crate) fn silent_workers(&self) -> Option<Vec<SilentWorker>> {
+    pub(crate) fn silent_workers(&self) -> Option<Vec<UntypedWorker>> {
         match &self.means {
             Means::Types { .. } => None,
             Means::Stacks(found) => Some(found.workers()),
@@ -114,13 +115,13 @@ impl<'d> Watching<'_, 'd> {
     }
 
     /// Looks at workers independently of the watchdog; `None` once the process is gone, and where no types are described.
-    pub(crate) fn with_target<R>(&self, look: impl FnOnce(&mut OtherWorkers<'_>) -> R) -> Option<R> {
+    pub(crate) fn with_target<R>(&self, look: impl FnOnce(&mut TypedWorkers<'_>) -> R) -> Option<R> {
         let Means::Types { workers, start, target } = &self.means else { return None };
         let mut target = target.borrow_mut();
         if target.is_none() {
-            let stacks = OtherProcess::open(self.process).ok()?;
+            let stacks = RemoteStacks::open(self.process).ok()?;
             let (missed, gone) = (Arc::default(), Arc::default());
-            *target = Some(Box::new(OtherWorkers::new(self.process, *start, stacks, *workers, missed, gone)));
+            *target = Some(Box::new(TypedWorkers::new(self.process, *start, stacks, *workers, missed, gone)));
         }
         target.as_deref_mut().map(look)
     }
@@ -215,7 +216,7 @@ impl Attached {
         let image = images.program().ok_or(AttachError::NoProcess { pid })?;
         let program = described(packed, &sections);
         self.symbolizer.add_source_roots(program.source_roots());
-        let stacks = || OtherProcess::open(process).map_err(|error| AttachError::Unreadable { pid, error });
+        let stacks = || RemoteStacks::open(process).map_err(|error| AttachError::Unreadable { pid, error });
         let check = SelfCheck::default();
         let view = Arc::new(View::new(threshold, self.symbolizer, Arc::clone(&self.program), check, Weak::new()));
         let gone = Arc::new(AtomicBool::new(false));
@@ -223,7 +224,7 @@ impl Attached {
         let (missed, over) = (Arc::clone(&view.stacks_missed), Arc::clone(&gone));
         let frames = program.contexts().is_empty().then(|| PollFrames::of(image)).filter(PollFrames::any);
         if let Some(frames) = frames {
-            let found = Arc::new(SilentFound::default());
+            let found = Arc::new(UntypedSnapshot::default());
             missing.push(without_tasks(&image.name, ProgramFacts::of(image).debug));
             let means = Means::Stacks(Arc::clone(&found));
             let watching = Watching { view: &view, process, missing: &missing, gone: &gone, means };
@@ -231,7 +232,7 @@ impl Attached {
             let tasks = PolledTasks::of(process, image, &program, Arc::clone(&frames));
             let future_on = |stack: &[Address], frames: &[Frame]| tasks.future_on(stack, frames);
             let watcher = Watcher { future_on: Some(&future_on), ..watcher };
-            let target = SilentWorkers::new(process, image.range.start, stacks()?, frames, found, missed, over);
+            let target = UntypedWorkers::new(process, image.range.start, stacks()?, frames, found, missed, over);
             let go_on = &mut || tell(&watching).is_continue();
             return Ok(watcher.run(target, || tasks.warm_up(), tell_every, go_on, || last(&watching)));
         }
@@ -240,7 +241,7 @@ impl Attached {
         let start = image.range.start;
         let means = Means::Types { workers: &workers, start, target: RefCell::new(None) };
         let watching = Watching { view: &view, process, missing: &missing, gone: &gone, means };
-        let target = OtherWorkers::new(process, start, stacks()?, &workers, missed, over);
+        let target = TypedWorkers::new(process, start, stacks()?, &workers, missed, over);
         let keep = || origin.keep(&program);
         let go_on = &mut || {
             let go_on = tell(&watching).is_continue();
@@ -273,7 +274,7 @@ impl Watcher<'_> {
         last: impl Fn() -> R,
     ) -> R
     where
-        T: Target + Send,
+        T: WorkerSource + Send,
     {
         let stop = Arc::new(AtomicBool::new(false));
         let (observations, queue) = mpsc::sync_channel(QUEUE);
@@ -330,7 +331,7 @@ impl Workers<'_, '_> {
     }
 }
 
-impl Finder for Workers<'_, '_> {
+impl WorkerFinder for Workers<'_, '_> {
     fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace> {
         // Read anew each time, and each page once.
         let memory = Snapshot::of(self.reader.process);

@@ -134,13 +134,13 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::sys::Rights;
+    use crate::sys::Permissions;
 
     fn cache(name: &str) -> (IndexCache, Identity) {
         let folder = std::env::temp_dir().join(format!("holdup-cache-{}-{name}", std::process::id()));
         let _there_was_none = fs::remove_dir_all(&folder);
         let identity = Identity::of(&std::env::current_exe().expect("it runs")).expect("it can be read");
-        (IndexCache::at(folder, Rights::own().user).expect("it can be made"), identity)
+        (IndexCache::at(folder, Permissions::own().user).expect("it can be made"), identity)
     }
 
     fn mode(path: &std::path::Path) -> u32 {

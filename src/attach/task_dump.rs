@@ -14,7 +14,7 @@ use crate::images::Image;
 use crate::model::census::{Census, WaitsFor};
 use crate::model::process::DebugTier;
 use crate::model::stack::{CaptureMethod, RawStack, Stack, StackUnavailable};
-use crate::process::{Descriptors, Moment, OtherProcess, Snapshot, ThreadAt};
+use crate::process::{Descriptors, FrozenProcess, FrozenThread, RemoteStacks, Snapshot};
 use crate::unwind::Unwinder;
 
 /// Tasks of each list that are looked for while threads are held: those that came since the rehearsal stand in front.
@@ -77,13 +77,13 @@ impl Attached {
         image: &Image,
         program: &Program<'_>,
         missing: &mut Vec<String>,
-    ) -> Result<(Census, Moment), AttachError> {
+    ) -> Result<(Census, FrozenProcess), AttachError> {
         let before = image.thread_locals();
         let bias = image.bias;
         let unlisted = UnlistedTables::of(self.process, image, program, Whose::All).search(self.process);
         let (process, roots) = (self.process, Mutex::new(Roots::new()));
         let lock = || roots.lock().unwrap_or_else(PoisonError::into_inner);
-        let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| {
+        let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| {
             let (starts, headers) = (starts(threads, before), unlisted.headers(pointers(threads)));
             let subject = Subject { threads: &starts, unlisted: &headers, ..Subject::of(program, memory, bias) };
             subject.touch(usize::MAX);
@@ -92,10 +92,10 @@ impl Attached {
             // For the memory that it reads.
             let _rehearsed = Subject { roots: Some(&roots), ..subject }.take();
         };
-        let touch = |memory: &Snapshot, threads: &[ThreadAt]| {
+        let touch = |memory: &Snapshot, threads: &[FrozenThread]| {
             Subject { threads: &starts(threads, before), ..Subject::of(program, memory, bias) }.touch(NEWEST);
         };
-        let moment = Moment::take(self.process, &rehearse, &touch).map_err(|error| self.failed(error))?;
+        let moment = FrozenProcess::freeze(self.process, &rehearse, &touch).map_err(|error| self.failed(error))?;
         let starts = starts(&moment.threads, before);
         let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
         let roots = lock();
@@ -119,8 +119,8 @@ impl Attached {
     }
 
     /// Stacks of what was held as they were then; of what sleeps, as they are now.
-    fn name_stacks(&mut self, moment: &Moment, census: &mut Census) {
-        let (Ok(mut unwinder), Ok(mut other)) = (Unwinder::of(self.process), OtherProcess::open(self.process)) else {
+    fn name_stacks(&mut self, moment: &FrozenProcess, census: &mut Census) {
+        let (Ok(mut unwinder), Ok(mut other)) = (Unwinder::of(self.process), RemoteStacks::open(self.process)) else {
             return;
         };
         for (thread, at) in census.threads.iter_mut().zip(&moment.threads) {
@@ -131,7 +131,7 @@ impl Attached {
                 }
                 // It could not be held then, and is not disturbed now.
                 None if at.runs => Err(StackUnavailable::TooLate),
-                None => other.take_stack(at.tid),
+                None => other.capture_stack(at.tid),
             };
             thread.stack = stack.map(|stack| Stack {
                 frames: self.symbolizer.frames(&stack.addresses),
@@ -146,13 +146,13 @@ impl Attached {
 }
 
 /// The control blocks of threads.
-pub(crate) fn pointers(threads: &[ThreadAt]) -> impl Iterator<Item = u64> {
+pub(crate) fn pointers(threads: &[FrozenThread]) -> impl Iterator<Item = u64> {
     threads.iter().filter_map(|thread| thread.thread_pointer)
 }
 
 /// Where each thread's variables of the program begin.
-pub(crate) fn starts(threads: &[ThreadAt], before: Option<u64>) -> Vec<Start> {
-    let start = |thread: &ThreadAt| Start {
+pub(crate) fn starts(threads: &[FrozenThread], before: Option<u64>) -> Vec<Start> {
+    let start = |thread: &FrozenThread| Start {
         tid: thread.tid,
         name: thread.name.clone(),
         runs: thread.runs,

@@ -11,7 +11,7 @@ use crate::dwarf::{Program, task_name};
 use crate::images::Image;
 use crate::model::census::Census;
 use crate::model::process::{DebugTier, ProgramFacts};
-use crate::process::{Moment, Snapshot, ThreadAt, Uncopied};
+use crate::process::{FrozenProcess, FrozenThread, LiveMemory, Snapshot};
 use crate::symbols::{TaskFunctions, TaskType};
 
 impl Attached {
@@ -24,12 +24,12 @@ impl Attached {
         image: &Image,
         program: &Program<'_>,
         missing: &mut Vec<String>,
-    ) -> Result<(Census, Moment), AttachError> {
+    ) -> Result<(Census, FrozenProcess), AttachError> {
         let process = self.process;
         let pid = process.id();
         let failed = |error| self.failed(error);
         let places = places(image, process.mappings().map_err(failed)?);
-        let shapes = Shapes::find(&Uncopied::of(process), &places);
+        let shapes = Shapes::find(&LiveMemory::of(process), &places);
         let facts = ProgramFacts::of(image);
         if shapes.tables.is_empty() && !facts.tokio {
             return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
@@ -42,7 +42,7 @@ impl Attached {
             .filter_map(|(address, table)| Some((*address, task_type(&functions, program, &table.functions)?)))
             .collect();
         let name = |table: u64| types.get(&table).map(|ty| (ty.told(), ty.scheduler.clone()));
-        let take = |memory: &Snapshot, threads: &[ThreadAt], now| {
+        let take = |memory: &Snapshot, threads: &[FrozenThread], now| {
             let tasks = shapes.tasks(memory);
             let polled = polled(memory, &blocks(threads, before), &tasks);
             let threads = &starts(threads, before);
@@ -50,8 +50,8 @@ impl Attached {
             shaped_census(&subject, tasks, polled, &name)
         };
         // For the memory that it reads.
-        let rehearse = |memory: &Snapshot, threads: &[ThreadAt]| drop(take(memory, threads, Duration::ZERO));
-        let moment = Moment::take(process, &rehearse, &|_, _| {}).map_err(failed)?;
+        let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| drop(take(memory, threads, Duration::ZERO));
+        let moment = FrozenProcess::freeze(process, &rehearse, &|_, _| {}).map_err(failed)?;
         let mut census = take(&moment.memory, &moment.threads, moment.now);
         census.tier = facts.debug.min(DebugTier::Lines);
         let described = census.tasks.iter().any(|task| task.path.is_some());
@@ -93,8 +93,8 @@ fn places(image: &Image, mappings: Vec<crate::sys::Mapping>) -> Places {
 }
 
 /// The program's variables of each thread.
-fn blocks(threads: &[ThreadAt], before: Option<u64>) -> Vec<Option<Range<u64>>> {
-    let block = |thread: &ThreadAt| {
+fn blocks(threads: &[FrozenThread], before: Option<u64>) -> Vec<Option<Range<u64>>> {
+    let block = |thread: &FrozenThread| {
         let pointer = thread.thread_pointer?;
         Some(pointer.checked_sub(before?)?..pointer)
     };

@@ -12,7 +12,7 @@ use crate::model::activity::{ActivityNow, PolledTasks, WaitingTasks, WorkerActiv
 use crate::model::census::{Await, Census, TaskNow, TaskState};
 use crate::model::task::TaskId;
 use crate::model::worker::{Activity, Worker};
-use crate::process::{OtherWorkers, SilentWorker, Target};
+use crate::process::{TypedWorkers, UntypedWorker, WorkerSource};
 use crate::sys::{Process, ThreadProbe};
 
 /// Between two looks at workers.
@@ -134,7 +134,7 @@ impl Looker {
     }
 
     /// Returns whether there is a new worker.
-    fn look_at_target(&mut self, target: &mut OtherWorkers<'_>, since: Duration) -> bool {
+    fn look_at_target(&mut self, target: &mut TypedWorkers<'_>, since: Duration) -> bool {
         target.refresh();
         let workers = target.workers().to_vec();
         let found_new = self.begin_look(workers.iter());
@@ -153,7 +153,7 @@ impl Looker {
     }
 
     /// The same where the watchdog itself is all that tells.
-    fn look_at_silent(&mut self, workers: &[SilentWorker]) -> bool {
+    fn look_at_silent(&mut self, workers: &[UntypedWorker]) -> bool {
         let found_new = self.begin_look(workers.iter().map(|found| &found.worker));
         for found in workers.iter().filter(|found| found.worker.index.is_some()) {
             let seen = self.seen(&found.worker);

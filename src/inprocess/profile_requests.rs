@@ -6,7 +6,7 @@ use super::profiling::{ProfileError, ProfileOptions, Stop};
 use crate::inprocess::View;
 use crate::model::profile::{Profile, ProfileBuilder, ProfileFrame, ValueType};
 use crate::model::stack::Address;
-use crate::process::Target;
+use crate::process::WorkerSource;
 use crate::profilers::{TasksNow, Wall};
 
 /// Looks per second of a trace: a slice is known to within the time between two.
@@ -40,7 +40,7 @@ impl View {
         let mut tasks = TasksNow::default();
         target.refresh();
         for index in 0..target.workers().len() {
-            let sampled = target.sample(index);
+            let sampled = target.sample_worker(index);
             let worker = Arc::clone(&target.workers()[index]);
             tasks.add(&worker, sampled);
         }

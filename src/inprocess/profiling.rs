@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::inprocess::View;
 use crate::model::profile::Profile;
-use crate::process::{OwnCpu, OwnProcess, Since};
+use crate::process::{LocalCpu, LocalWorkers, PollStarts};
 use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
 use crate::report::StalledTime;
 use crate::sys::{self, Process};
@@ -267,7 +267,7 @@ impl View {
         match options.mode {
             ProfileMode::Cpu if !sys::SUPPORTED => self.cpu_of_process(options, stop),
             ProfileMode::Cpu => {
-                let source = OwnCpu::start(Arc::clone(&self.registry), options.rate).map_err(cannot_start)?;
+                let source = LocalCpu::start(Arc::clone(&self.registry), options.rate).map_err(cannot_start)?;
                 self.collect(&mut Cpu::new(source, options.rate), options, stop)
             }
             ProfileMode::Wall => {
@@ -291,13 +291,13 @@ impl View {
         Ok(self.resolve(collected.map_err(ProfileError::Failed)?))
     }
 
-    pub(crate) fn own_process(&self) -> Result<OwnProcess, ProfileError> {
+    pub(crate) fn own_process(&self) -> Result<LocalWorkers, ProfileError> {
         if !sys::SUPPORTED {
             return Err(ProfileError::Unavailable(io::ErrorKind::Unsupported.into()));
         }
         let unwinder = Unwinder::of(Process::own()).map_err(ProfileError::Unavailable)?;
-        let (since, missed) = (Arc::new(Since::default()), Arc::new(AtomicU64::new(0)));
-        Ok(OwnProcess::new(
+        let (since, missed) = (Arc::new(PollStarts::default()), Arc::new(AtomicU64::new(0)));
+        Ok(LocalWorkers::new(
             Arc::clone(&self.registry),
             since,
             self.signal.upgrade(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::images::Names;
 use crate::model::check::{Check, Coverage, SelfCheck};
-use crate::sys::{self, KernelState, Process, Registers, ReturnWatch, StackCopy, StackSignal, ThreadProbe};
+use crate::sys::{self, Breakpoint, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How long the thread that stacks are tried out on may take to get where it is wanted.
@@ -129,7 +129,7 @@ fn milestone() {
 }
 
 fn try_returns(tid: i32) -> Result<(), String> {
-    let watch = ReturnWatch::set(tid, milestone as *const () as u64);
+    let watch = Breakpoint::set(tid, milestone as *const () as u64);
     let watch = watch.map_err(|error| format!("perf_event_open refuses a breakpoint ({error})"))?;
     let limit = Instant::now() + TRIAL_LIMIT;
     while Instant::now() < limit {

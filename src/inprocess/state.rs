@@ -13,7 +13,7 @@ use crate::model::check::SelfCheck;
 use crate::model::stall::{Counters, Stalls};
 use crate::model::worker::WorkerNow;
 use crate::probe::{Registry, Runtimes};
-use crate::process::Since;
+use crate::process::PollStarts;
 use crate::report::History;
 use crate::stalls::Totals;
 use crate::symbols::Symbolizer;
@@ -23,7 +23,7 @@ use crate::sys::StackSignal;
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) since: Arc<Since>,
+    pub(crate) since: Arc<PollStarts>,
     pub(crate) totals: Arc<Totals>,
     pub(crate) stacks_missed: Arc<AtomicU64>,
     pub(crate) history: Mutex<History>,

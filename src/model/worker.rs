@@ -18,7 +18,7 @@ pub(crate) struct Worker {
     pub(crate) thread: Thread,
     /// Its tasks are polled without a word, because task hooks are missing: what it does between two polls that were
     /// told may be a poll.
-    pub(crate) silent_polls: bool,
+    pub(crate) uninstrumented: bool,
 }
 
 /// An operating system thread.

@@ -149,14 +149,14 @@ pub(crate) fn already_set(builder: &tokio::runtime::Builder) -> Vec<&'static str
 pub(crate) fn hold_samples_while_parked(builder: &mut tokio::runtime::Builder) -> &mut tokio::runtime::Builder {
     use std::cell::Cell;
 
-    use crate::sys::{self, HeldSignals};
+    use crate::sys::{self, BlockedSignals};
 
     thread_local! {
-        static HELD: Cell<HeldSignals> = const { Cell::new(HeldSignals::NONE) };
+        static HELD: Cell<BlockedSignals> = const { Cell::new(BlockedSignals::NONE) };
     }
     builder
         .on_thread_park(|| HELD.set(sys::hold_samples()))
-        .on_thread_unpark(|| HELD.replace(HeldSignals::NONE).release())
+        .on_thread_unpark(|| HELD.replace(BlockedSignals::NONE).release())
 }
 
 /// Sets every hook that holdup or the user needs.

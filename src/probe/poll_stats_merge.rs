@@ -127,7 +127,13 @@ mod tests {
 
     fn worker(index: usize) -> Arc<Worker> {
         let thread = Thread { tid: 1, name: "worker".into(), stack: None };
-        Arc::new(Worker { key: index as u64, runtime: "test".into(), index: Some(index), thread, silent_polls: false })
+        Arc::new(Worker {
+            key: index as u64,
+            runtime: "test".into(),
+            index: Some(index),
+            thread,
+            uninstrumented: false,
+        })
     }
 
     #[test]

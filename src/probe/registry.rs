@@ -24,7 +24,7 @@ pub(crate) struct RuntimeProbe {
     fallback_name: Arc<str>,
     built: OnceLock<Built>,
     /// Its workers tell when they park, but not when they poll.
-    silent_polls: AtomicBool,
+    uninstrumented: AtomicBool,
 }
 
 /// What is known of a runtime once it is built. Its workers may register before.
@@ -38,7 +38,13 @@ struct Built {
 impl RuntimeProbe {
     pub(crate) fn new(fallback_name: Arc<str>, registry: Arc<Registry>) -> Arc<Self> {
         let number = NEXT_RUNTIME.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Self { number, registry, fallback_name, built: OnceLock::new(), silent_polls: AtomicBool::new(false) })
+        Arc::new(Self {
+            number,
+            registry,
+            fallback_name,
+            built: OnceLock::new(),
+            uninstrumented: AtomicBool::new(false),
+        })
     }
 
     /// Unique in the process.
@@ -54,12 +60,12 @@ impl RuntimeProbe {
 
     /// Whether its tasks are polled without a word.
     pub(crate) fn is_silent(&self) -> bool {
-        self.silent_polls.load(Ordering::Relaxed)
+        self.uninstrumented.load(Ordering::Relaxed)
     }
 
     /// Said before the runtime is built: it has thread hooks, but no task hooks.
     pub(super) fn polls_silently(&self) {
-        self.silent_polls.store(true, Ordering::Relaxed);
+        self.uninstrumented.store(true, Ordering::Relaxed);
     }
 
     /// The worker index of the thread inside `block_on`.
@@ -213,7 +219,7 @@ impl Registry {
             runtime: runtime.name(),
             index,
             thread: current_thread(),
-            silent_polls: runtime.is_silent() && index.is_some(),
+            uninstrumented: runtime.is_silent() && index.is_some(),
         });
         {
             let mut entries = self.entries();

@@ -11,7 +11,7 @@ use super::post_stall_recorder::Follower;
 use crate::model::post_stall::Followed;
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress};
-use crate::sys::{self, HeldSignals, PollNow, PollWords};
+use crate::sys::{self, BlockedSignals, PollNow, PollWords};
 
 /// The runtime number of a slot that belongs to none.
 pub(crate) const NO_RUNTIME: u32 = 0;
@@ -291,7 +291,7 @@ impl Slot {
     }
 
     #[cold]
-    fn await_signal(&self) -> HeldSignals {
+    fn await_signal(&self) -> BlockedSignals {
         let start = Instant::now();
         while self.signals.load(Ordering::Acquire) != 0 {
             if start.elapsed() >= ANNOUNCED_AT_MOST {
@@ -299,7 +299,7 @@ impl Slot {
             }
             std::thread::yield_now();
         }
-        HeldSignals::NONE
+        BlockedSignals::NONE
     }
 
     /// Tells the worker, before a signal is sent, that one will come. `None` once it has moved on from `progress`, or
@@ -320,7 +320,7 @@ impl Slot {
         let held = self.held.load(Ordering::Relaxed);
         if held != 0 {
             self.held.store(0, Ordering::Relaxed);
-            HeldSignals::from_bits(held).release();
+            BlockedSignals::from_bits(held).release();
         }
     }
 

@@ -17,11 +17,11 @@ mod sleep;
 /// Whether uninstrumented polls have returned.
 mod return_breakpoints;
 
-pub(crate) use local::{OwnCpu, OwnProcess, Since};
+pub(crate) use local::{LocalCpu, LocalWorkers, PollStarts};
 #[cfg(feature = "attach")]
 pub(crate) use remote::{
-    Descriptors, Finder, Moment, OtherCpu, OtherProcess, OtherWorkers, SilentFound, SilentWorker, SilentWorkers,
-    Snapshot, ThreadAt, ThreadLocals, Uncopied, WordsFound,
+    Descriptors, FrozenProcess, FrozenThread, HeapMatches, LiveMemory, RemoteCpu, RemoteStacks, Snapshot, ThreadLocals,
+    TypedWorkers, UntypedSnapshot, UntypedWorker, UntypedWorkers, WorkerFinder,
 };
 pub(crate) use sleep::Sleep;
 pub(crate) use thread_sample::cpu_of_this_thread;
@@ -41,7 +41,7 @@ use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Progress, Worker};
 
 /// What can be asked of an observed process. Workers are named by their position in [`workers`](Self::workers).
-pub(crate) trait Target {
+pub(crate) trait WorkerSource {
     /// Brings the list of workers up to date; returns whether it changed.
     fn refresh(&mut self) -> bool;
 
@@ -55,25 +55,25 @@ pub(crate) trait Target {
     fn task(&self, worker: usize, progress: Progress) -> Option<Task>;
 
     /// What the worker's thread is doing for the kernel now.
-    fn look(&mut self, worker: usize) -> Look;
+    fn sample_thread(&mut self, worker: usize) -> ThreadSample;
 
     /// The thread's stack inside the poll that `progress` shows.
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable>;
+    fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable>;
 
     /// The same of a worker that may be between two polls. A failure is no loss. This and what follows are asked of workers
     /// whose polls are silent only, which some targets do not have.
-    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
-        self.take_stack(worker, progress)
+    fn try_capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+        self.capture_stack(worker, progress)
     }
 
     /// Where the worker's thread sleeps, in such a way that an equal answer means that it has not run in between.
-    fn sleeps(&mut self, _worker: usize) -> Option<Sleep> {
+    fn current_sleep(&mut self, _worker: usize) -> Option<Sleep> {
         None
     }
 
     /// Whether a worker that runs has begun something else since the last look, as far as that can be seen without stopping it: a hint,
     /// which spares it breakpoints. `None` where nothing tells.
-    fn moved(&self, _worker: usize) -> Option<bool> {
+    fn context_changed(&self, _worker: usize) -> Option<bool> {
         None
     }
 
@@ -81,39 +81,39 @@ pub(crate) trait Target {
     ///
     /// # Errors
     /// Why that cannot be watched.
-    fn watch_returns(&mut self, _worker: usize) -> Result<(), NoWatch> {
-        Err(NoWatch::Refused)
+    fn watch_poll_returns(&mut self, _worker: usize) -> Result<(), BreakpointError> {
+        Err(BreakpointError::Refused)
     }
 
-    /// Whether one has returned since `watch_returns`; `None` where that is not watched.
-    fn returned(&self, _worker: usize) -> Option<bool> {
+    /// Whether one has returned since `watch_poll_returns`; `None` where that is not watched.
+    fn poll_returned(&self, _worker: usize) -> Option<bool> {
         None
     }
 
     /// The poll that a stack of this worker lies in. Remembers where it will return to.
-    fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
-        PollOn::None
+    fn poll_in_stack(&mut self, _worker: usize, _stack: &RawStack) -> PollInStack {
+        PollInStack::None
     }
 
     /// Tasks in the worker's own queue and in that of its whole runtime, where they are known.
-    fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>);
+    fn queue_lengths(&self, worker: usize) -> (Option<usize>, Option<usize>);
 
     /// Follows a worker from the end of the poll on that `progress` shows: what it polls then had to wait.
     ///
     /// # Errors
     /// Why that cannot be told here.
-    fn follow(&mut self, _worker: usize, _progress: Progress) -> Result<(), VictimsUnknown> {
+    fn record_post_stall(&mut self, _worker: usize, _progress: Progress) -> Result<(), VictimsUnknown> {
         Err(VictimsUnknown::Outside)
     }
 
     /// What the worker of this key did after that poll, once it has done everything of interest; `now`: as far as it has. It may
     /// be gone by then.
-    fn followed(&mut self, _key: u64, _progress: Progress, _now: bool) -> Followed {
+    fn post_stall_polls(&mut self, _key: u64, _progress: Progress, _now: bool) -> Followed {
         Followed::Missed
     }
 
     /// What a worker does now, with the thread's stack if it is inside a poll, whichever that is by then.
-    fn sample(&mut self, worker: usize) -> Sampled;
+    fn sample_worker(&mut self, worker: usize) -> WorkerSample;
 
     /// Tells who asks for a worker's state that its present `progress` has been seen since `since`.
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant);
@@ -126,16 +126,16 @@ pub(crate) trait Target {
 
 /// Why it cannot be watched whether polls return.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum NoWatch {
+pub(crate) enum BreakpointError {
     /// No place to which they return is known yet; a stack may tell one.
-    NoPlace,
+    NoReturnAddress,
     /// The kernel does not allow it, or nothing is to be gained by it.
     Refused,
 }
 
 /// The poll that a stack lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum PollOn {
+pub(crate) enum PollInStack {
     /// None.
     None,
     /// The stack could not be followed as far as to a scheduler.
@@ -148,7 +148,7 @@ pub(crate) enum PollOn {
 
 /// What a worker was doing at one moment.
 #[derive(Debug)]
-pub(crate) struct Sampled {
+pub(crate) struct WorkerSample {
     pub(crate) progress: Progress,
     /// The task it polled, where it was still that poll whose stack was taken.
     pub(crate) task: Option<Task>,
@@ -164,13 +164,13 @@ pub(crate) trait CpuSource {
     ///
     /// # Errors
     /// When the process's threads cannot be listed any more.
-    fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()>;
+    fn collect(&mut self, take: &mut dyn FnMut(CpuSample)) -> io::Result<()>;
 
     /// CPU time that samples are to stand for beyond what they came with.
-    fn rest(&self) -> CpuRest;
+    fn unsampled_cpu(&self) -> UnsampledCpu;
 
     /// Why no samples will come any more, once the process has ended.
-    fn ended(&self) -> Option<&'static str> {
+    fn end_reason(&self) -> Option<&'static str> {
         None
     }
 
@@ -183,10 +183,10 @@ pub(crate) trait CpuSource {
     fn collect_interval(&self) -> Duration;
 
     /// Steps that make one sampling period.
-    fn steps(&self) -> u32;
+    fn steps_per_period(&self) -> u32;
 
     /// Samples that were due and could not be kept.
-    fn lost(&self) -> u64;
+    fn lost_samples(&self) -> u64;
 
     /// Threads that could not be sampled.
     fn unsampled_threads(&self) -> u64;
@@ -197,7 +197,7 @@ pub(crate) trait CpuSource {
 
 /// One sample of CPU time.
 #[derive(Debug)]
-pub(crate) struct SampledCpu {
+pub(crate) struct CpuSample {
     /// Since the source was started.
     pub(crate) at: Duration,
     /// Steps of CPU time since the thread's last sample.
@@ -208,7 +208,7 @@ pub(crate) struct SampledCpu {
 
 /// Steps of CPU time that no sample came with.
 #[derive(Debug, Default)]
-pub(crate) struct CpuRest {
+pub(crate) struct UnsampledCpu {
     /// Of every thread that is still there, since its last sample.
     pub(crate) living: HashMap<i32, u64>,
     /// Of all that ended, together.
@@ -217,7 +217,7 @@ pub(crate) struct CpuRest {
 
 /// One passive look at a thread: running totals, and where it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Look {
+pub(crate) struct ThreadSample {
     /// CPU time since the thread started.
     pub(crate) cpu: Option<Duration>,
     /// Time ready but not run, since the thread started.
@@ -244,7 +244,7 @@ fn is_stopped(state: char) -> bool {
     matches!(state, 'T' | 't')
 }
 
-impl Look {
+impl ThreadSample {
     /// The kernel has it on a CPU, in the queue for one, or stopped (by SIGSTOP, or for a debugger) where it would be.
     pub(crate) fn runs(&self) -> bool {
         self.state.is_some_and(|state| state == 'R' || is_stopped(state))

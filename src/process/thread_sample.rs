@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Look, is_stopped};
+use super::{ThreadSample, is_stopped};
 use crate::model::evidence::WaitSite;
-use crate::sys::{self, KernelState, Process, Steal, ThreadProbe};
+use crate::sys::{self, KernelState, Process, StealTime, ThreadProbe};
 
 /// What looking has cost so far: CPU time of the thread that asks.
 pub(crate) fn cpu_of_this_thread() -> Option<Duration> {
@@ -12,7 +12,7 @@ pub(crate) fn cpu_of_this_thread() -> Option<Duration> {
 }
 
 /// What the kernel tells of the thread now.
-pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut Steal>) -> Look {
+pub(super) fn sample(process: Process, probe: &mut ThreadProbe, steal: Option<&mut StealTime>) -> ThreadSample {
     let kernel = probe.kernel_state();
     let stat = probe.stat_lately(kernel.map(|state| state != KernelState::Running));
     // A thread that is stopped does not wait in the call that it was in; and where it was in none, it looks as in a fault until
@@ -22,7 +22,7 @@ pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut
         let fault = matches!(kernel, KernelState::Fault { .. });
         !state.is_some_and(|state| is_stopped(state) || (fault && state == 'R'))
     });
-    let look = Look {
+    let look = ThreadSample {
         cpu: probe.cpu_time(),
         run_queue: probe.schedstat().map(|stat| stat.run_queue),
         minor_faults: stat.map(|stat| stat.minor_faults),
@@ -37,5 +37,5 @@ pub(super) fn look(process: Process, probe: &mut ThreadProbe, steal: Option<&mut
     };
     let processor = stat.map(|stat| stat.processor);
     let stolen = processor.and_then(|processor| Some((processor, steal?.of_processor(processor)?)));
-    Look { stolen, ..look }
+    ThreadSample { stolen, ..look }
 }

@@ -8,7 +8,7 @@ use crate::model::profile::{
     Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Sample, Slice, SliceKind, ValueType,
 };
 use crate::model::stack::{Address, Frame, Origin, RawStack};
-use crate::process::CpuRest;
+use crate::process::UnsampledCpu;
 
 /// Different stacks that are kept. Samples of further ones are counted as lost.
 const MAX_STACKS: usize = 64 * 1024;
@@ -101,7 +101,7 @@ impl Collection {
     ///
     /// A sample is taken at a fair moment, but the time before it was not all used by what ran at that moment. So the
     /// samples of a thread share what the thread used, and those of all threads that ended what these used together.
-    pub(crate) fn weigh(&mut self, rest: &CpuRest, steps: u32, period: i64) -> Duration {
+    pub(crate) fn weigh(&mut self, rest: &UnsampledCpu, steps: u32, period: i64) -> Duration {
         #[derive(Default)]
         struct Group {
             samples: u64,
@@ -256,7 +256,7 @@ mod tests {
         let known = collection.samples[0];
         collection.sums.insert((known.stack, known.labels), [2, 1, 0, 0]);
         // Thread 1 has used 100 steps, 10 a period; those that ended 16.
-        let rest = CpuRest { living: HashMap::from([(1, 39), (7, 50)]), ended: 10 };
+        let rest = UnsampledCpu { living: HashMap::from([(1, 39), (7, 50)]), ended: 10 };
         assert_eq!(collection.weigh(&rest, 10, 1_000), Duration::from_nanos(12_000));
         let values: Vec<i64> = collection.samples.iter().map(|sample| sample.values[0]).collect();
         assert_eq!(values, [2, 2, 2, 1, 1]);

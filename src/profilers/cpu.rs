@@ -30,15 +30,15 @@ impl<S: CpuSource + Send> Profiler for Cpu<S> {
             self.source.collect(&mut |sample| {
                 collection.add(sample.at, &sample.stack, sample.labels, [1, i64::from(sample.steps), 0, 0]);
             })?;
-            if !goes_on || self.source.ended().is_some() {
+            if !goes_on || self.source.end_reason().is_some() {
                 break;
             }
         }
-        let sampled = collection.weigh(&self.source.rest(), self.source.steps(), period);
+        let sampled = collection.weigh(&self.source.unsampled_cpu(), self.source.steps_per_period(), period);
         collection.end(window.elapsed());
-        collection.lose(self.source.lost());
+        collection.lose(self.source.lost_samples());
         self.source.notes().into_iter().for_each(|note| collection.note(note));
-        if let Some(ended) = self.source.ended() {
+        if let Some(ended) = self.source.end_reason() {
             collection.note(format!("{ended} after {:.1} s", window.elapsed().as_secs_f64()));
         }
         if self.source.unsampled_threads() > 0 {

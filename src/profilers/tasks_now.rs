@@ -8,7 +8,7 @@ use super::Collection;
 use super::wall::labels_of;
 use crate::model::profile::{Labels, Unit, ValueType};
 use crate::model::worker::{Activity, Worker};
-use crate::process::Sampled;
+use crate::process::WorkerSample;
 
 /// Gathers the tasks that are being polled, one sample each, as Go's goroutine profile has them.
 pub(crate) struct TasksNow {
@@ -26,7 +26,7 @@ impl Default for TasksNow {
 
 impl TasksNow {
     /// Adds what a worker does now.
-    pub(crate) fn add(&mut self, worker: &Worker, sampled: Sampled) {
+    pub(crate) fn add(&mut self, worker: &Worker, sampled: WorkerSample) {
         if sampled.progress.activity != Activity::Polling {
             return;
         }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Labels, Unit, ValueType};
 use crate::model::stack::{CaptureMethod, StackUnavailable};
-use crate::process::OtherProcess;
+use crate::process::RemoteStacks;
 
 /// Looks at every thread at a rate: a sleeping one is not touched, a running one is made to stand still for as long as it
 /// takes to copy its stack. The time since the last look is what a sample weighs.
 pub(crate) struct Threads {
-    process: OtherProcess,
+    process: RemoteStacks,
     rate: u32,
 }
 
 impl Threads {
     /// At that many looks per second.
-    pub(crate) fn new(process: OtherProcess, rate: u32) -> Self {
+    pub(crate) fn new(process: RemoteStacks, rate: u32) -> Self {
         Self { process, rate }
     }
 }
@@ -41,7 +41,7 @@ impl Profiler for Threads {
             let weight = i64::try_from(now.saturating_sub(last).as_nanos()).unwrap_or(i64::MAX);
             last = now;
             for thread in threads {
-                let taken = self.process.take_stack(thread.tid);
+                let taken = self.process.capture_stack(thread.tid);
                 let state = match &taken {
                     Ok(stack) if stack.method == CaptureMethod::Passive => "off-cpu",
                     Err(StackUnavailable::Gone) => continue,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Collection, Profiler, Window};
 use crate::model::profile::{Labels, SliceKind, Unit, ValueType};
 use crate::model::worker::{Activity, Progress, Worker};
-use crate::process::{Sampled, Target};
+use crate::process::{WorkerSample, WorkerSource};
 
 /// Looks at every worker at a rate, and takes the stack of those that are inside a poll: without touching them where
 /// they sleep, by signal where they run. The time since the last look is what a sample weighs.
@@ -27,7 +27,7 @@ struct Ongoing {
     name: Arc<str>,
 }
 
-impl<T: Target> Wall<T> {
+impl<T: WorkerSource> Wall<T> {
     /// Polls longer than `threshold` are stalls.
     pub(crate) fn new(target: T, rate: u32, threshold: Duration) -> Self {
         Self { target, rate, looks_per_sample: 1, threshold }
@@ -40,9 +40,9 @@ impl<T: Target> Wall<T> {
     }
 
     /// What a worker does, without its stack.
-    fn look(&self, worker: usize) -> Sampled {
+    fn look(&self, worker: usize) -> WorkerSample {
         let progress = self.target.progress(worker);
-        Sampled { progress, task: self.target.task(worker, progress), asleep: false, stack: None }
+        WorkerSample { progress, task: self.target.task(worker, progress), asleep: false, stack: None }
     }
 
     fn end(&self, collection: &mut Collection, ongoing: Ongoing, now: Duration) {
@@ -57,7 +57,7 @@ impl<T: Target> Wall<T> {
     }
 }
 
-impl<T: Target + Send> Profiler for Wall<T> {
+impl<T: WorkerSource + Send> Profiler for Wall<T> {
     fn run(&mut self, window: &Window) -> io::Result<Collection> {
         let interval = Duration::from_secs(1) / self.rate.max(1) / self.looks_per_sample;
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("time", Unit::Nanoseconds)];
@@ -71,7 +71,7 @@ impl<T: Target + Send> Profiler for Wall<T> {
             looks = looks.wrapping_add(1);
             let samples = looks.is_multiple_of(self.looks_per_sample);
             for index in 0..self.target.workers().len() {
-                let sampled = if samples { self.target.sample(index) } else { self.look(index) };
+                let sampled = if samples { self.target.sample_worker(index) } else { self.look(index) };
                 let worker = Arc::clone(&self.target.workers()[index]);
                 let labels = labels_of(&worker, &sampled);
                 let unmoved = ongoing.get(&worker.key).is_some_and(|known| known.progress == sampled.progress);
@@ -100,7 +100,7 @@ impl<T: Target + Send> Profiler for Wall<T> {
     }
 }
 
-fn add(collection: &mut Collection, now: Duration, sampled: Sampled, labels: Labels, values: [i64; 4]) {
+fn add(collection: &mut Collection, now: Duration, sampled: WorkerSample, labels: Labels, values: [i64; 4]) {
     let note = match (sampled.progress.activity, sampled.stack) {
         (_, Some(Ok(stack))) => return collection.add(now, &stack, labels, values),
         (_, Some(Err(_))) => "(in a poll, stack not taken)",
@@ -113,7 +113,7 @@ fn add(collection: &mut Collection, now: Duration, sampled: Sampled, labels: Lab
 }
 
 /// Who a sample of a worker is of.
-pub(super) fn labels_of(worker: &Worker, sampled: &Sampled) -> Labels {
+pub(super) fn labels_of(worker: &Worker, sampled: &WorkerSample) -> Labels {
     let task = sampled.task.clone().unwrap_or_default();
     let state = match (sampled.progress.activity, &sampled.stack) {
         (_, Some(Ok(_))) if sampled.asleep => "off-cpu",
@@ -134,7 +134,7 @@ pub(super) fn labels_of(worker: &Worker, sampled: &Sampled) -> Labels {
 }
 
 /// What a slice shows: the name of the task, or where it was spawned.
-fn name_of(sampled: &Sampled) -> Arc<str> {
+fn name_of(sampled: &WorkerSample) -> Arc<str> {
     let task = sampled.task.as_ref();
     match (sampled.progress.activity, task) {
         (Activity::Polling, Some(task)) => match (&task.name, task.place()) {

@@ -7,15 +7,15 @@ use crate::model::evidence::WaitSite;
 use crate::model::victims::VictimsUnknown;
 use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::Activity;
-use crate::process::Target;
+use crate::process::WorkerSource;
 
 /// The system calls in which a parked worker waits for events. The other parked ones wait for it to wake them.
 const EVENT_WAITS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
 
 /// Looks at the other workers of the stuck one's runtime, and asks how many tasks are queued.
-pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashMap<u64, Instant>) -> Waiting {
+pub(super) fn behind<T: WorkerSource>(target: &mut T, stuck: usize, also_stuck: &HashMap<u64, Instant>) -> Waiting {
     let runtime = target.workers()[stuck].runtime.clone();
-    let (local_queue, global_queue) = target.queues(stuck);
+    let (local_queue, global_queue) = target.queue_lengths(stuck);
     let mut waiting = Waiting { local_queue, global_queue, ..Waiting::default() };
     let (mut for_events, mut untold, mut busy) = (0_u32, 0_u32, 0_u32);
     for other in 0..target.workers().len() {
@@ -29,7 +29,7 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashM
         match target.progress(other).activity {
             Activity::Parked => {
                 waiting.others_parked += 1;
-                let look = target.look(other);
+                let look = target.sample_thread(other);
                 match &look.sleeps_in {
                     Some(WaitSite::Syscall { name, .. }) if EVENT_WAITS.contains(&name.as_str()) => for_events += 1,
                     Some(_) => {}
@@ -54,7 +54,7 @@ pub(super) fn behind<T: Target>(target: &mut T, stuck: usize, also_stuck: &HashM
 
 /// Since when nobody has been left to take tasks from the queue that all workers of the runtime share: when the last of the
 /// other workers got stuck. `None` while one is free.
-pub(super) fn all_stuck_since<T: Target>(
+pub(super) fn all_stuck_since<T: WorkerSource>(
     target: &T,
     stuck: usize,
     began: Instant,
@@ -78,7 +78,7 @@ mod tests {
     use crate::model::stack::{RawStack, StackUnavailable};
     use crate::model::task::Task;
     use crate::model::worker::{Progress, Thread, Worker};
-    use crate::process::{Look, Sampled};
+    use crate::process::{ThreadSample, WorkerSample};
 
     /// Workers that do what they are told: what each does, and the system call it sleeps in.
     struct Scene(Vec<Arc<Worker>>, Vec<(Activity, Option<&'static str>)>);
@@ -94,7 +94,7 @@ mod tests {
                     runtime: "api".into(),
                     index: Some(key),
                     thread,
-                    silent_polls: false,
+                    uninstrumented: false,
                 })
             };
             Self((0..all.len()).map(worker).collect(), all)
@@ -111,7 +111,7 @@ mod tests {
         keys.iter().map(|key| (*key, Instant::now())).collect()
     }
 
-    impl Target for Scene {
+    impl WorkerSource for Scene {
         fn refresh(&mut self) -> bool {
             false
         }
@@ -128,21 +128,21 @@ mod tests {
             None
         }
 
-        fn look(&mut self, worker: usize) -> Look {
+        fn sample_thread(&mut self, worker: usize) -> ThreadSample {
             let place = |name: &str| WaitSite::Syscall { name: name.to_owned(), kind: SyscallKind::Other, file: None };
-            Look { sleeps_in: self.1[worker].1.map(place), ..Look::default() }
+            ThreadSample { sleeps_in: self.1[worker].1.map(place), ..ThreadSample::default() }
         }
 
-        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+        fn capture_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
             Err(StackUnavailable::Unavailable)
         }
 
-        fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+        fn queue_lengths(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
             (Some(2), None)
         }
 
-        fn sample(&mut self, worker: usize) -> Sampled {
-            Sampled { progress: self.progress(worker), task: None, asleep: false, stack: None }
+        fn sample_worker(&mut self, worker: usize) -> WorkerSample {
+            WorkerSample { progress: self.progress(worker), task: None, asleep: false, stack: None }
         }
 
         fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::model::evidence::{Evidence, WaitSite, WaitTime};
-use crate::process::Look;
+use crate::process::ThreadSample;
 
 /// Different places in the kernel that are told apart; time in further ones is only part of the window.
 const MAX_PLACES: usize = 8;
@@ -12,8 +12,8 @@ const MAX_PLACES: usize = 8;
 #[derive(Debug)]
 pub(super) struct Gathering {
     start: Instant,
-    first: Look,
-    last: Look,
+    first: ThreadSample,
+    last: ThreadSample,
     last_at: Instant,
     looks: u32,
     waits: Vec<WaitTime>,
@@ -23,7 +23,7 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    pub(super) fn begin(at: Instant, look: Look) -> Self {
+    pub(super) fn begin(at: Instant, look: ThreadSample) -> Self {
         Self {
             stolen: look.stolen.map(|_| Duration::ZERO),
             start: at,
@@ -48,7 +48,7 @@ impl Gathering {
     ///
     /// A wait in the queue for a CPU is told by the kernel when it is over, and a thread that is put off its CPU inside a system
     /// call looks as if it waited there. What is told for longer than it was since the last look is taken from there.
-    pub(super) fn add(&mut self, at: Instant, look: Look) {
+    pub(super) fn add(&mut self, at: Instant, look: ThreadSample) {
         let passed = at.duration_since(self.last_at);
         let told = grown(self.last.cpu, look.cpu).unwrap_or_default()
             + grown(self.last.run_queue, look.run_queue).unwrap_or_default();
@@ -77,13 +77,13 @@ impl Gathering {
 
     /// Adds a look taken when the poll was over. Where the thread is by then does not matter: it spent the time since
     /// the last look where it was then. The totals hold what the kernel learned late.
-    pub(super) fn finish(&mut self, at: Instant, mut look: Look) {
+    pub(super) fn finish(&mut self, at: Instant, mut look: ThreadSample) {
         look.sleeps_in.clone_from(&self.last.sleeps_in);
         look.state = self.last.state;
         self.add(at, look);
     }
 
-    fn take_over(&mut self, at: Instant, look: Look) {
+    fn take_over(&mut self, at: Instant, look: ThreadSample) {
         if let (Some(sum), Some((before_on, before)), Some((now_on, now))) =
             (self.stolen, self.last.stolen, look.stolen)
         {
@@ -144,13 +144,13 @@ mod tests {
     use super::*;
     use crate::model::evidence::SyscallKind;
 
-    fn asleep(name: &str, cpu_ms: u64) -> Look {
+    fn asleep(name: &str, cpu_ms: u64) -> ThreadSample {
         let place = WaitSite::Syscall { name: name.into(), kind: SyscallKind::Other, file: None };
-        Look { cpu: Some(Duration::from_millis(cpu_ms)), sleeps_in: Some(place), ..Look::default() }
+        ThreadSample { cpu: Some(Duration::from_millis(cpu_ms)), sleeps_in: Some(place), ..ThreadSample::default() }
     }
 
-    fn running(cpu_ms: u64) -> Look {
-        Look { cpu: Some(Duration::from_millis(cpu_ms)), state: Some('R'), ..Look::default() }
+    fn running(cpu_ms: u64) -> ThreadSample {
+        ThreadSample { cpu: Some(Duration::from_millis(cpu_ms)), state: Some('R'), ..ThreadSample::default() }
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
     fn a_thread_that_was_stopped_did_not_wait() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let stopped = || Look { state: Some('T'), ..running(5) };
+        let stopped = || ThreadSample { state: Some('T'), ..running(5) };
         let mut gathering = Gathering::begin(start, running(5));
         gathering.add(at(10), stopped());
         gathering.add(at(90), stopped());
@@ -194,10 +194,10 @@ mod tests {
     fn a_wait_in_the_queue_counts_once_also_where_the_thread_slept_before() {
         let start = Instant::now();
         let queued = |ms| Some(Duration::from_millis(ms));
-        let mut gathering = Gathering::begin(start, Look { run_queue: queued(0), ..asleep("nanosleep", 5) });
-        gathering.add(start + Duration::from_millis(13), Look { run_queue: queued(0), ..running(5) });
-        gathering.add(start + Duration::from_millis(19), Look { run_queue: queued(0), ..running(5) });
-        gathering.finish(start + Duration::from_millis(20), Look { run_queue: queued(7), ..running(5) });
+        let mut gathering = Gathering::begin(start, ThreadSample { run_queue: queued(0), ..asleep("nanosleep", 5) });
+        gathering.add(start + Duration::from_millis(13), ThreadSample { run_queue: queued(0), ..running(5) });
+        gathering.add(start + Duration::from_millis(19), ThreadSample { run_queue: queued(0), ..running(5) });
+        gathering.finish(start + Duration::from_millis(20), ThreadSample { run_queue: queued(7), ..running(5) });
         let evidence = gathering.evidence();
         assert_eq!(evidence.waits.first().map(|wait| wait.time.as_millis()), Some(13));
         assert_eq!((evidence.run_queue, evidence.starved), (queued(7), Duration::ZERO));
@@ -208,10 +208,10 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let queued = |ms| Some(Duration::from_millis(ms));
-        let mut gathering = Gathering::begin(start, Look { run_queue: queued(0), ..asleep("write", 5) });
-        gathering.add(at(4), Look { run_queue: queued(0), ..asleep("write", 5) });
-        gathering.add(at(10), Look { run_queue: queued(0), ..asleep("write", 5) });
-        gathering.finish(at(13), Look { run_queue: queued(12), ..running(6) });
+        let mut gathering = Gathering::begin(start, ThreadSample { run_queue: queued(0), ..asleep("write", 5) });
+        gathering.add(at(4), ThreadSample { run_queue: queued(0), ..asleep("write", 5) });
+        gathering.add(at(10), ThreadSample { run_queue: queued(0), ..asleep("write", 5) });
+        gathering.finish(at(13), ThreadSample { run_queue: queued(12), ..running(6) });
         let evidence = gathering.evidence();
         let waited: Duration = evidence.waits.iter().map(|wait| wait.time).sum();
         assert_eq!((evidence.run_queue, waited, evidence.starved), (queued(12), Duration::ZERO, Duration::ZERO));

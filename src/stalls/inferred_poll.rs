@@ -2,14 +2,14 @@
 //!
 //! Two things prove that it is one. Either its thread slept in a poll, and was not run in between. Or it was seen inside a
 //! poll, and since then nothing has returned to where that poll will return. The first needs no more than looks; the second a
-//! breakpoint that counts ([`Target::watch_returns`]), which costs the worker one exception each time it is set.
+//! breakpoint that counts ([`WorkerSource::watch_poll_returns`]), which costs the worker one exception each time it is set.
 
 use std::time::{Duration, Instant};
 
 use crate::model::stack::RawStack;
 use crate::model::stall::Detection;
 use crate::model::worker::Progress;
-use crate::process::{NoWatch, PollOn, Sleep, Target};
+use crate::process::{BreakpointError, PollInStack, Sleep, WorkerSource};
 
 /// The time since a worker unparked, as far as it is known that no poll has ended in it.
 #[derive(Debug)]
@@ -79,13 +79,13 @@ impl Stretch {
     }
 
     /// The first look at a worker that has woken: no more than where it sleeps, because most will park again.
-    pub(super) fn begin_awake<T: Target>(target: &mut T, worker: usize, at: LookedAt) -> Self {
-        let sleep = target.sleeps(worker);
+    pub(super) fn begin_awake<T: WorkerSource>(target: &mut T, worker: usize, at: LookedAt) -> Self {
+        let sleep = target.current_sleep(worker);
         Self { slept: sleep.map(|sleep| (sleep, at.began())), ..Self::begin(at.between) }
     }
 
     /// The same of one whose present poll began since the last look, if it is in one: that is watched, though not before `next_watch`.
-    pub(super) fn begin_polling<T: Target>(
+    pub(super) fn begin_polling<T: WorkerSource>(
         target: &mut T,
         (worker, progress): (usize, Progress),
         at: LookedAt,
@@ -106,7 +106,7 @@ impl Stretch {
     }
 
     /// Looks once more. Takes a stack when no poll has ended for half a threshold, and at most once in half a threshold.
-    pub(super) fn look<T: Target>(
+    pub(super) fn look<T: WorkerSource>(
         &mut self,
         target: &mut T,
         (worker, progress): (usize, Progress),
@@ -114,7 +114,7 @@ impl Stretch {
         threshold: Duration,
     ) -> Option<Standstill> {
         let now = at.now;
-        self.follow_sleep(target.sleeps(worker), at);
+        self.follow_sleep(target.current_sleep(worker), at);
         self.follow_returns(target, (worker, progress), at, threshold);
         let half = threshold / 2;
         let asleep = self.slept.is_some_and(|(_, since)| now.duration_since(since) >= half);
@@ -132,21 +132,21 @@ impl Stretch {
         self.slept = sleep.map(|sleep| (sleep, since));
     }
 
-    fn follow_returns<T: Target>(
+    fn follow_returns<T: WorkerSource>(
         &mut self,
         target: &mut T,
         (worker, progress): (usize, Progress),
         at: LookedAt,
         threshold: Duration,
     ) {
-        let returned = self.watched.and_then(|_| target.returned(worker));
+        let returned = self.watched.and_then(|_| target.poll_returned(worker));
         if returned == Some(false) {
             return;
         }
         self.forget_watch();
         // Not at every look: each time costs the worker an exception. One that does one thing after the other is in no long poll,
         // unless that poll itself does so.
-        let seldom = !self.cold && target.moved(worker) == Some(true);
+        let seldom = !self.cold && target.context_changed(worker) == Some(true);
         let next = if seldom { self.next_watch + threshold * SELDOM } else { self.next_watch };
         if at.now >= next {
             // Where the poll before has ended since the last look, the present one began.
@@ -157,7 +157,7 @@ impl Stretch {
 
     /// Watches the poll that a look finds, and no other for a quarter of a threshold. Where it is not known where polls return to, the
     /// stack is asked, and not again for half a threshold, because whoever runs is held for it.
-    fn watch_present<T: Target>(
+    fn watch_present<T: WorkerSource>(
         &mut self,
         target: &mut T,
         (worker, progress): (usize, Progress),
@@ -177,10 +177,10 @@ impl Stretch {
     }
 
     /// `since` tells when the poll began that is watched now.
-    fn watch<T: Target>(&mut self, target: &mut T, worker: usize, since: impl Fn() -> Instant) {
+    fn watch<T: WorkerSource>(&mut self, target: &mut T, worker: usize, since: impl Fn() -> Instant) {
         self.forget_watch();
-        let watched = target.watch_returns(worker);
-        self.cold = watched == Err(NoWatch::NoPlace);
+        let watched = target.watch_poll_returns(worker);
+        self.cold = watched == Err(BreakpointError::NoReturnAddress);
         self.watched = watched.is_ok().then(since);
     }
 
@@ -189,46 +189,46 @@ impl Stretch {
         self.seen = false;
     }
 
-    fn look_at_stack<T: Target>(
+    fn look_at_stack<T: WorkerSource>(
         &mut self,
         target: &mut T,
         (worker, progress): (usize, Progress),
         threshold: Duration,
         since: impl Fn() -> Instant,
     ) {
-        let Ok(stack) = target.peek_stack(worker, progress) else { return };
-        match target.poll_on(worker, &stack) {
-            PollOn::Watched => self.seen = target.returned(worker) == Some(false),
+        let Ok(stack) = target.try_capture_stack(worker, progress) else { return };
+        match target.poll_in_stack(worker, &stack) {
+            PollInStack::Watched => self.seen = target.poll_returned(worker) == Some(false),
             // The poll may be over by the time at which it is watched: it has to be seen once more.
-            PollOn::Unwatched => self.watch(target, worker, since),
-            PollOn::None => {
+            PollInStack::Unwatched => self.watch(target, worker, since),
+            PollInStack::None => {
                 self.forget_watch();
                 self.slept = None;
             }
             // What it does next may be told better.
-            PollOn::Unknown => self.next_stack = Instant::now() + threshold / 4,
+            PollInStack::Unknown => self.next_stack = Instant::now() + threshold / 4,
         }
     }
 
     /// Whether a stack that was taken when the standstill was long enough shows a poll. If so, its end is watched.
-    pub(super) fn confirm<T: Target>(
+    pub(super) fn confirm<T: WorkerSource>(
         &mut self,
         target: &mut T,
         worker: usize,
         stack: &RawStack,
         by: Detection,
     ) -> bool {
-        let on = target.poll_on(worker, stack);
-        let seen = on == PollOn::Watched || on == PollOn::Unknown && self.seen && self.watched.is_some();
-        if seen && target.returned(worker) == Some(false) {
+        let on = target.poll_in_stack(worker, stack);
+        let seen = on == PollInStack::Watched || on == PollInStack::Unknown && self.seen && self.watched.is_some();
+        if seen && target.poll_returned(worker) == Some(false) {
             return true;
         }
-        if on == PollOn::Unknown {
+        if on == PollInStack::Unknown {
             // What is watched may still be told to be a poll.
             self.slept = None;
             return false;
         }
-        if on == PollOn::None || by != Detection::SameSleep {
+        if on == PollInStack::None || by != Detection::SameSleep {
             *self = Self { next_stack: self.next_stack, ..Self::begin(Instant::now()) };
             return false;
         }
@@ -240,18 +240,18 @@ impl Stretch {
     }
 
     /// Whether the poll that was confirmed goes on.
-    pub(super) fn lasts<T: Target>(&mut self, target: &mut T, worker: usize) -> bool {
+    pub(super) fn lasts<T: WorkerSource>(&mut self, target: &mut T, worker: usize) -> bool {
         if self.watched.is_some() {
-            target.returned(worker) == Some(false)
+            target.poll_returned(worker) == Some(false)
         } else {
-            self.slept.is_some_and(|(sleep, _)| target.sleeps(worker) == Some(sleep))
+            self.slept.is_some_and(|(sleep, _)| target.current_sleep(worker) == Some(sleep))
         }
     }
 
     /// Asking for the stack may have woken the thread, which then sleeps on.
-    pub(super) fn still_sleeps<T: Target>(&mut self, target: &mut T, worker: usize) -> bool {
+    pub(super) fn still_sleeps<T: WorkerSource>(&mut self, target: &mut T, worker: usize) -> bool {
         let Some((before, since)) = self.slept else { return false };
-        self.slept = target.sleeps(worker).filter(|sleep| sleep.is_at(&before)).map(|sleep| (sleep, since));
+        self.slept = target.current_sleep(worker).filter(|sleep| sleep.is_at(&before)).map(|sleep| (sleep, since));
         self.slept.is_some()
     }
 

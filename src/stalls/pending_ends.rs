@@ -8,7 +8,7 @@ use crate::model::post_stall::Followed;
 use crate::model::stall::StallId;
 use crate::model::victims::{Victims, VictimsUnknown};
 use crate::model::worker::Progress;
-use crate::process::Target;
+use crate::process::WorkerSource;
 
 /// The end of a stall is told so long after it at the latest.
 const AT_MOST: Duration = Duration::from_millis(100);
@@ -43,14 +43,14 @@ impl Endings {
     }
 
     /// A stall is over. The one before of the same worker has waited long enough.
-    pub(super) fn add<T: Target>(&mut self, target: &mut T, ending: Ending) -> Option<Ended> {
+    pub(super) fn add<T: WorkerSource>(&mut self, target: &mut T, ending: Ending) -> Option<Ended> {
         let before = self.of(target, ending.worker);
         self.0.push(ending);
         before
     }
 
     /// The one of this worker, as far as it is known.
-    pub(super) fn of<T: Target>(&mut self, target: &mut T, worker: u64) -> Option<Ended> {
+    pub(super) fn of<T: WorkerSource>(&mut self, target: &mut T, worker: u64) -> Option<Ended> {
         let at = self.0.iter().position(|ending| ending.worker == worker)?;
         let ending = self.0.swap_remove(at);
         let followed = followed(target, &ending, true);
@@ -58,7 +58,7 @@ impl Endings {
     }
 
     /// Those whose victims are known by now, or will not be.
-    pub(super) fn known<T: Target>(&mut self, target: &mut T, now: Instant) -> Vec<Ended> {
+    pub(super) fn known<T: WorkerSource>(&mut self, target: &mut T, now: Instant) -> Vec<Ended> {
         let mut known = Vec::new();
         let mut waiting = Vec::with_capacity(self.0.len());
         for ending in self.0.drain(..) {
@@ -73,7 +73,7 @@ impl Endings {
     }
 
     /// All that are left: nobody will ask again.
-    pub(super) fn all<T: Target>(&mut self, target: &mut T) -> Vec<Ended> {
+    pub(super) fn all<T: WorkerSource>(&mut self, target: &mut T) -> Vec<Ended> {
         let ended = self.0.drain(..).map(|ending| {
             let followed = followed(target, &ending, true);
             ending.told(followed)
@@ -82,8 +82,8 @@ impl Endings {
     }
 }
 
-fn followed<T: Target>(target: &mut T, ending: &Ending, now: bool) -> Followed {
-    target.followed(ending.worker, ending.progress, now)
+fn followed<T: WorkerSource>(target: &mut T, ending: &Ending, now: bool) -> Followed {
+    target.post_stall_polls(ending.worker, ending.progress, now)
 }
 
 impl Ending {

@@ -20,7 +20,7 @@ use super::queue_history::Queues;
 use crate::model::stall::{Detection, StallId};
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
-use crate::process::{self, Target};
+use crate::process::{self, WorkerSource};
 
 /// Looks this long after the last activity before sleeping: waking the watchdog costs the worker a system call.
 const GRACE: Duration = Duration::from_millis(20);
@@ -110,7 +110,7 @@ impl Watched {
     }
 }
 
-impl<T: Target> Watchdog<T> {
+impl<T: WorkerSource> Watchdog<T> {
     /// Looks once a millisecond, or four times per threshold; less often where that costs too much, see [`Pace`].
     pub(crate) fn new(
         target: T,
@@ -201,7 +201,7 @@ impl<T: Target> Watchdog<T> {
             let worker = &self.target.workers()[index];
             let key = worker.key;
             let idle_between = worker.index.is_none();
-            let silent = worker.silent_polls;
+            let silent = worker.uninstrumented;
             let progress = self.target.progress(index);
             active |= match progress.activity {
                 Activity::Polling => true,
@@ -252,7 +252,7 @@ impl<T: Target> Watchdog<T> {
         let key = self.target.workers()[index].key;
         self.stuck.remove(&key);
         if let Some(gathering) = &mut state.gathering {
-            gathering.finish(now, self.target.look(index));
+            gathering.finish(now, self.target.sample_thread(index));
         }
         self.end(key, state, end);
     }
@@ -305,14 +305,14 @@ impl<T: Target> Watchdog<T> {
                 // is, however late the next looks come.
                 state.counted_from = now;
                 state.stretch = None;
-                state.gathering = Some(Gathering::begin(now, self.target.look(index)));
+                state.gathering = Some(Gathering::begin(now, self.target.sample_thread(index)));
                 return;
             }
-            None => state.gathering = Some(Gathering::begin(now, self.target.look(index))),
+            None => state.gathering = Some(Gathering::begin(now, self.target.sample_thread(index))),
             Some(gathering) => {
                 gathering.late(interval.saturating_sub(self.interval * 2));
                 if gap || gathering.due(now) {
-                    let look = self.target.look(index);
+                    let look = self.target.sample_thread(index);
                     // A look at what the thread does after the poll would mislead; the end is seen at the next one.
                     if self.target.progress(index) == state.progress {
                         gathering.add(now, look);
@@ -322,7 +322,7 @@ impl<T: Target> Watchdog<T> {
         }
         if detection == Some(Detection::Instrumented) && state.stretch.is_none() {
             let stuck_since = all_stuck_since(&self.target, index, state.began, &self.stuck);
-            let depths = self.target.queues(index);
+            let depths = self.target.queue_lengths(index);
             // After the poll the worker has emptied them.
             if self.target.progress(index) == state.progress {
                 state.queues.look(now, depths, stuck_since);
@@ -384,9 +384,9 @@ impl<T: Target> Watchdog<T> {
     }
 
     fn take(&mut self, index: usize, state: &mut Watched, now: Instant) -> Option<Update> {
-        let stack = self.target.take_stack(index, state.progress);
+        let stack = self.target.capture_stack(index, state.progress);
         let gathering = state.gathering.as_mut()?;
-        let look = self.target.look(index);
+        let look = self.target.sample_thread(index);
         if self.target.progress(index) == state.progress {
             gathering.add(Instant::now(), look);
         }
@@ -402,7 +402,7 @@ impl<T: Target> Watchdog<T> {
         if let Some(before) = self.endings.of(&mut self.target, worker) {
             self.tell_end(before);
         }
-        self.target.follow(index, progress)
+        self.target.record_post_stall(index, progress)
     }
 
     fn end(&mut self, worker: u64, state: &mut Watched, at: Instant) {
@@ -448,7 +448,7 @@ mod tests {
     use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
     use crate::model::task::Task;
     use crate::model::worker::{Thread, Worker};
-    use crate::process::{Look, NoWatch, PollOn, Sampled};
+    use crate::process::{BreakpointError, PollInStack, ThreadSample, WorkerSample};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -458,12 +458,12 @@ mod tests {
         /// How many tasks any worker may take, at each look from the first of the last ones on.
         queued: Cell<&'static [usize]>,
         /// What its stack shows.
-        on: PollOn,
+        on: PollInStack,
         /// Where its poll returns to is known.
         warm: bool,
     }
 
-    impl Target for Asleep {
+    impl WorkerSource for Asleep {
         fn refresh(&mut self) -> bool {
             false
         }
@@ -481,16 +481,21 @@ mod tests {
             None
         }
 
-        fn look(&mut self, _worker: usize) -> Look {
+        fn sample_thread(&mut self, _worker: usize) -> ThreadSample {
             let sleep = WaitSite::Syscall { name: "clock_nanosleep".into(), kind: SyscallKind::Sleep, file: None };
-            Look { cpu: Some(Duration::ZERO), sleeps_in: Some(sleep), state: Some('S'), ..Look::default() }
+            ThreadSample {
+                cpu: Some(Duration::ZERO),
+                sleeps_in: Some(sleep),
+                state: Some('S'),
+                ..ThreadSample::default()
+            }
         }
 
-        fn take_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+        fn capture_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
             Err(StackUnavailable::Unavailable)
         }
 
-        fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+        fn queue_lengths(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
             let queued = self.queued.get();
             if let Some((_, rest @ [_, ..])) = queued.split_first() {
                 self.queued.set(rest);
@@ -498,26 +503,26 @@ mod tests {
             (Some(0), self.queued.get().first().copied())
         }
 
-        fn sample(&mut self, worker: usize) -> Sampled {
-            Sampled { progress: self.progress(worker), task: None, asleep: true, stack: None }
+        fn sample_worker(&mut self, worker: usize) -> WorkerSample {
+            WorkerSample { progress: self.progress(worker), task: None, asleep: true, stack: None }
         }
 
         fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
 
-        fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+        fn try_capture_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
             Ok(RawStack { addresses: Vec::new(), method: CaptureMethod::Passive, complete: true })
         }
 
-        fn poll_on(&mut self, _worker: usize, _stack: &RawStack) -> PollOn {
-            self.warm |= self.on == PollOn::Unwatched;
+        fn poll_in_stack(&mut self, _worker: usize, _stack: &RawStack) -> PollInStack {
+            self.warm |= self.on == PollInStack::Unwatched;
             self.on
         }
 
-        fn watch_returns(&mut self, _worker: usize) -> Result<(), NoWatch> {
-            if self.warm { Ok(()) } else { Err(NoWatch::NoPlace) }
+        fn watch_poll_returns(&mut self, _worker: usize) -> Result<(), BreakpointError> {
+            if self.warm { Ok(()) } else { Err(BreakpointError::NoReturnAddress) }
         }
 
-        fn returned(&self, _worker: usize) -> Option<bool> {
+        fn poll_returned(&self, _worker: usize) -> Option<bool> {
             Some(false)
         }
     }
@@ -538,9 +543,9 @@ mod tests {
     fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {
         let (observations, told) = sync_channel(16);
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
-        let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, silent_polls: false };
+        let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, uninstrumented: false };
         let target =
-            Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]), on: PollOn::Watched, warm: true };
+            Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]), on: PollInStack::Watched, warm: true };
         (Watchdog::new(target, threshold, Arc::default(), observations, Arc::default()), told)
     }
 
@@ -583,14 +588,14 @@ mod tests {
     fn the_first_poll_of_all_counts_from_its_beginning_too() {
         let (mut watchdog, _told) = watchdog(MS * 10);
         let target = &mut watchdog.target;
-        (target.on, target.warm) = (PollOn::Unwatched, false);
+        (target.on, target.warm) = (PollInStack::Unwatched, false);
         let parked = Instant::now();
         let mut stretch = woken(target, parked);
-        target.on = PollOn::Watched;
+        target.on = PollInStack::Watched;
         let standstill = Standstill { since: parked + MS * 2, detection: Some(Detection::NoReturn) };
         assert_eq!(look(&mut stretch, target, parked + MS * 12), Some(standstill));
         // As long as no stack tells, it is not asked for at every look.
-        (target.on, target.warm) = (PollOn::None, false);
+        (target.on, target.warm) = (PollInStack::None, false);
         let parked = parked + MS * 8;
         assert_eq!(woken(target, parked).next_watch(), parked + MS * 9);
     }
@@ -604,14 +609,14 @@ mod tests {
         let look = |stretch: &mut Stretch, target: &mut Asleep, ms| look(stretch, target, parked + MS * ms);
         let standstill = |detection| Some(Standstill { since: parked + MS * 2, detection });
         let stack = RawStack { addresses: Vec::new(), method: CaptureMethod::Passive, complete: false };
-        target.on = PollOn::Unknown;
+        target.on = PollInStack::Unknown;
         assert_eq!(look(&mut stretch, target, 12), standstill(None));
         assert!(!stretch.confirm(target, 0, &stack, Detection::NoReturn), "no stack has shown a poll");
-        target.on = PollOn::Watched;
+        target.on = PollInStack::Watched;
         assert_eq!(look(&mut stretch, target, 60), standstill(Some(Detection::NoReturn)), "as it was all the while");
-        target.on = PollOn::Unknown;
+        target.on = PollInStack::Unknown;
         assert!(stretch.confirm(target, 0, &stack, Detection::NoReturn), "one has, and it has not returned since");
-        target.on = PollOn::None;
+        target.on = PollInStack::None;
         assert!(!stretch.confirm(target, 0, &stack, Detection::NoReturn));
         assert_eq!(look(&mut stretch, target, 64).map(|still| still.detection), Some(None), "it counts anew");
     }

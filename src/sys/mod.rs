@@ -99,7 +99,7 @@ pub(crate) enum StopError {
 /// What we may look at, and what the machine allows everybody.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Rights {
+pub(crate) struct Permissions {
     /// The user that we are.
     pub(crate) user: u32,
     /// `CAP_SYS_PTRACE`: every process can be looked at.

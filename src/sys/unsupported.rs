@@ -101,7 +101,7 @@ impl PerfSampler {
 }
 
 #[cfg(feature = "attach")]
-impl super::Rights {
+impl super::Permissions {
     pub(crate) fn own() -> Self {
         Self::default()
     }
@@ -153,9 +153,9 @@ pub(crate) fn monotonic_time() -> Duration {
 
 /// No signal is sent here, so none is held back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HeldSignals;
+pub(crate) struct BlockedSignals;
 
-impl HeldSignals {
+impl BlockedSignals {
     pub(crate) const NONE: Self = Self;
 
     pub(crate) fn bits(self) -> u64 {
@@ -173,12 +173,12 @@ impl HeldSignals {
     pub(crate) fn release(self) {}
 }
 
-pub(crate) fn hold_samples() -> HeldSignals {
-    HeldSignals
+pub(crate) fn hold_samples() -> BlockedSignals {
+    BlockedSignals
 }
 
-pub(crate) fn hold_stack_signal() -> HeldSignals {
-    HeldSignals
+pub(crate) fn hold_stack_signal() -> BlockedSignals {
+    BlockedSignals
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -219,18 +219,18 @@ impl CpuSampler {
 }
 
 #[derive(Debug)]
-pub(crate) struct ReturnWatch;
+pub(crate) struct Breakpoint;
 
 #[derive(Debug)]
-pub(crate) struct WatchesAtHand;
+pub(crate) struct KeepPerfWarm;
 
-impl WatchesAtHand {
+impl KeepPerfWarm {
     pub(crate) fn keep() -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-impl ReturnWatch {
+impl Breakpoint {
     pub(crate) fn set(_tid: i32, _address: u64) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -277,9 +277,9 @@ impl NewestThread {
 }
 
 #[derive(Debug)]
-pub(crate) struct Steal;
+pub(crate) struct StealTime;
 
-impl Steal {
+impl StealTime {
     pub(crate) fn open() -> Option<Self> {
         None
     }

@@ -12,7 +12,7 @@ use crate::export::text::Style;
 use crate::inprocess::self_check::Seen;
 use crate::inprocess::{View, self_check};
 use crate::model::stall::StallEvent;
-use crate::process::OwnProcess;
+use crate::process::LocalWorkers;
 use crate::program_path::Program;
 use crate::report::{Callback, QUEUE, Reporter, Sinks};
 use crate::stalls::{SMALLEST_THRESHOLD, Watchdog};
@@ -154,7 +154,7 @@ impl WatchBuilder {
             _signal: signal.clone(),
         };
         let (observations, queue) = mpsc::sync_channel(QUEUE);
-        let target = OwnProcess::new(
+        let target = LocalWorkers::new(
             Arc::clone(&view.registry),
             Arc::clone(&view.since),
             signal,

@@ -11,7 +11,7 @@ use crate::model::profile::Labels;
 use crate::model::stack::{CaptureMethod, RawStack};
 use crate::probe::{Entry, Registry, task_of};
 use crate::process::sleep::mapping_of;
-use crate::process::{CpuRest, CpuSource, SampledCpu};
+use crate::process::{CpuSample, CpuSource, UnsampledCpu};
 use crate::sys::{self, CpuSampler, NewestThread, PollNow, Process, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
@@ -30,7 +30,7 @@ const COLLECT_INTERVAL: Duration = Duration::from_millis(1);
 const MAX_STEP: Duration = Duration::from_millis(2);
 
 /// The sampler of our own process.
-pub(crate) struct OwnCpu {
+pub(crate) struct LocalCpu {
     sampler: CpuSampler,
     step: Duration,
     steps: u32,
@@ -60,7 +60,7 @@ struct Thread {
     labels: Labels,
 }
 
-impl OwnCpu {
+impl LocalCpu {
     /// Starts a timer for every thread.
     ///
     /// # Errors
@@ -171,8 +171,8 @@ impl OwnCpu {
     }
 }
 
-impl CpuSource for OwnCpu {
-    fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()> {
+impl CpuSource for LocalCpu {
+    fn collect(&mut self, take: &mut dyn FnMut(CpuSample)) -> io::Result<()> {
         let since = self.scanned.elapsed();
         if since >= self.scan_interval {
             let started = self.newest.changed();
@@ -189,7 +189,7 @@ impl CpuSource for OwnCpu {
             }
             let labels = threads.get(&sample.tid).map(|thread| thread.labels.clone()).unwrap_or_default();
             let walk = unwinder.walk_now(copy);
-            take(SampledCpu {
+            take(CpuSample {
                 at: sample.at.saturating_sub(*started),
                 steps: sample.steps,
                 labels: with_task(labels, sample.poll),
@@ -202,20 +202,23 @@ impl CpuSource for OwnCpu {
         Ok(())
     }
 
-    fn rest(&self) -> CpuRest {
+    fn unsampled_cpu(&self) -> UnsampledCpu {
         let passed = |thread: &Thread| u64::from(self.sampler.passed(thread.number));
-        CpuRest { living: self.threads.iter().map(|(tid, thread)| (*tid, passed(thread))).collect(), ended: self.ended }
+        UnsampledCpu {
+            living: self.threads.iter().map(|(tid, thread)| (*tid, passed(thread))).collect(),
+            ended: self.ended,
+        }
     }
 
     fn collect_interval(&self) -> Duration {
         COLLECT_INTERVAL
     }
 
-    fn steps(&self) -> u32 {
+    fn steps_per_period(&self) -> u32 {
         self.steps
     }
 
-    fn lost(&self) -> u64 {
+    fn lost_samples(&self) -> u64 {
         self.sampler.lost()
     }
 
@@ -228,7 +231,7 @@ impl CpuSource for OwnCpu {
     }
 }
 
-impl OwnCpu {
+impl LocalCpu {
     /// The first sample of a thread tells where its stack lies.
     fn learn_stack(&mut self, tid: i32, stack_pointer: u64) {
         let Some(thread) = self.threads.get_mut(&tid).filter(|thread| !thread.stack_known) else { return };

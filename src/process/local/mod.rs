@@ -6,5 +6,5 @@ mod cpu;
 /// Its workers.
 mod workers;
 
-pub(crate) use cpu::OwnCpu;
-pub(crate) use workers::{OwnProcess, Since};
+pub(crate) use cpu::LocalCpu;
+pub(crate) use workers::{LocalWorkers, PollStarts};

@@ -11,10 +11,10 @@ use crate::model::task::Task;
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes, Slot};
-use crate::process::return_breakpoints::Returns;
+use crate::process::return_breakpoints::ReturnBreakpoints;
 use crate::process::sleep::{self, Sleep};
-use crate::process::{Look, NoWatch, PollOn, Sampled, Target, counted, thread_sample};
-use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, Steal, ThreadProbe};
+use crate::process::{BreakpointError, PollInStack, ThreadSample, WorkerSample, WorkerSource, counted, thread_sample};
+use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, StealTime, ThreadProbe};
 use crate::unwind::{PollFrames, Unwinder};
 
 /// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
@@ -26,9 +26,9 @@ const SAMPLE_TRIES: usize = 4;
 
 /// When each worker's present poll was first seen, for whoever shows what workers do now.
 #[derive(Debug, Default)]
-pub(crate) struct Since(Mutex<HashMap<u64, (u64, Instant)>>);
+pub(crate) struct PollStarts(Mutex<HashMap<u64, (u64, Instant)>>);
 
-impl Since {
+impl PollStarts {
     /// What every worker of the registry does now.
     pub(crate) fn workers_now(&self, registry: &Registry) -> Vec<WorkerNow> {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,28 +60,28 @@ fn now(entry: &Entry, seen: Option<&(u64, Instant)>) -> WorkerNow {
 /// Our own process.
 ///
 /// Without a signal, stacks of running workers cannot be taken; without an unwinder, none can. The self-check says so.
-pub(crate) struct OwnProcess {
+pub(crate) struct LocalWorkers {
     registry: Arc<Registry>,
     version: u64,
     entries: Vec<Entry>,
     workers: Vec<Arc<Worker>>,
     probes: HashMap<u64, ThreadProbe>,
-    since: Arc<Since>,
+    since: Arc<PollStarts>,
     signal: Option<Arc<StackSignal>>,
     unwinder: Option<Unwinder>,
     copy: StackCopy,
-    steal: Option<Steal>,
+    steal: Option<StealTime>,
     stacks_missed: Arc<AtomicU64>,
     runtimes: Arc<Runtimes>,
-    returns: Returns,
+    returns: ReturnBreakpoints,
     /// The slots of workers that are followed, by key: a worker may leave before it is asked.
     following: HashMap<u64, &'static Slot>,
 }
 
-impl OwnProcess {
+impl LocalWorkers {
     pub(crate) fn new(
         registry: Arc<Registry>,
-        since: Arc<Since>,
+        since: Arc<PollStarts>,
         signal: Option<Arc<StackSignal>>,
         unwinder: Option<Unwinder>,
         stacks_missed: Arc<AtomicU64>,
@@ -97,16 +97,16 @@ impl OwnProcess {
             signal,
             unwinder,
             copy: StackCopy::default(),
-            steal: Steal::open(),
+            steal: StealTime::open(),
             stacks_missed,
             runtimes,
-            returns: Returns::default(),
+            returns: ReturnBreakpoints::default(),
             following: HashMap::new(),
         }
     }
 }
 
-impl Target for OwnProcess {
+impl WorkerSource for LocalWorkers {
     fn refresh(&mut self) -> bool {
         let version = self.registry.version();
         if version == self.version {
@@ -134,44 +134,44 @@ impl Target for OwnProcess {
         self.entries[worker].slot.task(progress.sequence)
     }
 
-    fn look(&mut self, worker: usize) -> Look {
+    fn sample_thread(&mut self, worker: usize) -> ThreadSample {
         let mut steal = self.steal.take();
-        let look = thread_sample::look(Process::own(), self.probe(worker), steal.as_mut());
+        let look = thread_sample::sample(Process::own(), self.probe(worker), steal.as_mut());
         self.steal = steal;
         look
     }
 
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
-        let stack = self.peek_stack(worker, progress);
+    fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+        let stack = self.try_capture_stack(worker, progress);
         counted(stack, &self.stacks_missed)
     }
 
-    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+    fn try_capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         self.read_sleeping(worker, progress).map_or_else(|| self.signal_running(worker, progress), Ok)
     }
 
-    fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
+    fn current_sleep(&mut self, worker: usize) -> Option<Sleep> {
         Sleep::of(self.probe(worker)).filter(|sleep| sleep.slices.is_some())
     }
 
-    fn watch_returns(&mut self, worker: usize) -> Result<(), NoWatch> {
+    fn watch_poll_returns(&mut self, worker: usize) -> Result<(), BreakpointError> {
         self.returns.watch(&self.workers[worker])
     }
 
-    fn returned(&self, worker: usize) -> Option<bool> {
+    fn poll_returned(&self, worker: usize) -> Option<bool> {
         self.returns.returned(self.workers[worker].key)
     }
 
-    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
-        self.returns.poll_on(&self.workers[worker], stack, PollFrames::get())
+    fn poll_in_stack(&mut self, worker: usize, stack: &RawStack) -> PollInStack {
+        self.returns.poll_in_stack(&self.workers[worker], stack, PollFrames::get())
     }
 
-    fn queues(&self, worker: usize) -> (Option<usize>, Option<usize>) {
+    fn queue_lengths(&self, worker: usize) -> (Option<usize>, Option<usize>) {
         self.runtimes.queues(self.entries[worker].slot.runtime(), self.workers[worker].index)
     }
 
-    fn follow(&mut self, worker: usize, progress: Progress) -> Result<(), VictimsUnknown> {
-        if cfg!(not(tokio_unstable)) || self.workers[worker].silent_polls {
+    fn record_post_stall(&mut self, worker: usize, progress: Progress) -> Result<(), VictimsUnknown> {
+        if cfg!(not(tokio_unstable)) || self.workers[worker].uninstrumented {
             return Err(VictimsUnknown::NotInstrumented);
         }
         let slot = self.entries[worker].slot;
@@ -180,7 +180,7 @@ impl Target for OwnProcess {
         Ok(())
     }
 
-    fn followed(&mut self, key: u64, progress: Progress, now: bool) -> Followed {
+    fn post_stall_polls(&mut self, key: u64, progress: Progress, now: bool) -> Followed {
         let followed = self.following.get(&key).map_or(Followed::Missed, |slot| slot.followed(progress.sequence, now));
         if followed != Followed::NotYet {
             self.following.remove(&key);
@@ -188,12 +188,12 @@ impl Target for OwnProcess {
         followed
     }
 
-    fn sample(&mut self, worker: usize) -> Sampled {
+    fn sample_worker(&mut self, worker: usize) -> WorkerSample {
         let slot = self.entries[worker].slot;
         for _ in 0..SAMPLE_TRIES {
             let progress = slot.progress();
             if progress.activity != Activity::Polling {
-                return Sampled { progress, task: None, asleep: false, stack: None };
+                return WorkerSample { progress, task: None, asleep: false, stack: None };
             }
             let task = slot.task(progress.sequence);
             let asleep = Sleep::of(self.probe(worker)).is_some();
@@ -206,9 +206,14 @@ impl Target for OwnProcess {
                 Err(error) => (task, Err(error)),
                 Ok(taken) => (task.filter(|_| taken.in_poll), Ok(taken.stack)),
             };
-            return Sampled { progress, task, asleep, stack: Some(stack) };
+            return WorkerSample { progress, task, asleep, stack: Some(stack) };
         }
-        Sampled { progress: slot.progress(), task: None, asleep: false, stack: Some(Err(StackUnavailable::TooLate)) }
+        WorkerSample {
+            progress: slot.progress(),
+            task: None,
+            asleep: false,
+            stack: Some(Err(StackUnavailable::TooLate)),
+        }
     }
 
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {
@@ -222,7 +227,7 @@ impl Target for OwnProcess {
     }
 }
 
-impl OwnProcess {
+impl LocalWorkers {
     fn probe(&mut self, worker: usize) -> &mut ThreadProbe {
         let worker = &self.workers[worker];
         self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(Process::own(), worker.thread.tid))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::stacks::is_over;
 use crate::model::profile::Labels;
 use crate::model::stack::{CaptureMethod, RawStack};
-use crate::process::{CpuRest, CpuSource, SampledCpu};
+use crate::process::{CpuSample, CpuSource, UnsampledCpu};
 use crate::sys::{self, PerfRecord, PerfSampler, PerfThread, Process, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -30,7 +30,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_millis(10);
 
 /// The sampler of another process.
 #[derive(Debug)]
-pub(crate) struct OtherCpu {
+pub(crate) struct RemoteCpu {
     process: Process,
     sampler: PerfSampler,
     step: Duration,
@@ -61,7 +61,7 @@ struct Thread {
     before: Option<Duration>,
 }
 
-impl OtherCpu {
+impl RemoteCpu {
     /// Begins to sample every thread.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl OtherCpu {
     }
 
     /// Looks for threads; returns why the last one that could not be sampled could not.
-    fn scan(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<Option<io::Error>> {
+    fn scan(&mut self, take: &mut dyn FnMut(CpuSample)) -> io::Result<Option<io::Error>> {
         let start = Instant::now();
         let present: HashSet<i32> = self.process.thread_ids()?.into_iter().collect();
         let ended: Vec<i32> = self.threads.keys().copied().filter(|tid| !present.contains(tid)).collect();
@@ -160,7 +160,7 @@ impl OtherCpu {
     }
 
     /// Takes what the kernel sampled of a thread.
-    fn drain(&mut self, tid: i32, take: &mut dyn FnMut(SampledCpu)) {
+    fn drain(&mut self, tid: i32, take: &mut dyn FnMut(CpuSample)) {
         let Self { threads, unwinder, copy, started, lost, ended, .. } = self;
         let Some(Thread { perf, labels, .. }) = threads.get_mut(&tid) else { return };
         perf.drain(copy, |record, copy| match record {
@@ -170,7 +170,7 @@ impl OtherCpu {
                     return;
                 }
                 let walk = unwinder.walk_now(copy);
-                take(SampledCpu {
+                take(CpuSample {
                     at: at.saturating_sub(*started),
                     // What the threads used is all in the rest.
                     steps: 0,
@@ -198,8 +198,8 @@ fn steps_in(time: Duration, step: Duration) -> u64 {
     u64::try_from(time.as_nanos() / step.as_nanos().max(1)).unwrap_or(u64::MAX)
 }
 
-impl CpuSource for OtherCpu {
-    fn collect(&mut self, take: &mut dyn FnMut(SampledCpu)) -> io::Result<()> {
+impl CpuSource for RemoteCpu {
+    fn collect(&mut self, take: &mut dyn FnMut(CpuSample)) -> io::Result<()> {
         let all: Vec<i32> = self.threads.keys().copied().collect();
         for tid in all {
             self.drain(tid, take);
@@ -229,12 +229,12 @@ impl CpuSource for OtherCpu {
         notes
     }
 
-    fn rest(&self) -> CpuRest {
+    fn unsampled_cpu(&self) -> UnsampledCpu {
         let used = |(tid, thread): (&i32, &Thread)| (*tid, steps_in(thread.used(), self.step));
-        CpuRest { living: self.threads.iter().map(used).collect(), ended: self.used_by_ended }
+        UnsampledCpu { living: self.threads.iter().map(used).collect(), ended: self.used_by_ended }
     }
 
-    fn ended(&self) -> Option<&'static str> {
+    fn end_reason(&self) -> Option<&'static str> {
         self.ended
     }
 
@@ -242,11 +242,11 @@ impl CpuSource for OtherCpu {
         (self.step * STEPS).clamp(Duration::from_millis(1), LONGEST_INTERVAL)
     }
 
-    fn steps(&self) -> u32 {
+    fn steps_per_period(&self) -> u32 {
         STEPS
     }
 
-    fn lost(&self) -> u64 {
+    fn lost_samples(&self) -> u64 {
         self.lost
     }
 

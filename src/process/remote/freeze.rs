@@ -21,7 +21,7 @@ const ROUNDS: usize = 2;
 
 /// A thread at that moment.
 #[derive(Debug)]
-pub(crate) struct ThreadAt {
+pub(crate) struct FrozenThread {
     pub(crate) tid: i32,
     pub(crate) name: String,
     /// It was on a CPU or ready for one.
@@ -36,8 +36,8 @@ pub(crate) struct ThreadAt {
 
 /// The moment.
 #[derive(Debug)]
-pub(crate) struct Moment {
-    pub(crate) threads: Vec<ThreadAt>,
+pub(crate) struct FrozenProcess {
+    pub(crate) threads: Vec<FrozenThread>,
     pub(crate) memory: Snapshot,
     /// By the monotonic clock.
     pub(crate) now: Duration,
@@ -53,15 +53,15 @@ pub(crate) struct Moment {
 }
 
 /// What reads all the memory that is to be copied.
-pub(crate) type Touch<'a> = dyn Fn(&Snapshot, &[ThreadAt]) + Sync + 'a;
+pub(crate) type Touch<'a> = dyn Fn(&Snapshot, &[FrozenThread]) + Sync + 'a;
 
-impl Moment {
+impl FrozenProcess {
     /// Takes it. `rehearse` is called while the process runs, to learn what memory is to be copied; `touch` at the moment
     /// itself, for what is new since, and must be quick.
     ///
     /// # Errors
     /// When the process does not exist or may not be looked at.
-    pub(crate) fn take(process: Process, rehearse: &Touch<'_>, touch: &Touch<'_>) -> io::Result<Self> {
+    pub(crate) fn freeze(process: Process, rehearse: &Touch<'_>, touch: &Touch<'_>) -> io::Result<Self> {
         let mut tids = process.thread_ids()?;
         tids.truncate(MAX_THREADS);
         let mappings = process.mappings()?;
@@ -78,7 +78,7 @@ impl Moment {
                 // Of a thread that runs, the whole stack; only the first thread's can be told.
                 None => first_stack(&mappings).filter(|_| u32::try_from(tid) == Ok(process.id())),
             };
-            threads.push(ThreadAt { tid, name, runs: false, thread_pointer: found, bounds, stack: None });
+            threads.push(FrozenThread { tid, name, runs: false, thread_pointer: found, bounds, stack: None });
         }
         let mut moment = Self {
             threads,
@@ -143,7 +143,12 @@ impl Moment {
 }
 
 /// Writes down what was seen of threads that stand still. Returns whether that told where one's variables are.
-fn note_stopped(process: Process, threads: &mut [ThreadAt], stopped: &[Stopped], spare: &mut Vec<StackCopy>) -> bool {
+fn note_stopped(
+    process: Process,
+    threads: &mut [FrozenThread],
+    stopped: &[Stopped],
+    spare: &mut Vec<StackCopy>,
+) -> bool {
     let mut learned = false;
     for stop in stopped {
         let Some(thread) = threads.iter_mut().find(|thread| thread.tid == stop.tid) else { continue };

@@ -15,7 +15,7 @@ const MAX_FOUND: usize = 1 << 20;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct WordsFound {
+pub(crate) struct HeapMatches {
     /// Where one of the words lies, in order.
     pub(crate) places: Vec<u64>,
     /// Bytes that were not looked through, because there are too many.
@@ -23,7 +23,7 @@ pub(crate) struct WordsFound {
     mappings: Vec<Mapping>,
 }
 
-impl WordsFound {
+impl HeapMatches {
     /// Looks for any of these words at addresses that are multiples of 8.
     pub(crate) fn of(process: Process, wanted: &HashSet<u64>) -> Self {
         let mut found = Self::default();
@@ -80,11 +80,11 @@ mod tests {
         // Put together here, so that it lies nowhere else.
         let odd = std::hint::black_box(0x1234_5678_u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let heap = vec![0, odd, 0, odd].into_boxed_slice();
-        let found = WordsFound::of(Process::own(), &HashSet::from([odd, odd + 2]));
+        let found = HeapMatches::of(Process::own(), &HashSet::from([odd, odd + 2]));
         for place in [&raw const heap[1], &raw const heap[3]] {
             assert!(found.places.contains(&(place.addr() as u64)), "{found:?}");
         }
         assert!(!found.places.contains(&((&raw const heap[0]).addr() as u64)));
-        assert_eq!(WordsFound::of(Process::own(), &HashSet::new()).places, Vec::<u64>::new());
+        assert_eq!(HeapMatches::of(Process::own(), &HashSet::new()).places, Vec::<u64>::new());
     }
 }

@@ -39,13 +39,13 @@ mod untyped_workers;
 /// What the watchdog has seen of such workers, for others.
 mod worker_snapshot;
 
-pub(crate) use cpu::OtherCpu;
+pub(crate) use cpu::RemoteCpu;
 pub(crate) use descriptors::Descriptors;
-pub(crate) use freeze::{Moment, ThreadAt};
-pub(crate) use heap_search::WordsFound;
-pub(crate) use snapshot::{Snapshot, Uncopied};
-pub(crate) use stacks::OtherProcess;
+pub(crate) use freeze::{FrozenProcess, FrozenThread};
+pub(crate) use heap_search::HeapMatches;
+pub(crate) use snapshot::{LiveMemory, Snapshot};
+pub(crate) use stacks::RemoteStacks;
 pub(crate) use thread_locals::ThreadLocals;
-pub(crate) use typed_workers::{Finder, OtherWorkers};
-pub(crate) use untyped_workers::SilentWorkers;
-pub(crate) use worker_snapshot::{SilentFound, SilentWorker};
+pub(crate) use typed_workers::{TypedWorkers, WorkerFinder};
+pub(crate) use untyped_workers::UntypedWorkers;
+pub(crate) use worker_snapshot::{UntypedSnapshot, UntypedWorker};

@@ -71,15 +71,15 @@ impl Snapshot {
 
 /// A process's memory as it is, for what need not be of one moment and is too much to be copied.
 #[derive(Debug)]
-pub(crate) struct Uncopied(Process);
+pub(crate) struct LiveMemory(Process);
 
-impl Uncopied {
+impl LiveMemory {
     pub(crate) fn of(process: Process) -> Self {
         Self(process)
     }
 }
 
-impl Memory for Uncopied {
+impl Memory for LiveMemory {
     fn read(&self, address: u64, into: &mut [u8]) -> bool {
         self.0.read_memory(address, into) == into.len()
     }

@@ -21,7 +21,7 @@ const TRIES: usize = 4;
 
 /// Another process, and what was opened to look at it.
 #[derive(Debug)]
-pub(crate) struct OtherProcess {
+pub(crate) struct RemoteStacks {
     process: Process,
     unwinder: Unwinder,
     copy: StackCopy,
@@ -48,7 +48,7 @@ struct ThreadLook {
     asleep: Option<(Sleep, RawStack)>,
 }
 
-impl OtherProcess {
+impl RemoteStacks {
     /// Reads what the process has loaded.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl OtherProcess {
 
     /// A thread's stack: read from memory where the thread sleeps, which is not disturbed; otherwise while it is made to
     /// stand still.
-    pub(crate) fn take_stack(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
+    pub(crate) fn capture_stack(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
         let process = self.process;
         for _ in 0..TRIES {
             let look = self.look(tid);
@@ -123,8 +123,8 @@ impl OtherProcess {
 
     /// The stack of a thread inside a poll. One that waits for a lock is stopped too, where not all registers are told of it and its
     /// stack cannot be walked without: that wait goes on by itself (futex(2) is restarted), which not every wait does.
-    pub(crate) fn take_stack_in_poll(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
-        let stack = self.take_stack(tid)?;
+    pub(crate) fn capture_stack_in_poll(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
+        let stack = self.capture_stack(tid)?;
         let sleep = Sleep::of(&self.look(tid).probe);
         if stack.complete || stack.method != CaptureMethod::Passive || sleep.is_none() || !self.waits_for_lock(tid) {
             return Ok(stack);
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    fn thread(process: &mut OtherProcess, name: &str) -> i32 {
+    fn thread(process: &mut RemoteStacks, name: &str) -> i32 {
         let limit = Instant::now() + Duration::from_secs(20);
         loop {
             let threads = process.threads().expect("it lives");
@@ -295,12 +295,12 @@ mod tests {
     }
 
     /// Takes the stack until it passes through the function, which the thread may not have reached yet.
-    fn stack_through(process: &mut OtherProcess, tid: i32, function: &str) -> RawStack {
+    fn stack_through(process: &mut RemoteStacks, tid: i32, function: &str) -> RawStack {
         let mut names = Symbolizer::of(process.process, Origins::default());
         let limit = Instant::now() + Duration::from_secs(20);
         loop {
             // A thread that gets no CPU for long does not stop.
-            let taken = process.take_stack(tid);
+            let taken = process.capture_stack(tid);
             let Ok(stack) = taken else {
                 assert!(Instant::now() < limit && taken == Err(StackUnavailable::NoAnswer), "{taken:?}");
                 continue;
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn stacks_of_another_process_are_those_that_are_known() {
         let program = KnownProgram::start();
-        let mut process = OtherProcess::open(program.process()).expect("it is our own child");
+        let mut process = RemoteStacks::open(program.process()).expect("it is our own child");
         let (sleeper, spinner) = (thread(&mut process, "sleeper"), thread(&mut process, "spinner"));
         assert_eq!(stack_through(&mut process, sleeper, "sleeps_here").method, CaptureMethod::Passive);
         assert_eq!(process.longest_stop(), Duration::ZERO, "a sleeping thread is not stopped");
@@ -330,10 +330,10 @@ mod tests {
     #[test]
     fn a_thread_goes_on_after_it_was_stopped() {
         let program = KnownProgram::start();
-        let mut process = OtherProcess::open(program.process()).expect("it is our own child");
+        let mut process = RemoteStacks::open(program.process()).expect("it is our own child");
         let spinner = thread(&mut process, "spinner");
         for _ in 0..20 {
-            let taken = process.take_stack(spinner);
+            let taken = process.capture_stack(spinner);
             assert!(taken.is_ok() || taken == Err(StackUnavailable::NoAnswer), "{taken:?}");
         }
         let probe = ThreadProbe::open(program.process(), spinner);
@@ -348,12 +348,12 @@ mod tests {
     #[test]
     fn a_process_that_ended_has_no_threads_and_no_stacks() {
         let mut program = KnownProgram::start();
-        let mut process = OtherProcess::open(program.process()).expect("it is our own child");
+        let mut process = RemoteStacks::open(program.process()).expect("it is our own child");
         let spinner = thread(&mut process, "spinner");
         program.0.kill().expect("it is our own child");
         program.0.wait().expect("it ended");
         assert!(process.threads().is_err());
-        assert_eq!(process.take_stack(spinner), Err(StackUnavailable::Gone));
-        assert!(OtherProcess::open(program.process()).is_err());
+        assert_eq!(process.capture_stack(spinner), Err(StackUnavailable::Gone));
+        assert!(RemoteStacks::open(program.process()).is_err());
     }
 }

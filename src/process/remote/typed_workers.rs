@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, CorePlace, Progress, Thread, Worker, WorkerPlace};
-use crate::process::{Look, OtherProcess, PollOn, Sampled, Sleep, Target, ThreadLocals, counted, thread_sample};
-use crate::sys::{Process, Steal, ThreadProbe};
+use crate::process::{
+    PollInStack, RemoteStacks, Sleep, ThreadLocals, ThreadSample, WorkerSample, WorkerSource, counted, thread_sample,
+};
+use crate::sys::{Process, StealTime, ThreadProbe};
 
 /// How often threads are looked for that have become workers.
 const SEARCH_EVERY: Duration = Duration::from_millis(250);
@@ -23,7 +25,7 @@ const WHOLE_SEARCH: u32 = 8;
 const WORDS: usize = 6;
 
 /// Finds workers and names by debug information, of which nothing is known here.
-pub(crate) trait Finder: Sync {
+pub(crate) trait WorkerFinder: Sync {
     /// The workers among threads, given by their number and the address of their control block.
     fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace>;
 
@@ -36,10 +38,10 @@ pub(crate) trait Finder: Sync {
 }
 
 /// Another process, as the watchdog sees it.
-pub(crate) struct OtherWorkers<'f> {
+pub(crate) struct TypedWorkers<'f> {
     process: Process,
-    stacks: OtherProcess,
-    finder: &'f dyn Finder,
+    stacks: RemoteStacks,
+    finder: &'f dyn WorkerFinder,
     threads: ThreadLocals,
     searched: Option<Instant>,
     known: Markers,
@@ -49,7 +51,7 @@ pub(crate) struct OtherWorkers<'f> {
     /// The addresses of runtimes, in the order in which they were seen.
     runtimes: Vec<u64>,
     probes: HashMap<u64, ThreadProbe>,
-    steal: Option<Steal>,
+    steal: Option<StealTime>,
     seen: RefCell<Seen>,
     stacks_missed: Arc<AtomicU64>,
     gone: Arc<AtomicBool>,
@@ -66,7 +68,7 @@ struct Markers {
 
 impl Markers {
     /// Whether the workers are to be found anew.
-    fn changed(&mut self, process: Process, finder: &dyn Finder, threads: &[(i32, u64)]) -> bool {
+    fn changed(&mut self, process: Process, finder: &dyn WorkerFinder, threads: &[(i32, u64)]) -> bool {
         let others = self.threads != threads;
         if others {
             self.threads = threads.to_vec();
@@ -128,12 +130,12 @@ enum Phase {
     Silent,
 }
 
-impl<'f> OtherWorkers<'f> {
+impl<'f> TypedWorkers<'f> {
     pub(crate) fn new(
         process: Process,
         program: u64,
-        stacks: OtherProcess,
-        finder: &'f dyn Finder,
+        stacks: RemoteStacks,
+        finder: &'f dyn WorkerFinder,
         stacks_missed: Arc<AtomicU64>,
         gone: Arc<AtomicBool>,
     ) -> Self {
@@ -149,7 +151,7 @@ impl<'f> OtherWorkers<'f> {
             next_key: 0,
             runtimes: Vec::new(),
             probes: HashMap::new(),
-            steal: Steal::open(),
+            steal: StealTime::open(),
             seen: RefCell::default(),
             stacks_missed,
             gone,
@@ -201,7 +203,7 @@ impl<'f> OtherWorkers<'f> {
         });
         let name = self.process.thread_name(place.tid).unwrap_or_default();
         Arc::new(Worker {
-            silent_polls: place.core.is_none(),
+            uninstrumented: place.core.is_none(),
             key: self.next_key,
             runtime: format!("runtime-{}", number + 1).into(),
             index: place.index,
@@ -301,7 +303,7 @@ fn tick_address(place: &CorePlace, core: u64) -> u64 {
     core.wrapping_add(place.tick_offset)
 }
 
-impl Target for OtherWorkers<'_> {
+impl WorkerSource for TypedWorkers<'_> {
     fn refresh(&mut self) -> bool {
         let due = self.searched.is_none_or(|searched| searched.elapsed() >= SEARCH_EVERY);
         let changed = due && self.search();
@@ -331,17 +333,17 @@ impl Target for OtherWorkers<'_> {
         Some(Task { id, name: name.map(Into::into), spawned_at: None })
     }
 
-    fn look(&mut self, worker: usize) -> Look {
+    fn sample_thread(&mut self, worker: usize) -> ThreadSample {
         let (process, tid) = (self.process, self.tid(worker));
-        let Some(key) = self.workers.get(worker).map(|worker| worker.key) else { return Look::default() };
+        let Some(key) = self.workers.get(worker).map(|worker| worker.key) else { return ThreadSample::default() };
         let probe = self.probes.entry(key).or_insert_with(|| ThreadProbe::open(process, tid));
-        thread_sample::look(process, probe, self.steal.as_mut())
+        thread_sample::sample(process, probe, self.steal.as_mut())
     }
 
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+    fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         // A thread that is about to park is not to be stopped.
         let stack = match self.progress(worker) == progress {
-            true => self.stacks.take_stack_in_poll(self.tid(worker)),
+            true => self.stacks.capture_stack_in_poll(self.tid(worker)),
             false => Err(StackUnavailable::TooLate),
         };
         let stack = stack.and_then(|stack| match self.progress(worker) == progress {
@@ -352,13 +354,13 @@ impl Target for OtherWorkers<'_> {
     }
 
     /// What runs is stopped for a stall only.
-    fn peek_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
+    fn try_capture_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
         Err(StackUnavailable::Unavailable)
     }
 
     /// Its sleep inside a poll. The budget is read after the sleep: where the same sleep is seen again, the thread has not
     /// run in between, and was inside that poll when the budget was read.
-    fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
+    fn current_sleep(&mut self, worker: usize) -> Option<Sleep> {
         let (process, tid) = (self.process, self.tid(worker));
         let (key, budget) = (self.workers.get(worker)?.key, self.places.get(worker)?.budget);
         let probe = self.probes.entry(key).or_insert_with(|| ThreadProbe::open(process, tid));
@@ -367,22 +369,22 @@ impl Target for OtherWorkers<'_> {
     }
 
     /// Who sleeps as above is in a poll, whatever its stack shows.
-    fn poll_on(&mut self, worker: usize, _stack: &RawStack) -> PollOn {
-        if self.sleeps(worker).is_some() { PollOn::Unwatched } else { PollOn::None }
+    fn poll_in_stack(&mut self, worker: usize, _stack: &RawStack) -> PollInStack {
+        if self.current_sleep(worker).is_some() { PollInStack::Unwatched } else { PollInStack::None }
     }
 
-    fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+    fn queue_lengths(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
         (None, None)
     }
 
-    fn sample(&mut self, worker: usize) -> Sampled {
+    fn sample_worker(&mut self, worker: usize) -> WorkerSample {
         let progress = self.progress(worker);
         if progress.activity != Activity::Polling {
-            return Sampled { progress, task: None, asleep: false, stack: None };
+            return WorkerSample { progress, task: None, asleep: false, stack: None };
         }
         let task = self.task(worker, progress);
-        let asleep = self.look(worker).sleeps_in.is_some();
-        Sampled { progress, task, asleep, stack: Some(self.take_stack(worker, progress)) }
+        let asleep = self.sample_thread(worker).sleeps_in.is_some();
+        WorkerSample { progress, task, asleep, stack: Some(self.capture_stack(worker, progress)) }
     }
 
     /// Who asks for the state of workers looks at the process himself.

@@ -12,11 +12,12 @@ use super::thread_count::ThreadCount;
 use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
-use crate::process::return_breakpoints::Returns;
+use crate::process::return_breakpoints::ReturnBreakpoints;
 use crate::process::{
-    Look, NoWatch, OtherProcess, PollOn, Sampled, SilentFound, SilentWorker, Sleep, Target, counted, thread_sample,
+    BreakpointError, PollInStack, RemoteStacks, Sleep, ThreadSample, UntypedSnapshot, UntypedWorker, WorkerSample,
+    WorkerSource, counted, thread_sample,
 };
-use crate::sys::{Process, ReturnWatch, Steal, ThreadProbe};
+use crate::sys::{Breakpoint, Process, StealTime, ThreadProbe};
 use crate::unwind::{PollFrames, Role};
 
 /// How often threads are looked for that have begun to run a scheduler.
@@ -32,9 +33,9 @@ const MAX_PARKS: usize = 4;
 const MAX_THREADS: usize = 4096;
 
 /// Another process, as the watchdog sees it.
-pub(crate) struct SilentWorkers {
+pub(crate) struct UntypedWorkers {
     process: Process,
-    stacks: OtherProcess,
+    stacks: RemoteStacks,
     frames: Arc<PollFrames>,
     searched: Option<Instant>,
     count: ThreadCount,
@@ -43,10 +44,10 @@ pub(crate) struct SilentWorkers {
     workers: Vec<Arc<Worker>>,
     states: RefCell<Vec<State>>,
     next_key: u64,
-    returns: Returns,
+    returns: ReturnBreakpoints,
     contexts: Option<Contexts>,
-    steal: Option<Steal>,
-    found: Arc<SilentFound>,
+    steal: Option<StealTime>,
+    found: Arc<UntypedSnapshot>,
     stacks_missed: Arc<AtomicU64>,
     gone: Arc<AtomicBool>,
 }
@@ -153,13 +154,13 @@ impl State {
     }
 }
 
-impl SilentWorkers {
+impl UntypedWorkers {
     pub(crate) fn new(
         process: Process,
         program: u64,
-        stacks: OtherProcess,
+        stacks: RemoteStacks,
         frames: Arc<PollFrames>,
-        found: Arc<SilentFound>,
+        found: Arc<UntypedSnapshot>,
         stacks_missed: Arc<AtomicU64>,
         gone: Arc<AtomicBool>,
     ) -> Self {
@@ -175,8 +176,8 @@ impl SilentWorkers {
             workers: Vec::new(),
             states: RefCell::default(),
             next_key: 0,
-            returns: Returns::default(),
-            steal: Steal::open(),
+            returns: ReturnBreakpoints::default(),
+            steal: StealTime::open(),
             found,
             stacks_missed,
             gone,
@@ -238,7 +239,7 @@ impl SilentWorkers {
             return known;
         }
         let stopped = if sleeps { known.stopped } else { Some(now) };
-        let role = match self.stacks.take_stack(tid) {
+        let role = match self.stacks.capture_stack(tid) {
             Ok(stack) if stack.complete => self.frames.role(&stack.addresses),
             _ => known.role,
         };
@@ -277,7 +278,7 @@ impl SilentWorkers {
                 runtime: format!("runtime-{}", runtime + 1).into(),
                 index,
                 thread: Thread { tid, name: Arc::clone(&seen.name), stack: None },
-                silent_polls: true,
+                uninstrumented: true,
             });
         }
         workers
@@ -317,7 +318,7 @@ impl SilentWorkers {
     }
 }
 
-impl Target for SilentWorkers {
+impl WorkerSource for UntypedWorkers {
     fn refresh(&mut self) -> bool {
         let now = Instant::now();
         let due = self.searched.is_none_or(|searched| now.duration_since(searched) >= SEARCH_EVERY);
@@ -327,7 +328,7 @@ impl Target for SilentWorkers {
         }
         self.read_contexts();
         let seen = self.workers.iter().zip(self.states.get_mut());
-        self.found.tell(seen.map(|(worker, state)| SilentWorker {
+        self.found.tell(seen.map(|(worker, state)| UntypedWorker {
             worker: Arc::clone(worker),
             parked: !state.is_awake(),
             awake: state.awake,
@@ -347,80 +348,80 @@ impl Target for SilentWorkers {
         None
     }
 
-    fn look(&mut self, worker: usize) -> Look {
-        thread_sample::look(self.process, &mut self.states.get_mut()[worker].probe, self.steal.as_mut())
+    fn sample_thread(&mut self, worker: usize) -> ThreadSample {
+        thread_sample::sample(self.process, &mut self.states.get_mut()[worker].probe, self.steal.as_mut())
     }
 
-    fn take_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
-        let stack = self.peek_stack(worker, progress);
+    fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+        let stack = self.try_capture_stack(worker, progress);
         counted(stack, &self.stacks_missed)
     }
 
-    fn peek_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+    fn try_capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         if self.progress(worker) != progress || progress.activity == Activity::Parked {
             return Err(StackUnavailable::TooLate);
         }
         // A worker that waits for something to do has a stack that can be walked, so that it is not stopped for it.
-        self.stacks.take_stack_in_poll(self.tid(worker))
+        self.stacks.capture_stack_in_poll(self.tid(worker))
     }
 
-    fn sleeps(&mut self, worker: usize) -> Option<Sleep> {
+    fn current_sleep(&mut self, worker: usize) -> Option<Sleep> {
         self.states.get_mut()[worker].sleep()
     }
 
-    fn moved(&self, worker: usize) -> Option<bool> {
+    fn context_changed(&self, worker: usize) -> Option<bool> {
         self.states.borrow()[worker].context.moved()
     }
 
-    fn watch_returns(&mut self, worker: usize) -> Result<(), NoWatch> {
+    fn watch_poll_returns(&mut self, worker: usize) -> Result<(), BreakpointError> {
         let state = &self.states.get_mut()[worker];
         let in_root = state.in_root.is_some() && state.in_root == state.slept;
-        if in_root { Err(NoWatch::Refused) } else { self.returns.watch(&self.workers[worker]) }
+        if in_root { Err(BreakpointError::Refused) } else { self.returns.watch(&self.workers[worker]) }
     }
 
-    fn returned(&self, worker: usize) -> Option<bool> {
+    fn poll_returned(&self, worker: usize) -> Option<bool> {
         let parked = self.states.borrow()[worker].seems_parked();
         if parked { Some(true) } else { self.returns.returned(self.workers[worker].key) }
     }
 
-    fn poll_on(&mut self, worker: usize, stack: &RawStack) -> PollOn {
+    fn poll_in_stack(&mut self, worker: usize, stack: &RawStack) -> PollInStack {
         let tid = self.tid(worker);
-        let on = self.returns.poll_on(&self.workers[worker], stack, Some(&self.frames));
-        if on == PollOn::Unknown {
+        let on = self.returns.poll_in_stack(&self.workers[worker], stack, Some(&self.frames));
+        if on == PollInStack::Unknown {
             return on;
         }
-        if on != PollOn::None {
+        if on != PollInStack::None {
             let state = &mut self.states.get_mut()[worker];
             state.in_poll = state.slept;
-            let refused = on == PollOn::Unwatched
-                && ReturnWatch::set(tid, stack.addresses.first().map_or(0, |address| address.0)).is_err();
+            let refused = on == PollInStack::Unwatched
+                && Breakpoint::set(tid, stack.addresses.first().map_or(0, |address| address.0)).is_err();
             self.found.breakpoint(refused);
             return on;
         }
         // Only of a stack that is known to be of one sleep.
-        let Some(sleep) = self.stacks.sleep_of(tid, stack) else { return PollOn::None };
+        let Some(sleep) = self.stacks.sleep_of(tid, stack) else { return PollInStack::None };
         let in_root = self.role(worker) != Some(Role::Worker) && self.frames.sleeps_in_root(&stack.addresses);
         let state = &mut self.states.get_mut()[worker];
         if in_root {
             (state.in_root, state.in_poll) = (Some(sleep), Some(sleep));
-            PollOn::Unwatched
+            PollInStack::Unwatched
         } else {
             state.parks_in(sleep);
-            PollOn::None
+            PollInStack::None
         }
     }
 
-    fn queues(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
+    fn queue_lengths(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
         (None, None)
     }
 
-    fn sample(&mut self, worker: usize) -> Sampled {
+    fn sample_worker(&mut self, worker: usize) -> WorkerSample {
         let progress = self.progress(worker);
         if progress.activity == Activity::Parked {
-            return Sampled { progress, task: None, asleep: false, stack: None };
+            return WorkerSample { progress, task: None, asleep: false, stack: None };
         }
-        let asleep = self.sleeps(worker).is_some();
-        Sampled { progress, task: None, asleep, stack: Some(self.take_stack(worker, progress)) }
+        let asleep = self.current_sleep(worker).is_some();
+        WorkerSample { progress, task: None, asleep, stack: Some(self.capture_stack(worker, progress)) }
     }
 
     /// Who asks for the state of workers looks at the process himself.

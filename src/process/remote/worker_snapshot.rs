@@ -8,15 +8,15 @@ use crate::model::worker::Worker;
 
 /// The workers as the watchdog found them, for whoever asks.
 #[derive(Debug, Default)]
-pub(crate) struct SilentFound {
-    workers: Mutex<Vec<SilentWorker>>,
+pub(crate) struct UntypedSnapshot {
+    workers: Mutex<Vec<UntypedWorker>>,
     /// Only polls that sleep are seen.
     no_breakpoints: AtomicBool,
 }
 
 /// One of them, at the last look.
 #[derive(Clone, Debug)]
-pub(crate) struct SilentWorker {
+pub(crate) struct UntypedWorker {
     pub(crate) worker: Arc<Worker>,
     /// Waits for something to do, as far as is known.
     pub(crate) parked: bool,
@@ -24,9 +24,9 @@ pub(crate) struct SilentWorker {
     pub(crate) awake: Duration,
 }
 
-impl SilentFound {
+impl UntypedSnapshot {
     /// The workers of multi-thread runtimes, threads that run a current-thread one, and those in `block_on`.
-    pub(crate) fn workers(&self) -> Vec<SilentWorker> {
+    pub(crate) fn workers(&self) -> Vec<UntypedWorker> {
         self.lock().clone()
     }
 
@@ -46,13 +46,13 @@ impl SilentFound {
     }
 
     /// All of them as they stood at the last look, in one go: whoever asks never sees one that has just begun to count.
-    pub(in crate::process) fn tell(&self, workers: impl Iterator<Item = SilentWorker>) {
+    pub(in crate::process) fn tell(&self, workers: impl Iterator<Item = UntypedWorker>) {
         let mut list = self.lock();
         list.clear();
         list.extend(workers);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<SilentWorker>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<UntypedWorker>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -42,11 +42,11 @@ const _: () = assert!(size_of::<Attributes>() == ATTRIBUTES_SIZE as usize);
 
 /// Tells whether a thread of this process has come past an instruction since this was made.
 #[derive(Debug)]
-pub(crate) struct ReturnWatch {
+pub(crate) struct Breakpoint {
     event: File,
 }
 
-impl ReturnWatch {
+impl Breakpoint {
     /// Watches from now on.
     ///
     /// # Errors
@@ -83,11 +83,11 @@ impl ReturnWatch {
 /// thread for a second, the kernel stops looking for them whenever it changes threads, and the next one waits until all CPUs look
 /// again: 8 to 15 ms, in which a watchdog is blind.
 #[derive(Debug)]
-pub(crate) struct WatchesAtHand {
+pub(crate) struct KeepPerfWarm {
     _event: File,
 }
 
-impl WatchesAtHand {
+impl KeepPerfWarm {
     /// Of an event that counts nothing. Takes as long itself.
     ///
     /// # Errors
@@ -125,15 +125,15 @@ mod tests {
     fn a_passage_is_seen_once_it_happens() {
         let address = passage as *const () as u64;
         // Not everywhere is it allowed; the self-check says so, and `tests/inference.rs` needs it.
-        let _at_hand = WatchesAtHand::keep();
-        let Ok(watch) = ReturnWatch::set(current_tid(), address) else { return };
+        let _at_hand = KeepPerfWarm::keep();
+        let Ok(watch) = Breakpoint::set(current_tid(), address) else { return };
         assert!(!watch.passed());
         for _ in 0..1000 {
             passage();
         }
         assert!(watch.passed());
-        let other = ReturnWatch::set(current_tid(), address).expect("there is room for another");
+        let other = Breakpoint::set(current_tid(), address).expect("there is room for another");
         assert!(!other.passed(), "it counts from its beginning");
-        assert!(ReturnWatch::set(-7, address).is_err(), "there is no such thread");
+        assert!(Breakpoint::set(-7, address).is_err(), "there is no such thread");
     }
 }

@@ -51,7 +51,7 @@ mod steal_time;
 /// System call numbers, their names and what they wait for.
 mod syscalls;
 
-pub(crate) use breakpoint::{ReturnWatch, WatchesAtHand};
+pub(crate) use breakpoint::{Breakpoint, KeepPerfWarm};
 pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
@@ -61,8 +61,8 @@ pub(crate) use permissions::{process_ids, raise_file_limit};
 pub(crate) use ptrace_stop::while_stopped;
 pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};
 pub(crate) use signal::{StackSignal, hold_stack_signal};
-pub(crate) use signal_mask::HeldSignals;
-pub(crate) use steal_time::Steal;
+pub(crate) use signal_mask::BlockedSignals;
+pub(crate) use steal_time::StealTime;
 pub(crate) use syscalls::place;
 pub(crate) use thread::{ThreadProbe, current_stack, current_tid, monotonic_time, thread_cpu_time};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use perf_event_open_sys::bindings as perf;
 
-use crate::sys::{PerfRecord, Registers, Rights, StackCopy};
+use crate::sys::{PerfRecord, Permissions, Registers, StackCopy};
 
 /// Bytes of stack in a sample, bytes of the ring, and how many threads may have that, of the unprivileged and of others. A ring is room for 15 samples, or
 /// for 3 where there are many threads, or where memory is scarce: it is locked in RAM and limited for the unprivileged
@@ -40,7 +40,7 @@ pub(crate) struct PerfSampler {
 impl PerfSampler {
     /// One sample per period of CPU time.
     pub(crate) fn new(period: Duration) -> Self {
-        Self { period, with_kernel: true, size: 0, plenty: Rights::own().locks_memory }
+        Self { period, with_kernel: true, size: 0, plenty: Permissions::own().locks_memory }
     }
 
     /// Whether time in the kernel is sampled; it counts in either case.

@@ -1,7 +1,7 @@
 //! What decides whether we may look at another process: users, capabilities and the machine's settings, as described in
 //! ptrace(2), proc(5) and perf_event_open(2).
 
-use crate::sys::{Process, ProcessStatus, Rights};
+use crate::sys::{Permissions, Process, ProcessStatus};
 
 /// Bits of capability sets, as numbered in `linux/capability.h`.
 const CAP_IPC_LOCK: u32 = 14;
@@ -9,7 +9,7 @@ const CAP_SYS_PTRACE: u32 = 19;
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_PERFMON: u32 = 38;
 
-impl Rights {
+impl Permissions {
     /// Those of our own process.
     pub(crate) fn own() -> Self {
         let status = Process::own().status().unwrap_or_default();
@@ -94,7 +94,7 @@ mod tests {
     fn knows_this_process() {
         let status = Process::own().status().expect("/proc is mounted");
         assert!(status.threads >= 1 && status.one_user && !status.of_kernel, "{status:?}");
-        assert_eq!(Rights::own().user, status.user);
+        assert_eq!(Permissions::own().user, status.user);
         assert_eq!(Process::with_id(u32::MAX).status(), None);
     }
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
-use super::HeldSignals;
+use super::BlockedSignals;
 use super::action::Action;
 use super::cpu_signal_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records};
 use super::thread::thread_cpu_clock;
@@ -228,6 +228,6 @@ fn to_timespec(time: Duration) -> libc::timespec {
 /// Holds the sampler's signal back on this thread; none while CPU time is not sampled. A thread does so before it waits for
 /// events: a period that ends while the kernel prepares the wait would otherwise interrupt it.
 #[inline]
-pub(crate) fn hold_samples() -> HeldSignals {
-    HeldSignals::hold(SIGNAL.load(Ordering::Acquire))
+pub(crate) fn hold_samples() -> BlockedSignals {
+    BlockedSignals::hold(SIGNAL.load(Ordering::Acquire))
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::HeldSignals;
+use super::BlockedSignals;
 use super::action::Action;
 use super::stack_signal_handler;
 use crate::sys::{Registers, SignalError, StackCopy};
@@ -115,8 +115,8 @@ impl Drop for StackSignal {
 }
 
 /// Holds the signal that asks for a stack back on this thread; none where none is installed.
-pub(crate) fn hold_stack_signal() -> HeldSignals {
-    HeldSignals::hold(SIGNAL.load(Ordering::Acquire))
+pub(crate) fn hold_stack_signal() -> BlockedSignals {
+    BlockedSignals::hold(SIGNAL.load(Ordering::Acquire))
 }
 
 /// Between two looks at whether a thread has answered.

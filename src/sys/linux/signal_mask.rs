@@ -5,9 +5,9 @@ use std::mem::MaybeUninit;
 /// Which signals a thread holds back, as bits. They stay held back until `release`, by the same thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use = "a signal that is held back has to be let through again"]
-pub(crate) struct HeldSignals(u64);
+pub(crate) struct BlockedSignals(u64);
 
-impl HeldSignals {
+impl BlockedSignals {
     pub(crate) const NONE: Self = Self(0);
 
     /// As a number, to be kept in an atomic.

@@ -16,14 +16,14 @@ const FRESH: Duration = Duration::from_millis(5);
 
 /// Reads it, on machines where a hypervisor has ever taken any.
 #[derive(Debug)]
-pub(crate) struct Steal {
+pub(crate) struct StealTime {
     stat: File,
     buffer: Vec<u8>,
     length: usize,
     read_at: Option<Instant>,
 }
 
-impl Steal {
+impl StealTime {
     /// `None` on machines of their own, and where the hypervisor does not tell.
     pub(crate) fn open() -> Option<Self> {
         let mut steal =
