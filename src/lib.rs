@@ -122,9 +122,8 @@ mod report;
 /// The wiring inside the watched process.
 mod inprocess;
 
-/// The wiring for another process.
 #[cfg(feature = "attach")]
-mod attach;
+pub mod attach;
 
 /// The diagnostics endpoint.
 #[cfg(feature = "http")]

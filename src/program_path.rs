@@ -9,20 +9,20 @@ use crate::sys::Process;
 
 /// Where a program lies and runs.
 #[derive(Debug)]
-pub(super) struct Program {
+pub(crate) struct ProgramPath {
     path: Option<PathBuf>,
     folder: Option<PathBuf>,
 }
 
-impl Program {
+impl ProgramPath {
     /// Our own.
-    pub(super) fn own() -> Self {
+    pub(crate) fn own() -> Self {
         Self { path: std::env::current_exe().ok(), folder: std::env::current_dir().ok() }
     }
 
     /// That of another process.
     #[cfg(feature = "attach")]
-    pub(super) fn of(process: Process) -> Self {
+    pub(crate) fn of(process: Process) -> Self {
         let path = std::fs::read_link(process.file("exe")).ok().map(|path| {
             let shown = path.to_string_lossy();
             // What the kernel puts behind the path of a file that is no more.
@@ -32,17 +32,17 @@ impl Program {
     }
 
     /// The name of its file, for people.
-    pub(super) fn name(&self) -> Arc<str> {
+    pub(crate) fn name(&self) -> Arc<str> {
         self.file_name().as_deref().unwrap_or("unknown").into()
     }
 
     /// The name of its file, where that can be told.
-    pub(super) fn file_name(&self) -> Option<String> {
+    pub(crate) fn file_name(&self) -> Option<String> {
         Some(self.path.as_ref()?.file_name()?.to_string_lossy().into_owned())
     }
 
     /// Its own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
-    pub(super) fn crate_name(&self) -> Option<String> {
+    pub(crate) fn crate_name(&self) -> Option<String> {
         let name = self.path.as_ref()?.file_stem()?.to_str()?;
         let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
         let name = name.rsplit_once('-').filter(|(_, end)| hash(end)).map_or(name, |(name, _)| name);
@@ -51,7 +51,7 @@ impl Program {
 
     /// Tells its user's code from everybody else's. Folders whose paths are shown relative to them are where the program
     /// was built, if it still lies there, and where it was started.
-    pub(super) fn origins(&self, mut user_crates: Vec<String>) -> Origins {
+    pub(crate) fn origins(&self, mut user_crates: Vec<String>) -> Origins {
         user_crates.extend(self.crate_name());
         let built_in = self.path.as_ref().and_then(|path| path.to_str()?.split_once("/target/").map(|(root, _)| root));
         let started_in = self.folder.as_ref().and_then(|folder| folder.to_str());

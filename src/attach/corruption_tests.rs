@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use super::heap_tasks::UnlistedTables;
-use super::task_dump::{pointers, starts};
+use super::heap_tasks::HeapTaskTables;
+use super::thread_starts::{pointers, starts};
 use crate::census::{Start, Subject, Whose};
 use crate::dwarf::{Memory, PackedTypes, Program, Sections};
 use crate::images::Images;
@@ -75,7 +75,7 @@ impl Scene {
         let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
         let moment = FrozenProcess::freeze(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
         let starts = starts(&moment.threads, image.thread_locals());
-        let found = UnlistedTables::of(process, image, &Program::of(&sections), Whose::All).search(process);
+        let found = HeapTaskTables::of(process, image, &Program::of(&sections), Whose::All).search(process);
         let mut unlisted = found.headers(pointers(&moment.threads));
         assert!(unlisted.len() >= 5, "three of a set, two of the blocking pool");
         // And what is none.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::census::{Subject, Whose};
 use crate::dwarf::Program;
 use crate::images::Image;
-use crate::process::{HeapMatches, Snapshot};
+use crate::process::{Snapshot, HeapMatches};
 use crate::sys::{Mapping, Process};
 
 /// They are not searched for more often.
@@ -18,13 +18,13 @@ const SHARE: u32 = 8;
 
 /// The tables of functions that such tasks point to. A program that has none of those tasks has no such table either.
 #[derive(Debug, Default)]
-pub(crate) struct UnlistedTables {
+pub(crate) struct HeapTaskTables {
     tables: HashSet<u64>,
     /// How far the reference to its table lies behind the beginning of a task.
     behind: u64,
 }
 
-impl UnlistedTables {
+impl HeapTaskTables {
     pub(crate) fn of(process: Process, image: &Image, program: &Program<'_>, whose: Whose) -> Self {
         let memory = Snapshot::of(process);
         let subject = Subject::of(program, &memory, image.bias);
@@ -37,19 +37,19 @@ impl UnlistedTables {
     }
 
     /// Looks through all memory of the process, while it runs.
-    pub(crate) fn search(&self, process: Process) -> Unlisted {
-        Unlisted { found: HeapMatches::of(process, &self.tables), behind: self.behind }
+    pub(crate) fn search(&self, process: Process) -> HeapTasks {
+        HeapTasks { found: HeapMatches::of(process, &self.tables), behind: self.behind }
     }
 }
 
 /// Places in memory where tasks may be that no runtime has a list of.
 #[derive(Debug, Default)]
-pub(crate) struct Unlisted {
+pub(crate) struct HeapTasks {
     found: HeapMatches,
     behind: u64,
 }
 
-impl Unlisted {
+impl HeapTasks {
     /// Where their headers would be, given the control blocks of the process's threads.
     pub(crate) fn headers(&self, pointers: impl Iterator<Item = u64>) -> Vec<u64> {
         self.found.off_stacks(pointers).into_iter().map(|place| place.wrapping_sub(self.behind)).collect()
@@ -67,22 +67,22 @@ impl Unlisted {
 /// Tasks of a `LocalSet` of a process that is read again and again: they are searched for now and then, and new ones are
 /// seen late.
 #[derive(Debug, Default)]
-pub(crate) struct UnlistedSoFar {
-    tables: OnceLock<UnlistedTables>,
+pub(crate) struct HeapTaskSearch {
+    tables: OnceLock<HeapTaskTables>,
     last: Mutex<Option<Arc<Search>>>,
 }
 
 #[derive(Debug)]
 struct Search {
-    found: Unlisted,
+    found: HeapTasks,
     ended: Instant,
     took: Duration,
 }
 
-impl UnlistedSoFar {
+impl HeapTaskSearch {
     /// Searches, unless the last time was not long ago.
     pub(crate) fn search(&self, process: Process, image: &Image, program: &Program<'_>) {
-        let tables = self.tables.get_or_init(|| UnlistedTables::of(process, image, program, Whose::LocalSets));
+        let tables = self.tables.get_or_init(|| HeapTaskTables::of(process, image, program, Whose::LocalSets));
         let is_old = |search: &Search| search.ended.elapsed() >= (search.took * (SHARE - 1)).max(SEARCH_EVERY);
         if tables.tables.is_empty() || !self.last().is_none_or(|search| is_old(&search)) {
             return;

@@ -1,29 +1,29 @@
 //! A program's debug information, and the process that it describes.
 
-use super::heap_tasks::UnlistedSoFar;
-use super::process::AttachError;
+use super::error::AttachError;
+use super::heap_tasks::HeapTaskSearch;
 use crate::census::{Start, Subject};
 use crate::dwarf::{Memory, Program};
 use crate::images::Image;
 use crate::model::census::Census;
-use crate::model::process::ProgramFacts;
+use crate::model::process::{DebugTier, ProgramFacts};
 use crate::model::task::TaskId;
 use crate::process::Snapshot;
 use crate::sys::{self, Process};
 
 /// Reads a process that runs on meanwhile. What changes while it is read may be unknown, or torn.
 #[derive(Debug)]
-pub(crate) struct Reader<'a, 'd> {
+pub(crate) struct LiveReader<'a, 'd> {
     pub(crate) process: Process,
     image: &'a Image,
     program: &'a Program<'d>,
     /// From where a thread's variables begin to its control block.
     before: Option<u64>,
     /// Tasks of a `LocalSet`, as far as they were found.
-    unlisted: UnlistedSoFar,
+    heap_tasks: HeapTaskSearch,
 }
 
-impl<'a, 'd> Reader<'a, 'd> {
+impl<'a, 'd> LiveReader<'a, 'd> {
     /// # Errors
     /// When the program has no Tokio, or no descriptions of types.
     pub(crate) fn of(
@@ -35,11 +35,15 @@ impl<'a, 'd> Reader<'a, 'd> {
         if program.contexts().is_empty() {
             let (facts, program) = (ProgramFacts::of(image), image.name.to_string());
             return Err(match facts.tokio {
-                true => AttachError::NoTypes { program, tier: facts.debug, missing: missing.to_vec() },
+                true => AttachError::NoTypes {
+                    program,
+                    stripped: facts.debug == DebugTier::None,
+                    missing: missing.to_vec(),
+                },
                 false => AttachError::NoTokio { pid: process.id(), program },
             });
         }
-        Ok(Self { process, image, program, before: image.thread_locals(), unlisted: UnlistedSoFar::default() })
+        Ok(Self { process, image, program, before: image.thread_locals(), heap_tasks: HeapTaskSearch::default() })
     }
 
     /// Threads to begin at, given by their number and the address of their control block.
@@ -59,20 +63,20 @@ impl<'a, 'd> Reader<'a, 'd> {
     }
 
     /// Looks now and then for tasks that are in no list of a runtime, for whoever reads tasks afterwards.
-    pub(crate) fn search_unlisted(&self) {
-        self.unlisted.search(self.process, self.image, self.program);
+    pub(crate) fn search_heap(&self) {
+        self.heap_tasks.search(self.process, self.image, self.program);
     }
 
     /// Every task, read while the process runs on; but no functions on the blocking pool.
     pub(crate) fn census(&self, threads: &[(i32, u64)]) -> Census {
-        self.search_unlisted();
-        let (unlisted, memory) = (self.unlisted.headers(threads), Snapshot::of(self.process));
+        self.search_heap();
+        let (unlisted, memory) = (self.heap_tasks.headers(threads), Snapshot::of(self.process));
         Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), &memory) }.take()
     }
 
     /// The name of a task's future, as long as `memory` can be read.
     pub(crate) fn future_of(&self, threads: &[(i32, u64)], memory: &dyn Memory, task: TaskId) -> Option<String> {
-        let unlisted = self.unlisted.headers(threads);
+        let unlisted = self.heap_tasks.headers(threads);
         Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), memory) }.future_of(task)
     }
 }

@@ -1,51 +1,88 @@
-//! The wiring for another process: everything that is read from outside.
+//! Other processes, observed from outside: their tasks, stalls and profiles.
+//!
+//! Nothing of the process is run or changed, and it needs no holdup inside. Linux on `x86_64` only. The `holdup` command
+//! (feature `cli`) is built on this module.
+//!
+//! ```no_run
+//! let process = holdup::attach::Process::open(4242)?;
+//! println!("{}", process.dump()?);
+//! # Ok::<(), holdup::attach::AttachError>(())
+//! ```
 
 /// Readers against damaged memory and damaged debug information.
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 mod corruption_tests;
 
-/// Where types and names of another program come from.
+/// What is known of a program's types and names.
 mod debug_info;
 
-/// Tasks that no runtime has a list of.
+/// Why a process cannot be observed.
+mod error;
+
+/// Tasks that no runtime lists, found in memory.
 mod heap_tasks;
 
-/// Its debug information and its memory.
+/// Reads tasks while the process runs on.
 mod live_reader;
 
-/// Tasks that are named by the stacks of their polls.
+/// A process that exists and may be read.
+mod open_process;
+
+/// What may be used to read a process.
+mod options;
+
+/// The type of a task by the stack of its poll.
 mod polled_task_type;
 
-/// Another process.
+/// The public face of a process.
 mod process;
 
-/// Which processes run Tokio.
+/// The processes of this machine that run Tokio.
 mod process_list;
 
-/// Its profiles.
+/// Profiles of a process.
 mod profiles;
 
-/// Its stalls.
+/// What holdup lacks, and how to get it.
+mod remedies;
+
+/// The watchdog on a process.
+mod stall_watch;
+
+/// Stalls of a process.
 mod stalls;
 
-/// Files of symbols of programs that were read before.
+/// A cache of debug information on disk.
 mod symbol_cache;
 
-/// A program's debug information in a file.
+/// Debug information in a file of holdup's own format.
 mod symbol_file;
 
-/// A census of it.
+/// Every task at one moment.
 mod task_dump;
 
-/// A census without types.
+/// The same without descriptions of types.
 mod task_dump_untyped;
 
-/// What it does, again and again.
+/// Where the variables of each thread begin.
+mod thread_starts;
+
+/// What a process does, window by window.
 mod top;
 
-pub(crate) use debug_info::Sources;
-pub(crate) use process::Attached;
+/// A running watch.
+mod watching;
+
+/// Finds workers by debug information.
+mod worker_finder;
+
+pub use error::AttachError;
+pub use options::Options;
+pub use process::{Process, TaskDump};
+pub use profiles::{Mode, ParseModeError};
+pub use stalls::WatchedStalls;
+
+#[cfg(feature = "cli")]
 pub(crate) use process_list::Processes;
-pub(crate) use profiles::OutsideMode;
-pub(crate) use stalls::StallsSoFar;
+#[cfg(feature = "cli")]
 pub(crate) use symbol_file::extract;

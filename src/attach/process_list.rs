@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
-use super::process::{self, AttachError};
+use super::error::AttachError;
+use super::open_process::check;
+use super::remedies;
 use crate::images::Images;
 use crate::model::process::{DebugTier, ProcessSeen, ProgramFacts, VerbSeen};
-use crate::program_path::Program;
-use crate::sys::{self, PerfSampler, Permissions, Process, ProcessStatus};
+use crate::program_path::ProgramPath;
+use crate::sys::{self, PerfSampler, Process, ProcessStatus, Permissions};
 
 /// What Tokio calls its threads unless it is told another name: today, and before 1.23; 15 bytes of each.
 const TOKIO_THREADS: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-w"];
@@ -36,7 +38,7 @@ impl Processes {
         for process in pids.into_iter().map(Process::with_id).filter(|process| !process.is_own()) {
             // It may have ended since it was listed.
             let Some(status) = process.status().filter(|status| !status.of_kernel) else { continue };
-            let refused = process::check(process, &rights).err();
+            let refused = check(process, &rights).err();
             if matches!(refused, Some(AttachError::NoProcess { .. } | AttachError::Ended { .. })) {
                 continue;
             }
@@ -60,7 +62,7 @@ fn seen(
     facts: Option<ProgramFacts>,
     verbs: Vec<VerbSeen>,
 ) -> ProcessSeen {
-    let program = Program::of(process).file_name().unwrap_or_else(|| status.name.clone());
+    let program = ProgramPath::of(process).file_name().unwrap_or_else(|| status.name.clone());
     let (pid, user, threads) = (process.id(), status.user, status.threads);
     ProcessSeen { pid, user, program, threads, tokio_threads, facts: facts.filter(|facts| facts.tokio), verbs }
 }
@@ -103,9 +105,9 @@ fn verbs(
 ) -> Vec<VerbSeen> {
     let record = || match PerfSampler::new(std::time::Duration::from_secs(1)).add_thread(first_thread(process), 0) {
         Ok(_) => None,
-        Err(error) => Some(process::no_sampling(process, &error).to_string()),
+        Err(error) => Some(AttachError::of_sampling(process, &error).to_string()),
     };
-    let dump = || (!reads_memory(process)).then(|| no_memory(process, rights));
+    let dump = || (!reads_memory(process)).then(|| remedies::closed_memory(rights));
     match refused {
         Some(refused) => {
             ["record", "stalls", "dump"].map(|verb| VerbSeen { verb, refused: Some(refused.to_string()) }).into()
@@ -113,8 +115,8 @@ fn verbs(
         None => {
             let dump = dump();
             let nameless = facts.map(|facts| facts.debug).filter(|tier| *tier == DebugTier::None);
-            let name = || Program::of(process).name();
-            let stalls = dump.clone().or_else(|| Some(process::without_types(&name(), nameless?)));
+            let name = || ProgramPath::of(process).name();
+            let stalls = dump.clone().or_else(|| Some(remedies::without_types(&name(), nameless?)));
             vec![
                 VerbSeen { verb: "record", refused: record() },
                 VerbSeen { verb: "stalls", refused: stalls },
@@ -131,22 +133,4 @@ fn first_thread(process: Process) -> i32 {
 fn reads_memory(process: Process) -> bool {
     let mappings = process.mappings().unwrap_or_default();
     mappings.iter().take(8).any(|mapping| process.read_word(mapping.start).is_some())
-}
-
-fn no_memory(process: Process, rights: &Permissions) -> String {
-    let pid = process.id();
-    match rights.ptrace_scope {
-        Some(scope @ 1..=2) => format!(
-            "the memory of process {pid} may not be read: kernel.yama.ptrace_scope is {scope}; run holdup as root, or allow it \
-             with `sudo sysctl kernel.yama.ptrace_scope=0`"
-        ),
-        Some(3) => format!(
-            "the memory of process {pid} may not be read: kernel.yama.ptrace_scope is 3, which cannot be changed until the \
-             machine starts anew"
-        ),
-        _ => format!(
-            "the memory of process {pid} may not be read: a filter of system calls forbids process_vm_readv, as containers \
-             have (`--cap-add SYS_PTRACE`), or the process has capabilities that holdup has not; run holdup as root"
-        ),
-    }
 }

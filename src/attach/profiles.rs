@@ -1,47 +1,53 @@
-//! Profiles of another process: its CPU time, what its threads do, what its tasks wait for, what held its workers up.
+//! Profiles of another process: its CPU time, what its threads do, what its tasks wait for, its stalled time.
 
 use std::fmt;
 use std::ops::ControlFlow;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use super::debug_info::{Known, described};
-use super::live_reader::Reader;
-use super::process::{AttachError, Attached, no_sampling};
-use super::stalls::{Asked, StallsSoFar};
+use super::debug_info::{DebugInfo, program_of};
+use super::error::AttachError;
+use super::live_reader::LiveReader;
+use super::open_process::OpenProcess;
+use super::stall_watch::{Observer, WatchRequest, watch};
+use super::stalls::WatchedStalls;
+use super::watching::Watching;
 use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use crate::model::census::SourcePlace;
 use crate::model::profile::Profile;
 use crate::process::{RemoteCpu, RemoteStacks, ThreadLocals};
 use crate::profilers::{Awaiting, Cpu, Profiler, Threads, Window};
 
-/// How often a profile of stalled time looks whether it shall end.
+/// Between two checks whether a profile of stalled time is to end.
 const STOP_CHECK: Duration = Duration::from_millis(20);
 
-/// How often threads are looked for that are new.
-const THREADS_EVERY: Duration = Duration::from_millis(250);
+/// Between two searches for new threads.
+const THREAD_SEARCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Reading tasks takes no more than one part in so many of the time.
+/// Reading tasks takes at most one part in this many of the time.
 const SHARE: u32 = 4;
 
-/// What is measured.
+/// What a profile of another process measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OutsideMode {
+#[non_exhaustive]
+pub enum Mode {
     /// CPU time of every thread.
     Cpu,
-    /// What every thread does over time: its native stack.
+    /// The native stack of every thread over time.
     Wall,
-    /// What every task waits for over time: its await path.
+    /// The await path of every task over time.
     Tasks,
     /// Time inside polls that stalled.
     Stalled,
 }
 
-impl OutsideMode {
-    const ALL: [Self; 4] = [Self::Cpu, Self::Wall, Self::Tasks, Self::Stalled];
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Wall, Self::Tasks, Self::Stalled];
 
     /// The word used on the command line.
-    pub(crate) fn as_str(self) -> &'static str {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Cpu => ProfileMode::Cpu.as_str(),
             Self::Wall => ProfileMode::Wall.as_str(),
@@ -51,160 +57,173 @@ impl OutsideMode {
     }
 }
 
-/// There is no such mode.
-#[derive(Debug)]
-pub(crate) struct NoSuchMode(String);
+/// The error of a word that is no [`Mode`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseModeError(String);
 
-impl fmt::Display for NoSuchMode {
+impl fmt::Display for ParseModeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "there is no profile mode \"{}\"; of a process there are cpu, wall, tasks and stalled", self.0)
+        write!(f, "there is no profile mode \"{}\"; the modes of a process are cpu, wall, tasks and stalled", self.0)
     }
 }
 
-impl std::error::Error for NoSuchMode {}
+impl std::error::Error for ParseModeError {}
 
-impl FromStr for OutsideMode {
-    type Err = NoSuchMode;
+impl FromStr for Mode {
+    type Err = ParseModeError;
 
-    fn from_str(word: &str) -> Result<Self, NoSuchMode> {
+    fn from_str(word: &str) -> Result<Self, ParseModeError> {
         let found = Self::ALL.into_iter().find(|mode| mode.as_str() == word);
-        found.ok_or_else(|| NoSuchMode(word.to_owned()))
+        found.ok_or_else(|| ParseModeError(word.to_owned()))
     }
 }
 
-impl Attached {
-    /// Collects a profile on the calling thread. `stop` ends its window early; so does the end of the process. Of the
-    /// options, the mode is not looked at; polls longer than `threshold` are stalls.
-    pub(crate) fn profile(
-        mut self,
-        mode: OutsideMode,
-        options: &ProfileOptions,
-        threshold: Duration,
-        stop: &Stop,
-    ) -> Result<Profile, AttachError> {
-        options.check().map_err(AttachError::Profile)?;
-        // Before the window, because the process may be gone behind it, and its files with it.
-        self.symbolizer.open_all();
-        let profiler: Box<dyn Profiler> = match mode {
-            OutsideMode::Cpu => {
-                let source = RemoteCpu::start(self.process, options.rate);
-                let source = source.map_err(|error| no_sampling(self.process, &error))?;
-                Box::new(Cpu::new(source, options.rate))
+/// Collects a profile on the calling thread. `stop` ends its window early, as the end of the process does. The mode of the
+/// options is ignored; polls longer than `threshold` are stalls.
+///
+/// # Errors
+/// When the options are out of range, or the process cannot be sampled.
+pub(crate) fn collect(
+    open: &OpenProcess,
+    mode: Mode,
+    options: &ProfileOptions,
+    threshold: Duration,
+    stop: &Stop,
+) -> Result<Profile, AttachError> {
+    options.check().map_err(AttachError::Profile)?;
+    let process = open.process;
+    match mode {
+        Mode::Cpu => collect_samples(open, options, stop, || {
+            let source = RemoteCpu::start(process, options.rate);
+            let source = source.map_err(|error| AttachError::of_sampling(process, &error))?;
+            Ok(Cpu::new(source, options.rate))
+        }),
+        Mode::Wall => collect_samples(open, options, stop, || {
+            let stacks = RemoteStacks::open(process);
+            let stacks = stacks.map_err(|error| AttachError::Profile(ProfileError::Unavailable(error)))?;
+            Ok(Threads::new(stacks, options.rate))
+        }),
+        Mode::Tasks => collect_tasks(open, options, stop),
+        Mode::Stalled => collect_stalled(open, options, threshold, stop),
+    }
+}
+
+/// Samples native stacks.
+fn collect_samples<P: Profiler>(
+    open: &OpenProcess,
+    options: &ProfileOptions,
+    stop: &Stop,
+    start: impl FnOnce() -> Result<P, AttachError>,
+) -> Result<Profile, AttachError> {
+    let mut symbolizer = open.symbolizer()?;
+    // Before the window: afterwards the process, and its files, may be gone.
+    symbolizer.open_all();
+    let mut profiler = start()?;
+    let window = Window::begin(options.duration, stop.flag());
+    let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
+    let mappings = symbolizer.mappings();
+    Ok(collected.resolve(&open.program, open.process.id(), mappings, |address| symbolizer.frames_at(address)))
+}
+
+/// Takes one census after the other. The process runs on; only a thread that never sleeps is stopped, once.
+fn collect_tasks(open: &OpenProcess, options: &ProfileOptions, stop: &Stop) -> Result<Profile, AttachError> {
+    let process = open.process;
+    let pid = process.id();
+    let mut symbolizer = open.symbolizer()?;
+    symbolizer.open_all();
+    let DebugInfo { images, sections, packed, missing, origin } = DebugInfo::read(open)?;
+    let image = images.program().ok_or(AttachError::NoProcess { pid })?;
+    let program = program_of(packed, &sections);
+    let reader = LiveReader::of(process, image, &program, &missing)?;
+    symbolizer.add_source_roots(program.source_roots());
+    let symbolizer = &symbolizer;
+    let frame_of = |future: &str, place: Option<&SourcePlace>| {
+        let file = place.map(|place| &*place.file);
+        symbolizer.described(future.to_owned(), file, place.map(|place| place.line))
+    };
+    let mut awaiting = Awaiting::new(&frame_of);
+    let mut threads = ThreadLocals::of(process, image.range.start);
+    let interval = Duration::from_secs(1) / options.rate.max(1);
+    let window = Window::begin(options.duration, stop.flag());
+    let (mut last, mut searched, mut pause) = (Duration::ZERO, None, interval);
+    let (mut readings, mut took) = (0_u32, Duration::ZERO);
+    while window.sleep(pause) {
+        let begun = window.elapsed();
+        if searched.is_none_or(|searched| begun.saturating_sub(searched) >= THREAD_SEARCH_INTERVAL) {
+            searched = Some(begun);
+            if !threads.refresh() {
+                awaiting
+                    .note(format!("the process ended, or runs another program, after {:.1} s", begun.as_secs_f64()));
+                break;
             }
-            OutsideMode::Wall => {
-                let process = RemoteStacks::open(self.process);
-                let process = process.map_err(|error| AttachError::Profile(ProfileError::Unavailable(error)))?;
-                Box::new(Threads::new(process, options.rate))
-            }
-            OutsideMode::Tasks => return self.profile_tasks(options, stop),
-            OutsideMode::Stalled => return self.profile_stalled(options, threshold, stop),
+        }
+        awaiting.add(&reader.census(&threads.pointers()), begun.saturating_sub(last));
+        last = begun;
+        let reading = window.elapsed().saturating_sub(begun);
+        (readings, took) = (readings + 1, took + reading);
+        // Reading takes its share of the time only.
+        pause = interval.saturating_sub(reading).max(reading * (SHARE - 1));
+    }
+    for missing in missing {
+        awaiting.note(missing);
+    }
+    if let Some(each) = took.checked_div(readings) {
+        let each = each.as_secs_f64() * 1e3;
+        let held = match threads.held() {
+            0 => "nothing was stopped".to_owned(),
+            held => format!("{held} running threads were held for a moment, once, to find their variables"),
         };
-        self.run(profiler, options, stop)
+        awaiting.note(format!("each of {readings} readings of all tasks took {each:.2} ms; {held}"));
+    }
+    let profile = awaiting.finish(&open.program, pid, window.elapsed());
+    origin.cache(&program);
+    Ok(profile)
+}
+
+/// Watches for stalls, and folds their time by stack and cause.
+fn collect_stalled(
+    open: &OpenProcess,
+    options: &ProfileOptions,
+    threshold: Duration,
+    stop: &Stop,
+) -> Result<Profile, AttachError> {
+    let request = WatchRequest { threshold, interval: STOP_CHECK, callback: None };
+    let pid = open.process.id();
+    watch(open, request, &mut StalledObserver { pid, options, stop, started_at: SystemTime::now(), window: None })
+}
+
+struct StalledObserver<'s> {
+    pid: u32,
+    options: &'s ProfileOptions,
+    stop: &'s Stop,
+    started_at: SystemTime,
+    /// Begins with the first check, because reading debug information takes its time.
+    window: Option<Window>,
+}
+
+impl Observer for StalledObserver<'_> {
+    type Summary = Profile;
+
+    fn check(&mut self, _watching: &Watching<'_, '_>) -> ControlFlow<()> {
+        let begin = || Window::begin(self.options.duration, self.stop.flag());
+        match self.window.get_or_insert_with(begin).sleep(Duration::ZERO) {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
     }
 
-    fn run(
-        self,
-        mut profiler: Box<dyn Profiler>,
-        options: &ProfileOptions,
-        stop: &Stop,
-    ) -> Result<Profile, AttachError> {
-        let window = Window::begin(options.duration, stop.flag());
-        let collected = profiler.run(&window).map_err(|error| AttachError::Profile(ProfileError::Failed(error)))?;
-        let Self { process, program, mut symbolizer, .. } = self;
-        let mappings = symbolizer.mappings();
-        Ok(collected.resolve(&program, process.id(), mappings, |address| symbolizer.frames_at(address)))
-    }
-
-    /// One census after the other. Nothing of the process is stopped for it, but, once, a thread that never sleeps.
-    fn profile_tasks(mut self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, AttachError> {
-        let Known { images, sections, packed, missing, origin } = self.read_program()?;
-        let pid = self.process.id();
-        let image = images.program().ok_or(AttachError::NoProcess { pid })?;
-        let program = described(packed, &sections);
-        let reader = Reader::of(self.process, image, &program, &missing)?;
-        self.symbolizer.add_source_roots(program.source_roots());
-        let symbolizer = &self.symbolizer;
-        let frame_of = |future: &str, place: Option<&SourcePlace>| {
-            let file = place.map(|place| &*place.file);
-            symbolizer.described(future.to_owned(), file, place.map(|place| place.line))
-        };
-        let mut awaiting = Awaiting::new(&frame_of);
-        let mut threads = ThreadLocals::of(self.process, image.range.start);
-        let interval = Duration::from_secs(1) / options.rate.max(1);
-        let window = Window::begin(options.duration, stop.flag());
-        let (mut last, mut searched, mut pause) = (Duration::ZERO, None, interval);
-        let (mut looks, mut took) = (0_u32, Duration::ZERO);
-        while window.sleep(pause) {
-            let begun = window.elapsed();
-            if searched.is_none_or(|searched| begun.saturating_sub(searched) >= THREADS_EVERY) {
-                searched = Some(begun);
-                if !threads.refresh() {
-                    awaiting.note(format!(
-                        "the process ended, or runs another program, after {:.1} s",
-                        begun.as_secs_f64()
-                    ));
-                    break;
-                }
-            }
-            awaiting.add(&reader.census(&threads.pointers()), begun.saturating_sub(last));
-            last = begun;
-            let reading = window.elapsed().saturating_sub(begun);
-            (looks, took) = (looks + 1, took + reading);
-            // The time until the next look, of which reading may take its share only.
-            pause = interval.saturating_sub(reading).max(reading * (SHARE - 1));
+    fn finish(&mut self, watching: &Watching<'_, '_>) -> Profile {
+        let stalled = watching.log.history().stalled_time();
+        let elapsed = self.started_at.elapsed().unwrap_or(self.options.duration);
+        let mut profile = watching.log.stalled_profile(self.pid, &stalled, self.started_at, elapsed);
+        let state = WatchedStalls::of(watching);
+        if state.gone {
+            let after = elapsed.as_secs_f64();
+            profile.quality.notes.push(format!("the process ended, or runs another program, after {after:.1} s"));
+        } else if state.workers == 0 {
+            profile.quality.notes.push("no worker of a Tokio runtime was found".to_owned());
         }
-        for missing in missing {
-            awaiting.note(missing);
-        }
-        if let Some(each) = took.checked_div(looks) {
-            let each = each.as_secs_f64() * 1e3;
-            let held = match threads.held() {
-                0 => "nothing was stopped".to_owned(),
-                held => format!("{held} running threads were held for a moment, once, to find their variables"),
-            };
-            awaiting.note(format!("each of {looks} looks at all tasks took {each:.2} ms; {held}"));
-        }
-        let profile = awaiting.finish(&self.program, pid, window.elapsed());
-        // The window does not wait for it.
-        origin.keep(&program);
-        Ok(profile)
-    }
-
-    /// What the watchdog sees.
-    fn profile_stalled(
-        self,
-        options: &ProfileOptions,
-        threshold: Duration,
-        stop: &Stop,
-    ) -> Result<Profile, AttachError> {
-        let pid = self.process.id();
-        let started_at = SystemTime::now();
-        let mut window: Option<Window> = None;
-        let begin = || Window::begin(options.duration, stop.flag());
-        let mut profile = self.watch(
-            Asked { threshold, tell_every: STOP_CHECK, callback: None },
-            &mut |_| match window.get_or_insert_with(begin).sleep(Duration::ZERO) {
-                true => ControlFlow::Continue(()),
-                false => ControlFlow::Break(()),
-            },
-            |watching| {
-                let stalled = watching.view.history().stalled_time();
-                let elapsed = started_at.elapsed().unwrap_or(options.duration);
-                let mut profile = watching.view.stalled_profile(&stalled, started_at, elapsed);
-                let so_far = StallsSoFar::of(watching);
-                if so_far.gone {
-                    profile.quality.notes.push(format!(
-                        "the process ended, or runs another program, after {:.1} s",
-                        elapsed.as_secs_f64()
-                    ));
-                } else if so_far.workers == 0 {
-                    profile.quality.notes.push("no worker of a Tokio runtime was found".to_owned());
-                }
-                profile.quality.notes.extend(so_far.missing.into_iter().chain(so_far.notes));
-                profile
-            },
-        )?;
-        profile.pid = pid;
-        Ok(profile)
+        profile.quality.notes.extend(state.unknown_threads.into_iter().chain(state.notes));
+        profile
     }
 }

@@ -1,5 +1,5 @@
-//! Files of symbols of programs that were looked at, kept for the next look: in a folder of the user's own, each written whole
-//! or not at all, the oldest removed when there are too many.
+//! A cache of debug information on disk, by build. Each file is written whole or not at all, and the oldest are removed
+//! when all files together are too large.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -10,28 +10,28 @@ use std::time::{Duration, SystemTime};
 use super::symbol_file::Contents;
 use crate::debug_files::Identity;
 
-/// All files together are no larger.
+/// The limit on all files together, in bytes.
 const MAX_TOTAL: u64 = 512 << 20;
 
-/// What was begun so long ago and not finished will not be.
+/// An unfinished file of this age belongs to a process that was killed.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// How files end that are whole.
+/// The extension of finished files.
 const END: &str = "symbols";
 
-/// The folder.
+/// The folder of one user.
 #[derive(Clone, Debug)]
-pub(crate) struct IndexCache {
+pub(crate) struct SymbolCache {
     folder: PathBuf,
-    /// Whose files are believed.
+    /// The owner that files must have.
     user: u32,
 }
 
-impl IndexCache {
-    /// The folder of this user, made if there is none.
+impl SymbolCache {
+    /// Opens the folder of this user, and creates it where it is missing.
     ///
     /// # Errors
-    /// When there is no place for it, or it is not the user's own, as a sentence.
+    /// A sentence, where there is no place for the folder or it belongs to another user.
     pub(crate) fn open(user: u32) -> Result<Self, String> {
         let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
@@ -47,7 +47,7 @@ impl IndexCache {
         }
         let metadata = fs::symlink_metadata(&folder).map_err(failed)?;
         if !metadata.is_dir() || metadata.uid() != user {
-            return Err(format!("the cache {} is not used: it is no folder of this user", folder.display()));
+            return Err(format!("the cache {} is not used: it is not a folder of this user", folder.display()));
         }
         if metadata.mode() & 0o077 != 0 {
             fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).map_err(failed)?;
@@ -59,16 +59,16 @@ impl IndexCache {
         self.folder.join(format!("{}.{END}", identity.name()))
     }
 
-    /// What is kept of a program. `None` where nothing is.
+    /// The cached contents for a program; `None` where there are none.
     ///
     /// # Errors
-    /// When there is something that cannot be believed, as a sentence.
+    /// A sentence, where the file cannot be trusted.
     pub(crate) fn load(&self, identity: &Identity) -> Result<Option<Contents>, String> {
         let path = self.path(identity);
-        let ignored = |why: &str| format!("{} in the cache was ignored: {why}", path.display());
+        let ignored = |reason: &str| format!("{} in the cache was ignored: {reason}", path.display());
         let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_file());
         let file = match File::open(&path) {
-            _ if is_link => return Err(ignored("it is no file")),
+            _ if is_link => return Err(ignored("it is not a regular file")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file.map_err(|error| ignored(&error.to_string()))?,
         };
@@ -76,15 +76,15 @@ impl IndexCache {
         if metadata.uid() != self.user || metadata.mode() & 0o022 != 0 {
             return Err(ignored("it belongs to another user, or others may write to it"));
         }
-        // The oldest goes first, by when it was used last; where that cannot be noted, by when it was made.
-        let _noted = file.set_modified(SystemTime::now());
-        Contents::read(file, identity).map(Some).map_err(|why| ignored(&why))
+        // Files are removed by the time of their last use, or of their creation where this call is refused.
+        let _set = file.set_modified(SystemTime::now());
+        Contents::read(file, identity).map(Some).map_err(|reason| ignored(&reason))
     }
 
-    /// Keeps it, in place of what there is.
+    /// Stores the contents, and replaces an older file.
     ///
     /// # Errors
-    /// When it cannot be written, as a sentence.
+    /// A sentence, where the file cannot be written.
     pub(crate) fn store(&self, identity: &Identity, contents: &Contents) -> Result<(), String> {
         let path = self.path(identity);
         let part = self.folder.join(format!("{}.{}.part", identity.name(), std::process::id()));
@@ -95,13 +95,13 @@ impl IndexCache {
         };
         let written = write().map_err(|error| format!("{} cannot be written: {error}", path.display()));
         if written.is_err() {
-            let _there_may_be_none = fs::remove_file(&part);
+            let _may_be_missing = fs::remove_file(&part);
         }
         self.tidy(MAX_TOTAL);
         written
     }
 
-    /// Removes the oldest files until the rest are no larger together.
+    /// Removes the oldest files until the rest are not larger than `most` bytes together.
     fn tidy(&self, most: u64) {
         let Ok(entries) = fs::read_dir(&self.folder) else { return };
         let mut whole = Vec::new();
@@ -136,11 +136,11 @@ mod tests {
     use super::*;
     use crate::sys::Permissions;
 
-    fn cache(name: &str) -> (IndexCache, Identity) {
+    fn cache(name: &str) -> (SymbolCache, Identity) {
         let folder = std::env::temp_dir().join(format!("holdup-cache-{}-{name}", std::process::id()));
         let _there_was_none = fs::remove_dir_all(&folder);
         let identity = Identity::of(&std::env::current_exe().expect("it runs")).expect("it can be read");
-        (IndexCache::at(folder, Permissions::own().user).expect("it can be made"), identity)
+        (SymbolCache::at(folder, Permissions::own().user).expect("it can be made"), identity)
     }
 
     fn mode(path: &std::path::Path) -> u32 {
@@ -155,9 +155,9 @@ mod tests {
         assert_eq!(cache.load(&identity).expect("it is whole").expect("it is there").types, [1; 1000]);
         assert_eq!((mode(&cache.folder), mode(&cache.path(&identity))), (0o700, 0o600));
         // Another user's files are not believed.
-        let other = IndexCache { folder: cache.folder.clone(), user: cache.user + 1 };
-        assert!(other.load(&identity).is_err_and(|why| why.contains("another user")));
-        assert!(IndexCache::at(cache.folder.clone(), cache.user + 1).is_err());
+        let other = SymbolCache { folder: cache.folder.clone(), user: cache.user + 1 };
+        assert!(other.load(&identity).is_err_and(|reason| reason.contains("another user")));
+        assert!(SymbolCache::at(cache.folder.clone(), cache.user + 1).is_err());
         // Nor what leads elsewhere, nor what others could have written.
         let elsewhere = cache.folder.join("elsewhere");
         fs::rename(cache.path(&identity), &elsewhere).expect("it can be moved");

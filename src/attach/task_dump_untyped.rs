@@ -4,66 +4,65 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::process::{AttachError, Attached};
-use super::task_dump::starts;
+use super::error::AttachError;
+use super::remedies;
+use super::thread_starts::starts;
 use crate::census::{Places, Shapes, Subject, polled, shaped_census};
 use crate::dwarf::{Program, task_name};
 use crate::images::Image;
 use crate::model::census::Census;
 use crate::model::process::{DebugTier, ProgramFacts};
-use crate::process::{FrozenProcess, FrozenThread, LiveMemory, Snapshot};
+use crate::process::{FrozenProcess, Snapshot, FrozenThread, LiveMemory};
 use crate::symbols::{TaskFunctions, TaskType};
+use crate::sys::{Mapping, Process};
 
-impl Attached {
-    /// Tasks with their numbers and states, and with the types of their futures as far as symbols tell.
-    ///
-    /// # Errors
-    /// When memory may not be read, or no Tokio is found.
-    pub(crate) fn census_by_shape(
-        &mut self,
-        image: &Image,
-        program: &Program<'_>,
-        missing: &mut Vec<String>,
-    ) -> Result<(Census, FrozenProcess), AttachError> {
-        let process = self.process;
-        let pid = process.id();
-        let failed = |error| self.failed(error);
-        let places = places(image, process.mappings().map_err(failed)?);
-        let shapes = Shapes::find(&LiveMemory::of(process), &places);
-        let facts = ProgramFacts::of(image);
-        if shapes.tables.is_empty() && !facts.tokio {
-            return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
-        }
-        let before = image.thread_locals();
-        let functions = TaskFunctions::of(process, image);
-        let types: BTreeMap<u64, TaskType> = shapes
-            .tables
-            .iter()
-            .filter_map(|(address, table)| Some((*address, task_type(&functions, program, &table.functions)?)))
-            .collect();
-        let name = |table: u64| types.get(&table).map(|ty| (ty.told(), ty.scheduler.clone()));
-        let take = |memory: &Snapshot, threads: &[FrozenThread], now| {
-            let tasks = shapes.tasks(memory);
-            let polled = polled(memory, &blocks(threads, before), &tasks);
-            let threads = &starts(threads, before);
-            let subject = Subject { threads, now, ..Subject::of(program, memory, image.bias) };
-            shaped_census(&subject, tasks, polled, &name)
-        };
-        // For the memory that it reads.
-        let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| drop(take(memory, threads, Duration::ZERO));
-        let moment = FrozenProcess::freeze(process, &rehearse, &|_, _| {}).map_err(failed)?;
-        let mut census = take(&moment.memory, &moment.threads, moment.now);
-        census.tier = facts.debug.min(DebugTier::Lines);
-        let described = census.tasks.iter().any(|task| task.path.is_some());
-        census.tier_note = Some(note(census.tier, &image.name, described));
-        if census.tasks.is_empty() {
-            missing.push("no task was found by its shape".to_owned());
-        }
-        if shapes.incomplete {
-            missing.push("tasks: not all memory was searched for them; some are missing".to_owned());
-        }
-        Ok((census, moment))
+/// Tasks with their numbers and states, and with the types of their futures as far as symbols tell.
+///
+/// # Errors
+/// When memory may not be read, or no Tokio is found.
+pub(crate) fn census_by_shape(
+    process: Process,
+    image: &Image,
+    program: &Program<'_>,
+    missing: &mut Vec<String>,
+) -> Result<(Census, FrozenProcess), AttachError> {
+    let pid = process.id();
+    let failed = |error| AttachError::of_read(process, error);
+    let places = places(image, process.mappings().map_err(failed)?);
+    let shapes = Shapes::find(&LiveMemory::of(process), &places);
+    let facts = ProgramFacts::of(image);
+    if shapes.tables.is_empty() && !facts.tokio {
+        return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
     }
+    let before = image.thread_locals();
+    let functions = TaskFunctions::of(process, image);
+    let types: BTreeMap<u64, TaskType> = shapes
+        .tables
+        .iter()
+        .filter_map(|(address, table)| Some((*address, task_type(&functions, program, &table.functions)?)))
+        .collect();
+    let name = |table: u64| types.get(&table).map(|ty| (ty.told(), ty.scheduler.clone()));
+    let take = |memory: &Snapshot, threads: &[FrozenThread], now| {
+        let tasks = shapes.tasks(memory);
+        let polled = polled(memory, &blocks(threads, before), &tasks);
+        let threads = &starts(threads, before);
+        let subject = Subject { threads, now, ..Subject::of(program, memory, image.bias) };
+        shaped_census(&subject, tasks, polled, &name)
+    };
+    // For the memory that it reads.
+    let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| drop(take(memory, threads, Duration::ZERO));
+    let moment = FrozenProcess::freeze(process, &rehearse, &|_, _| {}).map_err(failed)?;
+    let mut census = take(&moment.memory, &moment.threads, moment.now);
+    census.tier = facts.debug.min(DebugTier::Lines);
+    let described = census.tasks.iter().any(|task| task.path.is_some());
+    census.tier_note = Some(remedies::dump_without_types(&image.name, census.tier, described));
+    if census.tasks.is_empty() {
+        missing.push("no task was found by its shape".to_owned());
+    }
+    if shapes.incomplete {
+        missing.push("tasks: not all memory was searched for them; some are missing".to_owned());
+    }
+    Ok((census, moment))
 }
 
 /// The type of the tasks that these functions belong to, by symbols, or by debug information that names functions with their
@@ -76,7 +75,7 @@ pub(crate) fn task_type(symbols: &TaskFunctions, program: &Program<'_>, function
     })
 }
 
-fn places(image: &Image, mappings: Vec<crate::sys::Mapping>) -> Places {
+fn places(image: &Image, mappings: Vec<Mapping>) -> Places {
     let mut places = Places::default();
     for mapping in mappings {
         let range = mapping.start..mapping.end;
@@ -99,28 +98,4 @@ fn blocks(threads: &[FrozenThread], before: Option<u64>) -> Vec<Option<Range<u64
         Some(pointer.checked_sub(before?)?..pointer)
     };
     threads.iter().map(block).collect()
-}
-
-/// What there is, what is missing, and the one setting that gives more.
-fn note(tier: DebugTier, program: &str, described: bool) -> String {
-    if described {
-        return format!(
-            "{program} describes types for some of its packages only; what other tasks await is not known: build all of it \
-             with `debug = 2` in `[profile.release]`, or with CARGO_PROFILE_RELEASE_DEBUG=2"
-        );
-    }
-    let what = match tier {
-        DebugTier::None => {
-            "is stripped: tasks have number and state, stacks have addresses, and no function has a name"
-        }
-        DebugTier::Symbols => "has symbols, but no lines and no descriptions of types",
-        DebugTier::Lines | DebugTier::Full => "has lines, but no descriptions of types",
-    };
-    let setting = match tier {
-        DebugTier::None => {
-            "keep what is stripped (`objcopy --only-keep-debug`) beside the program as FILE.debug, of a build with `debug = 2`"
-        }
-        _ => "build with `debug = 2` in `[profile.release]`, or with CARGO_PROFILE_RELEASE_DEBUG=2",
-    };
-    format!("{program} {what}; what tasks await is not known: {setting}")
 }

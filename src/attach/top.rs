@@ -5,8 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::process::{AttachError, Attached};
-use super::stalls::{Asked, StallsSoFar, Watching};
+use super::error::AttachError;
+use super::open_process::OpenProcess;
+use super::stall_watch::{Observer, WatchRequest, watch};
+use super::stalls::WatchedStalls;
+use super::watching::Watching;
 use crate::inprocess::Stop;
 use crate::model::activity::{ActivityNow, PolledTasks, WaitingTasks, WorkerActivity};
 use crate::model::census::{Await, Census, TaskNow, TaskState};
@@ -15,8 +18,8 @@ use crate::model::worker::{Activity, Worker};
 use crate::process::{TypedWorkers, UntypedWorker, WorkerSource};
 use crate::sys::{Process, ThreadProbe};
 
-/// Between two looks at workers.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Between two samples of all workers.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Reading all tasks takes no more than one part in so many of the time.
 const SHARE: u32 = 4;
@@ -31,49 +34,63 @@ const MAX_NAMES: usize = 16 * 1024;
 /// Kinds of tasks that are told apart.
 const MAX_KINDS: usize = 4096;
 
-impl Attached {
-    /// Calls `show` once an interval with what happened in it, until it says that it is enough, `stop` does, or the process has
-    /// ended. Returns how it stands then.
-    ///
-    /// # Errors
-    /// When its memory may not be read, or its debug information does not tell where its workers are.
-    pub(crate) fn top(
-        self,
-        threshold: Duration,
-        interval: Duration,
-        stop: &Stop,
-        show: &mut dyn FnMut(ActivityNow) -> ControlFlow<()>,
-    ) -> Result<StallsSoFar, AttachError> {
-        let (process, program) = (self.process, self.program.to_string());
-        let mut looker: Option<Looker> = None;
-        self.watch(
-            Asked { threshold, tell_every: LOOK_EVERY, callback: None },
-            &mut |watching| {
-                if stop.is_set() {
-                    return ControlFlow::Break(());
-                }
-                let looker = looker.get_or_insert_with(|| Looker::new(process, threshold));
-                looker.look(watching);
-                if looker.window.elapsed() < interval {
-                    return ControlFlow::Continue(());
-                }
-                show(looker.tell(&program, watching))
-            },
-            StallsSoFar::of,
-        )
+/// Calls `show` once an interval with what happened in it, until `show` or `stop` ends it, or the process has ended.
+///
+/// # Errors
+/// When the memory of the process cannot be read, or nothing shows its workers.
+pub(crate) fn top(
+    open: &OpenProcess,
+    threshold: Duration,
+    interval: Duration,
+    stop: &Stop,
+    show: &mut dyn FnMut(ActivityNow) -> ControlFlow<()>,
+) -> Result<WatchedStalls, AttachError> {
+    let request = WatchRequest { threshold, interval: SAMPLE_INTERVAL, callback: None };
+    let (process, program) = (open.process, open.program.to_string());
+    watch(open, request, &mut TopObserver { process, program, threshold, interval, stop, show, sampler: None })
+}
+
+struct TopObserver<'t> {
+    process: Process,
+    program: String,
+    threshold: Duration,
+    interval: Duration,
+    stop: &'t Stop,
+    show: &'t mut dyn FnMut(ActivityNow) -> ControlFlow<()>,
+    /// Starts with the first sample, because reading debug information takes its time.
+    sampler: Option<ActivitySampler>,
+}
+
+impl Observer for TopObserver<'_> {
+    type Summary = WatchedStalls;
+
+    fn check(&mut self, watching: &Watching<'_, '_>) -> ControlFlow<()> {
+        if self.stop.is_set() {
+            return ControlFlow::Break(());
+        }
+        let sampler = self.sampler.get_or_insert_with(|| ActivitySampler::new(self.process, self.threshold));
+        sampler.sample(watching);
+        if sampler.window.elapsed() < self.interval {
+            return ControlFlow::Continue(());
+        }
+        (self.show)(sampler.finish_window(&self.program, watching))
+    }
+
+    fn finish(&mut self, watching: &Watching<'_, '_>) -> WatchedStalls {
+        WatchedStalls::of(watching)
     }
 }
 
-/// Adds up looks at workers.
-struct Looker {
+/// Adds up samples of workers over a window.
+struct ActivitySampler {
     process: Process,
     threshold: Duration,
     began: Instant,
     window: Instant,
     looks: u32,
-    last_look: Instant,
+    last_sample: Instant,
     /// By the worker's key.
-    workers: HashMap<u64, Seen>,
+    workers: HashMap<u64, WorkerSums>,
     /// What was polled, by the task's number; `None` for the future given to `block_on`.
     polled: HashMap<Option<TaskId>, Shares>,
     names: HashMap<TaskId, Option<Arc<str>>>,
@@ -83,7 +100,7 @@ struct Looker {
 }
 
 /// A worker, in this window.
-struct Seen {
+struct WorkerSums {
     tid: i32,
     probe: ThreadProbe,
     cpu_before: Option<Duration>,
@@ -100,7 +117,7 @@ struct Shares {
     busy: Duration,
 }
 
-impl Looker {
+impl ActivitySampler {
     fn new(process: Process, threshold: Duration) -> Self {
         let now = Instant::now();
         Self {
@@ -109,7 +126,7 @@ impl Looker {
             began: now,
             window: now,
             looks: 0,
-            last_look: now,
+            last_sample: now,
             workers: HashMap::new(),
             polled: HashMap::new(),
             names: HashMap::new(),
@@ -120,54 +137,54 @@ impl Looker {
     }
 
     /// Looks at every worker once. The time since the last look counts for what is seen now.
-    fn look(&mut self, watching: &Watching<'_, '_>) {
+    fn sample(&mut self, watching: &Watching<'_, '_>) {
         let now = Instant::now();
-        let since = now.duration_since(std::mem::replace(&mut self.last_look, now));
+        let since = now.duration_since(std::mem::replace(&mut self.last_sample, now));
         self.looks += 1;
-        let found_new = match watching.silent_workers() {
-            Some(workers) => self.look_at_silent(&workers),
-            None => watching.with_target(|target| self.look_at_target(target, since)).unwrap_or(false),
+        let has_new = match watching.untyped_workers() {
+            Some(workers) => self.sample_untyped(&workers),
+            None => watching.with_workers(|typed| self.sample_typed(typed, since)).unwrap_or(false),
         };
-        if found_new && self.began.elapsed() < FIRST_WORKERS {
+        if has_new && self.began.elapsed() < FIRST_WORKERS {
             self.begin_window();
         }
     }
 
     /// Returns whether there is a new worker.
-    fn look_at_target(&mut self, target: &mut TypedWorkers<'_>, since: Duration) -> bool {
-        target.refresh();
-        let workers = target.workers().to_vec();
-        let found_new = self.begin_look(workers.iter());
+    fn sample_typed(&mut self, typed: &mut TypedWorkers<'_>, since: Duration) -> bool {
+        typed.refresh();
+        let workers = typed.workers().to_vec();
+        let has_new = self.begin_sample(workers.iter());
         for (position, worker) in workers.iter().enumerate().filter(|(_, worker)| worker.index.is_some()) {
-            let (activity, task) = target.activity(position);
+            let (activity, task) = typed.activity(position);
             let task = Some(task).filter(|_| activity == Activity::Polling);
-            self.look_at_worker(worker, activity, task, since);
+            self.sample_worker(worker, activity, task, since);
             if let Some(task) = task.flatten().filter(|task| !self.names.contains_key(task)) {
                 if self.names.len() >= MAX_NAMES {
                     self.names.clear();
                 }
-                self.names.insert(task, target.future_of(task).map(Into::into));
+                self.names.insert(task, typed.future_of(task).map(Into::into));
             }
         }
-        found_new
+        has_new
     }
 
     /// The same where the watchdog itself is all that tells.
-    fn look_at_silent(&mut self, workers: &[UntypedWorker]) -> bool {
-        let found_new = self.begin_look(workers.iter().map(|found| &found.worker));
+    fn sample_untyped(&mut self, workers: &[UntypedWorker]) -> bool {
+        let has_new = self.begin_sample(workers.iter().map(|found| &found.worker));
         for found in workers.iter().filter(|found| found.worker.index.is_some()) {
-            let seen = self.seen(&found.worker);
-            seen.used();
-            let before = seen.awake.replace(found.awake).unwrap_or(found.awake);
-            seen.busy += found.awake.saturating_sub(before);
+            let sums = self.sums(&found.worker);
+            sums.used();
+            let before = sums.awake.replace(found.awake).unwrap_or(found.awake);
+            sums.busy += found.awake.saturating_sub(before);
             let now = if found.parked { Activity::Parked } else { Activity::Between };
             self.show(&found.worker, now, None);
         }
-        found_new
+        has_new
     }
 
     /// Forgets what is not among these; returns whether one of them is new.
-    fn begin_look<'w>(&mut self, present: impl Iterator<Item = &'w Arc<Worker>> + Clone) -> bool {
+    fn begin_sample<'w>(&mut self, present: impl Iterator<Item = &'w Arc<Worker>> + Clone) -> bool {
         self.shown.clear();
         let keys: HashSet<u64> = present.clone().map(|worker| worker.key).collect();
         self.workers.retain(|key, _| keys.contains(key));
@@ -176,11 +193,11 @@ impl Looker {
     }
 
     /// What it is inside of a poll of, if it is: a task, or the future given to `block_on`.
-    fn look_at_worker(&mut self, worker: &Worker, now: Activity, polls: Option<Option<TaskId>>, since: Duration) {
-        let seen = self.seen(worker);
-        let cpu = seen.used();
+    fn sample_worker(&mut self, worker: &Worker, now: Activity, polls: Option<Option<TaskId>>, since: Duration) {
+        let sums = self.sums(worker);
+        let cpu = sums.used();
         if let Some(task) = polls {
-            seen.busy += since;
+            sums.busy += since;
             let shares = self.polled.entry(task).or_default();
             shares.cpu += cpu;
             shares.busy += since;
@@ -188,13 +205,13 @@ impl Looker {
         self.show(worker, now, polls.flatten());
     }
 
-    fn seen(&mut self, worker: &Worker) -> &mut Seen {
+    fn sums(&mut self, worker: &Worker) -> &mut WorkerSums {
         let (process, tid) = (self.process, worker.thread.tid);
         self.workers.entry(worker.key).or_insert_with(|| {
             let probe = ThreadProbe::open(process, tid);
             let cpu_before = probe.cpu_time();
             let (tells_cpu, none) = (cpu_before.is_some(), Duration::ZERO);
-            Seen { tid, probe, cpu_before, tells_cpu, cpu: none, busy: none, awake: None }
+            WorkerSums { tid, probe, cpu_before, tells_cpu, cpu: none, busy: none, awake: None }
         })
     }
 
@@ -211,15 +228,15 @@ impl Looker {
     }
 
     /// What was seen since the last time, and begins anew.
-    fn tell(&mut self, program: &str, watching: &Watching<'_, '_>) -> ActivityNow {
+    fn finish_window(&mut self, program: &str, watching: &Watching<'_, '_>) -> ActivityNow {
         self.take_census(watching);
         let window = self.window.elapsed();
-        let so_far = StallsSoFar::of(watching);
+        let so_far = WatchedStalls::of(watching);
         let mut workers = std::mem::take(&mut self.shown);
         for worker in &mut workers {
-            let seen = self.workers.values().find(|seen| seen.tid == worker.tid);
-            worker.busy = seen.map_or(0.0, |seen| part(seen.busy, window));
-            worker.cpu = seen.filter(|seen| seen.tells_cpu).map(|seen| part(seen.cpu, window));
+            let sums = self.workers.values().find(|sums| sums.tid == worker.tid);
+            worker.busy = sums.map_or(0.0, |sums| part(sums.busy, window));
+            worker.cpu = sums.filter(|sums| sums.tells_cpu).map(|sums| part(sums.cpu, window));
             if let Some((task, name)) = &mut worker.task {
                 *name = self.names.get(task).cloned().flatten().map(|name| name.to_string());
             }
@@ -246,7 +263,7 @@ impl Looker {
             waiting: waiting(&self.census),
             stalls: so_far.stalls,
             threshold: self.threshold,
-            missing: so_far.missing.into_iter().chain(so_far.notes).collect(),
+            missing: so_far.unknown_threads.into_iter().chain(so_far.notes).collect(),
         };
         self.begin_window();
         now
@@ -254,10 +271,10 @@ impl Looker {
 
     fn begin_window(&mut self) {
         self.polled.clear();
-        for seen in self.workers.values_mut() {
-            (seen.busy, seen.cpu) = (Duration::ZERO, Duration::ZERO);
+        for sums in self.workers.values_mut() {
+            (sums.busy, sums.cpu) = (Duration::ZERO, Duration::ZERO);
         }
-        (self.window, self.looks, self.last_look) = (Instant::now(), 0, Instant::now());
+        (self.window, self.looks, self.last_sample) = (Instant::now(), 0, Instant::now());
     }
 
     /// Of many tasks, not every time.
@@ -268,7 +285,7 @@ impl Looker {
             return;
         }
         let begun = Instant::now();
-        let pointers = watching.with_target(|target| target.threads());
+        let pointers = watching.with_workers(|typed| typed.threads());
         if let Some((reader, pointers)) = watching.reader().zip(pointers) {
             self.census = reader.census(&pointers);
         }
@@ -302,7 +319,7 @@ impl Looker {
     }
 }
 
-impl Seen {
+impl WorkerSums {
     /// CPU time since the last time.
     fn used(&mut self) -> Duration {
         let now = self.probe.cpu_time();

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use super::symbols::SourceArguments;
-use crate::attach::Attached;
+use crate::attach::Process;
 use crate::export::census_json::CensusJson;
 use crate::export::census_text::{self, Options};
 use crate::model::census::{Census, RuntimeNow, TaskState};
@@ -51,9 +51,8 @@ fn state(text: &str) -> Result<TaskState, String> {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    Attached::open(arguments.pid)?
-        .using(arguments.sources.sources())?
-        .census(|census| show(census, arguments, out))??;
+    Process::open_with(arguments.pid, arguments.sources.options())?
+        .with_census(|census| show(census, arguments, out))??;
     Ok(ExitCode::SUCCESS)
 }
 

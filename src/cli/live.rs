@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::record::interrupted;
-use crate::attach::Attached;
+use crate::attach::Process;
 use crate::export::activity_text::{self, Size};
 use crate::inprocess::Stop;
 use crate::model::activity::ActivityNow;
@@ -30,11 +30,11 @@ pub(super) struct Live {
 
 pub(super) fn run(live: &Live, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let stop = Stop::with(interrupted()?);
-    let attached = Attached::open(live.pid)?;
+    let process = Process::open(live.pid)?;
     let terminal = std::io::stdout().is_terminal();
     let mut shown = 0;
     let mut failed = Ok(());
-    let last = attached.top(live.threshold, live.interval, &stop, &mut |now| {
+    let last = process.top(live.threshold, live.interval, &stop, &mut |now| {
         failed = if terminal { repaint(&now, live, shown == 0, out) } else { print(&now, live, shown == 0, out) };
         shown += 1;
         match failed.is_err() || live.times.is_some_and(|times| shown >= times) {

@@ -16,7 +16,7 @@ use super::symbols::SymbolsArgument;
 use super::tasks::seconds;
 use super::{DEFAULT_URL, NOTHING, client};
 use crate::analysis::group::Group;
-use crate::attach::{Attached, OutsideMode};
+use crate::attach::{Mode, Process};
 use crate::export::profile::Format;
 use crate::import;
 use crate::inprocess::{ProfileMode, ProfileOptions, Stop};
@@ -80,15 +80,15 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
 
 /// Collects the profile of another process.
 fn observe(pid: u32, arguments: &Arguments) -> anyhow::Result<Profile> {
-    let mode: OutsideMode = arguments.mode.parse()?;
+    let mode: Mode = arguments.mode.parse()?;
     let options = ProfileOptions::new(ProfileMode::Cpu).duration(arguments.duration).rate(arguments.rate);
     let (interrupted, threshold) = (interrupted()?, arguments.threshold);
-    let attached = Attached::open(pid)?.using(arguments.symbols.sources())?;
+    let process = Process::open_with(pid, arguments.symbols.options())?;
     let (tell, told) = mpsc::channel();
     let stop = Stop::with(Arc::clone(&interrupted));
     std::thread::spawn(move || {
         // Nobody listens once the second Ctrl-C has ended the command.
-        let _ended = tell.send(attached.profile(mode, &options, threshold, &stop));
+        let _ended = tell.send(process.profile_until(mode, &options, threshold, &stop));
     });
     let profile = wait(&told, arguments, &interrupted, || Ok(()))?.context("the recording broke off")?;
     Ok(profile?)
@@ -97,7 +97,7 @@ fn observe(pid: u32, arguments: &Arguments) -> anyhow::Result<Profile> {
 /// Asks for the profile on a thread of its own.
 fn ask(arguments: &Arguments) -> anyhow::Result<Profile> {
     let Arguments { url, duration, rate, mode, .. } = arguments;
-    if mode == OutsideMode::Tasks.as_str() {
+    if mode == Mode::Tasks.as_str() {
         anyhow::bail!("mode tasks is seen from outside: say which process with --pid, instead of asking an endpoint");
     }
     let interrupted = interrupted()?;

@@ -11,7 +11,7 @@ use super::record::interrupted;
 use super::symbols::SourceArguments;
 use super::tasks::seconds;
 use super::{DEFAULT_URL, client, follow};
-use crate::attach::{Attached, StallsSoFar};
+use crate::attach::{Process, WatchedStalls};
 use crate::export::json::{StallJson, StallsAnswer, TaskJson};
 use crate::export::text::{milliseconds, task_named};
 use crate::model::stall::{Detection, StallEntry};
@@ -66,11 +66,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
 /// Watches a process from outside.
 fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let interrupted = interrupted()?;
-    let attached = Attached::open(pid)?.using(arguments.sources.sources())?;
+    let process = Process::open_with(pid, arguments.sources.options())?;
     let mut told = Told::default();
     let mut started = None;
     let mut failed = Ok(());
-    let last = attached.watch_stalls(arguments.threshold, &mut |so_far| {
+    let last = process.watch_stalls(arguments.threshold, |so_far| {
         told.tell(pid, arguments.threshold, so_far);
         if arguments.follow {
             failed = follow_on(so_far, arguments, out);
@@ -87,8 +87,8 @@ fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Res
     if arguments.follow {
         follow_on(&last, arguments, out)?;
     }
-    if arguments.follow && last.news_lost > 0 {
-        eprintln!("note: {} beginnings and ends of stalls came too fast and were not printed", last.news_lost);
+    if arguments.follow && last.changes_lost > 0 {
+        eprintln!("note: {} beginnings and ends of stalls came too fast and were not printed", last.changes_lost);
     }
     if last.gone {
         eprintln!("process {pid} has ended, or runs another program now");
@@ -108,8 +108,8 @@ fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Res
 }
 
 /// Prints what is new since the last time: each stall by itself, also where several are equal.
-fn follow_on(so_far: &StallsSoFar, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut news = so_far.news.iter().cloned().map(StallEntry::alone);
+fn follow_on(so_far: &WatchedStalls, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut news = so_far.changes.iter().cloned().map(StallEntry::alone);
     news.try_for_each(|stall| write_news(out, &StallJson::from(&stall), arguments))
 }
 
@@ -122,14 +122,15 @@ struct Told {
 
 impl Told {
     /// Says what is watched and what cannot be seen, once.
-    fn tell(&mut self, pid: u32, threshold: Duration, so_far: &StallsSoFar) {
+    fn tell(&mut self, pid: u32, threshold: Duration, so_far: &WatchedStalls) {
         if so_far.workers > 0 && !self.watching {
             self.watching = true;
             let workers = so_far.workers;
             let s = if workers == 1 { "" } else { "s" };
             eprintln!("watching process {pid}: {workers} worker{s}, threshold {}", milliseconds(threshold));
         }
-        let missing = so_far.missing.iter().map(|why| format!("of some threads it cannot be told what they do: {why}"));
+        let missing =
+            so_far.unknown_threads.iter().map(|why| format!("of some threads it cannot be told what they do: {why}"));
         for note in missing.chain(so_far.notes.iter().cloned()) {
             if self.notes.len() < MAX_TOLD && self.notes.insert(note.clone()) {
                 eprintln!("note: {note}");

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use crate::attach::{Sources, extract};
+use crate::attach::{Options, extract};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -36,8 +36,12 @@ pub(super) struct SymbolsArgument {
 }
 
 impl SymbolsArgument {
-    pub(super) fn sources(&self) -> Sources {
-        Sources { symbols: self.symbols.clone(), ..Sources::default() }
+    pub(super) fn options(&self) -> Options {
+        let options = Options::new();
+        match &self.symbols {
+            Some(file) => options.symbols(file),
+            None => options,
+        }
     }
 }
 
@@ -52,8 +56,8 @@ pub(super) struct SourceArguments {
 }
 
 impl SourceArguments {
-    pub(super) fn sources(&self) -> Sources {
-        Sources { cache: !self.no_cache, ..self.symbols.sources() }
+    pub(super) fn options(&self) -> Options {
+        self.symbols.options().cache(!self.no_cache)
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) mod activity_text;
 pub(crate) mod census_text;
 
 /// Every task of a process, as JSON.
-#[cfg(all(feature = "attach", feature = "http"))]
+#[cfg(feature = "attach")]
 pub(crate) mod census_json;
 
 /// Processes that run Tokio.

@@ -5,21 +5,21 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::inprocess::{Stop, View};
+use crate::inprocess::{Stop, WatchState};
 
 /// Runs `work` on a thread of its own and waits for it. A client that disconnects drops this future, which ends the
 /// window that `stop` stands for. `None` when the work panicked, or no thread could be started.
 pub(super) async fn on_own_thread<T: Send + 'static>(
-    view: &Arc<View>,
+    watch: &Arc<WatchState>,
     stop: Stop,
-    work: impl FnOnce(&View, &Stop) -> T + Send + 'static,
+    work: impl FnOnce(&WatchState, &Stop) -> T + Send + 'static,
 ) -> Option<T> {
     let (answer, answered) = oneshot::channel();
     let guard = StopOnDrop(stop.clone());
-    let view = Arc::clone(view);
+    let watch = Arc::clone(watch);
     let body = move || {
         // The client may be gone.
-        let _unwanted = answer.send(work(&view, &stop));
+        let _unwanted = answer.send(work(&watch, &stop));
     };
     std::thread::Builder::new().name("holdup-profiler".into()).spawn(body).ok()?;
     let answer = answered.await.ok();

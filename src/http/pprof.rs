@@ -19,7 +19,7 @@ use super::collecting::on_own_thread;
 use super::routes::{HTML, TEXT, answer};
 use crate::export::profile::Format;
 use crate::export::stack_list;
-use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
 use crate::model::profile::{Profile, Sample, Unit, ValueType};
 
 const ROOT: &str = "/debug/pprof/";
@@ -48,7 +48,7 @@ const PROFILES: [(&str, &str); 6] = [
     ("threadcreate", "threads that were created: empty, nothing counts them"),
 ];
 
-pub(super) fn routes() -> Router<Arc<View>> {
+pub(super) fn routes() -> Router<Arc<WatchState>> {
     Router::new()
         .route("/debug/pprof", get(|| async { Redirect::permanent(ROOT) }))
         .route(ROOT, get(index))
@@ -94,7 +94,7 @@ fn command_line() -> Vec<u8> {
     std::env::args_os().map(|argument| argument.as_bytes().to_vec()).collect::<Vec<_>>().join(&0)
 }
 
-async fn profile(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+async fn profile(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
     let seconds = number::<i64>(raw.as_deref(), "seconds").and_then(|seconds| u64::try_from(seconds).ok());
     let seconds = seconds.filter(|seconds| *seconds > 0).unwrap_or(PROFILE_SECONDS);
     if seconds > MAX_SECONDS {
@@ -102,7 +102,7 @@ async fn profile(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Resp
     }
     let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(seconds));
     let collected =
-        on_own_thread(&view, Stop::default(), move |view, stop| encode(&view.profile(&options, stop)?)).await;
+        on_own_thread(&watch, Stop::default(), move |watch, stop| encode(&watch.profile(&options, stop)?)).await;
     match collected {
         Some(Err(ProfileError::Busy { .. })) => {
             error(StatusCode::INTERNAL_SERVER_ERROR, "Could not enable CPU profiling: cpu profiling already in use")
@@ -125,21 +125,21 @@ fn answer_with(
 }
 
 /// Go's seconds are a float here.
-async fn trace(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+async fn trace(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
     let seconds = number::<f64>(raw.as_deref(), "seconds").filter(|seconds| *seconds > 0.0).unwrap_or(TRACE_SECONDS);
     if seconds > MAX_SECONDS as f64 {
         return too_long();
     }
     let options = ProfileOptions::new(ProfileMode::Wall).duration(Duration::from_secs_f64(seconds));
-    let collected = on_own_thread(&view, Stop::default(), move |view, stop| {
+    let collected = on_own_thread(&watch, Stop::default(), move |watch, stop| {
         let mut bytes = Vec::new();
-        view.trace(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
+        watch.trace(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
         Ok::<_, ProfileError>(bytes)
     });
     answer_with(collected.await, "Could not enable tracing", |bytes| attachment(bytes, "trace"))
 }
 
-async fn named(State(view): State<Arc<View>>, Path(name): Path<String>, RawQuery(raw): RawQuery) -> Response {
+async fn named(State(watch): State<Arc<WatchState>>, Path(name): Path<String>, RawQuery(raw): RawQuery) -> Response {
     let Some((name, _)) = PROFILES.into_iter().find(|(known, _)| *known == name) else {
         return error(StatusCode::NOT_FOUND, "Unknown profile");
     };
@@ -153,11 +153,11 @@ async fn named(State(view): State<Arc<View>>, Path(name): Path<String>, RawQuery
         return match seconds {
             _ if seconds > MAX_SECONDS => too_long(),
             _ if debug != 0 => error(StatusCode::BAD_REQUEST, "seconds and debug params are incompatible"),
-            _ => delta(&view, name, Duration::from_secs(seconds)).await,
+            _ => delta(&watch, name, Duration::from_secs(seconds)).await,
         };
     }
-    let collected = on_own_thread(&view, Stop::default(), move |view, _| {
-        let profile = now(view, name)?;
+    let collected = on_own_thread(&watch, Stop::default(), move |watch, _| {
+        let profile = now(watch, name)?;
         match debug {
             0 => encode(&profile),
             2.. if name == "goroutine" => Ok(stack_list::dump(&profile).into_bytes()),
@@ -168,11 +168,11 @@ async fn named(State(view): State<Arc<View>>, Path(name): Path<String>, RawQuery
 }
 
 /// What a profile gains in a window. Of tasks and of what is not counted, nothing can be gained: they are as they are.
-async fn delta(view: &Arc<View>, name: &'static str, window: Duration) -> Response {
+async fn delta(watch: &Arc<WatchState>, name: &'static str, window: Duration) -> Response {
     let options = ProfileOptions::new(ProfileMode::Stalled).duration(window);
-    let collected = on_own_thread(view, Stop::default(), move |view, stop| {
-        let stalled = view.profile(&options, stop)?;
-        encode(&stalled_as(&stalled, name).map_or_else(|| now(view, name), Ok)?)
+    let collected = on_own_thread(watch, Stop::default(), move |watch, stop| {
+        let stalled = watch.profile(&options, stop)?;
+        encode(&stalled_as(&stalled, name).map_or_else(|| now(watch, name), Ok)?)
     });
     answer_with(collected.await, NOT_COLLECTED, |bytes| attachment(bytes, &format!("{name}-delta")))
 }
@@ -192,19 +192,19 @@ fn encode(profile: &Profile) -> Result<Vec<u8>, ProfileError> {
 }
 
 /// A named profile as it is now.
-fn now(view: &View, name: &str) -> Result<Profile, ProfileError> {
+fn now(watch: &WatchState, name: &str) -> Result<Profile, ProfileError> {
     let value = |name, unit| ValueType::new(name, unit);
     let memory = |first: &str, second: &str| {
         [(first, Unit::Count), (second, Unit::Bytes)].map(|(name, unit)| ValueType::new(name, unit))
     };
     Ok(match name {
-        "goroutine" => view.tasks_now()?,
+        "goroutine" => watch.tasks_now()?,
         "heap" | "allocs" => {
             let [allocated, live] = [memory("alloc_objects", "alloc_space"), memory("inuse_objects", "inuse_space")];
-            view.empty_profile(name, [allocated, live].concat())
+            watch.empty_profile(name, [allocated, live].concat())
         }
-        "threadcreate" => view.empty_profile(name, vec![value("threadcreate", Unit::Count)]),
-        _ => stalled_as(&view.stalled_so_far(), name).unwrap_or_else(|| view.empty_profile(name, Vec::new())),
+        "threadcreate" => watch.empty_profile(name, vec![value("threadcreate", Unit::Count)]),
+        _ => stalled_as(&watch.stalled_so_far(), name).unwrap_or_else(|| watch.empty_profile(name, Vec::new())),
     })
 }
 
@@ -230,19 +230,19 @@ fn stalled_as(stalled: &Profile, name: &str) -> Option<Profile> {
     Some(profile)
 }
 
-async fn symbol_by_query(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
-    plain(symbols(&view, raw.as_deref().unwrap_or_default()))
+async fn symbol_by_query(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
+    plain(symbols(&watch, raw.as_deref().unwrap_or_default()))
 }
 
-async fn symbol_by_body(State(view): State<Arc<View>>, body: Bytes) -> Response {
-    plain(symbols(&view, &String::from_utf8_lossy(&body)))
+async fn symbol_by_body(State(watch): State<Arc<WatchState>>, body: Bytes) -> Response {
+    plain(symbols(&watch, &String::from_utf8_lossy(&body)))
 }
 
 /// `0x1234+0x5678` to one line for each address that has a name. The first line tells the tool that names are to be had.
-fn symbols(view: &View, addresses: &str) -> String {
+fn symbols(watch: &WatchState, addresses: &str) -> String {
     let mut text = "num_symbols: 1\n".to_owned();
     for address in addresses.split('+').filter_map(address) {
-        if let Some(name) = view.name_of(address) {
+        if let Some(name) = watch.name_of(address) {
             // Writing to a String cannot fail.
             let _infallible = writeln!(text, "{address:#x} {name}");
         }
@@ -259,9 +259,9 @@ fn address(word: &str) -> Option<u64> {
     }
 }
 
-async fn index(State(view): State<Arc<View>>) -> Response {
-    let alive: usize = view.alive_tasks().iter().map(|(_, alive)| alive).sum();
-    let stalled = view.stalled_so_far();
+async fn index(State(watch): State<Arc<WatchState>>) -> Response {
+    let alive: usize = watch.alive_tasks().iter().map(|(_, alive)| alive).sum();
+    let stalled = watch.stalled_so_far();
     let locks = stalled_as(&stalled, "mutex").map_or(0, |profile| profile.total(0));
     let rows: String = PROFILES
         .into_iter()

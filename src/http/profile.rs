@@ -16,7 +16,7 @@ use crate::analysis::filter::{Filter, pattern};
 use crate::analysis::group::{self, Group};
 use crate::analysis::runtime_frames;
 use crate::export::profile::Format;
-use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, View};
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
 
 /// A person who looks at a flamegraph in the browser waits for it.
 const FLAMEGRAPH_SECONDS: f64 = 5.0;
@@ -91,19 +91,19 @@ impl Request {
 }
 
 /// `/debug/holdup/profile`.
-pub(super) async fn show(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
-    respond(&view, Request::parse(raw.as_deref(), false)).await
+pub(super) async fn show(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
+    respond(&watch, Request::parse(raw.as_deref(), false)).await
 }
 
 /// `/debug/holdup/flamegraph.svg`.
-pub(super) async fn show_flamegraph(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
-    respond(&view, Request::parse(raw.as_deref(), true)).await
+pub(super) async fn show_flamegraph(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
+    respond(&watch, Request::parse(raw.as_deref(), true)).await
 }
 
 /// `/debug/holdup/stalls.svg`: stalled time since the start.
-pub(super) async fn show_stalls(State(view): State<Arc<View>>) -> Response {
-    let drawn = on_own_thread(&view, Stop::default(), |view, _| {
-        let profile = group::by(&view.stalled_so_far(), &[Group::Runtime]);
+pub(super) async fn show_stalls(State(watch): State<Arc<WatchState>>) -> Response {
+    let drawn = on_own_thread(&watch, Stop::default(), |watch, _| {
+        let profile = group::by(&watch.stalled_so_far(), &[Group::Runtime]);
         let mut svg = Vec::new();
         profile.write(Format::Flamegraph, &mut svg).map(|()| svg)
     });
@@ -115,11 +115,11 @@ pub(super) async fn show_stalls(State(view): State<Arc<View>>) -> Response {
 }
 
 /// `POST /debug/holdup/profile/stop?name=…`: ends the windows of that name, which then answer with what they have.
-pub(super) async fn stop(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+pub(super) async fn stop(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
     let name = Query::parse(raw.as_deref()).only(&["name"]).and_then(|query| query.get::<String>("name"));
     match name {
         Ok(Some(name)) => {
-            let ended = view.stop_profiles(&name);
+            let ended = watch.stop_profiles(&name);
             let status = if ended > 0 { StatusCode::OK } else { StatusCode::NOT_FOUND };
             (status, answer(TEXT, format!("ended {ended} profiles named {name}\n"))).into_response()
         }
@@ -128,15 +128,15 @@ pub(super) async fn stop(State(view): State<Arc<View>>, RawQuery(raw): RawQuery)
     }
 }
 
-async fn respond(view: &Arc<View>, request: Result<Request, BadQuery>) -> Response {
+async fn respond(watch: &Arc<WatchState>, request: Result<Request, BadQuery>) -> Response {
     let request = match request {
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
     let (format, name) = (request.format, request.file_name());
     let stop = Stop::named(request.name.as_deref());
-    let collected = on_own_thread(view, stop, move |view, stop| {
-        let profile = view.profile(&request.options, stop)?;
+    let collected = on_own_thread(watch, stop, move |watch, stop| {
+        let profile = watch.profile(&request.options, stop)?;
         let mut part = request.filter.apply(&profile);
         if !request.plumbing {
             part = runtime_frames::left_out(&part);

@@ -11,7 +11,7 @@ use axum::routing::{get, post};
 
 use super::{index, pprof, profile, tasks};
 use crate::export::json::{SelfCheckAnswer, StallsAnswer, WorkersAnswer};
-use crate::inprocess::View;
+use crate::inprocess::WatchState;
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
@@ -30,7 +30,7 @@ pub(super) const PATHS: [(&str, &str); 9] = [
     ("/healthz", "whether this endpoint lives"),
 ];
 
-pub(super) fn router(view: Arc<View>) -> Router {
+pub(super) fn router(watch: Arc<WatchState>) -> Router {
     let [stalls, stalls_svg, flamegraph, profile, task_stats, workers, self_check, _pprof, health] =
         PATHS.map(|(path, _)| path);
     Router::new()
@@ -46,7 +46,7 @@ pub(super) fn router(view: Arc<View>) -> Router {
         .route(health, get(|| async { answer(TEXT, "ok\n") }))
         .merge(pprof::routes())
         .fallback(|| async { not_found() })
-        .with_state(view)
+        .with_state(watch)
 }
 
 /// Diagnostics are about this moment: nothing on the way may keep an answer.
@@ -77,18 +77,18 @@ fn not_found() -> Response {
     (StatusCode::NOT_FOUND, body).into_response()
 }
 
-async fn show_index(State(view): State<Arc<View>>) -> Response {
-    answer(HTML, index::page(&view.stalls(), &view.workers(), view.self_check()))
+async fn show_index(State(watch): State<Arc<WatchState>>) -> Response {
+    answer(HTML, index::page(&watch.log.stalls(), &watch.workers(), &watch.self_check))
 }
 
-async fn show_stalls(State(view): State<Arc<View>>) -> Response {
-    json(&StallsAnswer::from(&view.stalls()))
+async fn show_stalls(State(watch): State<Arc<WatchState>>) -> Response {
+    json(&StallsAnswer::from(&watch.log.stalls()))
 }
 
-async fn show_workers(State(view): State<Arc<View>>) -> Response {
-    json(&WorkersAnswer::from(view.workers().as_slice()))
+async fn show_workers(State(watch): State<Arc<WatchState>>) -> Response {
+    json(&WorkersAnswer::from(watch.workers().as_slice()))
 }
 
-async fn show_self_check(State(view): State<Arc<View>>) -> Response {
-    json(&SelfCheckAnswer::from(view.self_check()))
+async fn show_self_check(State(watch): State<Arc<WatchState>>) -> Response {
+    json(&SelfCheckAnswer::from(&watch.self_check))
 }

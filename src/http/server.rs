@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::routes;
 use crate::error::Error;
-use crate::inprocess::View;
+use crate::inprocess::WatchState;
 use crate::listen;
 use crate::probe::hold_samples_while_parked;
 use crate::threads::join_until;
@@ -51,14 +51,14 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(crate) fn start(listener: TcpListener, address: SocketAddr, view: Arc<View>) -> std::io::Result<Self> {
+    pub(crate) fn start(listener: TcpListener, address: SocketAddr, watch: Arc<WatchState>) -> std::io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = hold_samples_while_parked(builder.enable_all()).build()?;
         let serve = move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, routes::router(view)) => {}
+                    () = accept(listener, routes::router(watch)) => {}
                     _ = stopped => {}
                 }
             });

@@ -12,7 +12,7 @@ use super::query::{BadQuery, Query};
 use super::routes::{TEXT, answer, json};
 use crate::export::task_json::TasksAnswer;
 use crate::export::task_table::{self, Table};
-use crate::inprocess::View;
+use crate::inprocess::WatchState;
 use crate::model::task_stats::{TaskColumn, TaskGroup};
 
 const DEFAULT_SECONDS: f64 = 1.0;
@@ -77,12 +77,12 @@ impl Request {
 }
 
 /// A client that goes away ends the window: this future is dropped, and the guard in it.
-pub(super) async fn show(State(view): State<Arc<View>>, RawQuery(raw): RawQuery) -> Response {
+pub(super) async fn show(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
     let request = match Request::parse(raw.as_deref()) {
         Ok(request) => request,
         Err(error) => return error.into_response(),
     };
-    let counting = match view.count_tasks() {
+    let counting = match watch.count_tasks() {
         Ok(counting) => counting,
         Err(error) => return (StatusCode::TOO_MANY_REQUESTS, answer(TEXT, format!("{error}\n"))).into_response(),
     };

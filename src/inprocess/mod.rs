@@ -1,11 +1,7 @@
 //! The wiring inside the watched process: what the parts of a watch share, and what the endpoint may ask.
 
-/// What the endpoint asks for besides.
-#[cfg(feature = "http")]
-mod profile_requests;
-
-/// Profiles: asked for, collected, named.
-mod profiling;
+/// Profiles: requested, collected, named.
+mod profile;
 
 /// Runtimes that are watched.
 mod runtime;
@@ -19,7 +15,7 @@ mod state;
 /// Windows in which polls are counted.
 mod task_window;
 
-pub(crate) use profiling::Stop;
-pub use profiling::{ProfileError, ProfileMode, ProfileOptions};
+pub(crate) use profile::Stop;
+pub use profile::{ProfileError, ProfileMode, ProfileOptions};
 pub use runtime::Runtime;
-pub(crate) use state::View;
+pub(crate) use state::WatchState;

@@ -2,10 +2,10 @@
 
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::inprocess::View;
+use crate::inprocess::WatchState;
 use crate::probe::{self, RootThread, RuntimeProbe};
 use crate::symbols::crate_of;
 
@@ -17,14 +17,14 @@ use crate::symbols::crate_of;
 pub struct Runtime {
     inner: tokio::runtime::Runtime,
     probe: Arc<RuntimeProbe>,
-    view: Arc<View>,
+    state: Arc<WatchState>,
     listed: Listed,
 }
 
 /// The runtime's place in the list of those whose tasks are counted, given back when the runtime is gone.
 #[derive(Debug)]
 struct Listed {
-    view: Arc<View>,
+    state: Arc<WatchState>,
     /// `None`: it stays in the list as long as the watch.
     number: Option<u32>,
 }
@@ -32,16 +32,16 @@ struct Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.view.runtimes_seen.remove(number);
+            self.state.runtimes.remove(number);
         }
     }
 }
 
 impl Runtime {
-    pub(crate) fn new(inner: tokio::runtime::Runtime, probe: Arc<RuntimeProbe>, view: Arc<View>) -> Self {
-        view.runtimes_seen.add(probe.number(), probe.name(), inner.handle().clone());
-        let listed = Listed { view: Arc::clone(&view), number: Some(probe.number()) };
-        Self { inner, probe, view, listed }
+    pub(crate) fn new(inner: tokio::runtime::Runtime, probe: Arc<RuntimeProbe>, state: Arc<WatchState>) -> Self {
+        state.runtimes.add(probe.number(), probe.name(), inner.handle().clone());
+        let listed = Listed { state: Arc::clone(&state), number: Some(probe.number()) };
+        Self { inner, probe, state, listed }
     }
 
     /// Runs a future to its end on this thread, and watches it like a task.
@@ -76,11 +76,8 @@ impl Runtime {
     /// Where there are no line tables, the type of the future is the best hint at which crate is the user's.
     fn learn_user_crate(&self, future: &str) {
         let Some(name) = crate_of(future) else { return };
-        let mut known = self.view.user_crates.lock().unwrap_or_else(PoisonError::into_inner);
-        if !["core", "alloc", "std", "tokio", "futures_util"].contains(&name)
-            && !known.iter().any(|other| other == name)
-        {
-            known.push(name.to_owned());
+        if !["core", "alloc", "std", "tokio", "futures_util"].contains(&name) {
+            self.state.log.add_user_crate(name);
         }
     }
 }

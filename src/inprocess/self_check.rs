@@ -34,6 +34,12 @@ pub(crate) struct Seen<'a> {
     pub(crate) user_crates: &'a [String],
     #[cfg(feature = "http")]
     pub(crate) endpoint: Option<std::net::SocketAddr>,
+    /// Where tokio-console is served.
+    #[cfg(feature = "console")]
+    pub(crate) consoles: Vec<std::net::SocketAddr>,
+    /// Whether the program's `tracing` subscriber passes on what tokio-console needs.
+    #[cfg(feature = "console")]
+    pub(crate) console_is_seen: bool,
 }
 
 /// Takes a stack of a thread of our own both ways: nothing else proves that it works in this process.
@@ -169,7 +175,7 @@ pub(crate) fn describe(seen: &Seen<'_>) -> SelfCheck {
     #[cfg(feature = "http")]
     checks.extend(seen.endpoint.map(endpoint));
     #[cfg(feature = "console")]
-    checks.extend(crate::console::listening().into_iter().map(console));
+    checks.extend(seen.consoles.iter().map(|address| console(*address, seen.console_is_seen)));
     SelfCheck { checks }
 }
 
@@ -309,9 +315,9 @@ fn endpoint(address: std::net::SocketAddr) -> Check {
 
 /// By the subscriber of the thread that starts the watch, which in most programs is the global one.
 #[cfg(feature = "console")]
-fn console(address: std::net::SocketAddr) -> Check {
+fn console(address: std::net::SocketAddr, is_seen: bool) -> Check {
     let subject = "tokio-console";
-    if !crate::console::is_seen() {
+    if !is_seen {
         return check(
             subject,
             Coverage::Missing,

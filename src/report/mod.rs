@@ -12,10 +12,12 @@ mod reporter;
 /// Where reports go.
 mod sinks;
 
+/// Everything that is known of a watch's stalls.
+mod stall_log;
+
 /// Stalled time by stack.
 mod stalled_time;
 
-pub(crate) use history::History;
 pub(crate) use reporter::{FutureOn, QUEUE, Reporter};
 pub(crate) use sinks::{Callback, Sinks};
-pub(crate) use stalled_time::StalledTime;
+pub(crate) use stall_log::StallLog;

@@ -18,14 +18,14 @@ const MAX_KINDS: usize = 1024;
 
 /// Decides which stalls are reported.
 #[derive(Debug)]
-pub(crate) struct Limiter {
+pub(crate) struct RateLimit {
     last_by_kind: HashMap<u64, Instant>,
     tokens: u32,
     refilled: Instant,
     held_back: u64,
 }
 
-impl Limiter {
+impl RateLimit {
     pub(crate) fn new(now: Instant) -> Self {
         Self { last_by_kind: HashMap::new(), tokens: BURST, refilled: now, held_back: 0 }
     }
@@ -65,21 +65,21 @@ mod tests {
     #[test]
     fn the_first_of_a_kind_is_reported_and_the_next_ones_are_counted() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(start);
-        assert_eq!(limiter.admit(1, start), Some(0));
+        let mut limit = RateLimit::new(start);
+        assert_eq!(limit.admit(1, start), Some(0));
         for _ in 0..5 {
-            assert_eq!(limiter.admit(1, start), None);
+            assert_eq!(limit.admit(1, start), None);
         }
-        assert_eq!(limiter.admit(2, start), Some(5), "another kind is reported, and tells what was held back");
-        assert_eq!(limiter.admit(1, start + AGAIN_AFTER), Some(0));
+        assert_eq!(limit.admit(2, start), Some(5), "another kind is reported, and tells what was held back");
+        assert_eq!(limit.admit(1, start + AGAIN_AFTER), Some(0));
     }
 
     #[test]
     fn many_kinds_at_once_are_held_back_too() {
         let start = Instant::now();
-        let mut limiter = Limiter::new(start);
-        let admitted = (0..1_000).filter(|kind| limiter.admit(*kind, start).is_some()).count();
+        let mut limit = RateLimit::new(start);
+        let admitted = (0..1_000).filter(|kind| limit.admit(*kind, start).is_some()).count();
         assert_eq!(admitted, BURST as usize);
-        assert_eq!(limiter.admit(5_000, start + REFILL), Some(1_000 - u64::from(BURST)));
+        assert_eq!(limit.admit(5_000, start + REFILL), Some(1_000 - u64::from(BURST)));
     }
 }

@@ -8,13 +8,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::history::{Open, kind_of};
-use super::rate_limit::Limiter;
+use super::rate_limit::RateLimit;
 use super::sinks::Sinks;
+use super::stall_log::StallLog;
 use super::stalled_time::{PollStack, inside_poll};
 use crate::diagnose::{classify, find_culprit, handed_on};
 use crate::export::text::{self, Missed, Style};
 use crate::export::to_ms;
-use crate::inprocess::View;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Address, Frame, Stack, StackUnavailable};
@@ -47,10 +47,10 @@ const MAX_TAKEN: usize = 8;
 pub(crate) type FutureOn<'f> = dyn Fn(&[Address], &[Frame]) -> Option<Arc<str>> + Sync + 'f;
 
 pub(crate) struct Reporter<'f> {
-    view: Arc<View>,
+    log: Arc<StallLog>,
     queue: Receiver<Observation>,
     sinks: Sinks,
-    limiter: Limiter,
+    rate_limit: RateLimit,
     /// For tasks of which nothing else is known.
     future_on: Option<&'f FutureOn<'f>>,
 }
@@ -62,8 +62,8 @@ struct Explained {
 }
 
 impl<'f> Reporter<'f> {
-    pub(crate) fn new(view: Arc<View>, queue: Receiver<Observation>, sinks: Sinks) -> Self {
-        Self { view, queue, sinks, limiter: Limiter::new(Instant::now()), future_on: None }
+    pub(crate) fn new(log: Arc<StallLog>, queue: Receiver<Observation>, sinks: Sinks) -> Self {
+        Self { log, queue, sinks, rate_limit: RateLimit::new(Instant::now()), future_on: None }
     }
 
     /// Names tasks of which nothing else is known by the stacks of their polls.
@@ -74,9 +74,9 @@ impl<'f> Reporter<'f> {
 
     /// Until the watchdog is gone and everything it said is told.
     pub(crate) fn run(mut self) {
-        self.view.symbolizer().warm_up();
+        self.log.symbolizer().warm_up();
         loop {
-            let quiet = if self.view.history().any_open() { QUIET } else { FOREVER };
+            let quiet = if self.log.history().any_open() { QUIET } else { FOREVER };
             match self.queue.recv_timeout(quiet) {
                 Ok(Observation::Noticed(noticed)) => self.noticed(*noticed),
                 Ok(Observation::Updated(id, update)) => self.updated(id, update),
@@ -96,7 +96,7 @@ impl<'f> Reporter<'f> {
             thread: Arc::clone(&worker.thread.name),
             tid: worker.thread.tid,
             task,
-            threshold: self.view.threshold,
+            threshold: self.log.threshold,
             duration: first.after,
             detection,
             began_at: at.checked_sub(first.after).unwrap_or(at),
@@ -110,13 +110,13 @@ impl<'f> Reporter<'f> {
         let taken_after = first.after;
         let Explained { stall, part } = self.explain(blank, first);
         if stall.stack.as_ref().is_ok_and(|stack| handed_on(&stack.frames)) {
-            self.view.history().told.dismissed += 1;
+            self.log.history().told.dismissed += 1;
             return;
         }
         let kind = kind_of(&stall);
-        let held_back = self.limiter.admit(kind, Instant::now());
+        let held_back = self.rate_limit.admit(kind, Instant::now());
         let count = {
-            let mut history = self.view.history();
+            let mut history = self.log.history();
             if held_back.is_none() {
                 history.told.suppressed += 1;
             }
@@ -138,11 +138,11 @@ impl<'f> Reporter<'f> {
     }
 
     fn updated(&mut self, id: StallId, update: Update) {
-        let Some(before) = self.view.history().open_mut(id).map(|open| open.stall.clone()) else { return };
+        let Some(before) = self.log.history().open_mut(id).map(|open| open.stall.clone()) else { return };
         let taken_after = update.after;
         let Explained { stall, part } = self.explain(before, update);
         let reported = {
-            let mut history = self.view.history();
+            let mut history = self.log.history();
             let Some(open) = history.open_mut(id) else { return };
             open.stall = stall.clone();
             if open.taken.len() < MAX_TAKEN {
@@ -159,7 +159,7 @@ impl<'f> Reporter<'f> {
 
     fn ended(&mut self, id: StallId, evidence: Option<Evidence>, victims: Result<Victims, VictimsUnknown>) {
         let closed = {
-            let mut history = self.view.history();
+            let mut history = self.log.history();
             if let Some(open) = history.open_mut(id) {
                 open.stall.waiting.victims = victims;
                 if let Some(evidence) = evidence {
@@ -179,12 +179,12 @@ impl<'f> Reporter<'f> {
 
     /// Stalls whose end was lost in a full queue, and stalls that go on and on.
     fn look_after_open(&mut self) {
-        let ended = self.view.history().ended_unsaid();
+        let ended = self.log.history().ended_unsaid();
         for id in ended {
             self.ended(id, None, Err(VictimsUnknown::Missed));
         }
         let mut reminders = Vec::new();
-        for open in self.view.history().all_open_mut() {
+        for open in self.log.history().all_open_mut() {
             let duration = open.life.duration();
             if open.reported && duration >= open.remind_after {
                 open.remind_after = duration * 10;
@@ -203,7 +203,7 @@ impl<'f> Reporter<'f> {
         stall.waiting = waiting;
         match stack {
             Ok(raw) => {
-                let frames = self.view.symbolizer().frames(&raw.addresses);
+                let frames = self.log.symbolizer().frames(&raw.addresses);
                 if let Some(future_on) = self.future_on.filter(|_| stall.task == Task::default()) {
                     stall.task.name = future_on(&raw.addresses, &frames);
                 }
@@ -230,7 +230,7 @@ impl<'f> Reporter<'f> {
         let Some(callback) = &self.sinks.callback else { return };
         let event = StallEvent { phase, stall };
         if catch_unwind(AssertUnwindSafe(|| callback(&event))).is_err() {
-            self.view.history().told.callback_panics += 1;
+            self.log.history().told.callback_panics += 1;
         }
     }
 }

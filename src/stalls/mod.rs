@@ -27,6 +27,9 @@ mod interval;
 /// The thread that looks once a millisecond.
 mod watchdog;
 
+/// Polls longer than this are stalls, unless another threshold is set.
+pub(crate) const DEFAULT_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(10);
+
 /// The shortest poll that can be told from the time between two samples of the watchdog.
 pub(crate) const SMALLEST_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(1);
 

@@ -10,19 +10,16 @@ use super::Watch;
 use crate::error::Error;
 use crate::export::text::Style;
 use crate::inprocess::self_check::Seen;
-use crate::inprocess::{View, self_check};
+use crate::inprocess::{WatchState, self_check};
 use crate::model::stall::StallEvent;
 use crate::process::LocalWorkers;
-use crate::program_path::Program;
-use crate::report::{Callback, QUEUE, Reporter, Sinks};
-use crate::stalls::{SMALLEST_THRESHOLD, Watchdog};
-use crate::symbols::{Origins, Symbolizer};
+use crate::program_path::ProgramPath;
+use crate::report::{Callback, QUEUE, Reporter, Sinks, StallLog};
+use crate::stalls::{DEFAULT_THRESHOLD, SMALLEST_THRESHOLD, Watchdog};
+use crate::symbols::Symbolizer;
 use crate::sys::{self, Process, StackSignal};
 use crate::threads::spawn_thread;
-use crate::unwind::PollFrames;
-
-/// Polls longer than this are stalls, unless another threshold is set.
-const DEFAULT_THRESHOLD: Duration = Duration::from_millis(10);
+use crate::unwind::{PollFrames, Unwinder};
 
 /// Where reports are printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,7 +123,7 @@ impl WatchBuilder {
         }
         let (signal, signal_refused) = self.install_signal()?;
         let tested = self_check::try_out(signal.as_deref());
-        let origins = self.origins();
+        let origins = ProgramPath::own().origins(self.user_crates.clone());
         let check = self_check::describe(&Seen {
             threshold,
             signal: signal.as_ref().map(|signal| signal.number()),
@@ -135,45 +132,57 @@ impl WatchBuilder {
             user_crates: &origins.user_crates,
             #[cfg(feature = "http")]
             endpoint: listener.as_ref().map(|(_, address)| *address),
+            #[cfg(feature = "console")]
+            consoles: crate::console::listening(),
+            #[cfg(feature = "console")]
+            console_is_seen: crate::console::is_seen(),
         });
         self_check::log(&check);
-
-        let view = Arc::new(View::new(
-            threshold,
-            Symbolizer::of(Process::own(), origins),
-            Program::own().name(),
-            check,
-            signal.as_ref().map_or_else(Weak::new, Arc::downgrade),
-        ));
+        let symbolizer = Symbolizer::of(Process::own(), origins);
+        let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name()));
+        let weak_signal = signal.as_ref().map_or_else(Weak::new, Arc::downgrade);
         let mut watch = Watch {
-            view: Arc::clone(&view),
+            state: Arc::new(WatchState::new(log, check, weak_signal)),
             stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
             #[cfg(feature = "http")]
             endpoint: None,
             _signal: signal.clone(),
         };
-        let (observations, queue) = mpsc::sync_channel(QUEUE);
-        let target = LocalWorkers::new(
-            Arc::clone(&view.registry),
-            Arc::clone(&view.since),
-            signal,
-            tested.unwinder,
-            Arc::clone(&view.stacks_missed),
-            Arc::clone(&view.runtimes_seen),
-        );
-        let (totals, stop) = (Arc::clone(&view.totals), Arc::clone(&watch.stop));
-        let watchdog = Watchdog::new(target, threshold, totals, observations, stop);
-        let reporter = Reporter::new(Arc::clone(&view), queue, self.sinks());
-        let thread = spawn_thread("holdup-watchdog", move || watchdog.run()).map_err(Error::Thread)?;
-        view.registry.set_watchdog(thread.thread().clone());
-        watch.threads.push(thread);
-        watch.threads.push(spawn_thread("holdup-reporter", move || reporter.run()).map_err(Error::Thread)?);
+        self.start_threads(&mut watch, signal, tested.unwinder)?;
         #[cfg(feature = "http")]
         if let Some((listener, address)) = listener {
-            watch.endpoint = Some(crate::http::Endpoint::start(listener, address, view).map_err(Error::Thread)?);
+            let endpoint = crate::http::Endpoint::start(listener, address, Arc::clone(&watch.state));
+            watch.endpoint = Some(endpoint.map_err(Error::Thread)?);
         }
         Ok(watch)
+    }
+
+    /// Starts the watchdog and the reporter. An error drops `watch`, which stops what was started.
+    fn start_threads(
+        &self,
+        watch: &mut Watch,
+        signal: Option<Arc<StackSignal>>,
+        unwinder: Option<Unwinder>,
+    ) -> Result<(), Error> {
+        let state = &watch.state;
+        let process = LocalWorkers::new(
+            Arc::clone(&state.registry),
+            Arc::clone(&state.since),
+            signal,
+            unwinder,
+            Arc::clone(&state.log.stacks_missed),
+            Arc::clone(&state.runtimes),
+        );
+        let (observations, queue) = mpsc::sync_channel(QUEUE);
+        let (totals, stop) = (Arc::clone(&state.log.totals), Arc::clone(&watch.stop));
+        let watchdog = Watchdog::new(process, state.log.threshold, totals, observations, stop);
+        let reporter = Reporter::new(Arc::clone(&state.log), queue, self.sinks());
+        let thread = spawn_thread("holdup-watchdog", move || watchdog.run()).map_err(Error::Thread)?;
+        state.registry.set_watchdog(thread.thread().clone());
+        watch.threads.push(thread);
+        watch.threads.push(spawn_thread("holdup-reporter", move || reporter.run()).map_err(Error::Thread)?);
+        Ok(())
     }
 
     /// A signal that was asked for must be had; one that holdup chooses may be missing, and the self-check says so.
@@ -183,10 +192,6 @@ impl WatchBuilder {
             (Err(source), Some(signal)) if sys::SUPPORTED => Err(Error::Signal { signal, source }),
             (Err(refused), _) => Ok((None, Some(refused))),
         }
-    }
-
-    fn origins(&self) -> Origins {
-        Program::own().origins(self.user_crates.clone())
     }
 
     fn sinks(&self) -> Sinks {

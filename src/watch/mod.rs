@@ -18,7 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::inprocess::{ProfileError, ProfileOptions, Runtime, Stop, View};
+use crate::inprocess::{ProfileError, ProfileOptions, Runtime, Stop, WatchState};
 use crate::model::check::SelfCheck;
 use crate::model::profile::Profile;
 use crate::model::stall::{Counters, Stalls};
@@ -38,7 +38,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// remove hooks from a runtime: those stay, as a few plain stores per poll that nobody reads.
 #[derive(Debug)]
 pub struct Watch {
-    view: Arc<View>,
+    state: Arc<WatchState>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     #[cfg(feature = "http")]
@@ -74,8 +74,8 @@ impl Watch {
         if let Some(hook) = probe::already_set(builder).first() {
             return Err(Error::HookTaken { hook });
         }
-        let named = self.view.next_runtime_name();
-        let probe = RuntimeProbe::new(named, Arc::clone(&self.view.registry));
+        let named = self.state.next_runtime_name();
+        let probe = RuntimeProbe::new(named, Arc::clone(&self.state.registry));
         probe::install(builder, &probe, hooks);
         if probe.is_silent() {
             PollFrames::prepare();
@@ -84,31 +84,31 @@ impl Watch {
         let handle = inner.handle();
         let flavor = handle.runtime_flavor();
         probe.built(flavor == tokio::runtime::RuntimeFlavor::CurrentThread, handle.name());
-        Ok(Runtime::new(inner, probe, Arc::clone(&self.view)))
+        Ok(Runtime::new(inner, probe, Arc::clone(&self.state)))
     }
 
     /// What can be seen in this process, by which means, and which setting would let holdup see more.
     #[must_use]
     pub fn self_check(&self) -> &SelfCheck {
-        &self.view.self_check
+        &self.state.self_check
     }
 
     /// The stalls so far: those that last, then equal ones counted together, the newest first.
     #[must_use]
     pub fn stalls(&self) -> Stalls {
-        self.view.stalls()
+        self.state.log.stalls()
     }
 
     /// Counts since the start.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.view.counters()
+        self.state.log.counters()
     }
 
     /// What each worker does now.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerNow> {
-        self.view.workers()
+        self.state.workers()
     }
 
     /// Collects a profile, and returns when its window is over.
@@ -125,7 +125,7 @@ impl Watch {
     /// # Errors
     /// See [`ProfileError`].
     pub fn profile(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
-        self.view.profile(options, &Stop::default())
+        self.state.profile(options, &Stop::default())
     }
 
     /// Counts every poll for so long, and says what each task did. It waits: in a task, call it through
@@ -137,7 +137,7 @@ impl Watch {
     /// # Errors
     /// [`Error::TooManyWindows`] when polls are counted for four others already.
     pub fn tasks(&self, window: Duration) -> Result<TaskStats, Error> {
-        let counting = self.view.count_tasks()?;
+        let counting = self.state.count_tasks()?;
         std::thread::sleep(window);
         Ok(counting.finish())
     }
@@ -154,12 +154,12 @@ impl Watch {
 impl Watch {
     /// The number by which `probe::current_watch` knows it.
     pub(crate) fn registry_key(&self) -> usize {
-        Arc::as_ptr(&self.view.registry).addr()
+        Arc::as_ptr(&self.state.registry).addr()
     }
 
     /// A runtime that somebody else built, of which only wrapped futures can be seen.
     pub(crate) fn foreign_runtime(&self, current_thread: bool, name: Option<&str>) -> Arc<RuntimeProbe> {
-        let probe = RuntimeProbe::new(self.view.next_runtime_name(), Arc::clone(&self.view.registry));
+        let probe = RuntimeProbe::new(self.state.next_runtime_name(), Arc::clone(&self.state.registry));
         probe.built(current_thread, name);
         probe
     }
@@ -173,8 +173,8 @@ impl Watch {
 impl Watch {
     fn stop_within(&mut self, limit: Duration) {
         self.stop.store(true, Ordering::Relaxed);
-        self.view.profiling.stop_all();
-        self.view.registry.wake_watchdog_to_stop();
+        self.state.profiles.stop_all();
+        self.state.registry.wake_watchdog_to_stop();
         let limit = Instant::now() + limit;
         for thread in self.threads.drain(..) {
             join_until(thread, limit);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::profiling::{ProfileError, ProfileOptions, Stop};
-use crate::inprocess::View;
+use super::options::{ProfileError, ProfileOptions};
+use super::sessions::Stop;
+use crate::inprocess::state::WatchState;
 use crate::model::profile::{Profile, ProfileBuilder, ProfileFrame, ValueType};
 use crate::model::stack::Address;
 use crate::process::WorkerSource;
@@ -12,10 +13,10 @@ use crate::profilers::{TasksNow, Wall};
 /// Looks per second of a trace: a slice is known to within the time between two.
 const TRACE_LOOKS: u32 = 1000;
 
-impl View {
+impl WatchState {
     /// The function that an address lies in, if anything names it.
     pub(crate) fn name_of(&self, address: u64) -> Option<Arc<str>> {
-        let frames = self.symbolizer().frames_at(Address(address));
+        let frames = self.log.symbolizer().frames_at(Address(address));
         let frame = ProfileFrame::of(frames.last()?.clone());
         (!frame.is_nameless()).then(|| Arc::clone(&frame.frame.function))
     }
@@ -23,13 +24,13 @@ impl View {
     /// What every worker does over time, looked at a thousand times a second, with samples at the rate of the options.
     pub(crate) fn trace(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         options.check()?;
-        let wall = Wall::new(self.own_process()?, options.rate, self.threshold);
+        let wall = Wall::new(self.own_process()?, options.rate, self.log.threshold);
         self.collect(&mut wall.looks_per_sample(TRACE_LOOKS / options.rate.max(1)), options, stop)
     }
 
     /// Ends the windows that were given this name; returns how many there were.
     pub(crate) fn stop_profiles(&self, name: &str) -> usize {
-        let sessions = self.profiling.sessions();
+        let sessions = self.profiles.lock();
         let named = sessions.values().filter(|stop| stop.is_named(name));
         named.map(Stop::stop).count()
     }
@@ -49,9 +50,9 @@ impl View {
 
     /// Stalled time since the watch was started.
     pub(crate) fn stalled_so_far(&self) -> Profile {
-        let stalled = self.history().stalled_time();
+        let stalled = self.log.history().stalled_time();
         let (started, at) = self.started;
-        self.stalled_profile(&stalled, at, started.elapsed())
+        self.log.stalled_profile(std::process::id(), &stalled, at, started.elapsed())
     }
 
     /// A profile of this process of something that is not counted.
@@ -59,7 +60,7 @@ impl View {
         let mut builder = ProfileBuilder::new(kind, values);
         let (started, at) = self.started;
         let profile = builder.profile();
-        profile.program = Arc::clone(&self.program);
+        profile.program = Arc::clone(&self.log.program);
         profile.pid = std::process::id();
         profile.started_at = at;
         profile.duration = started.elapsed();

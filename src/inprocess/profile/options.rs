@@ -1,0 +1,165 @@
+//! Which profile to collect, and why one could not be collected.
+
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+/// Samples per second unless another rate is asked for: not a divisor of what services do every 10 or 100 ms.
+const DEFAULT_RATE: u32 = 99;
+
+const HIGHEST_RATE: u32 = 1000;
+
+const DEFAULT_DURATION: Duration = Duration::from_secs(30);
+
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// What a profile measures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ProfileMode {
+    /// CPU time of every thread of the process, by one timer per thread. One at a time in a process. Where threads
+    /// have no timers, the package `pprof` samples with one timer for the process, if the feature `formats` is on:
+    /// it takes SIGPROF, and knows no tasks.
+    #[default]
+    Cpu,
+    /// What every worker does over time, on the CPU and off it.
+    Wall,
+    /// Time inside polls that stalled, by stack and cause. Costs nothing: it is what the watchdog sees anyway.
+    Stalled,
+}
+
+impl ProfileMode {
+    /// Every mode.
+    pub const ALL: [Self; 3] = [Self::Cpu, Self::Wall, Self::Stalled];
+
+    /// The word used on the command line and in URLs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+impl std::str::FromStr for ProfileMode {
+    type Err = ProfileError;
+
+    fn from_str(word: &str) -> Result<Self, ProfileError> {
+        let found = Self::ALL.into_iter().find(|mode| mode.as_str() == word);
+        found.ok_or_else(|| ProfileError::Mode { asked: word.to_owned() })
+    }
+}
+
+/// What profile to collect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProfileOptions {
+    /// What to measure.
+    pub mode: ProfileMode,
+    /// For how long: 30 s unless set, 5 minutes at most.
+    pub duration: Duration,
+    /// Samples per second, for modes that sample: 99 unless set, 1000 at most. A CPU timer is looked at when the kernel
+    /// ticks, often 250 times a second; a sample then stands for several.
+    pub rate: u32,
+}
+
+impl ProfileOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new(mode: ProfileMode) -> Self {
+        Self { mode, duration: DEFAULT_DURATION, rate: DEFAULT_RATE }
+    }
+
+    /// For how long.
+    #[must_use]
+    pub fn duration(mut self, duration: Duration) -> Self {
+        self.duration = duration;
+        self
+    }
+
+    /// How many samples per second.
+    #[must_use]
+    pub fn rate(mut self, rate: u32) -> Self {
+        self.rate = rate;
+        self
+    }
+
+    /// Whether it can be collected.
+    pub(crate) fn check(&self) -> Result<(), ProfileError> {
+        if !(1..=HIGHEST_RATE).contains(&self.rate) {
+            return Err(ProfileError::Rate { asked: self.rate, highest: HIGHEST_RATE });
+        }
+        if self.duration.is_zero() || self.duration > LONGEST {
+            return Err(ProfileError::Duration { asked: self.duration, longest: LONGEST });
+        }
+        Ok(())
+    }
+}
+
+impl Default for ProfileOptions {
+    fn default() -> Self {
+        Self::new(ProfileMode::default())
+    }
+}
+
+/// Why a profile could not be collected.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// There is no such mode.
+    Mode {
+        /// What was asked for.
+        asked: String,
+    },
+    /// The rate is 0 or too high.
+    Rate {
+        /// What was asked for.
+        asked: u32,
+        /// The highest one that is allowed.
+        highest: u32,
+    },
+    /// The window is empty or too long.
+    Duration {
+        /// What was asked for.
+        asked: Duration,
+        /// The longest one that is allowed.
+        longest: Duration,
+    },
+    /// CPU time of this process is being sampled already, or too many profiles are being collected.
+    Busy {
+        /// What to wait for.
+        what: &'static str,
+    },
+    /// This platform or this process does not allow it.
+    Unavailable(io::Error),
+    /// The window broke off.
+    Failed(io::Error),
+}
+
+impl fmt::Display for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mode { asked } => write!(f, "there is no profile mode \"{asked}\"; there are cpu, wall and stalled"),
+            Self::Rate { asked, highest } => {
+                write!(f, "a rate of {asked} samples per second is not possible; choose 1 to {highest}")
+            }
+            Self::Duration { asked, longest } => write!(
+                f,
+                "a profile of {} s is not possible; choose more than 0 and at most {} s",
+                asked.as_secs_f64(),
+                longest.as_secs()
+            ),
+            Self::Busy { what } => write!(f, "{what} in this process already; try again when that has ended"),
+            Self::Unavailable(source) => write!(
+                f,
+                "this profile cannot be collected here: {source}; it needs Linux on x86_64 and a readable /proc"
+            ),
+            Self::Failed(source) => write!(f, "the profile broke off: {source}"),
+        }
+    }
+}
+
+/// The causes are part of the messages.
+impl std::error::Error for ProfileError {}

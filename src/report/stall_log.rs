@@ -1,0 +1,111 @@
+//! Everything that is known of the stalls of one watch. The reporter writes it; the public guard, the endpoint and
+//! profiles read it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::history::History;
+use super::stalled_time::StalledTime;
+use crate::model::profile::Profile;
+use crate::model::stall::{Counters, Stalls};
+use crate::stalls::Totals;
+use crate::symbols::Symbolizer;
+
+/// The stalls of one watch, with what is needed to explain them.
+#[derive(Debug)]
+pub(crate) struct StallLog {
+    /// The shortest poll that counts as a stall.
+    pub(crate) threshold: Duration,
+    /// The name of the watched program.
+    pub(crate) program: Arc<str>,
+    /// Counted by the watchdog.
+    pub(crate) totals: Arc<Totals>,
+    /// Stacks that could not be captured, counted by the watched process.
+    pub(crate) stacks_missed: Arc<AtomicU64>,
+    history: Mutex<History>,
+    /// One symbolizer for all users, so that each address is named once. The reporter waits for the lock: hold it for
+    /// one stack at a time.
+    symbolizer: Mutex<Symbolizer>,
+    /// Crates of the user that became known after the start. Apart from the symbolizer, so that adding one never waits.
+    user_crates: Mutex<Vec<String>>,
+}
+
+impl StallLog {
+    /// An empty log.
+    pub(crate) fn new(threshold: Duration, symbolizer: Symbolizer, program: Arc<str>) -> Self {
+        Self {
+            threshold,
+            program,
+            totals: Arc::default(),
+            stacks_missed: Arc::default(),
+            history: Mutex::default(),
+            symbolizer: symbolizer.into(),
+            user_crates: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The symbolizer, with every crate that is known to be the user's.
+    pub(crate) fn symbolizer(&self) -> MutexGuard<'_, Symbolizer> {
+        let crates = self.user_crates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut symbolizer = self.current_symbolizer();
+        for name in &crates {
+            symbolizer.add_user_crate(name);
+        }
+        symbolizer
+    }
+
+    /// The symbolizer without a check for new crates, for callers that have just used [`symbolizer`](Self::symbolizer).
+    pub(crate) fn current_symbolizer(&self) -> MutexGuard<'_, Symbolizer> {
+        self.symbolizer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Treats frames of this crate as the user's code from now on.
+    pub(crate) fn add_user_crate(&self, name: &str) {
+        let mut known = self.user_crates.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known.iter().any(|other| other == name) {
+            known.push(name.to_owned());
+        }
+    }
+
+    /// See [`Watch::stalls`](crate::Watch::stalls).
+    pub(crate) fn stalls(&self) -> Stalls {
+        let entries = self.history().entries();
+        Stalls { entries, counters: self.counters() }
+    }
+
+    /// See [`Watch::counters`](crate::Watch::counters).
+    pub(crate) fn counters(&self) -> Counters {
+        let reported = self.history().counters();
+        Counters {
+            stalls: self.totals.noticed.load(Ordering::Relaxed).saturating_sub(reported.dismissed),
+            unexplained: self.totals.lost.load(Ordering::Relaxed),
+            stacks_missed: self.stacks_missed.load(Ordering::Relaxed),
+            ..reported
+        }
+    }
+
+    /// A profile of stalled time in process `pid`.
+    pub(crate) fn stalled_profile(
+        &self,
+        pid: u32,
+        stalled: &StalledTime,
+        started_at: SystemTime,
+        duration: Duration,
+    ) -> Profile {
+        let mut profile = stalled.profile(started_at, duration);
+        profile.program = Arc::clone(&self.program);
+        profile.pid = pid;
+        let counters = self.counters();
+        profile.quality.lost = counters.unexplained;
+        if counters.stacks_missed > 0 {
+            let missed = counters.stacks_missed;
+            profile.quality.notes.push(format!("{missed} stacks of stalls could not be captured since the start"));
+        }
+        profile
+    }
+}
