@@ -18,6 +18,8 @@ mod stall_log;
 /// Stalled time by stack.
 mod stalled_time;
 
-pub(crate) use reporter::{FutureOn, QUEUE, Reporter};
+#[cfg(feature = "attach")]
+pub(crate) use reporter::FutureOn;
+pub(crate) use reporter::{QUEUE, Reporter};
 pub(crate) use sinks::{Callback, Sinks};
 pub(crate) use stall_log::StallLog;

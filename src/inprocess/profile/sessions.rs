@@ -39,7 +39,6 @@ impl Stop {
         }
     }
 
-    #[cfg(feature = "attach")]
     pub(crate) fn flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.flag)
     }
