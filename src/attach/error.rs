@@ -8,7 +8,7 @@ use super::remedies;
 use crate::error::Error;
 use crate::inprocess::ProfileError;
 use crate::model::process::DebugTier;
-use crate::sys::{Process, Permissions};
+use crate::sys::{Permissions, Process};
 
 /// Why another process cannot be observed. The message names the process and the remedy.
 ///

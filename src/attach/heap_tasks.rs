@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::census::{Subject, Whose};
 use crate::dwarf::Program;
 use crate::images::Image;
-use crate::process::{Snapshot, HeapMatches};
+use crate::process::{HeapMatches, Snapshot};
 use crate::sys::{Mapping, Process};
 
 /// They are not searched for more often.

@@ -13,7 +13,7 @@ use crate::debug_files::Identity;
 use crate::images::Images;
 use crate::program_path::ProgramPath;
 use crate::symbols::{NameTable, Symbolizer};
-use crate::sys::{self, Process, Permissions};
+use crate::sys::{self, Permissions, Process};
 
 /// A process that exists and may be read.
 #[derive(Debug)]

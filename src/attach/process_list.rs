@@ -10,7 +10,7 @@ use super::remedies;
 use crate::images::Images;
 use crate::model::process::{DebugTier, ProcessSeen, ProgramFacts, VerbSeen};
 use crate::program_path::ProgramPath;
-use crate::sys::{self, PerfSampler, Process, ProcessStatus, Permissions};
+use crate::sys::{self, PerfSampler, Permissions, Process, ProcessStatus};
 
 /// What Tokio calls its threads unless it is told another name: today, and before 1.23; 15 bytes of each.
 const TOKIO_THREADS: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-w"];

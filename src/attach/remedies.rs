@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::model::process::DebugTier;
-use crate::sys::{Process, Permissions};
+use crate::sys::{Permissions, Process};
 
 /// The profile setting that describes types, as it appears in every remedy.
 macro_rules! full_debug_info {

@@ -109,7 +109,8 @@ impl<'d> Session<'_, 'd> {
         let future_on = |stack: &[Address], frames: &[Frame]| tasks.future_on(stack, frames);
         let start = self.image.range.start;
         let (missed, gone) = (Arc::clone(&self.log.stacks_missed), Arc::clone(self.gone));
-        let workers = UntypedWorkers::new(self.process, start, self.stacks()?, frames, Arc::clone(&found), missed, gone);
+        let workers =
+            UntypedWorkers::new(self.process, start, self.stacks()?, frames, Arc::clone(&found), missed, gone);
         let watching = self.watching(WorkerSight::Untyped(found));
         Ok(self.run(workers, || tasks.warm_up(), Some(&future_on), &watching, &|| {}, observer))
     }

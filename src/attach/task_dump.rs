@@ -15,8 +15,8 @@ use crate::dwarf::Program;
 use crate::images::Image;
 use crate::model::census::{Census, WaitsFor};
 use crate::model::process::DebugTier;
-use crate::model::stack::{CaptureMethod, StackUnavailable, RawStack, Stack};
-use crate::process::{Descriptors, FrozenProcess, RemoteStacks, Snapshot, FrozenThread};
+use crate::model::stack::{CaptureMethod, RawStack, Stack, StackUnavailable};
+use crate::process::{Descriptors, FrozenProcess, FrozenThread, RemoteStacks, Snapshot};
 use crate::symbols::Symbolizer;
 use crate::sys::Process;
 use crate::unwind::Unwinder;
@@ -103,7 +103,8 @@ fn census_by_types(
     let touch = |memory: &Snapshot, threads: &[FrozenThread]| {
         Subject { threads: &starts(threads, before), ..Subject::of(program, memory, bias) }.touch(NEWEST);
     };
-    let moment = FrozenProcess::freeze(process, &rehearse, &touch).map_err(|error| AttachError::of_read(process, error))?;
+    let moment =
+        FrozenProcess::freeze(process, &rehearse, &touch).map_err(|error| AttachError::of_read(process, error))?;
     let starts = starts(&moment.threads, before);
     let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
     let roots = lock();

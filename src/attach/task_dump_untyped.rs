@@ -12,7 +12,7 @@ use crate::dwarf::{Program, task_name};
 use crate::images::Image;
 use crate::model::census::Census;
 use crate::model::process::{DebugTier, ProgramFacts};
-use crate::process::{FrozenProcess, Snapshot, FrozenThread, LiveMemory};
+use crate::process::{FrozenProcess, FrozenThread, LiveMemory, Snapshot};
 use crate::symbols::{TaskFunctions, TaskType};
 use crate::sys::{Mapping, Process};
 

@@ -7,7 +7,7 @@ use super::live_reader::LiveReader;
 use crate::dwarf::Memory;
 use crate::model::task::TaskId;
 use crate::model::worker::WorkerPlace;
-use crate::process::{WorkerFinder, Snapshot, cpu_of_this_thread};
+use crate::process::{Snapshot, WorkerFinder, cpu_of_this_thread};
 
 /// The watchdog waits while a task is named. A name may take this much CPU time.
 const NAME_LIMIT: Duration = Duration::from_millis(50);
