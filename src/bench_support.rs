@@ -3,14 +3,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 
 use crate::model::stack::Address;
 use crate::probe::{self, Hooks, Registry, RuntimeProbe, WatchFutureExt as _};
-use crate::process::{LocalWorkers, PollStarts, WorkerSource};
+use crate::process::{LocalWorkers, LocalWorkersConfig, WorkerSource};
 use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackCopy, StackSignal};
 use crate::unwind::Unwinder;
@@ -106,7 +105,7 @@ impl Stacks {
 
 /// A runtime with one worker, inside one poll.
 pub struct BusyWorker {
-    target: LocalWorkers,
+    workers: LocalWorkers,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -129,26 +128,25 @@ impl BusyWorker {
         let runtime = builder.build()?;
         probe.built(false, None);
         runtime.spawn(async { body() }.watched());
-        let (since, missed) = (Arc::new(PollStarts::default()), Arc::new(AtomicU64::new(0)));
-        let target = LocalWorkers::new(
+        let workers = LocalWorkers::new(LocalWorkersConfig {
             registry,
-            since,
-            Some(Arc::clone(&stacks.signal)),
-            Some(Unwinder::of(Process::own())?),
-            missed,
-            Arc::default(),
-        );
-        Ok(Self { target, _runtime: runtime })
+            poll_starts: Arc::default(),
+            signal: Some(Arc::clone(&stacks.signal)),
+            unwinder: Some(Unwinder::of(Process::own())?),
+            stacks_missed: Arc::default(),
+            runtimes: Arc::default(),
+        });
+        Ok(Self { workers, _runtime: runtime })
     }
 
     /// Takes the worker's stack as the watchdog and wall-clock profiles do; returns its frames, 0 where it is in no
     /// poll or its stack could not be taken.
     pub fn sample(&mut self) -> usize {
-        self.target.refresh();
-        if self.target.workers().is_empty() {
+        self.workers.refresh();
+        if self.workers.workers().is_empty() {
             return 0;
         }
-        match self.target.sample_worker(0).stack {
+        match self.workers.sample_worker(0).stack {
             Some(Ok(stack)) => stack.addresses.len(),
             _ => 0,
         }

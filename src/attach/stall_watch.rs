@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::images::Image;
 use crate::model::process::ProgramFacts;
 use crate::model::stack::{Address, Frame};
-use crate::process::{RemoteStacks, TypedWorkers, UntypedSnapshot, UntypedWorkers, WorkerSource};
+use crate::process::{RemoteProcess, TypedWorkers, UntypedSnapshot, UntypedWorkers, WorkerSource};
 use crate::report::{Callback, FutureOn, QUEUE, Reporter, Sinks, StallLog};
 use crate::stalls::{SMALLEST_THRESHOLD, Watchdog};
 use crate::sys::Process;
@@ -92,8 +92,7 @@ impl<'d> Session<'_, 'd> {
     fn watch_typed<O: Observer>(&self, origin: &TypeOrigin, observer: &mut O) -> Result<O::Summary, AttachError> {
         let finder = TypedWorkerFinder::new(LiveReader::of(self.process, self.image, self.program, &self.missing)?);
         let start = self.image.range.start;
-        let (missed, gone) = (Arc::clone(&self.log.stacks_missed), Arc::clone(self.gone));
-        let workers = TypedWorkers::new(self.process, start, self.stacks()?, &finder, missed, gone);
+        let workers = TypedWorkers::new(self.remote_process()?, &finder);
         let watching = self.watching(WorkerSight::Typed { finder: &finder, start, beside: RefCell::new(None) });
         let cache_types = || origin.cache(self.program);
         // Reports name tasks that no runtime lists.
@@ -107,16 +106,16 @@ impl<'d> Session<'_, 'd> {
         let (found, frames) = (Arc::new(UntypedSnapshot::default()), Arc::new(frames));
         let tasks = PolledTasks::of(self.process, self.image, self.program, Arc::clone(&frames));
         let future_on = |stack: &[Address], frames: &[Frame]| tasks.future_on(stack, frames);
-        let start = self.image.range.start;
-        let (missed, gone) = (Arc::clone(&self.log.stacks_missed), Arc::clone(self.gone));
-        let workers =
-            UntypedWorkers::new(self.process, start, self.stacks()?, frames, Arc::clone(&found), missed, gone);
+        let workers = UntypedWorkers::new(self.remote_process()?, frames, Arc::clone(&found));
         let watching = self.watching(WorkerSight::Untyped(found));
         Ok(self.run(workers, || tasks.warm_up(), Some(&future_on), &watching, &|| {}, observer))
     }
 
-    fn stacks(&self) -> Result<RemoteStacks, AttachError> {
-        RemoteStacks::open(self.process).map_err(|error| AttachError::Unreadable { pid: self.process.id(), error })
+    fn remote_process(&self) -> Result<RemoteProcess, AttachError> {
+        let unreadable = |error| AttachError::Unreadable { pid: self.process.id(), error };
+        let remote = RemoteProcess::open(self.process, self.image.range.start).map_err(unreadable)?;
+        let (stacks_missed, gone) = (Arc::clone(&self.log.stacks_missed), Arc::clone(self.gone));
+        Ok(RemoteProcess { stacks_missed, gone, ..remote })
     }
 
     fn watching<'w>(&'w self, workers: WorkerSight<'w, 'd>) -> Watching<'w, 'd> {

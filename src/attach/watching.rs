@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::live_reader::LiveReader;
 use super::remedies::NO_BREAKPOINTS;
 use super::worker_finder::{TypedWorkerFinder, WorkersFound};
-use crate::process::{RemoteStacks, TypedWorkers, UntypedSnapshot, UntypedWorker};
+use crate::process::{RemoteProcess, TypedWorkers, UntypedSnapshot, UntypedWorker};
 use crate::report::StallLog;
 use crate::sys::Process;
 
@@ -61,9 +61,8 @@ impl<'d> Watching<'_, 'd> {
         let WorkerSight::Typed { finder, start, beside } = &self.workers else { return None };
         let mut beside = beside.borrow_mut();
         if beside.is_none() {
-            let stacks = RemoteStacks::open(self.process).ok()?;
-            let (missed, gone) = (Arc::default(), Arc::default());
-            *beside = Some(Box::new(TypedWorkers::new(self.process, *start, stacks, *finder, missed, gone)));
+            let remote = RemoteProcess::open(self.process, *start).ok()?;
+            *beside = Some(Box::new(TypedWorkers::new(remote, *finder)));
         }
         beside.as_deref_mut().map(sample)
     }

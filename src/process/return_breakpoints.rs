@@ -1,57 +1,59 @@
-//! Whether silent polls have returned: a breakpoint that counts, where a poll seen on the stack returns to.
+//! Breakpoints at the return addresses of uninstrumented polls. Each counts how often its thread passes the address.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{BreakpointError, PollInStack};
+use super::worker_source::{BreakpointError, PollInStack};
 use crate::model::stack::RawStack;
 use crate::model::worker::Worker;
 use crate::sys::{Breakpoint, KeepPerfWarm};
 use crate::unwind::PollFrames;
 
-/// Places that polls of one runtime return to and that are watched at a time: x86_64 has four breakpoints, and a debugger
-/// may want one. Tokio has two (a task of the queue, a task of the LIFO slot), a `LocalSet` one more.
-const MAX_PLACES: usize = 3;
+/// Watched return addresses per runtime. x86_64 has four hardware breakpoints, and a debugger may need one. Tokio has two
+/// return addresses (a task from the queue, a task from the LIFO slot); a `LocalSet` adds one.
+const MAX_RETURN_ADDRESSES: usize = 3;
 
-/// Where polls return to, and who is watched there.
+/// The return addresses of each runtime's polls, and the breakpoints of each worker.
 #[derive(Debug, Default)]
 pub(super) struct ReturnBreakpoints {
-    /// By the name of the runtime, the place seen last first.
-    places: HashMap<Arc<str>, Vec<u64>>,
+    /// By runtime name, the most recently seen address first.
+    addresses: HashMap<Arc<str>, Vec<u64>>,
     /// By the worker's key.
-    watched: HashMap<u64, Vec<(u64, Breakpoint)>>,
-    /// None before the first time, or where it is refused.
-    at_hand: Option<KeepPerfWarm>,
+    breakpoints: HashMap<u64, Vec<(u64, Breakpoint)>>,
+    /// `None` before the first update, or if the kernel refuses perf events.
+    keep_warm: Option<KeepPerfWarm>,
 }
 
 impl ReturnBreakpoints {
-    /// These are the workers now. Called by the thread that watches, first when it begins: soon after the self-check, that takes no
-    /// time.
-    pub(super) fn take_over(&mut self, workers: &[Arc<Worker>]) {
-        self.at_hand = self.at_hand.take().or_else(|| KeepPerfWarm::keep().ok());
-        self.watched.retain(|key, _| workers.iter().any(|worker| worker.key == *key));
-        self.places.retain(|name, _| workers.iter().any(|worker| worker.runtime == *name));
+    /// Updates the workers. The watchdog calls this first at its start: soon after the self-check, opening the perf event
+    /// takes no time.
+    pub(super) fn set_workers(&mut self, workers: &[Arc<Worker>]) {
+        self.keep_warm = self.keep_warm.take().or_else(|| KeepPerfWarm::keep().ok());
+        self.breakpoints.retain(|key, _| workers.iter().any(|worker| worker.key == *key));
+        self.addresses.retain(|name, _| workers.iter().any(|worker| worker.runtime == *name));
     }
 
-    /// Watches anew, in every place or in none.
-    pub(super) fn watch(&mut self, worker: &Worker) -> Result<(), BreakpointError> {
-        // What was not passed is still watched. The others go first: there are few breakpoints.
-        let mut known = self.watched.remove(&worker.key).unwrap_or_default();
-        let places = self.places.get(&worker.runtime).ok_or(BreakpointError::NoReturnAddress)?;
-        known.retain(|(place, watch)| places.contains(place) && !watch.passed());
-        let mut set = |place: &u64| match known.iter().position(|(watched, _)| watched == place) {
-            Some(at) => Some(known.swap_remove(at)),
-            None => Some((*place, Breakpoint::set(worker.thread.tid, *place).ok()?)),
+    /// Sets breakpoints at every known return address of the worker's runtime, or at none.
+    pub(super) fn set(&mut self, worker: &Worker) -> Result<(), BreakpointError> {
+        // A breakpoint that was not passed stays valid. Drop the others first, because hardware breakpoints are few.
+        let mut reusable = self.breakpoints.remove(&worker.key).unwrap_or_default();
+        let addresses = self.addresses.get(&worker.runtime).ok_or(BreakpointError::NoReturnAddress)?;
+        reusable.retain(|(address, breakpoint)| addresses.contains(address) && !breakpoint.passed());
+        let mut set = |address: &u64| match reusable.iter().position(|(known, _)| known == address) {
+            Some(at) => Some(reusable.swap_remove(at)),
+            None => Some((*address, Breakpoint::set(worker.thread.tid, *address).ok()?)),
         };
-        let watches = places.iter().map(&mut set).collect::<Option<Vec<_>>>().ok_or(BreakpointError::Refused)?;
-        self.watched.insert(worker.key, watches);
+        let breakpoints = addresses.iter().map(&mut set).collect::<Option<Vec<_>>>().ok_or(BreakpointError::Refused)?;
+        self.breakpoints.insert(worker.key, breakpoints);
         Ok(())
     }
 
-    pub(super) fn returned(&self, worker: u64) -> Option<bool> {
-        Some(self.watched.get(&worker)?.iter().any(|(_, watch)| watch.passed()))
+    /// Whether the worker with this key has passed one of its breakpoints; `None` if it has none.
+    pub(super) fn passed(&self, worker: u64) -> Option<bool> {
+        Some(self.breakpoints.get(&worker)?.iter().any(|(_, breakpoint)| breakpoint.passed()))
     }
 
+    /// The poll that a stack is inside of. Remembers its return address for [`set`](Self::set).
     pub(super) fn poll_in_stack(
         &mut self,
         worker: &Worker,
@@ -59,16 +61,16 @@ impl ReturnBreakpoints {
         frames: Option<&PollFrames>,
     ) -> PollInStack {
         let Some(frames) = frames else { return PollInStack::None };
-        let Some(place) = frames.return_address(&stack.addresses) else {
-            let told = stack.complete || frames.reaches_scheduler(&stack.addresses);
-            return if told { PollInStack::None } else { PollInStack::Unknown };
+        let Some(address) = frames.return_address(&stack.addresses) else {
+            let decided = stack.complete || frames.reaches_scheduler(&stack.addresses);
+            return if decided { PollInStack::None } else { PollInStack::Unknown };
         };
-        let places = self.places.entry(Arc::clone(&worker.runtime)).or_default();
-        places.retain(|known| *known != place);
-        places.insert(0, place);
-        places.truncate(MAX_PLACES);
-        let watched = self.watched.get(&worker.key);
-        if watched.is_some_and(|watches| watches.iter().any(|(watched, _)| *watched == place)) {
+        let addresses = self.addresses.entry(Arc::clone(&worker.runtime)).or_default();
+        addresses.retain(|known| *known != address);
+        addresses.insert(0, address);
+        addresses.truncate(MAX_RETURN_ADDRESSES);
+        let breakpoints = self.breakpoints.get(&worker.key);
+        if breakpoints.is_some_and(|all| all.iter().any(|(known, _)| *known == address)) {
             PollInStack::Watched
         } else {
             PollInStack::Unwatched

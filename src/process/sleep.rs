@@ -1,4 +1,4 @@
-//! The stack of a thread that sleeps, read without touching the thread. The same for our own threads and for others'.
+//! Sleeping threads and their stacks, read without touching the thread, in our own process and in others.
 
 use std::ops::Range;
 
@@ -6,35 +6,36 @@ use crate::model::stack::{CaptureMethod, RawStack};
 use crate::sys::{self, Mapping, Process, Registers, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
-/// A sleep that can be told from every other: nothing of it changes unless the thread was woken in between.
+/// One sleep of a thread. It stays equal to itself as long as the thread does not wake up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sleep {
     stack_pointer: u64,
     instruction: u64,
-    /// How often the thread was put on a CPU; `None` where the kernel does not count it.
+    /// How often the thread was put on a CPU; `None` if the kernel does not count it.
     pub(super) slices: Option<u64>,
 }
 
 impl Sleep {
-    /// Perhaps another one in the same place, or the same one after a signal.
+    /// Whether both sleeps are at the same place: the same sleep after a signal, or another one.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         (self.stack_pointer, self.instruction) == (other.stack_pointer, other.instruction)
     }
 
-    /// The kernel counts how often the thread ran, so an equal one is the same.
+    /// Whether an equal value is the same sleep, because the kernel counts how often the thread ran.
     #[cfg(feature = "attach")]
     pub(super) fn is_unique(&self) -> bool {
         self.slices.is_some_and(|slices| slices > 0)
     }
 
-    /// The thread's present one; `None` where it runs, or where the kernel does not tell.
+    /// The thread's current sleep; `None` if it runs or the kernel does not say.
     pub(super) fn of(probe: &ThreadProbe) -> Option<Self> {
         let (stack_pointer, instruction) = probe.kernel_state()?.asleep_at()?;
         Some(Self { stack_pointer, instruction, slices: probe.schedstat().map(|stat| stat.slices) })
     }
 }
 
-/// Copies the stack, whose addresses may be known; false where the thread does not sleep, or did not all the while.
+/// Copies the stack of a sleeping thread, at `known` addresses if given. Returns false unless the thread slept from the
+/// start of the copy to its end.
 pub(super) fn copy(process: Process, probe: &ThreadProbe, known: Option<Range<u64>>, into: &mut StackCopy) -> bool {
     let Some(before) = Sleep::of(probe) else { return false };
     let inside = known.filter(|stack| stack.contains(&before.stack_pointer));
@@ -45,8 +46,8 @@ pub(super) fn copy(process: Process, probe: &ThreadProbe, known: Option<Range<u6
     Sleep::of(probe) == Some(before)
 }
 
-/// Walks the copy; also tells whether that is as far as anybody would get. Asking the thread itself leads no further
-/// through a stack that was cut.
+/// Unwinds the copy. The second value says whether no other method would get further: the stack is complete, or it was
+/// cut at its maximum size.
 pub(super) fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> (RawStack, bool) {
     let cut = copy.bytes.len() >= sys::MAX_STACK_BYTES;
     let walk = unwinder.walk_now(copy);
@@ -55,7 +56,7 @@ pub(super) fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> (RawStack, bool
     (stack, enough)
 }
 
-/// The mapping that an address lies in.
+/// The range of the mapping that contains an address.
 pub(super) fn mapping_of(process: Process, address: u64) -> Option<Range<u64>> {
     let mappings = process.mappings().ok()?;
     Mapping::of(&mappings, address).map(|mapping| mapping.start..mapping.end)

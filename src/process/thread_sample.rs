@@ -1,28 +1,57 @@
-//! A look at a thread, the same for our own and for others'.
+//! Samples of a thread from the kernel's files, in our own process and in others.
 
 use std::time::Duration;
 
-use super::{ThreadSample, is_stopped};
 use crate::model::evidence::WaitSite;
 use crate::sys::{self, KernelState, Process, StealTime, ThreadProbe};
 
-/// What looking has cost so far: CPU time of the thread that asks.
+/// A passive sample of a thread: running totals and its current state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ThreadSample {
+    /// CPU time since the thread started.
+    pub(crate) cpu: Option<Duration>,
+    /// Time ready but not run, since the thread started.
+    pub(crate) run_queue: Option<Duration>,
+    pub(crate) minor_faults: Option<u64>,
+    pub(crate) major_faults: Option<u64>,
+    pub(crate) state: Option<char>,
+    /// The thread's CPU, and the time that a hypervisor has taken from that CPU; `None` without a hypervisor.
+    pub(crate) stolen: Option<(u32, Duration)>,
+    /// The system call or page fault in which the thread sleeps; `None` if it runs or the kernel does not say.
+    pub(crate) sleeps_in: Option<WaitSite>,
+}
+
+impl ThreadSample {
+    /// Whether the thread is on a CPU, in the queue for one, or stopped (SIGSTOP, a debugger) while it was.
+    pub(crate) fn runs(&self) -> bool {
+        self.state.is_some_and(|state| state == 'R' || is_stopped(state))
+            && self.sleeps_in.is_none()
+            && self.cpu.is_some()
+    }
+}
+
+/// Whether a scheduler state means that the thread waits for nothing but may not run.
+fn is_stopped(state: char) -> bool {
+    matches!(state, 'T' | 't')
+}
+
+/// CPU time of the calling thread: what sampling has cost so far.
 pub(crate) fn cpu_of_this_thread() -> Option<Duration> {
     sys::thread_cpu_time(sys::current_tid())
 }
 
-/// What the kernel tells of the thread now.
+/// Samples a thread.
 pub(super) fn sample(process: Process, probe: &mut ThreadProbe, steal: Option<&mut StealTime>) -> ThreadSample {
     let kernel = probe.kernel_state();
-    let stat = probe.stat_lately(kernel.map(|state| state != KernelState::Running));
-    // A thread that is stopped does not wait in the call that it was in; and where it was in none, it looks as in a fault until
-    // it runs again.
+    let stat = probe.recent_stat(kernel.map(|state| state != KernelState::Running));
+    // A stopped thread does not wait in the system call that it had entered. Outside of a system call, the kernel shows it
+    // as in a page fault until it runs again.
     let state = stat.map(|stat| stat.state);
     let kernel = kernel.filter(|kernel| {
         let fault = matches!(kernel, KernelState::Fault { .. });
         !state.is_some_and(|state| is_stopped(state) || (fault && state == 'R'))
     });
-    let look = ThreadSample {
+    let sample = ThreadSample {
         cpu: probe.cpu_time(),
         run_queue: probe.schedstat().map(|stat| stat.run_queue),
         minor_faults: stat.map(|stat| stat.minor_faults),
@@ -37,5 +66,5 @@ pub(super) fn sample(process: Process, probe: &mut ThreadProbe, steal: Option<&m
     };
     let processor = stat.map(|stat| stat.processor);
     let stolen = processor.and_then(|processor| Some((processor, steal?.of_processor(processor)?)));
-    ThreadSample { stolen, ..look }
+    ThreadSample { stolen, ..sample }
 }

@@ -317,7 +317,7 @@ impl ThreadProbe {
         None
     }
 
-    pub(crate) fn stat_lately(&mut self, _sleeps: Option<bool>) -> Option<ThreadStat> {
+    pub(crate) fn recent_stat(&mut self, _sleeps: Option<bool>) -> Option<ThreadStat> {
         None
     }
 

@@ -167,7 +167,7 @@ impl PollFrames {
     /// Whether a thread that sleeps with this stack does so in the future given to `block_on`: the innermost function of Tokio's is one
     /// that runs futures, and not one that waits for something to do.
     #[cfg(feature = "attach")]
-    pub(crate) fn sleeps_in_root(&self, stack: &[Address]) -> bool {
+    pub(crate) fn sleeps_in_block_on(&self, stack: &[Address]) -> bool {
         let waits_by_itself = |(_, part): &(Range<u64>, Part)| matches!(part, Part::Park(_));
         let innermost = stack.iter().find_map(|address| self.part_at(address.0));
         matches!(innermost, Some(Part::Scheduler(_))) && self.functions.iter().any(waits_by_itself)
@@ -377,9 +377,9 @@ mod tests {
         assert_eq!(frames.role(&stack(&[park, current, other, user])), Some(Role::CurrentThread));
         assert_eq!(frames.role(&stack(&[user, other, user])), Some(Role::BlockOn));
         assert_eq!(frames.role(&stack(&[user, poll, user])), None, "spawn_blocking");
-        assert!(frames.sleeps_in_root(&stack(&[user, other, user])));
-        assert!(!frames.sleeps_in_root(&stack(&[user, park, other, user])), "it waits for something to do");
-        assert!(!frames.sleeps_in_root(&stack(&[user, poll, current, user])), "a task's poll");
+        assert!(frames.sleeps_in_block_on(&stack(&[user, other, user])));
+        assert!(!frames.sleeps_in_block_on(&stack(&[user, park, other, user])), "it waits for something to do");
+        assert!(!frames.sleeps_in_block_on(&stack(&[user, poll, current, user])), "a task's poll");
     }
 
     #[test]

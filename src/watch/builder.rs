@@ -12,7 +12,7 @@ use crate::export::text::Style;
 use crate::inprocess::self_check::Seen;
 use crate::inprocess::{WatchState, self_check};
 use crate::model::stall::StallEvent;
-use crate::process::LocalWorkers;
+use crate::process::{LocalWorkers, LocalWorkersConfig};
 use crate::program_path::ProgramPath;
 use crate::report::{Callback, QUEUE, Reporter, Sinks, StallLog};
 use crate::stalls::{DEFAULT_THRESHOLD, SMALLEST_THRESHOLD, Watchdog};
@@ -166,14 +166,14 @@ impl WatchBuilder {
         unwinder: Option<Unwinder>,
     ) -> Result<(), Error> {
         let state = &watch.state;
-        let process = LocalWorkers::new(
-            Arc::clone(&state.registry),
-            Arc::clone(&state.since),
+        let process = LocalWorkers::new(LocalWorkersConfig {
+            registry: Arc::clone(&state.registry),
+            poll_starts: Arc::clone(&state.since),
             signal,
             unwinder,
-            Arc::clone(&state.log.stacks_missed),
-            Arc::clone(&state.runtimes),
-        );
+            stacks_missed: Arc::clone(&state.log.stacks_missed),
+            runtimes: Arc::clone(&state.runtimes),
+        });
         let (observations, queue) = mpsc::sync_channel(QUEUE);
         let (totals, stop) = (Arc::clone(&state.log.totals), Arc::clone(&watch.stop));
         let watchdog = Watchdog::new(process, state.log.threshold, totals, observations, stop);

@@ -2,14 +2,13 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, SystemTime};
 
 use super::options::{ProfileError, ProfileMode, ProfileOptions};
 use super::sessions::{Session, Stop};
 use crate::inprocess::state::WatchState;
 use crate::model::profile::Profile;
-use crate::process::{LocalCpu, LocalWorkers, PollStarts};
+use crate::process::{LocalCpu, LocalWorkers, LocalWorkersConfig};
 use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
 use crate::sys::{self, Process};
 use crate::unwind::Unwinder;
@@ -53,15 +52,14 @@ impl WatchState {
             return Err(ProfileError::Unavailable(io::ErrorKind::Unsupported.into()));
         }
         let unwinder = Unwinder::of(Process::own()).map_err(ProfileError::Unavailable)?;
-        let (since, missed) = (Arc::new(PollStarts::default()), Arc::new(AtomicU64::new(0)));
-        Ok(LocalWorkers::new(
-            Arc::clone(&self.registry),
-            since,
-            self.signal.upgrade(),
-            Some(unwinder),
-            missed,
-            Arc::clone(&self.runtimes),
-        ))
+        Ok(LocalWorkers::new(LocalWorkersConfig {
+            registry: Arc::clone(&self.registry),
+            poll_starts: Arc::default(),
+            signal: self.signal.upgrade(),
+            unwinder: Some(unwinder),
+            stacks_missed: Arc::default(),
+            runtimes: Arc::clone(&self.runtimes),
+        }))
     }
 
     /// Takes a place among the sessions, and begins the window.

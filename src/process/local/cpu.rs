@@ -1,5 +1,4 @@
-//! What the threads of our own process do with their CPU time: timers for all of them, whenever they appear, and the
-//! stacks that they copied.
+//! CPU samples of our own process. Each thread has a timer on its CPU clock; the signal handler copies its stack.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -10,26 +9,28 @@ use std::time::{Duration, Instant};
 use crate::model::profile::Labels;
 use crate::model::stack::{CaptureMethod, RawStack};
 use crate::probe::{Entry, Registry, task_of};
+use crate::process::cpu_source::{CpuSample, CpuSource, UnsampledCpu};
 use crate::process::sleep::mapping_of;
-use crate::process::{CpuSample, CpuSource, UnsampledCpu};
 use crate::sys::{self, CpuSampler, NewestThread, PollNow, Process, StackCopy, ThreadNumber};
 use crate::unwind::Unwinder;
 
-/// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 10 % of a CPU.
+/// The shortest interval between two scans for new and ended threads.
 const SCAN_INTERVAL: Duration = Duration::from_millis(1);
-const SCAN_SHARE: u32 = 10;
 
-/// Where the kernel says that nothing was started meanwhile, they are looked for this often: ended ones, mostly.
+/// A scan may take one part in this many of the time: 10 % of a CPU.
+const SCAN_TIME_DIVISOR: u32 = 10;
+
+/// The interval between two scans while the kernel reports no new thread. These scans find ended threads.
 const LONGEST_SCAN_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The time between two looks for samples. The records that they wait in are enough for several kernel ticks on each CPU.
+/// The interval between two collections. The records between two of them suffice for several kernel ticks per CPU.
 const COLLECT_INTERVAL: Duration = Duration::from_millis(1);
 
-/// A timer goes in steps of at most this, so that hardly a tick of the kernel passes a busy thread without a signal: the
-/// ticks to sample are chosen from all.
+/// The longest step of a timer. A busy thread then gets a signal at nearly every kernel tick, and the sampled ticks are
+/// chosen from all of them.
 const MAX_STEP: Duration = Duration::from_millis(2);
 
-/// The sampler of our own process.
+/// The CPU sampler of our own process.
 pub(crate) struct LocalCpu {
     sampler: CpuSampler,
     step: Duration,
@@ -38,25 +39,26 @@ pub(crate) struct LocalCpu {
     version: u64,
     unwinder: Unwinder,
     copy: StackCopy,
-    threads: HashMap<i32, Thread>,
-    /// Threads that were there before the sampler, whose CPU time until then is none of its business.
+    threads: HashMap<i32, SampledThread>,
+    /// True during the first scan. The CPU time of threads before it does not count.
     first_scan: bool,
     scanned: Instant,
     scan_interval: Duration,
     newest: NewestThread,
-    /// At the last scan. The kernel numbers a thread before it lists it, so the next scan may be the first to find it.
+    /// A thread was started before the last scan. The kernel numbers a thread before it lists it, so only the next scan
+    /// may find it.
     started_lately: bool,
     /// The monotonic clock at the start.
     started: Duration,
     unsampled: u64,
-    /// Steps of threads that ended, after their last samples.
+    /// Steps of ended threads after their last samples.
     ended: u64,
     seed: RandomState,
 }
 
-struct Thread {
+struct SampledThread {
     number: ThreadNumber,
-    stack_known: bool,
+    has_stack: bool,
     labels: Labels,
 }
 
@@ -64,12 +66,12 @@ impl LocalCpu {
     /// Starts a timer for every thread.
     ///
     /// # Errors
-    /// See [`CpuSampler::start`]; when the threads cannot be listed; when the loaded images cannot be read.
+    /// Those of [`CpuSampler::start`]; when the threads cannot be listed; when the loaded images cannot be read.
     pub(crate) fn start(registry: Arc<Registry>, rate: u32) -> io::Result<Self> {
         let period = Duration::from_secs(1) / rate.max(1);
         let steps = u32::try_from(period.as_nanos().div_ceil(MAX_STEP.as_nanos() + 1)).unwrap_or(1).max(1);
         let step = period / steps;
-        // First, because it takes milliseconds.
+        // The unwinder comes first, because it takes milliseconds.
         let unwinder = Unwinder::of(Process::own())?;
         let mut own = Self {
             sampler: CpuSampler::start(step, steps)?,
@@ -117,12 +119,12 @@ impl LocalCpu {
             self.label_workers();
         }
         self.scanned = Instant::now();
-        self.scan_interval = SCAN_INTERVAL.max(used().saturating_sub(before) * SCAN_SHARE);
+        self.scan_interval = SCAN_INTERVAL.max(used().saturating_sub(before) * SCAN_TIME_DIVISOR);
         Ok(())
     }
 
-    /// Steps and samples begin at a random time within one, so that threads which live for less than that are sampled in
-    /// proportion too. The steps of a new thread count from its birth, those that passed until now as well.
+    /// Starts to sample a thread; returns whether it did. The first step and the first sample have a random phase, so that
+    /// threads which live for less than a step are sampled in proportion. Steps count from the thread's start.
     fn add(&mut self, tid: i32) -> bool {
         let step = self.step.as_nanos().max(1);
         let chance = self.seed.hash_one((tid, self.threads.len(), Instant::now()));
@@ -136,10 +138,10 @@ impl LocalCpu {
             Ok(Some(number)) => {
                 let name = Process::own().thread_name(tid).map(Arc::from);
                 let labels = Labels { thread: name, tid: Some(tid), ..Labels::default() };
-                self.threads.insert(tid, Thread { number, stack_known: false, labels });
+                self.threads.insert(tid, SampledThread { number, has_stack: false, labels });
                 true
             }
-            // It ended before it could be sampled, which short ones do.
+            // The thread has ended already.
             Ok(None) => false,
             Err(_) => {
                 self.unsampled += 1;
@@ -165,7 +167,7 @@ impl LocalCpu {
             thread.labels.worker = entry.worker.index.and_then(|index| u32::try_from(index).ok());
             if let Some(stack) = &entry.worker.thread.stack {
                 self.sampler.set_stack(thread.number, stack.clone(), true);
-                thread.stack_known = true;
+                thread.has_stack = true;
             }
         }
     }
@@ -203,7 +205,7 @@ impl CpuSource for LocalCpu {
     }
 
     fn unsampled_cpu(&self) -> UnsampledCpu {
-        let passed = |thread: &Thread| u64::from(self.sampler.passed(thread.number));
+        let passed = |thread: &SampledThread| u64::from(self.sampler.passed(thread.number));
         UnsampledCpu {
             living: self.threads.iter().map(|(tid, thread)| (*tid, passed(thread))).collect(),
             ended: self.ended,
@@ -232,12 +234,12 @@ impl CpuSource for LocalCpu {
 }
 
 impl LocalCpu {
-    /// The first sample of a thread tells where its stack lies.
+    /// Takes the bounds of a thread's stack from its first sample.
     fn learn_stack(&mut self, tid: i32, stack_pointer: u64) {
-        let Some(thread) = self.threads.get_mut(&tid).filter(|thread| !thread.stack_known) else { return };
+        let Some(thread) = self.threads.get_mut(&tid).filter(|thread| !thread.has_stack) else { return };
         if let Some(mapping) = mapping_of(Process::own(), stack_pointer) {
             self.sampler.set_stack(thread.number, mapping, false);
-            thread.stack_known = true;
+            thread.has_stack = true;
         }
     }
 }

@@ -1,10 +1,10 @@
-//! The process we live in.
+//! Our own process.
 
-/// What its threads do with their CPU time.
+/// CPU samples of its threads.
 mod cpu;
 
 /// Its workers.
 mod workers;
 
 pub(crate) use cpu::LocalCpu;
-pub(crate) use workers::{LocalWorkers, PollStarts};
+pub(crate) use workers::{LocalWorkers, LocalWorkersConfig, PollStarts};

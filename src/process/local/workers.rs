@@ -1,4 +1,4 @@
-//! The process we live in: slots that workers write, and passive looks at their threads.
+//! The workers of our own process: the slots that they write, and passive samples of their threads.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
@@ -13,27 +13,28 @@ use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes, Slot};
 use crate::process::return_breakpoints::ReturnBreakpoints;
 use crate::process::sleep::{self, Sleep};
-use crate::process::{BreakpointError, PollInStack, ThreadSample, WorkerSample, WorkerSource, counted, thread_sample};
+use crate::process::thread_sample::{self, ThreadSample};
+use crate::process::worker_source::{BreakpointError, PollInStack, WorkerSample, WorkerSource, count_missed};
 use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, StealTime, ThreadProbe};
 use crate::unwind::{PollFrames, Unwinder};
 
-/// How long a running thread may take to answer the signal. It answers within microseconds when the machine runs
-/// it; the watchdog is blind for other workers meanwhile.
+/// How long a running thread may take to answer the signal. A scheduled thread answers within microseconds. The watchdog
+/// samples no other worker while it waits.
 const SIGNAL_LIMIT: Duration = Duration::from_millis(20);
 
-/// A sample of a worker inside polls so short that their stacks cannot be taken is given up after this many.
-const SAMPLE_TRIES: usize = 4;
+/// Attempts to sample a worker. Polls may be too short for their stacks to be captured.
+const SAMPLE_ATTEMPTS: usize = 4;
 
-/// When each worker's present poll was first seen, for whoever shows what workers do now.
+/// The sequence number of each worker's current poll and the time it was first seen, by the worker's key.
 #[derive(Debug, Default)]
 pub(crate) struct PollStarts(Mutex<HashMap<u64, (u64, Instant)>>);
 
 impl PollStarts {
-    /// What every worker of the registry does now.
+    /// The current activity of every worker in the registry.
     pub(crate) fn workers_now(&self, registry: &Registry) -> Vec<WorkerNow> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let starts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut workers: Vec<_> =
-            registry.snapshot().iter().map(|entry| now(entry, seen.get(&entry.worker.key))).collect();
+            registry.snapshot().iter().map(|entry| now(entry, starts.get(&entry.worker.key))).collect();
         workers.sort_by(|a, b| {
             (&a.runtime, a.worker.is_none(), a.worker).cmp(&(&b.runtime, b.worker.is_none(), b.worker))
         });
@@ -41,10 +42,10 @@ impl PollStarts {
     }
 }
 
-fn now(entry: &Entry, seen: Option<&(u64, Instant)>) -> WorkerNow {
+fn now(entry: &Entry, start: Option<&(u64, Instant)>) -> WorkerNow {
     let progress = entry.slot.progress();
     let polling = progress.activity == Activity::Polling;
-    let since = seen.filter(|(sequence, _)| *sequence == progress.sequence).map(|(_, since)| since.elapsed());
+    let elapsed = start.filter(|(sequence, _)| *sequence == progress.sequence).map(|(_, start)| start.elapsed());
     WorkerNow {
         runtime: Arc::clone(&entry.worker.runtime),
         worker: entry.worker.index,
@@ -52,56 +53,61 @@ fn now(entry: &Entry, seen: Option<&(u64, Instant)>) -> WorkerNow {
         tid: entry.worker.thread.tid,
         activity: progress.activity,
         task: entry.slot.task(progress.sequence),
-        polling_for: polling.then(|| since.unwrap_or_default()),
+        polling_for: polling.then(|| elapsed.unwrap_or_default()),
         polls: progress.sequence.saturating_sub(entry.first_sequence).div_ceil(2),
     }
 }
 
-/// Our own process.
-///
-/// Without a signal, stacks of running workers cannot be taken; without an unwinder, none can. The self-check says so.
+/// What [`LocalWorkers`] needs.
+pub(crate) struct LocalWorkersConfig {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) poll_starts: Arc<PollStarts>,
+    /// Without a signal, no stack of a running worker is captured. The self-check reports it.
+    pub(crate) signal: Option<Arc<StackSignal>>,
+    /// Without an unwinder, no stack is captured. The self-check reports it.
+    pub(crate) unwinder: Option<Unwinder>,
+    /// Counts failed captures.
+    pub(crate) stacks_missed: Arc<AtomicU64>,
+    pub(crate) runtimes: Arc<Runtimes>,
+}
+
+/// The workers of our own process.
 pub(crate) struct LocalWorkers {
     registry: Arc<Registry>,
     version: u64,
     entries: Vec<Entry>,
     workers: Vec<Arc<Worker>>,
     probes: HashMap<u64, ThreadProbe>,
-    since: Arc<PollStarts>,
+    poll_starts: Arc<PollStarts>,
     signal: Option<Arc<StackSignal>>,
     unwinder: Option<Unwinder>,
     copy: StackCopy,
     steal: Option<StealTime>,
     stacks_missed: Arc<AtomicU64>,
     runtimes: Arc<Runtimes>,
-    returns: ReturnBreakpoints,
-    /// The slots of workers that are followed, by key: a worker may leave before it is asked.
-    following: HashMap<u64, &'static Slot>,
+    breakpoints: ReturnBreakpoints,
+    /// Slots that record polls after a stall, by the worker's key. The worker may end before the record is read.
+    recording: HashMap<u64, &'static Slot>,
 }
 
 impl LocalWorkers {
-    pub(crate) fn new(
-        registry: Arc<Registry>,
-        since: Arc<PollStarts>,
-        signal: Option<Arc<StackSignal>>,
-        unwinder: Option<Unwinder>,
-        stacks_missed: Arc<AtomicU64>,
-        runtimes: Arc<Runtimes>,
-    ) -> Self {
+    pub(crate) fn new(config: LocalWorkersConfig) -> Self {
+        let LocalWorkersConfig { registry, poll_starts, signal, unwinder, stacks_missed, runtimes } = config;
         Self {
             registry,
             version: u64::MAX,
             entries: Vec::new(),
             workers: Vec::new(),
             probes: HashMap::new(),
-            since,
+            poll_starts,
             signal,
             unwinder,
             copy: StackCopy::default(),
             steal: StealTime::open(),
             stacks_missed,
             runtimes,
-            returns: ReturnBreakpoints::default(),
-            following: HashMap::new(),
+            breakpoints: ReturnBreakpoints::default(),
+            recording: HashMap::new(),
         }
     }
 }
@@ -116,9 +122,9 @@ impl WorkerSource for LocalWorkers {
         self.entries = self.registry.snapshot();
         self.workers = self.entries.iter().map(|entry| Arc::clone(&entry.worker)).collect();
         self.probes.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
-        self.returns.take_over(&self.workers);
-        let mut since = self.since.0.lock().unwrap_or_else(PoisonError::into_inner);
-        since.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+        self.breakpoints.set_workers(&self.workers);
+        let mut starts = self.poll_starts.0.lock().unwrap_or_else(PoisonError::into_inner);
+        starts.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
         true
     }
 
@@ -136,18 +142,18 @@ impl WorkerSource for LocalWorkers {
 
     fn sample_thread(&mut self, worker: usize) -> ThreadSample {
         let mut steal = self.steal.take();
-        let look = thread_sample::sample(Process::own(), self.probe(worker), steal.as_mut());
+        let sample = thread_sample::sample(Process::own(), self.probe(worker), steal.as_mut());
         self.steal = steal;
-        look
+        sample
     }
 
     fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         let stack = self.try_capture_stack(worker, progress);
-        counted(stack, &self.stacks_missed)
+        count_missed(stack, &self.stacks_missed)
     }
 
     fn try_capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
-        self.read_sleeping(worker, progress).map_or_else(|| self.signal_running(worker, progress), Ok)
+        self.capture_sleeping(worker, progress).map_or_else(|| self.capture_running(worker, progress), Ok)
     }
 
     fn current_sleep(&mut self, worker: usize) -> Option<Sleep> {
@@ -155,15 +161,15 @@ impl WorkerSource for LocalWorkers {
     }
 
     fn watch_poll_returns(&mut self, worker: usize) -> Result<(), BreakpointError> {
-        self.returns.watch(&self.workers[worker])
+        self.breakpoints.set(&self.workers[worker])
     }
 
     fn poll_returned(&self, worker: usize) -> Option<bool> {
-        self.returns.returned(self.workers[worker].key)
+        self.breakpoints.passed(self.workers[worker].key)
     }
 
     fn poll_in_stack(&mut self, worker: usize, stack: &RawStack) -> PollInStack {
-        self.returns.poll_in_stack(&self.workers[worker], stack, PollFrames::get())
+        self.breakpoints.poll_in_stack(&self.workers[worker], stack, PollFrames::get())
     }
 
     fn queue_lengths(&self, worker: usize) -> (Option<usize>, Option<usize>) {
@@ -176,30 +182,30 @@ impl WorkerSource for LocalWorkers {
         }
         let slot = self.entries[worker].slot;
         slot.follow(progress.sequence);
-        self.following.insert(self.workers[worker].key, slot);
+        self.recording.insert(self.workers[worker].key, slot);
         Ok(())
     }
 
     fn post_stall_polls(&mut self, key: u64, progress: Progress, now: bool) -> Followed {
-        let followed = self.following.get(&key).map_or(Followed::Missed, |slot| slot.followed(progress.sequence, now));
-        if followed != Followed::NotYet {
-            self.following.remove(&key);
+        let polls = self.recording.get(&key).map_or(Followed::Missed, |slot| slot.followed(progress.sequence, now));
+        if polls != Followed::NotYet {
+            self.recording.remove(&key);
         }
-        followed
+        polls
     }
 
     fn sample_worker(&mut self, worker: usize) -> WorkerSample {
         let slot = self.entries[worker].slot;
-        for _ in 0..SAMPLE_TRIES {
+        for _ in 0..SAMPLE_ATTEMPTS {
             let progress = slot.progress();
             if progress.activity != Activity::Polling {
                 return WorkerSample { progress, task: None, asleep: false, stack: None };
             }
             let task = slot.task(progress.sequence);
             let asleep = Sleep::of(self.probe(worker)).is_some();
-            let taken = match self.read_sleeping(worker, progress) {
-                Some(stack) => Ok(Taken { stack, in_poll: true }),
-                None => self.signal(worker, progress),
+            let taken = match self.capture_sleeping(worker, progress) {
+                Some(stack) => Ok(SignalCapture { stack, in_poll: true }),
+                None => self.capture_by_signal(worker, progress),
             };
             let (task, stack) = match taken {
                 Err(StackUnavailable::TooLate) => continue,
@@ -218,7 +224,7 @@ impl WorkerSource for LocalWorkers {
 
     fn note_progress(&mut self, worker: usize, progress: Progress, since: Instant) {
         let key = self.workers[worker].key;
-        self.since.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (progress.sequence, since));
+        self.poll_starts.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, (progress.sequence, since));
     }
 
     fn sleep_until_active(&self, at_most: Duration) -> bool {
@@ -233,53 +239,53 @@ impl LocalWorkers {
         self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(Process::own(), worker.thread.tid))
     }
 
-    fn still_in(&self, worker: usize, progress: Progress) -> bool {
+    fn still_in_poll(&self, worker: usize, progress: Progress) -> bool {
         progress.activity != Activity::Parked && self.progress(worker) == progress
     }
 
-    /// Reads the stack of a thread that sleeps, without touching it. `None` where it does not sleep, did not sleep
-    /// all the while, or where the stack cannot be walked to its end.
-    fn read_sleeping(&mut self, worker: usize, progress: Progress) -> Option<RawStack> {
+    /// Captures the stack of a sleeping thread without touching it. `None` if the thread does not sleep, woke up
+    /// meanwhile, or its stack cannot be unwound to the end.
+    fn capture_sleeping(&mut self, worker: usize, progress: Progress) -> Option<RawStack> {
         let known = self.workers[worker].thread.stack.clone();
         let mut copy = std::mem::take(&mut self.copy);
         let slept = sleep::copy(Process::own(), self.probe(worker), known, &mut copy);
         self.copy = copy;
-        if !slept || !self.still_in(worker, progress) {
+        if !slept || !self.still_in_poll(worker, progress) {
             return None;
         }
         let (stack, enough) = sleep::walk(self.unwinder.as_mut()?, &self.copy);
         enough.then_some(stack)
     }
 
-    /// The stack of a running thread inside the poll, which must last until the stack is copied.
-    fn signal_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
-        let taken = self.signal(worker, progress)?;
+    /// Captures the stack of a running thread inside the poll, which must last until the stack is copied.
+    fn capture_running(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+        let taken = self.capture_by_signal(worker, progress)?;
         if taken.in_poll { Ok(taken.stack) } else { Err(StackUnavailable::TooLate) }
     }
 
-    /// Asks a running thread to copy its own stack, and only a thread that is inside the poll: one that waits for
-    /// events would see its `epoll_wait` interrupted, so the signal is announced, and parking waits for it.
-    fn signal(&mut self, worker: usize, progress: Progress) -> Result<Taken, StackUnavailable> {
+    /// Signals a thread to copy its own stack. The thread must be inside the poll, because a signal would interrupt the
+    /// `epoll_wait` of a parked thread. So the signal is announced, and parking waits for it.
+    fn capture_by_signal(&mut self, worker: usize, progress: Progress) -> Result<SignalCapture, StackUnavailable> {
         let slot = self.entries[worker].slot;
         let Some(announced) = slot.announce_signal(progress) else { return Err(StackUnavailable::TooLate) };
         let thread = self.workers[worker].thread.clone();
         let signal = self.signal.clone().ok_or(StackUnavailable::Unavailable)?;
         let bounds = thread.stack.map_or((0, 0), |stack| (stack.start, stack.end));
         let mut answer = signal.copy_stack(thread.tid, bounds, SIGNAL_LIMIT, &mut self.copy);
-        if answer == Err(SignalError::ForeignStack) && self.still_in(worker, progress) {
-            // The poll runs on a stack that it made itself, as coroutine libraries and `stacker` do.
+        if answer == Err(SignalError::ForeignStack) && self.still_in_poll(worker, progress) {
+            // The poll runs on a stack that it allocated itself, as coroutine libraries and `stacker` do.
             let pointer = self.copy.registers.stack_pointer;
             let high = sleep::mapping_of(Process::own(), pointer).ok_or(StackUnavailable::Unavailable)?.end;
             let low = pointer.saturating_sub(sys::MAX_STACK_BYTES as u64);
             answer = signal.copy_stack(thread.tid, (low, high), SIGNAL_LIMIT, &mut self.copy);
         }
-        // It may park again; walking takes longer than copying.
+        // Let the thread park again before unwinding, which takes longer than copying.
         drop(announced);
-        let in_poll = self.still_in(worker, progress);
+        let in_poll = self.still_in_poll(worker, progress);
         match answer {
             Ok(()) => {
                 let stack = self.walk(CaptureMethod::Signal).ok_or(StackUnavailable::Unavailable)?;
-                Ok(Taken { stack, in_poll })
+                Ok(SignalCapture { stack, in_poll })
             }
             Err(SignalError::Gone | SignalError::ForeignStack) => Err(StackUnavailable::TooLate),
             Err(SignalError::NoAnswer) => Err(StackUnavailable::NoAnswer),
@@ -287,16 +293,16 @@ impl LocalWorkers {
         }
     }
 
-    /// Walks the copied stack.
+    /// Unwinds the copied stack.
     fn walk(&mut self, method: CaptureMethod) -> Option<RawStack> {
         let walk = self.unwinder.as_mut()?.walk_now(&self.copy);
         Some(RawStack { addresses: walk.addresses, method, complete: walk.complete })
     }
 }
 
-/// A stack that a thread copied.
-struct Taken {
+/// A stack that a thread copied in its signal handler.
+struct SignalCapture {
     stack: RawStack,
-    /// The poll lasted until it was copied.
+    /// Whether the poll lasted until the stack was copied.
     in_poll: bool,
 }

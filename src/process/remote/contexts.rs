@@ -1,48 +1,48 @@
-//! What Tokio keeps of what each thread of another process is busy with: its runtime, its task, its budget. Nothing tells which
-//! word means what; that they change tells that something else has begun.
+//! Snapshots of Tokio's thread-local `CONTEXT` in another process: a thread's runtime, task and budget. The meaning of each
+//! word is unknown here. A changed word means that the thread has begun other work.
 
-use crate::process::ThreadLocals;
+use super::thread_locals::ThreadLocals;
 use crate::sys::Process;
 use crate::unwind::PollFrames;
 
-/// Where that lies.
+/// Reads the contexts of all threads.
 #[derive(Debug)]
-pub(in crate::process) struct Contexts {
+pub(super) struct ContextReader {
     process: Process,
     locals: ThreadLocals,
-    /// From a thread's context to its control block.
+    /// Distance from a thread's context to its control block.
     before: u64,
-    /// How many words each has.
+    /// Words per context.
     length: usize,
     addresses: Vec<u64>,
     words: Vec<Option<u64>>,
 }
 
-/// One thread's.
+/// The context of one thread.
 #[derive(Debug, Default)]
-pub(in crate::process) struct Context {
+pub(super) struct ThreadContext {
     address: Option<u64>,
-    /// As it was at the last look.
+    /// Words at the last sample.
     now: Vec<u64>,
-    moved: Option<bool>,
-    /// As it was read while the thread waited for something to do.
+    changed: Option<bool>,
+    /// Words while the thread was parked.
     in_park: Vec<u64>,
-    /// It has changed at all: where a thread keeps its variables was found by their shape, and may be another place.
+    /// Whether the words have ever changed. The address was found by a pattern and may be wrong.
     alive: bool,
 }
 
-impl Contexts {
-    /// `None` where the program does not tell.
-    pub(in crate::process) fn of(process: Process, program: u64, frames: &PollFrames) -> Option<Self> {
+impl ContextReader {
+    /// A reader for the program at this address; `None` if its symbols do not name the context.
+    pub(super) fn of(process: Process, program: u64, frames: &PollFrames) -> Option<Self> {
         let (before, size) = frames.context()?;
         let locals = ThreadLocals::of(process, program);
         let (addresses, words) = (Vec::new(), Vec::new());
         Some(Self { process, locals, before, length: size / size_of::<u64>(), addresses, words })
     }
 
-    /// Finds those of new threads.
-    pub(in crate::process) fn find<'c>(&mut self, threads: impl Iterator<Item = (i32, &'c mut Context)>) {
-        // That the process is over is noticed by whoever lists its threads.
+    /// Finds the contexts of new threads.
+    pub(super) fn find<'c>(&mut self, threads: impl Iterator<Item = (i32, &'c mut ThreadContext)>) {
+        // The lister of threads reports the end of the process.
         let _there = self.locals.refresh();
         let pointers = self.locals.pointers();
         for (tid, context) in threads {
@@ -53,8 +53,8 @@ impl Contexts {
         }
     }
 
-    /// Reads all that were found, in one call.
-    pub(in crate::process) fn read<'c>(&mut self, contexts: impl Iterator<Item = &'c mut Context>) {
+    /// Reads all contexts with a known address in one call.
+    pub(super) fn read<'c>(&mut self, contexts: impl Iterator<Item = &'c mut ThreadContext>) {
         let found: Vec<_> = contexts.filter(|context| context.address.is_some()).collect();
         let length = self.length as u64;
         let words_of = |start: u64| (0..length).map(move |word| start.wrapping_add(word * 8));
@@ -62,31 +62,31 @@ impl Contexts {
         self.addresses.extend(found.iter().filter_map(|context| context.address).flat_map(words_of));
         self.process.read_words(&self.addresses, &mut self.words);
         for (context, words) in found.into_iter().zip(self.words.chunks_exact(self.length.max(1))) {
-            context.look(words.iter().copied().collect::<Option<_>>().unwrap_or_default());
+            context.update(words.iter().copied().collect::<Option<_>>().unwrap_or_default());
         }
     }
 }
 
-impl Context {
-    fn look(&mut self, now: Vec<u64>) {
+impl ThreadContext {
+    fn update(&mut self, now: Vec<u64>) {
         let both = !now.is_empty() && !self.now.is_empty();
-        self.moved = both.then(|| now != self.now);
-        self.alive |= self.moved == Some(true);
+        self.changed = both.then(|| now != self.now);
+        self.alive |= self.changed == Some(true);
         self.now = now;
     }
 
-    /// Whether it changed between the last two looks.
-    pub(in crate::process) fn moved(&self) -> Option<bool> {
-        self.moved
+    /// Whether the words changed between the last two samples.
+    pub(super) fn changed(&self) -> Option<bool> {
+        self.changed
     }
 
-    /// The thread waits for something to do, and did when this was read.
-    pub(in crate::process) fn was_in_park(&mut self) {
+    /// Notes that the thread was parked when the words were read.
+    pub(super) fn was_in_park(&mut self) {
         self.in_park.clone_from(&self.now);
     }
 
-    /// Whether it is as it was then: in a poll it would not be, because that has a task, or at least a budget.
-    pub(in crate::process) fn is_in_park(&self) -> bool {
+    /// Whether the words match those of a parked thread. Inside a poll they differ by the task or at least the budget.
+    pub(super) fn is_in_park(&self) -> bool {
         self.alive && !self.now.is_empty() && self.now == self.in_park
     }
 }
@@ -96,24 +96,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_context_tells_what_has_changed_since_it_was_read() {
-        let mut context = Context::default();
-        assert_eq!((context.moved(), context.is_in_park()), (None, false));
-        context.look(vec![1, 2]);
-        assert_eq!((context.moved(), context.is_in_park()), (None, false), "nothing to compare with");
-        context.look(vec![1, 2]);
+    fn a_context_reports_changes_between_samples() {
+        let mut context = ThreadContext::default();
+        assert_eq!((context.changed(), context.is_in_park()), (None, false));
+        context.update(vec![1, 2]);
+        assert_eq!((context.changed(), context.is_in_park()), (None, false), "nothing to compare with");
+        context.update(vec![1, 2]);
         context.was_in_park();
         assert_eq!(
-            (context.moved(), context.is_in_park()),
+            (context.changed(), context.is_in_park()),
             (Some(false), false),
-            "what never changes may be something else"
+            "words that never change may be something else"
         );
-        context.look(vec![1, 3]);
-        assert_eq!((context.moved(), context.is_in_park()), (Some(true), false));
-        context.look(vec![1, 2]);
-        assert_eq!((context.moved(), context.is_in_park()), (Some(true), true));
-        context.look(Vec::new());
-        assert_eq!((context.moved(), context.is_in_park()), (None, false), "what cannot be read tells nothing");
+        context.update(vec![1, 3]);
+        assert_eq!((context.changed(), context.is_in_park()), (Some(true), false));
+        context.update(vec![1, 2]);
+        assert_eq!((context.changed(), context.is_in_park()), (Some(true), true));
+        context.update(Vec::new());
+        assert_eq!((context.changed(), context.is_in_park()), (None, false), "unreadable words prove nothing");
     }
 
     #[test]
@@ -121,7 +121,7 @@ mod tests {
         let words = [7_u64, 8, 9, 10];
         let at = |index: usize| Some((&raw const words[index]).addr() as u64);
         let process = Process::own();
-        let mut contexts = Contexts {
+        let mut contexts = ContextReader {
             process,
             locals: ThreadLocals::of(process, 0),
             before: 0,
@@ -129,7 +129,7 @@ mod tests {
             addresses: Vec::new(),
             words: Vec::new(),
         };
-        let with = |address| Context { address, ..Context::default() };
+        let with = |address| ThreadContext { address, ..ThreadContext::default() };
         let mut all = [with(at(2)), with(None), with(at(0)), with(Some(8))];
         contexts.read(all.iter_mut());
         assert_eq!(all.each_ref().map(|context| context.now.as_slice()), [&[9, 10][..], &[], &[7, 8], &[]]);

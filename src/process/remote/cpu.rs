@@ -1,34 +1,34 @@
-//! What the threads of another process do with their CPU time: the kernel samples them, wherever they run.
+//! CPU samples of another process, taken by the kernel (perf events).
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::stacks::is_over;
+use super::stacks::process_has_ended;
+use super::thread_count::MAX_REMOTE_THREADS;
 use crate::model::profile::Labels;
 use crate::model::stack::{CaptureMethod, RawStack};
-use crate::process::{CpuSample, CpuSource, UnsampledCpu};
+use crate::process::cpu_source::{CpuSample, CpuSource, UnsampledCpu};
 use crate::sys::{self, PerfRecord, PerfSampler, PerfThread, Process, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
-/// Threads that appeared or ended are looked for this often, or as seldom as keeps the looking below 0.5 % of a CPU.
+/// The shortest interval between two scans for new and ended threads.
 const SCAN_INTERVAL: Duration = Duration::from_millis(5);
-const SCAN_SHARE: u32 = 200;
 
-/// Threads that are sampled at most; each has a ring of samples.
-const MAX_THREADS: usize = 4096;
+/// A scan may take one part in this many of the time: 0.5 % of a CPU.
+const SCAN_TIME_DIVISOR: u32 = 200;
 
-/// Where there are more, those that use no CPU time get no ring.
+/// In a process with more threads than this, threads that use no CPU time get no ring of samples.
 const MANY_THREADS: usize = 16;
 
-/// The kernel counts in nanoseconds. A sampling period has so many steps.
+/// Steps per sampling period. The kernel counts in nanoseconds.
 const STEPS: u32 = 1000;
 
-/// Samples wait at most so long, if the machine runs us.
+/// The longest interval between two collections.
 const LONGEST_INTERVAL: Duration = Duration::from_millis(10);
 
-/// The sampler of another process.
+/// The CPU sampler of another process.
 #[derive(Debug)]
 pub(crate) struct RemoteCpu {
     process: Process,
@@ -36,10 +36,10 @@ pub(crate) struct RemoteCpu {
     step: Duration,
     unwinder: Unwinder,
     copy: StackCopy,
-    threads: HashMap<i32, Thread>,
-    /// Threads that have used no CPU time yet, where there are many: what they had used before.
+    threads: HashMap<i32, SampledThread>,
+    /// Threads that use no CPU time, in a process with many threads, with their CPU time when first seen.
     dormant: HashMap<i32, (ThreadProbe, Option<Duration>)>,
-    /// Threads that could not be sampled, which are not tried again.
+    /// Threads that could not be sampled. They are not tried again.
     refused: HashSet<i32>,
     scanned: Instant,
     scan_interval: Duration,
@@ -47,28 +47,28 @@ pub(crate) struct RemoteCpu {
     started: Duration,
     lost: u64,
     unsampled: u64,
-    /// Steps of threads that ended.
+    /// Steps of ended threads.
     used_by_ended: u64,
-    ended: Option<&'static str>,
+    end_reason: Option<&'static str>,
 }
 
 #[derive(Debug)]
-struct Thread {
+struct SampledThread {
     perf: PerfThread,
     labels: Labels,
     probe: ThreadProbe,
-    /// What it had used before.
+    /// CPU time before sampling began.
     before: Option<Duration>,
 }
 
 impl RemoteCpu {
-    /// Begins to sample every thread.
+    /// Starts to sample every thread.
     ///
     /// # Errors
-    /// When the process does not exist or may not be looked at; when the kernel allows no sampling.
+    /// When the process does not exist or may not be read; when the kernel allows no sampling.
     pub(crate) fn start(process: Process, rate: u32) -> io::Result<Self> {
         let period = Duration::from_secs(1) / rate.max(1);
-        // First, because it takes milliseconds.
+        // The unwinder comes first, because it takes milliseconds.
         let unwinder = Unwinder::of(process)?;
         let mut other = Self {
             process,
@@ -85,7 +85,7 @@ impl RemoteCpu {
             lost: 0,
             unsampled: 0,
             used_by_ended: 0,
-            ended: None,
+            end_reason: None,
         };
         match other.scan(&mut |_| {})? {
             Some(refusal) if other.threads.is_empty() && other.dormant.is_empty() => Err(refusal),
@@ -93,7 +93,7 @@ impl RemoteCpu {
         }
     }
 
-    /// Looks for threads; returns why the last one that could not be sampled could not.
+    /// Finds new and ended threads; returns the error of the last thread that could not be sampled.
     fn scan(&mut self, take: &mut dyn FnMut(CpuSample)) -> io::Result<Option<io::Error>> {
         let start = Instant::now();
         let present: HashSet<i32> = self.process.thread_ids()?.into_iter().collect();
@@ -109,19 +109,19 @@ impl RemoteCpu {
         let many = present.len() > MANY_THREADS;
         let mut refusal = None;
         for tid in present {
-            if self.threads.contains_key(&tid) || self.refused.contains(&tid) || (many && self.sleeps_on(tid)) {
+            if self.threads.contains_key(&tid) || self.refused.contains(&tid) || (many && self.is_dormant(tid)) {
                 continue;
             }
             refusal = self.add(tid).err().or(refusal);
         }
         self.scanned = Instant::now();
-        self.scan_interval = SCAN_INTERVAL.max(self.scanned.duration_since(start) * SCAN_SHARE);
+        self.scan_interval = SCAN_INTERVAL.max(self.scanned.duration_since(start) * SCAN_TIME_DIVISOR);
         Ok(refusal)
     }
 
-    /// Whether a thread has used no CPU time since it was first seen. Services have hundreds of threads that wait, and rings
-    /// are scarce.
-    fn sleeps_on(&mut self, tid: i32) -> bool {
+    /// Whether a thread has used no CPU time since it was first seen. Services have hundreds of waiting threads, and memory
+    /// for rings is scarce.
+    fn is_dormant(&mut self, tid: i32) -> bool {
         let process = self.process;
         let new = || {
             let probe = ThreadProbe::open(process, tid);
@@ -138,7 +138,7 @@ impl RemoteCpu {
 
     fn add(&mut self, tid: i32) -> io::Result<()> {
         let added = match self.threads.len() {
-            others @ 0..MAX_THREADS => self.sampler.add_thread(tid, others),
+            others @ 0..MAX_REMOTE_THREADS => self.sampler.add_thread(tid, others),
             _ => Err(io::ErrorKind::OutOfMemory.into()),
         };
         match added {
@@ -146,10 +146,10 @@ impl RemoteCpu {
                 let probe = ThreadProbe::open(self.process, tid);
                 let name = self.process.thread_name(tid).map(Arc::from);
                 let labels = Labels { thread: name, tid: Some(tid), ..Labels::default() };
-                self.threads.insert(tid, Thread { before: probe.cpu_time(), probe, perf, labels });
+                self.threads.insert(tid, SampledThread { before: probe.cpu_time(), probe, perf, labels });
                 Ok(())
             }
-            // It ended before it could be sampled, which short ones do.
+            // The thread has ended already.
             Ok(None) => Ok(()),
             Err(error) => {
                 self.unsampled += 1;
@@ -159,34 +159,34 @@ impl RemoteCpu {
         }
     }
 
-    /// Takes what the kernel sampled of a thread.
+    /// Passes on a thread's samples.
     fn drain(&mut self, tid: i32, take: &mut dyn FnMut(CpuSample)) {
-        let Self { threads, unwinder, copy, started, lost, ended, .. } = self;
-        let Some(Thread { perf, labels, .. }) = threads.get_mut(&tid) else { return };
+        let Self { threads, unwinder, copy, started, lost, end_reason, .. } = self;
+        let Some(SampledThread { perf, labels, .. }) = threads.get_mut(&tid) else { return };
         perf.drain(copy, |record, copy| match record {
             PerfRecord::Sample { at } => {
-                // What the kernel did for a thread that has no stack any more counts for its other samples.
-                if copy.registers.instruction == 0 || ended.is_some() {
+                // Kernel time of a thread that has lost its stack counts for its other samples.
+                if copy.registers.instruction == 0 || end_reason.is_some() {
                     return;
                 }
                 let walk = unwinder.walk_now(copy);
                 take(CpuSample {
                     at: at.saturating_sub(*started),
-                    // What the threads used is all in the rest.
+                    // `unsampled_cpu` has all of the threads' CPU time.
                     steps: 0,
                     labels: labels.clone(),
                     stack: RawStack { addresses: walk.addresses, method: CaptureMethod::Tick, complete: walk.complete },
                 });
             }
             PerfRecord::Lost(samples) => *lost += samples,
-            PerfRecord::Replaced => *ended = Some("the process began to run another program (exec)"),
+            PerfRecord::Replaced => *end_reason = Some("the process began to run another program (exec)"),
         });
     }
 }
 
-impl Thread {
-    /// CPU time since it is sampled. The scheduler's count leaves out what a hypervisor took, as the thread's own clock
-    /// does; the event's does not.
+impl SampledThread {
+    /// CPU time since sampling began. The scheduler's count excludes time taken by a hypervisor, as the thread's clock
+    /// does; the perf event's count includes it.
     fn used(&self) -> Duration {
         let now = self.probe.cpu_time().filter(|now| !now.is_zero());
         let used = self.before.zip(now).map(|(before, now)| now.saturating_sub(before));
@@ -204,12 +204,12 @@ impl CpuSource for RemoteCpu {
         for tid in all {
             self.drain(tid, take);
         }
-        if self.scanned.elapsed() >= self.scan_interval && self.ended.is_none() {
-            // Without a list of threads nothing is left of it.
+        if self.scanned.elapsed() >= self.scan_interval && self.end_reason.is_none() {
+            // A process without a list of threads has ended.
             let gone = self.scan(take).is_err();
             let tids: Vec<i32> = self.threads.keys().chain(self.dormant.keys()).copied().collect();
-            if gone || is_over(self.process, &tids) {
-                self.ended = Some("the process ended");
+            if gone || process_has_ended(self.process, &tids) {
+                self.end_reason = Some("the process ended");
             }
         }
         Ok(())
@@ -218,24 +218,23 @@ impl CpuSource for RemoteCpu {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         if !self.sampler.with_kernel() {
-            let note = "code in the kernel could not be sampled; its time counts for the other samples of the thread";
+            let note = "kernel code could not be sampled; its time counts for the other samples of the thread";
             notes.push(note.to_owned());
         }
         if self.unsampled > 0 {
-            let note =
-                "samples wait in memory that is locked: raise `ulimit -l`, or run as root, to sample all threads";
+            let note = "some threads could not be sampled for lack of locked memory: raise `ulimit -l`, or run as root";
             notes.push(note.to_owned());
         }
         notes
     }
 
     fn unsampled_cpu(&self) -> UnsampledCpu {
-        let used = |(tid, thread): (&i32, &Thread)| (*tid, steps_in(thread.used(), self.step));
+        let used = |(tid, thread): (&i32, &SampledThread)| (*tid, steps_in(thread.used(), self.step));
         UnsampledCpu { living: self.threads.iter().map(used).collect(), ended: self.used_by_ended }
     }
 
     fn end_reason(&self) -> Option<&'static str> {
-        self.ended
+        self.end_reason
     }
 
     fn collect_interval(&self) -> Duration {

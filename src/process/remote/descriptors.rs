@@ -1,4 +1,4 @@
-//! What the file descriptors of a process are: files, pipes, and sockets with their addresses, as proc(5) tells.
+//! Descriptions of a process's file descriptors: files, pipes, and sockets with their addresses, as in proc(5).
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,17 +7,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::sys::Process;
 
-/// The kernel's tables of sockets are read up to this many bytes each; more than 100,000 connections.
-const MAX_TABLE: u64 = 16 << 20;
+/// Bytes that are read of each socket table at most; enough for more than 100,000 connections.
+const MAX_TABLE_BYTES: u64 = 16 << 20;
 
-/// A connection's state in which it waits for others (`TCP_LISTEN`).
-const LISTENS: &str = "0A";
+/// The state of a listening socket (`TCP_LISTEN`).
+const LISTENING: &str = "0A";
 
-/// The file descriptors of one process. Tables are read once, when the first socket is asked for.
+/// The file descriptors of one process. The socket tables are read once, for the first socket.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     process: Process,
-    /// By inode.
+    /// Descriptions by inode.
     sockets: Option<HashMap<u64, String>>,
 }
 
@@ -26,7 +26,7 @@ impl Descriptors {
         Self { process, sockets: None }
     }
 
-    /// What a descriptor is, in words; `None` where it is closed by now.
+    /// A descriptor's description; `None` if it is closed by now.
     pub(crate) fn describe(&mut self, descriptor: i32) -> Option<String> {
         let link = std::fs::read_link(self.process.file(&format!("fd/{descriptor}"))).ok()?;
         let link = link.to_string_lossy();
@@ -50,26 +50,26 @@ fn sockets(process: Process) -> HashMap<u64, String> {
 fn read(process: Process, table: &str) -> String {
     let mut bytes = Vec::new();
     if let Ok(file) = File::open(process.file(&format!("net/{table}"))) {
-        // What was read before an error is right as well.
-        let _partly = file.take(MAX_TABLE).read_to_end(&mut bytes);
+        // The part before an error is valid.
+        let _partly = file.take(MAX_TABLE_BYTES).read_to_end(&mut bytes);
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// `SLOT: LOCAL REMOTE STATE …`, the inode as the tenth word.
+/// Parses `SLOT: LOCAL REMOTE STATE …` with the inode as the tenth word.
 fn internet(line: &str, kind: &str) -> Option<(u64, String)> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let (local, remote) = (address(words.get(1)?)?, address(words.get(2)?)?);
     let inode = words.get(9)?.parse().ok()?;
     let text = match *words.get(3)? {
-        LISTENS => format!("{kind}, listens on {local}"),
+        LISTENING => format!("{kind}, listens on {local}"),
         _ if remote.port() == 0 => format!("{kind}, {local}"),
         _ => format!("{kind}, {local} to {remote}"),
     };
     Some((inode, text))
 }
 
-/// `ADDRESS:PORT` in hexadecimal, the address as words of 32 bits in the order of this machine.
+/// Parses `ADDRESS:PORT` in hexadecimal. The address consists of 32-bit words in native byte order.
 fn address(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
@@ -91,7 +91,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// `NUMBER: REFERENCES PROTOCOL FLAGS TYPE STATE INODE [PATH]`.
+/// Parses `NUMBER: REFERENCES PROTOCOL FLAGS TYPE STATE INODE [PATH]`.
 fn unix(line: &str) -> Option<(u64, String)> {
     let words: Vec<&str> = line.split_ascii_whitespace().collect();
     let inode = words.get(6)?.parse().ok()?;
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_are_read_as_the_kernel_writes_them() {
+    fn socket_tables_of_the_kernel_are_parsed() {
         let line =
             "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4242 1 0 100";
         assert_eq!(internet(line, "TCP"), Some((4242, "TCP, listens on 127.0.0.1:8080".to_owned())));
@@ -120,13 +120,13 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn a_listener_of_ours_is_described() {
+    fn our_own_listener_is_described() {
         use std::os::fd::AsRawFd;
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it has one");
-        let told = Descriptors::of(Process::own()).describe(listener.as_raw_fd());
-        assert_eq!(told, Some(format!("TCP, listens on {address}")));
+        let address = listener.local_addr().expect("the listener has an address");
+        let description = Descriptors::of(Process::own()).describe(listener.as_raw_fd());
+        assert_eq!(description, Some(format!("TCP, listens on {address}")));
         assert_eq!(Descriptors::of(Process::own()).describe(1_000_000), None);
     }
 }

@@ -1,69 +1,68 @@
-//! One moment of another process: its threads, and a copy of its memory. Threads that run are made to stand still while
-//! memory is copied, and for nothing else; threads that sleep are not touched.
+//! All threads of another process and a copy of its memory, both of one moment. Running threads are held only while memory
+//! is copied. Sleeping threads are not touched.
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::snapshot::Snapshot;
+use super::thread_count::MAX_REMOTE_THREADS;
 use super::thread_pointer;
-use crate::process::Snapshot;
 use crate::sys::{self, KernelState, Mapping, Process, StackCopy, Stopped, ThreadProbe};
 
-/// How long running threads may take to stand still.
-const STOP_LIMIT: Duration = Duration::from_millis(100);
+/// How long all running threads may take to stop.
+const FREEZE_STOP_LIMIT: Duration = Duration::from_millis(100);
 
-/// Threads that are looked at.
-const MAX_THREADS: usize = 4096;
+/// Stops at most. The second one follows if the first one reveals a thread pointer that was unknown.
+const MAX_STOPS: usize = 2;
 
-/// Threads are stopped a second time where the first stop showed one that nothing was known about.
-const ROUNDS: usize = 2;
-
-/// A thread at that moment.
+/// A thread at the moment of the freeze.
 #[derive(Debug)]
 pub(crate) struct FrozenThread {
     pub(crate) tid: i32,
     pub(crate) name: String,
-    /// It was on a CPU or ready for one.
+    /// Whether it was on a CPU or ready for one.
     pub(crate) runs: bool,
-    /// Where its thread-local variables are found.
+    /// The base address of its thread-local variables.
     pub(crate) thread_pointer: Option<u64>,
-    /// From where it slept or was held to the end of its stack.
+    /// From its stack pointer to the end of its stack.
     pub(crate) bounds: Option<Range<u64>>,
-    /// Its stack, where it ran and was held.
+    /// Its stack, if it ran and was held.
     pub(crate) stack: Option<StackCopy>,
 }
 
-/// The moment.
+/// A process at one moment.
 #[derive(Debug)]
 pub(crate) struct FrozenProcess {
     pub(crate) threads: Vec<FrozenThread>,
     pub(crate) memory: Snapshot,
     /// By the monotonic clock.
     pub(crate) now: Duration,
-    /// How long threads were held, the longest time of all stops.
+    /// The longest time that threads were held.
     pub(crate) pause: Duration,
+    /// Threads that were held in the last stop.
     pub(crate) held: usize,
-    /// Threads that ran and could not be held, with the reason.
+    /// Running threads that could not be held, with the reason.
     pub(crate) refused: Vec<(i32, sys::StopError)>,
-    /// Bytes that were copied at the moment.
+    /// Bytes copied while threads were held.
     pub(crate) copied: u64,
-    /// Sleeping threads that woke up meanwhile.
+    /// Sleeping threads that woke up during the copy.
     pub(crate) woken: usize,
 }
 
-/// What reads all the memory that is to be copied.
+/// Reads all memory that is to be copied.
 pub(crate) type Touch<'a> = dyn Fn(&Snapshot, &[FrozenThread]) + Sync + 'a;
 
 impl FrozenProcess {
-    /// Takes it. `rehearse` is called while the process runs, to learn what memory is to be copied; `touch` at the moment
-    /// itself, for what is new since, and must be quick.
+    /// Freezes a process. `rehearse` runs before the freeze and determines which memory is copied. `touch` runs during the
+    /// freeze, reads what is new since, and must be fast.
     ///
     /// # Errors
-    /// When the process does not exist or may not be looked at.
+    /// When the process does not exist or may not be read.
     pub(crate) fn freeze(process: Process, rehearse: &Touch<'_>, touch: &Touch<'_>) -> io::Result<Self> {
         let mut tids = process.thread_ids()?;
-        tids.truncate(MAX_THREADS);
+        tids.truncate(MAX_REMOTE_THREADS);
         let mappings = process.mappings()?;
         let probes: HashMap<i32, ThreadProbe> =
             tids.iter().map(|tid| (*tid, ThreadProbe::open(process, *tid))).collect();
@@ -71,16 +70,16 @@ impl FrozenProcess {
         for tid in tids {
             let state = probes.get(&tid).and_then(ThreadProbe::kernel_state);
             let asleep = state.and_then(KernelState::asleep_at);
-            let found = asleep.and_then(|(stack, _)| thread_pointer::find(process, &mappings, tid, stack));
+            let pointer = asleep.and_then(|(stack, _)| thread_pointer::find(process, &mappings, tid, stack));
             let Some(name) = process.thread_name(tid) else { continue };
             let bounds = match asleep {
                 Some((pointer, _)) => Mapping::of(&mappings, pointer).map(|stack| pointer..stack.end),
-                // Of a thread that runs, the whole stack; only the first thread's can be told.
-                None => first_stack(&mappings).filter(|_| u32::try_from(tid) == Ok(process.id())),
+                // The stack of a running thread is known for the main thread only, and as a whole.
+                None => main_stack(&mappings).filter(|_| u32::try_from(tid) == Ok(process.id())),
             };
-            threads.push(FrozenThread { tid, name, runs: false, thread_pointer: found, bounds, stack: None });
+            threads.push(FrozenThread { tid, name, runs: false, thread_pointer: pointer, bounds, stack: None });
         }
-        let mut moment = Self {
+        let mut frozen = Self {
             threads,
             memory: Snapshot::of(process),
             now: Duration::ZERO,
@@ -90,17 +89,17 @@ impl FrozenProcess {
             copied: 0,
             woken: 0,
         };
-        for _ in 0..ROUNDS {
-            rehearse(&moment.memory, &moment.threads);
-            if !moment.hold(process, &probes, touch)? {
+        for _ in 0..MAX_STOPS {
+            rehearse(&frozen.memory, &frozen.threads);
+            if !frozen.hold(process, &probes, touch)? {
                 break;
             }
         }
-        moment.memory.seal();
-        Ok(moment)
+        frozen.memory.seal();
+        Ok(frozen)
     }
 
-    /// Holds what runs and copies. Returns whether a thread was seen of which nothing had been known.
+    /// Holds running threads and copies memory. Returns whether an unknown thread pointer was found.
     fn hold(&mut self, process: Process, probes: &HashMap<i32, ThreadProbe>, touch: &Touch<'_>) -> io::Result<bool> {
         let state = |tid: i32| probes.get(&tid).and_then(ThreadProbe::kernel_state);
         let slices = |tid: i32| probes.get(&tid).and_then(ThreadProbe::schedstat).map(|stat| stat.slices);
@@ -115,7 +114,7 @@ impl FrozenProcess {
             }
         }
         let (memory, threads) = (&self.memory, &mut self.threads);
-        // Memory that was written once, because the first write to a page takes as long as copying it.
+        // These buffers were written once, because the first write to a page takes as long as copying it.
         let mut spare: Vec<StackCopy> = running.iter().map(|_| stack_copy()).collect();
         let mut copy = |stopped: &[Stopped]| {
             let learned = note_stopped(process, threads, stopped, &mut spare);
@@ -130,11 +129,11 @@ impl FrozenProcess {
         let ((learned, now, copied, held, refused), pause) = if running.is_empty() {
             (copy(&[]), Duration::ZERO)
         } else {
-            let still = |tid| state(tid) == Some(KernelState::Running);
-            sys::while_stopped(&running, STOP_LIMIT, still, &mut copy)?
+            let still_running = |tid| state(tid) == Some(KernelState::Running);
+            sys::while_stopped(&running, FREEZE_STOP_LIMIT, still_running, &mut copy)?
         };
         (self.now, self.copied, self.held) = (now, copied, held);
-        // One that fell asleep before it was held is as good as held.
+        // A thread that fell asleep before it was held needs no holding.
         self.refused = refused.into_iter().filter(|(_, why)| *why != sys::StopError::Slept).collect();
         self.pause = self.pause.max(pause);
         self.woken = sleeping.iter().filter(|(tid, before)| slices(*tid) != *before).count();
@@ -142,7 +141,7 @@ impl FrozenProcess {
     }
 }
 
-/// Writes down what was seen of threads that stand still. Returns whether that told where one's variables are.
+/// Records the registers and stacks of held threads. Returns whether an unknown thread pointer was found.
 fn note_stopped(
     process: Process,
     threads: &mut [FrozenThread],
@@ -165,11 +164,11 @@ fn note_stopped(
     learned
 }
 
-fn first_stack(mappings: &[Mapping]) -> Option<Range<u64>> {
+fn main_stack(mappings: &[Mapping]) -> Option<Range<u64>> {
     mappings.iter().find(|mapping| mapping.path == "[stack]").map(|stack| stack.start..stack.end)
 }
 
-/// Room for a stack.
+/// A buffer for a whole stack.
 fn stack_copy() -> StackCopy {
     StackCopy { bytes: vec![u8::MAX; sys::MAX_STACK_BYTES], ..StackCopy::default() }
 }

@@ -1,18 +1,21 @@
-//! Another process: read from outside, never changed.
+//! Another process, read from outside. Nothing in it is changed.
 
-/// What each of its threads is busy with, by Tokio's thread-local variable.
+/// The observed process: handles that its readers share.
+mod remote_process;
+
+/// Snapshots of Tokio's thread-local context.
 mod contexts;
 
-/// What its threads do with their CPU time.
+/// CPU samples of its threads.
 mod cpu;
 
-/// What its file descriptors are.
+/// Descriptions of its file descriptors.
 mod descriptors;
 
-/// One moment of it, with running threads held.
+/// All of its threads and memory at one moment, with running threads held.
 mod freeze;
 
-/// Searches its memory for words.
+/// A search of its heap for words.
 mod heap_search;
 
 /// A copy of its memory.
@@ -21,28 +24,32 @@ mod snapshot;
 /// Stacks of its threads.
 mod stacks;
 
-/// When its threads are listed.
+/// The number of its threads: the limit, and when to list them again.
 mod thread_count;
 
-/// Where each thread keeps its variables, looked up once.
+/// The thread pointer of every thread.
 mod thread_locals;
 
-/// Where a thread keeps its variables.
+/// The thread pointer of one thread.
 mod thread_pointer;
 
-/// Its workers, by the types that its debug information describes.
+/// Its workers, if debug information describes types.
 mod typed_workers;
 
-/// Its workers, where debug information describes no types.
+/// Its workers, if debug information describes no types.
 mod untyped_workers;
 
-/// What the watchdog has seen of such workers, for others.
+/// What is known of one untyped worker.
+mod untyped_worker_state;
+
+/// The untyped workers as the watchdog last sampled them.
 mod worker_snapshot;
 
 pub(crate) use cpu::RemoteCpu;
 pub(crate) use descriptors::Descriptors;
 pub(crate) use freeze::{FrozenProcess, FrozenThread};
 pub(crate) use heap_search::HeapMatches;
+pub(crate) use remote_process::RemoteProcess;
 pub(crate) use snapshot::{LiveMemory, Snapshot};
 pub(crate) use stacks::RemoteStacks;
 pub(crate) use thread_locals::ThreadLocals;

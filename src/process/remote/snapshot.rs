@@ -1,6 +1,5 @@
-//! A copy of the parts of a process's memory that matter, made in two steps so that the process stands still as shortly as
-//! can be: what is read while it runs is remembered by page, and those pages are read again, all at once, at the moment
-//! that counts.
+//! A copy of selected memory of a process. It is made in two steps to keep the freeze short: pages read before the freeze are
+//! remembered, and all of them are read again at once during the freeze.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,16 +7,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::dwarf::Memory;
 use crate::sys::Process;
 
-/// A page, or a part of one where pages are larger.
+/// Bytes per page. A larger page counts as several.
 const PAGE: u64 = 4096;
 
 /// [`PAGE`] as a length.
 const PAGE_BYTES: usize = 4096;
 
-/// Pages that are kept, half a gibibyte of them. What is beyond is read when it is needed.
+/// Pages that are kept at most: half a gibibyte. Further pages are read on demand.
 const MAX_PAGES: usize = 1 << 17;
 
-/// The copy.
+/// A copy of a process's memory.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     process: Process,
@@ -26,9 +25,9 @@ pub(crate) struct Snapshot {
 
 #[derive(Debug, Default)]
 struct Pages {
-    /// Where in `bytes` a page is, counted in pages; `None` for one that could not be read.
+    /// The index of each page in `bytes`; `None` for a page that could not be read.
     places: HashMap<u64, Option<usize>>,
-    /// In the order of `bytes`.
+    /// Page addresses, in the order of `bytes`.
     addresses: Vec<u64>,
     bytes: Vec<u8>,
     sealed: bool,
@@ -36,7 +35,7 @@ struct Pages {
 }
 
 impl Snapshot {
-    /// Of nothing yet.
+    /// An empty copy.
     pub(crate) fn of(process: Process) -> Self {
         Self { process, pages: Mutex::default() }
     }
@@ -45,7 +44,7 @@ impl Snapshot {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads every page again that was read so far, in as few calls as there can be. Returns how many bytes.
+    /// Reads every known page again, in as few calls as possible. Returns the number of bytes.
     pub(crate) fn renew(&self) -> u64 {
         let mut pages = self.pages();
         let pages = &mut *pages;
@@ -53,23 +52,23 @@ impl Snapshot {
         for address in absent {
             pages.places.insert(address, None);
         }
-        // What was not there may be now.
+        // A page that was absent may be present now.
         pages.places.retain(|_, place| place.is_some());
         pages.bytes.len() as u64
     }
 
-    /// From here on, what is missing is read late, and that is counted.
+    /// Ends the freeze. Later reads of missing pages count as late.
     pub(crate) fn seal(&self) {
         self.pages().sealed = true;
     }
 
-    /// Reads of memory that was missing when the copy was sealed.
+    /// The number of pages read after the copy was sealed.
     pub(crate) fn late_reads(&self) -> u64 {
         self.pages().late_reads
     }
 }
 
-/// A process's memory as it is, for what need not be of one moment and is too much to be copied.
+/// A process's live memory, for reads that are too large to copy and need not be of one moment.
 #[derive(Debug)]
 pub(crate) struct LiveMemory(Process);
 
@@ -117,7 +116,7 @@ impl Pages {
     }
 
     fn fetch(&mut self, process: Process, page: u64) -> Option<usize> {
-        // When there are too many, the last place is used again and again.
+        // Pages beyond the limit share the last place.
         let full = self.addresses.len() >= MAX_PAGES;
         let place = if full { MAX_PAGES - 1 } else { self.addresses.len() };
         self.bytes.resize((place + 1) * PAGE_BYTES, 0);
@@ -143,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_read_once_is_renewed_and_what_is_new_is_late() {
+    fn known_pages_are_renewed_and_new_pages_are_late() {
         let mut value = vec![1_u8; 3 * PAGE_BYTES];
         let other = vec![7_u8; 3 * PAGE_BYTES];
         let (address, other) = (value.as_ptr().addr() as u64, other.as_ptr().addr() as u64);
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_not_there_is_no_memory() {
+    fn unmapped_memory_cannot_be_read() {
         let snapshot = Snapshot::of(Process::own());
         for address in [0, 8, u64::MAX - 7, u64::MAX, 1 << 63] {
             assert!(!snapshot.read(address, &mut [0; 64]), "{address:#x}");

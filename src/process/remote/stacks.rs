@@ -1,4 +1,4 @@
-//! Another process: its threads and their stacks. Nothing of it is run, and nothing is injected.
+//! The threads of another process and their stacks. No code runs in the process, and nothing is injected.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,89 +12,89 @@ use crate::process::sleep::{self, Sleep};
 use crate::sys::{self, KernelState, Process, StackCopy, StopError, ThreadProbe};
 use crate::unwind::Unwinder;
 
-/// How long a running thread may take to stand still. It does so within microseconds once the machine runs it; until then
-/// it waits for a CPU anyway.
-const STOP_LIMIT: Duration = Duration::from_millis(100);
+/// How long a running thread may take to stop. A scheduled thread stops within microseconds; any other waits for a CPU
+/// anyway.
+const CAPTURE_STOP_LIMIT: Duration = Duration::from_millis(100);
 
-/// A thread may change between running and sleeping faster than it can be looked at, so often in a row.
-const TRIES: usize = 4;
+/// Attempts to capture a stack. A thread may change between running and sleeping during each attempt.
+const CAPTURE_ATTEMPTS: usize = 4;
 
-/// Another process, and what was opened to look at it.
+/// The stacks of another process.
 #[derive(Debug)]
 pub(crate) struct RemoteStacks {
     process: Process,
     unwinder: Unwinder,
     copy: StackCopy,
-    looks: HashMap<i32, ThreadLook>,
+    states: HashMap<i32, ThreadState>,
     longest_stop: Duration,
     incarnation: Option<[u64; 3]>,
 }
 
-/// One thread of it.
+/// A thread of another process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Thread {
+pub(crate) struct RemoteThread {
     pub(crate) tid: i32,
-    /// At most 15 bytes, as the kernel keeps it.
+    /// At most 15 bytes, a limit of the kernel.
     pub(crate) name: Arc<str>,
 }
 
-/// What is kept of a thread between two looks.
+/// What is kept of a thread between two captures.
 #[derive(Debug)]
-struct ThreadLook {
+struct ThreadState {
     probe: ThreadProbe,
-    /// Where its stack lies, once it was seen.
+    /// The bounds of its stack; `None` before the first capture.
     stack: Option<Range<u64>>,
-    /// The stack of its last sleep, which is that of now as long as it is the same sleep.
+    /// Its last sleep and the stack of that sleep. The stack stays valid as long as the sleep lasts.
     asleep: Option<(Sleep, RawStack)>,
 }
 
 impl RemoteStacks {
-    /// Reads what the process has loaded.
+    /// Reads the images that the process has loaded.
     ///
     /// # Errors
-    /// When it does not exist or may not be looked at.
+    /// When it does not exist or may not be read.
     pub(crate) fn open(process: Process) -> io::Result<Self> {
         let unwinder = Unwinder::of(process)?;
-        let (copy, looks) = (StackCopy::default(), HashMap::new());
+        let (copy, states) = (StackCopy::default(), HashMap::new());
         let incarnation = process.incarnation();
-        Ok(Self { process, unwinder, copy, looks, longest_stop: Duration::ZERO, incarnation })
+        Ok(Self { process, unwinder, copy, states, longest_stop: Duration::ZERO, incarnation })
     }
 
-    /// Its threads at this moment. What was kept of those that ended is dropped.
+    /// The current threads. Drops the state of ended threads.
     ///
     /// # Errors
-    /// When it has ended, or runs another program.
-    pub(crate) fn threads(&mut self) -> io::Result<Vec<Thread>> {
+    /// When the process has ended or runs another program.
+    pub(crate) fn threads(&mut self) -> io::Result<Vec<RemoteThread>> {
         let tids = self.process.thread_ids()?;
         if self.process.incarnation() != self.incarnation {
             return Err(io::Error::other("the process began to run another program (exec)"));
         }
-        if is_over(self.process, &tids) {
+        if process_has_ended(self.process, &tids) {
             return Err(io::Error::other("the process ended"));
         }
-        self.looks.retain(|tid, _| tids.contains(tid));
-        // A thread that has no name any more has ended since.
+        self.states.retain(|tid, _| tids.contains(tid));
+        // A thread without a name has ended since.
         let named = tids.into_iter().filter_map(|tid| Some((tid, self.process.thread_name(tid)?)));
-        Ok(named.map(|(tid, name)| Thread { tid, name: name.into() }).collect())
+        Ok(named.map(|(tid, name)| RemoteThread { tid, name: name.into() }).collect())
     }
 
-    /// The longest time that a thread was made to stand still.
+    /// The longest time that a thread was stopped.
     pub(crate) fn longest_stop(&self) -> Duration {
         self.longest_stop
     }
 
-    /// A thread's stack: read from memory where the thread sleeps, which is not disturbed; otherwise while it is made to
-    /// stand still.
+    /// A thread's stack. The stack of a sleeping thread is read from memory without disturbing it. A running thread is
+    /// stopped for the capture.
     pub(crate) fn capture_stack(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
         let process = self.process;
-        for _ in 0..TRIES {
-            let look = self.look(tid);
-            match look.probe.kernel_state() {
+        for _ in 0..CAPTURE_ATTEMPTS {
+            let state = self.state(tid);
+            match state.probe.kernel_state() {
                 None if process.thread_name(tid).is_none() => return Err(StackUnavailable::Gone),
                 None => return Err(StackUnavailable::Refused),
                 Some(KernelState::Syscall { .. } | KernelState::Fault { .. }) => {
-                    let sleep = Sleep::of(&look.probe);
-                    if let Some((known, stack)) = &look.asleep
+                    let sleep = Sleep::of(&state.probe);
+                    if let Some((known, stack)) = &state.asleep
                         && sleep == Some(*known)
                         && known.is_unique()
                     {
@@ -102,15 +102,15 @@ impl RemoteStacks {
                     }
                     if self.copy_sleeping(tid) {
                         let stack = sleep::walk(&mut self.unwinder, &self.copy).0;
-                        // The copy is of this sleep, if it was this before and after.
-                        let look = self.look(tid);
-                        look.asleep =
-                            sleep.filter(|before| Sleep::of(&look.probe) == Some(*before)).zip(Some(stack.clone()));
+                        // The copy belongs to this sleep if the sleep was the same before and after.
+                        let state = self.state(tid);
+                        state.asleep =
+                            sleep.filter(|before| Sleep::of(&state.probe) == Some(*before)).zip(Some(stack.clone()));
                         return Ok(stack);
                     }
                 }
-                Some(KernelState::Running) => match self.copy_stopped(tid, |look| Sleep::of(&look.probe).is_none()) {
-                    Ok(()) => return Ok(self.walk_copy()),
+                Some(KernelState::Running) => match self.copy_stopped(tid, |state| Sleep::of(&state.probe).is_none()) {
+                    Ok(()) => return Ok(self.unwind_copy()),
                     Err(StopError::Slept) => {}
                     Err(StopError::Gone) => return Err(StackUnavailable::Gone),
                     Err(StopError::NoAnswer) => return Err(StackUnavailable::NoAnswer),
@@ -121,41 +121,41 @@ impl RemoteStacks {
         Err(StackUnavailable::TooLate)
     }
 
-    /// The stack of a thread inside a poll. One that waits for a lock is stopped too, where not all registers are told of it and its
-    /// stack cannot be walked without: that wait goes on by itself (futex(2) is restarted), which not every wait does.
+    /// The stack of a thread inside a poll. A thread that waits for a lock is stopped too if its stack cannot be unwound
+    /// without all registers. The kernel restarts that wait (futex(2)), which is not true of every system call.
     pub(crate) fn capture_stack_in_poll(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
         let stack = self.capture_stack(tid)?;
-        let sleep = Sleep::of(&self.look(tid).probe);
+        let sleep = Sleep::of(&self.state(tid).probe);
         if stack.complete || stack.method != CaptureMethod::Passive || sleep.is_none() || !self.waits_for_lock(tid) {
             return Ok(stack);
         }
-        let stopped = self.copy_stopped(tid, |look| Sleep::of(&look.probe) == sleep);
-        let whole = stopped.ok().map(|()| self.walk_copy()).filter(|stack| stack.complete);
+        let stopped = self.copy_stopped(tid, |state| Sleep::of(&state.probe) == sleep);
+        let whole = stopped.ok().map(|()| self.unwind_copy()).filter(|stack| stack.complete);
         Ok(whole.unwrap_or(stack))
     }
 
     fn waits_for_lock(&mut self, tid: i32) -> bool {
         let process = self.process;
-        let Some(KernelState::Syscall { number, arguments, .. }) = self.look(tid).probe.kernel_state() else {
+        let Some(KernelState::Syscall { number, arguments, .. }) = self.state(tid).probe.kernel_state() else {
             return false;
         };
         matches!(sys::place(process, number, &arguments), WaitSite::Syscall { name, .. } if name == "futex")
     }
 
-    /// Whether a thread sleeps now.
-    pub(crate) fn sleeps(&mut self, tid: i32) -> bool {
-        Sleep::of(&self.look(tid).probe).is_some()
+    /// Whether a thread is asleep.
+    pub(crate) fn is_asleep(&mut self, tid: i32) -> bool {
+        Sleep::of(&self.state(tid).probe).is_some()
     }
 
-    /// The sleep that a stack is of, if that is the last one that was taken of this thread.
+    /// The sleep that a stack belongs to, if the stack is the last one captured of this thread.
     pub(crate) fn sleep_of(&self, tid: i32, stack: &RawStack) -> Option<Sleep> {
-        let (sleep, taken) = self.looks.get(&tid)?.asleep.as_ref()?;
+        let (sleep, taken) = self.states.get(&tid)?.asleep.as_ref()?;
         (taken == stack && sleep.is_unique()).then_some(*sleep)
     }
 
-    fn look(&mut self, tid: i32) -> &mut ThreadLook {
+    fn state(&mut self, tid: i32) -> &mut ThreadState {
         let process = self.process;
-        self.looks.entry(tid).or_insert_with(|| ThreadLook {
+        self.states.entry(tid).or_insert_with(|| ThreadState {
             probe: ThreadProbe::open(process, tid),
             stack: None,
             asleep: None,
@@ -164,22 +164,22 @@ impl RemoteStacks {
 
     fn copy_sleeping(&mut self, tid: i32) -> bool {
         let (process, mut copy) = (self.process, std::mem::take(&mut self.copy));
-        let look = self.look(tid);
-        let slept = sleep::copy(process, &look.probe, look.stack.clone(), &mut copy);
+        let state = self.state(tid);
+        let slept = sleep::copy(process, &state.probe, state.stack.clone(), &mut copy);
         self.copy = copy;
         self.learn_stack(tid);
         slept
     }
 
-    /// Copies the stack of a thread that stands, if it is `still` as it was when that was decided.
-    fn copy_stopped(&mut self, tid: i32, still: impl Fn(&ThreadLook) -> bool + Sync) -> Result<(), StopError> {
+    /// Stops a thread and copies its stack, if the thread is `still` in the state that led to this decision.
+    fn copy_stopped(&mut self, tid: i32, still: impl Fn(&ThreadState) -> bool + Sync) -> Result<(), StopError> {
         let (process, mut copy) = (self.process, std::mem::take(&mut self.copy));
-        let look = self.look(tid);
-        let known = look.stack.clone();
+        let state = self.state(tid);
+        let known = state.stack.clone();
         let copied = sys::while_stopped(
             &[tid],
-            STOP_LIMIT,
-            |_| still(look),
+            CAPTURE_STOP_LIMIT,
+            |_| still(state),
             |stopped| {
                 let registers = stopped.first().map_or(Err(StopError::Gone), |thread| thread.registers)?;
                 process.copy_stack(registers, known, &mut copy);
@@ -194,23 +194,23 @@ impl RemoteStacks {
         Ok(())
     }
 
-    fn walk_copy(&mut self) -> RawStack {
+    fn unwind_copy(&mut self) -> RawStack {
         let walk = self.unwinder.walk_now(&self.copy);
         RawStack { addresses: walk.addresses, method: CaptureMethod::Stop, complete: walk.complete }
     }
 
-    /// The list of mappings is long, and read once for each thread.
+    /// Remembers the bounds of a thread's stack. The list of mappings is long, so it is read once per thread.
     fn learn_stack(&mut self, tid: i32) {
         let (process, pointer) = (self.process, self.copy.registers.stack_pointer);
-        let look = self.look(tid);
-        if look.stack.as_ref().is_none_or(|stack| !stack.contains(&pointer)) {
-            look.stack = sleep::mapping_of(process, pointer);
+        let state = self.state(tid);
+        if state.stack.as_ref().is_none_or(|stack| !stack.contains(&pointer)) {
+            state.stack = sleep::mapping_of(process, pointer);
         }
     }
 }
 
-/// Nothing is left of a process but its first thread, which waits for the parent to ask how it ended.
-pub(in crate::process) fn is_over(process: Process, tids: &[i32]) -> bool {
+/// Whether a process has ended: only its main thread is left, as a zombie that waits for its parent.
+pub(super) fn process_has_ended(process: Process, tids: &[i32]) -> bool {
     let first = i32::try_from(process.id()).unwrap_or_default();
     let stat = || ThreadProbe::open(process, first).stat();
     tids.iter().all(|tid| *tid == first) && stat().is_none_or(|stat| sys::has_ended(stat.state))
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "the program that the other tests look at"]
+    #[ignore = "the program that the other tests observe"]
     fn known_program() {
         std::thread::Builder::new().name("sleeper".into()).spawn(sleeps_here).expect("a thread starts");
         std::thread::Builder::new().name("spinner".into()).spawn(spins_here).expect("a thread starts");
@@ -256,12 +256,18 @@ mod tests {
         waits_for_input();
     }
 
+    /// The name of the test above, as the test harness knows it.
+    fn known_program_name() -> String {
+        let module = module_path!().split_once("::").expect("the module lies in this crate").1;
+        format!("{module}::known_program")
+    }
+
     struct KnownProgram(Child);
 
     impl KnownProgram {
         fn start() -> Self {
             let mut child = Command::new(std::env::current_exe().expect("is running"))
-                .args(["--exact", "target::process::tests::known_program", "--ignored", "--nocapture"])
+                .args(["--exact", &known_program_name(), "--ignored", "--nocapture"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
@@ -294,12 +300,12 @@ mod tests {
         }
     }
 
-    /// Takes the stack until it passes through the function, which the thread may not have reached yet.
+    /// Captures the stack until it contains the function, which the thread may not have reached yet.
     fn stack_through(process: &mut RemoteStacks, tid: i32, function: &str) -> RawStack {
         let mut names = Symbolizer::of(process.process, Origins::default());
         let limit = Instant::now() + Duration::from_secs(20);
         loop {
-            // A thread that gets no CPU for long does not stop.
+            // A thread that is not scheduled for long does not stop in time.
             let taken = process.capture_stack(tid);
             let Ok(stack) = taken else {
                 assert!(Instant::now() < limit && taken == Err(StackUnavailable::NoAnswer), "{taken:?}");
@@ -314,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn stacks_of_another_process_are_those_that_are_known() {
+    fn stacks_of_another_process_contain_the_expected_functions() {
         let program = KnownProgram::start();
         let mut process = RemoteStacks::open(program.process()).expect("it is our own child");
         let (sleeper, spinner) = (thread(&mut process, "sleeper"), thread(&mut process, "spinner"));
@@ -323,7 +329,8 @@ mod tests {
         assert_eq!(stack_through(&mut process, spinner, "spins_here").method, CaptureMethod::Stop);
         println!("longest stop: {:?}", process.longest_stop());
         assert!(process.longest_stop() > Duration::ZERO);
-        let reader = thread(&mut process, "target::process");
+        // The harness names a test's thread after the test; the kernel keeps 15 bytes.
+        let reader = thread(&mut process, &known_program_name()[..15]);
         assert_eq!(stack_through(&mut process, reader, "waits_for_input").method, CaptureMethod::Passive);
     }
 

@@ -1,23 +1,27 @@
-//! Whether the threads of another process are to be listed anew: counting them costs far less.
+//! The number of threads of another process: the limit, and when to list them again. Counting threads costs far less than
+//! listing them.
 
 use std::time::{Duration, Instant};
 
 use crate::sys::Process;
 
-/// How often they are listed where there are as many as before.
-const LIST_EVERY: Duration = Duration::from_secs(1);
+/// Threads of one process that are listed or sampled at most. Of a process with more, the rest is left out.
+pub(super) const MAX_REMOTE_THREADS: usize = 4096;
 
-/// How many there were when they were listed last.
+/// The interval between two lists while the number of threads stays the same.
+const LIST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The time of the last list and the number of threads at that time.
 #[derive(Debug, Default)]
-pub(in crate::process) struct ThreadCount {
+pub(super) struct ThreadCount {
     listed: Option<(Instant, Option<u64>)>,
 }
 
 impl ThreadCount {
-    /// Whether there are more or fewer by now, or the last list is old. They are then listed.
-    pub(in crate::process) fn changed(&mut self, process: Process, now: Instant) -> bool {
+    /// Whether the number of threads has changed or the last list is old. The caller lists them then.
+    pub(super) fn changed(&mut self, process: Process, now: Instant) -> bool {
         let count = process.thread_count();
-        let same = |(at, before): (Instant, Option<u64>)| before == count && now.duration_since(at) < LIST_EVERY;
+        let same = |(at, before): (Instant, Option<u64>)| before == count && now.duration_since(at) < LIST_INTERVAL;
         let changed = !self.listed.is_some_and(same);
         if changed {
             self.listed = Some((now, count));

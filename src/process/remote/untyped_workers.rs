@@ -1,173 +1,64 @@
-//! The workers of a program that describes no types: nothing of its memory tells how far one has come. Threads that run a scheduler
-//! are found by their stacks; whether one is in a poll is told by where it sleeps, and by breakpoints that count.
+//! The workers of a program without type information. Their progress cannot be read from memory. Threads that run a scheduler
+//! are found by their stacks. Sleeps and breakpoints show whether a worker is inside a poll.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::contexts::{Context, Contexts};
-use super::thread_count::ThreadCount;
+use super::contexts::ContextReader;
+use super::remote_process::RemoteProcess;
+use super::thread_count::{MAX_REMOTE_THREADS, ThreadCount};
+use super::untyped_worker_state::UntypedWorkerState;
+use super::worker_snapshot::{UntypedSnapshot, UntypedWorker};
 use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
 use crate::process::return_breakpoints::ReturnBreakpoints;
-use crate::process::{
-    BreakpointError, PollInStack, RemoteStacks, Sleep, ThreadSample, UntypedSnapshot, UntypedWorker, WorkerSample,
-    WorkerSource, counted, thread_sample,
-};
-use crate::sys::{Breakpoint, Process, StealTime, ThreadProbe};
+use crate::process::sleep::Sleep;
+use crate::process::thread_sample::{self, ThreadSample};
+use crate::process::worker_source::{BreakpointError, PollInStack, WorkerSample, WorkerSource, count_missed};
+use crate::sys::{Breakpoint, StealTime};
 use crate::unwind::{PollFrames, Role};
 
-/// How often threads are looked for that have begun to run a scheduler.
-const SEARCH_EVERY: Duration = Duration::from_millis(250);
+/// The interval between two searches for threads that run a scheduler.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// A thread that runs whenever it is looked at is stopped for its stack so often at most, as long as it is not known.
-const STOP_EVERY: Duration = Duration::from_secs(2);
+/// The shortest interval between two stops of a thread to find its role.
+const STOP_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Places in which a worker waits: for others, and for events.
-const MAX_PARKS: usize = 4;
-
-/// Threads that are looked at.
-const MAX_THREADS: usize = 4096;
-
-/// Another process, as the watchdog sees it.
+/// The workers of a process without type information.
 pub(crate) struct UntypedWorkers {
-    process: Process,
-    stacks: RemoteStacks,
+    remote: RemoteProcess,
     frames: Arc<PollFrames>,
     searched: Option<Instant>,
     count: ThreadCount,
-    /// By thread: the role it was seen in, and when it was stopped for that.
-    threads: HashMap<i32, Seen>,
+    /// By thread id.
+    threads: HashMap<i32, SchedulerThread>,
     workers: Vec<Arc<Worker>>,
-    states: RefCell<Vec<State>>,
+    states: RefCell<Vec<UntypedWorkerState>>,
     next_key: u64,
-    returns: ReturnBreakpoints,
-    contexts: Option<Contexts>,
+    breakpoints: ReturnBreakpoints,
+    contexts: Option<ContextReader>,
     steal: Option<StealTime>,
-    found: Arc<UntypedSnapshot>,
-    stacks_missed: Arc<AtomicU64>,
-    gone: Arc<AtomicBool>,
+    snapshot: Arc<UntypedSnapshot>,
 }
 
-/// What is known of a thread.
+/// A thread that may run a scheduler.
 #[derive(Clone, Debug)]
-struct Seen {
+struct SchedulerThread {
     name: Arc<str>,
     role: Option<Role>,
+    /// When the thread was last stopped to find its role.
     stopped: Option<Instant>,
 }
 
-/// How far a worker has come, as far as looks at its thread tell.
-#[derive(Debug)]
-struct State {
-    probe: ThreadProbe,
-    /// Where it slept when that was read last.
-    slept: Option<Sleep>,
-    /// The sleep in which it waits for something to do.
-    parked: Option<Sleep>,
-    /// Where it has done so.
-    parks: Vec<Sleep>,
-    /// The sleep in which it is inside the future given to `block_on`, whose polls return to no place that is watched.
-    in_root: Option<Sleep>,
-    /// The last sleep that it was seen in inside a poll.
-    in_poll: Option<Sleep>,
-    activity: Activity,
-    sequence: u64,
-    context: Context,
-    /// It had been seen parked when its context was read last.
-    was_parked: bool,
-    /// When it was looked at last, and how long it has been awake.
-    looked: Instant,
-    awake: Duration,
-}
-
-impl State {
-    fn of(process: Process, tid: i32) -> Self {
-        let probe = ThreadProbe::open(process, tid);
-        Self {
-            probe,
-            slept: None,
-            parked: None,
-            parks: Vec::new(),
-            in_root: None,
-            in_poll: None,
-            activity: Activity::Between,
-            sequence: 0,
-            context: Context::default(),
-            was_parked: false,
-            looked: Instant::now(),
-            awake: Duration::ZERO,
-        }
-    }
-
-    fn sleep(&mut self) -> Option<Sleep> {
-        self.slept = Sleep::of(&self.probe).filter(Sleep::is_unique);
-        self.slept
-    }
-
-    fn parks_in(&mut self, sleep: Sleep) {
-        self.parked = Some(sleep);
-        if self.parks.len() < MAX_PARKS && !self.parks.iter().any(|known| known.is_at(&sleep)) {
-            self.parks.push(sleep);
-        }
-    }
-
-    /// It sleeps where it has waited for something to do, and so has left every poll.
-    fn seems_parked(&self) -> bool {
-        self.slept.is_some_and(|sleep| self.parks.iter().any(|known| known.is_at(&sleep)))
-    }
-
-    /// It runs, or sleeps where it was seen inside a poll. It mostly sleeps where it waits for something to do, before that
-    /// was seen too.
-    fn is_awake(&self) -> bool {
-        self.slept.is_none_or(|sleep| self.in_poll.is_some_and(|known| known.is_at(&sleep)))
-    }
-
-    /// It is known to wait for something to do. Its context is asked first, which has been read already.
-    fn is_parked(&mut self) -> bool {
-        if self.parked.is_some() && self.context.is_in_park() {
-            self.slept = self.parked;
-            return true;
-        }
-        let parked = self.sleep().is_some() && self.slept == self.parked;
-        // Since before its context was read.
-        if parked && self.was_parked {
-            self.context.was_in_park();
-        }
-        parked
-    }
-
-    fn progress(&mut self) -> Progress {
-        let activity = if self.is_parked() { Activity::Parked } else { Activity::Between };
-        if activity != self.activity {
-            self.activity = activity;
-            self.sequence += 1;
-        }
-        let before = std::mem::replace(&mut self.looked, Instant::now());
-        if self.is_awake() {
-            self.awake += self.looked.duration_since(before);
-        }
-        Progress { sequence: self.sequence, parks: 0, activity }
-    }
-}
-
 impl UntypedWorkers {
-    pub(crate) fn new(
-        process: Process,
-        program: u64,
-        stacks: RemoteStacks,
-        frames: Arc<PollFrames>,
-        found: Arc<UntypedSnapshot>,
-        stacks_missed: Arc<AtomicU64>,
-        gone: Arc<AtomicBool>,
-    ) -> Self {
-        let contexts = Contexts::of(process, program, &frames);
+    pub(crate) fn new(remote: RemoteProcess, frames: Arc<PollFrames>, snapshot: Arc<UntypedSnapshot>) -> Self {
+        let contexts = ContextReader::of(remote.process, remote.program, &frames);
         Self {
-            process,
-            stacks,
+            remote,
             frames,
             contexts,
             searched: None,
@@ -176,42 +67,40 @@ impl UntypedWorkers {
             workers: Vec::new(),
             states: RefCell::default(),
             next_key: 0,
-            returns: ReturnBreakpoints::default(),
+            breakpoints: ReturnBreakpoints::default(),
             steal: StealTime::open(),
-            found,
-            stacks_missed,
-            gone,
+            snapshot,
         }
     }
 
-    /// Looks which threads run a scheduler now.
+    /// Updates the roles of threads and the list of workers; returns whether that list changed.
     fn search(&mut self, now: Instant) -> bool {
-        if self.count.changed(self.process, now) && !self.list() {
+        if self.count.changed(self.remote.process, now) && !self.list() {
             return false;
         }
         let tids: Vec<i32> = self.threads.keys().copied().collect();
         for tid in tids {
             if let Some(known) = self.threads.remove(&tid) {
-                let seen = self.role_of(tid, known, now);
-                self.threads.insert(tid, seen);
+                let thread = self.with_role(tid, known, now);
+                self.threads.insert(tid, thread);
             }
         }
-        let changed = self.take_over();
+        let changed = self.update_workers();
         self.find_contexts();
         changed
     }
 
-    /// Brings the list of threads up to date. False once the process is gone.
+    /// Updates the list of threads. Returns false once the process is gone.
     fn list(&mut self) -> bool {
-        let Ok(threads) = self.stacks.threads() else {
-            self.gone.store(true, Ordering::Relaxed);
+        let Ok(threads) = self.remote.stacks.threads() else {
+            self.remote.gone.store(true, Ordering::Relaxed);
             return false;
         };
         let mut known = std::mem::take(&mut self.threads);
-        for thread in threads.into_iter().take(MAX_THREADS) {
+        for thread in threads.into_iter().take(MAX_REMOTE_THREADS) {
             let before = known.remove(&thread.tid).filter(|before| before.name == thread.name);
-            let seen = before.unwrap_or(Seen { name: thread.name, role: None, stopped: None });
-            self.threads.insert(thread.tid, seen);
+            let current = before.unwrap_or(SchedulerThread { name: thread.name, role: None, stopped: None });
+            self.threads.insert(thread.tid, current);
         }
         true
     }
@@ -225,44 +114,43 @@ impl UntypedWorkers {
     fn read_contexts(&mut self) {
         let Some(contexts) = &mut self.contexts else { return };
         let states = self.states.get_mut();
-        for state in &mut *states {
-            state.was_parked = state.activity == Activity::Parked;
-        }
+        states.iter_mut().for_each(UntypedWorkerState::before_context_read);
         contexts.read(states.iter_mut().map(|state| &mut state.context));
     }
 
-    /// A thread that sleeps is asked each time, because the stack of the same sleep is at hand.
-    fn role_of(&mut self, tid: i32, known: Seen, now: Instant) -> Seen {
-        let sleeps = self.stacks.sleeps(tid);
-        let may_stop = known.role.is_none() && known.stopped.is_none_or(|at| now.duration_since(at) >= STOP_EVERY);
-        if !sleeps && !may_stop {
+    /// The thread with its current role. The stack of a sleeping thread costs little, because it is cached per sleep. A
+    /// running thread is stopped only if its role is unknown.
+    fn with_role(&mut self, tid: i32, known: SchedulerThread, now: Instant) -> SchedulerThread {
+        let asleep = self.remote.stacks.is_asleep(tid);
+        let may_stop = known.role.is_none() && known.stopped.is_none_or(|at| now.duration_since(at) >= STOP_INTERVAL);
+        if !asleep && !may_stop {
             return known;
         }
-        let stopped = if sleeps { known.stopped } else { Some(now) };
-        let role = match self.stacks.capture_stack(tid) {
+        let stopped = if asleep { known.stopped } else { Some(now) };
+        let role = match self.remote.stacks.capture_stack(tid) {
             Ok(stack) if stack.complete => self.frames.role(&stack.addresses),
             _ => known.role,
         };
-        Seen { role, stopped, ..known }
+        SchedulerThread { role, stopped, ..known }
     }
 
-    /// The threads that run a scheduler, as workers. Which runtime a thread belongs to is told by nothing but its name.
-    fn wanted(&self) -> Vec<Worker> {
+    /// The threads that run a scheduler, as workers. Only a thread's name shows which runtime it belongs to.
+    fn workers_by_role(&self) -> Vec<Worker> {
         let mut threads: Vec<_> =
-            self.threads.iter().filter_map(|(tid, seen)| Some((seen.role?, *tid, seen))).collect();
-        // Tokio starts its workers in the order of their numbers.
+            self.threads.iter().filter_map(|(tid, thread)| Some((thread.role?, *tid, thread))).collect();
+        // Tokio starts its workers in the order of their indices.
         threads.sort_by_key(|(role, tid, _)| (*role, *tid));
-        // By name, with the number of workers.
+        // Worker pools by thread name, with their number of workers.
         let mut pools: Vec<(&Arc<str>, usize)> = Vec::new();
         let mut others = 0;
         let mut workers = Vec::new();
-        for (role, tid, seen) in threads {
+        for (role, tid, thread) in threads {
             let (runtime, index) = match role {
                 Role::Worker => {
-                    let known = pools.iter().position(|(name, _)| **name == seen.name);
+                    let known = pools.iter().position(|(name, _)| **name == thread.name);
                     let at = known.unwrap_or(pools.len());
                     if known.is_none() {
-                        pools.push((&seen.name, 0));
+                        pools.push((&thread.name, 0));
                     }
                     pools[at].1 += 1;
                     (at, Some(pools[at].1 - 1))
@@ -277,34 +165,35 @@ impl UntypedWorkers {
                 key: 0,
                 runtime: format!("runtime-{}", runtime + 1).into(),
                 index,
-                thread: Thread { tid, name: Arc::clone(&seen.name), stack: None },
+                thread: Thread { tid, name: Arc::clone(&thread.name), stack: None },
                 uninstrumented: true,
             });
         }
         workers
     }
 
-    fn take_over(&mut self) -> bool {
-        let wanted = self.wanted();
+    fn update_workers(&mut self) -> bool {
+        let current = self.workers_by_role();
         let same = |a: &Worker, b: &Worker| (&a.runtime, a.index, &a.thread) == (&b.runtime, b.index, &b.thread);
-        let unchanged = wanted.len() == self.workers.len() && wanted.iter().zip(&self.workers).all(|(a, b)| same(a, b));
+        let unchanged =
+            current.len() == self.workers.len() && current.iter().zip(&self.workers).all(|(a, b)| same(a, b));
         if unchanged {
             return false;
         }
         let mut before: Vec<_> = self.workers.drain(..).zip(self.states.get_mut().drain(..)).collect();
-        for worker in wanted {
+        for worker in current {
             let (worker, state) = match before.iter().position(|(known, _)| same(known, &worker)) {
                 Some(known) => before.swap_remove(known),
                 None => {
                     self.next_key += 1;
-                    let state = State::of(self.process, worker.thread.tid);
+                    let state = UntypedWorkerState::of(self.remote.process, worker.thread.tid);
                     (Arc::new(Worker { key: self.next_key, ..worker }), state)
                 }
             };
             self.workers.push(worker);
             self.states.get_mut().push(state);
         }
-        self.returns.take_over(&self.workers);
+        self.breakpoints.set_workers(&self.workers);
         true
     }
 
@@ -312,7 +201,7 @@ impl UntypedWorkers {
         self.workers[worker].thread.tid
     }
 
-    /// The role of a worker's thread, as it was seen last.
+    /// The last known role of a worker's thread.
     fn role(&self, worker: usize) -> Option<Role> {
         self.threads.get(&self.tid(worker))?.role
     }
@@ -321,17 +210,17 @@ impl UntypedWorkers {
 impl WorkerSource for UntypedWorkers {
     fn refresh(&mut self) -> bool {
         let now = Instant::now();
-        let due = self.searched.is_none_or(|searched| now.duration_since(searched) >= SEARCH_EVERY);
+        let due = self.searched.is_none_or(|searched| now.duration_since(searched) >= SEARCH_INTERVAL);
         let changed = due && self.search(now);
         if due {
             self.searched = Some(now);
         }
         self.read_contexts();
-        let seen = self.workers.iter().zip(self.states.get_mut());
-        self.found.tell(seen.map(|(worker, state)| UntypedWorker {
+        let workers = self.workers.iter().zip(self.states.get_mut());
+        self.snapshot.replace(workers.map(|(worker, state)| UntypedWorker {
             worker: Arc::clone(worker),
             parked: !state.is_awake(),
-            awake: state.awake,
+            awake: state.awake_time(),
         }));
         changed
     }
@@ -349,64 +238,63 @@ impl WorkerSource for UntypedWorkers {
     }
 
     fn sample_thread(&mut self, worker: usize) -> ThreadSample {
-        thread_sample::sample(self.process, &mut self.states.get_mut()[worker].probe, self.steal.as_mut())
+        thread_sample::sample(self.remote.process, &mut self.states.get_mut()[worker].probe, self.steal.as_mut())
     }
 
     fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         let stack = self.try_capture_stack(worker, progress);
-        counted(stack, &self.stacks_missed)
+        count_missed(stack, &self.remote.stacks_missed)
     }
 
     fn try_capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
         if self.progress(worker) != progress || progress.activity == Activity::Parked {
             return Err(StackUnavailable::TooLate);
         }
-        // A worker that waits for something to do has a stack that can be walked, so that it is not stopped for it.
-        self.stacks.capture_stack_in_poll(self.tid(worker))
+        // The stack of a parked worker can be unwound without stopping it.
+        self.remote.stacks.capture_stack_in_poll(self.tid(worker))
     }
 
     fn current_sleep(&mut self, worker: usize) -> Option<Sleep> {
-        self.states.get_mut()[worker].sleep()
+        self.states.get_mut()[worker].sample_sleep()
     }
 
     fn context_changed(&self, worker: usize) -> Option<bool> {
-        self.states.borrow()[worker].context.moved()
+        self.states.borrow()[worker].context.changed()
     }
 
     fn watch_poll_returns(&mut self, worker: usize) -> Result<(), BreakpointError> {
-        let state = &self.states.get_mut()[worker];
-        let in_root = state.in_root.is_some() && state.in_root == state.slept;
-        if in_root { Err(BreakpointError::Refused) } else { self.returns.watch(&self.workers[worker]) }
+        let in_block_on = self.states.get_mut()[worker].sleeps_in_block_on();
+        if in_block_on { Err(BreakpointError::Refused) } else { self.breakpoints.set(&self.workers[worker]) }
     }
 
     fn poll_returned(&self, worker: usize) -> Option<bool> {
-        let parked = self.states.borrow()[worker].seems_parked();
-        if parked { Some(true) } else { self.returns.returned(self.workers[worker].key) }
+        let parked = self.states.borrow()[worker].sleeps_at_park_site();
+        if parked { Some(true) } else { self.breakpoints.passed(self.workers[worker].key) }
     }
 
     fn poll_in_stack(&mut self, worker: usize, stack: &RawStack) -> PollInStack {
         let tid = self.tid(worker);
-        let on = self.returns.poll_in_stack(&self.workers[worker], stack, Some(&self.frames));
-        if on == PollInStack::Unknown {
-            return on;
+        let poll = self.breakpoints.poll_in_stack(&self.workers[worker], stack, Some(&self.frames));
+        if poll == PollInStack::Unknown {
+            return poll;
         }
-        if on != PollInStack::None {
-            let state = &mut self.states.get_mut()[worker];
-            state.in_poll = state.slept;
-            let refused = on == PollInStack::Unwatched
+        if poll != PollInStack::None {
+            self.states.get_mut()[worker].note_poll();
+            // Probes whether the kernel allows breakpoints at all.
+            let refused = poll == PollInStack::Unwatched
                 && Breakpoint::set(tid, stack.addresses.first().map_or(0, |address| address.0)).is_err();
-            self.found.breakpoint(refused);
-            return on;
+            self.snapshot.note_breakpoint(refused);
+            return poll;
         }
-        // Only of a stack that is known to be of one sleep.
-        let Some(sleep) = self.stacks.sleep_of(tid, stack) else { return PollInStack::None };
-        let in_root = self.role(worker) != Some(Role::Worker) && self.frames.sleeps_in_root(&stack.addresses);
+        // A park or a poll of `block_on` is noted only if the stack belongs to one known sleep.
+        let Some(sleep) = self.remote.stacks.sleep_of(tid, stack) else { return PollInStack::None };
+        let in_block_on = self.role(worker) != Some(Role::Worker) && self.frames.sleeps_in_block_on(&stack.addresses);
         let state = &mut self.states.get_mut()[worker];
-        if in_root {
-            (state.in_root, state.in_poll) = (Some(sleep), Some(sleep));
+        if in_block_on {
+            state.note_block_on(sleep);
             PollInStack::Unwatched
         } else {
-            state.parks_in(sleep);
+            state.note_park(sleep);
             PollInStack::None
         }
     }
@@ -424,6 +312,6 @@ impl WorkerSource for UntypedWorkers {
         WorkerSample { progress, task: None, asleep, stack: Some(self.capture_stack(worker, progress)) }
     }
 
-    /// Who asks for the state of workers looks at the process himself.
+    /// Readers of the workers' state sample the process themselves.
     fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
 }

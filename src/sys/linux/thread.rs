@@ -106,7 +106,7 @@ impl ThreadProbe {
 
     /// The same, as it was at most a few milliseconds ago: of the files of a thread, this one costs the kernel most.
     /// `sleeps` is what another file says now; where that differs, it is read anew.
-    pub(crate) fn stat_lately(&mut self, sleeps: Option<bool>) -> Option<ThreadStat> {
+    pub(crate) fn recent_stat(&mut self, sleeps: Option<bool>) -> Option<ThreadStat> {
         let fits = |stat: &ThreadStat| sleeps.is_none_or(|sleeps| sleeps == (stat.state != 'R'));
         if let Some((at, stat)) = self.lately
             && at.elapsed() < FRESH
