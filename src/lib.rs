@@ -112,6 +112,10 @@ mod threads;
 /// A program, by its path.
 mod program_path;
 
+/// Durations and numbers in arguments and parameters.
+#[cfg(feature = "http")]
+mod quantity;
+
 /// Addresses to listen on.
 #[cfg(any(feature = "http", feature = "console"))]
 mod listen;

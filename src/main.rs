@@ -1,4 +1,4 @@
-//! The `holdup` command. Everything it does is in the library's `cli` module.
+//! The `holdup` command. Its code is in the library's module `cli`.
 
 use std::process::ExitCode;
 

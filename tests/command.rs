@@ -27,7 +27,7 @@ fn nap() {
 }
 
 #[test]
-fn shows_what_the_endpoint_knows() {
+fn stalls_and_workers_of_an_endpoint_are_shown() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
     let url = format!("http://{}", watch.endpoint().expect("it listens"));
     let before = holdup(&["stalls", &url]);
@@ -36,7 +36,7 @@ fn shows_what_the_endpoint_knows() {
     let mut builder = Builder::new_multi_thread();
     let runtime = watch.runtime(builder.name("api").worker_threads(1).enable_all()).expect("builds");
     runtime.block_on(async { holdup::spawn_named("napping", async { nap() }).await.expect("it ends") });
-    wait_until("it is in the history", || watch.stalls().entries.iter().any(|entry| entry.stall.ended));
+    wait_until("the stall is in the history", || watch.stalls().entries.iter().any(|entry| entry.stall.ended));
 
     let stalls = holdup(&["stalls", "--stacks", &url]);
     let shown = text(&stalls.stdout);
@@ -46,7 +46,8 @@ fn shows_what_the_endpoint_knows() {
         "sleeping",
         "\"napping\"",
         "tokio::time::sleep",
-        "worker 0 of api",
+        "worker 0 of runtime \"api\" was held for ",
+        " by nap (sleeping)",
         "nobody drives I/O and timers",
     ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
@@ -85,7 +86,7 @@ fn tasks_are_shown_in_a_table_that_fits_a_terminal() {
     assert_eq!((&json["by"], &json["rows"][0]["name"]), (&"spawn".into(), &"yields".into()), "{json:#}");
 }
 
-/// A command that runs on, and the lines it has printed.
+/// A running command, and the lines it has printed.
 struct Following {
     command: std::process::Child,
     lines: Arc<Mutex<Vec<String>>>,
@@ -100,14 +101,14 @@ impl Following {
         let (out, seen) = (command.stdout.take().expect("is piped"), Arc::clone(&lines));
         std::thread::spawn(move || {
             for line in BufReader::new(out).lines().map_while(Result::ok) {
-                seen.lock().expect("nobody panics").push(line);
+                seen.lock().expect("no thread panics").push(line);
             }
         });
         Self { command, lines }
     }
 
     fn printed(&self, part: &str) -> usize {
-        self.lines.lock().expect("nobody panics").iter().filter(|line| line.contains(part)).count()
+        self.lines.lock().expect("no thread panics").iter().filter(|line| line.contains(part)).count()
     }
 }
 
@@ -132,26 +133,28 @@ fn stalls_are_followed_until_the_service_goes_away() {
     wait_until("it is noticed", || !watch.stalls().entries.is_empty());
     let shown = Following::start(&["stalls", &url, "--follow"]);
     let mut json = Following::start(&["stalls", &url, "--follow", "--json"]);
-    for (follower, lasts) in [(&shown, "LASTS"), (&json, "\"ended\":false")] {
-        wait_until("one that lasts is told", || follower.printed(lasts) == 1);
+    for (follower, running) in [(&shown, " so far by "), (&json, "\"ended\":false")] {
+        wait_until("the running stall is printed", || follower.printed(running) == 1);
     }
     first.store(true, Ordering::Relaxed);
-    for (follower, ended) in [(&shown, "ended"), (&json, "\"ended\":true")] {
-        wait_until("its end is told", || follower.printed(ended) == 1);
+    for (follower, ended) in [(&shown, " was held for "), (&json, "\"ended\":true")] {
+        wait_until("its end is printed", || follower.printed(ended) == 1);
     }
     let second = Arc::new(AtomicBool::new(false));
     stall("second", &second);
-    wait_until("the next one is told", || shown.printed("LASTS") == 2 && json.printed("\"name\":\"second\"") == 1);
-    assert_eq!(json.printed("{"), 3, "an object a line, and each once");
+    wait_until("the next stall is printed", || {
+        shown.printed(" so far by ") == 2 && json.printed("\"name\":\"second\"") == 1
+    });
+    assert_eq!(json.printed("{"), 3, "one object per line, each once");
     second.store(true, Ordering::Relaxed);
 
     drop(watch);
     wait_until("the command ends", || json.command.try_wait().expect("it is a child").is_some());
     let code = json.command.wait().expect("it is a child").code();
-    let mut said = String::new();
-    json.command.stderr.take().expect("is piped").read_to_string(&mut said).expect("text");
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("does not answer; trying again") && said.contains("the service went away"), "{said}");
+    let mut stderr = String::new();
+    json.command.stderr.take().expect("is piped").read_to_string(&mut stderr).expect("text");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(stderr.contains("does not answer; trying again") && stderr.contains("the service went away"), "{stderr}");
 }
 
 #[inline(never)]
@@ -163,7 +166,37 @@ fn nap_until(released: &AtomicBool) {
 }
 
 #[test]
-fn explains_causes() {
+fn top_shows_the_functions_of_an_endpoint_and_check_its_self_check() {
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let address = watch.endpoint().expect("it listens").to_string();
+    let stop = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&stop);
+    let busy = std::thread::spawn(move || spin(&ends));
+    let top = holdup(&["top", &address, "-d", "1s"]);
+    stop.store(true, Ordering::Relaxed);
+    busy.join().expect("it ends");
+    let shown = text(&top.stdout);
+    assert_eq!(top.status.code(), Some(0), "{}", text(&top.stderr));
+    assert!(shown.contains("CPU time") && shown.contains("command::spin"), "{shown}");
+
+    let check = holdup(&["check", &address]);
+    let shown = text(&check.stdout);
+    assert!(shown.contains("task polls: "), "{shown}");
+    let missing = shown.lines().any(|line| line.starts_with("missing"));
+    assert_eq!(check.status.code(), Some(i32::from(missing)), "{shown}");
+    let json: serde_json::Value = serde_json::from_slice(&holdup(&["check", &address, "--json"]).stdout).expect("JSON");
+    assert!(json["checks"].as_array().is_some_and(|checks| !checks.is_empty()), "{json:#}");
+}
+
+#[inline(never)]
+fn spin(stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn causes_are_explained() {
     let all = text(&holdup(&["explain"]).stdout);
     for class in holdup::CauseClass::ALL {
         assert!(all.contains(class.advice()), "{class}");
@@ -185,8 +218,11 @@ fn errors_name_the_object_and_the_remedy() {
         (&["stalls", "https://example.invalid"], "not a plain http address"),
         (&["explain", "nonsense"], "the causes are computing"),
         (&["tasks", "--sort", "cost"], "there is busy, polls"),
-        (&["tasks", "-d", "1h"], "the units are ms, s and m"),
-        (&["tasks", "-d", "61", &service], "400 Bad Request: seconds=61 makes no sense: it must be more than 0"),
+        (&["tasks", "-d", "1h"], "\"1h\" is not a duration; write seconds, or a number with ms, s or m"),
+        (&["top", &nobody], "is the service running"),
+        (&["check", &nobody], "is the service running"),
+        (&["dump", "-p", "abc"], "\"abc\" is not a number"),
+        (&["tasks", "-d", "61", &service], "400 Bad Request: seconds=61 is invalid: it must be more than 0"),
     ] {
         let output = holdup(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");

@@ -1,6 +1,6 @@
-//! `holdup record` against a live endpoint.
+//! `holdup record` with the endpoint of a running service.
 #![cfg(feature = "cli")]
-#![allow(unsafe_code, reason = "sends the signal that Ctrl-C does")]
+#![allow(unsafe_code, reason = "sends the signal of Ctrl-C")]
 
 mod support;
 
@@ -67,7 +67,7 @@ impl Drop for Service {
 }
 
 #[test]
-fn records_into_the_format_of_the_extension() {
+fn the_extension_decides_the_format() {
     let _alone = alone();
     let service = Service::start();
     let path = file("cpu.svg");
@@ -79,7 +79,7 @@ fn records_into_the_format_of_the_extension() {
     assert!(stdout.contains("Lost: ") && stdout.contains("browser"), "{stdout}");
     let svg = std::fs::read_to_string(&path).expect("it is written");
     assert!(svg.contains("<svg") && svg.contains("busy_function"), "the busy function is in the picture");
-    // Piped, standard output holds nothing but the profile.
+    // In a pipe, standard output contains only the profile.
     let folded = record(&[&service.url(), "-d", "500ms", "--format", "folded", "-o", "-"]).spawn().expect("starts");
     let (code, stdout, stderr) = finished(folded);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
@@ -91,21 +91,21 @@ fn records_into_the_format_of_the_extension() {
 }
 
 #[test]
-fn ctrl_c_ends_it_early_and_writes_what_there_is() {
+fn ctrl_c_ends_a_recording_early_and_writes_the_samples() {
     let _alone = alone();
     let service = Service::start();
     let path = file("interrupted.pb.gz");
     let child = record(&[&service.url(), "-d", "250", "-o", path.to_str().expect("is text")]).spawn().expect("starts");
     let pid = i32::try_from(child.id()).expect("fits");
     let start = Instant::now();
-    // Until it catches the signal, it would end it; from then on, a second one would.
+    // Before the handler is installed, the signal would end the command.
     let caught = || {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default().trim().to_owned();
         u64::from_str_radix(&mask, 16).unwrap_or(0) & (1 << (libc::SIGINT - 1)) != 0
     };
     support::wait_until("it catches Ctrl-C", caught);
-    // The recording has begun when its sampler has a thread.
+    // The recording has begun when the thread of its sampler exists.
     let recording = || {
         let tasks = std::fs::read_dir("/proc/self/task").expect("is there").flatten();
         tasks.into_iter().any(|task| {
@@ -114,7 +114,7 @@ fn ctrl_c_ends_it_early_and_writes_what_there_is() {
     };
     support::wait_until("the profile is being collected", recording);
     std::thread::sleep(Duration::from_millis(500));
-    // SAFETY: the child has not been waited for, so the number is still its own.
+    // SAFETY: the child has not been waited for, so its id is not reused.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGINT) }, 0);
     let (code, stdout, stderr) = finished(child);
     assert_eq!(code, Some(0), "{stdout}{stderr}");
@@ -124,7 +124,7 @@ fn ctrl_c_ends_it_early_and_writes_what_there_is() {
 }
 
 #[test]
-fn what_cannot_be_recorded_is_explained_with_exit_code_2() {
+fn errors_have_a_reason_and_exit_code_2() {
     let _alone = alone();
     let service = Service::start();
     let url = service.url();
@@ -146,7 +146,7 @@ fn what_cannot_be_recorded_is_explained_with_exit_code_2() {
 }
 
 #[test]
-fn a_profile_without_samples_is_exit_code_1() {
+fn a_profile_without_samples_has_exit_code_1() {
     let _alone = alone();
     let service = Service::start();
     let path = file("stalled.folded");

@@ -1,4 +1,4 @@
-//! The endpoint answers while the service is stuck for good, and says what holds it.
+//! The endpoint answers while the service is stuck forever, and reports the stall.
 
 mod support;
 
@@ -39,16 +39,16 @@ fn deadlocked(value: &Value) -> Option<&Value> {
 }
 
 #[test]
-fn a_worker_that_is_stuck_for_good_is_reported() {
+fn a_worker_that_is_stuck_forever_is_reported() {
     let _alone = alone();
     let mut current = Builder::new_current_thread();
     let mut multi = Builder::new_multi_thread();
-    for (flavour, builder) in [("current-thread", &mut current), ("multi-thread", multi.worker_threads(1))] {
+    for (flavor, builder) in [("current-thread", &mut current), ("multi-thread", multi.worker_threads(1))] {
         let events = Events::default();
         let watch = events.builder().listen("127.0.0.1:0").start().expect("starts");
         let address = watch.endpoint().expect("it listens");
         let runtime = watch.runtime(builder.enable_all()).expect("builds");
-        // Never comes back: the process ends with it.
+        // It never returns, and ends with the process.
         std::thread::spawn(move || {
             runtime.block_on(async {
                 let mutex = Arc::new(Mutex::new(()));
@@ -56,25 +56,25 @@ fn a_worker_that_is_stuck_for_good_is_reported() {
                 stuck.await.expect("it never ends");
             });
         });
-        wait_until(flavour, || deadlocked(&stalls(address)).is_some());
+        wait_until(flavor, || deadlocked(&stalls(address)).is_some());
         let answer = stalls(address);
-        let stall = deadlocked(&answer).expect("it lasts");
-        assert_eq!(stall["ended"], false, "{flavour}");
-        assert_eq!(stall["cause"]["class"], "lock", "{flavour}");
-        assert!(stall["cause"]["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{flavour}");
-        assert!(stall["cause"]["evidence"].is_object(), "{flavour}");
-        assert_eq!(stall["task"]["name"], "stuck", "{flavour}");
-        assert!(stall["task"]["id"].as_u64().is_some(), "{flavour}");
-        assert!(stall["task"]["spawned_at"].as_str().is_some_and(|place| place.contains("endpoint.rs:")), "{flavour}");
-        assert_eq!(stall["worker"], 0, "{flavour}");
-        assert_eq!(stall["threshold_ms"], 10.0, "{flavour}");
-        assert_eq!(stall["count"], 1, "{flavour}");
-        assert_eq!(stall["culprit"]["file"], "tests/endpoint.rs", "{flavour}");
-        assert!(stall["culprit"]["line"].as_u64().is_some(), "{flavour}");
-        assert!(stall["stack"].as_array().is_some_and(|stack| stack.len() > 3), "{flavour}");
-        assert!(answer["suppressed"].as_u64().is_some(), "{flavour}");
+        let stall = deadlocked(&answer).expect("it is running");
+        assert_eq!(stall["ended"], false, "{flavor}");
+        assert_eq!(stall["cause"]["class"], "lock", "{flavor}");
+        assert!(stall["cause"]["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{flavor}");
+        assert!(stall["cause"]["evidence"].is_object(), "{flavor}");
+        assert_eq!(stall["task"]["name"], "stuck", "{flavor}");
+        assert!(stall["task"]["id"].as_u64().is_some(), "{flavor}");
+        assert!(stall["task"]["spawned_at"].as_str().is_some_and(|place| place.contains("endpoint.rs:")), "{flavor}");
+        assert_eq!(stall["worker"], 0, "{flavor}");
+        assert_eq!(stall["threshold_ms"], 10.0, "{flavor}");
+        assert_eq!(stall["count"], 1, "{flavor}");
+        assert_eq!(stall["culprit"]["file"], "tests/endpoint.rs", "{flavor}");
+        assert!(stall["culprit"]["line"].as_u64().is_some(), "{flavor}");
+        assert!(stall["stack"].as_array().is_some_and(|stack| stack.len() > 3), "{flavor}");
+        assert!(answer["suppressed"].as_u64().is_some(), "{flavor}");
         for key in ["id", "runtime", "thread", "duration_ms"] {
-            assert!(!stall[key].is_null(), "{flavour}: {key}");
+            assert!(!stall[key].is_null(), "{flavor}: {key}");
         }
         let longer = || {
             deadlocked(&stalls(address)).is_some_and(|now| now["duration_ms"].as_f64() > stall["duration_ms"].as_f64())
@@ -83,20 +83,20 @@ fn a_worker_that_is_stuck_for_good_is_reported() {
 
         let (status, content_type, svg) = get(address, "/debug/holdup/stalls.svg");
         assert_eq!((status, content_type.as_str()), (200, "image/svg+xml"));
-        assert!(svg.contains("lock_twice") && svg.contains("waiting for a lock"), "{flavour}");
+        assert!(svg.contains("lock_twice") && svg.contains("waiting for a lock"), "{flavor}");
         let (_, _, workers) = get(address, "/debug/holdup/workers");
         let workers: Value = serde_json::from_str(&workers).expect("it is JSON");
         let held = workers["workers"].as_array().expect("a list").iter().find(|now| now["task"]["name"] == "stuck");
-        let held = held.unwrap_or_else(|| panic!("{flavour}: {workers:#}"));
-        assert_eq!(held["activity"], "polling", "{flavour}");
-        assert!(held["polling_for_ms"].as_f64() >= Some(10.0), "{flavour}: {held:#}");
+        let held = held.unwrap_or_else(|| panic!("{flavor}: {workers:#}"));
+        assert_eq!(held["activity"], "polling", "{flavor}");
+        assert!(held["polling_for_ms"].as_f64() >= Some(10.0), "{flavor}: {held:#}");
         let (_, _, page) = get(address, "/");
-        assert!(page.contains("endpoint::lock_twice") && page.contains("is held up now"), "{flavour}: {page}");
+        assert!(page.contains("endpoint::lock_twice") && page.contains("is held up now"), "{flavor}: {page}");
     }
 }
 
 #[test]
-fn what_there_is_to_ask_is_told() {
+fn unknown_paths_are_answered_with_the_known_ones() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
     let address = watch.endpoint().expect("it listens");
@@ -141,10 +141,10 @@ fn tasks_are_counted_while_the_client_waits() {
 
     for (query, part) in [
         ("seconds=61", "at most 60"),
-        ("seconds=soon", "seconds=soon makes no sense"),
+        ("seconds=soon", "seconds=soon is invalid"),
         ("by=worker", "there is task, spawn"),
         ("sort=cost", "there is busy, polls"),
-        ("limit=all", "limit=all makes no sense"),
+        ("limit=all", "limit=all is invalid"),
         ("limit=10001", "at most 10000"),
         ("format=xml", "the formats are json and text"),
         ("second=1", "this path takes seconds, by, sort, limit, format"),
@@ -157,37 +157,37 @@ fn tasks_are_counted_while_the_client_waits() {
 }
 
 #[test]
-fn a_client_that_goes_away_counts_no_longer() {
+fn a_disconnected_client_frees_its_window() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
     let address = watch.endpoint().expect("it listens");
     let clients: Vec<TcpStream> = (0..4)
         .map(|_| {
             let mut stream = TcpStream::connect(address).expect("connects");
-            stream.write_all(b"GET /debug/holdup/tasks?seconds=60 HTTP/1.1\r\nHost: a\r\n\r\n").expect("is taken");
+            stream.write_all(b"GET /debug/holdup/tasks?seconds=60 HTTP/1.1\r\nHost: a\r\n\r\n").expect("is sent");
             stream
         })
         .collect();
     let ask = || get(address, "/debug/holdup/tasks?seconds=0.01");
-    wait_until("a fifth is refused", || {
+    wait_until("a fifth request is rejected", || {
         let (status, _, body) = ask();
         status == 429 && body.contains("ask again")
     });
     drop(clients);
-    wait_until("there is room again", || ask().0 == 200);
-    watch.tasks(Duration::ZERO).expect("here too");
+    wait_until("a window is free again", || ask().0 == 200);
+    watch.tasks(Duration::ZERO).expect("a window is free inside too");
 }
 
 #[test]
-fn slow_and_many_clients_do_not_keep_others_out() {
+fn slow_clients_do_not_block_others() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
     let address = watch.endpoint().expect("it listens");
-    // More than are served at a time, each with half a request that never goes on.
+    // More connections than the limit, each with half a request.
     let mut slow: Vec<TcpStream> = (0..100)
         .map(|_| {
             let mut stream = TcpStream::connect(address).expect("connects");
-            stream.write_all(b"GET /healthz HT").expect("is taken");
+            stream.write_all(b"GET /healthz HT").expect("is sent");
             stream
         })
         .collect();

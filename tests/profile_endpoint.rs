@@ -116,7 +116,7 @@ fn parts_and_groups_of_a_profile() {
     assert!(all(&included, &|line| line.contains("::sleep_in_poll")), "{included}");
     let excluded = folded("exclude=sleep_in_poll");
     assert!(all(&excluded, &|line| !line.contains("sleep_in_poll")), "{excluded}");
-    let plain = folded("plumbing=false&include=sleep_in_poll");
+    let plain = folded("runtime_frames=false&include=sleep_in_poll");
     assert!(all(&plain, &|line| line.contains("sleep_in_poll") && !line.contains("tokio::runtime::")), "{plain}");
     let parked = folded("state=parked");
     assert!(all(&parked, &|line| line.starts_with("(parked) ")), "{parked}");
@@ -150,19 +150,19 @@ fn bad_input_is_answered_with_one_sentence() {
     let scene = Scene::start(false);
     for (query, part) in [
         ("mode=heap", "there is no profile mode \"heap\"; there are cpu, wall and stalled"),
-        ("format=xml", "format=xml makes no sense"),
+        ("format=xml", "format=xml is invalid"),
         ("seconds=0", "a profile of 0 s is not possible; choose more than 0 and at most 300 s"),
         ("seconds=301", "at most 300 s"),
-        ("seconds=-1", "seconds=-1 makes no sense"),
-        ("seconds=NaN", "seconds=NaN makes no sense"),
-        ("seconds=1e99", "makes no sense"),
-        ("seconds=soon", "seconds=soon makes no sense"),
+        ("seconds=-1", "seconds=-1 is invalid"),
+        ("seconds=NaN", "seconds=NaN is invalid"),
+        ("seconds=1e99", "is invalid"),
+        ("seconds=soon", "seconds=soon is invalid"),
         ("rate=0", "choose 1 to 1000"),
         ("rate=1001", "a rate of 1001 samples per second is not possible; choose 1 to 1000"),
-        ("rate=-1", "rate=-1 makes no sense"),
-        ("group=colour", "the groups are thread, runtime, task, spawn, state"),
-        ("include=(", "is no regular expression"),
-        ("exclude=%5B", "is no regular expression"),
+        ("rate=-1", "rate=-1 is invalid"),
+        ("group=color", "the groups are thread, runtime, task, spawn, state"),
+        ("include=(", "is not a regular expression"),
+        ("exclude=%5B", "is not a regular expression"),
         ("second=1", "unknown parameter \"second\"; this path takes mode, seconds, rate, format"),
         ("seconds=1&seconds=2", "seconds is given more than once"),
     ] {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules of the crate each module may name, itself aside. A module that is not listed may name none.
-const MAY_USE: [(&str, &[&str]); 30] = [
+const MAY_USE: [(&str, &[&str]); 31] = [
     ("model", &[]),
     ("error", &[]),
     ("threads", &[]),
     ("listen", &[]),
+    ("quantity", &[]),
     ("sys", &["model"]),
     ("probe", &["model", "sys"]),
     ("images", &["sys"]),
@@ -54,7 +55,7 @@ const MAY_USE: [(&str, &[&str]); 30] = [
             "inprocess",
         ],
     ),
-    ("http", &["model", "error", "listen", "threads", "probe", "analysis", "export", "inprocess"]),
+    ("http", &["model", "error", "listen", "quantity", "threads", "probe", "analysis", "export", "inprocess"]),
     (
         "watch",
         &[
@@ -76,7 +77,7 @@ const MAY_USE: [(&str, &[&str]); 30] = [
         ],
     ),
     ("testing", &["model", "error", "probe", "export", "watch"]),
-    ("cli", &["model", "analysis", "export", "import", "inprocess", "attach"]),
+    ("cli", &["model", "quantity", "analysis", "export", "import", "inprocess", "attach"]),
     ("bench_support", &["model", "probe", "sys", "unwind", "process", "symbols"]),
     ("main", &[]),
 ];

@@ -1,73 +1,73 @@
-//! Two profiles compared: by function in numbers, and by stack for a flamegraph.
+//! The difference of two profiles: by function in numbers, and by stack for a flamegraph.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::top::{self, FunctionSum, Top};
 use crate::model::profile::{Profile, ValueType};
 
-/// How two profiles differ.
+/// The difference of two profiles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Diff {
-    /// What the numbers are.
+    /// The type of the values.
     pub(crate) value: Option<ValueType>,
-    /// The sums over all samples, before and after.
+    /// The totals of all samples, before and after.
     pub(crate) sums: (i64, i64),
-    /// `before` was scaled so that both sums are equal; these are then sums as measured.
-    pub(crate) normalised: bool,
-    /// The largest change of what a function takes itself first.
+    /// Whether the values of `before` are scaled so that both totals are equal. `sums` is not scaled.
+    pub(crate) normalized: bool,
+    /// By change of the self value, the largest first.
     pub(crate) functions: Vec<FunctionDiff>,
 }
 
-/// How one function differs.
+/// The difference of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FunctionDiff {
     pub(crate) function: String,
     pub(crate) file: Option<String>,
-    /// What it takes itself, before and after.
+    /// The self value, before and after.
     pub(crate) own: (i64, i64),
-    /// What it takes with what it calls, before and after.
+    /// The total value, with callees, before and after.
     pub(crate) total: (i64, i64),
 }
 
 impl FunctionDiff {
-    /// How much more it takes itself after than before.
+    /// The change of the self value.
     pub(crate) fn own_delta(&self) -> i64 {
         self.own.1.saturating_sub(self.own.0)
     }
 
-    /// The same with what it calls.
+    /// The change of the total value.
     pub(crate) fn total_delta(&self) -> i64 {
         self.total.1.saturating_sub(self.total.0)
     }
 }
 
-/// Whether profiles of different load are made comparable.
+/// Whether the first profile is scaled to the second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scale {
     /// As measured.
     AsMeasured,
-    /// `before` is scaled so that both sums are equal: shares are compared.
-    Normalised,
+    /// `before` is scaled so that both totals are equal: shares are compared.
+    Normalized,
 }
 
 impl Scale {
-    /// A value of `before`, of such sums.
+    /// A value of `before`, scaled.
     #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "the quotient is an estimate")]
     fn before(self, value: i64, (before, after): (i64, i64)) -> i64 {
         match self {
-            Self::Normalised if before > 0 => (value as f64 * (after as f64 / before as f64)).round() as i64,
+            Self::Normalized if before > 0 => (value as f64 * (after as f64 / before as f64)).round() as i64,
             _ => value,
         }
     }
 }
 
-/// Which of the two profiles gives a flamegraph its widths. What is not in that one is not to be seen.
+/// The profile that sets the widths of a flamegraph. Functions that are not in it are not drawn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub(crate) enum Widths {
-    /// The first: shows what went away.
+    /// The first profile: shows removed functions.
     Before,
-    /// The second: shows what came.
+    /// The second profile: shows new functions.
     #[default]
     After,
 }
@@ -75,14 +75,14 @@ pub(crate) enum Widths {
 /// Compares two profiles.
 ///
 /// # Errors
-/// When their drawn values are not in the same unit.
+/// If their drawn values have different units.
 pub(crate) fn between(before: &Profile, after: &Profile, scale: Scale) -> Result<Diff, String> {
     let units = (before.drawn_value().map(|value| value.unit), after.drawn_value().map(|value| value.unit));
     if let (Some(first), Some(second)) = units
         && first != second
     {
         return Err(format!(
-            "the first profile is in {} and the second in {}; compare two of the same kind",
+            "the first profile is in {} and the second in {}; compare two profiles of the same kind",
             first.as_str(),
             second.as_str()
         ));
@@ -105,7 +105,7 @@ pub(crate) fn between(before: &Profile, after: &Profile, scale: Scale) -> Result
         let size = |f: &FunctionDiff| (f.own_delta().unsigned_abs(), f.total_delta().unsigned_abs());
         size(b).cmp(&size(a)).then_with(|| a.function.cmp(&b.function))
     });
-    Ok(Diff { value, sums, normalised: scale == Scale::Normalised, functions })
+    Ok(Diff { value, sums, normalized: scale == Scale::Normalized, functions })
 }
 
 fn entry<'a>(functions: &'a mut HashMap<String, FunctionDiff>, sum: &FunctionSum) -> &'a mut FunctionDiff {
@@ -117,7 +117,8 @@ fn entry<'a>(functions: &'a mut HashMap<String, FunctionDiff>, sum: &FunctionSum
     })
 }
 
-/// Folded stacks with both values, in difffolded's format: `stack before after`. The one that gives the widths is last.
+/// Folded stacks with both values, in the format of difffolded: `stack before after`. The value that sets the widths is
+/// last.
 pub(crate) fn lines(
     before: &BTreeMap<String, i64>,
     after: &BTreeMap<String, i64>,
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_changed() {
+    fn the_largest_change_is_first() {
         let (before, after) = (folded("main;a 10\nmain;b 10\n"), folded("main;a 10\nmain;c 30\n"));
         let diff = between(&before, &after, Scale::AsMeasured).expect("both are samples");
         let rows: Vec<_> = diff.functions.iter().map(|f| (f.function.as_str(), f.own, f.total)).collect();
@@ -159,8 +160,8 @@ mod tests {
             [("c", (0, 30), (0, 30)), ("b", (10, 0), (10, 0)), ("main", (0, 0), (20, 40)), ("a", (10, 10), (10, 10))]
         );
         assert_eq!(diff.sums, (20, 40));
-        let normalised = between(&before, &after, Scale::Normalised).expect("both are samples");
-        let a = normalised.functions.iter().find(|f| f.function == "a").expect("it is there");
+        let normalized = between(&before, &after, Scale::Normalized).expect("both are samples");
+        let a = normalized.functions.iter().find(|f| f.function == "a").expect("it is there");
         assert_eq!((a.own, a.own_delta()), ((20, 10), -10), "half before, a quarter after");
     }
 
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(lines(&stacks("a;b"), &stacks("a"), Scale::AsMeasured, Widths::After), ["a 0 3", "a;b 3 0"]);
         assert_eq!(lines(&stacks("a;b"), &stacks("a"), Scale::AsMeasured, Widths::Before), ["a 3 0", "a;b 0 3"]);
         assert_eq!(
-            lines(&stacks("a"), &BTreeMap::new(), Scale::Normalised, Widths::After),
+            lines(&stacks("a"), &BTreeMap::new(), Scale::Normalized, Widths::After),
             ["a 0 0"],
             "nothing to scale to"
         );

@@ -1,5 +1,4 @@
-//! A part of a profile: the samples of some thread, runtime, task, spawn location or state, and those whose stack goes
-//! through some function or file, or does not.
+//! Filters of a profile: by thread, runtime, task, spawn location or state, and by functions and files on the stack.
 
 use std::sync::Arc;
 
@@ -7,35 +6,35 @@ use regex_lite::Regex;
 
 use crate::model::profile::{Labels, Profile, ProfileFrame};
 
-/// Which samples to keep: those that every part agrees to. An empty one keeps all.
+/// The conditions for a sample. A sample is kept if it meets all of them; without conditions, every sample is kept.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
-    /// The thread's name, or its id.
+    /// The thread's name or id.
     pub(crate) thread: Option<String>,
     /// The runtime's name.
     pub(crate) runtime: Option<String>,
-    /// The task's name, or its id.
+    /// The task's name or id.
     pub(crate) task: Option<String>,
-    /// Where the task was spawned, or the end of it: `api.rs:88`. Without a line, any line of that file.
+    /// The place where the task was spawned, or the end of it: `api.rs:88`. Without a line, any line of that file.
     pub(crate) spawn: Option<String>,
-    /// What the thread did: `on-cpu`, `off-cpu`, `parked`; in stalled time, the cause's word.
+    /// The thread's state: `on-cpu`, `off-cpu`, `parked`; for stalled time, the word of the cause.
     pub(crate) state: Option<String>,
-    /// A frame whose function or file matches one of these must be on the stack.
+    /// The function or file of some frame must match one of these.
     pub(crate) include: Vec<Regex>,
-    /// No frame whose function or file matches one of these may be.
+    /// The function or file of no frame may match any of these.
     pub(crate) exclude: Vec<Regex>,
 }
 
 /// A regular expression for functions and files.
 ///
 /// # Errors
-/// When it is none.
+/// If the text is not a regular expression.
 pub(crate) fn pattern(text: &str) -> Result<Regex, String> {
-    Regex::new(text).map_err(|error| format!("{text} is no regular expression: {error}"))
+    Regex::new(text).map_err(|error| format!("{text} is not a regular expression: {error}"))
 }
 
 impl Filter {
-    /// Whether it keeps everything.
+    /// Whether there are no conditions.
     pub(crate) fn is_empty(&self) -> bool {
         let Self { thread, runtime, task, spawn, state, include, exclude } = self;
         [thread, runtime, task, spawn, state].into_iter().all(Option::is_none)
@@ -43,8 +42,8 @@ impl Filter {
             && exclude.is_empty()
     }
 
-    /// The part of a profile that it keeps. Slices have no stack: patterns do not apply to them. What was lost or
-    /// truncated cannot be told by part; a note says so.
+    /// The part of a profile that meets the conditions. Slices have no stack, so patterns do not apply to them. Lost and
+    /// truncated samples cannot be divided; a note says so.
     pub(crate) fn apply(&self, profile: &Profile) -> Profile {
         if self.is_empty() {
             return profile.clone();
@@ -62,7 +61,7 @@ impl Filter {
         part.quality.frames = part.samples.iter().map(|sample| part.stack(sample.stack).count() as u64).sum();
         part.quality.nameless = part.quality.nameless.min(part.quality.frames);
         part.quality.notes.push(format!(
-            "filtered: {} of {} samples are shown; lost, truncated and nameless are those of all",
+            "filtered: {} of {} samples are shown; lost, truncated and nameless count all samples",
             part.samples.len(),
             profile.samples.len()
         ));
@@ -84,7 +83,7 @@ impl Filter {
     }
 }
 
-/// Whether `place` (`/work/src/api.rs:88`) ends with `asked` (`api.rs:88`, `src/api.rs`), at a folder's border.
+/// Whether `place` (`/work/src/api.rs:88`) ends with `asked` (`api.rs:88`, `src/api.rs`), at a path separator.
 fn ends_with_place(place: &str, asked: &str) -> bool {
     let ends = |place: &str| {
         place
@@ -94,7 +93,7 @@ fn ends_with_place(place: &str, asked: &str) -> bool {
     ends(place) || place.rsplit_once(':').is_some_and(|(file, _)| ends(file))
 }
 
-/// Which frames match any of some patterns.
+/// For each frame, whether it matches any of the patterns.
 struct Matches(Vec<bool>);
 
 impl Matches {
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_part_narrows_it_down() {
+    fn all_conditions_must_be_met() {
         let patterns = |texts: &[&str]| texts.iter().map(|text| pattern(text).expect("it is one")).collect();
         let with = |change: &dyn Fn(&mut Filter)| {
             let mut filter = Filter::default();
@@ -170,11 +169,11 @@ mod tests {
             }),
             1
         );
-        assert!(pattern("(").expect_err("is none").starts_with("( is no regular expression"));
+        assert!(pattern("(").expect_err("is not one").starts_with("( is not a regular expression"));
     }
 
     #[test]
-    fn says_that_it_is_a_part() {
+    fn a_note_says_that_samples_are_filtered() {
         let filter = Filter { task: Some("17".into()), ..Filter::default() };
         let notes = filter.apply(&profile()).quality.notes;
         assert!(notes.first().is_some_and(|note| note.starts_with("filtered: 1 of 3 samples")), "{notes:?}");

@@ -1,4 +1,4 @@
-//! Labels as outermost frames, so that a flamegraph has one tower for every thread, runtime, task or spawn location.
+//! Labels as outermost frames: a flamegraph then has one tower for each thread, runtime, task or spawn location.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::model::profile::{Labels, Profile, ProfileBuilder, ProfileFrame};
 use crate::model::stack::{Frame, Origin};
 
-/// What samples can be grouped by.
+/// A label to group samples by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Group {
     Thread,
@@ -21,7 +21,7 @@ impl Group {
     /// Every group.
     pub(crate) const ALL: [Self; 5] = [Self::Thread, Self::Runtime, Self::Task, Self::Spawn, Self::State];
 
-    /// The word on the command line, and before the label in the frame.
+    /// The word on the command line, and before the label in its frame.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Thread => "thread",
@@ -32,7 +32,7 @@ impl Group {
         }
     }
 
-    /// The frame: `task: GET /news (17)`. Samples without the label are a group too.
+    /// The frame: `task: GET /news (17)`. Samples without the label are one group.
     fn frame(self, labels: &Labels) -> String {
         let with_id = |name: Option<&str>, id: Option<String>| match (name, id) {
             (Some(name), Some(id)) => Some(format!("{name} ({id})")),
@@ -66,7 +66,7 @@ impl FromStr for Group {
     }
 }
 
-/// The same profile with frames for labels outside of every stack, the first group outermost.
+/// The profile with labels as outermost frames, the first group outermost.
 pub(crate) fn by(profile: &Profile, groups: &[Group]) -> Profile {
     if groups.is_empty() {
         return profile.clone();
@@ -81,8 +81,8 @@ pub(crate) fn by(profile: &Profile, groups: &[Group]) -> Profile {
             let inner = profile.stacks.get(sample.stack as usize).map_or(&[][..], |stack| stack);
             let inner = inner.iter().filter_map(|frame| frames.get(*frame as usize).copied());
             let mut stack: Vec<u32> = inner.collect();
-            let nobody = Labels::default();
-            let of = profile.labels_of(sample).unwrap_or(&nobody);
+            let none = Labels::default();
+            let of = profile.labels_of(sample).unwrap_or(&none);
             for group in groups.iter().rev() {
                 stack.push(builder.frame(ProfileFrame::of(Frame::new(group.frame(of), Origin::Unknown))));
             }
@@ -111,7 +111,7 @@ mod tests {
     use crate::model::task::TaskId;
 
     #[test]
-    fn labels_become_outermost_frames_in_the_order_asked() {
+    fn labels_become_outermost_frames_in_the_given_order() {
         let mut builder = ProfileBuilder::new("cpu", vec![ValueType::new("samples", Unit::Count)]);
         let frame = builder.frame(ProfileFrame::of(Frame::new("f", Origin::User)));
         let stack = builder.stack(&[frame]);
@@ -137,7 +137,7 @@ mod tests {
             lines(&[Group::Task, Group::Thread]),
             ["task: fetch, all (17);thread: worker (8);f 110", "task: none;thread: worker (7);f 1"]
         );
-        let error = "colour".parse::<Group>().expect_err("is no group");
+        let error = "color".parse::<Group>().expect_err("is not a group");
         assert!(error.ends_with("the groups are thread, runtime, task, spawn, state"), "{error}");
     }
 }

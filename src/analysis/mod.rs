@@ -1,18 +1,18 @@
-//! What is made of profiles: a part of one, one with groups, one with shorter stacks, sums by function, the difference of two. Pure.
+//! Operations on profiles: filter, group, hide runtime frames, sum by function, compare. Pure.
 
-/// A part of a profile.
+/// Filters.
 pub(crate) mod filter;
 
 /// Labels as outermost frames.
 pub(crate) mod group;
 
-/// Stacks without what leads to the program's functions.
+/// Stacks without the frames of the runtime.
 pub(crate) mod runtime_frames;
 
 /// Sums by function.
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod top;
 
-/// Two profiles compared.
+/// The difference of two profiles.
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod diff;

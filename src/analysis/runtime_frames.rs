@@ -1,5 +1,5 @@
-//! A profile without plumbing: the way from a thread's start to a poll, and what other crates do between two functions
-//! of the program. What the program calls stays whole.
+//! Hides frames of the runtime: from the start of a thread to a poll, and of other crates between two functions of the
+//! program. Everything that the program's innermost function calls is kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use crate::diagnose::is_poll_of_runtime;
 use crate::model::profile::{Profile, ProfileFrame};
 use crate::model::stack::{Frame, Origin};
 
-/// The same samples on shorter stacks. What is known of their quality stays that of the whole ones.
-pub(crate) fn left_out(profile: &Profile) -> Profile {
+/// The profile without runtime frames. Its quality is that of the whole stacks.
+pub(crate) fn hidden(profile: &Profile) -> Profile {
     let mut shorter = Shorter { frames: profile.frames.clone(), called: HashMap::new() };
     let stacks = profile.stacks.iter().map(|stack| shorter.stack(stack)).collect();
-    let mut plain = Profile { frames: shorter.frames, stacks, ..profile.clone() };
-    plain.quality.notes.push("plumbing is left out of the stacks".to_owned());
-    plain
+    let mut shortened = Profile { frames: shorter.frames, stacks, ..profile.clone() };
+    shortened.quality.notes.push("runtime frames are hidden".to_owned());
+    shortened
 }
 
 struct Shorter {
     frames: Vec<ProfileFrame>,
-    /// Copies of inlined frames whose caller is left out: they stand for themselves.
+    /// Copies of inlined frames as called ones, because their callers are hidden.
     called: HashMap<u32, u32>,
 }
 
@@ -46,14 +46,14 @@ impl Shorter {
     }
 }
 
-/// Which frames of a stack are kept. The innermost one always is, because the time is its.
+/// For each frame, whether it is kept. The innermost one always is, because the self time is its.
 fn keep(frames: &[&Frame]) -> Vec<bool> {
     let poll = frames.iter().position(|frame| is_poll_of_runtime(&frame.function));
-    // A poll of the runtime that calls nothing is what it is.
+    // A poll of the runtime that calls nothing is kept.
     let inside = poll.unwrap_or(frames.len()).max(1);
     let is_users = |frame: &&Frame| frame.origin == Origin::User;
     let inner = frames.iter().take(inside).position(is_users);
-    // A thread that polls nothing, such as an idle worker, begins with its first function that is not the system's.
+    // The stack of a thread without a poll, such as an idle worker, begins at its outermost function outside std and libc.
     let begins = match (inner, poll) {
         (None, None) => frames.iter().rposition(|frame| !is_of_the_system(frame)).unwrap_or(frames.len()) + 1,
         _ => inside,
@@ -69,8 +69,8 @@ fn is_of_the_system(frame: &Frame) -> bool {
     matches!(frame.origin, Origin::Std | Origin::System)
 }
 
-/// What the standard library puts between a function and the one it calls: polls of boxed and pinned futures, calls of
-/// closures, nets for panics.
+/// Frames of the standard library between a function and its callee: polls of boxed and pinned futures, calls of
+/// closures, and panic handling.
 fn is_adaptor(frame: &Frame) -> bool {
     let function = &*frame.function;
     frame.origin == Origin::Std
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
     use crate::model::profile::{Labels, ProfileBuilder, Sample, Unit, ValueType};
 
-    fn left(frames: &[(&str, Origin)]) -> Vec<String> {
+    fn kept(frames: &[(&str, Origin)]) -> Vec<String> {
         let mut builder = ProfileBuilder::new("cpu", vec![ValueType::new("samples", Unit::Count)]);
         let frames: Vec<u32> = frames
             .iter()
@@ -93,8 +93,8 @@ mod tests {
             .collect();
         let (stack, labels) = (builder.stack(&frames), builder.labels(Labels::default()));
         builder.add(Sample::new(None, stack, labels, [1, 0, 0, 0]));
-        let plain = left_out(&builder.build());
-        plain.stack(0).map(|frame| frame.frame.function.to_string()).collect()
+        let shortened = hidden(&builder.build());
+        shortened.stack(0).map(|frame| frame.frame.function.to_string()).collect()
     }
 
     const START: [(&str, Origin); 4] = [
@@ -105,11 +105,11 @@ mod tests {
     ];
 
     fn with_start(inside: &[(&'static str, Origin)]) -> Vec<String> {
-        left(&[inside, &START].concat())
+        kept(&[inside, &START].concat())
     }
 
     #[test]
-    fn what_the_program_calls_stays_and_what_lies_between_goes() {
+    fn callees_of_the_program_are_kept_and_frames_between_are_hidden() {
         let inside = [
             ("memcpy", Origin::System),
             ("<alloc::boxed::Box as core::ops::function::FnOnce>::call_once", Origin::Std),
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_poll_without_the_programs_functions_is_shown_from_its_begin() {
+    fn a_poll_without_the_programs_functions_is_kept() {
         let inside = [
             ("writev", Origin::System),
             ("hyper::flush", Origin::Dependency),
@@ -136,18 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_poll_nothing_keep_what_they_do() {
+    fn threads_without_a_poll_keep_their_frames() {
         let idle = [("epoll_wait", Origin::System), ("mio::poll", Origin::Dependency)];
         let run = START[1].0;
-        assert_eq!(left(&[&idle, &START[1..]].concat()), ["epoll_wait", "mio::poll", run]);
+        assert_eq!(kept(&[&idle, &START[1..]].concat()), ["epoll_wait", "mio::poll", run]);
         let main = [("park", Origin::Std), ("tokio::park", Origin::Runtime), ("news::main", Origin::User)];
-        assert_eq!(left(&[&main, &START[2..]].concat()), ["park", "tokio::park", "news::main"]);
-        assert_eq!(left(&START[2..]).len(), 2, "nothing tells what is plumbing");
-        assert!(left(&[]).is_empty());
+        assert_eq!(kept(&[&main, &START[2..]].concat()), ["park", "tokio::park", "news::main"]);
+        assert_eq!(kept(&START[2..]).len(), 2, "all frames are of the system");
+        assert!(kept(&[]).is_empty());
     }
 
     #[test]
-    fn an_inlined_function_without_its_caller_stands_for_itself() {
+    fn an_inlined_function_without_its_caller_becomes_a_called_one() {
         let mut builder = ProfileBuilder::new("cpu", vec![ValueType::new("samples", Unit::Count)]);
         let inlined = |frame| ProfileFrame { inlined: true, ..ProfileFrame::of(frame) };
         let frames = [
@@ -156,8 +156,8 @@ mod tests {
             builder.frame(ProfileFrame::of(Frame::new("axum::call", Origin::Dependency))),
         ];
         builder.stack(&frames);
-        let plain = left_out(&builder.build());
-        let inlined: Vec<bool> = plain.stack(0).map(|frame| frame.inlined).collect();
+        let shortened = hidden(&builder.build());
+        let inlined: Vec<bool> = shortened.stack(0).map(|frame| frame.inlined).collect();
         assert_eq!(inlined, [true, false]);
     }
 }

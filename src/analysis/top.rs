@@ -1,34 +1,34 @@
-//! The functions of a profile by what they take themselves and with what they call.
+//! The functions of a profile, with self and total values.
 
 use std::collections::HashMap;
 
 use crate::model::profile::{Profile, ValueType};
 
-/// What one function takes, in the drawn value.
+/// The drawn value of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FunctionSum {
     /// Its name.
     pub(crate) function: String,
-    /// Where it is, as far as the first frame seen tells: `src/api.rs`.
+    /// Its file, such as `src/api.rs`; the first in alphabetical order if there are several.
     pub(crate) file: Option<String>,
-    /// Samples that ended in it.
+    /// The self value: samples with this function innermost.
     pub(crate) own: i64,
-    /// Samples that went through it, each counted once however often it is on the stack.
+    /// The total value: samples with this function on the stack, each counted once.
     pub(crate) total: i64,
 }
 
 /// The functions of a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Top {
-    /// What the numbers are; `None` for a profile without values.
+    /// The type of the values; `None` for a profile without values.
     pub(crate) value: Option<ValueType>,
-    /// The sum over all samples.
+    /// The total of all samples.
     pub(crate) sum: i64,
-    /// Those that take most themselves first.
+    /// By self value, the largest first.
     pub(crate) functions: Vec<FunctionSum>,
 }
 
-/// Sums a profile by function. Functions of one name are one.
+/// Sums a profile by function. Functions with equal names are one.
 pub(crate) fn of(profile: &Profile) -> Top {
     let mut by_stack: HashMap<u32, i64> = HashMap::new();
     for sample in &profile.samples {
@@ -49,7 +49,7 @@ pub(crate) fn of(profile: &Profile) -> Top {
                 total: 0,
             });
             let file = frame.frame.file.as_deref();
-            // Which stack comes first is chance; the smallest name is not.
+            // The order of stacks is random, so the smallest name is used.
             if let Some(file) = file.filter(|file| sum.file.as_deref().is_none_or(|known| *file < known)) {
                 sum.file = Some(file.to_owned());
             }

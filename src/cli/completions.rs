@@ -1,9 +1,9 @@
-//! `holdup completions SHELL`: what makes a shell complete verbs and options.
+//! `holdup completions SHELL`: a completion script for a shell.
 
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, ValueEnum};
+use clap::ValueEnum;
 use clap_complete::{Generator, shells};
 
 #[derive(Debug, clap::Args)]
@@ -14,16 +14,15 @@ pub(super) struct Arguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Shell {
-    /// source <(holdup completions bash)
+    /// Load it with: source <(holdup completions bash)
     Bash,
-    /// holdup completions zsh > a folder of $fpath, as _holdup
+    /// Save it as _holdup in a folder of $fpath
     Zsh,
-    /// holdup completions fish > ~/.config/fish/completions/holdup.fish
+    /// Save it as ~/.config/fish/completions/holdup.fish
     Fish,
 }
 
-pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let mut command = super::Arguments::command();
+pub(super) fn run(arguments: &Arguments, mut command: clap::Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     command.set_bin_name("holdup");
     command.build();
     match arguments.shell {

@@ -1,30 +1,30 @@
-//! `holdup convert IN OUT`: a profile in another format, or a part of it.
+//! `holdup convert IN OUT`: a profile in another format, whole or in part.
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::NOTHING;
+use super::NEGATIVE;
 use super::profiles::{self, Output, Selection};
 use crate::analysis::group::Group;
 use crate::export::profile::Format;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The profile: folded, pprof, or holdup's own json, also gzipped; - is standard input
+    /// The profile: folded, pprof or holdup's json, possibly gzipped; - is standard input
     #[arg(value_name = "IN")]
     input: PathBuf,
-    /// Where to write; a file that is there is replaced; - is standard output
+    /// The file to write or replace; - is standard output
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// The format to write: flamegraph, folded, pprof, firefox, speedscope, perfetto or json. Otherwise that of OUT's
-    /// extension: .svg .folded .txt .pb.gz .json.gz .speedscope.json .pftrace .json
+    /// The format to write: flamegraph, folded, pprof, firefox, speedscope, perfetto or json. By default, the extension
+    /// of OUT decides: .svg .folded .txt .pb.gz .json.gz .speedscope.json .pftrace .json
     #[arg(long)]
     format: Option<Format>,
-    /// The format of IN: folded, pprof or json. Otherwise its content tells
+    /// The format of IN: folded, pprof or json. By default, its content decides
     #[arg(long)]
     from: Option<Format>,
-    /// Labels to put outside of every stack, outermost first: thread, runtime, task, spawn, state
+    /// Labels to add as outermost frames, outermost first: thread, runtime, task, spawn, state
     #[arg(short, long, value_name = "LABEL", value_delimiter = ',')]
     group: Vec<Group>,
     #[command(flatten)]
@@ -36,5 +36,5 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     let profile = profiles::read(&arguments.input, arguments.from)?;
     let profile = profiles::grouped(&arguments.selection.of(&profile)?, &arguments.group);
     output.profile(&profile, out)?;
-    Ok(if profile.samples.is_empty() { NOTHING.into() } else { ExitCode::SUCCESS })
+    Ok(if profile.samples.is_empty() { NEGATIVE.into() } else { ExitCode::SUCCESS })
 }

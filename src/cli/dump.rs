@@ -1,41 +1,45 @@
-//! `holdup dump --pid N`: every task of a running process, and what it awaits.
+//! `holdup dump --pid PID`: every task of a process, and what it awaits.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use super::symbols::SourceArguments;
+use super::target::ProcessTarget;
 use crate::attach::Process;
 use crate::export::census_json::CensusJson;
 use crate::export::census_text::{self, Options};
 use crate::model::census::{Census, RuntimeNow, TaskState};
+use crate::quantity;
 
-/// What can be done about what is missing.
-const NEEDS: &str = "Nothing of the process is changed, run or injected. Its memory is read; threads that run are held \
-meanwhile, for as long as the last lines tell, and threads that sleep are not touched. What tasks await is told by debug information with types (`debug = 2` in the profile the program is built with), \
-in its file, beside it (.debug, build-id folders, .dwp), or extracted (`holdup symbols extract`); with less there are tasks, their states and stacks. It needs Linux on x86_64, and the rights of the process's user.";
+/// The effects and the requirements of a dump.
+const NEEDS: &str = "The process is not changed, and no code is injected. Its memory is read. Running threads are stopped \
+for that time, which the last lines report; sleeping threads are not touched.
+
+To show what tasks await, a dump needs debug information with types (`debug = 2` in the build profile): in the program, \
+beside it (.debug, build-id folders, .dwp), or in a file of `holdup symbols extract`. Without types, it shows tasks, \
+their states and stacks. It needs Linux on x86_64 and the permissions of the process's user.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = NEEDS)]
 pub(super) struct Arguments {
-    /// The process
-    #[arg(long, value_name = "PID")]
-    pid: u32,
-    /// Show each task for itself, and not those together that wait in the same way
+    #[command(flatten)]
+    target: ProcessTarget,
+    /// Show every task, instead of one entry for all tasks that wait in the same way
     #[arg(long)]
     all: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Only tasks that are in a function whose name contains this
+    /// Only tasks inside a function with a name that contains this text
     #[arg(long, value_name = "TEXT")]
     function: Option<String>,
     /// Only tasks in this state
     #[arg(long, value_name = "STATE", value_parser = state)]
     state: Option<TaskState>,
-    /// Only tasks of this runtime, as it is numbered in the output
-    #[arg(long, value_name = "NUMBER")]
+    /// Only tasks of this runtime, by its number in the output
+    #[arg(long, value_name = "NUMBER", value_parser = quantity::number::<usize>)]
     runtime: Option<usize>,
-    /// Show the native stacks of all threads, and not only of those that poll a task
+    /// Show the native stacks of all threads, instead of those that poll a task
     #[arg(long)]
     stacks: bool,
     #[command(flatten)]
@@ -46,12 +50,12 @@ fn state(text: &str) -> Result<TaskState, String> {
     let found = TaskState::ALL.into_iter().find(|state| state.as_str() == text);
     found.ok_or_else(|| {
         let all: Vec<&str> = TaskState::ALL.iter().map(|state| state.as_str()).collect();
-        format!("it is one of {}", all.join(", "))
+        format!("not a task state; the states are {}", all.join(", "))
     })
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    Process::open_with(arguments.pid, arguments.sources.options())?
+    Process::open_with(arguments.target.pid, arguments.sources.options())?
         .with_census(|census| show(census, arguments, out))??;
     Ok(ExitCode::SUCCESS)
 }

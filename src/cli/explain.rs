@@ -1,4 +1,4 @@
-//! `holdup explain [CAUSE]`: what a cause means and what to do about it.
+//! `holdup explain [CAUSE]`: the meaning of a cause and the remedy.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -7,15 +7,12 @@ use crate::model::cause::CauseClass;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The cause, as reports name it; all of them unless given
-    cause: Option<String>,
+    /// A cause, by its word in JSON such as not_scheduled; all causes by default
+    cause: Option<CauseClass>,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let causes = match &arguments.cause {
-        Some(word) => vec![word.parse::<CauseClass>()?],
-        None => CauseClass::ALL.to_vec(),
-    };
+    let causes = arguments.cause.map_or_else(|| CauseClass::ALL.to_vec(), |cause| vec![cause]);
     for cause in causes {
         writeln!(out, "{} ({})\n  {}\n", cause.as_str(), cause.title(), cause.advice())?;
     }

@@ -1,4 +1,4 @@
-//! `holdup stalls --follow`: asks the endpoint twice a second, and tells what has changed.
+//! `holdup stalls --follow`: asks the endpoint twice a second and prints what has changed.
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -8,38 +8,40 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::client;
-use super::stalls::PATH;
 use crate::export::json::{StallJson, StallsAnswer};
 
-/// Between two questions.
+/// The path of the stalls at an endpoint.
+pub(super) const PATH: &str = "/debug/holdup/stalls";
+
+/// The delay between two requests.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A service that is started again answers within this time; one that does not is gone.
+/// A restarted service answers within this time. After it, the service is considered gone.
 const GONE_AFTER: Duration = Duration::from_secs(5);
 
-/// Prints stalls until the service goes away, or the user has seen enough.
+/// Prints stalls until the service is gone or the user presses Ctrl-C.
 pub(super) fn run<W: Write>(
     url: &str,
     out: &mut W,
     mut print: impl FnMut(&mut W, &StallJson) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    let mut seen = Seen::before(&client::json(url, PATH)?);
-    let mut silent_since: Option<Instant> = None;
+    let mut known = Known::before(&client::json(url, PATH)?);
+    let mut unreachable_since: Option<Instant> = None;
     loop {
         match client::json::<StallsAnswer>(url, PATH) {
             Ok(answer) => {
-                if silent_since.take().is_some() {
+                if unreachable_since.take().is_some() {
                     eprintln!("{url} answers again");
                 }
-                for stall in seen.news(&answer) {
+                for stall in known.news(&answer) {
                     print(out, stall)?;
                 }
             }
             Err(error) => {
-                if silent_since.is_none() {
+                if unreachable_since.is_none() {
                     eprintln!("{url} does not answer; trying again for {} s", GONE_AFTER.as_secs());
                 }
-                if silent_since.get_or_insert_with(Instant::now).elapsed() >= GONE_AFTER {
+                if unreachable_since.get_or_insert_with(Instant::now).elapsed() >= GONE_AFTER {
                     return Err(error).context("the service went away");
                 }
             }
@@ -48,41 +50,42 @@ pub(super) fn run<W: Write>(
     }
 }
 
-/// What was told already.
+/// The stalls of the previous answer.
 #[derive(Debug, Default)]
-struct Seen {
-    /// All stalls that the service ever noticed.
+struct Known {
+    /// The number of stalls that the service has noticed.
     noticed: u64,
-    lasting: HashSet<u64>,
-    /// How many stalls of each kind had ended. A kind has the number of its first stall.
+    /// The stalls that were running.
+    running: HashSet<u64>,
+    /// The number of ended stalls of each kind. A kind has the id of its first stall.
     ended: HashMap<u64, u64>,
 }
 
-impl Seen {
-    /// Stalls that were over before are no news.
+impl Known {
+    /// The stalls of the first answer. Those that have ended are not printed.
     fn before(answer: &StallsAnswer) -> Self {
-        let mut seen = Self::default();
-        let _old = seen.news(answer);
-        seen.lasting.clear();
-        seen
+        let mut known = Self::default();
+        let _old = known.news(answer);
+        known.running.clear();
+        known
     }
 
-    /// Stalls that began or ended since the last answer, the oldest first; equal ones that ended meanwhile are one.
+    /// Stalls that began or ended since the previous answer, oldest first. Equal ones that ended meanwhile are one.
     fn news<'a>(&mut self, answer: &'a StallsAnswer) -> Vec<&'a StallJson> {
-        // Those that turn out to hold nobody up move from the one counter to the other.
+        // A dismissed stall moves from one counter to the other.
         let noticed = answer.counters.stalls.saturating_add(answer.counters.dismissed);
         if noticed < self.noticed {
-            // Another process: its numbers begin anew.
+            // The service has restarted, and its numbers start again.
             *self = Self::default();
         }
         let is_news = |stall: &&StallJson| match stall.ended {
             true => self.ended.get(&stall.id).is_none_or(|count| *count < stall.count),
-            false => !self.lasting.contains(&stall.id),
+            false => !self.running.contains(&stall.id),
         };
         let mut news: Vec<_> = answer.stalls.iter().filter(is_news).collect();
         news.sort_by_key(|stall| (stall.noticed_unix_ms, stall.id));
         self.noticed = noticed;
-        self.lasting = answer.stalls.iter().filter(|stall| !stall.ended).map(|stall| stall.id).collect();
+        self.running = answer.stalls.iter().filter(|stall| !stall.ended).map(|stall| stall.id).collect();
         self.ended = answer.stalls.iter().filter(|stall| stall.ended).map(|stall| (stall.id, stall.count)).collect();
         news
     }
@@ -92,7 +95,7 @@ impl Seen {
 mod tests {
     use super::*;
 
-    /// Stalls as (number, whether it ended, how many), from an answer of a service that noticed `noticed` so far.
+    /// An answer with stalls as (id, ended, count), of a service that has noticed `noticed` stalls.
     fn answer(noticed: u64, stalls: &[(u64, bool, u64)]) -> StallsAnswer {
         let one = |(id, ended, count): &(u64, bool, u64)| {
             serde_json::json!({
@@ -113,18 +116,22 @@ mod tests {
             .expect("an answer")
     }
 
-    fn news(seen: &mut Seen, noticed: u64, stalls: &[(u64, bool, u64)]) -> Vec<(u64, bool)> {
+    fn news(known: &mut Known, noticed: u64, stalls: &[(u64, bool, u64)]) -> Vec<(u64, bool)> {
         let answer = answer(noticed, stalls);
-        seen.news(&answer).iter().map(|stall| (stall.id, stall.ended)).collect()
+        known.news(&answer).iter().map(|stall| (stall.id, stall.ended)).collect()
     }
 
     #[test]
-    fn each_stall_is_told_when_it_begins_and_when_it_ends() {
-        let mut seen = Seen::before(&answer(3, &[(3, false, 1), (1, true, 2)]));
-        assert_eq!(news(&mut seen, 3, &[(3, false, 1), (1, true, 2)]), [(3, false)], "one that lasts is news");
-        assert_eq!(news(&mut seen, 3, &[(3, false, 1), (1, true, 2)]), []);
-        assert_eq!(news(&mut seen, 4, &[(4, false, 1), (3, true, 1), (1, true, 2)]), [(3, true), (4, false)]);
-        assert_eq!(news(&mut seen, 4, &[(3, true, 1), (1, true, 3)]), [(1, true)], "it ended like those before");
-        assert_eq!(news(&mut seen, 1, &[(1, true, 1)]), [(1, true)], "another process begins anew");
+    fn each_stall_is_printed_when_it_begins_and_when_it_ends() {
+        let mut known = Known::before(&answer(3, &[(3, false, 1), (1, true, 2)]));
+        assert_eq!(news(&mut known, 3, &[(3, false, 1), (1, true, 2)]), [(3, false)], "a running one is news");
+        assert_eq!(news(&mut known, 3, &[(3, false, 1), (1, true, 2)]), []);
+        assert_eq!(news(&mut known, 4, &[(4, false, 1), (3, true, 1), (1, true, 2)]), [(3, true), (4, false)]);
+        assert_eq!(
+            news(&mut known, 4, &[(3, true, 1), (1, true, 3)]),
+            [(1, true)],
+            "one more of a known kind has ended"
+        );
+        assert_eq!(news(&mut known, 1, &[(1, true, 1)]), [(1, true)], "a restarted service starts again");
     }
 }

@@ -1,35 +1,35 @@
-//! `holdup top --pid N`: what a process does now, again and again.
+//! `holdup top --pid PID`: the current activity of a process, redrawn at an interval.
 
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::record::interrupted;
+use super::interrupt;
 use crate::attach::Process;
 use crate::export::activity_text::{self, Size};
 use crate::inprocess::Stop;
 use crate::model::activity::ActivityNow;
 
-/// Of lines that go to a file or to another program.
+/// The width of lines without a terminal.
 const COLUMNS: usize = 120;
 
-/// The narrowest terminal that lines are cut for.
+/// The smallest width at which lines are cut.
 const FEWEST_COLUMNS: usize = 40;
 
-/// What is asked for.
+/// The parameters of the verb.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) pid: u32,
     pub(super) interval: Duration,
     pub(super) threshold: Duration,
     pub(super) rows: usize,
-    /// How many times it is shown; `None` until Ctrl-C.
+    /// The number of screens; `None` for no limit.
     pub(super) times: Option<u32>,
 }
 
 pub(super) fn run(live: &Live, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let stop = Stop::with(interrupted()?);
+    let stop = Stop::with(interrupt::flag()?);
     let process = Process::open(live.pid)?;
     let terminal = std::io::stdout().is_terminal();
     let mut shown = 0;
@@ -44,14 +44,14 @@ pub(super) fn run(live: &Live, out: &mut impl Write) -> anyhow::Result<ExitCode>
     })?;
     failed?;
     if last.gone {
-        eprintln!("process {} has ended, or runs another program now", live.pid);
+        eprintln!("process {} has ended or started another program", live.pid);
     } else if last.workers == 0 {
-        eprintln!("no worker of a Tokio runtime was found in process {}", live.pid);
+        eprintln!("process {} has no worker of a Tokio runtime; `holdup ps` lists the processes that do", live.pid);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One screen below the other.
+/// Prints the screen below the previous one.
 fn print(now: &ActivityNow, live: &Live, first: bool, out: &mut impl Write) -> std::io::Result<()> {
     if !first {
         writeln!(out)?;
@@ -62,13 +62,13 @@ fn print(now: &ActivityNow, live: &Live, first: bool, out: &mut impl Write) -> s
     out.flush()
 }
 
-/// Over what was there. Each line clears its rest and the last one what is below, so that nothing flickers.
+/// Draws the screen over the previous one. Each line clears its own rest, so that nothing flickers.
 fn repaint(now: &ActivityNow, live: &Live, first: bool, out: &mut impl Write) -> std::io::Result<()> {
     let (columns, rows) = terminal_size::terminal_size()
         .map_or((COLUMNS, usize::MAX), |(width, height)| (usize::from(width.0), usize::from(height.0)));
     let columns = columns.max(FEWEST_COLUMNS);
     let mut lines = activity_text::lines(now, Size { columns, rows: live.rows });
-    // A line more would scroll.
+    // One more line would scroll the terminal.
     lines.truncate(rows.saturating_sub(1).max(1));
     let mut screen = String::from(if first { "\x1b[2J\x1b[H" } else { "\x1b[H" });
     for line in lines {
@@ -86,7 +86,7 @@ mod tests {
     use crate::model::stall::{Counters, Stalls};
 
     #[test]
-    fn a_screen_takes_the_place_of_the_one_before() {
+    fn a_screen_replaces_the_previous_one() {
         let now = ActivityNow {
             pid: 1,
             program: "news".to_owned(),

@@ -1,10 +1,13 @@
-//! The `holdup` command: one file per verb. It asks the endpoint of a running service and shows the answer, looks at a
-//! process from outside, or works on profiles in files.
+//! The `holdup` command, with one file per verb. A verb works on the endpoint of a service, on a process by its id, or
+//! on profiles in files.
 //!
-//! Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, a profile has no samples, or `ps` finds no process; 2 for errors, among
-//! them a service that goes away while `stalls --follow` watches it.
+//! Exit codes: 0 for success; 1 for a negative finding (see [`NEGATIVE`]); 2 for errors, such as a service that goes away
+//! during `stalls --follow`.
 
-/// Asks an endpoint.
+/// `holdup check`.
+mod check;
+
+/// The HTTP client for endpoints.
 mod client;
 
 /// `holdup completions`.
@@ -25,11 +28,20 @@ mod explain;
 /// `holdup stalls --follow`.
 mod follow;
 
+/// Ctrl-C.
+mod interrupt;
+
 /// `holdup top --pid`.
 mod live;
 
+/// `holdup man`.
+mod man;
+
 /// Profiles in files.
 mod profiles;
+
+/// A progress bar.
+mod progress;
 
 /// `holdup ps`.
 mod ps;
@@ -37,11 +49,17 @@ mod ps;
 /// `holdup record`.
 mod record;
 
+/// Profiles of the next seconds.
+mod recording;
+
 /// `holdup stalls`.
 mod stalls;
 
 /// `holdup symbols`.
 mod symbols;
+
+/// Endpoints, processes and files as arguments.
+mod target;
 
 /// `holdup tasks`.
 mod tasks;
@@ -55,24 +73,25 @@ mod workers;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-/// Where services listen unless they say otherwise.
-const DEFAULT_URL: &str = "http://127.0.0.1:6060";
+/// The exit code of a negative finding: a stall is still running, a profile has no samples, no process runs Tokio, or
+/// the self-check misses something.
+const NEGATIVE: u8 = 1;
 
-/// The exit code when there was nothing to show: a profile without samples.
-const NOTHING: u8 = 1;
+/// The text below the list of verbs.
+const NOTES: &str = "Verbs that observe a service take the URL of its endpoint (default http://127.0.0.1:6060), or a \
+process id with --pid.
 
-/// Below the list of verbs.
-const EXIT_CODES: &str = "Exit codes: 0 for success; 1 when `stalls` finds a stall that lasts, a profile has no \
-samples, or `ps` finds no process; 2 for errors. Set NO_COLOR for output without colours.";
+Exit codes: 0 for success; 1 if `stalls` finds a running stall, a profile has no samples, `ps` finds no process, or \
+`check` finds something missing; 2 for errors. Set NO_COLOR for output without colors.";
 
 #[derive(Debug, Parser)]
 #[command(
     name = "holdup",
     version,
     about = "What's holding up your Tokio runtime?",
-    after_help = EXIT_CODES,
+    after_help = NOTES,
     arg_required_else_help = true
 )]
 struct Arguments {
@@ -82,33 +101,37 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List the processes of this machine that run Tokio, and what works for each
+    /// List the processes of this machine that run Tokio, and what holdup can do with each
     Ps(ps::Arguments),
-    /// Record where CPU time, time, or stalled time goes, and write it as a flamegraph or in another format
-    Record(record::Arguments),
-    /// Show what held workers up, and what does now
+    /// Show past and current stalls: which worker, which function, why, and what to do
     Stalls(stalls::Arguments),
-    /// Count polls for a while, and show which tasks kept the workers busy
-    Tasks(tasks::Arguments),
-    /// Show every task of a running process, and what it awaits: from outside, by process id
-    Dump(dump::Arguments),
-    /// Take along what a stripped program lacks
-    Symbols(symbols::Arguments),
-    /// Show what each worker does now
-    Workers(workers::Arguments),
-    /// Write a profile in another format, or a part of it
-    Convert(convert::Arguments),
-    /// Show what changed between two profiles
-    Diff(diff::Arguments),
-    /// Show the functions of a profile by what they take, or what a running process does now
+    /// Show the functions that take the most CPU time, or the current activity of a process
     Top(top::Arguments),
-    /// Explain a cause, or all of them
+    /// Record a profile of CPU time, wall-clock time or stalled time as a flamegraph or in another format
+    Record(record::Arguments),
+    /// Show every task of a process and what it awaits
+    Dump(dump::Arguments),
+    /// Show the tasks that use the workers, with polls, times and delays
+    Tasks(tasks::Arguments),
+    /// Show the current state of each worker
+    Workers(workers::Arguments),
+    /// Show what holdup sees in a service, and which settings would show more
+    Check(check::Arguments),
+    /// Explain causes and their remedies
     Explain(explain::Arguments),
-    /// Print what makes a shell complete verbs and options
+    /// Convert a profile to another format, whole or in part
+    Convert(convert::Arguments),
+    /// Show the difference of two profiles
+    Diff(diff::Arguments),
+    /// Extract debug information to a file, for processes that run a stripped program
+    Symbols(symbols::Arguments),
+    /// Print a completion script for a shell
     Completions(completions::Arguments),
+    /// Print the manual page, or write one for each verb
+    Man(man::Arguments),
 }
 
-/// Parses the command line, runs the verb, and maps the outcome to an exit code.
+/// Parses the command line and runs the verb. Returns the exit code.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut out = std::io::stdout().lock();
@@ -124,11 +147,13 @@ pub fn main() -> ExitCode {
         Verb::Diff(arguments) => diff::run(arguments, &mut out),
         Verb::Top(arguments) => top::run(arguments, &mut out),
         Verb::Explain(arguments) => explain::run(arguments, &mut out),
-        Verb::Completions(arguments) => completions::run(arguments, &mut out),
+        Verb::Check(arguments) => check::run(arguments, &mut out),
+        Verb::Completions(arguments) => completions::run(arguments, Arguments::command(), &mut out),
+        Verb::Man(arguments) => man::run(arguments, Arguments::command(), &mut out),
     };
     match outcome.and_then(|code| Ok(out.flush().map(|()| code)?)) {
         Ok(code) => code,
-        // `holdup stalls | head`: the reader has seen enough.
+        // The reader has closed the pipe, as in `holdup stalls | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

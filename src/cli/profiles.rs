@@ -1,4 +1,4 @@
-//! Profiles in files, as the verbs read, narrow and write them.
+//! Profiles in files: how the verbs read, filter and write them.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,7 +13,7 @@ use crate::export::profile::{Format, summary};
 use crate::import;
 use crate::model::profile::Profile;
 
-/// Which part of a profile is meant.
+/// A selection of samples and frames.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct Selection {
     /// Only samples of the thread with this name or id
@@ -25,26 +25,25 @@ pub(super) struct Selection {
     /// Only samples of the task with this name or id
     #[arg(long, value_name = "NAME")]
     task: Option<String>,
-    /// Only samples of tasks that were spawned here, such as src/api.rs or api.rs:88
+    /// Only samples of tasks spawned at this place, such as src/api.rs or api.rs:88
     #[arg(long, value_name = "PLACE")]
     spawn: Option<String>,
-    /// Only samples in this state, such as on-cpu; in stalled time, of this cause
+    /// Only samples in this state, such as on-cpu; for stalled time, of this cause
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
-    /// Only stacks with a function or file that matches this regular expression; may be repeated
+    /// Only stacks with a function or file that matches this regular expression; repeatable
     #[arg(short = 'I', long, value_name = "RE")]
     include: Vec<String>,
-    /// No stacks with a function or file that matches this regular expression; may be repeated
+    /// No stacks with a function or file that matches this regular expression; repeatable
     #[arg(short = 'X', long, value_name = "RE")]
     exclude: Vec<String>,
-    /// Leave plumbing out of the stacks: how threads start, the runtime's way to a poll, and what other crates do between
-    /// two functions of the program
+    /// Hide frames of thread start, of the runtime, and of other crates between two functions of the program
     #[arg(long)]
-    no_plumbing: bool,
+    hide_runtime_frames: bool,
 }
 
 impl Selection {
-    /// That part of a profile.
+    /// The selected part of a profile.
     pub(super) fn of(&self, profile: &Profile) -> anyhow::Result<Profile> {
         let patterns = |texts: &[String]| {
             let patterns: Result<Vec<_>, _> = texts.iter().map(|text| filter::pattern(text)).collect();
@@ -60,16 +59,16 @@ impl Selection {
             exclude: patterns(&self.exclude)?,
         };
         let part = filter.apply(profile);
-        Ok(if self.no_plumbing { runtime_frames::left_out(&part) } else { part })
+        Ok(if self.hide_runtime_frames { runtime_frames::hidden(&part) } else { part })
     }
 }
 
-/// The same profile with labels as outermost frames.
+/// The profile with labels as outermost frames.
 pub(super) fn grouped(profile: &Profile, groups: &[Group]) -> Profile {
     group::by(profile, groups)
 }
 
-/// Standard input or output.
+/// The file name for standard input and output.
 pub(super) const STDIO: &str = "-";
 
 /// Reads a profile from a file, or from standard input for `-`.
@@ -80,14 +79,14 @@ pub(super) fn read(path: &Path, format: Option<Format>) -> anyhow::Result<Profil
     } else {
         &mut File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?
     };
-    // Packed files are smaller than what they hold, so this limit refuses nothing that could be read.
+    // A compressed file is smaller than its content, so this limit rejects no readable file.
     let mut bytes = Vec::new();
     let limited = source.take(import::MAX_BYTES + 1).read_to_end(&mut bytes);
     limited.with_context(|| format!("{} cannot be read", path.display()))?;
     import::read(&bytes, format).with_context(|| path.display().to_string())
 }
 
-/// Where a file goes, and as what.
+/// A file to write, with its format.
 #[derive(Debug)]
 pub(super) struct Output {
     path: PathBuf,
@@ -95,36 +94,44 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// A file in the format asked for, or in that of its extension. Standard output needs the format.
+    /// A file in the given format, or in that of its extension. Standard output needs a format.
     pub(super) fn new(path: &Path, format: Option<Format>) -> anyhow::Result<Self> {
         let format = match format {
             Some(format) => format,
-            None if path == Path::new(STDIO) => anyhow::bail!("standard output has no extension; say --format"),
-            None => Format::from_path(path).context("name another extension, or say --format")?,
+            None if path == Path::new(STDIO) => {
+                anyhow::bail!("standard output has no extension; give the format with --format")
+            }
+            None => Format::from_path(path).context("give another extension, or the format with --format")?,
         };
-        // Said now, not after minutes of recording.
+        // Checked before the recording, which may take minutes.
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
-            anyhow::bail!("{} cannot be written: there is no folder {}", path.display(), folder.display());
+            anyhow::bail!(
+                "{} cannot be written: there is no folder {}; create it first",
+                path.display(),
+                folder.display()
+            );
         }
         Ok(Self { path: path.to_owned(), format })
     }
 
-    /// What is written.
+    /// The format of the file.
     pub(super) fn format(&self) -> Format {
         self.format
     }
 
-    /// Whether it is a file, and standard output is free for words.
+    /// Whether it is a file. Then messages can go to standard output.
     pub(super) fn is_file(&self) -> bool {
         self.path != Path::new(STDIO)
     }
 
-    /// Writes a profile, and says where it is and how to open it, unless it went to standard output. A file that is
-    /// there is replaced.
+    /// Writes a profile, replacing an existing file. Then prints its path and how to open it, unless the profile went to
+    /// standard output.
     pub(super) fn profile(&self, profile: &Profile, out: &mut impl Write) -> anyhow::Result<()> {
         let mut bytes = Vec::new();
-        profile.write(self.format, &mut bytes).with_context(|| format!("the profile as {}", self.format))?;
+        profile
+            .write(self.format, &mut bytes)
+            .with_context(|| format!("cannot write the profile as {}", self.format))?;
         self.bytes(&bytes, out)?;
         if self.is_file() {
             let (samples, lost) = (profile.sample_count(), profile.quality.lost);
@@ -138,7 +145,7 @@ impl Output {
         Ok(())
     }
 
-    /// Writes what is made already: a whole file or none.
+    /// Writes the bytes of a file.
     pub(super) fn bytes(&self, bytes: &[u8], out: &mut impl Write) -> anyhow::Result<()> {
         if self.is_file() {
             std::fs::write(&self.path, bytes).with_context(|| format!("{} cannot be written", self.path.display()))?;

@@ -1,11 +1,11 @@
-//! `holdup ps`: the processes of this machine that run Tokio, and what works for each.
+//! `holdup ps`: the processes of this machine that run Tokio, and what holdup can do with each.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::NOTHING;
+use super::NEGATIVE;
 use crate::attach::Processes;
 use crate::export::process_list;
 
@@ -24,5 +24,5 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     } else {
         out.write_all(process_list::table(&with_tokio, unseen).as_bytes())?;
     }
-    Ok(if with_tokio.is_empty() { NOTHING.into() } else { ExitCode::SUCCESS })
+    Ok(if with_tokio.is_empty() { NEGATIVE.into() } else { ExitCode::SUCCESS })
 }

@@ -1,4 +1,5 @@
-//! `holdup symbols extract BIN -o FILE`: what is needed of a program's debug information, for a stripped one of the same build.
+//! `holdup symbols extract BIN -o FILE`: the types, names and lines of a program in a small file, for a stripped copy of
+//! the same build.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -16,21 +17,21 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Write types, names and lines of an unstripped program to a file, for `--symbols` where only the stripped one is
+    /// Write the types, names and lines of a program to a file, for `--symbols` where only a stripped copy is
     Extract {
-        /// The unstripped program
+        /// The program with its debug information
         #[arg(value_name = "BIN")]
         program: PathBuf,
-        /// Where to write, unless to BIN.symbols; a file that is there is replaced
+        /// The file to write or replace, by default BIN.symbols
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
 }
 
-/// `--symbols`, where processes are looked at by number.
+/// `--symbols`, for verbs that observe a process.
 #[derive(Debug, clap::Args)]
 pub(super) struct SymbolsArgument {
-    /// With --pid, for a stripped program: what `holdup symbols extract` wrote of the unstripped one
+    /// With --pid, for a stripped program: the file that `holdup symbols extract` wrote for the same build
     #[arg(long, value_name = "FILE", requires = "pid")]
     symbols: Option<PathBuf>,
 }
@@ -45,12 +46,12 @@ impl SymbolsArgument {
     }
 }
 
-/// The same where types are read too.
+/// `--symbols` and `--no-cache`, for verbs that also read types.
 #[derive(Debug, clap::Args)]
 pub(super) struct SourceArguments {
     #[command(flatten)]
     symbols: SymbolsArgument,
-    /// With --pid: neither read nor keep what was read of the program's debug information
+    /// With --pid: do not use the cache of debug information on disk
     #[arg(long, requires = "pid")]
     no_cache: bool,
 }
@@ -69,12 +70,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         path.into()
     });
     let extracted = extract(program, &output)
-        .with_context(|| format!("no symbols could be extracted of {} to {}", program.display(), output.display()))?;
+        .with_context(|| format!("cannot extract symbols from {} to {}", program.display(), output.display()))?;
     writeln!(out, "Wrote symbols to '{}', {} KiB.", output.display(), extracted.size.div_ceil(1024))?;
     if !extracted.types {
         writeln!(
             out,
-            "note: names and lines only; what tasks await is told of programs that are built with `debug = 2`"
+            "note: {} has names and lines only; to see what tasks await, build it with `debug = 2`",
+            program.display()
         )?;
     }
     Ok(ExitCode::SUCCESS)

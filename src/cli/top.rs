@@ -1,64 +1,81 @@
-//! `holdup top FILE`: the functions of a profile by what they take. `holdup top --pid N`: what a process does now.
+//! `holdup top`: the functions of a service or a profile by what they take, or the current activity of a process.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::NOTHING;
+use super::NEGATIVE;
 use super::live::{self, Live};
 use super::profiles::{self, Selection};
-use super::tasks::seconds;
+use super::recording::Recording;
+use super::target::{DEFAULT_URL, is_url};
 use crate::analysis::top;
 use crate::export::profile::{Format, summary};
 use crate::export::tables;
+use crate::quantity;
+
+/// The default number of functions.
+const FUNCTIONS: usize = 20;
+
+/// The default number of rows of each table of a process.
+const ROWS: usize = 8;
+
+/// Samples per second of an endpoint's profile.
+const RATE: u32 = 99;
 
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "With a URL, the CPU time of the service is sampled for the duration. `holdup record` has other \
+modes and formats."
+)]
 pub(super) struct Arguments {
-    /// The profile: folded, pprof, or holdup's own json, also gzipped; - is standard input
-    #[arg(required_unless_present = "pid")]
-    file: Option<PathBuf>,
-    /// Show what this process does now, from outside and unchanged: workers, tasks by CPU time and by what they wait for, and
-    /// stalls
-    #[arg(short, long, value_name = "PID", conflicts_with = "file", value_parser = clap::value_parser!(u32).range(1..))]
+    /// The endpoint of a service, or a profile: folded, pprof or holdup's json, possibly gzipped; - is standard input
+    #[arg(value_name = "URL or FILE", default_value = DEFAULT_URL)]
+    target: String,
+    /// Show the current activity of this process from outside: workers, tasks by CPU time and by what they await, and
+    /// stalls; the process is not changed
+    #[arg(short, long, value_name = "PID", conflicts_with = "target", value_parser = quantity::positive)]
     pid: Option<u32>,
-    /// How long each look at the process adds up: seconds, or with a unit such as 500ms
-    #[arg(short, long, default_value = "1", value_name = "SECONDS", value_parser = seconds, requires = "pid")]
+    /// With a URL, how long to sample CPU time, such as 500ms or 5s
+    #[arg(short, long, default_value = "5s", value_name = "DURATION", value_parser = quantity::duration, conflicts_with = "pid")]
+    duration: Duration,
+    /// With --pid, the time between two screens, such as 500ms or 1s
+    #[arg(short, long, default_value = "1s", value_name = "DURATION", value_parser = quantity::duration, requires = "pid")]
     interval: Duration,
-    /// How many times the process is shown, otherwise until Ctrl-C
-    #[arg(long, value_name = "TIMES", requires = "pid", value_parser = clap::value_parser!(u32).range(1..))]
+    /// With --pid, the number of screens; by default, until Ctrl-C
+    #[arg(long, value_name = "N", requires = "pid", value_parser = quantity::positive)]
     count: Option<u32>,
-    /// The same as --count 1
+    /// With --pid, the same as --count 1
     #[arg(long, requires = "pid", conflicts_with = "count")]
     once: bool,
-    /// From how long on a poll is a stall, such as 10ms or 1s
-    #[arg(short, long, default_value = "10ms", value_name = "TIME", value_parser = seconds, requires = "pid")]
+    /// With --pid, the threshold of stalls, such as 10ms or 1s
+    #[arg(short, long, default_value = "10ms", value_name = "DURATION", value_parser = quantity::duration, requires = "pid")]
     threshold: Duration,
-    /// The format of FILE: folded, pprof or json. Otherwise its content tells
+    /// The format of FILE: folded, pprof or json. By default, its content decides
     #[arg(long, conflicts_with = "pid")]
     from: Option<Format>,
-    /// How many functions to show, or rows of each table
-    #[arg(short = 'n', long, value_name = "N")]
+    /// The number of functions, or of rows of each table
+    #[arg(short = 'n', long, value_name = "N", value_parser = quantity::number::<usize>)]
     rows: Option<usize>,
     #[command(flatten)]
     selection: Selection,
 }
 
-/// Functions, unless another number is asked for.
-const FUNCTIONS: usize = 20;
-
-/// Rows of each table of a process.
-const ROWS: usize = 8;
-
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    if let Some(pid) = arguments.pid {
-        let Arguments { interval, threshold, .. } = *arguments;
+    let Arguments { target, pid, duration, interval, threshold, rows, .. } = arguments;
+    if let Some(pid) = *pid {
         let times = if arguments.once { Some(1) } else { arguments.count };
-        return live::run(&Live { pid, interval, threshold, rows: arguments.rows.unwrap_or(ROWS), times }, out);
+        let (interval, threshold) = (*interval, *threshold);
+        return live::run(&Live { pid, interval, threshold, rows: rows.unwrap_or(ROWS), times }, out);
     }
-    let Some(file) = &arguments.file else { anyhow::bail!("name a profile, or a process with --pid") };
-    let profile = arguments.selection.of(&profiles::read(file, arguments.from)?)?;
+    let profile = if is_url(target) {
+        Recording { mode: "cpu", duration: *duration, rate: RATE }.of_endpoint(target)?
+    } else {
+        profiles::read(Path::new(target), arguments.from)?
+    };
+    let profile = arguments.selection.of(&profile)?;
     writeln!(out, "{} ({})", summary::title(&profile), summary::quality(&profile))?;
-    out.write_all(tables::top(&top::of(&profile), arguments.rows.unwrap_or(FUNCTIONS)).as_bytes())?;
-    Ok(if profile.samples.is_empty() { NOTHING.into() } else { ExitCode::SUCCESS })
+    out.write_all(tables::top(&top::of(&profile), rows.unwrap_or(FUNCTIONS)).as_bytes())?;
+    Ok(if profile.samples.is_empty() { NEGATIVE.into() } else { ExitCode::SUCCESS })
 }

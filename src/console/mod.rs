@@ -1,18 +1,22 @@
-//! tokio-console: what Tokio traces about tasks, resources and their polls, collected by console-subscriber and
-//! served to the `tokio-console` command on an address of its own.
+//! tokio-console: Tokio's traces of tasks, resources and polls, collected by console-subscriber and served to the
+//! `tokio-console` command at a separate address.
 //!
-//! Two layers for the program's `tracing` subscriber: console-subscriber's, which feeds the endpoint, and holdup's,
-//! which takes over the names that tasks get from [`tokio::task::Builder`], so that reports use them too.
+//! It has two layers for the program's `tracing` subscriber: that of console-subscriber for the endpoint, and that of
+//! holdup for reports, which takes the names of tasks from [`tokio::task::Builder`].
 
-/// Binds, and hands out the layers.
+/// The public type.
 mod listen;
 
-/// holdup's own layer.
+/// The layer for names of tasks.
 mod names;
 
-/// Speaks tokio-console's protocol, on a thread of its own.
+/// The addresses of the endpoints.
+mod listening;
+
+/// The server of tokio-console's protocol.
 mod serve;
 
 pub use listen::Console;
 
-pub(crate) use listen::{is_seen, listening};
+pub(crate) use listen::is_seen;
+pub(crate) use listening::listening;

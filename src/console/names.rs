@@ -1,6 +1,6 @@
-//! holdup's own layer: the names that tasks get from [`tokio::task::Builder`] appear in reports.
+//! holdup's layer: reports use the names that tasks get from [`tokio::task::Builder`].
 //!
-//! Tokio's task hooks do not tell a task's name; the span that it enters for every poll does.
+//! Tokio's task hooks do not pass a task's name. The span that Tokio enters for each poll has it.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::probe::TaskName;
 
-/// Remembers the name in the task's span, and gives it to the worker's slot while the span is entered.
+/// Stores the name in the task's span, and sets it in the worker's slot while the span is entered.
 pub(super) struct TaskNames;
 
 impl<S> Layer<S> for TaskNames
@@ -50,11 +50,11 @@ where
     }
 }
 
-/// Looks for the field that holds the name; empty for a task without one.
+/// Reads the field with the name; empty for a task without one.
 struct FoundName(Option<TaskName>);
 
 impl FoundName {
-    fn look(&mut self, field: &Field, text: impl FnOnce() -> String) {
+    fn take(&mut self, field: &Field, text: impl FnOnce() -> String) {
         if field.name() == "task.name" {
             self.0 = TaskName::new(&text());
         }
@@ -63,10 +63,10 @@ impl FoundName {
 
 impl Visit for FoundName {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.look(field, || format!("{value:?}"));
+        self.take(field, || format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.look(field, || value.to_owned());
+        self.take(field, || value.to_owned());
     }
 }

@@ -1,4 +1,4 @@
-//! Speaks tokio-console's protocol, on a thread of its own.
+//! The server of tokio-console's protocol, on a separate thread.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 use console_subscriber::{Server, ServerParts};
 use tonic::transport::server::TcpIncoming;
 
-use super::listen::Listening;
+use super::listening::Listening;
 
-/// Requests that one connection may have under way; tokio-console uses three, one of them per task that is looked at.
+/// The limit on concurrent requests of a connection. tokio-console uses three; one of them is for the task on screen.
 const MAX_STREAMS: u32 = 64;
 
-/// A client that does not answer is asked after this long, and given up after as long again.
+/// The interval of pings to an idle client, and the time limit for its answer.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// Serves until the layer that belongs to `server` is dropped.
+/// Serves until the layer of `server` is dropped.
 pub(super) fn start(listener: TcpListener, server: Server, listening: Listening) -> std::io::Result<()> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = crate::probe::hold_samples_while_parked(builder.enable_all()).build()?;
     let run = move || {
-        // Or it would collect its own tasks.
-        let unseen = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+        // The endpoint must not collect its own tasks.
+        let untraced = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
         let outcome = runtime.block_on(serve(listener, server));
-        // Its tasks end before anybody could see them.
+        // Its tasks end while tracing is off.
         drop(runtime);
-        drop(unseen);
+        drop(untraced);
         drop(listening);
         if let Err(error) = outcome {
-            tracing::error!(target: "holdup", error, "tokio-console cannot be served any more");
+            tracing::error!(target: "holdup", error, "the tokio-console endpoint failed and no longer serves; restart the service to use it again");
         }
     };
     std::thread::Builder::new().name("holdup-console".into()).spawn(run)?;

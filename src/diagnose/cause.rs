@@ -1,9 +1,10 @@
-//! Decides what a stuck worker was doing for most of the time it was looked at.
+//! Finds the cause of a stall from its evidence and its stack.
 //!
-//! The window is shared out: CPU time, time ready but not run, and waits by what they waited for. What has half of
-//! the window or more is the cause; otherwise it is unknown, and the numbers are shown. The stack refines what the
-//! kernel cannot tell: that a wait for a socket is a name lookup, that a lock stands for a child process, that CPU
-//! time was spent inside the kernel's file code.
+//! The observed window is divided into CPU time, time ready but not run, and waits by kind. The class with at least half
+//! of the window is the cause. Without one, the cause is unknown.
+//!
+//! The stack adds what the kernel does not report: that a wait for a socket is a name lookup, that a wait for a pipe is
+//! one for a child process, or that CPU time was spent in the kernel's file code.
 
 use std::time::Duration;
 
@@ -11,28 +12,27 @@ use crate::model::cause::CauseClass;
 use crate::model::evidence::{Evidence, SyscallKind, WaitSite};
 use crate::model::stack::{Frame, Origin, StackUnavailable};
 
-/// A fault that reads nothing from disk takes about 1 µs in a virtual machine, most of it for clearing the page:
-/// 3500 of them in 8.5 ms of touching fresh memory, of which the writing itself took the rest.
+/// The CPU time of a page fault without a disk read. Measured in a virtual machine: 3500 faults in 8.5 ms of writing to
+/// fresh memory, where the writes took the rest. Most of a fault is clearing the page.
 const MINOR_FAULT: Duration = Duration::from_micros(1);
 
-/// How many innermost frames may stand between libc's wrapper of a system call and the top of the stack.
+/// The number of innermost frames in which libc's wrapper of a system call is searched.
 const TOP_FRAMES: usize = 3;
 
-/// What the worker was doing. `frames` is its stack, innermost first, or why there is none.
+/// The class of the cause. `frames` is the stack, innermost first, or the reason why there is none.
 pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>) -> CauseClass {
     let half = evidence.window / 2;
     let counted = evidence.on_cpu.unwrap_or_default();
-    // What is taken from a CPU is no loss to a thread that sleeps.
+    // A sleeping thread loses nothing when a hypervisor takes its CPU.
     let stolen = evidence.stolen.unwrap_or_default().min(counted + evidence.starved);
     let on_cpu = counted.saturating_sub(stolen);
     if frames == Err(&StackUnavailable::NoAnswer) && evidence.stolen.is_some() && evidence.waits.is_empty() {
-        // A thread that is on a CPU answers a signal at once, unless a hypervisor has taken the CPU away. The
-        // kernel learns of that only when it is back, and counts CPU time until then.
+        // A thread on a CPU answers a signal at once, unless a hypervisor has taken the CPU. The kernel learns of that
+        // only afterwards, and counts CPU time until then.
         return CauseClass::NotScheduled;
     }
     let frames = frames.unwrap_or_default();
-    let not_run =
-        (evidence.run_queue.unwrap_or_default() + evidence.starved.max(stolen)).max(late_without_us(evidence));
+    let not_run = (evidence.run_queue.unwrap_or_default() + evidence.starved.max(stolen)).max(neither_run(evidence));
     if evidence.window.is_zero() {
         return CauseClass::Unknown;
     }
@@ -48,16 +48,16 @@ pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &StackUnava
         shares.add(class_of_place(&wait.site, frames), wait.time);
     }
     if evidence.waits.is_empty() && on_cpu < half {
-        // The kernel does not tell where the thread sleeps; its stack may.
+        // The kernel does not report where the thread sleeps; its stack may show it.
         let asleep = evidence.window.saturating_sub(on_cpu);
         shares.add(top_syscall(frames).map_or(CauseClass::Unknown, |kind| class_of_kind(kind, frames)), asleep);
     }
     shares.largest_of_at_least(half)
 }
 
-/// The watchdog was not run either, in time that the worker neither used nor is known to have slept: the machine ran
-/// neither of them. A worker that sleeps is in no need of being run.
-fn late_without_us(evidence: &Evidence) -> Duration {
+/// The time in which the machine ran neither the watchdog nor the worker. Time in which the worker was on a CPU or asleep
+/// does not count.
+fn neither_run(evidence: &Evidence) -> Duration {
     let slept: Duration = evidence.waits.iter().map(|wait| wait.time).sum();
     let unexplained = evidence.window.saturating_sub(evidence.on_cpu.unwrap_or(evidence.window)).saturating_sub(slept);
     evidence.watchdog_late.min(unexplained)
@@ -86,7 +86,7 @@ fn class_on_cpu(evidence: &Evidence, frames: &[Frame]) -> CauseClass {
     if MINOR_FAULT.saturating_mul(faults) >= on_cpu / 3 && faults > 0 {
         return CauseClass::PageFaults;
     }
-    // CPU time inside the kernel, on behalf of a system call: copying file data, for instance.
+    // CPU time of a system call in the kernel, such as copying file data.
     match top_syscall(frames) {
         Some(kind @ (SyscallKind::File | SyscallKind::Network | SyscallKind::Pipe)) => class_of_kind(kind, frames),
         Some(SyscallKind::Memory) => CauseClass::PageFaults,
@@ -130,18 +130,18 @@ fn waits_for_child(frames: &[Frame]) -> bool {
     frames.iter().any(starts_or_waits)
 }
 
-/// What the innermost frames wait for, by the names of libc's functions and of those of the standard library that
-/// stand for one. Rust's `core::ptr::write` is none of them.
+/// The kind of system call of the innermost frames, by the names of functions of libc and the standard library. Functions
+/// of other crates with equal last names, such as `core::ptr::write`, do not count.
 fn top_syscall(frames: &[Frame]) -> Option<SyscallKind> {
     frames.iter().take(TOP_FRAMES).find_map(|frame| match frame.origin {
         Origin::System => kind_of_function(&frame.function),
-        // They make the system call through libc's `syscall`, whose name says nothing.
+        // They use libc's `syscall`, so that its name does not show the system call.
         Origin::Std => FUTEX_WAITS.iter().any(|end| frame.function.ends_with(end)).then_some(SyscallKind::Lock),
         _ => None,
     })
 }
 
-/// Where the standard library waits on a futex.
+/// The functions of the standard library that wait on a futex, by the ends of their names.
 const FUTEX_WAITS: [&str; 5] =
     ["::futex_wait", "::lock_contended", "::read_contended", "::write_contended", "::Thread::park"];
 
@@ -201,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn the_larger_half_is_the_cause() {
+    fn the_class_with_half_of_the_window_is_the_cause() {
         use SyscallKind::{Child, File, Lock, Network, Sleep};
-        for (what, evidence, class) in [
+        for (scene, evidence, class) in [
             ("a busy loop", evidence(95, 3, &[]), CauseClass::Computing),
             ("a crowded machine", evidence(45, 55, &[]), CauseClass::NotScheduled),
             ("thread::sleep", evidence(0, 0, &[(Sleep, 98)]), CauseClass::Sleeping),
@@ -213,12 +213,12 @@ mod tests {
             ("waitpid", evidence(0, 0, &[(Child, 99)]), CauseClass::ChildProcess),
             ("a bit of everything", evidence(30, 10, &[(File, 30), (Lock, 30)]), CauseClass::Unknown),
         ] {
-            assert_eq!(classify(&evidence, Ok(&[])), class, "{what}");
+            assert_eq!(classify(&evidence, Ok(&[])), class, "{scene}");
         }
     }
 
     #[test]
-    fn the_stack_tells_what_the_kernel_cannot() {
+    fn the_stack_refines_the_cause() {
         use SyscallKind::{Network, Pipe};
         let lookup = frames(&["poll", "__res_context_send", "getaddrinfo", "std::net::ToSocketAddrs"]);
         assert_eq!(classify(&evidence(1, 0, &[(Network, 95)]), Ok(&lookup)), CauseClass::NameLookup);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_that_ran_nobody_is_to_blame() {
+    fn time_in_which_the_machine_ran_neither_thread_is_not_scheduled() {
         let paused = Evidence { watchdog_late: MS * 95, ..evidence(1, 0, &[]) };
         assert_eq!(classify(&paused, Ok(&[])), CauseClass::NotScheduled);
         let asleep_anyway = Evidence { watchdog_late: MS * 95, ..evidence(1, 0, &[(SyscallKind::Lock, 97)]) };
@@ -245,25 +245,29 @@ mod tests {
     }
 
     #[test]
-    fn a_cpu_that_was_taken_away_is_the_machines_doing() {
+    fn a_stolen_cpu_is_not_scheduled() {
         let starved = Evidence { starved: MS * 60, ..evidence(5, 30, &[]) };
         assert_eq!(classify(&starved, Ok(&[])), CauseClass::NotScheduled);
         let stolen = Evidence { stolen: Some(MS * 70), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&stolen, Ok(&[])), CauseClass::NotScheduled, "it was counted as CPU time");
+        assert_eq!(classify(&stolen, Ok(&[])), CauseClass::NotScheduled, "the kernel counted it as CPU time");
         let asleep = Evidence { stolen: Some(MS * 70), ..evidence(5, 0, &[(SyscallKind::Lock, 95)]) };
-        assert_eq!(classify(&asleep, Ok(&[])), CauseClass::Lock, "it would not have run anyway");
-        let silent = Evidence { stolen: Some(Duration::ZERO), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&silent, Err(&StackUnavailable::NoAnswer)), CauseClass::NotScheduled, "not known yet");
+        assert_eq!(classify(&asleep, Ok(&[])), CauseClass::Lock, "a sleeping thread needs no CPU");
+        let no_answer = Evidence { stolen: Some(Duration::ZERO), ..evidence(95, 0, &[]) };
+        assert_eq!(
+            classify(&no_answer, Err(&StackUnavailable::NoAnswer)),
+            CauseClass::NotScheduled,
+            "the kernel has not counted it yet"
+        );
         let own_machine = evidence(95, 0, &[]);
         assert_eq!(
             classify(&own_machine, Err(&StackUnavailable::NoAnswer)),
             CauseClass::Computing,
-            "busy in the kernel"
+            "busy in the kernel without a hypervisor"
         );
     }
 
     #[test]
-    fn touching_fresh_memory_is_not_computing() {
+    fn touching_fresh_memory_is_page_faults() {
         let touching = Evidence { minor_faults: Some(120_000), ..evidence(95, 0, &[]) };
         assert_eq!(classify(&touching, Ok(&[])), CauseClass::PageFaults);
         let computing = Evidence { minor_faults: Some(200), ..evidence(95, 0, &[]) };
@@ -271,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn without_evidence_nothing_is_claimed() {
+    fn without_evidence_the_cause_is_unknown() {
         assert_eq!(classify(&Evidence::default(), Ok(&[])), CauseClass::Unknown);
     }
 }

@@ -1,9 +1,9 @@
-//! From evidence and stacks to causes and culprits. Pure: values in, values out.
+//! Finds causes and culprits from evidence and stacks. Pure: values in, values out.
 
-/// What a stuck worker was doing.
+/// The cause of a stall.
 mod cause;
 
-/// Which frame of the user's code leads to it.
+/// The culprit of a stall.
 mod culprit;
 
 /// Tasks that wait for each other.
@@ -22,4 +22,4 @@ pub(crate) use cycle::cycles;
 #[cfg(feature = "attach")]
 pub(crate) use futurelock::futurelocks;
 
-pub(crate) use culprit::{find_culprit, handed_on, poll_boundary};
+pub(crate) use culprit::{find_culprit, poll_boundary, worker_handed_over};

@@ -4,16 +4,16 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::profile::flamegraph::{Colours, Picture};
+use super::profile::flamegraph::{Colors, Picture};
 use super::profile::folded::{Inlined, stacks};
 use super::profile::summary::{amount, title};
 use crate::analysis::diff::{self, Diff, Scale, Widths};
 use crate::model::profile::{Profile, Unit};
 
-/// Draws one of the profiles; what a function takes itself is more in the second where it is red, and less where blue.
+/// Draws one of the profiles. A red function has a larger self value in the second profile, a blue one a smaller.
 ///
 /// # Errors
-/// Those of `out`.
+/// I/O errors of `out`.
 pub(crate) fn flamegraph(
     before: &Profile,
     after: &Profile,
@@ -25,30 +25,30 @@ pub(crate) fn flamegraph(
     let sum = |profile: &Profile| amount(profile.total(profile.drawn), unit);
     let scaled = match scale {
         Scale::AsMeasured => "",
-        Scale::Normalised => ", before scaled to the same sum",
+        Scale::Normalized => ", before scaled to the same total",
     };
-    let (width, colours) = match widths {
-        Widths::Before => ("width is before", Colours::ChangeBack),
-        Widths::After => ("width is after", Colours::Change),
+    let (width, colors) = match widths {
+        Widths::Before => ("width is before", Colors::ChangeReversed),
+        Widths::After => ("width is after", Colors::Change),
     };
     let picture = Picture {
         title: format!("{}: what changed", title(after)),
         subtitle: format!(
-            "{} before, {} after{scaled}; {width}; colour is own time: red more than before, blue less",
+            "{} before, {} after{scaled}; {width}; color is the self value: red is more than before, blue less",
             sum(before),
             sum(after)
         ),
         unit,
-        colours,
+        colors,
     };
     let lines = diff::lines(&stacks(before, Inlined::Merged), &stacks(after, Inlined::Merged), scale, widths);
     picture.draw(&lines, out)
 }
 
-/// `stack before after`, as difffolded writes it.
+/// Folded stacks with both values, `stack before after`, in the format of difffolded.
 ///
 /// # Errors
-/// Those of `out`.
+/// I/O errors of `out`.
 pub(crate) fn folded(before: &Profile, after: &Profile, scale: Scale, out: &mut dyn Write) -> io::Result<()> {
     let lines = diff::lines(&stacks(before, Inlined::Marked), &stacks(after, Inlined::Marked), scale, Widths::After);
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
@@ -60,7 +60,7 @@ struct DiffJson<'a> {
     unit: &'a str,
     before: i64,
     after: i64,
-    normalised: bool,
+    normalized: bool,
     functions: Vec<FunctionJson<'a>>,
 }
 
@@ -77,10 +77,10 @@ struct FunctionJson<'a> {
     total_delta: i64,
 }
 
-/// The numbers of every function.
+/// The values of every function.
 ///
 /// # Errors
-/// Those of `out`.
+/// I/O errors of `out`.
 pub(crate) fn json(diff: &Diff, out: &mut dyn Write) -> io::Result<()> {
     let function = |f: &'_ diff::FunctionDiff| (f.own, f.own_delta(), f.total, f.total_delta());
     let functions = diff.functions.iter().map(|f| {
@@ -101,7 +101,7 @@ pub(crate) fn json(diff: &Diff, out: &mut dyn Write) -> io::Result<()> {
         unit: diff.value.as_ref().map_or("", |value| value.unit.as_str()),
         before: diff.sums.0,
         after: diff.sums.1,
-        normalised: diff.normalised,
+        normalized: diff.normalized,
         functions: functions.collect(),
     };
     serde_json::to_writer_pretty(&mut *out, &answer)?;

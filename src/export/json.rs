@@ -1,8 +1,7 @@
-//! The endpoint's JSON: what it sends, and what the `holdup` command reads back.
+//! The endpoint's JSON, which the `holdup` command also reads.
 //!
-//! Fields are only added, never renamed. Times of day are milliseconds since the Unix epoch, whole ones but where a field says
-//! otherwise; lengths of time are
-//! milliseconds with fractions, in fields that end in `_ms`.
+//! Fields are only added, never renamed. Durations are milliseconds with fractions, in fields that end in `_ms`. Times
+//! of day are milliseconds since the Unix epoch, without fractions unless a field says otherwise.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,24 +14,23 @@ use crate::model::stack::Frame;
 use crate::model::stall::{Counters, Detection, StallEntry, Stalls};
 use crate::model::task::Task;
 use crate::model::victims::{self, Victim, Victims, VictimsUnknown, Waited};
-use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::WorkerNow;
 
 /// The answer of `/debug/holdup/stalls`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct StallsAnswer {
-    /// Stalls that last, then equal stalls counted together, the newest first.
+    /// First the stalls that are still running, then equal stalls counted together, newest first.
     pub stalls: Vec<StallJson>,
-    /// Reports held back by the rate limit. Every stall is counted in `counters.stalls` all the same.
+    /// Reports held back by the rate limit. `counters.stalls` counts their stalls too.
     pub suppressed: u64,
     /// Counts since the start of the watch.
     pub counters: CountersJson,
 }
 
-/// Equal stalls; the fields describe the newest of them.
+/// Equal stalls. The fields describe the newest one.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct StallJson {
-    /// The number of the first of them.
+    /// The number of the first one.
     pub id: u64,
     /// The runtime's name.
     pub runtime: String,
@@ -42,60 +40,60 @@ pub struct StallJson {
     pub thread: String,
     /// The kernel's thread id.
     pub tid: i32,
-    /// The task whose poll it is.
+    /// The polled task.
     pub task: TaskJson,
-    /// From how long on a poll counts as a stall.
+    /// The threshold: a longer poll is a stall.
     pub threshold_ms: f64,
-    /// How long it lasted, or has lasted; at least that where it is inferred.
+    /// The duration of the poll, so far or in all. A lower bound for an inferred stall.
     pub duration_ms: f64,
     /// How it is known to be one poll: `told`, or inferred from a `sleep` or a missing `return`; see
     /// [`Detection`](crate::Detection).
     #[serde(default = "instrumented")]
     pub detection: String,
-    /// Whether its poll has returned.
+    /// Whether the poll has returned.
     pub ended: bool,
     /// Why the worker was stuck.
     pub cause: CauseJson,
-    /// Who waited behind it.
+    /// What waited meanwhile.
     #[serde(default)]
     pub waiting: WaitingJson,
-    /// The frame in the user's own code that leads to it; null where there is none.
+    /// The frame in the user's code that caused it; null if there is none.
     pub culprit: Option<CulpritJson>,
-    /// The newest stack, innermost frame first. Empty where it could not be taken.
+    /// The newest stack, innermost frame first. Empty if none was captured.
     pub stack: Vec<FrameJson>,
-    /// How the stack was taken, or why there is none.
+    /// How the stack was captured, or why there is none.
     pub stack_quality: StackQualityJson,
-    /// How many equal stalls there were.
+    /// The number of equal stalls.
     pub count: u64,
-    /// Their time together.
+    /// Their total duration.
     pub total_ms: f64,
-    /// The longest of them.
+    /// The longest of their durations.
     pub longest_ms: f64,
-    /// About when the poll of the newest of them began, with fractions; 0 where the service does not tell.
+    /// The approximate start of the newest poll, with fractions; 0 if the service does not report it.
     #[serde(default)]
     pub began_unix_ms: f64,
-    /// When the first of them was noticed.
+    /// When the first one was noticed.
     pub first_noticed_unix_ms: u64,
-    /// When the newest of them was noticed.
+    /// When the newest one was noticed.
     pub noticed_unix_ms: u64,
 }
 
 /// See [`Waiting`](crate::Waiting).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct WaitingJson {
-    /// Tasks in the stuck worker's own queue; null without `tokio_unstable`.
+    /// Tasks in the stuck worker's local queue; null without `tokio_unstable`.
     pub local_queue: Option<usize>,
-    /// Tasks in the queue that all workers share.
+    /// Tasks in the global queue.
     pub global_queue: Option<usize>,
-    /// Who looked after I/O and timers: `attended`, `in_passing`, `unattended` or `unknown`.
+    /// Who drives I/O and timers: `attended`, `in_passing`, `unattended` or `unknown`.
     pub driver: String,
-    /// Other workers of the runtime.
+    /// The number of other workers of the runtime.
     pub others: usize,
-    /// How many of those were parked.
+    /// How many of them were parked.
     pub others_parked: usize,
-    /// How many of those were stalled too.
+    /// How many of them were stalled too.
     pub others_stalled: usize,
-    /// Which tasks waited; known once the stall is over.
+    /// The tasks that waited; known when the stall has ended.
     #[serde(default)]
     pub victims: VictimsJson,
 }
@@ -103,26 +101,26 @@ pub struct WaitingJson {
 /// See [`Victims`](crate::Victims).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct VictimsJson {
-    /// All of this in one line.
+    /// A summary in one line.
     pub sentence: String,
     /// Why it is not known who waited: `lasting`, `untold`, `no_worker`, `outside` or `missed`; null where it is.
     pub missing: Option<String>,
-    /// How many tasks; null where that is not known.
+    /// The number of tasks; null if it is unknown.
     pub count: Option<u64>,
     /// The longest wait.
     pub longest: Option<WaitedJson>,
-    /// All waits together.
+    /// The sum of all waits.
     pub total: Option<WaitedJson>,
-    /// Those who waited longest, the longest first; up to 64.
+    /// Up to 64 tasks, the longest wait first.
     pub tasks: Vec<VictimJson>,
 }
 
 /// See [`Waited`](crate::Waited).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct WaitedJson {
-    /// At least so long; 0 where the task may have become ready only at the end of the stall.
+    /// The lower bound; 0 if the task may have become ready only at the end of the stall.
     pub at_least_ms: f64,
-    /// At most so long.
+    /// The upper bound.
     pub at_most_ms: f64,
 }
 
@@ -131,7 +129,7 @@ pub struct WaitedJson {
 pub struct VictimJson {
     /// The task.
     pub task: TaskJson,
-    /// How long it waited.
+    /// The duration of its wait.
     pub waited: WaitedJson,
 }
 
@@ -149,38 +147,38 @@ pub struct TaskJson {
 /// A cause.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CauseJson {
-    /// One of the classes that `holdup explain` lists.
+    /// One of the words that `holdup explain` lists.
     pub class: String,
     /// What to do about it.
     pub advice: String,
-    /// The numbers behind it.
+    /// The numbers that support it.
     pub evidence: EvidenceJson,
 }
 
 /// See [`Evidence`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct EvidenceJson {
-    /// How long the thread was looked at.
+    /// The observed time.
     pub window_ms: f64,
-    /// How often.
+    /// The number of samples of the thread in it.
     pub looks: u32,
-    /// CPU time used in the window.
+    /// CPU time of the thread in the window.
     pub on_cpu_ms: Option<f64>,
     /// Time ready but not run.
     pub run_queue_ms: Option<f64>,
-    /// Time taken from its CPU by a hypervisor; null where none takes any.
+    /// Time that a hypervisor took from its CPU; null without one.
     pub stolen_ms: Option<f64>,
     /// Further time runnable without CPU time.
     pub starved_ms: f64,
-    /// What it waited in, the longest first.
+    /// What it waited for, the longest wait first.
     pub waits: Vec<WaitJson>,
-    /// Page faults served without reading from disk.
+    /// Page faults that needed no disk read.
     pub minor_faults: Option<u64>,
-    /// Page faults that read from disk.
+    /// Page faults that needed a disk read.
     pub major_faults: Option<u64>,
-    /// The thread's scheduler state at the last look.
+    /// The thread's scheduler state at the last sample.
     pub state: Option<char>,
-    /// By how much the watchdog itself was late.
+    /// The delay of the watchdog itself.
     pub watchdog_late_ms: f64,
 }
 
@@ -189,7 +187,7 @@ pub struct EvidenceJson {
 pub struct WaitJson {
     /// The system call and the file, or `a page fault`.
     pub place: String,
-    /// For how long.
+    /// The duration.
     pub ms: f64,
 }
 
@@ -202,7 +200,7 @@ pub struct CulpritJson {
     pub file: Option<String>,
     /// The line in it; null without line tables.
     pub line: Option<u32>,
-    /// The function that it called; null where it computed by itself.
+    /// The function it called; null if it was running itself.
     pub call: Option<String>,
 }
 
@@ -217,16 +215,19 @@ pub struct FrameJson {
     pub line: Option<u32>,
     /// `user`, `std`, `runtime`, `dependency`, `system` or `unknown`.
     pub origin: String,
+    /// The package or library, such as `tokio` or `libc.so.6`; null if it is unknown.
+    #[serde(default)]
+    pub package: Option<String>,
 }
 
 /// The quality of a stack.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct StackQualityJson {
-    /// How it was taken; null where it was not.
+    /// How it was captured; null without a stack.
     pub method: Option<String>,
     /// Whether it reaches the thread's first function.
     pub complete: bool,
-    /// How long the stall had lasted by then; null where there is no stack.
+    /// How long the stall had been running by then; null without a stack.
     pub taken_after_ms: Option<f64>,
     /// Why there is no stack.
     pub missing: Option<String>,
@@ -235,19 +236,19 @@ pub struct StackQualityJson {
 /// See [`Counters`].
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct CountersJson {
-    /// Every stall.
+    /// All stalls.
     pub stalls: u64,
     /// Reports held back by the rate limit.
     pub suppressed: u64,
-    /// Stalls that could not be explained in time.
+    /// Stalls without an explanation, because the reporter was busy.
     pub unexplained: u64,
     /// Entries dropped from the bounded history.
     pub forgotten: u64,
-    /// Polls that had handed their worker on with `block_in_place`.
+    /// Long polls that had handed over their worker with `block_in_place`.
     pub dismissed: u64,
-    /// Stacks that could not be taken.
+    /// Stacks that could not be captured.
     pub stacks_missed: u64,
-    /// Panics in the user's callback.
+    /// Panics of the user's callback.
     pub callback_panics: u64,
 }
 
@@ -258,7 +259,7 @@ pub struct WorkersAnswer {
     pub workers: Vec<WorkerJson>,
 }
 
-/// What one worker does now.
+/// The current state of a worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct WorkerJson {
     /// The runtime's name.
@@ -271,31 +272,31 @@ pub struct WorkerJson {
     pub tid: i32,
     /// `parked`, `between polls` or `polling`.
     pub activity: String,
-    /// The task inside the poll.
+    /// The polled task.
     pub task: Option<TaskJson>,
-    /// How long this poll has lasted.
+    /// The duration of the poll so far.
     pub polling_for_ms: Option<f64>,
-    /// Polls started so far.
+    /// The number of polls started so far.
     pub polls: u64,
 }
 
 /// The answer of `/debug/holdup/self-check`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct SelfCheckAnswer {
-    /// One line a subject.
+    /// One line for each subject.
     pub checks: Vec<CheckJson>,
 }
 
 /// One line of the self-check.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CheckJson {
-    /// What is looked at.
+    /// The subject, such as `task polls`.
     pub subject: String,
     /// `full`, `limited` or `missing`.
     pub coverage: String,
-    /// By which means, or why not.
+    /// How holdup sees it, or why it does not.
     pub detail: String,
-    /// The setting that would let holdup see more.
+    /// The setting that lets holdup see more.
     pub remedy: Option<String>,
 }
 
@@ -314,7 +315,7 @@ impl From<&Stalls> for StallsAnswer {
     }
 }
 
-/// Of files from before stalls were inferred.
+/// The value for answers of versions before stalls were inferred.
 fn instrumented() -> String {
     Detection::Instrumented.as_str().to_owned()
 }
@@ -375,14 +376,14 @@ impl From<&StallEntry> for StallJson {
 impl From<&Result<Victims, VictimsUnknown>> for VictimsJson {
     fn from(victims: &Result<Victims, VictimsUnknown>) -> Self {
         let known = victims.as_ref().ok();
-        let told = |victim: &Victim| VictimJson { task: (&victim.task).into(), waited: victim.waited.into() };
+        let json = |victim: &Victim| VictimJson { task: (&victim.task).into(), waited: victim.waited.into() };
         Self {
             sentence: victims::sentence(victims),
             missing: victims.as_ref().err().map(|reason| reason.as_str().to_owned()),
             count: known.map(Victims::count),
             longest: known.map(|known| known.longest.into()),
             total: known.map(|known| known.total.into()),
-            tasks: known.map_or_else(Vec::new, |known| known.tasks.iter().map(told).collect()),
+            tasks: known.map_or_else(Vec::new, |known| known.tasks.iter().map(json).collect()),
         }
     }
 }
@@ -390,21 +391,6 @@ impl From<&Result<Victims, VictimsUnknown>> for VictimsJson {
 impl From<Waited> for WaitedJson {
     fn from(waited: Waited) -> Self {
         Self { at_least_ms: ms(waited.at_least), at_most_ms: ms(waited.at_most) }
-    }
-}
-
-/// Without the victims, of whom JSON has the sentence.
-impl From<&WaitingJson> for Waiting {
-    fn from(json: &WaitingJson) -> Self {
-        Self {
-            local_queue: json.local_queue,
-            global_queue: json.global_queue,
-            driver: Driver::of_word(&json.driver),
-            others: json.others,
-            others_parked: json.others_parked,
-            others_stalled: json.others_stalled,
-            ..Self::default()
-        }
     }
 }
 
@@ -421,6 +407,7 @@ impl From<&Frame> for FrameJson {
             file: frame.file.as_ref().map(ToString::to_string),
             line: frame.line,
             origin: frame.origin.as_str().to_owned(),
+            package: frame.package.as_ref().map(ToString::to_string),
         }
     }
 }

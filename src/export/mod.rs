@@ -1,19 +1,26 @@
-//! One format, one file. Pure: values in, text out.
+//! Renderers: one format, one file. Pure: values in, text out.
 
 use std::time::Duration;
 
-/// Stalls as a person reads them on a terminal.
+/// Styles, prose and durations, for every renderer of text.
 pub(crate) mod text;
 
-/// The endpoint's JSON, which the command reads back.
+/// A stall as text.
+pub(crate) mod stall_text;
+
+/// The endpoint's JSON.
 #[cfg(feature = "http")]
 pub(crate) mod json;
 
-/// What tasks did, as JSON.
+/// Stalls read from the endpoint's JSON, as the text renderer shows them.
+#[cfg(feature = "cli")]
+pub(crate) mod stall_json_view;
+
+/// Task statistics as JSON.
 #[cfg(feature = "http")]
 pub(crate) mod task_json;
 
-/// What tasks did, as a table for a terminal.
+/// Task statistics as a table.
 #[cfg(feature = "http")]
 pub(crate) mod task_table;
 
@@ -21,19 +28,19 @@ pub(crate) mod task_table;
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod tables;
 
-/// What a process does now, for a terminal.
+/// The current activity of a process, as text.
 #[cfg(feature = "attach")]
 pub(crate) mod activity_text;
 
-/// Every task of a process, for a terminal.
+/// A task dump as text.
 #[cfg(feature = "attach")]
 pub(crate) mod census_text;
 
-/// Every task of a process, as JSON.
+/// A task dump as JSON.
 #[cfg(feature = "attach")]
 pub(crate) mod census_json;
 
-/// Processes that run Tokio.
+/// The processes that run Tokio, as a table and as JSON.
 #[cfg(feature = "cli")]
 pub(crate) mod process_list;
 
@@ -49,8 +56,8 @@ pub(crate) mod stack_list;
 #[cfg(feature = "export")]
 pub(crate) mod profile;
 
-/// A length of time as a number for machines: in milliseconds, to the microsecond, which is more than a watchdog that
-/// looks once a millisecond can claim.
+/// A duration in milliseconds, rounded to the microsecond: the watchdog samples once a millisecond, so more digits mean
+/// nothing.
 pub(crate) fn to_ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! Functions as tables for a terminal.
+//! Tables of functions, as text.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use crate::analysis::diff::Diff;
 use crate::analysis::top::Top;
 use crate::model::profile::{Unit, ValueType};
 
-/// The first `rows` functions with what they take themselves and with what they call.
+/// The first `rows` functions, with self and total values.
 pub(crate) fn top(top: &Top, rows: usize) -> String {
     let unit = unit(top.value.as_ref());
     let mut text = String::new();
@@ -29,11 +29,11 @@ pub(crate) fn top(top: &Top, rows: usize) -> String {
     text
 }
 
-/// The first `rows` functions with what they take before and after.
+/// The first `rows` functions, with values before and after.
 pub(crate) fn diff(diff: &Diff, rows: usize) -> String {
     let unit = unit(diff.value.as_ref());
     let mut text = String::new();
-    let scaled = if diff.normalised { " (before is scaled to the same sum)" } else { "" };
+    let scaled = if diff.normalized { " (before is scaled to the same total)" } else { "" };
     let (before, after) = diff.sums;
     line(&mut text, format_args!("{} before, {} after{scaled}", amount(before, unit), amount(after, unit)));
     line(
@@ -71,7 +71,7 @@ fn unit(value: Option<&ValueType>) -> Unit {
 }
 
 fn function(name: &str, file: Option<&str>) -> String {
-    // A file of unknown origin must not move the cursor.
+    // A name from an untrusted file must not contain escape sequences.
     let name = format!(
         "{name}{}",
         file.map_or_else(String::new, |file| format!("  {}", crate::model::task::short_source(file)))
@@ -101,7 +101,7 @@ mod tests {
     use crate::import;
 
     #[test]
-    fn tables_have_columns_and_say_what_they_leave_out() {
+    fn tables_have_columns_and_count_omitted_rows() {
         let profile = import::read(b"main;a 30\nmain;b 10\n", None).expect("is folded");
         let text = top(&sums::of(&profile), 2);
         let lines: Vec<&str> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! What tasks did, as the endpoint's JSON. Lengths of time are milliseconds, to the nanosecond.
+//! Task statistics as the endpoint's JSON. Durations are milliseconds, rounded to the nanosecond.
 
 use std::time::Duration;
 
@@ -10,48 +10,48 @@ use crate::model::task_stats::TaskUse;
 /// The answer of `/debug/holdup/tasks`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TasksAnswer {
-    /// How long polls were counted.
+    /// The time in which polls were counted.
     pub window_ms: f64,
-    /// What a row is: `task` or `spawn`.
+    /// What a row stands for: `task` or `spawn`.
     pub by: String,
     /// The column that the rows are sorted by.
     pub sort: String,
-    /// See [`TaskUse`]. A task that was not polled in the window is in none.
+    /// The tasks polled in the window; see [`TaskUse`].
     pub rows: Vec<TaskUseJson>,
-    /// Rows beyond the limit.
+    /// The number of rows beyond the limit.
     pub left_off: usize,
-    /// Polls of tasks beyond those that are kept apart, added up by spawn location.
+    /// Polls of tasks beyond the limit of separate tasks; they are counted by spawn location.
     pub polls_not_kept_apart: u64,
 }
 
-/// What a task did, or all tasks of one spawn location together.
+/// The statistics of a task, or of all tasks of one spawn location.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct TaskUseJson {
     /// The runtime's name.
     pub runtime: String,
-    /// Tokio's id; null for several tasks together, and for the future given to `block_on`.
+    /// Tokio's id; null for several tasks, and for the future given to `block_on`.
     pub task: Option<u64>,
-    /// The name given to holdup; null where there is none, or where tasks counted together differ in it.
+    /// The name given to holdup; null without one, or if the tasks of a row have different names.
     pub name: Option<String>,
     /// `file:line` of the spawn.
     pub spawned_at: String,
-    /// How many tasks; 0 for those that are not kept apart.
+    /// The number of tasks; 0 beyond the limit of separate tasks.
     pub tasks: u64,
-    /// How many of them were seen to end.
+    /// How many of them ended in the window.
     pub ended: u64,
-    /// Polls.
+    /// The number of polls.
     pub polls: u64,
     /// The time inside polls.
     pub busy_ms: f64,
-    /// The time of a poll on average.
+    /// The average duration of a poll.
     pub mean_ms: f64,
     /// The longest poll.
     pub max_ms: f64,
     /// The time since the end of the last poll; 0 inside one.
     pub idle_ms: f64,
-    /// How long a ready task waited for its poll on average; null where Tokio does not tell.
+    /// The average delay from ready to poll; null if Tokio does not measure it.
     pub delay_mean_ms: Option<f64>,
-    /// The longest such wait.
+    /// The longest such delay.
     pub delay_max_ms: Option<f64>,
     /// The workers that polled it; empty for the thread in `block_on` of a multi-thread runtime.
     pub workers: Vec<usize>,
@@ -91,7 +91,7 @@ impl From<&TaskUse> for TaskUseJson {
     }
 }
 
-/// Many polls take less than a microsecond.
+/// Milliseconds, rounded to the nanosecond: many polls take less than a microsecond.
 fn ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e9).round() / 1e6
 }

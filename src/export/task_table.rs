@@ -1,24 +1,25 @@
-//! What tasks did, as a table that fits a terminal.
+//! Task statistics as a table that fits a terminal.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::model::plural::plural;
 use crate::model::task::short_source;
 use crate::model::task_stats::{TaskColumn, TaskGroup, TaskStats, TaskUse};
 
-/// No line of the table is longer, in characters.
+/// The maximal length of a line, in characters.
 const WIDTH: usize = 120;
 
-/// Longer names are cut.
+/// The maximal length of a task's name; longer ones are cut.
 const MAX_NAME: usize = 24;
 
-/// Longer names of runtimes are cut.
+/// The maximal length of a runtime's name; longer ones are cut.
 const MAX_RUNTIME: usize = 12;
 
-/// What the place of a spawn is left at least; its end tells most.
+/// The minimal width for the place of a spawn. If it is longer, its end is shown.
 const MIN_PLACE: usize = 20;
 
-/// The rows that were asked for.
+/// The rows of a request, with totals.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     pub(crate) window: Duration,
@@ -27,7 +28,7 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<TaskUse>,
     pub(crate) left_off: usize,
     pub(crate) polls_not_kept_apart: u64,
-    /// Of all rows, also those beyond the limit.
+    /// The totals include the rows beyond the limit.
     polls: u64,
     busy: Duration,
     tasks: u64,
@@ -53,10 +54,11 @@ impl Table {
     }
 }
 
-/// One column: its title, its width, and whether it stands on the left of it.
+/// A column.
 struct Column {
     title: &'static str,
     width: usize,
+    /// Aligned to the left.
     left: bool,
     cell: fn(&TaskUse, Duration) -> String,
 }
@@ -69,7 +71,7 @@ const fn word(title: &'static str, width: usize, cell: fn(&TaskUse, Duration) ->
     Column { title, width, left: true, cell }
 }
 
-/// Those that say something about these rows.
+/// The columns that have content for these rows.
 fn columns(table: &Table) -> Vec<Column> {
     let mut columns = vec![
         number("polls", 9, |task, _| task.polls.to_string()),
@@ -110,16 +112,16 @@ fn columns(table: &Table) -> Vec<Column> {
     columns
 }
 
-/// With a space behind each.
+/// The width of all columns, each followed by a space.
 fn total_width(columns: &[Column]) -> usize {
     columns.iter().map(|column| column.width + 1).sum()
 }
 
-/// The table, with what it leaves off below.
+/// The table, followed by the number of omitted rows.
 pub(crate) fn text(table: &Table) -> String {
     let mut out = format!(
-        "{} polls of {} in {}, {} inside polls together\n",
-        table.polls,
+        "{} of {} in {}, {} inside polls in total\n",
+        plural(table.polls, "poll"),
         plural(table.tasks, "task"),
         short(table.window),
         short(table.busy)
@@ -135,12 +137,11 @@ pub(crate) fn text(table: &Table) -> String {
         }
     }
     if table.left_off > 0 {
-        let _infallible = writeln!(out, "{} more", plural(table.left_off as u64, "row"));
+        let _infallible = writeln!(out, "{} more", plural(table.left_off, "row"));
     }
     if table.polls_not_kept_apart > 0 {
-        let polls = table.polls_not_kept_apart;
-        let _infallible =
-            writeln!(out, "{polls} polls are of tasks beyond the limit, added up by spawn location without an id");
+        let polls = plural(table.polls_not_kept_apart, "poll");
+        let _infallible = writeln!(out, "{polls} of tasks beyond the limit: counted by spawn location, without an id");
     }
     out
 }
@@ -159,12 +160,12 @@ pub(super) fn place(task: &TaskUse) -> String {
     format!("{}:{}", short_source(task.spawned_at.file()), task.spawned_at.line())
 }
 
-/// `0,1,2`, or how many.
+/// `0,1,2`, or their number in parentheses.
 fn workers(workers: &[usize]) -> String {
     let list = workers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     match workers.len() {
         0 => "-".to_owned(),
-        many if list.len() > 6 => format!("{many} of"),
+        many if list.len() > 6 => format!("({many})"),
         _ => list,
     }
 }
@@ -176,12 +177,7 @@ fn share(busy: Duration, window: Duration) -> String {
     format!("{:.1}", busy.as_secs_f64() / window.as_secs_f64() * 100.0)
 }
 
-fn plural(count: u64, word: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{count} {word}{ending}")
-}
-
-/// Three digits, in at most seven characters: `850 ns`, `12.3 µs`, `4.56 ms`, `78.9 s`, `12.3 min`.
+/// Three significant digits in at most seven characters: `850 ns`, `12.3 µs`, `4.56 ms`, `78.9 s`, `12 min`.
 fn short(time: Duration) -> String {
     let (value, unit) = match time.as_secs_f64() {
         s if s < 999.5e-9 => return format!("{} ns", time.as_nanos()),
@@ -236,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_longer_than_a_terminal_whatever_is_in_it() {
+    fn no_line_is_longer_than_a_terminal() {
         let tasks = vec![task(u64::MAX, &"r".repeat(99), &"é".repeat(128)), task(1, "other", "b")];
         let stats = TaskStats { window: Duration::from_secs(1), tasks, polls_not_kept_apart: 3 };
         for by in TaskGroup::ALL {
@@ -244,7 +240,10 @@ mod tests {
             for line in text.lines() {
                 assert!(line.chars().count() <= WIDTH, "{line}");
             }
-            assert!(text.contains("runtime") && text.contains("delay") && text.contains("3 polls are of"), "{text}");
+            assert!(
+                text.contains("runtime") && text.contains("delay") && text.contains("3 polls of tasks beyond"),
+                "{text}"
+            );
         }
     }
 

@@ -1,5 +1,5 @@
-//! Work that takes longer than a request should hold the endpoint's thread: on a thread of its own, and ended when the
-//! client goes away.
+//! Work that takes too long for the endpoint's thread. It runs on a separate thread, and stops when the client
+//! disconnects.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use tokio::sync::oneshot;
 
 use crate::inprocess::{Stop, WatchState};
 
-/// Runs `work` on a thread of its own and waits for it. A client that disconnects drops this future, which ends the
-/// window that `stop` stands for. `None` when the work panicked, or no thread could be started.
+/// Runs `work` on a new thread and waits for it. If the client disconnects, this future is dropped and `stop` is set.
+/// `None` if the work panicked or no thread could be started.
 pub(super) async fn on_own_thread<T: Send + 'static>(
     watch: &Arc<WatchState>,
     stop: Stop,
@@ -18,7 +18,7 @@ pub(super) async fn on_own_thread<T: Send + 'static>(
     let guard = StopOnDrop(stop.clone());
     let watch = Arc::clone(watch);
     let body = move || {
-        // The client may be gone.
+        // The client may have disconnected.
         let _unwanted = answer.send(work(&watch, &stop));
     };
     std::thread::Builder::new().name("holdup-profiler".into()).spawn(body).ok()?;

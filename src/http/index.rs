@@ -1,19 +1,21 @@
-//! The index page: what holds the runtime up now, what did, what the workers do, and where to find more.
+//! The index page: stalls, workers, paths and the self-check.
 
 use std::fmt::Write as _;
 
-use super::routes::PATHS;
-use crate::export::text::{milliseconds, task};
+use crate::export::stall_text::task;
+use crate::export::text::milliseconds;
 use crate::model::check::SelfCheck;
+use crate::model::plural::plural;
 use crate::model::stall::{StallEntry, Stalls};
 use crate::model::worker::{Activity, WorkerNow};
 
-/// Entries on the page; the JSON has them all.
+/// Stalls on the page. The JSON has all of them.
 const SHOWN: usize = 20;
 
 const STYLE: &str = include_str!("index.css");
 
-pub(super) fn page(stalls: &Stalls, workers: &[WorkerNow], check: &SelfCheck) -> String {
+/// The page. `paths` are the paths of the endpoint with their descriptions.
+pub(super) fn page(stalls: &Stalls, workers: &[WorkerNow], check: &SelfCheck, paths: &[(&str, &str)]) -> String {
     let mut html = String::with_capacity(16 * 1024);
     html.push_str("<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>");
     html.push_str("<meta http-equiv=refresh content=5><title>holdup</title><style>");
@@ -22,20 +24,20 @@ pub(super) fn page(stalls: &Stalls, workers: &[WorkerNow], check: &SelfCheck) ->
     headline(&mut html, stalls);
     stall_table(&mut html, stalls);
     worker_table(&mut html, workers);
-    paths(&mut html);
+    path_list(&mut html, paths);
     check_table(&mut html, check);
     html.push_str("</main></html>\n");
     html
 }
 
 fn headline(html: &mut String, stalls: &Stalls) {
-    let lasting = stalls.entries.iter().filter(|entry| !entry.stall.ended).count();
-    let (class, sentence) = match (lasting, stalls.counters.stalls) {
+    let running = stalls.entries.iter().filter(|entry| !entry.stall.ended).count();
+    let so_far = plural(stalls.counters.stalls, "stall");
+    let (class, sentence) = match (running, stalls.counters.stalls) {
         (0, 0) => ("good", "Nothing has held this runtime up so far.".to_owned()),
-        (0, 1) => ("past", "Nothing holds this runtime up now. One stall so far.".to_owned()),
-        (0, all) => ("past", format!("Nothing holds this runtime up now. {all} stalls so far.")),
-        (1, all) => ("bad", format!("One worker is held up now. {all} stalls so far.")),
-        (now, all) => ("bad", format!("{now} workers are held up now. {all} stalls so far.")),
+        (0, _) => ("past", format!("Nothing holds this runtime up now. {so_far} so far.")),
+        (1, _) => ("bad", format!("1 worker is held up now. {so_far} so far.")),
+        (now, _) => ("bad", format!("{now} workers are held up now. {so_far} so far.")),
     };
     put(html, format_args!("<h1>holdup</h1><p class='headline {class}'>{sentence}</p>"));
 }
@@ -44,7 +46,7 @@ fn stall_table(html: &mut String, stalls: &Stalls) {
     if stalls.entries.is_empty() {
         return;
     }
-    html.push_str("<h2>Stalls</h2><div class=scroll><table><tr><th>state<th>culprit<th>cause<th>task<th>worker<th class=n>lasted<th class=n>longest<th class=n>count</tr>");
+    html.push_str("<h2>Stalls</h2><div class=scroll><table><tr><th>state<th>culprit<th>cause<th>task<th>worker<th class=n>held<th class=n>longest<th class=n>count</tr>");
     for entry in stalls.entries.iter().take(SHOWN) {
         stall_row(html, entry);
     }
@@ -56,7 +58,7 @@ fn stall_table(html: &mut String, stalls: &Stalls) {
 
 fn stall_row(html: &mut String, entry: &StallEntry) {
     let stall = &entry.stall;
-    let state = if stall.ended { "<span class=ended>ended</span>" } else { "<span class=lasts>lasts</span>" };
+    let state = if stall.ended { "<span class=ended>ended</span>" } else { "<span class=running>running</span>" };
     let culprit = match &stall.culprit {
         Some(culprit) => {
             let call = culprit.call.as_ref().map_or_else(String::new, |call| format!(" → {}", escape(call)));
@@ -85,10 +87,10 @@ fn stall_row(html: &mut String, entry: &StallEntry) {
 fn worker_table(html: &mut String, workers: &[WorkerNow]) {
     html.push_str("<h2>Workers now</h2>");
     if workers.is_empty() {
-        html.push_str("<p class=faint>None yet: build a runtime with <code>watch.runtime(…)</code>.</p>");
+        html.push_str("<p class=faint>None yet. Build a runtime with <code>watch.runtime(…)</code>.</p>");
         return;
     }
-    html.push_str("<div class=scroll><table><tr><th>runtime<th>worker<th>thread<th>does<th>task<th class=n>for<th class=n>polls</tr>");
+    html.push_str("<div class=scroll><table><tr><th>runtime<th>worker<th>thread<th>activity<th>task<th class=n>for<th class=n>polls</tr>");
     for now in workers {
         let worker = now.worker.map_or_else(|| "block_on".to_owned(), |worker| worker.to_string());
         let class = if now.activity == Activity::Polling { "busy" } else { "faint" };
@@ -109,10 +111,10 @@ fn worker_table(html: &mut String, workers: &[WorkerNow]) {
     html.push_str("</table></div>");
 }
 
-fn paths(html: &mut String) {
+fn path_list(html: &mut String, paths: &[(&str, &str)]) {
     html.push_str("<h2>More</h2><ul>");
-    for (path, what) in PATHS {
-        put(html, format_args!("<li><a href='{path}'>{path}</a> <span class=faint>{what}</span>"));
+    for (path, description) in paths {
+        put(html, format_args!("<li><a href='{path}'>{path}</a> <span class=faint>{description}</span>"));
     }
     html.push_str("</ul>");
 }
@@ -142,7 +144,7 @@ fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
     let _infallible = html.write_fmt(text);
 }
 
-/// Names come from the program and its files: they may hold anything.
+/// Text as HTML. Names come from the program and its files, so they may contain any character.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
@@ -153,11 +155,12 @@ mod tests {
     use crate::model::stall::Counters;
 
     #[test]
-    fn a_page_without_stalls_says_so_and_names_every_path() {
+    fn a_page_without_stalls_says_so_and_lists_every_path() {
         let stalls = Stalls { entries: Vec::new(), counters: Counters::default() };
-        let page = page(&stalls, &[], &SelfCheck::default());
+        let paths = [("/debug/holdup/stalls", "stalls"), ("/healthz", "health")];
+        let page = page(&stalls, &[], &SelfCheck::default(), &paths);
         assert!(page.contains("Nothing has held this runtime up so far."));
-        for (path, _) in PATHS {
+        for (path, _) in paths {
             assert!(page.contains(&format!("href='{path}'")), "{path}");
         }
     }

@@ -1,15 +1,17 @@
-//! The diagnostics endpoint: on a thread and a runtime of its own, so that it answers while the service is stuck.
+//! The diagnostics endpoint. It runs on a separate thread and runtime, so that it answers while the service is stuck.
 //!
-//! Reads of what holdup knows. No request changes anything, and only `tasks` makes workers do anything: they count
-//! their polls while it lasts.
+//! Requests only read. `tasks` alone affects the workers: they count their polls for the time of the request.
+
+/// Responses.
+mod answer;
+
+/// Work that takes too long for the endpoint's thread.
+mod collecting;
 
 /// The index page.
 mod index;
 
-/// Work that takes longer than a request should hold the endpoint's thread.
-mod collecting;
-
-/// What Go's pprof tool asks for.
+/// The paths of Go's `net/http/pprof`.
 mod pprof;
 
 /// A profile of the next seconds.
@@ -18,13 +20,13 @@ mod profile;
 /// The parameters of a request.
 mod query;
 
-/// What is answered on which path.
+/// The paths and their handlers.
 mod routes;
 
-/// Accepts connections, within limits.
+/// The server and its limits.
 mod server;
 
-/// What tasks do, counted while the client waits.
+/// Task statistics of the next seconds.
 mod tasks;
 
 pub(crate) use server::{Endpoint, bind};

@@ -1,7 +1,7 @@
-//! What Go's pprof tool, and the scrapers that know it, ask for: the contract of Go's package `net/http/pprof`.
+//! The contract of Go's package `net/http/pprof`, for Go's pprof tool and scrapers of its profiles.
 //!
-//! Paths, parameters, defaults, headers and error texts are Go's. What the profiles hold is ours: `profile` is CPU time
-//! of all threads, `goroutine` are tasks, `block` is stalled time, `mutex` the part of it that locks caused, `trace` is a
+//! Paths, parameters, defaults, headers and error texts are Go's. The contents are ours: `profile` is CPU time of all
+//! threads, `goroutine` is tasks, `block` is stalled time, `mutex` is stalled time caused by locks, and `trace` is a
 //! recording for Perfetto. `heap`, `allocs` and `threadcreate` are valid and empty.
 
 use std::fmt::Write as _;
@@ -15,8 +15,8 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
+use super::answer::{HTML, TEXT, answer};
 use super::collecting::on_own_thread;
-use super::routes::{HTML, TEXT, answer};
 use crate::export::profile::Format;
 use crate::export::stack_list;
 use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
@@ -30,22 +30,22 @@ const PROFILE_SECONDS: u64 = 30;
 /// Go's default for `trace`.
 const TRACE_SECONDS: f64 = 1.0;
 
-/// What Go's limit on the time of writing an answer is for.
+/// The longest window. It stands for Go's `WriteTimeout`.
 const MAX_SECONDS: u64 = 300;
 
-/// Go's words for a named profile that could not be made.
+/// Go's error text for a named profile that could not be collected.
 const NOT_COLLECTED: &str = "failed to collect profile";
 
 const OCTETS: &str = "application/octet-stream";
 
-/// The profiles that Go calls by name, what Go calls them for, and what they hold here.
+/// The named profiles of Go, with their contents here.
 const PROFILES: [(&str, &str); 6] = [
-    ("allocs", "allocations so far: empty, nothing counts them"),
+    ("allocs", "allocations so far: empty, because holdup does not count them"),
     ("block", "stalled time: polls that held a worker longer than the threshold"),
-    ("goroutine", "tasks: those being polled with their stacks (debug=2), and how many wait"),
-    ("heap", "live memory: empty, nothing counts it"),
-    ("mutex", "stalled time that locks caused"),
-    ("threadcreate", "threads that were created: empty, nothing counts them"),
+    ("goroutine", "tasks: stacks of the polled ones (debug=2), and the number of waiting ones"),
+    ("heap", "live memory: empty, because holdup does not count it"),
+    ("mutex", "stalled time caused by locks"),
+    ("threadcreate", "created threads: empty, because holdup does not count them"),
 ];
 
 pub(super) fn routes() -> Router<Arc<WatchState>> {
@@ -63,7 +63,7 @@ fn plain(text: impl Into<axum::body::Body>) -> Response {
     answer(TEXT, text)
 }
 
-/// The pprof tool prints the text of an error only where this header is.
+/// An error. The pprof tool prints its text only if this header is set.
 fn error(status: StatusCode, text: &str) -> Response {
     let mut response = (status, plain(format!("{text}\n"))).into_response();
     response.headers_mut().insert(HeaderName::from_static("x-go-pprof"), HeaderValue::from_static("1"));
@@ -78,7 +78,7 @@ fn attachment(bytes: Vec<u8>, name: &str) -> Response {
     response
 }
 
-/// The first value of a parameter, as Go's `FormValue` takes it.
+/// The first value of a parameter, as Go's `FormValue` returns it.
 fn value(raw: Option<&str>, name: &str) -> Option<String> {
     let mut pairs = form_urlencoded::parse(raw.unwrap_or_default().as_bytes());
     pairs.find(|(given, _)| given == name).map(|(_, value)| value.into_owned())
@@ -111,7 +111,7 @@ async fn profile(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) 
     }
 }
 
-/// What was collected, or Go's words for why it was not, with ours behind them.
+/// The collected bytes, or Go's error text followed by our reason.
 fn answer_with(
     collected: Option<Result<Vec<u8>, ProfileError>>,
     problem: &str,
@@ -124,7 +124,7 @@ fn answer_with(
     }
 }
 
-/// Go's seconds are a float here.
+/// For traces, Go reads the seconds as a float.
 async fn trace(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
     let seconds = number::<f64>(raw.as_deref(), "seconds").filter(|seconds| *seconds > 0.0).unwrap_or(TRACE_SECONDS);
     if seconds > MAX_SECONDS as f64 {
@@ -167,7 +167,7 @@ async fn named(State(watch): State<Arc<WatchState>>, Path(name): Path<String>, R
     answer_with(collected.await, NOT_COLLECTED, |bytes| if debug == 0 { attachment(bytes, name) } else { plain(bytes) })
 }
 
-/// What a profile gains in a window. Of tasks and of what is not counted, nothing can be gained: they are as they are.
+/// What a profile gains in a window. Only stalled time can gain; the other profiles are returned as they are.
 async fn delta(watch: &Arc<WatchState>, name: &'static str, window: Duration) -> Response {
     let options = ProfileOptions::new(ProfileMode::Stalled).duration(window);
     let collected = on_own_thread(watch, Stop::default(), move |watch, stop| {
@@ -182,7 +182,10 @@ fn too_long() -> Response {
 }
 
 fn failed() -> Response {
-    error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{NOT_COLLECTED}: a thread of holdup's own failed"))
+    error(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        &format!("{NOT_COLLECTED}: the thread that collects it panicked or could not start"),
+    )
 }
 
 fn encode(profile: &Profile) -> Result<Vec<u8>, ProfileError> {
@@ -191,7 +194,7 @@ fn encode(profile: &Profile) -> Result<Vec<u8>, ProfileError> {
     Ok(bytes)
 }
 
-/// A named profile as it is now.
+/// The current state of a named profile.
 fn now(watch: &WatchState, name: &str) -> Result<Profile, ProfileError> {
     let value = |name, unit| ValueType::new(name, unit);
     let memory = |first: &str, second: &str| {
@@ -208,7 +211,7 @@ fn now(watch: &WatchState, name: &str) -> Result<Profile, ProfileError> {
     })
 }
 
-/// Stalled time with the values that Go's `block` and `mutex` have; `mutex` has stalls that locks caused only.
+/// Stalled time with the values of Go's `block` and `mutex`. `mutex` contains only stalls caused by locks.
 fn stalled_as(stalled: &Profile, name: &str) -> Option<Profile> {
     let lock_only = match name {
         "block" => false,
@@ -238,7 +241,7 @@ async fn symbol_by_body(State(watch): State<Arc<WatchState>>, body: Bytes) -> Re
     plain(symbols(&watch, &String::from_utf8_lossy(&body)))
 }
 
-/// `0x1234+0x5678` to one line for each address that has a name. The first line tells the tool that names are to be had.
+/// One line for each address of `0x1234+0x5678` that has a name. The first line says that names are available.
 fn symbols(watch: &WatchState, addresses: &str) -> String {
     let mut text = "num_symbols: 1\n".to_owned();
     for address in addresses.split('+').filter_map(address) {
@@ -250,7 +253,7 @@ fn symbols(watch: &WatchState, addresses: &str) -> String {
     text
 }
 
-/// In hexadecimal, as the tool writes it, or as a plain number.
+/// An address in hexadecimal, as the tool writes it, or in decimal.
 fn address(word: &str) -> Option<u64> {
     let word = word.trim();
     match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
@@ -280,12 +283,12 @@ async fn index(State(watch): State<Arc<WatchState>>) -> Response {
         format!(
             "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{ROOT}</title>\n\
              <style>body{{font-family:sans-serif;margin:2rem}}td,th{{text-align:left;padding:.2rem 1rem .2rem 0}}</style></head>\n\
-             <body><h1>{ROOT}</h1>\n<p>Set <code>debug=1</code> to read a profile as text, or give the address to \
-             <code>go tool pprof</code>.</p>\n<table>\n<tr><th>Count</th><th>Profile</th><th>What it is here</th></tr>\n{rows}\
-             <tr><td></td><td><a href=\"cmdline\">cmdline</a></td><td>the program's arguments</td></tr>\n\
-             <tr><td></td><td><a href=\"profile?seconds=5\">profile</a></td><td>CPU time of all threads in the next seconds (30 unless ?seconds=…)</td></tr>\n\
-             <tr><td></td><td><a href=\"trace?seconds=1\">trace</a></td><td>what each worker does in the next seconds, for ui.perfetto.dev</td></tr>\n\
-             </table>\n<p><a href=\"goroutine?debug=2\">all tasks with stacks</a>, <a href=\"/\">what holdup sees</a></p>\n</body></html>\n"
+             <body><h1>{ROOT}</h1>\n<p>Set <code>debug=1</code> to read a profile as text, or pass the address to \
+             <code>go tool pprof</code>.</p>\n<table>\n<tr><th>Count</th><th>Profile</th><th>Contents</th></tr>\n{rows}\
+             <tr><td></td><td><a href=\"cmdline\">cmdline</a></td><td>the command line of the program</td></tr>\n\
+             <tr><td></td><td><a href=\"profile?seconds=5\">profile</a></td><td>CPU time of all threads in the next seconds (default 30, ?seconds=…)</td></tr>\n\
+             <tr><td></td><td><a href=\"trace?seconds=1\">trace</a></td><td>the activity of each worker in the next seconds, for ui.perfetto.dev</td></tr>\n\
+             </table>\n<p><a href=\"goroutine?debug=2\">all tasks with stacks</a>, <a href=\"/\">the index of holdup</a></p>\n</body></html>\n"
         ),
     )
 }

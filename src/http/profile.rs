@@ -9,31 +9,44 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::answer::{TEXT, answer, failed};
 use super::collecting::on_own_thread;
 use super::query::{BadQuery, Query};
-use super::routes::{TEXT, answer, failed};
 use crate::analysis::filter::{Filter, pattern};
 use crate::analysis::group::{self, Group};
 use crate::analysis::runtime_frames;
 use crate::export::profile::Format;
 use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
+use crate::model::plural::plural;
 
-/// A person who looks at a flamegraph in the browser waits for it.
-const FLAMEGRAPH_SECONDS: f64 = 5.0;
+/// Short, because a person waits for the flamegraph in a browser.
+const FLAMEGRAPH_WINDOW: Duration = Duration::from_secs(5);
 
 const PARAMETERS: [&str; 14] = [
-    "mode", "seconds", "rate", "format", "group", "include", "exclude", "thread", "runtime", "task", "spawn", "state",
-    "name", "plumbing",
+    "mode",
+    "seconds",
+    "rate",
+    "format",
+    "group",
+    "include",
+    "exclude",
+    "thread",
+    "runtime",
+    "task",
+    "spawn",
+    "state",
+    "name",
+    "runtime_frames",
 ];
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug)]
 struct Request {
     options: ProfileOptions,
     format: Format,
     groups: Vec<Group>,
     filter: Filter,
-    plumbing: bool,
+    runtime_frames: bool,
     name: Option<String>,
 }
 
@@ -42,13 +55,12 @@ impl Request {
         let query = Query::parse(raw).only(&PARAMETERS)?;
         let mut options = ProfileOptions::new(query.get("mode")?.unwrap_or_default());
         if flamegraph {
-            options.duration = Duration::from_secs_f64(FLAMEGRAPH_SECONDS);
+            options.duration = FLAMEGRAPH_WINDOW;
         }
-        if let Some(seconds) = query.get::<f64>("seconds")? {
-            options.duration =
-                Duration::try_from_secs_f64(seconds).map_err(|error| BadQuery::new("seconds", seconds, error))?;
+        if let Some(duration) = query.duration("seconds")? {
+            options.duration = duration;
         }
-        if let Some(rate) = query.get("rate")? {
+        if let Some(rate) = query.number("rate")? {
             options.rate = rate;
         }
         options.check().map_err(BadQuery::sentence)?;
@@ -75,11 +87,12 @@ impl Request {
         let groups: Vec<Group> = groups
             .map(|group| Group::from_str(group).map_err(|error| BadQuery::new("group", group, error)))
             .collect::<Result<_, _>>()?;
-        let plumbing = query.get("plumbing")?.unwrap_or(true);
-        Ok(Self { options, format, groups, filter, plumbing, name: query.get("name")? })
+        let runtime_frames = query.get("runtime_frames")?.unwrap_or(true);
+        Ok(Self { options, format, groups, filter, runtime_frames, name: query.get("name")? })
     }
 
-    /// Stalls of different runtimes have nothing to do with each other; everything else is one tree unless grouped.
+    /// Stalls are grouped by runtime, because stalls of different runtimes are independent. Other flamegraphs are one
+    /// tree by default.
     fn groups(&self) -> &[Group] {
         let stalled = self.options.mode == ProfileMode::Stalled && self.format == Format::Flamegraph;
         if self.groups.is_empty() && stalled { &[Group::Runtime] } else { &self.groups }
@@ -100,7 +113,7 @@ pub(super) async fn show_flamegraph(State(watch): State<Arc<WatchState>>, RawQue
     respond(&watch, Request::parse(raw.as_deref(), true)).await
 }
 
-/// `/debug/holdup/stalls.svg`: stalled time since the start.
+/// `/debug/holdup/stalls.svg`: stalled time since the start of the watch.
 pub(super) async fn show_stalls(State(watch): State<Arc<WatchState>>) -> Response {
     let drawn = on_own_thread(&watch, Stop::default(), |watch, _| {
         let profile = group::by(&watch.stalled_so_far(), &[Group::Runtime]);
@@ -110,20 +123,20 @@ pub(super) async fn show_stalls(State(watch): State<Arc<WatchState>>) -> Respons
     match drawn.await {
         Some(Ok(svg)) => file(Format::Flamegraph, svg, None),
         Some(Err(error)) => failed(&error),
-        None => broken(),
+        None => thread_failed(),
     }
 }
 
-/// `POST /debug/holdup/profile/stop?name=…`: ends the windows of that name, which then answer with what they have.
+/// `POST /debug/holdup/profile/stop?name=…`: ends the profiles of that name. They are answered with what was collected.
 pub(super) async fn stop(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
     let name = Query::parse(raw.as_deref()).only(&["name"]).and_then(|query| query.get::<String>("name"));
     match name {
         Ok(Some(name)) => {
             let ended = watch.stop_profiles(&name);
             let status = if ended > 0 { StatusCode::OK } else { StatusCode::NOT_FOUND };
-            (status, answer(TEXT, format!("ended {ended} profiles named {name}\n"))).into_response()
+            (status, answer(TEXT, format!("ended {} named {name}\n", plural(ended, "profile")))).into_response()
         }
-        Ok(None) => BadQuery::sentence("name is missing: the one given when the profile was asked for").into_response(),
+        Ok(None) => BadQuery::sentence("name is missing: give the name of the profile request to end").into_response(),
         Err(error) => error.into_response(),
     }
 }
@@ -138,8 +151,8 @@ async fn respond(watch: &Arc<WatchState>, request: Result<Request, BadQuery>) ->
     let collected = on_own_thread(watch, stop, move |watch, stop| {
         let profile = watch.profile(&request.options, stop)?;
         let mut part = request.filter.apply(&profile);
-        if !request.plumbing {
-            part = runtime_frames::left_out(&part);
+        if !request.runtime_frames {
+            part = runtime_frames::hidden(&part);
         }
         let profile = group::by(&part, request.groups());
         let mut bytes = Vec::new();
@@ -148,11 +161,11 @@ async fn respond(watch: &Arc<WatchState>, request: Result<Request, BadQuery>) ->
     match collected.await {
         Some(Ok(bytes)) => file(format, bytes, Some(&name)),
         Some(Err(error)) => refused(&error),
-        None => broken(),
+        None => thread_failed(),
     }
 }
 
-/// A file; one that browsers show is not offered for saving.
+/// A file. It is an attachment unless browsers can show it.
 fn file(format: Format, bytes: Vec<u8>, name: Option<&str>) -> Response {
     let shown = matches!(format, Format::Flamegraph | Format::Folded | Format::Json);
     let mut response = answer(format.content_type(), bytes);
@@ -178,8 +191,10 @@ fn sentence(text: impl Display) -> String {
     format!("{text}\n")
 }
 
-fn broken() -> Response {
-    let text = sentence("the profile broke off: a thread of holdup's own failed; its log says why");
+fn thread_failed() -> Response {
+    let text = sentence(
+        "the profile failed: the thread that collects it panicked or could not start; see the log of the service",
+    );
     (StatusCode::INTERNAL_SERVER_ERROR, answer(TEXT, text)).into_response()
 }
 
@@ -188,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_have_bounds() {
+    fn parameters_have_limits() {
         let refused = [
             "seconds=0",
             "seconds=-1",
@@ -201,15 +216,15 @@ mod tests {
             "mode=heap",
             "format=xml",
             "include=(",
-            "group=colour",
-            "colour=red",
+            "group=color",
+            "color=red",
             "seconds=1&seconds=2",
         ];
         for query in refused {
             assert!(Request::parse(Some(query), false).is_err(), "{query}");
         }
         let query = "mode=wall&seconds=0.5&rate=250&format=folded&group=task,thread&exclude=%5Etokio&runtime=api";
-        let request = Request::parse(Some(query), false).expect("makes sense");
+        let request = Request::parse(Some(query), false).expect("is valid");
         assert_eq!((request.options.mode, request.options.rate), (ProfileMode::Wall, 250));
         assert_eq!(request.options.duration, Duration::from_millis(500));
         assert_eq!((request.format, request.groups()), (Format::Folded, [Group::Task, Group::Thread].as_slice()));

@@ -1,4 +1,4 @@
-//! Accepts connections, within limits, until it is dropped.
+//! The server: accepts connections within limits until it is dropped.
 
 use std::net::{SocketAddr, TcpListener};
 use std::pin::pin;
@@ -18,26 +18,26 @@ use crate::listen;
 use crate::probe::hold_samples_while_parked;
 use crate::threads::join_until;
 
-/// Connections at a time. Further ones wait in the kernel's backlog.
+/// Concurrent connections. Further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
 
-/// A client has this long to send the head of a request, also on a connection that it keeps open.
+/// Time for a client to send the head of a request, also on a connection it keeps open.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
 
-/// A connection takes no further request after this long.
+/// After this time a connection accepts no further request.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
 
-/// The answer that is due then has this long: more than the longest profile takes, of which a client that asks for one
-/// after the other would otherwise lose one every few minutes.
+/// Time for the last response of a connection. It exceeds the longest profile: otherwise a client that requests profiles
+/// one after another loses one every few minutes.
 const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(360);
 
-/// A failing accept (no file descriptors left) is tried again after this long.
+/// Delay after a failed accept, such as one without a free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long the endpoint's thread may take to end.
+/// Time limit for the endpoint's thread to end.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
-/// Listens on an address, so that one that cannot be had is an error at start.
+/// Binds the address. A bad address is an error when the watch starts.
 pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
     listen::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), source })
 }
@@ -85,7 +85,7 @@ async fn accept(listener: TcpListener, router: Router) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(target: "holdup", %error, "the diagnostics endpoint cannot run");
+            tracing::error!(target: "holdup", %error, "the diagnostics endpoint could not start: its listener was not accepted by Tokio");
             return;
         }
     };
@@ -95,7 +95,7 @@ async fn accept(listener: TcpListener, router: Router) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::debug!(target: "holdup", %error, "the diagnostics endpoint could not accept a connection");
+                tracing::debug!(target: "holdup", %error, "the diagnostics endpoint could not accept a connection; it tries again");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -107,7 +107,7 @@ async fn accept(listener: TcpListener, router: Router) {
                 .header_read_timeout(HEAD_LIMIT)
                 .serve_connection(TokioIo::new(stream), service);
             let mut connection = pin!(connection);
-            // However it ends, the client knows more about it than we do.
+            // The client sees every error of the connection.
             if tokio::time::timeout(CONNECTION_LIMIT, connection.as_mut()).await.is_err() {
                 connection.as_mut().graceful_shutdown();
                 let _ended = tokio::time::timeout(LAST_ANSWER_LIMIT, connection).await;

@@ -1,4 +1,4 @@
-//! `/debug/holdup/tasks`: what tasks do, counted while the client waits.
+//! `/debug/holdup/tasks`: task statistics of the next seconds, counted while the client waits.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
+use super::answer::{TEXT, answer, json};
 use super::query::{BadQuery, Query};
-use super::routes::{TEXT, answer, json};
 use crate::export::task_json::TasksAnswer;
 use crate::export::task_table::{self, Table};
 use crate::inprocess::WatchState;
 use crate::model::task_stats::{TaskColumn, TaskGroup};
 
-const DEFAULT_SECONDS: f64 = 1.0;
+const DEFAULT_WINDOW: Duration = Duration::from_secs(1);
 
-/// Polls cost more while they are counted: nobody needs that for longer.
-const MAX_SECONDS: f64 = 60.0;
+/// Counting makes polls slower, so a window has a limit.
+const MAX_WINDOW: Duration = Duration::from_secs(60);
 
 const DEFAULT_LIMIT: usize = 100;
 
-/// An answer of some megabytes.
+/// With so many rows, an answer has some megabytes.
 const MAX_LIMIT: usize = 10_000;
 
-/// What is asked for.
+/// The parameters of a request.
 #[derive(Debug)]
 struct Request {
     window: Duration,
@@ -57,17 +57,17 @@ impl FromStr for Format {
 impl Request {
     fn parse(raw: Option<&str>) -> Result<Self, BadQuery> {
         let query = Query::parse(raw).only(&["seconds", "by", "sort", "limit", "format"])?;
-        let seconds = query.get("seconds")?.unwrap_or(DEFAULT_SECONDS);
-        if !(seconds > 0.0 && seconds <= MAX_SECONDS) {
-            let problem = format_args!("it must be more than 0 and at most {MAX_SECONDS}");
-            return Err(BadQuery::new("seconds", seconds, problem));
+        let window = query.duration("seconds")?.unwrap_or(DEFAULT_WINDOW);
+        if window.is_zero() || window > MAX_WINDOW {
+            let problem = format_args!("it must be more than 0 and at most {} s", MAX_WINDOW.as_secs());
+            return Err(BadQuery::new("seconds", window.as_secs_f64(), problem));
         }
-        let limit = query.get("limit")?.unwrap_or(DEFAULT_LIMIT);
+        let limit = query.number("limit")?.unwrap_or(DEFAULT_LIMIT);
         if limit > MAX_LIMIT {
             return Err(BadQuery::new("limit", limit, format_args!("it must be at most {MAX_LIMIT}")));
         }
         Ok(Self {
-            window: Duration::from_secs_f64(seconds),
+            window,
             by: query.get("by")?.unwrap_or_default(),
             sort: query.get("sort")?.unwrap_or_default(),
             limit,
@@ -76,7 +76,7 @@ impl Request {
     }
 }
 
-/// A client that goes away ends the window: this future is dropped, and the guard in it.
+/// If the client disconnects, this future is dropped with its guard, and the polls are no longer counted.
 pub(super) async fn show(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
     let request = match Request::parse(raw.as_deref()) {
         Ok(request) => request,
@@ -99,15 +99,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_have_bounds() {
-        let refused = ["0", "-1", "61", "NaN", "inf", "", "1s", "1e999"];
+    fn parameters_have_limits() {
+        let refused = ["0", "-1", "61", "2m", "NaN", "inf", "", "1h", "1e999"];
         for seconds in refused {
             assert!(Request::parse(Some(&format!("seconds={seconds}"))).is_err(), "{seconds}");
         }
         for query in ["by=cost", "sort=", "limit=-1", "limit=1e3", "limit=10001", "format=xml", "second=1"] {
             assert!(Request::parse(Some(query)).is_err(), "{query}");
         }
-        let request = Request::parse(Some("seconds=0.25&by=task&sort=max&limit=3&format=text")).expect("makes sense");
+        let request = Request::parse(Some("seconds=0.25&by=task&sort=max&limit=3&format=text")).expect("is valid");
         assert_eq!((request.window, request.by), (Duration::from_millis(250), TaskGroup::Task));
         assert_eq!((request.sort, request.limit), (TaskColumn::Max, 3));
     }

@@ -1,14 +1,14 @@
-//! Folded stacks: `outermost;…;innermost value`, one line per stack, as the flamegraph tools write them.
+//! Reads folded stacks: `outermost;…;innermost value`, one line per stack, as flamegraph tools write them.
 
 use super::ReadError;
 use crate::export::profile::Format;
 use crate::model::profile::{Labels, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
 use crate::model::stack::{Frame, Origin};
 
-/// Reads folded stacks. What the numbers are is not in the file: they are called samples.
+/// Reads folded stacks. The file does not name its values, so they are called samples.
 ///
 /// # Errors
-/// For a line that does not end in a whole number, and for what is not UTF-8.
+/// If a line does not end in a whole number or is not UTF-8.
 pub(super) fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
     let wrong = |line: usize, problem: String| ReadError::new(Format::Folded, format!("line {line}: {problem}"));
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_the_tools_write() {
+    fn files_of_flamegraph_tools_are_read() {
         let profile = read(b"# a comment\nmain;a b;leaf_[i] 12\r\n\nmain 3\n").expect("is folded");
         assert_eq!((profile.sample_count(), profile.samples.len(), profile.frames.len()), (15, 2, 3));
         let names: Vec<_> = profile.frames_of(&profile.samples[0]).map(|frame| &*frame.frame.function).collect();
@@ -62,7 +62,7 @@ mod tests {
             (b"main 1\nma\xffin 2", "line 2: it is not UTF-8"),
             (b"main 99999999999999999999", "line 1: the value 99999999999999999999: number too large"),
         ] {
-            let error = read(text).expect_err("is broken").to_string();
+            let error = read(text).expect_err("is damaged").to_string();
             assert!(error.contains(part), "{error}");
         }
     }

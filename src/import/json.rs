@@ -1,4 +1,4 @@
-//! holdup's own format. Everything that refers to something else is checked before it is believed.
+//! Reads holdup's JSON format. Every index is checked before it is used.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,10 +15,10 @@ use crate::model::profile::{
 use crate::model::stack::{Frame, Origin};
 use crate::model::task::TaskId;
 
-/// Reads holdup's own format.
+/// Reads holdup's JSON format.
 ///
 /// # Errors
-/// For other JSON, a newer version, and references to what is not there.
+/// For other JSON, another version, and indexes out of range.
 pub(super) fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
     #[derive(serde::Deserialize)]
     struct Head {
@@ -29,7 +29,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
     }
     let head: Head = serde_json::from_slice(bytes).map_err(|error| wrong(error.to_string()))?;
     if head.format != FORMAT {
-        return Err(wrong(format!("its `format` is not {FORMAT}; of JSON, holdup's own can be read")));
+        return Err(wrong(format!("its `format` is not {FORMAT}; only JSON written by holdup can be read")));
     }
     if head.version != VERSION {
         return Err(wrong(format!("its version is {}, and this holdup reads {VERSION}", head.version)));
@@ -90,11 +90,11 @@ fn profile(file: File) -> Result<Profile, ReadError> {
     Ok(builder.build())
 }
 
-/// Whether a reference leads somewhere.
+/// Checks that an index is in range.
 fn check(of: &str, number: usize, to: &str, position: Option<u32>, count: usize) -> Result<(), ReadError> {
     match position {
         Some(position) if position as usize >= count => {
-            Err(wrong(format!("{of} {number} names {to} {position}, of {count}")))
+            Err(wrong(format!("{of} {number} refers to {to} {position}, of {count}")))
         }
         _ => Ok(()),
     }
@@ -118,7 +118,7 @@ fn mapping(mapping: MappingJson) -> Mapping {
 }
 
 fn frame(frame: FrameJson) -> ProfileFrame {
-    // An origin that a later holdup added is not worth refusing the file.
+    // A later version may have added an origin, which is no reason to reject the file.
     let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == frame.origin).unwrap_or(Origin::Unknown);
     ProfileFrame {
         frame: Frame {

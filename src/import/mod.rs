@@ -1,14 +1,14 @@
-//! Profiles read back from files: folded stacks, Go's profiles, and holdup's own JSON. The content tells which it is.
+//! Reads profiles from files: folded stacks, pprof and holdup's JSON. The content decides the format.
 //!
-//! Whatever the bytes are, reading ends with a profile or an error that names the place, in bounded memory.
+//! For any input, reading returns a profile or an error with its place, in bounded memory.
 
-/// `outermost;…;innermost value`.
+/// Folded stacks.
 mod folded;
 
-/// holdup's own format.
+/// holdup's JSON.
 mod json;
 
-/// Go's profiles.
+/// pprof.
 mod pprof;
 
 use std::borrow::Cow;
@@ -20,19 +20,19 @@ use flate2::read::MultiGzDecoder;
 use crate::export::profile::Format;
 use crate::model::profile::Profile;
 
-/// The most bytes that a file may have, unpacked. The largest real profiles have some ten million.
+/// The size limit of an uncompressed file. The largest real profiles have some ten million bytes.
 pub(crate) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// What every gzip file begins with.
+/// The first bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Why a file could not be read as a profile.
+/// The error for a file that is not a readable profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReadError {
-    /// What it was taken for: `pprof`, `folded`, `json`.
+    /// The assumed format: `pprof`, `folded` or `json`.
     pub format: &'static str,
-    /// What is wrong, and where.
+    /// The problem and its place.
     pub problem: String,
 }
 
@@ -44,48 +44,48 @@ impl ReadError {
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a {} profile that can be read: {}", self.format, self.problem)
+        write!(f, "not a readable {} profile: {}", self.format, self.problem)
     }
 }
 
 impl std::error::Error for ReadError {}
 
 impl Profile {
-    /// Reads a profile from a file's content: folded stacks, Go's profile, or holdup's own JSON, each also gzipped.
+    /// Reads a profile from the content of a file: folded stacks, pprof or holdup's JSON, possibly gzipped.
     ///
     /// # Errors
-    /// When it is none of these, broken, or larger than 256 MiB when unpacked.
+    /// If the content has another format, is damaged, or is larger than 256 MiB uncompressed.
     pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
         read(bytes, None)
     }
 }
 
-/// Reads a profile of a known format, or of the one that the content looks like.
+/// Reads a profile. Without a format, the content decides.
 ///
 /// # Errors
-/// When it is broken or too large, or a format that is only written.
+/// If the content is damaged or too large, or the format can only be written.
 pub(crate) fn read(bytes: &[u8], format: Option<Format>) -> Result<Profile, ReadError> {
-    let bytes = unpacked(bytes).map_err(|problem| ReadError::new(format.unwrap_or(Format::Pprof), problem))?;
+    let bytes = uncompressed(bytes).map_err(|problem| ReadError::new(format.unwrap_or(Format::Pprof), problem))?;
     match format.unwrap_or_else(|| guess(&bytes)) {
         Format::Folded => folded::read(&bytes),
         Format::Pprof => pprof::read(&bytes),
         Format::Json => json::read(&bytes),
-        other => Err(ReadError::new(other, "it can be written only; keep the profile as json to make others of it")),
+        other => Err(ReadError::new(other, "this format can be written only; keep profiles as json to convert them")),
     }
 }
 
-fn unpacked(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+fn uncompressed(bytes: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     let too_large = || format!("it is larger than {} MiB", MAX_BYTES / 1024 / 1024);
     if !bytes.starts_with(&GZIP) {
         return if bytes.len() as u64 > MAX_BYTES { Err(too_large()) } else { Ok(bytes.into()) };
     }
-    let mut unpacked = Vec::new();
-    let read = MultiGzDecoder::new(bytes).take(MAX_BYTES + 1).read_to_end(&mut unpacked);
-    read.map_err(|error| format!("after {} unpacked bytes: {error}", unpacked.len()))?;
-    if unpacked.len() as u64 > MAX_BYTES { Err(too_large()) } else { Ok(unpacked.into()) }
+    let mut content = Vec::new();
+    let read = MultiGzDecoder::new(bytes).take(MAX_BYTES + 1).read_to_end(&mut content);
+    read.map_err(|error| format!("after {} uncompressed bytes: {error}", content.len()))?;
+    if content.len() as u64 > MAX_BYTES { Err(too_large()) } else { Ok(content.into()) }
 }
 
-/// JSON begins with a brace, folded stacks are text, and anything else can only be protobuf.
+/// The format of the content: JSON begins with a brace, folded stacks are text, and everything else is protobuf.
 fn guess(bytes: &[u8]) -> Format {
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     let is_text = |bytes: &[u8]| bytes.iter().all(|byte| *byte >= b' ' || byte.is_ascii_whitespace());
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_tells_the_format() {
+    fn the_content_decides_the_format() {
         for (bytes, format) in [
             (&b" {\"format\":1}"[..], Format::Json),
             (b"main;f 3\n", Format::Folded),
@@ -115,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn what_unpacks_to_too_much_is_refused() {
+    fn a_gzip_bomb_is_an_error() {
         let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
         let zeros = vec![0_u8; 1024 * 1024];
         for _ in 0..=MAX_BYTES / (1024 * 1024) {
-            std::io::Write::write_all(&mut packed, &zeros).expect("a vector takes everything");
+            std::io::Write::write_all(&mut packed, &zeros).expect("writing to a vector succeeds");
         }
-        let bomb = packed.finish().expect("a vector takes everything");
+        let bomb = packed.finish().expect("writing to a vector succeeds");
         assert!(bomb.len() < 1024 * 1024, "{} bytes", bomb.len());
         let error = Profile::read(&bomb).expect_err("it is too large").to_string();
         assert!(error.contains("larger than 256 MiB"), "{error}");

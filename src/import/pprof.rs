@@ -1,7 +1,7 @@
-//! Go's profiles, unpacked: of holdup, of Go, and of others that write the format.
+//! Reads pprof, written by holdup, Go or other programs.
 //!
-//! Labels that holdup knows come back as such, others are counted and left out. Where a file says nothing of a
-//! function's origin, its name and file tell nothing reliable either: it is unknown.
+//! Labels that holdup has are read; others are counted and dropped. The format has no origin of functions, and names and
+//! files do not identify it reliably, so the origin is unknown.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -12,16 +12,17 @@ use prost::bytes::Buf;
 use super::ReadError;
 use crate::export::profile::Format;
 use crate::export::profile::pprof_messages as messages;
+use crate::model::plural::plural;
 use crate::model::profile::{
     Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType,
 };
 use crate::model::stack::{Frame, Origin};
 use crate::model::task::TaskId;
 
-/// Reads Go's profile.
+/// Reads pprof.
 ///
 /// # Errors
-/// For what is no such protobuf, has too many parts, and for references to what is not there.
+/// For other content, too many parts, and references to missing entries.
 pub(super) fn read(bytes: &[u8]) -> Result<Profile, ReadError> {
     Size::default().of(bytes, 0).map_err(wrong)?;
     let file = messages::Profile::decode(bytes).map_err(|error| wrong(error.to_string()))?;
@@ -32,16 +33,16 @@ fn wrong(problem: impl Into<String>) -> ReadError {
     ReadError::new(Format::Pprof, problem)
 }
 
-/// The most messages, each some dozen bytes in memory whatever it is in the file.
+/// The limit on messages. Each takes some dozen bytes in memory, however short it is in the file.
 const MAX_MESSAGES: u64 = 8_000_000;
 
-/// The most numbers in samples, one byte each in the file and eight in memory.
+/// The limit on numbers in samples. Each takes at least one byte in the file and eight in memory.
 const MAX_NUMBERS: usize = 64_000_000;
 
-/// The most frames of all samples: a small file can name a location with many inlined frames many times.
+/// The limit on frames of all samples. A small file can refer many times to a location with many inlined frames.
 const MAX_FRAMES: u64 = 64_000_000;
 
-/// How many parts a file has, counted before they are given memory.
+/// The number of parts of a file, counted before memory is allocated for them.
 #[derive(Default)]
 struct Size {
     messages: u64,
@@ -49,7 +50,7 @@ struct Size {
 }
 
 impl Size {
-    /// Counts the messages in `bytes`, which lies `depth` messages deep; the format has three levels.
+    /// Counts the messages in `bytes`, which is at a nesting of `depth`. The format has three levels.
     fn of(&mut self, mut bytes: &[u8], depth: u8) -> Result<(), String> {
         let total = bytes.len();
         while bytes.has_remaining() {
@@ -64,7 +65,7 @@ impl Size {
                 1 => 8,
                 2 => prost::decode_length_delimiter(&mut bytes).map_err(|_| broken("a broken length"))?,
                 5 => 4,
-                _ => return Err(broken("no protobuf field")),
+                _ => return Err(broken("not a protobuf field")),
             };
             let (part, rest) = bytes.split_at_checked(length).ok_or_else(|| broken("it ends within the field"))?;
             bytes = rest;
@@ -80,7 +81,7 @@ impl Size {
                 if self.messages > MAX_MESSAGES {
                     return Err(format!("it has more than {MAX_MESSAGES} samples, locations and functions"));
                 }
-                // At the second level a mapping's or function's numbers never are messages, and count for nothing.
+                // Period types (11) contain only numbers, so they are not entered.
                 if depth == 0 && key >> 3 != 11 {
                     self.of(part, 1)?;
                 }
@@ -94,14 +95,14 @@ struct Reader<'a> {
     file: &'a messages::Profile,
     locations: HashMap<u64, &'a messages::Location>,
     functions: HashMap<u64, &'a messages::Function>,
-    /// The position of a mapping by its id.
+    /// The index of a mapping by its id.
     mappings: HashMap<u64, u32>,
     builder: ProfileBuilder,
-    /// The frames of a location by its id, made when it is first seen.
+    /// The frames of a location by its id, created at its first use.
     frames: HashMap<u64, Vec<u32>>,
-    /// Labels that holdup does not know.
+    /// The number of labels that holdup does not have.
     foreign_labels: u64,
-    /// Frames of all samples so far.
+    /// The number of frames of all samples so far.
     frame_count: u64,
 }
 
@@ -166,19 +167,19 @@ impl<'a> Reader<'a> {
             self.builder.add(Sample::new(None, stack, labels, values));
         }
         let quality = &mut self.builder.profile().quality;
-        // A file of another program does not say; one of holdup's may have summed samples.
+        // Files of other programs have no count. In files of holdup, samples may be summed, and the count is larger.
         quality.frames = quality.frames.max(self.frame_count);
         let notes = &mut quality.notes;
         if columns > MAX_VALUES {
-            notes.push(format!("{} of {columns} values were left out", columns - MAX_VALUES));
+            notes.push(format!("{} of {columns} values were dropped", columns - MAX_VALUES));
         }
         if self.foreign_labels > 0 {
-            notes.push(format!("{} labels that holdup does not know were left out", self.foreign_labels));
+            notes.push(format!("{} unknown to holdup dropped", plural(self.foreign_labels, "label")));
         }
         Ok(self.builder.build())
     }
 
-    /// When it was measured, and how often.
+    /// Reads the time window and the rate.
     fn window(&mut self) -> Result<(), ReadError> {
         let nanoseconds = |number| u64::try_from(number).map(Duration::from_nanos).unwrap_or_default();
         let (started, duration) = (nanoseconds(self.file.time_nanos), nanoseconds(self.file.duration_nanos));
@@ -187,7 +188,7 @@ impl<'a> Reader<'a> {
         profile.started_at = SystemTime::UNIX_EPOCH.checked_add(started).unwrap_or(SystemTime::UNIX_EPOCH);
         profile.duration = duration;
         if period.is_some_and(|period| period.unit == Unit::Nanoseconds) && self.file.period > 0 {
-            // 99 Hz is a period of 10101010 ns, which is a little more than 99 again.
+            // Rounded: 99 Hz is a period of 10101010 ns, which is slightly more than 99 Hz.
             let half = self.file.period / 2;
             profile.rate = u32::try_from(1_000_000_000_i64.saturating_add(half) / self.file.period).ok();
         }
@@ -247,20 +248,20 @@ fn text(file: &messages::Profile, position: i64) -> Result<&str, ReadError> {
     let known = usize::try_from(position).ok().and_then(|position| file.string_table.get(position));
     match known {
         Some(text) => Ok(text),
-        // A file without any text may still say "none".
+        // A file without texts may refer to the empty text at 0.
         None if position == 0 => Ok(""),
         None => Err(wrong(format!("there is no string {position}, of {}", file.string_table.len()))),
     }
 }
 
-/// Units that holdup does not have become plain numbers.
+/// The type of a value. Units that holdup does not have become plain counts.
 fn value_type(file: &messages::Profile, value: messages::ValueType) -> Result<ValueType, ReadError> {
     let unit = text(file, value.unit)?;
     let unit = Unit::ALL.into_iter().find(|known| known.as_str() == unit).unwrap_or(Unit::Count);
     Ok(ValueType::new(text(file, value.r#type)?, unit))
 }
 
-/// What holdup's own files say of themselves, as `name=value`.
+/// The comments of holdup's files, of the form `name=value`.
 struct Comments<'a>(Vec<(&'a str, &'a str)>);
 
 impl<'a> Comments<'a> {
@@ -274,7 +275,7 @@ impl<'a> Comments<'a> {
     }
 
     fn into_profile(self, profile: &mut Profile) {
-        // Another program's comments may have the same names: what is no number says nothing.
+        // Comments of other programs may have equal names, so values that are not numbers are ignored.
         let number = |name| self.get(name).and_then(|value| value.parse::<u64>().ok()).unwrap_or_default();
         profile.program = self.get("program").unwrap_or_default().into();
         profile.pid = u32::try_from(number("pid")).unwrap_or_default();
@@ -291,25 +292,25 @@ impl<'a> Comments<'a> {
 mod tests {
     use super::*;
 
-    fn refused(file: &[u8]) -> String {
-        read(file).expect_err("it is too much").problem
+    fn problem(file: &[u8]) -> String {
+        read(file).expect_err("it is too large").problem
     }
 
-    /// A field of bytes.
+    /// An encoded field of bytes.
     fn field(number: u8, content: &[u8]) -> Vec<u8> {
         let mut field = vec![number << 3 | 2];
-        prost::encode_length_delimiter(content.len(), &mut field).expect("a vector takes everything");
+        prost::encode_length_delimiter(content.len(), &mut field).expect("writing to a vector succeeds");
         field.extend_from_slice(content);
         field
     }
 
     #[test]
-    fn small_files_cannot_become_large_in_memory() {
+    fn small_files_that_need_much_memory_are_errors() {
         let samples: Vec<u8> = [0x12, 0].repeat(8_000_001);
-        assert_eq!(refused(&samples), "it has more than 8000000 samples, locations and functions");
+        assert_eq!(problem(&samples), "it has more than 8000000 samples, locations and functions");
 
         let ids = field(1, &vec![0; MAX_NUMBERS + 1]);
-        assert_eq!(refused(&field(2, &ids)), "its samples have more than 64000000 numbers");
+        assert_eq!(problem(&field(2, &ids)), "its samples have more than 64000000 numbers");
     }
 
     #[test]
@@ -321,12 +322,12 @@ mod tests {
             sample: vec![messages::Sample { location_id: vec![1; 6_401], ..Default::default() }],
             ..Default::default()
         };
-        assert_eq!(refused(&file.encode_to_vec()), "its stacks have more than 64000000 frames");
+        assert_eq!(problem(&file.encode_to_vec()), "its stacks have more than 64000000 frames");
     }
 
     #[test]
-    fn other_programs_labels_and_units_are_no_errors() {
-        let words = ["", "samples", "pints", "colour", "red", "thread", "main"];
+    fn labels_and_units_of_other_programs_are_accepted() {
+        let words = ["", "samples", "pints", "color", "red", "thread", "main"];
         let file = messages::Profile {
             string_table: words.map(str::to_owned).to_vec(),
             sample_type: vec![messages::ValueType { r#type: 1, unit: 2 }],
@@ -341,10 +342,10 @@ mod tests {
             }],
             ..Default::default()
         };
-        let profile = read(&file.encode_to_vec()).expect("it is whole");
+        let profile = read(&file.encode_to_vec()).expect("it is valid");
         assert_eq!((profile.sample_count(), profile.values[0].unit, &*profile.kind), (3, Unit::Count, "pprof"));
         assert_eq!(&*profile.frames[0].frame.function, "0x40");
         assert_eq!(profile.labels[0].thread.as_deref(), Some("main"));
-        assert_eq!(profile.quality.notes, ["1 labels that holdup does not know were left out"]);
+        assert_eq!(profile.quality.notes, ["1 label unknown to holdup dropped"]);
     }
 }

@@ -1,31 +1,38 @@
-//! Causes: what a stuck worker was doing, in one word, each with its own sentence of advice.
+//! Causes: what a stuck worker was doing, each with its word, title and advice in one table.
 
 use super::evidence::Evidence;
 
-/// What a stuck worker was doing for most of the time it was looked at.
+/// What a stuck worker was doing for most of the observed time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CauseClass {
     /// It used the CPU.
     Computing,
-    /// It let time pass (`nanosleep`).
+    /// It slept (`nanosleep`).
     Sleeping,
     /// It waited for a lock, a channel, a condition variable or another thread.
     Lock,
-    /// It waited for a file: open, read, write, sync, directory walk.
+    /// It waited for a file operation: open, read, write, sync or a directory walk.
     File,
     /// It waited for a socket.
     Network,
-    /// It waited for a host name to be looked up.
+    /// It waited for the lookup of a host name.
     NameLookup,
     /// It waited for a child process.
     ChildProcess,
-    /// The kernel fetched or prepared memory for it.
+    /// The kernel mapped or read in memory pages for it.
     PageFaults,
-    /// It was ready, but the machine did not run it.
+    /// It was ready to run, but the machine did not run it.
     NotScheduled,
-    /// Nothing dominates, or the kernel does not tell.
+    /// No class dominates, or the kernel gives no numbers.
     Unknown,
+}
+
+/// The texts that describe a class. The title contains the word, so that JSON, text and help name a cause alike.
+struct Texts {
+    word: &'static str,
+    title: &'static str,
+    advice: &'static str,
 }
 
 impl CauseClass {
@@ -43,72 +50,74 @@ impl CauseClass {
         Self::Unknown,
     ];
 
-    /// The word used in JSON, in metrics and on the command line.
+    const fn texts(self) -> Texts {
+        match self {
+            Self::Computing => Texts {
+                word: "computing",
+                title: "computing",
+                advice: "Move the computation to tokio::task::spawn_blocking or a thread pool such as rayon, or split it with tokio::task::yield_now().await.",
+            },
+            Self::Sleeping => Texts {
+                word: "sleeping",
+                title: "sleeping",
+                advice: "Replace std::thread::sleep with tokio::time::sleep(…).await, which lets the worker run other tasks.",
+            },
+            Self::Lock => Texts {
+                word: "lock",
+                title: "waiting for a lock",
+                advice: "Shorten the time the lock is held, use an async lock or channel of tokio, or move the wait to tokio::task::spawn_blocking.",
+            },
+            Self::File => Texts {
+                word: "file",
+                title: "waiting for a file",
+                advice: "Use tokio::fs, or run the whole file operation in one tokio::task::spawn_blocking; always do so for syncing to disk.",
+            },
+            Self::Network => Texts {
+                word: "network",
+                title: "waiting for the network",
+                advice: "Use tokio::net or an async client instead of std::net and blocking clients, and set a timeout.",
+            },
+            Self::NameLookup => Texts {
+                word: "name_lookup",
+                title: "host name lookup",
+                advice: "Resolve the name with tokio::net::lookup_host(…).await, which runs off the workers, and cache the answer.",
+            },
+            Self::ChildProcess => Texts {
+                word: "child_process",
+                title: "waiting for a child process",
+                advice: "Use tokio::process::Command and .await its end, or wait for it in tokio::task::spawn_blocking.",
+            },
+            Self::PageFaults => Texts {
+                word: "page_faults",
+                title: "page faults",
+                advice: "Touch large memory off the workers (tokio::task::spawn_blocking), reuse buffers instead of mapping new ones, and check that the machine does not swap.",
+            },
+            Self::NotScheduled => Texts {
+                word: "not_scheduled",
+                title: "not scheduled",
+                advice: "The code is not at fault: the machine had no CPU for this thread. Check the CPU limit of the container and the other load on these cores.",
+            },
+            Self::Unknown => Texts {
+                word: "unknown",
+                title: "unknown",
+                advice: "No single cause dominates. Read the stack and the numbers, and check whether the same culprit comes back.",
+            },
+        }
+    }
+
+    /// The word in JSON, in metrics and on the command line, such as `not_scheduled`.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Computing => "computing",
-            Self::Sleeping => "sleeping",
-            Self::Lock => "lock",
-            Self::File => "file",
-            Self::Network => "network",
-            Self::NameLookup => "name_lookup",
-            Self::ChildProcess => "child_process",
-            Self::PageFaults => "page_faults",
-            Self::NotScheduled => "not_scheduled",
-            Self::Unknown => "unknown",
-        }
+        self.texts().word
     }
 
-    /// The class as people say it.
+    /// The words in reports, such as `not scheduled`.
     pub fn title(self) -> &'static str {
-        match self {
-            Self::Computing => "computing",
-            Self::Sleeping => "sleeping",
-            Self::Lock => "waiting for a lock",
-            Self::File => "waiting for a file",
-            Self::Network => "waiting for the network",
-            Self::NameLookup => "looking up a host name",
-            Self::ChildProcess => "waiting for a child process",
-            Self::PageFaults => "page faults",
-            Self::NotScheduled => "not scheduled by the machine",
-            Self::Unknown => "unknown",
-        }
+        self.texts().title
     }
 
-    /// What to do about it: one sentence.
+    /// What to do about it.
     pub fn advice(self) -> &'static str {
-        match self {
-            Self::Computing => {
-                "Move the computation to tokio::task::spawn_blocking or a thread pool such as rayon, or split it with tokio::task::yield_now().await."
-            }
-            Self::Sleeping => {
-                "Replace std::thread::sleep with tokio::time::sleep(…).await, which lets the worker run other tasks."
-            }
-            Self::Lock => {
-                "Hold the lock for less time on the other side, await tokio's own lock or channel instead, or move the waiting to tokio::task::spawn_blocking."
-            }
-            Self::File => {
-                "Use tokio::fs, or do the whole file operation in one tokio::task::spawn_blocking; syncing to disk always belongs there."
-            }
-            Self::Network => {
-                "Use tokio::net or an async client instead of std::net and blocking clients, and give the call a timeout."
-            }
-            Self::NameLookup => {
-                "Look the name up with tokio::net::lookup_host(…).await, which does it off the workers, and keep the answer."
-            }
-            Self::ChildProcess => {
-                "Use tokio::process::Command and .await its end, or wait for it in tokio::task::spawn_blocking."
-            }
-            Self::PageFaults => {
-                "Touch large memory off the workers (tokio::task::spawn_blocking), reuse buffers instead of mapping new ones, and check that the machine does not swap."
-            }
-            Self::NotScheduled => {
-                "The code is not at fault: the machine had no CPU for this thread; check the CPU limit of the container and who else uses these cores."
-            }
-            Self::Unknown => {
-                "No single cause dominates; look at the stack and the numbers, and watch whether the same culprit comes back."
-            }
-        }
+        self.texts().advice
     }
 }
 
@@ -126,26 +135,26 @@ impl std::str::FromStr for CauseClass {
     }
 }
 
-/// The word names no [`CauseClass`].
+/// The error for a word that names no [`CauseClass`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseCauseError;
 
 impl std::fmt::Display for ParseCauseError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = CauseClass::ALL.iter().map(|class| class.as_str()).collect();
-        write!(f, "no such cause; the causes are {}", names.join(", "))
+        write!(f, "not a cause; the causes are {}", names.join(", "))
     }
 }
 
 impl std::error::Error for ParseCauseError {}
 
-/// Why a worker was stuck, with the numbers that say so.
+/// Why a worker was stuck, with the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Cause {
-    /// What it was doing, in one word.
+    /// What it was doing.
     pub class: CauseClass,
-    /// The numbers behind it.
+    /// The numbers that support it.
     pub evidence: Evidence,
 }
 
@@ -154,12 +163,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_class_has_its_own_words_and_is_found_by_them() {
+    fn every_class_has_unique_texts_and_parses_from_its_word() {
         for class in CauseClass::ALL {
             assert_eq!(class.as_str().parse(), Ok(class));
+            assert!(class.title().contains(&class.as_str().replace('_', " ")), "{class}: the title contains the word");
             assert!(class.advice().ends_with('.'), "{class}: advice is a sentence");
             let same = CauseClass::ALL.iter().filter(|other| other.advice() == class.advice());
-            assert_eq!(same.count(), 1, "{class}: advice is its own");
+            assert_eq!(same.count(), 1, "{class}: advice is unique");
         }
         assert_eq!("blocked".parse::<CauseClass>(), Err(ParseCauseError));
     }

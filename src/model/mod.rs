@@ -2,6 +2,9 @@
 //!
 //! A *target* produces these values, pure code turns them into findings and files, thin faces show them.
 
+/// Counts with their nouns.
+pub(crate) mod plural;
+
 /// Tasks, by Tokio's own id.
 pub(crate) mod task;
 

@@ -1,5 +1,6 @@
 //! Who waits behind a stall, as far as it can be seen from inside.
 
+use super::plural::plural;
 use super::victims::{Victims, VictimsUnknown};
 
 /// What stood still behind a stuck worker when its stack was taken, and once it is over, which tasks waited.
@@ -61,7 +62,7 @@ impl Driver {
     pub const ALL: [Self; 4] = [Self::Attended, Self::InPassing, Self::Unattended, Self::Unknown];
 
     /// The one that this word stands for; unknown for words that this version does not know.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "cli")]
     pub(crate) fn of_word(word: &str) -> Self {
         Self::ALL.into_iter().find(|driver| driver.as_str() == word).unwrap_or_default()
     }
@@ -81,7 +82,7 @@ impl Waiting {
     /// In one line.
     pub fn sentence(&self) -> String {
         let mut parts = Vec::new();
-        let tasks = |count: usize| if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") };
+        let tasks = |count: usize| plural(count, "task");
         match (self.local_queue, self.global_queue) {
             (Some(local), Some(global)) => {
                 parts.push(format!("{} queued at this worker, {global} for any worker", tasks(local)));
@@ -94,12 +95,11 @@ impl Waiting {
                 0 => String::new(),
                 stalled => format!(", {stalled} stalled too"),
             };
-            let workers = if self.others == 1 { "worker" } else { "workers" };
-            parts.push(format!("of {} other {workers} {} parked{stalled}", self.others, self.others_parked));
+            parts.push(format!("{} of {} other workers parked{stalled}", self.others_parked, self.others));
         }
         match self.driver {
             Driver::Unattended => {
-                parts.push("nobody drives I/O and timers of this runtime: all of it waits".to_owned());
+                parts.push("nobody drives I/O and timers of this runtime, so all of them wait".to_owned());
             }
             Driver::Attended => parts.push("I/O and timers are driven".to_owned()),
             Driver::InPassing | Driver::Unknown => {}
@@ -116,7 +116,7 @@ mod tests {
     fn the_sentence_says_what_is_known_and_nothing_else() {
         assert_eq!(Waiting::default().sentence(), "");
         let one = Waiting { others: 1, driver: Driver::Attended, ..Waiting::default() };
-        assert_eq!(one.sentence(), "of 1 other worker 0 parked; I/O and timers are driven");
+        assert_eq!(one.sentence(), "0 of 1 other workers parked; I/O and timers are driven");
         let waiting = Waiting {
             local_queue: Some(3),
             global_queue: Some(1),
@@ -128,8 +128,8 @@ mod tests {
         };
         assert_eq!(
             waiting.sentence(),
-            "3 tasks queued at this worker, 1 for any worker; of 2 other workers 1 parked, 1 stalled too; \
-             nobody drives I/O and timers of this runtime: all of it waits"
+            "3 tasks queued at this worker, 1 for any worker; 1 of 2 other workers parked, 1 stalled too; \
+             nobody drives I/O and timers of this runtime, so all of them wait"
         );
     }
 }

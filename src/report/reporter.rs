@@ -12,8 +12,9 @@ use super::rate_limit::RateLimit;
 use super::sinks::Sinks;
 use super::stall_log::StallLog;
 use super::stalled_time::{PollStack, inside_poll};
-use crate::diagnose::{classify, find_culprit, handed_on};
-use crate::export::text::{self, Missed, Style};
+use crate::diagnose::{classify, find_culprit, worker_handed_over};
+use crate::export::stall_text::{Repeats, StackDetail, StallView};
+use crate::export::text::Style;
 use crate::export::to_ms;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
@@ -109,7 +110,7 @@ impl<'f> Reporter<'f> {
         };
         let taken_after = first.after;
         let Explained { stall, part } = self.explain(blank, first);
-        if stall.stack.as_ref().is_ok_and(|stack| handed_on(&stack.frames)) {
+        if stall.stack.as_ref().is_ok_and(|stack| worker_handed_over(&stack.frames)) {
             self.log.history().told.dismissed += 1;
             return;
         }
@@ -130,9 +131,9 @@ impl<'f> Reporter<'f> {
             history.count(kind) + 1
         };
         if let Some(suppressed) = held_back {
-            let missed = Missed { count, suppressed };
-            self.print(|style| text::report(&stall, missed, style));
-            trace(Phase::Noticed, &stall, missed);
+            let repeats = Repeats { count, suppressed, ..Repeats::default() };
+            self.print(|style| StallView::from(&stall).report(repeats, StackDetail::Folded, style));
+            trace(Phase::Noticed, &stall, repeats);
         }
         self.call(Phase::Noticed, &stall);
     }
@@ -151,8 +152,8 @@ impl<'f> Reporter<'f> {
             open.reported
         };
         if reported && stall.duration >= stall.threshold * LINE_FROM {
-            self.print(|style| text::follow_up(&stall, style));
-            trace(Phase::Updated, &stall, Missed::default());
+            self.print(|style| StallView::from(&stall).update(style));
+            trace(Phase::Updated, &stall, Repeats::default());
         }
         self.call(Phase::Updated, &stall);
     }
@@ -171,8 +172,8 @@ impl<'f> Reporter<'f> {
         };
         let Some((stall, reported)) = closed else { return };
         if reported {
-            self.print(|style| text::follow_up(&stall, style));
-            trace(Phase::Ended, &stall, Missed::default());
+            self.print(|style| StallView::from(&stall).update(style));
+            trace(Phase::Ended, &stall, Repeats::default());
         }
         self.call(Phase::Ended, &stall);
     }
@@ -192,8 +193,8 @@ impl<'f> Reporter<'f> {
             }
         }
         for stall in reminders {
-            self.print(|style| text::follow_up(&stall, style));
-            trace(Phase::Updated, &stall, Missed::default());
+            self.print(|style| StallView::from(&stall).update(style));
+            trace(Phase::Updated, &stall, Repeats::default());
         }
     }
 
@@ -240,7 +241,7 @@ fn frames_of(stall: &Stall) -> Result<&[Frame], &StackUnavailable> {
 }
 
 /// One event for each report, under the target `holdup::stall`.
-fn trace(phase: Phase, stall: &Stall, missed: Missed) {
+fn trace(phase: Phase, stall: &Stall, repeats: Repeats) {
     let culprit = stall.culprit.as_ref();
     let victims = stall.waiting.victims.as_ref().ok();
     tracing::warn!(
@@ -264,15 +265,15 @@ fn trace(phase: Phase, stall: &Stall, missed: Missed) {
         call = culprit.and_then(|culprit| culprit.call.as_deref()),
         victims = victims.map(Victims::count),
         victims_longest_ms = victims.map(|victims| to_ms(victims.longest.at_most)),
-        count = missed.count,
-        suppressed = missed.suppressed,
+        count = repeats.count,
+        suppressed = repeats.suppressed,
         "{}", message(phase, stall)
     );
 }
 
 fn message(phase: Phase, stall: &Stall) -> String {
     let place = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
-    let held = text::held(stall);
+    let held = StallView::from(stall).held();
     match phase {
         Phase::Ended => format!("a poll held its worker for {held}{place}: {}", stall.cause.class.title()),
         Phase::Noticed | Phase::Updated => {

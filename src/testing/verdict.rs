@@ -6,7 +6,8 @@ use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 use super::allowed::Scope;
-use crate::export::text::{self, Missed, Style, milliseconds};
+use crate::export::stall_text::{Repeats, StackDetail, StallView};
+use crate::export::text::{Style, milliseconds};
 use crate::model::cause::CauseClass;
 use crate::model::stall::{Stall, StallEvent, StallId};
 
@@ -159,7 +160,8 @@ impl fmt::Display for HeldUp {
         }
         writeln!(f, " (threshold {})", milliseconds(self.threshold))?;
         for stall in self.stalls.iter().take(MAX_SHOWN) {
-            write!(f, "\n{}", text::report(stall, Missed::default(), Style::Plain))?;
+            let view = StallView::from(stall);
+            write!(f, "\n{}", view.report(Repeats::default(), StackDetail::Folded, Style::Plain))?;
         }
         writeln!(f, "\nWhere this is meant to be: holdup::testing::allow(\"why\", || …), or Guard::allow_function.")
     }

@@ -197,7 +197,7 @@ impl WatchBuilder {
     fn sinks(&self) -> Sinks {
         let terminal = std::io::stderr().is_terminal();
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let style = if colour { Style::Coloured } else { Style::Plain };
+        let style = if colour { Style::Colored } else { Style::Plain };
         let printed = match self.print {
             Print::Always => true,
             Print::WhenTerminal => terminal,

@@ -1,6 +1,6 @@
-//! The Firefox Profiler's processed format: gzipped JSON, one track per thread, frames coloured by whose code they are.
+//! The Firefox Profiler's processed format: gzipped JSON with one track per thread. Frames are colored by origin.
 //!
-//! Samples without a time are laid out one after another. What workers did, and which task was polled, are markers.
+//! Samples without a time are placed one after another. The activity of workers and the polled tasks are markers.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -20,7 +20,7 @@ use super::{Exporter, nanoseconds, summary};
 use crate::model::profile::{Labels, Profile, Sample, SliceKind, Unit};
 use crate::model::stack::Origin;
 
-/// Writes for the Firefox Profiler.
+/// Writes the format of the Firefox Profiler.
 pub(super) struct Firefox;
 
 impl Exporter for Firefox {
@@ -60,16 +60,16 @@ fn timestamp(time: Duration) -> Timestamp {
     Timestamp::from_nanos_since_reference(nanoseconds(time))
 }
 
-/// What a sample weighs. The format has whole numbers of 32 bits, in few units.
+/// The weight of samples. The format has 32-bit whole numbers in few units.
 #[derive(Clone, Copy)]
 enum Weight {
-    /// How many samples it stands for; the position of that value.
+    /// The number of samples; the index of that value.
     Samples(usize),
     /// Milliseconds of the drawn value.
     Time,
     /// Bytes.
     Bytes,
-    /// The drawn value as it is.
+    /// The drawn value without a unit.
     Number,
 }
 
@@ -91,7 +91,7 @@ impl Weight {
         }
     }
 
-    /// The weight of a sample, and what rounding leaves for the next.
+    /// The weight of a sample, and the rest of the rounding for the next sample.
     fn take(self, profile: &Profile, sample: &Sample, rest: i64) -> (i32, i64) {
         let position = if let Self::Samples(position) = self { position } else { profile.drawn };
         let value = sample.values.get(position).copied().unwrap_or_default();
@@ -152,15 +152,15 @@ impl Writer<'_> {
         }
     }
 
-    /// One marker for every stretch of samples in the same task.
+    /// One marker for each run of samples in the same task.
     fn tasks(&mut self, handle: ThreadHandle, thread: &Thread<'_>) {
         let labels = |sample: &Sample| self.profile.labels_of(sample);
         let same = |a: &(Duration, &Sample), b: &(Duration, &Sample)| {
             labels(a.1).and_then(|labels| labels.task) == labels(b.1).and_then(|labels| labels.task)
         };
         let category = self.categories.of(Origin::Runtime);
-        for stretch in thread.samples.chunk_by(same) {
-            let (Some((start, first)), Some((end, _))) = (stretch.first(), stretch.last()) else { continue };
+        for run in thread.samples.chunk_by(same) {
+            let (Some((start, first)), Some((end, _))) = (run.first(), run.last()) else { continue };
             let labels = self.profile.labels_of(first);
             if let Some(task) = labels.and_then(task) {
                 let spawn = labels.and_then(|labels| labels.spawned_at.clone()).unwrap_or_default();
@@ -174,12 +174,12 @@ impl Writer<'_> {
         thread: ThreadHandle,
         (start, end): (Duration, Duration),
         name: &str,
-        (what, task): (&str, Option<&str>),
+        (activity, task): (&str, Option<&str>),
         category: CategoryHandle,
     ) {
         let marker = Activity {
             name: self.firefox.intern_string(name),
-            what: self.firefox.intern_string(what),
+            what: self.firefox.intern_string(activity),
             task: self.firefox.intern_string(task.unwrap_or_default()),
             category,
         };
@@ -187,7 +187,7 @@ impl Writer<'_> {
     }
 }
 
-/// `17 fetch`.
+/// A task's id and name: `17 fetch`.
 fn task(labels: &Labels) -> Option<Arc<str>> {
     match (labels.task, &labels.task_name) {
         (Some(id), Some(name)) => Some(format!("{id} {name}").into()),
@@ -196,7 +196,7 @@ fn task(labels: &Labels) -> Option<Arc<str>> {
     }
 }
 
-/// One category for every origin, and one for stalls.
+/// A category for each origin, and one for stalls.
 struct Categories {
     origins: Vec<(Origin, CategoryHandle)>,
     stall: CategoryHandle,
@@ -222,7 +222,7 @@ impl Categories {
     }
 }
 
-/// What a thread did for a while.
+/// A marker: the activity of a thread in an interval.
 struct Activity {
     name: StringHandle,
     what: StringHandle,
@@ -232,7 +232,7 @@ struct Activity {
 
 impl StaticSchemaMarker for Activity {
     const UNIQUE_MARKER_TYPE_NAME: &'static str = "Activity";
-    const DESCRIPTION: Option<&'static str> = Some("What a thread did for a while, as holdup saw it");
+    const DESCRIPTION: Option<&'static str> = Some("The activity of a thread in an interval, as recorded by holdup");
     const LOCATIONS: MarkerLocations =
         MarkerLocations::MARKER_CHART.union(MarkerLocations::MARKER_TABLE).union(MarkerLocations::TIMELINE_OVERVIEW);
     const CHART_LABEL: Option<&'static str> = Some("{marker.data.what} {marker.data.task}");

@@ -1,7 +1,7 @@
-//! A flamegraph as a self-contained SVG: width is the drawn value, colour is whose code it is.
+//! A flamegraph as a self-contained SVG: the width is the drawn value, the color is the origin of the code.
 //!
-//! Red is the user's own code, yellow the standard library, blue Tokio and holdup, green other crates, grey the system
-//! and what has no name. An inlined function is drawn like one that was called.
+//! Red is the user's code, yellow the standard library, blue Tokio and holdup, green other crates, gray the system and
+//! functions without a name. An inlined function is drawn like a called one.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -21,43 +21,43 @@ impl Exporter for Flamegraph {
     fn write(&self, profile: &Profile, out: &mut dyn Write) -> io::Result<()> {
         let stacks = folded::stacks(profile, Inlined::Merged);
         let lines: Vec<String> = stacks.iter().map(|(stack, value)| format!("{stack} {value}")).collect();
-        let mut colours = colours(profile);
+        let mut colors = colors(profile);
         let picture = Picture {
             title: summary::title(profile),
             subtitle: summary::quality(profile),
             unit: profile.drawn_value().map_or(Unit::Count, |value| value.unit),
-            colours: Colours::Function(&mut colours),
+            colors: Colors::Function(&mut colors),
         };
         picture.draw(&lines, out)
     }
 }
 
-/// What a flamegraph says beside its stacks.
+/// The texts, unit and colors of a flamegraph.
 pub(crate) struct Picture<'a> {
     pub(crate) title: String,
     pub(crate) subtitle: String,
-    /// What the values are.
+    /// The unit of the values.
     pub(crate) unit: Unit,
-    pub(crate) colours: Colours<'a>,
+    pub(crate) colors: Colors<'a>,
 }
 
-/// What colours mean.
-pub(crate) enum Colours<'a> {
-    /// Whose a function is.
+/// The meaning of the colors.
+pub(crate) enum Colors<'a> {
+    /// The origin of a function.
     Function(&'a mut PaletteMap),
-    /// Red is more and blue is less in the second of two values than in the first.
+    /// Red if the second of two values is larger, blue if it is smaller.
     #[cfg(feature = "cli")]
     Change,
-    /// Red is more and blue is less in the first of two values than in the second.
+    /// Red if the first of two values is larger, blue if it is smaller.
     #[cfg(feature = "cli")]
-    ChangeBack,
+    ChangeReversed,
 }
 
 impl Picture<'_> {
-    /// Draws folded lines with one value, or with two for a difference. Without lines it says that there is nothing.
+    /// Draws folded lines with one value, or with two values for a difference. Without lines, draws a notice.
     ///
     /// # Errors
-    /// Those of `out`.
+    /// I/O errors of `out`.
     pub(crate) fn draw(self, lines: &[String], out: &mut dyn Write) -> io::Result<()> {
         if lines.is_empty() {
             return self.nothing(out);
@@ -70,14 +70,14 @@ impl Picture<'_> {
             Unit::Bytes => ("bytes".to_owned(), 1.0),
             Unit::Count => ("samples".to_owned(), 1.0),
         };
-        match self.colours {
-            Colours::Function(colours) => options.palette_map = Some(colours),
+        match self.colors {
+            Colors::Function(colors) => options.palette_map = Some(colors),
             #[cfg(feature = "cli")]
-            Colours::Change => {}
+            Colors::Change => {}
             #[cfg(feature = "cli")]
-            Colours::ChangeBack => options.negate_differentials = true,
+            Colors::ChangeReversed => options.negate_differentials = true,
         }
-        // The end of a path is what tells functions apart.
+        // Functions differ in the end of their paths.
         options.text_truncate_direction = TextTruncateDirection::Left;
         options.min_width = 0.05;
         options.deterministic = true;
@@ -103,18 +103,18 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// A colour for every function by its origin. Where two frames of one name differ, the one seen first decides.
-fn colours(profile: &Profile) -> PaletteMap {
+/// A color for every function by its origin. If two frames with equal names differ, the first one decides.
+fn colors(profile: &Profile) -> PaletteMap {
     let mut origins: HashMap<String, Origin> = HashMap::new();
     for frame in &profile.frames {
         origins.entry(folded::name(frame, Inlined::Merged).into_owned()).or_insert(frame.frame.origin);
     }
-    let mut colours = PaletteMap::default();
+    let mut colors = PaletteMap::default();
     for (name, origin) in origins {
-        let colour = shade(base(origin), &name);
-        colours.insert(name, colour);
+        let color = shade(base(origin), &name);
+        colors.insert(name, color);
     }
-    colours
+    colors
 }
 
 fn base(origin: Origin) -> [u8; 3] {
@@ -128,7 +128,7 @@ fn base(origin: Origin) -> [u8; 3] {
     }
 }
 
-/// Neighbours differ a little, and a function looks the same in every picture.
+/// A shade that depends on the name: neighbors differ, and a function has the same color in every picture.
 fn shade(base: [u8; 3], name: &str) -> Color {
     let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     let lighter = u8::try_from((hash >> 16) % 28).unwrap_or_default();

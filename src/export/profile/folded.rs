@@ -1,7 +1,7 @@
-//! Folded stacks: `outermost;…;innermost value`, one line per different stack, sorted.
+//! Folded stacks: `outermost;…;innermost value`, one line per distinct stack, sorted. The value is the drawn one.
 //!
-//! The value is the drawn one. Threads are not frames: Tokio's workers are interchangeable, and one tree of all of them
-//! shows what the service does. Group by thread (or runtime, or task) to have them as outermost frames.
+//! Threads are not frames: Tokio's workers are interchangeable, and one tree shows the whole service. To have threads,
+//! runtimes or tasks as outermost frames, group the profile by them.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -22,19 +22,19 @@ impl Exporter for Folded {
     }
 }
 
-/// How frames that were inlined are told from those that were called.
+/// How inlined frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inlined {
-    /// By `_[i]` behind the name, as the flamegraph tools have it.
+    /// With the suffix `_[i]`, as the flamegraph tools do.
     Marked,
-    /// Not at all, so that a function is one rectangle whether it was inlined or not.
+    /// Like called frames, so that a function is one rectangle.
     Merged,
 }
 
-/// The stack of a sample that has none.
+/// The line of a sample without a stack.
 const NO_STACK: &str = "(no stack)";
 
-/// Every different stack with the sum of its drawn value, where that is above zero.
+/// Every distinct stack with its total drawn value, if that is above zero.
 pub(crate) fn stacks(profile: &Profile, inlined: Inlined) -> BTreeMap<String, i64> {
     let mut by_position: HashMap<u32, i64> = HashMap::new();
     for sample in &profile.samples {
@@ -62,7 +62,7 @@ fn fold(profile: &Profile, stack: u32, inlined: Inlined) -> String {
     if line.is_empty() {
         return NO_STACK.to_owned();
     }
-    // `worker 0 17` would be read as two values.
+    // Tools would read `worker 0 17` as a line with two values.
     if let Some((head, last)) = line.rsplit_once(' ')
         && last.parse::<f64>().is_ok()
     {
@@ -71,7 +71,7 @@ fn fold(profile: &Profile, stack: u32, inlined: Inlined) -> String {
     line
 }
 
-/// A frame's name without what separates frames and lines.
+/// A frame's name, with the separators of frames and lines replaced.
 pub(crate) fn name(frame: &ProfileFrame, inlined: Inlined) -> Cow<'_, str> {
     let function = frame.frame.function.trim();
     let mut name = Cow::Borrowed(if function.is_empty() { "(nameless)" } else { function });
@@ -105,7 +105,7 @@ mod tests {
             builder.add(Sample::new(None, stack, labels, [*value, 0, 0, 0]));
         }
         let mut out = Vec::new();
-        Folded.write(&builder.build(), &mut out).expect("a vector takes everything");
+        Folded.write(&builder.build(), &mut out).expect("writing to a vector succeeds");
         String::from_utf8(out).expect("it is UTF-8")
     }
 

@@ -1,4 +1,4 @@
-//! What a profile can be written as, by name and by file extension.
+//! The formats of profiles, by name and by file extension.
 
 use std::fmt;
 use std::path::Path;
@@ -11,23 +11,23 @@ pub enum Format {
     Flamegraph,
     /// One line per stack, for the flamegraph tools and for grep.
     Folded,
-    /// Go's profile, gzipped protobuf, for `go tool pprof`, Parca, Pyroscope and others.
+    /// pprof, a gzipped protobuf, for `go tool pprof`, Parca, Pyroscope and others.
     Pprof,
-    /// For the Firefox Profiler.
+    /// The format of the Firefox Profiler.
     Firefox,
-    /// For speedscope.
+    /// The format of speedscope.
     Speedscope,
-    /// For Perfetto: threads as tracks, with what workers did.
+    /// The format of Perfetto: a track for each thread, with the activity of workers.
     Perfetto,
-    /// holdup's own, from which every other can be made.
+    /// holdup's JSON, which can be converted to every other format.
     Json,
 }
 
-/// What is known of a format.
+/// The properties of a format.
 struct Facts {
-    /// The first is the one that holdup itself uses.
+    /// The first name is the one that holdup prints.
     names: &'static [&'static str],
-    /// How its files end, without the leading dot; the first is the one that holdup itself uses.
+    /// File extensions without the leading dot. The first one is the default.
     extensions: &'static [&'static str],
     content_type: &'static str,
     how_to_open: &'static str,
@@ -62,42 +62,42 @@ impl Format {
                 names: &["firefox"],
                 extensions: &["json.gz"],
                 content_type: "application/gzip",
-                how_to_open: "Open https://profiler.firefox.com and load the file; it is not uploaded.",
+                how_to_open: "Open https://profiler.firefox.com and load the file; it stays on this machine.",
             },
             Self::Speedscope => Facts {
                 names: &["speedscope"],
                 extensions: &["speedscope.json"],
                 content_type: "application/json",
-                how_to_open: "Open https://www.speedscope.app and drop the file there; it is not uploaded.",
+                how_to_open: "Open https://www.speedscope.app and drop the file there; it stays on this machine.",
             },
             Self::Perfetto => Facts {
                 names: &["perfetto"],
                 extensions: &["pftrace", "perfetto-trace"],
                 content_type: "application/octet-stream",
-                how_to_open: "Open https://ui.perfetto.dev and drop the file there; it is not uploaded.",
+                how_to_open: "Open https://ui.perfetto.dev and drop the file there; it stays on this machine.",
             },
             Self::Json => Facts {
                 names: &["json", "holdup"],
                 extensions: &["json"],
                 content_type: "application/json",
-                how_to_open: "Make any other format of it with `holdup convert FILE OUT`.",
+                how_to_open: "Convert it to any other format with `holdup convert FILE OUT`.",
             },
         }
     }
 
-    /// The format of that name, such as `flamegraph` or `svg`.
+    /// The format with a name such as `flamegraph` or `svg`.
     ///
     /// # Errors
-    /// When no format has that name; the message lists those that there are.
+    /// If no format has this name. The message lists the formats.
     pub fn from_name(name: &str) -> Result<Self, ParseFormatError> {
         let known = Self::ALL.into_iter().find(|format| format.facts().names.contains(&name));
         known.ok_or_else(|| ParseFormatError { asked: name.to_owned() })
     }
 
-    /// The format that a file of that name has. The longest extension decides: `a.speedscope.json` is for speedscope.
+    /// The format of a file by its extension. The longest extension decides: `a.speedscope.json` is for speedscope.
     ///
     /// # Errors
-    /// When the extension is none of a format; the message lists the formats.
+    /// If no format has this extension. The message lists the formats.
     pub fn from_path(path: &Path) -> Result<Self, ParseFormatError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let ends = |extension: &&str| name.strip_suffix(extension).is_some_and(|stem| stem.ends_with('.'));
@@ -108,25 +108,25 @@ impl Format {
         longest.map(|(_, format)| format).ok_or_else(|| ParseFormatError { asked: path.display().to_string() })
     }
 
-    /// The name that [`from_name`](Self::from_name) takes.
+    /// The name, as [`from_name`](Self::from_name) accepts it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.facts().names[0]
     }
 
-    /// How its files end, without the leading dot: `pb.gz`.
+    /// The file extension without the leading dot: `pb.gz`.
     #[must_use]
     pub const fn extension(self) -> &'static str {
         self.facts().extensions[0]
     }
 
-    /// Its media type, for HTTP.
+    /// The media type, for HTTP.
     #[must_use]
     pub const fn content_type(self) -> &'static str {
         self.facts().content_type
     }
 
-    /// How to open such a file, in a sentence.
+    /// How to open a file of the format, in a sentence.
     #[must_use]
     pub const fn how_to_open(self) -> &'static str {
         self.facts().how_to_open
@@ -147,17 +147,17 @@ impl std::str::FromStr for Format {
     }
 }
 
-/// No format has that name or extension.
+/// The error for a name or extension that no format has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParseFormatError {
-    /// The name or path.
+    /// The given name or path.
     pub asked: String,
 }
 
 impl fmt::Display for ParseFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is no known format; the formats are", self.asked)?;
+        write!(f, "{} is not a known format; the formats are", self.asked)?;
         for (position, format) in Format::ALL.into_iter().enumerate() {
             let comma = if position > 0 { "," } else { "" };
             write!(f, "{comma} {} (.{})", format.name(), format.extension())?;
@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_extensions_lead_back_to_their_format_and_are_unique() {
+    fn names_and_extensions_are_unique() {
         let mut seen = std::collections::HashSet::new();
         for format in Format::ALL {
             let Facts { names, extensions, .. } = format.facts();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn longer_extensions_win_and_others_are_refused() {
+    fn longer_extensions_win_and_unknown_ones_are_errors() {
         for (path, format) in [
             ("a.SVG", Some(Format::Flamegraph)),
             ("a.json", Some(Format::Json)),
@@ -203,7 +203,10 @@ mod tests {
         ] {
             assert_eq!(Format::from_path(Path::new(path)).ok(), format, "{path}");
         }
-        let message = Format::from_name("bmp").expect_err("is no format").to_string();
-        assert!(message.starts_with("bmp is no known format; the formats are flamegraph (.svg), folded"), "{message}");
+        let message = Format::from_name("bmp").expect_err("is not a format").to_string();
+        assert!(
+            message.starts_with("bmp is not a known format; the formats are flamegraph (.svg), folded"),
+            "{message}"
+        );
     }
 }

@@ -1,9 +1,8 @@
-//! holdup's own format: everything that a profile holds, in one JSON object that describes itself. Reading it gives
-//! the same profile again.
+//! holdup's JSON format: the whole profile in one JSON object. Reading it gives an equal profile.
 //!
-//! Times end in `_ns` and are whole nanoseconds. A sample's `stack` is a position in `stacks`, whose numbers are
-//! positions in `frames`, innermost first; `labels` is a position in `labels`; `values` are in the order of the
-//! top-level `values`. `version` grows when a reader of the old one would misread the new one.
+//! Times end in `_ns` and are whole nanoseconds. The `stack` of a sample is an index into `stacks`. The numbers of a stack
+//! are indexes into `frames`, innermost first. The `labels` of a sample are an index into `labels`. The `values` of a
+//! sample are in the order of the top-level `values`. `version` grows if old readers would misread the new format.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -19,7 +18,7 @@ pub(crate) const FORMAT: &str = "holdup-profile";
 /// The value of `version`.
 pub(crate) const VERSION: u32 = 1;
 
-/// Writes holdup's own format.
+/// Writes holdup's JSON format.
 pub(super) struct Json;
 
 impl Exporter for Json {
@@ -43,7 +42,7 @@ pub(crate) struct File {
     /// Samples per second.
     pub(crate) rate: Option<u32>,
     pub(crate) values: Bounded<ValueJson>,
-    /// A position in `values`.
+    /// An index into `values`.
     pub(crate) drawn: usize,
     pub(crate) quality: QualityJson,
     pub(crate) mappings: Bounded<MappingJson>,
@@ -97,12 +96,12 @@ pub(crate) struct FrameJson {
     pub(crate) mapping: Option<u32>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_false(value: &bool) -> bool {
     !value
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
@@ -129,7 +128,7 @@ pub(crate) struct LabelsJson {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SampleJson {
-    /// Since the start of the window; absent for a sum over it.
+    /// Since the start of the window; absent for a sum over the window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) at_ns: Option<u64>,
     pub(crate) stack: u32,
@@ -252,11 +251,10 @@ impl From<&Slice> for SliceJson {
     }
 }
 
-/// The most entries that a list in a file may have. A file of three bytes an entry would otherwise become fifty times
-/// larger in memory.
+/// The limit on the entries of a list. An entry of three bytes in a file takes fifty times as much memory.
 const MAX_ENTRIES: usize = 4_000_000;
 
-/// A list that refuses to grow beyond [`MAX_ENTRIES`] while it is read.
+/// A list with at most [`MAX_ENTRIES`] entries. Reading a longer one is an error.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub(crate) struct Bounded<T>(pub(crate) Vec<T>);

@@ -1,24 +1,24 @@
-//! Profiles as files: one format, one file, behind one trait. Pure: each writes to a given [`Write`].
+//! Profiles as files: one format, one file, behind one trait. Pure: each exporter writes to a given [`Write`].
 
-/// SVG, drawn by inferno.
+/// Flamegraphs as SVG, drawn by inferno.
 pub(crate) mod flamegraph;
 
-/// One line per stack.
+/// Folded stacks.
 pub(crate) mod folded;
 
-/// holdup's own.
+/// holdup's JSON.
 pub(crate) mod json;
 
-/// For <https://www.speedscope.app>.
+/// The format of <https://www.speedscope.app>.
 mod speedscope;
 
-/// Which thread did what, in order of time.
+/// Threads with their samples and slices, in order of time.
 mod timeline;
 
-/// A profile in two lines.
+/// The title and quality of a profile.
 pub(crate) mod summary;
 
-/// Go's profiles.
+/// pprof.
 #[cfg(feature = "formats")]
 mod pprof;
 
@@ -26,11 +26,11 @@ mod pprof;
 #[cfg(feature = "formats")]
 pub(crate) mod pprof_messages;
 
-/// For <https://profiler.firefox.com>.
+/// The format of <https://profiler.firefox.com>.
 #[cfg(feature = "formats")]
 mod firefox;
 
-/// For <https://ui.perfetto.dev>.
+/// The format of <https://ui.perfetto.dev>.
 #[cfg(feature = "formats")]
 mod perfetto;
 
@@ -38,7 +38,7 @@ mod perfetto;
 #[cfg(feature = "formats")]
 mod perfetto_messages;
 
-/// What a profile can be written as.
+/// The formats, with their names and extensions.
 mod format;
 
 pub use format::{Format, ParseFormatError};
@@ -47,20 +47,20 @@ use std::io::{self, Write};
 
 use crate::model::profile::Profile;
 
-/// Writes one format.
+/// A writer of one format.
 trait Exporter {
     /// Writes a whole profile.
     ///
     /// # Errors
-    /// Those of `out`, and what the format cannot express.
+    /// I/O errors of `out`, and values that the format cannot express.
     fn write(&self, profile: &Profile, out: &mut dyn Write) -> io::Result<()>;
 }
 
 impl Profile {
-    /// Writes it as a file of that format. Some write in small pieces: give them a `BufWriter`, or a vector.
+    /// Writes the profile in a format. Some formats are written in small pieces, so use a `BufWriter` or a vector.
     ///
     /// # Errors
-    /// Those of `out`; [`io::ErrorKind::Unsupported`] for a format whose feature is not compiled in.
+    /// I/O errors of `out`; [`io::ErrorKind::Unsupported`] for a format of a feature that is not compiled in.
     ///
     /// ```
     /// # let profile = holdup::ProfileBuilder::new("cpu", Vec::new()).build();
@@ -84,7 +84,7 @@ impl Profile {
             Format::Pprof | Format::Firefox | Format::Perfetto => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!(
-                    "this holdup is built without the format {}; enable its feature `formats` in Cargo.toml",
+                    "this build of holdup does not have the format {}; enable the feature `formats` in Cargo.toml",
                     format.name()
                 ),
             )),
@@ -92,7 +92,7 @@ impl Profile {
     }
 }
 
-/// A length of time in whole nanoseconds; 584 years at most.
+/// A duration in whole nanoseconds, at most 584 years.
 fn nanoseconds(time: std::time::Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,7 @@
-//! A Perfetto trace: one track per thread, with what workers did as slices, and samples as call stacks.
+//! A Perfetto trace: one track per thread, with the activity of workers as slices and samples as call stacks.
 //!
-//! Times count from the start of the window; the first packet says which time of day that was. Everything is in one
-//! packet sequence, whose first packet holds every name, frame and stack.
+//! Times are relative to the start of the window; the first packet has its time of day. All packets are in one sequence,
+//! and its first packet contains every name, frame and stack.
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
@@ -31,18 +31,18 @@ impl Exporter for Perfetto {
     }
 }
 
-/// A trace is a list of packets: each can be written as a trace of its own.
+/// Writes a packet as a trace of one packet. Concatenated traces are one trace.
 fn packet(out: &mut dyn Write, packet: &messages::TracePacket) -> io::Result<()> {
     out.write_all(&messages::Trace { packet: vec![packet.clone()] }.encode_to_vec())
 }
 
-/// The one sequence of packets.
+/// The id of the packet sequence.
 const SEQUENCE: u32 = 1;
-/// The sequence begins: what was interned before is void.
+/// Flag: the sequence begins, and earlier interned data is void.
 const CLEARED: u32 = 1;
-/// The packet refers to what was interned in this sequence.
+/// Flag: the packet refers to interned data of this sequence.
 const NEEDS_INTERNED: u32 = 2;
-/// The track of the process; threads have the numbers behind it.
+/// The track of the process. The tracks of threads have the following numbers.
 const PROCESS: u64 = 1;
 const REALTIME: u32 = 1;
 const BOOTTIME: u32 = 6;
@@ -72,7 +72,7 @@ fn pid(profile: &Profile) -> i32 {
     i32::try_from(profile.pid).unwrap_or_default()
 }
 
-/// A thread without an id gets one that no thread has.
+/// The thread's id. A thread without one gets an id that no thread has.
 fn tid(thread: &Thread<'_>, position: u64) -> i32 {
     thread.tid.unwrap_or_else(|| i32::MAX - i32::try_from(position).unwrap_or_default())
 }
@@ -108,7 +108,7 @@ impl Track<'_> {
         }))
     }
 
-    /// Slices of one track nest. One that outlasts the one it began in is cut at that one's end.
+    /// Writes slices so that they nest. A slice that ends after its outer slice is cut there.
     fn slices(&self, slices: &[&Slice], out: &mut dyn Write) -> io::Result<()> {
         let mut open: Vec<Duration> = Vec::new();
         for slice in slices {
@@ -167,7 +167,7 @@ impl Track<'_> {
     }
 }
 
-/// Interned things are numbered from 1.
+/// The id of interned data, which starts at 1.
 fn iid(position: u32) -> u64 {
     u64::from(position) + 1
 }
@@ -190,7 +190,7 @@ fn interned(profile: &Profile) -> messages::InternedData {
             path_string_ids: vec![paths.iid(&mapping.file)],
         })
         .collect();
-    // Older readers skip frames without a mapping.
+    // Older versions of Perfetto skip frames without a mapping.
     let nowhere = mappings.len() as u64 + 1;
     mappings.push(messages::Mapping {
         iid: Some(nowhere),
@@ -224,7 +224,7 @@ fn interned(profile: &Profile) -> messages::InternedData {
     }
 }
 
-/// Texts of one kind, each kept once.
+/// Unique texts of one kind.
 #[derive(Default)]
 struct Strings {
     all: Vec<messages::InternedString>,
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
     use crate::model::profile::{ProfileBuilder, SliceKind};
 
-    /// What a reader makes of the track: each slice with its depth, start and end.
+    /// The slices of the written track, each with its depth, start and end.
     fn drawn(slices: &[(u64, u64)]) -> Vec<(usize, u64, u64)> {
         let mut builder = ProfileBuilder::new("wall", Vec::new());
         let labels = builder.labels(Labels::default());
@@ -257,8 +257,8 @@ mod tests {
             builder.add_slice(Slice::new(labels, start, end, SliceKind::Poll, "".into()));
         }
         let mut file = Vec::new();
-        Perfetto.write(&builder.build(), &mut file).expect("a vector takes everything");
-        let trace = messages::Trace::decode(file.as_slice()).expect("it is whole");
+        Perfetto.write(&builder.build(), &mut file).expect("writing to a vector succeeds");
+        let trace = messages::Trace::decode(file.as_slice()).expect("it is valid");
         let (mut open, mut drawn) = (Vec::new(), Vec::new());
         for packet in trace.packet {
             let (Some(at), Some(Data::TrackEvent(event))) = (packet.timestamp, packet.data) else { continue };
@@ -266,7 +266,7 @@ mod tests {
                 open.push(drawn.len());
                 drawn.push((open.len(), at, u64::MAX));
             } else {
-                let last: usize = open.pop().expect("no end without a beginning");
+                let last: usize = open.pop().expect("each end has a begin");
                 drawn[last].2 = at;
             }
         }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_nest_whatever_was_recorded() {
+    fn written_slices_always_nest() {
         assert_eq!(drawn(&[(0, 10), (10, 20)]), [(1, 0, 10), (1, 10, 20)], "side by side");
         assert_eq!(drawn(&[(0, 5), (0, 10), (6, 8)]), [(1, 0, 10), (2, 0, 5), (2, 6, 8)], "the longer one outside");
         assert_eq!(drawn(&[(0, 10), (5, 15), (12, 13)]), [(1, 0, 10), (2, 5, 10), (1, 12, 13)], "cut at the outer end");

@@ -1,8 +1,8 @@
-//! The messages of a Perfetto trace that are needed here, with the names and field numbers of
+//! The messages of a Perfetto trace in use, with the names and field numbers of
 //! <https://github.com/google/perfetto/tree/main/protos/perfetto/trace> (`trace_packet.proto`,
 //! `track_event/track_event.proto`, `track_event/track_descriptor.proto`, `track_event/debug_annotation.proto`,
 //! `interned_data/interned_data.proto`, `profiling/profile_common.proto`, `profiling/profile_packet.proto`,
-//! `clock_snapshot.proto`). Their syntax is proto2: what is not set is `None`.
+//! `clock_snapshot.proto`). Their syntax is proto2: a field that is not set is `None`.
 
 use prost::{Message, Oneof};
 

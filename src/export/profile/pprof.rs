@@ -1,7 +1,7 @@
-//! Go's profile: gzipped protobuf, for `go tool pprof` and what reads its format. Samples of equal stack and labels are
-//! summed, because the format knows no times.
+//! pprof: gzipped protobuf, for `go tool pprof` and other readers. Samples with equal stacks and labels are summed,
+//! because the format has no times.
 //!
-//! Comments carry what the format has no field for, as `name=value`: kind, program, pid, quality.
+//! Properties without a field in the format are comments of the form `name=value`: kind, program, pid, quality.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use super::pprof_messages as messages;
 use super::{Exporter, nanoseconds};
 use crate::model::profile::{Labels, MAX_VALUES, Profile, Unit};
 
-/// Writes Go's profile.
+/// Writes pprof.
 pub(super) struct Pprof;
 
 impl Exporter for Pprof {
@@ -26,7 +26,7 @@ impl Exporter for Pprof {
     }
 }
 
-/// The unit of a number that is an index: without one, Go's pprof drops a number that is 0.
+/// The unit of a worker's index. Without a unit, Go's pprof drops the number 0.
 const INDEX: &str = "index";
 
 fn message(profile: &Profile) -> messages::Profile {
@@ -38,7 +38,7 @@ fn message(profile: &Profile) -> messages::Profile {
     let sample_type =
         profile.values.iter().map(|value| value_type(&mut tables, &value.name, value.unit)).collect::<Vec<_>>();
     let drawn = profile.drawn_value();
-    // The period is time; a value in time is what one period stands for.
+    // The period is a time, so it is written only if the drawn value is one too.
     let period = profile.rate.filter(|rate| *rate > 0).map(|rate| 1_000_000_000 / i64::from(rate));
     let period_type = drawn.filter(|value| value.unit == Unit::Nanoseconds && period.is_some());
     let period_type = period_type.map(|value| value_type(&mut tables, &value.name, value.unit));
@@ -100,7 +100,7 @@ fn mappings(profile: &Profile, tables: &mut Tables<'_>) -> Vec<messages::Mapping
             file_offset: mapping.offset,
             filename: tables.text(&mapping.file),
             build_id: mapping.build_id.as_deref().map_or(0, |id| tables.text(id)),
-            // Names are in the file already, and the reader need not look for the program.
+            // The file contains all names, so readers need not search for the program.
             has_functions: true,
             has_filenames: true,
             has_line_numbers: true,
@@ -125,7 +125,7 @@ fn comments(profile: &Profile) -> Vec<String> {
     comments
 }
 
-/// What samples refer to, each kept once.
+/// The tables that samples refer to. Each entry is unique.
 struct Tables<'a> {
     profile: &'a Profile,
     texts: Vec<String>,
@@ -142,7 +142,7 @@ impl<'a> Tables<'a> {
     fn new(profile: &'a Profile) -> Self {
         Self {
             profile,
-            // The first text is the empty one, by the format.
+            // The format requires that the first text is empty.
             texts: vec![String::new()],
             text_positions: HashMap::from([(String::new(), 0)]),
             functions: Vec::new(),
@@ -162,7 +162,7 @@ impl<'a> Tables<'a> {
         position
     }
 
-    /// The locations of a stack: inlined frames belong to the location of the frame that was called.
+    /// The locations of a stack. Inlined frames belong to the location of their called frame.
     fn stack(&mut self, stack: u32) -> Vec<u64> {
         let profile = self.profile;
         let frames = profile.stacks.get(stack as usize).map_or(&[][..], |stack| stack);
@@ -207,7 +207,7 @@ impl<'a> Tables<'a> {
         }
         let id = self.functions.len() as u64 + 1;
         let (name, filename) = key;
-        // Were `system_name` equal to the name, Go's pprof would take it for a mangled C++ name, and cut `<T as U>`.
+        // Go's pprof treats a `system_name` equal to the name as a mangled C++ name, and cuts `<T as U>`.
         self.functions.push(messages::Function { id, name, system_name: 0, filename, start_line: 0 });
         self.function_ids.insert(key, id);
         id

@@ -1,5 +1,5 @@
 //! The messages of pprof's `profile.proto`, with its names and field numbers:
-//! <https://github.com/google/pprof/blob/main/proto/profile.proto>. Strings are positions in `string_table`.
+//! <https://github.com/google/pprof/blob/main/proto/profile.proto>. Strings are indexes into `string_table`.
 
 use prost::Message;
 
@@ -54,7 +54,7 @@ pub(crate) struct Sample {
 pub(crate) struct Label {
     #[prost(int64, tag = "1")]
     pub(crate) key: i64,
-    /// Either this or `num`.
+    /// Set instead of `num` for a label with text.
     #[prost(int64, tag = "2")]
     pub(crate) str: i64,
     #[prost(int64, tag = "3")]
@@ -98,7 +98,7 @@ pub(crate) struct Location {
     pub(crate) mapping_id: u64,
     #[prost(uint64, tag = "3")]
     pub(crate) address: u64,
-    /// Innermost first: the last one was called, the others are inlined into it.
+    /// Innermost first. The last one is the called function; the others are inlined into it.
     #[prost(message, repeated, tag = "4")]
     pub(crate) line: Vec<Line>,
 }

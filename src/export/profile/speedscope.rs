@@ -1,5 +1,5 @@
-//! <https://www.speedscope.app>: one JSON file, one sampled profile per thread.
-//! Its schema: <https://www.speedscope.app/file-format-schema.json>.
+//! The format of <https://www.speedscope.app>: JSON with one sampled profile per thread. The schema is
+//! <https://www.speedscope.app/file-format-schema.json>.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use super::timeline::{self, Thread};
 use super::{Exporter, summary};
 use crate::model::profile::{Profile, Unit};
 
-/// Writes for speedscope.
+/// Writes the format of speedscope.
 pub(super) struct Speedscope;
 
 impl Exporter for Speedscope {
@@ -18,7 +18,7 @@ impl Exporter for Speedscope {
         let mut frames = Frames { profile, all: Vec::new(), positions: HashMap::new() };
         let mut threads = timeline::threads(profile);
         if threads.is_empty() {
-            // speedscope waits for ever on a file without any profile.
+            // speedscope never finishes loading a file without a profile.
             threads.push(Thread { name: "(no samples)".to_owned(), tid: None, samples: vec![], slices: vec![] });
         }
         let profiles = threads.iter().map(|thread| sampled(profile, thread, &mut frames)).collect();
@@ -98,7 +98,7 @@ fn sampled(profile: &Profile, thread: &Thread<'_>, frames: &mut Frames<'_>) -> S
     sampled
 }
 
-/// The frames that are used. Inlined or not makes no difference here.
+/// The frames in use. The format does not mark inlined frames.
 struct Frames<'a> {
     profile: &'a Profile,
     all: Vec<Frame<'a>>,

@@ -1,11 +1,12 @@
-//! A profile in two lines: what it is, and how far it can be trusted.
+//! A profile in two lines: its title and its quality.
 
 use std::time::Duration;
 
 use crate::export::text::milliseconds;
+use crate::model::plural::plural;
 use crate::model::profile::{Profile, Unit};
 
-/// `news_pipeline: CPU time`.
+/// The program and the kind of profile: `news_pipeline: CPU time`.
 pub(crate) fn title(profile: &Profile) -> String {
     let kind = match &*profile.kind {
         "cpu" => "CPU time",
@@ -16,7 +17,8 @@ pub(crate) fn title(profile: &Profile) -> String {
     if profile.program.is_empty() { kind.to_owned() } else { format!("{}: {kind}", profile.program) }
 }
 
-/// `1.25 s of cpu, 99 Hz over 5.00 s, 124 samples, 0 lost, 2 truncated, 0.4 % of frames without a name`.
+/// The total, the rate and the quality: `1.25 s of cpu, 99 Hz over 5.00 s, 124 samples, 0 lost, 2 truncated, 0.4 % of
+/// frames without a name`.
 pub(crate) fn quality(profile: &Profile) -> String {
     let mut parts = Vec::new();
     if let Some(drawn) = profile.drawn_value() {
@@ -30,11 +32,19 @@ pub(crate) fn quality(profile: &Profile) -> String {
     }
     let quality = &profile.quality;
     let counted = profile.counted().and_then(|counted| profile.values.get(counted));
-    parts.push(format!("{} {}", profile.sample_count(), counted.map_or("samples", |value| &value.name)));
+    parts.push(counted_in(profile.sample_count(), counted.map_or("samples", |value| &value.name)));
     parts.push(format!("{} lost", quality.lost));
     parts.push(format!("{} truncated", quality.truncated));
     parts.push(nameless(quality.nameless, quality.frames));
     parts.join(", ")
+}
+
+/// `1 sample`, `2 samples`. The name of the value is a plural.
+fn counted_in(count: u64, name: &str) -> String {
+    match name.strip_suffix('s') {
+        Some(singular) => plural(count, singular),
+        None => format!("{count} {name}"),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share to one digit")]
@@ -43,7 +53,7 @@ fn nameless(nameless: u64, frames: u64) -> String {
     format!("{share:.1} % of frames without a name")
 }
 
-/// A value as a person reads it.
+/// A value with its unit, for people.
 pub(crate) fn amount(value: i64, unit: Unit) -> String {
     match unit {
         Unit::Nanoseconds if value >= 0 => milliseconds(Duration::from_nanos(value.unsigned_abs())),
@@ -72,7 +82,7 @@ mod tests {
     use crate::model::profile::{Labels, ProfileBuilder, Sample, ValueType};
 
     #[test]
-    fn tells_what_it_is_and_its_quality() {
+    fn the_title_and_the_quality_are_one_line_each() {
         let mut builder = ProfileBuilder::new("cpu", vec![ValueType::new("cpu", Unit::Nanoseconds)]);
         let (stack, labels) = (builder.stack(&[]), builder.labels(Labels::default()));
         builder.add(Sample::new(None, stack, labels, [1_250_000_000, 0, 0, 0]));
@@ -84,7 +94,7 @@ mod tests {
         assert_eq!(title(&profile), "api: CPU time");
         assert_eq!(
             quality(&profile),
-            "1.25 s of cpu, 99 Hz over 5.00 s, 1 samples, 3 lost, 0 truncated, 0.4 % of frames without a name"
+            "1.25 s of cpu, 99 Hz over 5.00 s, 1 sample, 3 lost, 0 truncated, 0.4 % of frames without a name"
         );
         assert_eq!(
             (amount(-2_000_000, Unit::Nanoseconds).as_str(), amount(1536, Unit::Bytes).as_str()),

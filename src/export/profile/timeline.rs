@@ -1,4 +1,4 @@
-//! Which thread did what, in order of time: for the formats that show threads side by side.
+//! Threads with their samples and slices in order of time, for formats that have a track for each thread.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use crate::model::profile::{Labels, Profile, Sample, Slice, Unit};
 
-/// One thread's samples and slices.
+/// The samples and slices of a thread.
 #[derive(Debug)]
 pub(super) struct Thread<'a> {
-    /// Its name; `(unknown thread)` where the samples do not tell.
+    /// Its name, or `(unknown thread)`.
     pub(super) name: String,
     /// The kernel's thread id.
     pub(super) tid: Option<i32>,
-    /// In order of time. A sample without a time begins where the one before it ends.
+    /// In order of time. A sample without a time starts at the end of the previous one.
     pub(super) samples: Vec<(Duration, &'a Sample)>,
-    /// In order of their start.
+    /// In order of start.
     pub(super) slices: Vec<&'a Slice>,
 }
 
 impl Thread<'_> {
-    /// Its name with its id: two workers have the same name.
+    /// The name with the id, because several workers can have equal names.
     pub(super) fn title(&self) -> String {
         self.tid.map_or_else(|| self.name.clone(), |tid| format!("{} ({tid})", self.name))
     }
@@ -48,7 +48,7 @@ pub(super) fn threads(profile: &Profile) -> Vec<Thread<'_>> {
     threads.all
 }
 
-/// How long a sample is when it is laid out: its drawn value where that is time, otherwise the time between samples.
+/// The length of a sample on the track: its drawn value if that is a time, otherwise the sampling interval.
 fn length(profile: &Profile, sample: &Sample) -> Duration {
     let value = sample.values.get(profile.drawn).copied().and_then(|value| u64::try_from(value).ok());
     match (profile.drawn_value().map(|drawn| drawn.unit), value) {
@@ -66,7 +66,7 @@ struct Threads<'a> {
 impl<'a> Threads<'a> {
     fn of(&mut self, labels: Option<&Labels>) -> &mut Thread<'a> {
         let (tid, name) = labels.map_or((None, None), |labels| (labels.tid, labels.thread.clone()));
-        // A thread that changes its name is still one thread.
+        // A thread can change its name, so the id decides if there is one.
         let key = (tid, name.clone().filter(|_| tid.is_none()));
         let position = *self.positions.entry(key).or_insert(self.all.len());
         if position == self.all.len() {

@@ -1,0 +1,124 @@
+//! Stalls read from the endpoint's JSON, as the text renderer shows them.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use super::json::{EvidenceJson, FrameJson, StallJson, TaskJson, WaitJson, WaitingJson};
+use super::stall_text::{self, CulpritView, StackView, StallView};
+use crate::model::cause::CauseClass;
+use crate::model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
+use crate::model::stack::{Frame, Origin};
+use crate::model::stall::Detection;
+use crate::model::victims::VictimsUnknown;
+use crate::model::waiting::{Driver, Waiting};
+
+impl<'a> From<&'a StallJson> for StallView<'a> {
+    fn from(stall: &'a StallJson) -> Self {
+        // A word of a later version has no title here.
+        let class = stall.cause.class.parse::<CauseClass>().ok();
+        let culprit = stall.culprit.as_ref().map(|culprit| CulpritView {
+            function: &culprit.function,
+            location: location(culprit.file.as_deref(), culprit.line),
+            call: culprit.call.as_deref(),
+        });
+        let quality = &stall.stack_quality;
+        let stack = match &quality.missing {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(StackView {
+                frames: stall.stack.iter().map(Frame::from).collect(),
+                method: quality.method.as_deref().unwrap_or("unknown"),
+                complete: quality.complete,
+                taken_after: duration(quality.taken_after_ms.unwrap_or_default()),
+            }),
+        };
+        let victims = &stall.waiting.victims;
+        let running =
+            victims.missing.as_deref() == Some(VictimsUnknown::Lasting.as_str()) || victims.sentence.is_empty();
+        Self {
+            id: stall.id,
+            runtime: &stall.runtime,
+            worker: stall.worker,
+            thread: &stall.thread,
+            tid: stall.tid,
+            task: stall.task.sentence(),
+            threshold: duration(stall.threshold_ms),
+            duration: duration(stall.duration_ms),
+            detection: Detection::of_word(&stall.detection),
+            ended: stall.ended,
+            cause: class.map_or(&*stall.cause.class, |class| class.title()),
+            advice: &stall.cause.advice,
+            evidence: Cow::Owned((&stall.cause.evidence).into()),
+            culprit,
+            waiting: Waiting::from(&stall.waiting).sentence(),
+            victims: (!running).then(|| victims.sentence.clone()),
+            stack,
+        }
+    }
+}
+
+impl TaskJson {
+    /// `17 "GET /latest-news", spawned at src/api.rs:88`.
+    pub(crate) fn sentence(&self) -> String {
+        stall_text::task_at(self.id, self.name.as_deref(), self.spawned_at.as_deref())
+    }
+}
+
+/// `src/api.rs:12`, or the file alone.
+fn location(file: Option<&str>, line: Option<u32>) -> Option<String> {
+    let file = file?;
+    Some(line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
+}
+
+/// A duration from a number of milliseconds; zero for what is none.
+pub(crate) fn duration(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()
+}
+
+impl From<&FrameJson> for Frame {
+    fn from(frame: &FrameJson) -> Self {
+        let origin = Origin::ALL.into_iter().find(|origin| origin.as_str() == frame.origin);
+        Self {
+            file: frame.file.as_deref().map(Into::into),
+            line: frame.line,
+            package: frame.package.as_deref().map(Into::into),
+            ..Self::new(&*frame.function, origin.unwrap_or(Origin::Unknown))
+        }
+    }
+}
+
+impl From<&EvidenceJson> for Evidence {
+    fn from(json: &EvidenceJson) -> Self {
+        let wait = |wait: &WaitJson| WaitTime {
+            site: WaitSite::Syscall { name: wait.place.clone(), kind: SyscallKind::Other, file: None },
+            time: duration(wait.ms),
+        };
+        Self {
+            window: duration(json.window_ms),
+            looks: json.looks,
+            on_cpu: json.on_cpu_ms.map(duration),
+            run_queue: json.run_queue_ms.map(duration),
+            stolen: json.stolen_ms.map(duration),
+            starved: duration(json.starved_ms),
+            waits: json.waits.iter().map(wait).collect(),
+            minor_faults: json.minor_faults,
+            major_faults: json.major_faults,
+            state: json.state,
+            watchdog_late: duration(json.watchdog_late_ms),
+        }
+    }
+}
+
+/// Without the victims, for which JSON has a sentence.
+impl From<&WaitingJson> for Waiting {
+    fn from(json: &WaitingJson) -> Self {
+        Self {
+            local_queue: json.local_queue,
+            global_queue: json.global_queue,
+            driver: Driver::of_word(&json.driver),
+            others: json.others,
+            others_parked: json.others_parked,
+            others_stalled: json.others_stalled,
+            ..Self::default()
+        }
+    }
+}

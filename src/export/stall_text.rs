@@ -1,0 +1,485 @@
+//! A stall as text: the report block and its one-line updates. The model's stalls and those read from the endpoint's
+//! JSON are both rendered here, through [`StallView`].
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::text::{CONTINUATION, PROSE_WIDTH, Style, milliseconds, wrapped};
+use crate::diagnose::poll_boundary;
+use crate::model::evidence::Evidence;
+use crate::model::plural::plural;
+use crate::model::stack::{Frame, Origin};
+use crate::model::stall::{Detection, Stall};
+use crate::model::task::Task;
+use crate::model::victims::{self, VictimsUnknown};
+
+/// What a report shows of a stall.
+#[derive(Debug)]
+pub(crate) struct StallView<'a> {
+    pub(crate) id: u64,
+    pub(crate) runtime: &'a str,
+    /// The worker's index; `None` for the thread in `block_on` of a multi-thread runtime.
+    pub(crate) worker: Option<usize>,
+    pub(crate) thread: &'a str,
+    pub(crate) tid: i32,
+    pub(crate) task: String,
+    pub(crate) threshold: Duration,
+    pub(crate) duration: Duration,
+    pub(crate) detection: Detection,
+    pub(crate) ended: bool,
+    /// The title of the cause.
+    pub(crate) cause: &'a str,
+    pub(crate) advice: &'a str,
+    pub(crate) evidence: Cow<'a, Evidence>,
+    pub(crate) culprit: Option<CulpritView<'a>>,
+    /// Empty where nothing is known.
+    pub(crate) waiting: String,
+    /// `None` while the stall is running.
+    pub(crate) victims: Option<String>,
+    /// The stack, or why there is none.
+    pub(crate) stack: Result<StackView<'a>, String>,
+}
+
+/// The culprit of a stall.
+#[derive(Debug)]
+pub(crate) struct CulpritView<'a> {
+    pub(crate) function: &'a str,
+    /// `file:line`, where it is known.
+    pub(crate) location: Option<String>,
+    /// The function it called, if it called one.
+    pub(crate) call: Option<&'a str>,
+}
+
+/// The stack of a stall.
+#[derive(Debug)]
+pub(crate) struct StackView<'a> {
+    pub(crate) frames: Cow<'a, [Frame]>,
+    /// How it was captured.
+    pub(crate) method: &'a str,
+    pub(crate) complete: bool,
+    /// How long the stall had been running when it was captured.
+    pub(crate) taken_after: Duration,
+}
+
+/// How much of a stack is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StackDetail {
+    /// None of it.
+    Hidden,
+    /// The user's frames; the others are summed up by package.
+    Folded,
+    /// Every frame.
+    Whole,
+}
+
+/// Equal stalls that the reader has not been shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Repeats {
+    /// Equal stalls so far, including this one.
+    pub(crate) count: u64,
+    /// The total and the longest duration of these stalls, where they are known.
+    pub(crate) times: Option<(Duration, Duration)>,
+    /// Reports held back by the rate limit since the previous one.
+    pub(crate) suppressed: u64,
+}
+
+impl<'a> From<&'a Stall> for StallView<'a> {
+    fn from(stall: &'a Stall) -> Self {
+        let culprit = stall.culprit.as_ref().map(|culprit| CulpritView {
+            function: &culprit.frame.function,
+            location: culprit.frame.location(),
+            call: culprit.call.as_deref(),
+        });
+        let running = stall.waiting.victims == Err(VictimsUnknown::Lasting);
+        let stack = stall.stack.as_ref().map_err(ToString::to_string).map(|stack| StackView {
+            frames: Cow::Borrowed(&stack.frames),
+            method: stack.method.as_str(),
+            complete: stack.complete,
+            taken_after: stack.taken_after,
+        });
+        Self {
+            id: stall.id.0,
+            runtime: &stall.runtime,
+            worker: stall.worker,
+            thread: &stall.thread,
+            tid: stall.tid,
+            task: task(&stall.task),
+            threshold: stall.threshold,
+            duration: stall.duration,
+            detection: stall.detection,
+            ended: stall.ended,
+            cause: stall.cause.class.title(),
+            advice: stall.cause.class.advice(),
+            evidence: Cow::Borrowed(&stall.cause.evidence),
+            culprit,
+            waiting: stall.waiting.sentence(),
+            victims: (!running).then(|| victims::sentence(&stall.waiting.victims)),
+            stack,
+        }
+    }
+}
+
+impl StallView<'_> {
+    /// The whole report: which worker, how long, why, where, and what to do.
+    pub(crate) fn report(&self, repeats: Repeats, detail: StackDetail, style: Style) -> String {
+        let mut out = String::new();
+        line(&mut out, &self.headline(style));
+        let mut put = |name: &str, text: &str| line(&mut out, &field(style, name, text));
+        let threshold = milliseconds(self.threshold);
+        put("thread", &format!("{} (tid {}); threshold {threshold}", self.thread, self.tid));
+        put("task", &self.task);
+        if let Some(explanation) = self.detection.explanation() {
+            put("inferred", &format!("{explanation}; it may have started earlier"));
+        }
+        if let Some(culprit) = &self.culprit {
+            put("culprit", &culprit.sentence(style));
+        }
+        put("cause", &format!("{}; {}", style.strong(self.cause), numbers(&self.evidence)));
+        put("advice", &wrapped(self.advice, PROSE_WIDTH).join(CONTINUATION));
+        if !self.waiting.is_empty() {
+            put("waiting", &self.waiting);
+        }
+        if let Some(victims) = &self.victims {
+            put("victims", victims);
+        }
+        if let Some(repeats) = repeats.sentence() {
+            put("count", &style.faint(&repeats));
+        }
+        match &self.stack {
+            Err(reason) => put("stack", &format!("none: {reason}")),
+            Ok(_) if detail == StackDetail::Hidden => {}
+            Ok(stack) => {
+                put("stack", &style.faint(&stack.quality()));
+                let function = self.culprit.as_ref().map(|culprit| culprit.function);
+                stack.lines(&mut out, function, detail, style);
+            }
+        }
+        out
+    }
+
+    /// One line for a reported stall that is still running or has ended, and its victims where they are known.
+    pub(crate) fn update(&self, style: Style) -> String {
+        let state = if self.ended { "ended" } else { "still running" };
+        let mut out = String::new();
+        let headline = format!(
+            "{} {state} after {}{} ({}) on {}",
+            self.number(style),
+            style.strong(&self.held()),
+            self.by(", by", style),
+            self.cause,
+            self.place(),
+        );
+        line(&mut out, &headline);
+        let some_waited = self.victims.as_deref().filter(|sentence| sentence.starts_with(|c: char| c.is_ascii_digit()));
+        if let Some(victims) = some_waited {
+            line(&mut out, &field(style, "victims", victims));
+        }
+        out
+    }
+
+    /// `holdup: stall #1: worker 0 of runtime "news" held for 10.1 ms so far by nap (sleeping)`.
+    fn headline(&self, style: Style) -> String {
+        let held = self.held();
+        let held = if self.ended { format!("was held for {held}") } else { format!("held for {held} so far") };
+        format!(
+            "{} {} {held}{} ({})",
+            self.number(style),
+            style.strong(&self.place()),
+            self.by(" by", style),
+            self.cause
+        )
+    }
+
+    fn number(&self, style: Style) -> String {
+        style.loud(&format!("holdup: stall #{}:", self.id))
+    }
+
+    /// `worker 2 of runtime "api"`.
+    fn place(&self) -> String {
+        let worker = match self.worker {
+            Some(index) => format!("worker {index}"),
+            None => "the thread in block_on".to_owned(),
+        };
+        format!("{worker} of runtime \"{}\"", self.runtime)
+    }
+
+    fn by(&self, by: &str, style: Style) -> String {
+        let name = self.culprit.as_ref().map(|culprit| short_name(culprit.function));
+        name.map_or_else(String::new, |name| format!("{by} {}", style.strong(name)))
+    }
+
+    /// How long the worker was held: `12.1 ms`, or `at least 12.1 ms` for an inferred stall.
+    pub(crate) fn held(&self) -> String {
+        let at_least = if self.detection.is_inferred() { "at least " } else { "" };
+        format!("{at_least}{}", milliseconds(self.duration))
+    }
+}
+
+impl CulpritView<'_> {
+    /// `api::nap at src/api.rs:12, which called std::thread::sleep`.
+    fn sentence(&self, style: Style) -> String {
+        let mut text = style.strong(self.function);
+        if let Some(location) = &self.location {
+            let _infallible = write!(text, " at {}", style.strong(location));
+        }
+        if let Some(call) = self.call {
+            let _infallible = write!(text, ", which called {call}");
+        }
+        text
+    }
+}
+
+impl StackView<'_> {
+    fn quality(&self) -> String {
+        let cut = if self.complete { "" } else { ", outer frames missing" };
+        format!("taken after {}, {}{cut}", milliseconds(self.taken_after), self.method)
+    }
+
+    fn lines(&self, out: &mut String, culprit: Option<&str>, detail: StackDetail, style: Style) {
+        let culprit = culprit.and_then(|name| self.frames.iter().position(|frame| *frame.function == *name));
+        let whole = detail == StackDetail::Whole;
+        let boundary = if whole { self.frames.len() } else { poll_boundary(&self.frames) };
+        let is_users = |frame: &Frame| matches!(frame.origin, Origin::User | Origin::Unknown);
+        let mut depth = 0;
+        while depth < boundary {
+            let frame = &self.frames[depth];
+            if whole || is_users(frame) || culprit.is_some_and(|culprit| depth <= culprit) {
+                line(out, &frame_line(frame, culprit == Some(depth), style));
+                depth += 1;
+            } else {
+                let others = self.frames[depth..boundary].iter().take_while(|frame| !is_users(frame)).count();
+                let others = &self.frames[depth..depth + others];
+                line(out, &style.faint(&format!("             … {}", fold(others))));
+                depth += others.len();
+            }
+        }
+        if boundary < self.frames.len() {
+            let outside = plural(self.frames.len() - boundary, "frame");
+            line(out, &style.faint(&format!("             … {outside} from the poll to the start of the thread")));
+        }
+    }
+}
+
+impl Repeats {
+    /// `3 equal stalls, 240 ms together, the longest 90.1 ms; 2 reports held back`; `None` if there is nothing to say.
+    fn sentence(&self) -> Option<String> {
+        let mut parts = Vec::new();
+        if self.count > 1 {
+            let times = self.times.map_or_else(String::new, |(total, longest)| {
+                format!(", {} together, the longest {}", milliseconds(total), milliseconds(longest))
+            });
+            parts.push(format!("{} equal stalls{times}", self.count));
+        }
+        if self.suppressed > 0 {
+            parts.push(format!("{} held back", plural(self.suppressed, "report")));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+fn field(style: Style, name: &str, text: &str) -> String {
+    format!("  {} {text}", style.faint(&format!("{name:<8}")))
+}
+
+fn frame_line(frame: &Frame, culprit: bool, style: Style) -> String {
+    let mark = if culprit { "→" } else { " " };
+    let place = frame.location().or_else(|| frame.package.as_ref().map(ToString::to_string)).unwrap_or_default();
+    let function = if culprit { style.strong(&frame.function) } else { frame.function.to_string() };
+    format!("           {mark} {function}  {}", style.faint(&place)).trim_end().to_owned()
+}
+
+/// `12 frames of axum, tower, hyper`.
+fn fold(frames: &[Frame]) -> String {
+    let mut packages: Vec<&str> = Vec::new();
+    for package in frames.iter().filter_map(|frame| frame.package.as_deref()) {
+        if !packages.contains(&package) {
+            packages.push(package);
+        }
+    }
+    let of = if packages.is_empty() { String::new() } else { format!(" of {}", packages.join(", ")) };
+    format!("{}{of}", plural(frames.len(), "frame"))
+}
+
+/// The last segment of a function's path, and the one before it where that is a type: `nap`, `Client::send`.
+pub(crate) fn short_name(function: &str) -> &str {
+    // `<api::Client as Service>::call` has its path inside.
+    let path = function.rfind('>').map_or(0, |end| end + 1);
+    let mut starts = function[path..].rmatch_indices("::").map(|(at, separator)| path + at + separator.len());
+    let Some(last) = starts.next() else { return function };
+    let before = starts.next().unwrap_or(path);
+    let names_type = function[before..].starts_with(char::is_uppercase) || function[last..].starts_with('{');
+    &function[if names_type { before } else { last }..]
+}
+
+/// A task's id and name: `17 "GET /latest-news"`. The future given to `block_on` has a place and no id.
+pub(crate) fn task_named(id: Option<u64>, has_place: bool, name: Option<&str>) -> String {
+    let number = match (id, has_place) {
+        (Some(id), _) => Some(id.to_string()),
+        (None, true) => Some("none: the future given to block_on".to_owned()),
+        (None, false) => None,
+    };
+    match (number, name) {
+        (Some(number), Some(name)) => format!("{number} \"{name}\""),
+        (Some(number), None) => number,
+        (None, Some(name)) => format!("\"{name}\", id unknown"),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
+/// A task with its place: `17 "GET /latest-news", spawned at src/api.rs:88`.
+pub(crate) fn task_at(id: Option<u64>, name: Option<&str>, place: Option<&str>) -> String {
+    let mut text = task_named(id, place.is_some(), name);
+    if let Some(place) = place {
+        let verb = if id.is_some() { "spawned" } else { "called" };
+        let _infallible = write!(text, ", {verb} at {place}");
+    }
+    text
+}
+
+/// A task of the model with its place.
+pub(crate) fn task(task: &Task) -> String {
+    task_at(task.id.map(|id| id.0), task.name.as_deref(), task.place().as_deref())
+}
+
+/// The evidence of a cause in one line: `observed for 8.5 ms: 8.5 ms in clock_nanosleep, 0.0 ms on CPU`.
+fn numbers(evidence: &Evidence) -> String {
+    let Evidence {
+        window, on_cpu, run_queue, starved, stolen, waits, minor_faults, major_faults, watchdog_late, ..
+    } = evidence;
+    // Shares below a twentieth explain nothing.
+    let least = *window / 20;
+    let mut parts = Vec::new();
+    for wait in waits.iter().filter(|wait| wait.time >= least) {
+        parts.push(format!("{} in {}", milliseconds(wait.time), wait.site));
+    }
+    if let Some(on_cpu) = on_cpu {
+        parts.push(format!("{} on CPU", milliseconds(*on_cpu)));
+    }
+    if let Some(run_queue) = run_queue.filter(|time| *time >= least) {
+        parts.push(format!("{} ready but not run", milliseconds(run_queue)));
+    }
+    if let Some(stolen) = stolen.filter(|time| !time.is_zero()) {
+        parts.push(format!("{} of its CPU taken by the hypervisor", milliseconds(stolen)));
+    }
+    if *starved >= least && !starved.is_zero() {
+        parts.push(format!("{} runnable without a CPU", milliseconds(*starved)));
+    }
+    if *watchdog_late >= *window / 2 {
+        parts.push(format!("the watchdog itself was {} late", milliseconds(*watchdog_late)));
+    }
+    match (minor_faults, major_faults) {
+        (Some(minor), Some(major)) if *major > 0 || *minor > 1_000 => {
+            parts.push(format!("{}, {major} of them from disk", plural(*minor, "page fault")));
+        }
+        _ => {}
+    }
+    if parts.is_empty() {
+        return "the kernel gives no numbers for this thread".to_owned();
+    }
+    format!("observed for {}: {}", milliseconds(*window), parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> StallView<'static> {
+        StallView {
+            id: 1,
+            runtime: "news",
+            worker: Some(0),
+            thread: "tokio-rt-worker",
+            tid: 2722,
+            task: task_at(Some(29), Some("GET /"), Some("src/api.rs:71")),
+            threshold: Duration::from_millis(10),
+            duration: Duration::from_micros(10_100),
+            detection: Detection::Instrumented,
+            ended: false,
+            cause: "sleeping",
+            advice: "Await instead.",
+            evidence: Cow::Owned(Evidence {
+                window: Duration::from_micros(8_500),
+                on_cpu: Some(Duration::ZERO),
+                ..Evidence::default()
+            }),
+            culprit: Some(CulpritView {
+                function: "news::faults::nap",
+                location: Some("src/faults.rs:21".to_owned()),
+                call: Some("std::thread::sleep"),
+            }),
+            waiting: String::new(),
+            victims: None,
+            stack: Err("too late".to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_headline_alone_says_what_happened() {
+        let report = view().report(Repeats::default(), StackDetail::Folded, Style::Plain);
+        let expected = "\
+holdup: stall #1: worker 0 of runtime \"news\" held for 10.1 ms so far by nap (sleeping)
+  thread   tokio-rt-worker (tid 2722); threshold 10.0 ms
+  task     29 \"GET /\", spawned at src/api.rs:71
+  culprit  news::faults::nap at src/faults.rs:21, which called std::thread::sleep
+  cause    sleeping; observed for 8.5 ms: 0.0 ms on CPU
+  advice   Await instead.
+  stack    none: too late
+";
+        assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn updates_are_one_line_and_name_the_victims() {
+        let running = view().update(Style::Plain);
+        let place = "by nap (sleeping) on worker 0 of runtime \"news\"\n";
+        assert_eq!(running, format!("holdup: stall #1: still running after 10.1 ms, {place}"));
+        let ended = StallView { ended: true, victims: Some("2 tasks".to_owned()), ..view() }.update(Style::Plain);
+        assert_eq!(ended, format!("holdup: stall #1: ended after 10.1 ms, {place}  victims  2 tasks\n"));
+        let nobody = StallView { ended: true, victims: Some("none: no task had to wait".to_owned()), ..view() };
+        assert_eq!(nobody.update(Style::Plain).lines().count(), 1);
+    }
+
+    #[test]
+    fn repeats_are_counted() {
+        let times = Some((Duration::from_millis(240), Duration::from_millis(90)));
+        let repeats = Repeats { count: 3, times, suppressed: 1 };
+        assert_eq!(
+            repeats.sentence().as_deref(),
+            Some("3 equal stalls, 240 ms together, the longest 90.0 ms; 1 report held back")
+        );
+        assert_eq!(Repeats { count: 1, ..Repeats::default() }.sentence(), None);
+    }
+
+    #[test]
+    fn short_names_keep_the_type_of_a_method() {
+        for (function, short) in [
+            ("news::faults::nap", "nap"),
+            ("main", "main"),
+            ("news::Client::send", "Client::send"),
+            ("<news::Client as tower::Service>::call", "call"),
+            ("news::serve::{closure}", "serve::{closure}"),
+            ("0x7f0012", "0x7f0012"),
+        ] {
+            assert_eq!(short_name(function), short);
+        }
+    }
+
+    #[test]
+    fn folded_frames_name_their_packages_once() {
+        let frame = |package: &str| Frame {
+            function: "f".into(),
+            file: None,
+            line: None,
+            origin: Origin::Dependency,
+            package: Some(package.into()),
+        };
+        assert_eq!(fold(&[frame("axum"), frame("tower"), frame("axum")]), "3 frames of axum, tower");
+        assert_eq!(fold(&[frame("axum")]), "1 frame of axum");
+    }
+}
