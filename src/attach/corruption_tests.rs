@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::heap_tasks::HeapTaskTables;
 use super::thread_starts::{pointers, starts};
-use crate::census::{Start, Subject, Whose};
-use crate::dwarf::{Memory, PackedTypes, Program, Sections};
+use crate::census::{HeapTaskKinds, Subject, ThreadStart};
+use crate::dwarf::{Memory, PackedTypes, Program, Sections, pack};
 use crate::images::Images;
 use crate::process::{FrozenProcess, Snapshot};
 use crate::sys::Process;
@@ -60,7 +60,7 @@ struct Scene {
     _program: Awaiting,
     sections: Sections,
     memory: Snapshot,
-    starts: Vec<Start>,
+    starts: Vec<ThreadStart>,
     unlisted: Vec<u64>,
     bias: u64,
 }
@@ -75,7 +75,7 @@ impl Scene {
         let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
         let moment = FrozenProcess::freeze(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
         let starts = starts(&moment.threads, image.thread_locals());
-        let found = HeapTaskTables::of(process, image, &Program::of(&sections), Whose::All).search(process);
+        let found = HeapTaskTables::of(process, image, &Program::of(&sections), HeapTaskKinds::All).search(process);
         let mut unlisted = found.headers(pointers(&moment.threads));
         assert!(unlisted.len() >= 5, "three of a set, two of the blocking pool");
         // And what is none.
@@ -85,15 +85,15 @@ impl Scene {
 
     fn subject<'s, 'd>(&'s self, program: &'s Program<'d>, memory: &'s dyn Memory) -> Subject<'s, 'd> {
         let (threads, unlisted, now) = (&self.starts, &self.unlisted, Duration::from_secs(1));
-        Subject { threads, unlisted, now, ..Subject::of(program, memory, self.bias) }
+        Subject { threads, heap_headers: unlisted, now, ..Subject::of(program, memory, self.bias) }
     }
 
     fn census(&self, program: &Program<'_>, memory: &dyn Memory) -> usize {
         let subject = self.subject(program, memory);
         subject.touch(usize::MAX);
         let (_workers, _unknown) = subject.workers();
-        let roots = subject.find_roots();
-        Subject { roots: Some(&roots), ..subject }.take().tasks.len()
+        let futures = subject.find_block_on_futures();
+        Subject { block_on_futures: Some(&futures), ..subject }.census().tasks.len()
     }
 }
 
@@ -133,18 +133,21 @@ fn damaged_debug_information_ends_in_unknown_types_and_not_in_a_panic() {
 fn packed_types_tell_the_same_and_damaged_ones_do_not_panic() {
     let scene = Scene::new();
     let program = Program::of(&scene.sections);
-    let packed = program.pack().expect("it describes a runtime");
+    let packed = pack(&program).expect("it describes a runtime");
     let whole = Program::unpacked(PackedTypes::read(packed.clone()).expect("it is whole"));
     let census = |program: &Program<'_>| {
         let subject = scene.subject(program, &scene.memory);
-        let roots = subject.find_roots();
-        Subject { roots: Some(&roots), ..subject }.take()
+        let futures = subject.find_block_on_futures();
+        Subject { block_on_futures: Some(&futures), ..subject }.census()
     };
     let (told, expected) = (census(&whole), census(&program));
     let with_paths = expected.tasks.iter().filter(|task| task.path.is_some()).count();
     assert!(with_paths > MANY, "{with_paths} of {}", expected.tasks.len());
     assert_eq!(told.tasks, expected.tasks);
-    assert!(expected.threads.iter().any(|thread| thread.root.is_some()), "the future given to block_on is found");
+    assert!(
+        expected.threads.iter().any(|thread| thread.block_on_future.is_some()),
+        "the future given to block_on is found"
+    );
     assert_eq!(told.threads, expected.threads);
     assert_eq!(whole.source_roots(), program.source_roots());
     let (mut read, mut refused) = (0, 0);

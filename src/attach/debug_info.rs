@@ -7,7 +7,7 @@ use super::remedies;
 use super::symbol_cache::SymbolCache;
 use super::symbol_file::Contents;
 use crate::debug_files::Identity;
-use crate::dwarf::{PackedTypes, Program, Sections};
+use crate::dwarf::{self, PackedTypes, Program, Sections};
 use crate::images::Images;
 use crate::sys::Permissions;
 
@@ -40,7 +40,7 @@ impl TypeOrigin {
     /// Caches types that were read from debug information. A cache that cannot be written is no reason to stop.
     pub(crate) fn cache(&self, program: &Program<'_>) {
         let Some((cache, identity)) = &self.cacheable else { return };
-        let Some(types) = program.pack() else { return };
+        let Some(types) = dwarf::pack(program) else { return };
         if let Err(reason) = cache.store(identity, &Contents::of(identity, types, Vec::new())) {
             tracing::warn!(target: "holdup", "{reason}");
         }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::census::{Subject, Whose};
+use crate::census::{HeapTaskKinds, Subject};
 use crate::dwarf::Program;
 use crate::images::Image;
 use crate::process::{HeapMatches, Snapshot};
@@ -25,14 +25,14 @@ pub(crate) struct HeapTaskTables {
 }
 
 impl HeapTaskTables {
-    pub(crate) fn of(process: Process, image: &Image, program: &Program<'_>, whose: Whose) -> Self {
+    pub(crate) fn of(process: Process, image: &Image, program: &Program<'_>, kinds: HeapTaskKinds) -> Self {
         let memory = Snapshot::of(process);
         let subject = Subject::of(program, &memory, image.bias);
         let inside = |mapping: &&Mapping| !mapping.executable && image.range.contains(&mapping.start);
         let constants: Vec<_> = process.mappings().unwrap_or_default();
         let constants: Vec<_> =
             constants.iter().filter(inside).map(|mapping| mapping.start..mapping.end.min(image.range.end)).collect();
-        let Some((tables, behind)) = subject.unlisted_tables(&constants, whose) else { return Self::default() };
+        let Some((tables, behind)) = subject.heap_task_vtables(&constants, kinds) else { return Self::default() };
         Self { tables, behind }
     }
 
@@ -82,7 +82,7 @@ struct Search {
 impl HeapTaskSearch {
     /// Searches, unless the last time was not long ago.
     pub(crate) fn search(&self, process: Process, image: &Image, program: &Program<'_>) {
-        let tables = self.tables.get_or_init(|| HeapTaskTables::of(process, image, program, Whose::LocalSets));
+        let tables = self.tables.get_or_init(|| HeapTaskTables::of(process, image, program, HeapTaskKinds::LocalSets));
         let is_old = |search: &Search| search.ended.elapsed() >= (search.took * (SHARE - 1)).max(SEARCH_EVERY);
         if tables.tables.is_empty() || !self.last().is_none_or(|search| is_old(&search)) {
             return;

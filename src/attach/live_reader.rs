@@ -2,7 +2,7 @@
 
 use super::error::AttachError;
 use super::heap_tasks::HeapTaskSearch;
-use crate::census::{Start, Subject};
+use crate::census::{Subject, ThreadStart};
 use crate::dwarf::{Memory, Program};
 use crate::images::Image;
 use crate::model::census::Census;
@@ -47,8 +47,8 @@ impl<'a, 'd> LiveReader<'a, 'd> {
     }
 
     /// Threads to begin at, given by their number and the address of their control block.
-    pub(crate) fn starts(&self, threads: &[(i32, u64)]) -> Vec<Start> {
-        let start = |(tid, pointer): &(i32, u64)| Start {
+    pub(crate) fn starts(&self, threads: &[(i32, u64)]) -> Vec<ThreadStart> {
+        let start = |(tid, pointer): &(i32, u64)| ThreadStart {
             tid: *tid,
             name: String::new(),
             runs: false,
@@ -58,7 +58,7 @@ impl<'a, 'd> LiveReader<'a, 'd> {
         threads.iter().map(start).collect()
     }
 
-    pub(crate) fn subject<'s>(&'s self, threads: &'s [Start], memory: &'s dyn Memory) -> Subject<'s, 'd> {
+    pub(crate) fn subject<'s>(&'s self, threads: &'s [ThreadStart], memory: &'s dyn Memory) -> Subject<'s, 'd> {
         Subject { threads, now: sys::monotonic_time(), ..Subject::of(self.program, memory, self.image.bias) }
     }
 
@@ -71,12 +71,12 @@ impl<'a, 'd> LiveReader<'a, 'd> {
     pub(crate) fn census(&self, threads: &[(i32, u64)]) -> Census {
         self.search_heap();
         let (unlisted, memory) = (self.heap_tasks.headers(threads), Snapshot::of(self.process));
-        Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), &memory) }.take()
+        Subject { heap_headers: &unlisted, ..self.subject(&self.starts(threads), &memory) }.census()
     }
 
     /// The name of a task's future, as long as `memory` can be read.
     pub(crate) fn future_of(&self, threads: &[(i32, u64)], memory: &dyn Memory, task: TaskId) -> Option<String> {
         let unlisted = self.heap_tasks.headers(threads);
-        Subject { unlisted: &unlisted, ..self.subject(&self.starts(threads), memory) }.future_of(task)
+        Subject { heap_headers: &unlisted, ..self.subject(&self.starts(threads), memory) }.future_of(task)
     }
 }

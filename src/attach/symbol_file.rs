@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::debug_files::Identity;
-use crate::dwarf::{Program, Sections};
+use crate::dwarf::{Program, Sections, pack};
 use crate::symbols::NameTable;
 
 /// What such files begin with.
@@ -105,7 +105,7 @@ pub(crate) struct Extracted {
 pub(crate) fn extract(program: &Path, to: &Path) -> io::Result<Extracted> {
     let identity = Identity::of(program)?;
     let sections = Sections::read(program)?;
-    let types = Program::of(&sections).pack().unwrap_or_default();
+    let types = pack(&Program::of(&sections)).unwrap_or_default();
     let names = NameTable::of(program)?.to_bytes();
     let extracted = |size| Extracted { size, types: !types.is_empty() };
     let bytes = Contents::of(&identity, types.clone(), names).to_bytes()?;

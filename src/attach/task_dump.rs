@@ -7,9 +7,9 @@ use super::debug_info::{DebugInfo, program_of};
 use super::error::AttachError;
 use super::heap_tasks::HeapTaskTables;
 use super::open_process::OpenProcess;
-use super::task_dump_untyped::census_by_shape;
+use super::task_dump_untyped::census_by_scan;
 use super::thread_starts::{pointers, starts};
-use crate::census::{Roots, Subject, Whose};
+use crate::census::{BlockOnFutures, HeapTaskKinds, Subject};
 use crate::diagnose;
 use crate::dwarf::Program;
 use crate::images::Image;
@@ -39,7 +39,7 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     let index_time = started.elapsed();
     let (mut census, moment) = match program.contexts().is_empty() {
         false => census_by_types(process, image, &program, &mut missing)?,
-        true => census_by_shape(process, image, &program, &mut missing)?,
+        true => census_by_scan(process, image, &program, &mut missing)?,
     };
     census.pid = pid;
     census.program = image.name.to_string();
@@ -70,7 +70,7 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
 fn describe_descriptors(process: Process, census: &mut Census) {
     let mut descriptors = Descriptors::of(process);
     let paths = census.tasks.iter_mut().filter_map(|task| task.path.as_mut());
-    for path in paths.chain(census.threads.iter_mut().filter_map(|thread| thread.root.as_mut())) {
+    for path in paths.chain(census.threads.iter_mut().filter_map(|thread| thread.block_on_future.as_mut())) {
         path.each(&mut |node| {
             if let Some(WaitsFor::Io { fd: Some(fd), what }) = &mut node.waits_for {
                 *what = descriptors.describe(*fd);
@@ -88,17 +88,17 @@ fn census_by_types(
 ) -> Result<(Census, FrozenProcess), AttachError> {
     let before = image.thread_locals();
     let bias = image.bias;
-    let unlisted = HeapTaskTables::of(process, image, program, Whose::All).search(process);
-    let roots = Mutex::new(Roots::new());
-    let lock = || roots.lock().unwrap_or_else(PoisonError::into_inner);
+    let unlisted = HeapTaskTables::of(process, image, program, HeapTaskKinds::All).search(process);
+    let futures = Mutex::new(BlockOnFutures::new());
+    let lock = || futures.lock().unwrap_or_else(PoisonError::into_inner);
     let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| {
         let (starts, headers) = (starts(threads, before), unlisted.headers(pointers(threads)));
-        let subject = Subject { threads: &starts, unlisted: &headers, ..Subject::of(program, memory, bias) };
+        let subject = Subject { threads: &starts, heap_headers: &headers, ..Subject::of(program, memory, bias) };
         subject.touch(usize::MAX);
-        let mut roots = lock();
-        *roots = Subject { memory: &Snapshot::of(process), ..subject }.find_roots();
+        let mut futures = lock();
+        *futures = Subject { memory: &Snapshot::of(process), ..subject }.find_block_on_futures();
         // For the memory that it reads.
-        let _rehearsed = Subject { roots: Some(&roots), ..subject }.take();
+        let _rehearsed = Subject { block_on_futures: Some(&futures), ..subject }.census();
     };
     let touch = |memory: &Snapshot, threads: &[FrozenThread]| {
         Subject { threads: &starts(threads, before), ..Subject::of(program, memory, bias) }.touch(NEWEST);
@@ -107,16 +107,16 @@ fn census_by_types(
         FrozenProcess::freeze(process, &rehearse, &touch).map_err(|error| AttachError::of_read(process, error))?;
     let starts = starts(&moment.threads, before);
     let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
-    let roots = lock();
+    let futures = lock();
     let subject = Subject {
         threads: &starts,
-        unlisted: &headers,
-        roots: Some(&roots),
+        heap_headers: &headers,
+        block_on_futures: Some(&futures),
         now: moment.now,
         ..Subject::of(program, memory, bias)
     };
     missing.extend(unlisted.missing());
-    Ok((Census { tier: DebugTier::Full, ..subject.take() }, moment))
+    Ok((Census { tier: DebugTier::Full, ..subject.census() }, moment))
 }
 
 /// Stacks of what was held as they were then; of what sleeps, as they are now.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::AttachError;
 use super::remedies;
 use super::thread_starts::starts;
-use crate::census::{Places, Shapes, Subject, polled, shaped_census};
+use crate::census::{ScanRanges, Subject, TaskScan, polled_tasks, scanned_census};
 use crate::dwarf::{Program, task_name};
 use crate::images::Image;
 use crate::model::census::Census;
@@ -20,7 +20,7 @@ use crate::sys::{Mapping, Process};
 ///
 /// # Errors
 /// When memory may not be read, or no Tokio is found.
-pub(crate) fn census_by_shape(
+pub(crate) fn census_by_scan(
     process: Process,
     image: &Image,
     program: &Program<'_>,
@@ -29,25 +29,25 @@ pub(crate) fn census_by_shape(
     let pid = process.id();
     let failed = |error| AttachError::of_read(process, error);
     let places = places(image, process.mappings().map_err(failed)?);
-    let shapes = Shapes::find(&LiveMemory::of(process), &places);
+    let scan = TaskScan::run(&LiveMemory::of(process), &places);
     let facts = ProgramFacts::of(image);
-    if shapes.tables.is_empty() && !facts.tokio {
+    if scan.vtables.is_empty() && !facts.tokio {
         return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
     }
     let before = image.thread_locals();
     let functions = TaskFunctions::of(process, image);
-    let types: BTreeMap<u64, TaskType> = shapes
-        .tables
+    let types: BTreeMap<u64, TaskType> = scan
+        .vtables
         .iter()
         .filter_map(|(address, table)| Some((*address, task_type(&functions, program, &table.functions)?)))
         .collect();
     let name = |table: u64| types.get(&table).map(|ty| (ty.told(), ty.scheduler.clone()));
     let take = |memory: &Snapshot, threads: &[FrozenThread], now| {
-        let tasks = shapes.tasks(memory);
-        let polled = polled(memory, &blocks(threads, before), &tasks);
+        let tasks = scan.tasks(memory);
+        let polled = polled_tasks(memory, &blocks(threads, before), &tasks);
         let threads = &starts(threads, before);
         let subject = Subject { threads, now, ..Subject::of(program, memory, image.bias) };
-        shaped_census(&subject, tasks, polled, &name)
+        scanned_census(&subject, tasks, polled, &name)
     };
     // For the memory that it reads.
     let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| drop(take(memory, threads, Duration::ZERO));
@@ -59,7 +59,7 @@ pub(crate) fn census_by_shape(
     if census.tasks.is_empty() {
         missing.push("no task was found by its shape".to_owned());
     }
-    if shapes.incomplete {
+    if scan.incomplete {
         missing.push("tasks: not all memory was searched for them; some are missing".to_owned());
     }
     Ok((census, moment))
@@ -75,8 +75,8 @@ pub(crate) fn task_type(symbols: &TaskFunctions, program: &Program<'_>, function
     })
 }
 
-fn places(image: &Image, mappings: Vec<Mapping>) -> Places {
-    let mut places = Places::default();
+fn places(image: &Image, mappings: Vec<Mapping>) -> ScanRanges {
+    let mut places = ScanRanges::default();
     for mapping in mappings {
         let range = mapping.start..mapping.end;
         let anonymous = mapping.path.is_empty() || mapping.path == "[heap]" || mapping.path.starts_with("[anon");

@@ -1,6 +1,6 @@
 //! Where the variables of each thread of another process begin.
 
-use crate::census::Start;
+use crate::census::ThreadStart;
 use crate::process::FrozenThread;
 
 /// The control blocks of the threads.
@@ -9,8 +9,8 @@ pub(crate) fn pointers(threads: &[FrozenThread]) -> impl Iterator<Item = u64> {
 }
 
 /// Where each thread's variables of the program begin.
-pub(crate) fn starts(threads: &[FrozenThread], before: Option<u64>) -> Vec<Start> {
-    let start = |thread: &FrozenThread| Start {
+pub(crate) fn starts(threads: &[FrozenThread], before: Option<u64>) -> Vec<ThreadStart> {
+    let start = |thread: &FrozenThread| ThreadStart {
         tid: thread.tid,
         name: thread.name.clone(),
         runs: thread.runs,

@@ -1,36 +1,30 @@
-//! From tasks to what they await.
+//! From a future to all futures that it awaits.
 //!
-//! The body of an `async fn` is a coroutine, whose state tells the await it is suspended at and whose member `__awaitee`
-//! is the future it awaits there. Other futures hold the futures they poll: by value, boxed, behind `Pin<&mut …>`, or, in
-//! a closure, behind a reference. What is a future is told by the debug information: some `poll` takes it.
+//! The body of an `async fn` is a coroutine. Its state identifies the await at which it is suspended, and its member
+//! `__awaitee` is the future that it awaits there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::futurelock::Suspended;
-use super::lock_owners;
-use super::tasks::TaskLayout;
-use super::{collections, wait_reasons};
+use super::future_parts::{is_coroutine, is_wrapper, parts, trait_object};
+use super::lock_owners::{self, HeldLock};
+use super::semaphore_queue;
+use super::task_layout::TaskLayout;
+use super::wait_reasons::{self, Context};
 use crate::dwarf::{Shape, Type, Unknown, Value, Values, last_segment, type_name};
-use crate::model::census::{Await, SourcePlace, UnpolledPlace, WaitsFor};
+use crate::model::census::{Await, LockStage, SourcePlace, WaitsFor};
 
-/// Steps for one task's path.
+/// The step budget for the path of one task.
 const STEPS: u32 = 50_000;
 
-/// Futures on one path.
+/// The maximum number of futures on one path.
 const MAX_DEPTH: usize = 96;
 
-/// Futures of one task.
+/// The maximum number of futures of one task.
 const MAX_FUTURES: usize = 1000;
 
-/// Futures that one future awaits side by side.
-pub(super) const MAX_CHILDREN: usize = 100;
-
-/// How deep in a future its parts are looked for.
-const MAX_PARTS_DEPTH: u32 = 48;
-
-/// Files of Tokio's macros that make a future of several, with the macros.
+/// Files of Tokio's macros that combine several futures, with the names of the macros.
 const MACROS: [(&str, &str); 4] = [
     ("/src/macros/join.rs", "join!"),
     ("/src/macros/try_join.rs", "try_join!"),
@@ -38,59 +32,52 @@ const MACROS: [(&str, &str); 4] = [
     ("/src/macros/pin.rs", "pin!"),
 ];
 
-/// A semaphore of which a task holds permits, or a mutex which it holds.
+/// An `async fn` that is suspended on the way to what its task awaits.
 #[derive(Clone, Debug)]
-pub(super) struct Holds {
-    pub(super) semaphore: u64,
-    /// The `async fn` in which the guard lives.
+pub(super) struct Suspended {
+    /// Its variables.
+    pub(super) state: Value,
     pub(super) function: String,
+    /// The await at which it is suspended.
     pub(super) place: Option<SourcePlace>,
 }
 
-/// Walks one task's futures.
+/// Reads the futures of one task.
 pub(super) struct Walker<'v, 'a, 'd> {
     pub(super) values: &'v Values<'a, 'd>,
-    pub(super) layout: &'v TaskLayout,
-    pub(super) now: Duration,
-    holds: Vec<Holds>,
+    layout: &'v TaskLayout,
+    /// The monotonic clock.
+    now: Duration,
+    held_locks: Vec<HeldLock>,
+    /// The number of futures so far.
     futures: usize,
-    /// Every future so far.
+    /// The futures so far.
     walked: HashSet<Value>,
     suspended: Vec<Suspended>,
-    /// Semaphores with the place that a future has at each.
-    places: Vec<(u64, UnpolledPlace)>,
-    /// The futures that lead to the present one.
-    above: Vec<Value>,
-}
-
-/// How a part of a future was reached.
-#[derive(Clone, Copy)]
-struct Way {
-    depth: u32,
-    /// Behind a reference that a closure captured.
-    captured: bool,
-    /// Inside a `Pin` or a `Box`: the next pointer is followed.
-    owned: bool,
+    /// The semaphores at which futures wait or were granted permits.
+    lock_stages: Vec<(u64, LockStage)>,
+    /// The futures that lead to the current one. The last is the current one.
+    path: Vec<Value>,
 }
 
 impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
     pub(super) fn new(values: &'v Values<'a, 'd>, layout: &'v TaskLayout, now: Duration) -> Self {
-        values.allow(STEPS);
+        values.set_budget(STEPS);
         Self {
             values,
             layout,
             now,
-            holds: Vec::new(),
+            held_locks: Vec::new(),
             futures: 0,
             walked: HashSet::new(),
             suspended: Vec::new(),
-            places: Vec::new(),
-            above: Vec::new(),
+            lock_stages: Vec::new(),
+            path: Vec::new(),
         }
     }
 
-    pub(super) fn into_holds(self) -> Vec<Holds> {
-        self.holds
+    pub(super) fn into_held_locks(self) -> Vec<HeldLock> {
+        self.held_locks
     }
 
     pub(super) fn take_suspended(&mut self) -> Vec<Suspended> {
@@ -101,81 +88,69 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         self.walked.contains(&future)
     }
 
-    pub(super) fn holds_so_far(&self) -> usize {
-        self.holds.len()
+    /// The locks that were found so far.
+    pub(super) fn held_locks(&self) -> &[HeldLock] {
+        &self.held_locks
     }
 
-    pub(super) fn holds_from(&self, position: usize) -> Vec<u64> {
-        self.holds.iter().skip(position).map(|holds| holds.semaphore).collect()
+    /// The semaphores at which futures wait or were granted permits, as far as they were found.
+    pub(super) fn lock_stages(&self) -> &[(u64, LockStage)] {
+        &self.lock_stages
     }
 
-    pub(super) fn places_so_far(&self) -> usize {
-        self.places.len()
-    }
-
-    pub(super) fn places_from(&self, position: usize) -> Vec<(u64, UnpolledPlace)> {
-        self.places.iter().skip(position).copied().collect()
-    }
-
-    /// The futures that lead to the present one, the nearest last.
-    pub(super) fn above(&self) -> &[Value] {
-        &self.above
-    }
-
-    /// A future and everything that it awaits.
+    /// A future with all futures that it awaits.
     pub(super) fn future(&mut self, value: Value) -> Result<Await, Unknown> {
         self.futures += 1;
-        if self.futures > MAX_FUTURES || self.above.len() >= MAX_DEPTH {
+        if self.futures > MAX_FUTURES || self.path.len() >= MAX_DEPTH {
             return Ok(note("…", "more futures are not shown"));
         }
-        // A future cannot lie in itself.
-        if self.above.contains(&value) {
-            return Err(Unknown::new("a future leads to itself"));
+        if self.path.contains(&value) {
+            return Err(Unknown::new("a future contains itself"));
         }
         self.walked.insert(value);
-        self.above.push(value);
-        let found = self.kind_of_future(value);
-        self.above.pop();
+        self.path.push(value);
+        let found = self.read(value);
+        self.path.pop();
         found
     }
 
-    /// A future whose faults are told in its place.
+    /// An awaited future. If it cannot be read, its note says why.
     fn child(&mut self, value: Value) -> Await {
-        let name = || type_name(&self.values.program.name(value.ty), None);
-        let fallback = name();
-        self.future(value).unwrap_or_else(|unknown| note(&fallback, &format!("unknown: {unknown}")))
+        let name = type_name(&self.values.program.name(value.ty), None);
+        self.future(value).unwrap_or_else(|unknown| note(&name, &format!("unknown: {unknown}")))
     }
 
-    fn kind_of_future(&mut self, value: Value) -> Result<Await, Unknown> {
+    fn read(&mut self, value: Value) -> Result<Await, Unknown> {
         let ty = self.values.ty(value)?;
         if is_coroutine(&ty) {
             return self.coroutine(value, &ty);
         }
-        if let Some(object) = self.trait_object(value, &ty)? {
+        if let Some(object) = trait_object(self.values, value, &ty)? {
             return self.future(object);
         }
         if is_wrapper(&ty) {
-            // Of `Pin<Box<…>>` and the like, what is inside.
-            let inside = self.parts(value)?;
+            // `Pin<Box<…>>` and the like are not shown.
+            let inside = parts(self.values, value)?;
             if let [only] = inside.as_slice() {
                 return self.future(*only);
             }
         }
         let mut shown = Await { future: type_name(&ty.name, None), ..Await::default() };
-        if let Some(reason) = wait_reasons::explain(self, value, &ty.name) {
+        let context = Context { values: self.values, layout: self.layout, now: self.now, path: &self.path };
+        if let Some(reason) = wait_reasons::explain(&context, value, &ty.name) {
             if let WaitsFor::Permits { address, .. } = &reason
-                && let Ok(Some(place)) = self.place_at_semaphore(value)
+                && let Ok(Some(stage)) = semaphore_queue::stage_of(self.values, value)
             {
-                self.places.push((*address, place));
+                self.lock_stages.push((*address, stage));
             }
             shown.waits_for = Some(reason);
             return Ok(shown);
         }
-        for part in self.parts(value)? {
+        for part in parts(self.values, value)? {
             shown.children.push(self.child(part));
         }
         if shown.children.is_empty() {
-            shown.waits_for = wait_reasons::explain_parts(self, value);
+            shown.waits_for = wait_reasons::explain_socket(self.values, value);
         }
         if ty.name.contains("::poll_fn::PollFn<") && last_segment(&ty.name).starts_with("PollFn<") {
             return Ok(self.poll_fn(shown));
@@ -183,10 +158,10 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         Ok(shown)
     }
 
-    /// `poll_fn` says nothing; what it is made of, or what made it, does.
+    /// The macro that made a `PollFn`, or the only future inside it. Both say more than the name `PollFn`.
     fn poll_fn(&self, mut shown: Await) -> Await {
-        let maker = self.above.iter().rev().nth(1).and_then(|value| {
-            let (_, place, _) = self.suspension(*value).ok()?;
+        let maker = self.path.iter().rev().nth(1).and_then(|parent| {
+            let place = self.values.active_variant(*parent).ok()?.place;
             macro_of(&place?)
         });
         match maker {
@@ -199,47 +174,37 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         shown
     }
 
-    /// Where a coroutine is: its state, the place, and the value of the state.
-    fn suspension(&self, value: Value) -> Result<(String, Option<SourcePlace>, Value), Unknown> {
-        let active = self.values.active(value)?;
-        Ok((active.name, active.place, active.content))
-    }
-
     fn coroutine(&mut self, value: Value, ty: &Type) -> Result<Await, Unknown> {
-        let (state, place, content) = self.suspension(value)?;
+        let active = self.values.active_variant(value)?;
         let receiver = self.receiver(ty);
         let mut shown = Await { future: type_name(&ty.name, receiver.as_deref()), ..Await::default() };
-        match state.as_str() {
+        match active.name.as_str() {
             "Unresumed" => shown.note = Some("not polled yet".to_owned()),
             "Returned" => shown.note = Some("finished".to_owned()),
             "Panicked" => shown.note = Some("panicked".to_owned()),
             _ => {
-                shown.place = place;
+                shown.place = active.place;
                 if let Some(name) = shown.place.as_ref().and_then(macro_of) {
-                    // The line of the macro in Tokio tells nobody anything; the function's does.
+                    // The place is a line of the macro's source. The first line of the function is more useful.
                     shown.note = Some(format!("in {name}"));
-                    shown.place = self.declared(ty).or(shown.place);
+                    shown.place = declaration(ty).or(shown.place);
                 }
-                self.holds.extend(lock_owners::held_in(self.values, content).into_iter().map(|semaphore| Holds {
-                    semaphore,
-                    function: shown.future.clone(),
-                    place: shown.place.clone(),
-                }));
-                let (function, place) = (shown.future.clone(), shown.place.clone());
-                self.suspended.push(Suspended { state: content, function, place });
-                if let Ok(awaited) = self.values.member(content, "__awaitee") {
-                    shown.children.push(self.child(awaited));
-                }
+                self.suspended_at(active.content, &mut shown);
             }
         }
         Ok(shown)
     }
 
-    /// Where an `async fn` begins.
-    fn declared(&self, ty: &Type) -> Option<SourcePlace> {
-        let Shape::Variants { variants, .. } = &ty.shape else { return None };
-        let first = variants.iter().find(|variant| variant.discriminant == Some(0))?;
-        first.content.place.clone()
+    /// Adds the locks and the awaited future of a suspended coroutine.
+    fn suspended_at(&mut self, state: Value, shown: &mut Await) {
+        let (function, place) = (&shown.future, &shown.place);
+        for semaphore in lock_owners::held_semaphores(self.values, state) {
+            self.held_locks.push(HeldLock { semaphore, function: function.clone(), place: place.clone() });
+        }
+        self.suspended.push(Suspended { state, function: function.clone(), place: place.clone() });
+        if let Ok(awaited) = self.values.member(state, "__awaitee") {
+            shown.children.push(self.child(awaited));
+        }
     }
 
     /// The type of `self` in an `async fn`.
@@ -257,127 +222,16 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         }
         Some(Arc::clone(&receiver.name))
     }
-
-    /// What is behind a `dyn Future`, whose pointers are data and table.
-    fn trait_object(&self, value: Value, ty: &Type) -> Result<Option<Value>, Unknown> {
-        if !is_trait_object(ty) {
-            return Ok(None);
-        }
-        let data = self.values.word(self.values.member(value, "pointer")?.address)?;
-        let table = self.values.word(self.values.member(value, "vtable")?.address)?;
-        let concrete = self.values.program.behind_vtable(self.values.in_file(table));
-        let ty = concrete.ok_or_else(|| Unknown::new("the type behind a `dyn` is not described"))?;
-        Ok(Some(Value { ty, address: data }))
-    }
-
-    /// The futures that a variable is, or owns.
-    pub(super) fn futures_in(&self, variable: Value) -> Result<Vec<Value>, Unknown> {
-        let mut found = Vec::new();
-        let way = Way { depth: MAX_PARTS_DEPTH, captured: false, owned: false };
-        self.look_into(variable, way, false, &mut found)?;
-        // What a pointer or a `dyn` stands for.
-        Ok(found.into_iter().map(|future| self.itself(future)).collect())
-    }
-
-    fn itself(&self, future: Value) -> Value {
-        let object = self.values.ty(future).and_then(|ty| self.trait_object(future, &ty));
-        object.ok().flatten().unwrap_or(future)
-    }
-
-    /// The futures that a future, which is no coroutine, polls.
-    pub(super) fn parts(&self, value: Value) -> Result<Vec<Value>, Unknown> {
-        let mut found = Vec::new();
-        let way = Way { depth: MAX_PARTS_DEPTH, captured: false, owned: false };
-        self.look_into(value, way, true, &mut found)?;
-        Ok(found)
-    }
-
-    fn look_into(&self, value: Value, way: Way, top: bool, found: &mut Vec<Value>) -> Result<(), Unknown> {
-        let Some(depth) = way.depth.checked_sub(1) else { return Ok(()) };
-        if found.len() >= MAX_CHILDREN {
-            return Ok(());
-        }
-        let ty = self.values.ty(value)?;
-        if let Some(members) = collections::members(self.values, value, &ty.name) {
-            found.extend(members.into_iter().take(MAX_CHILDREN.saturating_sub(found.len())));
-            return Ok(());
-        }
-        if !top && (self.is_future(&ty) || wait_reasons::is_leaf(&ty.name)) && !is_wrapper(&ty) {
-            found.push(value);
-            return Ok(());
-        }
-        let inside = |owned| Way { depth, captured: way.captured || ty.name.contains("{closure_env"), owned };
-        match &ty.shape {
-            Shape::Structure(_) => {
-                if is_trait_object(&ty) {
-                    if is_dyn_future(&ty.name) {
-                        found.push(value);
-                    }
-                    return Ok(());
-                }
-                let owned = is_wrapper(&ty) || way.owned && is_pointer_part(&ty.name);
-                for (_, member) in self.values.members(value)? {
-                    self.look_into(member, inside(owned), false, found)?;
-                }
-            }
-            Shape::Variants { .. } => {
-                let active = self.values.active(value)?;
-                self.look_into(active.content, inside(way.owned), false, found)?;
-            }
-            Shape::Pointer(Some(_)) if way.owned || way.captured || ty.name.starts_with("&mut ") => {
-                let target = self.values.pointee(value)?;
-                let behind = Way { depth, captured: false, owned: false };
-                if self.values.ty(target).is_ok_and(|ty| ty.size > 0) {
-                    // Behind a reference may be anything; what cannot be read there is no future of ours.
-                    let _unreadable = self.look_into(target, behind, false, found);
-                }
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn is_future(&self, ty: &Type) -> bool {
-        is_coroutine(ty) || self.values.program.is_polled(&ty.name)
-    }
 }
 
-/// The body of an `async fn`, block or closure. A pointer to an `async fn` has a name that ends in the same way.
-pub(super) fn is_coroutine(ty: &Type) -> bool {
-    matches!(ty.shape, Shape::Variants { .. }) && last_segment(&ty.name).starts_with("{async_")
+/// The first line of an `async fn`.
+fn declaration(ty: &Type) -> Option<SourcePlace> {
+    let Shape::Variants { variants, .. } = &ty.shape else { return None };
+    let first = variants.iter().find(|variant| variant.discriminant == Some(0))?;
+    first.content.place.clone()
 }
 
-/// Of a pointer to a trait object, whether the trait is `Future`, and not one that has something to do with it, as a service that returns
-/// futures.
-fn is_dyn_future(name: &str) -> bool {
-    name.split_once("dyn ").is_some_and(|(_, of)| of.starts_with("core::future::future::Future"))
-}
-
-/// A pointer to data and one to a table.
-fn is_trait_object(ty: &Type) -> bool {
-    let Shape::Structure(members) = &ty.shape else { return false };
-    members.len() == 2 && ["pointer", "vtable"].iter().all(|name| members.iter().any(|member| &*member.name == *name))
-}
-
-/// Types that stand for what is in them.
-fn is_wrapper(ty: &Type) -> bool {
-    const WRAPPERS: [&str; 6] = [
-        "core::pin::Pin<",
-        "alloc::boxed::Box<",
-        "core::mem::manually_drop::ManuallyDrop<",
-        "core::panic::unwind_safe::AssertUnwindSafe<",
-        "tokio::future::maybe_done::MaybeDone<",
-        "futures_util::future::maybe_done::MaybeDone<",
-    ];
-    WRAPPERS.iter().any(|wrapper| ty.name.starts_with(wrapper))
-        || (ty.name.starts_with("&mut ") && matches!(ty.shape, Shape::Pointer(_)))
-}
-
-/// What a `Box` consists of.
-fn is_pointer_part(name: &str) -> bool {
-    name.starts_with("core::ptr::unique::Unique<") || name.starts_with("core::ptr::non_null::NonNull<")
-}
-
+/// The macro with its source at a place.
 fn macro_of(place: &SourcePlace) -> Option<&'static str> {
     MACROS
         .iter()
@@ -386,17 +240,4 @@ fn macro_of(place: &SourcePlace) -> Option<&'static str> {
 
 fn note(future: &str, text: &str) -> Await {
     Await { future: future.to_owned(), note: Some(text.to_owned()), ..Await::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_that_returns_futures_is_no_future() {
-        let boxed = "alloc::boxed::Box<(dyn core::future::future::Future<Output=()> + core::marker::Send), alloc::alloc::Global>";
-        assert!(is_dyn_future(boxed) && is_dyn_future("&mut dyn core::future::future::Future<Output=u8>"));
-        assert!(!is_dyn_future(&format!("alloc::boxed::Box<dyn app::Service<u8, Future=core::pin::Pin<{boxed}>>>")));
-        assert!(!is_dyn_future("alloc::boxed::Box<u8>"));
-    }
 }

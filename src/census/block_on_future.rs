@@ -1,42 +1,41 @@
-//! Futures given to `block_on`, which are no tasks. No list leads to them: each lies on the stack of the thread that polls
-//! it, or in a box that this stack has a pointer to. Addresses of code on the stack tell its type, and where it lies is found
-//! by trying every place of the stack. Elsewhere its state, and all that it keeps in it, makes no sense; where more than one
-//! place does, none is told.
+//! Futures given to `block_on`, which are not tasks. No list leads to them. Such a future lies on the stack of the thread
+//! that polls it, or in a box with its address on that stack.
+//!
+//! Addresses of code on the stack reveal the type of the future. Its address is found by trying every position on the
+//! stack: at a wrong position, the state of the future and its variables are invalid. If several positions fit, the
+//! future stays unknown.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::await_path::{Walker, is_coroutine};
+use super::await_path::Walker;
+use super::future_parts::is_coroutine;
 use super::runtimes::Runtimes;
-use super::tasks::TaskLayout;
-use super::{STEPS, Subject};
+use super::subject::{BlockOnFutures, STEPS, Subject};
+use super::task_layout::TaskLayout;
 use crate::dwarf::{Shape, Value, Values};
 use crate::model::census::{Await, WaitsFor};
 
-/// Bytes of a stack that are looked through, from where the thread is outwards.
+/// The maximum number of bytes of a stack that are searched, from the stack pointer outwards.
 const MAX_STACK: u64 = 1 << 20;
 
-/// Types that are tried.
+/// The maximum number of types that are tried.
 const MAX_TYPES: usize = 64;
 
-/// How deep in a future is looked for the first coroutine, and for what makes no sense.
-const DEPTH: u32 = 12;
+/// The maximum depth of the search for the first coroutine, and of the check of its variables.
+const MAX_DEPTH: u32 = 12;
 
-/// Nothing lies before this address.
+/// No value lies below this address.
 const FIRST_PAGE: u64 = 4096;
 
-/// Where a value on a stack may begin.
+/// The alignment of values on a stack.
 const ALIGNMENT: usize = 8;
 
-/// Where the future lies that a thread in `block_on` polls, by the thread's number.
-pub(crate) type Roots = HashMap<i32, Value>;
-
 impl Subject<'_, '_> {
-    /// Looks for them, which reads memory all over: best through a copy that nobody else uses.
-    pub(crate) fn find_roots(&self) -> Roots {
+    /// Finds the futures given to `block_on`. This reads many addresses: use memory that is not copied.
+    pub(crate) fn find_block_on_futures(&self) -> BlockOnFutures {
         let values = self.values();
-        let Ok(layout) = TaskLayout::of(&values) else { return Roots::new() };
+        let Ok(layout) = TaskLayout::of(&values) else { return BlockOnFutures::new() };
         let runtimes = Runtimes::of(&values, self.threads);
         let threads = self.threads.iter().zip(runtimes.threads).filter(|(_, entered)| entered.block_on);
         let found = threads.filter_map(|(start, _)| Some((start.tid, find(&values, &layout, start.stack.as_ref()?)?)));
@@ -44,29 +43,30 @@ impl Subject<'_, '_> {
     }
 }
 
-/// What the future awaits that lies there, if it still does.
+/// The await path of a future. `None` if the memory at its address is no longer a valid future.
 pub(super) fn path(values: &Values<'_, '_>, layout: &TaskLayout, now: Duration, future: Value) -> Option<Await> {
-    values.allow(STEPS);
-    if !is_suspended(values, future, DEPTH) {
+    values.set_budget(STEPS);
+    if !is_suspended(values, future, MAX_DEPTH) {
         return None;
     }
     let mut walker = Walker::new(values, layout, now);
     let path = walker.future(future).ok()?;
-    let kept = walker.take_suspended();
-    // However much of them the path took.
-    values.allow(STEPS);
-    (is_known(&path) && kept.iter().all(|kept| makes_sense(values, kept.state, DEPTH))).then_some(path)
+    let suspended = walker.take_suspended();
+    // The path may have used up the budget.
+    values.set_budget(STEPS);
+    let is_valid = is_possible(&path) && suspended.iter().all(|function| is_sound(values, function.state, MAX_DEPTH));
+    is_valid.then_some(path)
 }
 
 fn find(values: &Values<'_, '_>, layout: &TaskLayout, stack: &Range<u64>) -> Option<Value> {
     let end = stack.end.min(stack.start.saturating_add(MAX_STACK));
-    let places = || ((stack.start & !7)..end).step_by(ALIGNMENT);
+    let positions = || ((stack.start & !7)..end).step_by(ALIGNMENT);
     let mut types = Vec::new();
-    for address in places() {
-        values.allow(STEPS);
-        // A function returns behind its call.
+    for address in positions() {
+        values.set_budget(STEPS);
         let Ok(word) = values.word(address) else { continue };
-        for ty in values.program.polled_at(values.in_file(word).wrapping_sub(1)) {
+        // A return address is the one after the call.
+        for ty in values.program.block_on_futures_at(values.file_address(word).wrapping_sub(1)) {
             if types.len() < MAX_TYPES && !types.contains(&ty) {
                 types.push(ty);
             }
@@ -74,27 +74,30 @@ fn find(values: &Values<'_, '_>, layout: &TaskLayout, stack: &Range<u64>) -> Opt
     }
     let mut found: Vec<(Value, Await)> = Vec::new();
     for ty in types {
-        let futures = places().map(|address| Value { ty, address });
+        let futures = positions().map(|address| Value { ty, address });
         found.extend(futures.filter_map(|future| Some((future, path(values, layout, Duration::ZERO, future)?))));
     }
-    // The same one may be seen through a pointer, and from inside what wraps it.
-    let is_inside = |path: &Await| found.iter().any(|(_, other)| other.children.iter().any(|child| leads(child, path)));
+    // The same future may be found through a pointer, and again inside of a wrapper.
+    let is_inside =
+        |path: &Await| found.iter().any(|(_, other)| other.children.iter().any(|child| contains(child, path)));
     let outermost: Vec<&(Value, Await)> = found.iter().filter(|(_, path)| !is_inside(path)).collect();
     let ((future, path), others) = outermost.split_first()?;
     others.iter().all(|(_, other)| other == path).then_some(*future)
 }
 
-/// Whether `path` is a part of what is awaited here.
-fn leads(node: &Await, path: &Await) -> bool {
-    node == path || node.children.iter().any(|child| leads(child, path))
+/// Whether `path` is this path or a part of it.
+fn contains(node: &Await, path: &Await) -> bool {
+    node == path || node.children.iter().any(|child| contains(child, path))
 }
 
-/// Whether the first coroutine in a future, or behind its pointers, stands at an await.
+/// Whether the first coroutine in a future is suspended at an await. The search follows pointers.
 fn is_suspended(values: &Values<'_, '_>, future: Value, depth: u32) -> bool {
     let (Some(depth), Ok(ty)) = (depth.checked_sub(1), values.ty(future)) else { return false };
     match &ty.shape {
-        _ if is_coroutine(&ty) => values.active(future).is_ok_and(|state| is_await(&state.name)),
-        Shape::Variants { .. } => values.active(future).is_ok_and(|state| is_suspended(values, state.content, depth)),
+        _ if is_coroutine(&ty) => values.active_variant(future).is_ok_and(|state| is_await(&state.name)),
+        Shape::Variants { .. } => {
+            values.active_variant(future).is_ok_and(|state| is_suspended(values, state.content, depth))
+        }
         Shape::Pointer(Some(_)) => values.pointee(future).is_ok_and(|target| is_suspended(values, target, depth)),
         Shape::Structure(_) => values
             .members(future)
@@ -103,13 +106,13 @@ fn is_suspended(values: &Values<'_, '_>, future: Value, depth: u32) -> bool {
     }
 }
 
-/// The compiler calls them `Suspend0` and so on.
+/// Whether this is the compiler's name of a coroutine's state at an await, such as `Suspend0`.
 fn is_await(state: &str) -> bool {
     state.starts_with("Suspend")
 }
 
-/// Whether all of a path could be read, and can be true: what a coroutine awaits has been polled, and is not over.
-fn is_known(path: &Await) -> bool {
+/// Whether all of a path could be read, and is possible: an awaited future was polled and is not finished.
+fn is_possible(path: &Await) -> bool {
     let unknown = |text: &str| text.starts_with("unknown") || text.starts_with("more futures");
     let awaited = match &*path.children {
         [only] if path.place.is_some() => only.place.is_some() || only.note.is_none(),
@@ -118,25 +121,28 @@ fn is_known(path: &Await) -> bool {
     awaited
         && !path.note.as_deref().is_some_and(unknown)
         && !matches!(&path.waits_for, Some(WaitsFor::Other(what)) if unknown(what))
-        && path.children.iter().all(is_known)
+        && path.children.iter().all(is_possible)
 }
 
-/// Whether references lead to memory and enums are in a state that they have. What is not always there is not looked at.
-fn makes_sense(values: &Values<'_, '_>, value: Value, depth: u32) -> bool {
+/// Whether the references in a value point to memory, and its enums have valid discriminants. Memory that may be
+/// uninitialized is not checked.
+fn is_sound(values: &Values<'_, '_>, value: Value, depth: u32) -> bool {
     let Some(depth) = depth.checked_sub(1) else { return true };
     let Ok(ty) = values.ty(value) else { return true };
     if ty.name.starts_with("core::mem::maybe_uninit::MaybeUninit<") {
         return true;
     }
     match &ty.shape {
-        Shape::Variants { .. } => values.active(value).is_ok_and(|active| makes_sense(values, active.content, depth)),
+        Shape::Variants { .. } => {
+            values.active_variant(value).is_ok_and(|active| is_sound(values, active.content, depth))
+        }
         Shape::Structure(_) => values
             .members(value)
-            .is_ok_and(|members| members.iter().all(|(_, member)| makes_sense(values, *member, depth))),
+            .is_ok_and(|members| members.iter().all(|(_, member)| is_sound(values, *member, depth))),
         Shape::Pointer(Some(target)) => {
             let sized = values.program.ty(*target).is_some_and(|target| target.size > 0);
             match values.word(value.address) {
-                // Null, or the place of an empty vector.
+                // Null, or the dangling pointer of an empty vector.
                 Ok(0..FIRST_PAGE) => !ty.name.starts_with('&') || !sized,
                 Ok(address) => !sized || values.number(address, 1).is_ok(),
                 Err(_) => false,

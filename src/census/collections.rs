@@ -1,24 +1,26 @@
-//! Futures that live in a set of their own: `JoinSet`, and `FuturesUnordered` of `futures-util`.
+//! Collections of futures: `JoinSet`, and `FuturesUnordered` of `futures-util`.
 
-use super::await_path::MAX_CHILDREN;
-use crate::dwarf::{Unknown, Value, Values};
+use crate::dwarf::{Shape, Unknown, Value, Values};
 
-/// The members of a set, a few more than are shown; `None` where the type is no set that is known here.
-pub(super) fn members(values: &Values<'_, '_>, value: Value, name: &str) -> Option<Vec<Value>> {
-    let found = if name.starts_with("tokio::util::idle_notified_set::IdleNotifiedSet<") {
-        idle_notified(values, value)
-    } else if name.starts_with("futures_util::stream::futures_unordered::FuturesUnordered<") {
-        unordered(values, value)
+/// The maximum number of futures that are shown of one collection, or of one future that polls several.
+pub(super) const MAX_CHILDREN: usize = 100;
+
+/// The futures in a collection, up to a few more than are shown. `None` if the type is not a known collection.
+pub(super) fn members(values: &Values<'_, '_>, value: Value, type_name: &str) -> Option<Vec<Value>> {
+    let found = if type_name.starts_with("tokio::util::idle_notified_set::IdleNotifiedSet<") {
+        join_set(values, value)
+    } else if type_name.starts_with("futures_util::stream::futures_unordered::FuturesUnordered<") {
+        futures_unordered(values, value)
     } else {
         return None;
     };
-    // A set that cannot be read shows as a future that awaits nothing.
+    // A collection that cannot be read is shown as a future that awaits nothing.
     Some(found.unwrap_or_default())
 }
 
-/// A `JoinSet` keeps the handles of its tasks in two lists.
-fn idle_notified(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unknown> {
-    let lists = values.behind(values.member(set, "lists")?)?;
+/// The handles in a `JoinSet`, which has two lists.
+fn join_set(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unknown> {
+    let lists = values.dereference(values.member(set, "lists")?)?;
     let inner = values.find_named(lists, 10, "tokio::util::idle_notified_set::ListsInner<")?;
     let mut found = Vec::new();
     for list in ["idle", "notified"] {
@@ -27,7 +29,7 @@ fn idle_notified(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unkn
         if next == 0 {
             continue;
         }
-        let ty = values.behind(head)?.ty;
+        let ty = values.dereference(head)?.ty;
         while next != 0 && found.len() <= MAX_CHILDREN {
             let entry = Value { ty, address: next };
             found.push(values.find_named(
@@ -43,17 +45,17 @@ fn idle_notified(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unkn
     Ok(found)
 }
 
-/// A list through all members, ready or not.
-fn unordered(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unknown> {
+/// The futures in a `FuturesUnordered`, which has one list of all futures.
+fn futures_unordered(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unknown> {
     let mut found = Vec::new();
     let head = values.member(set, "head_all")?;
     let mut next = values.address(head)?;
-    let pointer = values.find(head, 8, &|ty| matches!(ty.shape, crate::dwarf::Shape::Pointer(_)));
+    let pointer = values.find(head, 8, &|ty| matches!(ty.shape, Shape::Pointer(_)));
     let entry = values.pointee(pointer.ok_or_else(|| Unknown::new("an empty set"))?)?;
     while next != 0 && found.len() <= MAX_CHILDREN {
         let entry = Value { ty: entry.ty, address: next };
         let future = values.find_named(values.member(entry, "future")?, 4, "core::option::Option<")?;
-        let future = values.active(future)?;
+        let future = values.active_variant(future)?;
         if future.name == "Some" {
             found.push(values.member(future.content, "__0")?);
         }

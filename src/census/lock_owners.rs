@@ -1,13 +1,12 @@
-//! Who holds what others wait for: guards and permits that live in a task's futures.
+//! Which tasks own the locks and permits that others wait for. An owner keeps a guard or permit in one of its futures.
 
 use std::collections::HashMap;
 
-use super::await_path::Holds;
 use crate::dwarf::{Shape, Value, Values};
-use crate::model::census::{Holder, TaskNow, WaitsFor};
+use crate::model::census::{Holder, SourcePlace, TaskNow, WaitsFor};
 use crate::model::task::TaskId;
 
-/// Tokio's guards and permits, which point to their semaphore or to what has one.
+/// Tokio's guards and permits. Each points to its semaphore, or to a lock that contains one.
 const GUARDS: [&str; 9] = [
     "tokio::sync::mutex::MutexGuard<",
     "tokio::sync::mutex::OwnedMutexGuard<",
@@ -20,18 +19,34 @@ const GUARDS: [&str; 9] = [
     "tokio::sync::rwlock::owned_write_guard::OwnedRwLockWriteGuard<",
 ];
 
-/// Holders of one semaphore that are told.
-const MAX_HOLDERS: usize = 8;
+/// The maximum number of owners that are shown for one semaphore.
+const MAX_OWNERS: usize = 8;
 
-/// Something that a task holds.
+/// A semaphore or lock that a future holds a permit or guard of.
+#[derive(Clone, Debug)]
+pub(super) struct HeldLock {
+    /// The address of the semaphore.
+    pub(super) semaphore: u64,
+    /// The `async fn` with the guard as a variable.
+    pub(super) function: String,
+    /// The await at which that function is suspended.
+    pub(super) place: Option<SourcePlace>,
+}
+
+/// A lock with the task that holds it.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) holds: Holds,
+pub(super) struct LockOwner {
+    pub(super) lock: HeldLock,
     pub(super) task: TaskId,
 }
 
-/// The semaphores whose guards are variables of a suspended `async fn`.
-pub(super) fn held_in(values: &Values<'_, '_>, state: Value) -> Vec<u64> {
+/// The locks of one task, with that task as their owner.
+pub(super) fn owned_by(task: TaskId, locks: Vec<HeldLock>) -> impl Iterator<Item = LockOwner> {
+    locks.into_iter().map(move |lock| LockOwner { lock, task })
+}
+
+/// The semaphores with guards among the variables of a suspended `async fn`.
+pub(super) fn held_semaphores(values: &Values<'_, '_>, state: Value) -> Vec<u64> {
     let Ok(members) = values.members(state) else { return Vec::new() };
     let variables = members.into_iter().filter(|(name, _)| &**name != "__awaitee");
     variables.filter_map(|(_, variable)| semaphore(values, variable)).collect()
@@ -48,20 +63,20 @@ fn semaphore(values: &Values<'_, '_>, variable: Value) -> Option<u64> {
     })
 }
 
-/// Writes to everything that waits for a semaphore who holds it.
-pub(super) fn tell(tasks: &mut [TaskNow], held: &[Held]) {
-    let mut by_semaphore: HashMap<u64, Vec<&Held>> = HashMap::new();
-    for held in held {
-        by_semaphore.entry(held.holds.semaphore).or_default().push(held);
+/// Adds the owners to all futures that wait for their semaphores.
+pub(super) fn add_owners(tasks: &mut [TaskNow], owners: &[LockOwner]) {
+    let mut by_semaphore: HashMap<u64, Vec<&LockOwner>> = HashMap::new();
+    for owner in owners {
+        by_semaphore.entry(owner.lock.semaphore).or_default().push(owner);
     }
     for path in tasks.iter_mut().filter_map(|task| task.path.as_mut()) {
         path.each(&mut |node| {
             if let Some(WaitsFor::Permits { address, holders, .. }) = &mut node.waits_for {
-                let holding = by_semaphore.get(address).into_iter().flatten().take(MAX_HOLDERS);
-                holders.extend(holding.map(|held| Holder {
-                    task: held.task,
-                    function: held.holds.function.clone(),
-                    place: held.holds.place.clone(),
+                let owners = by_semaphore.get(address).into_iter().flatten().take(MAX_OWNERS);
+                holders.extend(owners.map(|owner| Holder {
+                    task: owner.task,
+                    function: owner.lock.function.clone(),
+                    place: owner.lock.place.clone(),
                 }));
             }
         });

@@ -1,50 +1,53 @@
-//! From threads to runtimes: each thread keeps the handle of the runtime that it entered in Tokio's `CONTEXT`.
+//! From threads to runtimes. Tokio's thread-local `CONTEXT` has the handle of the runtime that the thread entered.
 
 use std::collections::BTreeMap;
 
-use super::{STEPS, Start};
+use super::subject::{STEPS, ThreadStart};
 use crate::dwarf::{Unknown, Value, Values};
 use crate::model::census::RuntimeNow;
 use crate::model::task::TaskId;
 
-/// Runtimes that are looked at; the rest is unknown.
+/// The maximum number of runtimes. Further runtimes are ignored.
 const MAX_RUNTIMES: usize = 1024;
 
-/// A runtime, and where its list of tasks is.
+/// A runtime with its list of tasks.
 #[derive(Debug)]
 pub(super) struct RuntimeList {
-    pub(super) told: RuntimeNow,
+    pub(super) runtime: RuntimeNow,
+    /// Tokio's `OwnedTasks`.
     pub(super) owned: Value,
 }
 
-/// What a thread says of itself.
+/// The runtime and task of a thread, from its `CONTEXT`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entered {
     /// The position of its runtime.
     pub(super) runtime: Option<usize>,
-    /// What it says it polls.
+    /// The task that it polls. Between polls, a worker has the id of no task here.
     pub(super) task: Option<TaskId>,
-    /// It is inside `block_on`, whose future is no task.
+    /// The thread is inside `block_on` and polls a future that is not a task.
     pub(super) block_on: bool,
+    /// Why this is unknown.
     pub(super) unknown: Option<String>,
 }
 
-/// All of both.
+/// The runtimes of a process.
 #[derive(Debug, Default)]
 pub(super) struct Runtimes {
+    /// In the order of their addresses.
     pub(super) list: Vec<RuntimeList>,
-    /// In the order of the threads that were given.
+    /// In the order of the given threads.
     pub(super) threads: Vec<Entered>,
 }
 
 impl Runtimes {
-    pub(super) fn of(values: &Values<'_, '_>, starts: &[Start]) -> Self {
+    pub(super) fn of(values: &Values<'_, '_>, starts: &[ThreadStart]) -> Self {
         let mut found: BTreeMap<u64, (String, Value)> = BTreeMap::new();
         let mut threads = Vec::new();
         for start in starts {
-            values.allow(STEPS);
+            values.set_budget(STEPS);
             let entered = match start.thread_locals {
-                None => Err(Unknown::new("where its thread-local variables are is not known")),
+                None => Err(Unknown::new("the address of its thread-local variables is unknown")),
                 Some(block) => entered(values, block),
             };
             threads.push(match entered {
@@ -68,33 +71,33 @@ impl Runtimes {
         let mut list = Vec::new();
         for (index, (address, (flavor, handle))) in found.into_iter().enumerate() {
             let count = threads.iter().filter(|thread| thread.runtime == Some(index)).count();
-            let mut told = RuntimeNow { index, flavor, address, threads: count, unknown: None };
-            values.allow(STEPS);
+            let mut runtime = RuntimeNow { index, flavor, address, threads: count, unknown: None };
+            values.set_budget(STEPS);
             let owned =
                 values.find_named(handle, 8, "tokio::runtime::task::list::OwnedTasks<").unwrap_or_else(|unknown| {
-                    told.unknown = Some(unknown.to_string());
+                    runtime.unknown = Some(unknown.to_string());
                     handle
                 });
-            list.push(RuntimeList { told, owned });
+            list.push(RuntimeList { runtime, owned });
         }
         Self { list, threads }
     }
 }
 
-/// What Tokio knows about a thread.
-pub(super) fn context(values: &Values<'_, '_>, block: u64) -> Result<Value, Unknown> {
+/// Tokio's `Context` of a thread.
+pub(super) fn context(values: &Values<'_, '_>, thread_locals: u64) -> Result<Value, Unknown> {
     let contexts = values.program.contexts();
     let found = contexts.iter().find_map(|variable| {
-        let storage = Value { ty: variable.ty, address: block.wrapping_add(variable.offset) };
+        let storage = Value { ty: variable.ty, address: thread_locals.wrapping_add(variable.offset) };
         values.find_named(storage, 6, "tokio::runtime::context::Context").ok()
     });
-    found.ok_or_else(|| Unknown::new("the program's Tokio keeps no CONTEXT that can be found"))
+    found.ok_or_else(|| Unknown::new("Tokio's CONTEXT was not found in the program"))
 }
 
-/// Whether a thread runs a runtime, and is no worker of a multi-thread one.
-fn in_block_on(values: &Values<'_, '_>, block: u64) -> Result<bool, Unknown> {
-    let context = context(values, block)?;
-    let entered = values.active(values.find_named(
+/// Whether a thread is inside `block_on` and not a worker of a multi-thread runtime.
+fn in_block_on(values: &Values<'_, '_>, thread_locals: u64) -> Result<bool, Unknown> {
+    let context = context(values, thread_locals)?;
+    let entered = values.active_variant(values.find_named(
         values.member(context, "runtime")?,
         4,
         "tokio::runtime::context::runtime::EnterRuntime",
@@ -102,33 +105,36 @@ fn in_block_on(values: &Values<'_, '_>, block: u64) -> Result<bool, Unknown> {
     if entered.name != "Entered" {
         return Ok(false);
     }
-    let scheduler = values.behind(values.member(context, "scheduler")?)?;
-    // A current-thread runtime is run by whoever is inside `block_on`.
-    Ok(scheduler.address == 0 || values.active(scheduler)?.name == "CurrentThread")
+    let scheduler = values.dereference(values.member(context, "scheduler")?)?;
+    // The thread inside `block_on` drives a current-thread runtime.
+    Ok(scheduler.address == 0 || values.active_variant(scheduler)?.name == "CurrentThread")
 }
 
-/// The flavor and handle of the runtime that a thread has entered, and the task it polls.
-pub(super) fn entered(values: &Values<'_, '_>, block: u64) -> Result<Option<(String, Value, Option<TaskId>)>, Unknown> {
-    let context = context(values, block)?;
+/// The flavor and handle of the runtime that a thread entered, and the task that it polls.
+pub(super) fn entered(
+    values: &Values<'_, '_>,
+    thread_locals: u64,
+) -> Result<Option<(String, Value, Option<TaskId>)>, Unknown> {
+    let context = context(values, thread_locals)?;
     let current = values.member(context, "current")?;
     let handle = values.find_named(current, 6, "core::option::Option<tokio::runtime::scheduler::Handle>")?;
-    let handle = values.active(handle)?;
+    let handle = values.active_variant(handle)?;
     if handle.name != "Some" {
         return Ok(None);
     }
-    let scheduler = values.active(values.member(handle.content, "__0")?)?;
+    let scheduler = values.active_variant(values.member(handle.content, "__0")?)?;
     let flavor = match scheduler.name.as_str() {
         "MultiThread" => "multi_thread",
         "MultiThreadAlt" => "multi_thread_alt",
         "CurrentThread" => "current_thread",
         other => other,
     };
-    let shared = values.behind(values.member(scheduler.content, "__0")?)?;
+    let shared = values.dereference(values.member(scheduler.content, "__0")?)?;
     let handle = values.member(shared, "data")?;
-    // Readable, or it is no runtime.
+    // Fails if there is no runtime at this address.
     values.word(handle.address)?;
     let task = values.member(context, "current_task_id").and_then(|cell| {
-        let id = values.active(values.find_named(cell, 4, "core::option::Option<")?)?;
+        let id = values.active_variant(values.find_named(cell, 4, "core::option::Option<")?)?;
         if id.name == "Some" { values.scalar(id.content).map(|id| Some(TaskId(id))) } else { Ok(None) }
     });
     Ok(Some((flavor.to_owned(), handle, task.ok().flatten())))

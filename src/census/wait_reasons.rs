@@ -1,14 +1,28 @@
-//! What the future at the end of a path waits for.
+//! What the last future of an await path waits for.
 
-use super::await_path::Walker;
-use super::tasks;
-use crate::dwarf::{Unknown, Value, Values};
+use std::time::Duration;
+
+use super::task_layout::TaskLayout;
+use crate::dwarf::{Shape, Unknown, Value, Values};
 use crate::model::census::WaitsFor;
 
-/// How a leaf is explained.
-type Explain = fn(&Walker<'_, '_, '_>, Value) -> Result<WaitsFor, Unknown>;
+/// The maximum depth of the search for a future's socket.
+const MAX_SOCKET_DEPTH: u32 = 20;
 
-/// Futures that await no other, by the beginnings of their names, with what explains them.
+/// The surroundings of a future.
+pub(super) struct Context<'c, 'a, 'd> {
+    pub(super) values: &'c Values<'a, 'd>,
+    pub(super) layout: &'c TaskLayout,
+    /// The monotonic clock.
+    pub(super) now: Duration,
+    /// The futures that lead to this one. The last is the future itself.
+    pub(super) path: &'c [Value],
+}
+
+/// A function that explains one type of future.
+type Explain = fn(&Context<'_, '_, '_>, Value) -> Result<WaitsFor, Unknown>;
+
+/// Futures that await no other future, by the prefix of their names, with the functions that explain them.
 const LEAVES: [(&str, Explain); 9] = [
     ("tokio::time::sleep::Sleep", timer),
     ("tokio::runtime::task::join::JoinHandle<", task),
@@ -21,54 +35,54 @@ const LEAVES: [(&str, Explain); 9] = [
     ("tokio::sync::mpsc::chan::Rx<", messages),
 ];
 
-/// Whether a type is explained here.
-pub(super) fn is_leaf(name: &str) -> bool {
-    LEAVES.iter().any(|(prefix, _)| name.starts_with(prefix))
+/// Whether futures of this type are explained here.
+pub(super) fn is_leaf(type_name: &str) -> bool {
+    LEAVES.iter().any(|(prefix, _)| type_name.starts_with(prefix))
 }
 
-/// What a future of that type waits for; `None` where it is not known here.
-pub(super) fn explain(walker: &Walker<'_, '_, '_>, value: Value, name: &str) -> Option<WaitsFor> {
-    let (_, explain) = LEAVES.iter().find(|(prefix, _)| name.starts_with(prefix))?;
-    Some(explain(walker, value).unwrap_or_else(|unknown| WaitsFor::Other(format!("unknown: {unknown}"))))
+/// What a future waits for. `None` if its type is not explained here.
+pub(super) fn explain(context: &Context<'_, '_, '_>, future: Value, type_name: &str) -> Option<WaitsFor> {
+    let (_, explain) = LEAVES.iter().find(|(prefix, _)| type_name.starts_with(prefix))?;
+    Some(explain(context, future).unwrap_or_else(|unknown| WaitsFor::Other(format!("unknown: {unknown}"))))
 }
 
-/// What a future that holds no other waits for: a socket that it reads or writes, where it holds one.
-pub(super) fn explain_parts(walker: &Walker<'_, '_, '_>, value: Value) -> Option<WaitsFor> {
-    let fd = source(walker.values, value, SOURCE_DEPTH)?;
+/// What a future without inner futures waits for: the socket that it contains, if there is one.
+pub(super) fn explain_socket(values: &Values<'_, '_>, future: Value) -> Option<WaitsFor> {
+    let fd = descriptor(values, future, MAX_SOCKET_DEPTH)?;
     Some(WaitsFor::Io { fd: Some(fd), what: None })
 }
 
-fn timer(walker: &Walker<'_, '_, '_>, sleep: Value) -> Result<WaitsFor, Unknown> {
-    let values = walker.values;
+fn timer(context: &Context<'_, '_, '_>, sleep: Value) -> Result<WaitsFor, Unknown> {
+    let values = context.values;
     let time = values
         .find(sleep, 10, &|ty| ty.name.ends_with("::Timespec"))
-        .ok_or_else(|| Unknown::new("a timer without a time"))?;
+        .ok_or_else(|| Unknown::new("a timer without a deadline"))?;
     let seconds = values.scalar(values.member(time, "tv_sec")?)?;
     let nanoseconds = values.scalar(values.member(time, "tv_nsec")?)?;
-    let at = i128::from(seconds.cast_signed()) * 1000 + i128::from(nanoseconds / 1_000_000);
-    let now = i128::try_from(walker.now.as_millis()).unwrap_or(0);
-    let in_ms = i64::try_from(at - now).map_err(|_| Unknown::new("a timer beyond all time"))?;
+    let deadline = i128::from(seconds.cast_signed()) * 1000 + i128::from(nanoseconds / 1_000_000);
+    let now = i128::try_from(context.now.as_millis()).unwrap_or(0);
+    let in_ms = i64::try_from(deadline - now).map_err(|_| Unknown::new("a timer with an invalid deadline"))?;
     Ok(WaitsFor::Timer { in_ms })
 }
 
-fn task(walker: &Walker<'_, '_, '_>, handle: Value) -> Result<WaitsFor, Unknown> {
-    let header = walker.values.behind(handle)?;
-    Ok(WaitsFor::Task(tasks::id_of(walker.values, walker.layout, header.address)?))
+fn task(context: &Context<'_, '_, '_>, handle: Value) -> Result<WaitsFor, Unknown> {
+    let header = context.values.dereference(handle)?;
+    Ok(WaitsFor::Task(context.layout.task_id(context.values, header.address)?))
 }
 
-fn permits(walker: &Walker<'_, '_, '_>, acquire: Value) -> Result<WaitsFor, Unknown> {
-    let values = walker.values;
+fn permits(context: &Context<'_, '_, '_>, acquire: Value) -> Result<WaitsFor, Unknown> {
+    let values = context.values;
     let semaphore = values.pointee(values.member(acquire, "semaphore")?)?;
     let wanted = values.member(acquire, "num_permits").and_then(|number| values.scalar(number)).unwrap_or(1);
-    // The lowest bit tells that it is closed.
+    // The lowest bit marks a closed semaphore.
     let free = values.member(semaphore, "permits").and_then(|number| values.scalar(number)).ok();
     let free = free.map(|permits| permits >> 1);
     Ok(WaitsFor::Permits { address: semaphore.address, wanted, free, holders: Vec::new() })
 }
 
-fn messages(walker: &Walker<'_, '_, '_>, receiver: Value) -> Result<WaitsFor, Unknown> {
-    let values = walker.values;
-    let channel = values.behind(receiver)?;
+fn messages(context: &Context<'_, '_, '_>, receiver: Value) -> Result<WaitsFor, Unknown> {
+    let values = context.values;
+    let channel = values.dereference(receiver)?;
     let channel = values.member(channel, "data").unwrap_or(channel);
     let senders = values.member(channel, "tx_count").and_then(|count| values.scalar(count));
     Ok(WaitsFor::Other(match senders {
@@ -78,42 +92,39 @@ fn messages(walker: &Walker<'_, '_, '_>, receiver: Value) -> Result<WaitsFor, Un
     }))
 }
 
-/// How deep in a future its socket is looked for.
-const SOURCE_DEPTH: u32 = 20;
-
-fn io(walker: &Walker<'_, '_, '_>, _readiness: Value) -> Result<WaitsFor, Unknown> {
-    // The socket lies in one of the futures that lead here.
-    let fd = walker.above().iter().rev().skip(1).find_map(|value| {
-        let state = walker.values.active(*value).ok()?.content;
-        source(walker.values, state, SOURCE_DEPTH)
+fn io(context: &Context<'_, '_, '_>, _readiness: Value) -> Result<WaitsFor, Unknown> {
+    // One of the futures that lead to this one has the socket.
+    let fd = context.path.iter().rev().skip(1).find_map(|future| {
+        let state = context.values.active_variant(*future).ok()?.content;
+        descriptor(context.values, state, MAX_SOCKET_DEPTH)
     });
     Ok(WaitsFor::Io { fd, what: None })
 }
 
-/// The file descriptor of the socket or pipe that a value holds, or refers to.
-fn source(values: &Values<'_, '_>, value: Value, depth: u32) -> Option<i32> {
+/// The file descriptor of the socket or pipe that a value contains or refers to.
+fn descriptor(values: &Values<'_, '_>, value: Value, depth: u32) -> Option<i32> {
     let depth = depth.checked_sub(1)?;
     let ty = values.ty(value).ok()?;
     if ty.name.starts_with("std::os::fd::owned::OwnedFd") {
         return i32::try_from(values.scalar(value).ok()?).ok();
     }
     match &ty.shape {
-        crate::dwarf::Shape::Structure(_) => {
-            // What it awaits is no part of it.
+        Shape::Structure(_) => {
+            // The awaited future is checked on its own.
             let members = values.members(value).ok()?;
             let mut members = members.into_iter().filter(|(name, _)| &**name != "__awaitee");
-            members.find_map(|(_, member)| source(values, member, depth))
+            members.find_map(|(_, member)| descriptor(values, member, depth))
         }
-        crate::dwarf::Shape::Variants { .. } => source(values, values.active(value).ok()?.content, depth),
-        crate::dwarf::Shape::Pointer(Some(target)) if refers_to_io(&values.program.name(*target)) => {
-            source(values, values.pointee(value).ok()?, depth)
+        Shape::Variants { .. } => descriptor(values, values.active_variant(value).ok()?.content, depth),
+        Shape::Pointer(Some(target)) if owns_descriptor(&values.program.name(*target)) => {
+            descriptor(values, values.pointee(value).ok()?, depth)
         }
         _ => None,
     }
 }
 
-/// Tokio's types that own a socket or pipe, also behind a buffer.
-fn refers_to_io(name: &str) -> bool {
+/// Whether this is one of Tokio's types that own a socket or pipe, directly or through a buffer.
+fn owns_descriptor(type_name: &str) -> bool {
     const OWNERS: [&str; 5] = [
         "tokio::net::",
         "tokio::io::poll_evented::",
@@ -121,5 +132,5 @@ fn refers_to_io(name: &str) -> bool {
         "tokio::io::util::buf_",
         "tokio::process::",
     ];
-    OWNERS.iter().any(|owner| name.starts_with(owner))
+    OWNERS.iter().any(|owner| type_name.starts_with(owner))
 }

@@ -1,19 +1,22 @@
-//! From threads to the workers that they are: where each keeps what tells how far it has come. Only addresses are looked
-//! up here, once; whoever watches a worker reads them again and again.
+//! From threads to workers: the addresses at which a worker's progress can be read. They are looked up once; a watcher of
+//! the worker reads them at each sample.
 
 use super::runtimes::{Runtimes, context, entered};
-use super::{STEPS, Start, Subject, tasks};
+use super::subject::{STEPS, Subject, ThreadStart};
+use super::task_layout::TaskLayout;
+use super::task_list;
+use super::task_reader::id_and_name;
 use crate::dwarf::{Shape, Unknown, Value, Values, last_segment};
 use crate::model::task::TaskId;
 use crate::model::worker::{CorePlace, OptionPlace, WorkerPlace};
 
 impl Subject<'_, '_> {
-    /// The threads that are workers now; beside them, why it cannot be told of how many.
+    /// The threads that are workers now. For each thread that cannot be read, the reason.
     pub(crate) fn workers(&self) -> (Vec<WorkerPlace>, Vec<String>) {
         let values = self.values();
         let (mut workers, mut unknown) = (Vec::new(), Vec::new());
         for start in self.threads {
-            values.allow(STEPS);
+            values.set_budget(STEPS);
             match worker(&values, start) {
                 Ok(found) => workers.extend(found),
                 Err(why) => unknown.push(why.to_string()),
@@ -22,34 +25,35 @@ impl Subject<'_, '_> {
         (workers, unknown)
     }
 
-    /// Where each thread keeps the address of its scheduler's context, 0 for one that is no worker.
+    /// For each thread, the address of the pointer to its scheduler's context. The pointer is null if the thread is not a
+    /// worker.
     pub(crate) fn scheduler_pointers(&self) -> Vec<u64> {
         let values = self.values();
-        let pointer = |start: &Start| {
-            values.allow(STEPS);
-            let thread = context(&values, start.thread_locals?).ok()?;
-            Some(scheduler_pointer(&values, thread).ok()?.address)
+        let pointer = |start: &ThreadStart| {
+            values.set_budget(STEPS);
+            let context = context(&values, start.thread_locals?).ok()?;
+            Some(scheduler_pointer(&values, context).ok()?.address)
         };
         self.threads.iter().filter_map(pointer).collect()
     }
 
-    /// The name of the future of a task, searched for in the lists of all runtimes, and among those that are in none.
+    /// The name of a task's future. The lists of all runtimes and the heap tasks are searched for the task.
     pub(crate) fn future_of(&self, id: TaskId) -> Option<String> {
         let values = self.values();
-        let layout = tasks::TaskLayout::of(&values).ok()?;
-        let mut unlisted = self.unlisted.iter().filter_map(|header| {
-            values.allow(STEPS);
-            tasks::named(&values, &layout, tasks::at(&values, &layout, *header).ok()?).ok()
+        let layout = TaskLayout::of(&values).ok()?;
+        let mut heap_tasks = self.heap_headers.iter().filter_map(|header| {
+            values.set_budget(STEPS);
+            id_and_name(&values, &layout, layout.task_at(&values, *header).ok()?).ok()
         });
-        if let Some((_, name)) = unlisted.find(|(number, _)| *number == id) {
+        if let Some((_, name)) = heap_tasks.find(|(other, _)| *other == id) {
             return Some(name);
         }
         let mut found = None;
         for runtime in &Runtimes::of(&values, self.threads).list {
-            // A list that changes while it is read may end too early, and then there is no name.
-            let _end = tasks::walk(&values, &layout, runtime.owned, usize::MAX, &mut |task| {
-                if let Ok((number, name)) = tasks::named(&values, &layout, task)
-                    && number == id
+            // A list may change while it is read. If it ends too early, the name stays unknown.
+            let _damaged = task_list::walk(&values, &layout, runtime.owned, usize::MAX, &mut |task| {
+                if let Ok((other, name)) = id_and_name(&values, &layout, task)
+                    && other == id
                 {
                     found = Some(name);
                 }
@@ -59,89 +63,98 @@ impl Subject<'_, '_> {
     }
 }
 
-/// The worker that a thread is, or the future given to `block_on` that it polls; `None` for other threads.
-fn worker(values: &Values<'_, '_>, start: &Start) -> Result<Option<WorkerPlace>, Unknown> {
-    let block = start.thread_locals.ok_or_else(|| Unknown::new("where its variables are is not known"))?;
-    let thread = context(values, block)?;
-    let pointer = scheduler_pointer(values, thread)?;
-    let scheduler = values.pointee(pointer)?;
+/// The addresses that all kinds of workers have.
+#[derive(Clone, Copy)]
+struct ThreadContext {
+    /// Tokio's `Context`.
+    context: Value,
+    /// The pointer to the scheduler's context in it.
+    scheduler: Value,
+}
+
+/// The worker on a thread, or the thread inside `block_on`. `None` for other threads.
+fn worker(values: &Values<'_, '_>, start: &ThreadStart) -> Result<Option<WorkerPlace>, Unknown> {
+    let block = start.thread_locals;
+    let block = block.ok_or_else(|| Unknown::new("the address of its thread-local variables is unknown"))?;
+    let context = context(values, block)?;
+    let thread = ThreadContext { context, scheduler: scheduler_pointer(values, context)? };
+    let scheduler = values.pointee(thread.scheduler)?;
     if scheduler.address == 0 {
-        // A thread that has nothing to do with Tokio has variables that were never set.
-        return Ok(in_block_on(values, start.tid, block, (thread, pointer)).ok().flatten());
+        // On a thread that does not use Tokio, the variables are not initialized.
+        return Ok(in_block_on(values, start.tid, block, thread).ok().flatten());
     }
     let Some((_, handle, _)) = entered(values, block)? else { return Ok(None) };
-    let place = place(values, start.tid, handle, (thread, pointer), scheduler.address)?;
-    let flavor = values.active(scheduler)?;
-    let context = values.member(flavor.content, "__0")?;
-    let index = match values.member(context, "worker") {
+    let place = place(values, start.tid, handle, thread, scheduler.address)?;
+    let flavor = values.active_variant(scheduler)?;
+    let scheduler = values.member(flavor.content, "__0")?;
+    let index = match values.member(scheduler, "worker") {
         Ok(shared) => {
-            let worker = values.member(values.behind(shared)?, "data")?;
+            let worker = values.member(values.dereference(shared)?, "data")?;
             let index = values.scalar(values.member(worker, "index")?)?;
-            usize::try_from(index).map_err(|_| Unknown::new("a worker's number that is none"))?
+            usize::try_from(index).map_err(|_| Unknown::new("an invalid worker index"))?
         }
-        // A current-thread runtime has one.
+        // A current-thread runtime has one worker.
         Err(_) => 0,
     };
-    let core = values.member(context, "core")?;
+    let core = values.member(scheduler, "core")?;
     let (core, content) = option(values, core, "core::option::Option<alloc::boxed::Box<")?;
-    let inner = values.behind(content)?;
+    let inner = values.dereference(content)?;
     let tick = values.member(inner, "tick")?;
     let core = CorePlace { option: core, tick_offset: tick.address.wrapping_sub(inner.address) };
     Ok(Some(WorkerPlace { index: Some(index), core: Some(core), ..place }))
 }
 
-/// A thread that polls, or waits to poll, the future given to `block_on` of a multi-thread runtime. Threads of `spawn_blocking`
-/// have a runtime too, but are not in it.
+/// A thread inside `block_on` of a multi-thread runtime. Threads of the blocking pool have a runtime but did not enter it.
 fn in_block_on(
     values: &Values<'_, '_>,
     tid: i32,
-    block: u64,
-    (thread, pointer): (Value, Value),
+    thread_locals: u64,
+    thread: ThreadContext,
 ) -> Result<Option<WorkerPlace>, Unknown> {
-    let Some((flavor, handle, _)) = entered(values, block)? else { return Ok(None) };
-    let state = values.member(thread, "runtime")?;
+    let Some((flavor, handle, _)) = entered(values, thread_locals)? else { return Ok(None) };
+    let state = values.member(thread.context, "runtime")?;
     let state = values.find_named(state, 4, "tokio::runtime::context::runtime::EnterRuntime")?;
-    if !flavor.starts_with("multi_thread") || values.active(state)?.name != "Entered" {
+    if !flavor.starts_with("multi_thread") || values.active_variant(state)?.name != "Entered" {
         return Ok(None);
     }
-    place(values, tid, handle, (thread, pointer), 0).map(Some)
+    place(values, tid, handle, thread, 0).map(Some)
 }
 
-/// What is the same for both.
+/// The addresses that a worker and a thread inside `block_on` have in common.
 fn place(
     values: &Values<'_, '_>,
     tid: i32,
     handle: Value,
-    (thread, pointer): (Value, Value),
-    context: u64,
+    thread: ThreadContext,
+    scheduler_context: u64,
 ) -> Result<WorkerPlace, Unknown> {
-    let marker = |member: &str| -> Result<OptionPlace, Unknown> {
-        Ok(option(values, values.member(thread, member)?, "core::option::Option<")?.0)
+    let member = |name: &str| -> Result<OptionPlace, Unknown> {
+        Ok(option(values, values.member(thread.context, name)?, "core::option::Option<")?.0)
     };
     Ok(WorkerPlace {
         tid,
         runtime: handle.address,
         index: None,
-        pointer: pointer.address,
-        context,
-        task: marker("current_task_id")?,
-        budget: marker("budget")?,
+        pointer: thread.scheduler.address,
+        context: scheduler_context,
+        task: member("current_task_id")?,
+        budget: member("budget")?,
         core: None,
     })
 }
 
-/// Where a thread keeps the address of its scheduler's context.
-fn scheduler_pointer(values: &Values<'_, '_>, thread: Value) -> Result<Value, Unknown> {
-    let pointer = values.member(thread, "scheduler")?;
+/// The pointer to the scheduler's context in a thread's context.
+fn scheduler_pointer(values: &Values<'_, '_>, context: Value) -> Result<Value, Unknown> {
+    let pointer = values.member(context, "scheduler")?;
     let pointer = values.find(pointer, 8, &|ty| matches!(ty.shape, Shape::Pointer(_)));
     pointer.ok_or_else(|| Unknown::new("no pointer to the scheduler's context"))
 }
 
-/// How to tell what the `Option` in a value is, given by the begin of its name, and what is in it.
-fn option(values: &Values<'_, '_>, value: Value, name: &str) -> Result<(OptionPlace, Value), Unknown> {
-    let value = values.find_named(value, 8, name)?;
+/// The addresses of the first `Option` in a value with this prefix in its name, and its content.
+fn option(values: &Values<'_, '_>, value: Value, prefix: &str) -> Result<(OptionPlace, Value), Unknown> {
+    let value = values.find_named(value, 8, prefix)?;
     let ty = values.ty(value)?;
-    let unknown = || Unknown::new(format!("{} is not laid out as an Option", ty.name));
+    let unknown = || Unknown::new(format!("{} does not have the layout of an Option", ty.name));
     let Shape::Variants { discriminant: Some((offset, size @ 1..=8)), variants } = &ty.shape else {
         return Err(unknown());
     };

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::census::{Await, Census, Futurelock, UnpolledPlace, WaitsFor};
+use crate::model::census::{Await, Census, Futurelock, LockStage, WaitsFor};
 use crate::model::task::TaskId;
 
 /// Findings that are told.
@@ -34,9 +34,9 @@ pub(crate) fn futurelocks(census: &Census) -> Vec<Futurelock> {
             let waiting = waiting.get(&unpolled.semaphore).cloned().unwrap_or_default();
             let in_the_way = match unpolled.stage {
                 // One that was dropped after it had been given a permit may still look like this.
-                UnpolledPlace::Granted => !waiting.is_empty() && !held_by_others.contains(&unpolled.semaphore),
-                UnpolledPlace::Holds => !waiting.is_empty(),
-                UnpolledPlace::Queued => waiting.contains(&id),
+                LockStage::Granted => !waiting.is_empty() && !held_by_others.contains(&unpolled.semaphore),
+                LockStage::Holds => !waiting.is_empty(),
+                LockStage::Queued => waiting.contains(&id),
             };
             if in_the_way && found.len() < MAX_FOUND {
                 found.push(Futurelock { task: id, unpolled: unpolled.clone(), waiting });
@@ -59,11 +59,11 @@ fn collect(node: &Await, waits: &mut impl FnMut(u64, bool)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::census::{TaskNow, TaskState, Unpolled};
+    use crate::model::census::{TaskNow, TaskState, UnpolledFuture};
 
-    fn task(id: u64, waits_for: Option<u64>, unpolled: &[(u64, UnpolledPlace)]) -> TaskNow {
+    fn task(id: u64, waits_for: Option<u64>, unpolled: &[(u64, LockStage)]) -> TaskNow {
         let permits = |address| WaitsFor::Permits { address, wanted: 1, free: Some(0), holders: Vec::new() };
-        let unpolled = unpolled.iter().map(|(semaphore, stage)| Unpolled {
+        let unpolled = unpolled.iter().map(|(semaphore, stage)| UnpolledFuture {
             future: "app::locks".to_owned(),
             future_place: None,
             function: "app::selects".to_owned(),
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_an_unpolled_future_is_told() {
-        use UnpolledPlace::{Granted, Holds, Queued};
+        use LockStage::{Granted, Holds, Queued};
         assert_eq!(found(vec![task(1, None, &[(7, Granted)]), task(2, Some(7), &[])]), [(1, vec![2])]);
         assert_eq!(found(vec![task(1, Some(7), &[(7, Holds)])]), [(1, vec![1])], "its own task");
         assert_eq!(found(vec![task(1, Some(7), &[(7, Queued)])]), [(1, vec![1])], "it comes to that");

@@ -1,108 +1,100 @@
-//! What one pass over the debug information finds: every type by name, and where Tokio's own marks are.
+//! The index of a program's debug information: all types by name, and the addresses of Tokio's functions and variables.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::index_unit::{self, Found};
-use super::types::TypeId;
-use super::units::Units;
+use super::index_unit::{UnitIndex, index_unit};
+use super::types::{TaskTypes, ThreadLocal};
+use super::units::{TypeId, Units};
 
-/// The future and the scheduler of a task: the type arguments of the function that polls it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TaskTypes {
-    pub(crate) future: TypeId,
-    pub(crate) scheduler: TypeId,
-}
-
-/// A thread-local variable of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ThreadLocal {
-    /// Where it lies in the program's block of thread-local variables.
-    pub(crate) offset: u64,
-    pub(crate) ty: TypeId,
+/// The part of the index with addresses of the program's file.
+#[derive(Debug, Default)]
+pub(super) struct AddressIndex {
+    /// The types of tasks, by the address of the function that polls the task. The linker may merge the functions of
+    /// several types.
+    pub(super) tasks: HashMap<u64, Vec<TaskTypes>>,
+    /// The names of these functions, for programs without descriptions of types.
+    pub(super) poll_names: HashMap<u64, Arc<str>>,
+    /// The concrete types of trait objects, by the address of the vtable.
+    pub(super) vtables: HashMap<u64, TypeId>,
+    /// Tokio's thread-local variable `CONTEXT`.
+    pub(super) contexts: Vec<ThreadLocal>,
 }
 
 /// The index.
 #[derive(Debug, Default)]
 pub(super) struct Index {
+    pub(super) addresses: AddressIndex,
     /// The qualified name of every structure, union and enumeration.
     pub(super) names: HashMap<TypeId, Arc<str>>,
-    /// The first complete definition of each.
+    /// The first complete definition of each name.
     pub(super) by_name: HashMap<Arc<str>, TypeId>,
-    /// By the address, as the file has it, of the function that polls such a task. The linker may give several one address.
-    pub(super) tasks: HashMap<u64, Vec<TaskTypes>>,
-    /// By the same: the name of that function, for programs that do not describe its types.
-    pub(super) polls: HashMap<u64, Arc<str>>,
-    /// By the address of a trait object's table: the type of the object.
-    pub(super) vtables: HashMap<u64, TypeId>,
-    /// Tokio's `CONTEXT`.
-    pub(super) contexts: Vec<ThreadLocal>,
     /// The names of types that have a function `poll` or `poll_next` for `Pin<&mut Self>`.
     pub(super) futures: HashSet<String>,
-    /// Functions that poll a future given to `block_on`, by their entries, with its type.
-    pub(super) roots: HashMap<TypeId, TypeId>,
+    /// The entries of functions that poll a future given to `block_on`, with the type of that future.
+    pub(super) block_on_functions: HashMap<TypeId, TypeId>,
 }
 
 impl Index {
-    /// Reads every unit, on as many threads as there are processors. Units that are damaged end where they are.
+    /// Reads all units on all processors. A damaged unit contributes what comes before the damage.
     pub(super) fn build(units: &Units<'_>) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).clamp(1, 16);
         let next = AtomicUsize::new(0);
         let work = || {
-            let mut found = Found::default();
+            let mut part = UnitIndex::default();
             while let Some(unit) = units.list().get(next.fetch_add(1, Ordering::Relaxed)) {
-                // A damaged unit gives what stands before the damage.
-                let _damaged = index_unit::unit(unit, &mut found);
+                let _damaged = index_unit(unit, &mut part);
             }
-            found
+            part
         };
-        let parts: Vec<Found> = std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let parts: Vec<UnitIndex> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut parts = vec![work()];
-            // A part that panicked is missing; the types in it are unknown.
-            parts.extend(helpers.into_iter().filter_map(|helper| helper.join().ok()));
+            // If a thread panicked, the types that it read are unknown.
+            parts.extend(threads.into_iter().filter_map(|thread| thread.join().ok()));
             parts
         });
-        Self::of(parts)
+        Self::merge(parts)
     }
 
-    fn of(parts: Vec<Found>) -> Self {
+    fn merge(parts: Vec<UnitIndex>) -> Self {
         let mut index = Self::default();
-        let (mut pins, mut roots) = (Vec::new(), Vec::new());
+        let (mut polled, mut block_on_functions) = (Vec::new(), Vec::new());
         for part in parts {
             for (ty, name, complete) in part.types {
                 if complete {
-                    // The first, so that the same file gives the same index.
+                    // The first definition wins, so that the same file always gives the same index.
                     let first = index.by_name.entry(Arc::clone(&name)).or_insert(ty);
                     *first = (*first).min(ty);
                 }
                 index.names.insert(ty, name);
             }
             for (address, types) in part.tasks {
-                let all = index.tasks.entry(address).or_default();
+                let all = index.addresses.tasks.entry(address).or_default();
                 if !all.contains(&types) {
                     all.push(types);
                 }
             }
             for (address, table) in part.vtables {
-                if let Some(ty) = part.containing.get(&table) {
-                    index.vtables.insert(address, *ty);
+                if let Some(ty) = part.concrete_types.get(&table) {
+                    index.addresses.vtables.insert(address, *ty);
                 }
             }
-            index.polls.extend(part.polls);
-            index.contexts.extend(part.contexts);
-            pins.extend(part.polled);
-            roots.extend(part.roots);
+            index.addresses.poll_names.extend(part.poll_names);
+            index.addresses.contexts.extend(part.contexts);
+            polled.extend(part.polled);
+            block_on_functions.extend(part.block_on_functions);
         }
-        let polled = pins.iter().filter_map(|pin| {
+        let futures = polled.iter().filter_map(|pin| {
             let name = index.names.get(pin)?.strip_prefix("core::pin::Pin<&mut ")?.strip_suffix('>')?;
             Some(name.to_owned())
         });
-        index.futures = polled.collect();
-        // A type that several units describe is one.
+        index.futures = futures.collect();
+        // Several units may describe the same type.
         let first = |ty: TypeId| index.names.get(&ty).and_then(|name| index.by_name.get(name)).copied().unwrap_or(ty);
-        index.roots = roots.into_iter().map(|(entry, future)| (entry, first(future))).collect();
+        index.block_on_functions =
+            block_on_functions.into_iter().map(|(entry, future)| (entry, first(future))).collect();
         index
     }
 }

@@ -1,73 +1,81 @@
-//! One unit's part of the index.
+//! The index of one compilation unit.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use gimli::{AttributeValue, DwTag, Operation};
 
-use super::index::{TaskTypes, ThreadLocal};
 use super::sections::Slice;
-use super::types::TypeId;
-use super::units::Unit;
+use super::types::{TaskTypes, ThreadLocal};
+use super::units::{TypeId, Unit};
 
-/// Functions whose first parameter tells that a type is polled.
-const POLLS: [&str; 2] = ["poll", "poll_next"];
+/// Functions with a future or stream as their first parameter.
+const POLL_FUNCTIONS: [&str; 2] = ["poll", "poll_next"];
 
-/// Where Tokio's generic functions on tasks are.
+/// Tokio's module with the generic functions of tasks.
 const RAW_TASK: &str = "tokio::runtime::task::raw";
 
-/// Within it: the function that polls a task, with its type arguments.
+/// The function in that module that polls a task.
 const POLL_TASK: &str = "poll<";
 
-/// Where Tokio's functions are that poll a future on the thread that calls them,
+/// Tokio's module with the functions `block_on`.
 const RUNTIME: &str = "tokio::runtime";
 
-/// and what they are called, with the type of that future.
+/// The functions that poll a future on the calling thread.
 const BLOCK_ON: &str = "block_on<";
 
-/// Where Tokio keeps what belongs to a thread.
+/// The path of Tokio's thread-local variable.
 const CONTEXT: &str = "tokio::runtime::context::CONTEXT";
 
-/// Names longer than this are cut: they are made of nested type arguments.
+/// The maximum length of a qualified name. Longer names have deeply nested type arguments, and are cut.
 const MAX_NAME: usize = 16 * 1024;
 
-/// What was found, before the parts are put together.
+/// The index of one or more units.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Each with its qualified name, and whether it is a complete definition.
+pub(super) struct UnitIndex {
+    /// Each type with its qualified name, and whether this is a complete definition.
     pub(super) types: Vec<(TypeId, Arc<str>, bool)>,
+    /// The addresses of functions that poll tasks, with the types of the tasks.
     pub(super) tasks: Vec<(u64, TaskTypes)>,
-    /// Addresses of functions that poll tasks, with their names.
-    pub(super) polls: Vec<(u64, Arc<str>)>,
-    /// Addresses of trait objects' tables, with the types of the tables.
+    /// The addresses of functions that poll tasks, with the names of the functions.
+    pub(super) poll_names: Vec<(u64, Arc<str>)>,
+    /// The addresses of vtables, with the types of the vtables.
     pub(super) vtables: Vec<(u64, TypeId)>,
-    /// By the type of a table: what it is for.
-    pub(super) containing: HashMap<TypeId, TypeId>,
+    /// The concrete type of a trait object, by the type of its vtable.
+    pub(super) concrete_types: HashMap<TypeId, TypeId>,
     pub(super) contexts: Vec<ThreadLocal>,
-    /// The types of first parameters of functions that poll.
+    /// The types of the first parameters of poll functions.
     pub(super) polled: Vec<TypeId>,
-    /// Functions that poll a future given to `block_on`, by their entries, with its type.
-    pub(super) roots: Vec<(TypeId, TypeId)>,
+    /// The entries of functions that poll a future given to `block_on`, with the type of that future.
+    pub(super) block_on_functions: Vec<(TypeId, TypeId)>,
 }
 
-/// What stands above an entry.
+/// The path of enclosing namespaces and types.
 #[derive(Default)]
 struct Scope {
-    /// The qualified name of what encloses the entry.
+    /// Their qualified name.
     path: String,
-    /// Depth, how long the path was before, and the position in the list of types for a type.
-    levels: Vec<(isize, usize, Option<usize>)>,
+    levels: Vec<Level>,
+}
+
+/// One enclosing namespace or type.
+struct Level {
+    depth: isize,
+    /// The length of the path without it.
+    outer_length: usize,
+    /// For a type: its position in [`UnitIndex::types`].
+    ty: Option<usize>,
 }
 
 impl Scope {
     fn leave(&mut self, depth: isize) {
-        while let Some((_, length, _)) = self.levels.pop_if(|(level, ..)| *level >= depth) {
-            self.path.truncate(length);
+        while let Some(level) = self.levels.pop_if(|level| level.depth >= depth) {
+            self.path.truncate(level.outer_length);
         }
     }
 
     fn enter(&mut self, depth: isize, name: &str, ty: Option<usize>) {
-        self.levels.push((depth, self.path.len(), ty));
+        self.levels.push(Level { depth, outer_length: self.path.len(), ty });
         if !self.path.is_empty() {
             self.path.push_str("::");
         }
@@ -76,17 +84,17 @@ impl Scope {
     }
 }
 
-/// A function whose parameters are looked at.
+/// A function with parameters that matter.
 enum Function {
-    /// It polls a task. Its type arguments so far.
-    Task { entry: TypeId, address: Option<u64>, future: Option<TypeId>, scheduler: Option<TypeId> },
-    /// It may poll a future, which its first parameter tells.
+    /// It polls a task. Its type arguments are the types of the task.
+    PollTask { entry: TypeId, address: Option<u64>, future: Option<TypeId>, scheduler: Option<TypeId> },
+    /// Its first parameter may be a future.
     Poll,
-    /// It polls a future that is no task, which its type argument tells.
+    /// It polls a future that is not a task. Its type argument is the type of the future.
     BlockOn(TypeId),
 }
 
-/// The attributes that are asked for, of whichever kind of entry.
+/// The attributes that are read, of any kind of entry.
 #[derive(Default)]
 struct Attributes<'d> {
     name: Option<&'d str>,
@@ -99,146 +107,218 @@ struct Attributes<'d> {
     location: Option<gimli::Expression<Slice<'d>>>,
 }
 
-/// Adds what a unit holds.
+/// An entry of the debug information.
+struct Entry<'d> {
+    id: TypeId,
+    depth: isize,
+    attributes: Attributes<'d>,
+}
+
+/// Reads a unit from its first entry to its last.
+struct UnitIndexer<'u, 'd> {
+    unit: &'u Unit<'d>,
+    index: &'u mut UnitIndex,
+    scope: Scope,
+    /// The enclosing function, with its depth.
+    function: Option<(isize, Function)>,
+    /// The types of tasks, by the entry of the function that polls them. Another entry may have the address.
+    task_types: HashMap<TypeId, TaskTypes>,
+    /// The names of these functions, by their entries.
+    poll_names: HashMap<TypeId, Arc<str>>,
+    /// Addresses of functions, with the entry that describes each function.
+    addresses: Vec<(TypeId, u64)>,
+}
+
+/// Adds the content of a unit to the index.
 ///
 /// # Errors
-/// When the unit is damaged; what stands before the damage is added.
-pub(super) fn unit(unit: &Unit<'_>, found: &mut Found) -> gimli::Result<()> {
-    let mut scope = Scope::default();
-    let mut function: Option<(isize, Function)> = None;
-    // Functions that poll tasks, by their entries: the code of one may be described by another entry.
-    let mut generic: HashMap<TypeId, TaskTypes> = HashMap::new();
-    let mut named: HashMap<TypeId, Arc<str>> = HashMap::new();
-    let mut concrete: Vec<(TypeId, u64)> = Vec::new();
-    let mut entries = unit.unit.entries_raw(None)?;
-    while !entries.is_empty() {
-        let depth = entries.next_depth();
-        let id = unit.id(entries.next_offset());
-        let Some(abbreviation) = entries.read_abbreviation()? else { continue };
-        scope.leave(depth);
-        if let Some((_, done)) = function.take_if(|(level, _)| depth <= *level) {
-            note_task(&done, found, &mut generic);
-        }
-        let inside = function.as_ref().is_some_and(|(level, _)| depth == level + 1);
-        let tag = abbreviation.tag();
-        // Units may repeat a type's name and size without what it is made of.
-        if matches!(tag, gimli::DW_TAG_member | gimli::DW_TAG_variant_part)
-            && let Some((level, _, Some(ty))) = scope.levels.last()
-            && level + 1 == depth
-            && let Some((_, _, complete)) = found.types.get_mut(*ty)
-        {
-            *complete = true;
-        }
-        if !wanted(tag, inside) {
-            entries.skip_attributes(abbreviation.attributes())?;
-            continue;
-        }
-        let mut read = Attributes::default();
-        for specification in abbreviation.attributes() {
-            let attribute = entries.read_attribute(*specification)?;
-            read.take(unit, &attribute);
-        }
-        match tag {
-            gimli::DW_TAG_subprogram => {
-                if let (Some(address), Some(origin)) = (read.address, read.origin) {
-                    concrete.push((origin, address));
-                }
-                let name = read.name.unwrap_or_default();
-                if scope.path == RAW_TASK && name.starts_with(POLL_TASK) {
-                    named.insert(id, name.into());
-                    found.polls.extend(read.address.map(|address| (address, name.into())));
-                    let task = Function::Task { entry: id, address: read.address, future: None, scheduler: None };
-                    function = Some((depth, task));
-                } else if name.starts_with(BLOCK_ON) && scope.path.starts_with(RUNTIME) {
-                    function = Some((depth, Function::BlockOn(id)));
-                } else if POLLS.contains(&name.split('<').next().unwrap_or_default()) {
-                    function = Some((depth, Function::Poll));
-                }
-            }
-            gimli::DW_TAG_template_type_parameter => match (&mut function, read.name) {
-                (Some((_, Function::Task { future, .. })), Some("T")) => *future = read.ty,
-                (Some((_, Function::Task { scheduler, .. })), Some("S")) => *scheduler = read.ty,
-                (Some((_, Function::BlockOn(entry))), Some("F")) => {
-                    found.roots.extend(read.ty.map(|future| (*entry, future)));
-                }
-                _ => {}
-            },
-            gimli::DW_TAG_formal_parameter => {
-                if let Some((_, Function::Poll)) = function {
-                    found.polled.extend(read.ty);
-                    function = None;
-                }
-            }
-            gimli::DW_TAG_variable => note_variable(&read, unit, &scope, found),
-            gimli::DW_TAG_namespace => scope.enter(depth, read.name.unwrap_or_default(), None),
-            _ => {
-                let name = read.name.unwrap_or_default();
-                scope.enter(depth, name, Some(found.types.len()));
-                let complete = !read.declaration && read.size == 0;
-                found.types.push((id, scope.path.as_str().into(), complete));
-                if let Some(containing) = read.containing {
-                    found.containing.insert(id, containing);
-                }
-            }
-        }
-    }
-    if let Some((_, done)) = function {
-        note_task(&done, found, &mut generic);
-    }
-    for (origin, address) in concrete {
-        found.polls.extend(named.get(&origin).map(|name| (address, Arc::clone(name))));
-        found.tasks.extend(generic.get(&origin).map(|types| (address, *types)));
-    }
+/// If the unit is damaged. What comes before the damage is added.
+pub(super) fn index_unit(unit: &Unit<'_>, index: &mut UnitIndex) -> gimli::Result<()> {
+    let mut indexer = UnitIndexer {
+        unit,
+        index,
+        scope: Scope::default(),
+        function: None,
+        task_types: HashMap::new(),
+        poll_names: HashMap::new(),
+        addresses: Vec::new(),
+    };
+    indexer.read_entries()?;
+    indexer.finish();
     Ok(())
 }
 
-fn wanted(tag: DwTag, inside_function: bool) -> bool {
-    match tag {
-        gimli::DW_TAG_namespace
-        | gimli::DW_TAG_structure_type
-        | gimli::DW_TAG_union_type
-        | gimli::DW_TAG_enumeration_type
-        | gimli::DW_TAG_subprogram
-        | gimli::DW_TAG_variable => true,
-        gimli::DW_TAG_template_type_parameter | gimli::DW_TAG_formal_parameter => inside_function,
-        _ => false,
+impl<'d> UnitIndexer<'_, 'd> {
+    fn read_entries(&mut self) -> gimli::Result<()> {
+        let unit = self.unit;
+        let mut entries = unit.unit.entries_raw(None)?;
+        while !entries.is_empty() {
+            let depth = entries.next_depth();
+            let id = unit.id(entries.next_offset());
+            let Some(abbreviation) = entries.read_abbreviation()? else { continue };
+            let tag = abbreviation.tag();
+            self.leave(depth);
+            self.mark_complete(tag, depth);
+            if !self.is_relevant(tag, depth) {
+                entries.skip_attributes(abbreviation.attributes())?;
+                continue;
+            }
+            let mut attributes = Attributes::default();
+            for specification in abbreviation.attributes() {
+                attributes.add(unit, &entries.read_attribute(*specification)?);
+            }
+            let entry = Entry { id, depth, attributes };
+            match tag {
+                gimli::DW_TAG_subprogram => self.add_function(&entry),
+                gimli::DW_TAG_template_type_parameter => self.add_type_argument(&entry),
+                gimli::DW_TAG_formal_parameter => self.add_parameter(&entry),
+                gimli::DW_TAG_variable => self.add_variable(&entry),
+                gimli::DW_TAG_namespace => {
+                    self.scope.enter(entry.depth, entry.attributes.name.unwrap_or_default(), None);
+                }
+                _ => self.add_type(&entry),
+            }
+        }
+        Ok(())
     }
-}
 
-fn note_task(function: &Function, found: &mut Found, generic: &mut HashMap<TypeId, TaskTypes>) {
-    let Function::Task { entry, address, future: Some(future), scheduler: Some(scheduler) } = *function else { return };
-    let types = TaskTypes { future, scheduler };
-    generic.insert(entry, types);
-    found.tasks.extend(address.map(|address| (address, types)));
-}
+    /// Leaves the scopes and the function that end before an entry of this depth.
+    fn leave(&mut self, depth: isize) {
+        self.scope.leave(depth);
+        if let Some((_, function)) = self.function.take_if(|(level, _)| depth <= *level) {
+            self.add_task(&function);
+        }
+    }
 
-fn note_variable(read: &Attributes<'_>, unit: &Unit<'_>, scope: &Scope, found: &mut Found) {
-    let (Some(name), Some(ty), Some(location)) = (read.name, read.ty, read.location) else { return };
-    let mut operations = location.operations(unit.unit.encoding());
-    // Split debug information has addresses in a table.
-    let in_table = |index| unit.dwarf.address(&unit.unit, index).ok();
-    let Ok(Some(first)) = operations.next() else { return };
-    if name.ends_with("{vtable}") {
-        let address = match first {
-            Operation::Address { address } => Some(address),
-            Operation::AddressIndex { index } => in_table(index),
-            _ => None,
+    /// A type with members is complete. Units may repeat the name and size of a type without its members.
+    fn mark_complete(&mut self, tag: DwTag, depth: isize) {
+        if matches!(tag, gimli::DW_TAG_member | gimli::DW_TAG_variant_part)
+            && let Some(Level { depth: level, ty: Some(ty), .. }) = self.scope.levels.last()
+            && level + 1 == depth
+            && let Some((_, _, complete)) = self.index.types.get_mut(*ty)
+        {
+            *complete = true;
+        }
+    }
+
+    fn is_relevant(&self, tag: DwTag, depth: isize) -> bool {
+        match tag {
+            gimli::DW_TAG_namespace
+            | gimli::DW_TAG_structure_type
+            | gimli::DW_TAG_union_type
+            | gimli::DW_TAG_enumeration_type
+            | gimli::DW_TAG_subprogram
+            | gimli::DW_TAG_variable => true,
+            gimli::DW_TAG_template_type_parameter | gimli::DW_TAG_formal_parameter => {
+                self.function.as_ref().is_some_and(|(level, _)| depth == level + 1)
+            }
+            _ => false,
+        }
+    }
+
+    fn add_function(&mut self, entry: &Entry<'d>) {
+        let address = entry.attributes.address;
+        if let (Some(address), Some(origin)) = (address, entry.attributes.origin) {
+            self.addresses.push((origin, address));
+        }
+        let name = entry.attributes.name.unwrap_or_default();
+        let function = if self.scope.path == RAW_TASK && name.starts_with(POLL_TASK) {
+            self.poll_names.insert(entry.id, name.into());
+            self.index.poll_names.extend(address.map(|address| (address, name.into())));
+            Function::PollTask { entry: entry.id, address, future: None, scheduler: None }
+        } else if name.starts_with(BLOCK_ON) && self.scope.path.starts_with(RUNTIME) {
+            Function::BlockOn(entry.id)
+        } else if POLL_FUNCTIONS.contains(&name.split('<').next().unwrap_or_default()) {
+            Function::Poll
+        } else {
+            return;
         };
-        found.vtables.extend(address.map(|address| (address, ty)));
-    } else if scope.path.starts_with(CONTEXT) {
-        let offset = match first {
-            Operation::UnsignedConstant { value } => Some(value),
-            Operation::ConstantIndex { index } => in_table(index),
-            _ => None,
+        self.function = Some((entry.depth, function));
+    }
+
+    fn add_type_argument(&mut self, entry: &Entry<'d>) {
+        let ty = entry.attributes.ty;
+        match (&mut self.function, entry.attributes.name) {
+            (Some((_, Function::PollTask { future, .. })), Some("T")) => *future = ty,
+            (Some((_, Function::PollTask { scheduler, .. })), Some("S")) => *scheduler = ty,
+            (Some((_, Function::BlockOn(function))), Some("F")) => {
+                self.index.block_on_functions.extend(ty.map(|future| (*function, future)));
+            }
+            _ => {}
+        }
+    }
+
+    fn add_parameter(&mut self, entry: &Entry<'d>) {
+        if let Some((_, Function::Poll)) = self.function {
+            self.index.polled.extend(entry.attributes.ty);
+            // Only the first parameter matters.
+            self.function = None;
+        }
+    }
+
+    fn add_variable(&mut self, entry: &Entry<'d>) {
+        let Attributes { name: Some(name), ty: Some(ty), location: Some(location), .. } = entry.attributes else {
+            return;
         };
-        if let (Some(offset), Ok(Some(Operation::TLS))) = (offset, operations.next()) {
-            found.contexts.push(ThreadLocal { offset, ty });
+        let unit = self.unit;
+        let mut operations = location.operations(unit.unit.encoding());
+        // Split debug information has its addresses in a table.
+        let in_table = |index| unit.dwarf.address(&unit.unit, index).ok();
+        let Ok(Some(first)) = operations.next() else { return };
+        if name.ends_with("{vtable}") {
+            let address = match first {
+                Operation::Address { address } => Some(address),
+                Operation::AddressIndex { index } => in_table(index),
+                _ => None,
+            };
+            self.index.vtables.extend(address.map(|address| (address, ty)));
+        } else if self.scope.path.starts_with(CONTEXT) {
+            let offset = match first {
+                Operation::UnsignedConstant { value } => Some(value),
+                Operation::ConstantIndex { index } => in_table(index),
+                _ => None,
+            };
+            if let (Some(offset), Ok(Some(Operation::TLS))) = (offset, operations.next()) {
+                self.index.contexts.push(ThreadLocal { offset, ty });
+            }
+        }
+    }
+
+    fn add_type(&mut self, entry: &Entry<'d>) {
+        let attributes = &entry.attributes;
+        self.scope.enter(entry.depth, attributes.name.unwrap_or_default(), Some(self.index.types.len()));
+        // A type without size needs no members to be complete.
+        let complete = !attributes.declaration && attributes.size == 0;
+        self.index.types.push((entry.id, self.scope.path.as_str().into(), complete));
+        if let Some(concrete) = attributes.containing {
+            self.index.concrete_types.insert(entry.id, concrete);
+        }
+    }
+
+    /// Adds the types of a task when all type arguments of its poll function were read.
+    fn add_task(&mut self, function: &Function) {
+        let Function::PollTask { entry, address, future: Some(future), scheduler: Some(scheduler) } = *function else {
+            return;
+        };
+        let types = TaskTypes { future, scheduler };
+        self.task_types.insert(entry, types);
+        self.index.tasks.extend(address.map(|address| (address, types)));
+    }
+
+    /// Adds poll functions that have their address in another entry than their type arguments.
+    fn finish(mut self) {
+        if let Some((_, function)) = self.function.take() {
+            self.add_task(&function);
+        }
+        for (origin, address) in self.addresses {
+            self.index.poll_names.extend(self.poll_names.get(&origin).map(|name| (address, Arc::clone(name))));
+            self.index.tasks.extend(self.task_types.get(&origin).map(|types| (address, *types)));
         }
     }
 }
 
 impl<'d> Attributes<'d> {
-    fn take(&mut self, unit: &Unit<'d>, attribute: &gimli::Attribute<Slice<'d>>) {
+    fn add(&mut self, unit: &Unit<'d>, attribute: &gimli::Attribute<Slice<'d>>) {
         let value = attribute.value();
         match attribute.name() {
             gimli::DW_AT_name => {

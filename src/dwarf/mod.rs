@@ -1,43 +1,49 @@
-//! From a program's debug information: where its Tokio runtimes, tasks and futures are in memory, and how to read them.
+//! Reads DWARF debug information to find Tokio's runtimes, tasks and futures in the memory of a process.
 //!
-//! Nothing here knows an offset. Members are found by name and types by their qualified names, so that one code reads
-//! every version of Tokio and every layout the compiler chooses; what is not found is [`Unknown`], never a guess. The
-//! format is DWARF (<https://dwarfstd.org>) as rustc writes it.
+//! No offset is hard-coded. Members are found by name and types by their qualified names, so that the same code reads
+//! every version of Tokio and every layout the compiler chooses. What is not found is [`Unknown`] and never guessed.
+//! The format is DWARF (<https://dwarfstd.org>) as rustc writes it.
 
 /// The sections of a file that hold debug information.
 mod sections;
 
-/// Units, wherever they are.
+/// Compilation units, in the program's file and in split debug information.
 mod units;
 
-/// What one pass over the debug information finds.
-mod index;
-
-/// How one part of the index is made.
-mod index_unit;
-
-/// Where futures given to `block_on` are polled.
-mod roots;
-
-/// Types, read when they are needed.
+/// Types: size, members, variants.
 mod types;
 
-/// What is kept of a program's types.
+/// The index of one compilation unit.
+mod index_unit;
+
+/// The index of a whole program.
+mod index;
+
+/// Code that polls futures given to `block_on`.
+mod block_on_code;
+
+/// Types that are read from DWARF when they are needed.
+mod dwarf_types;
+
+/// Types in the compact form that is kept on disk.
 mod packed;
 
-/// A program's types, by name and by number.
+/// The types of a program, by name and by id.
 mod program;
 
-/// Values in a process's memory.
+/// Conversion of a program's types to the compact form.
+mod pack;
+
+/// Values in the memory of a process.
 mod value;
 
 /// Names of types as a developer writes them.
 mod names;
 
-pub(crate) use index::TaskTypes;
 pub(crate) use names::{last_segment, task_name, type_name};
+pub(crate) use pack::pack;
 pub(crate) use packed::PackedTypes;
 pub(crate) use program::Program;
 pub(crate) use sections::Sections;
-pub(crate) use types::{Shape, Type};
+pub(crate) use types::{Shape, TaskTypes, Type};
 pub(crate) use value::{Memory, Unknown, Value, Values};

@@ -19,9 +19,10 @@ pub(crate) fn last_segment(name: &str) -> &str {
     name.get(start..).unwrap_or(name)
 }
 
-/// A type with its arguments, each without the path that leads to it; the body of an `async fn` is that function.
+/// The path of a type without type arguments. The coroutine of an `async fn` has the name of the function.
 ///
-/// `receiver` is the type of `self` in an `async fn` of an `impl`, whose path the compiler numbers instead.
+/// `receiver` is the type of `self` in a method that is an `async fn`. The compiler's name has only the number of the
+/// `impl` block there.
 pub(crate) fn type_name(compiler: &str, receiver: Option<&str>) -> String {
     let name = match receiver {
         Some(receiver) => with_receiver(compiler, receiver),
@@ -29,7 +30,7 @@ pub(crate) fn type_name(compiler: &str, receiver: Option<&str>) -> String {
     };
     let plain = without_arguments(&name);
     let segments: Vec<&str> = plain.split("::").filter(|segment| !segment.starts_with("{impl#")).collect();
-    let mut segments: Vec<&str> = segments.into_iter().map(body).collect();
+    let mut segments: Vec<&str> = segments.into_iter().map(readable).collect();
     if segments.len() > 1 && segments.last() == Some(&ASYNC_FN) {
         segments.pop();
     }
@@ -38,15 +39,16 @@ pub(crate) fn type_name(compiler: &str, receiver: Option<&str>) -> String {
     shown.join("::")
 }
 
-/// The name of a task, by the type of its future: that of the future inside all wrappers.
+/// The display name of a task: the name of its future's type without wrappers.
 pub(crate) fn task_name(future: &str) -> String {
     type_name(unwrapped(future), None)
 }
 
-/// The body of an `async fn` in the middle of a path.
+/// The coroutine of an `async fn` in the middle of a path.
 const ASYNC_FN: &str = "{async fn}";
 
-fn body(segment: &str) -> &str {
+/// A path segment that the compiler generated, in a readable form.
+fn readable(segment: &str) -> &str {
     let inside = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     match inside.map(|inside| inside.split('#').next().unwrap_or(inside)) {
         Some("async_fn_env" | "async_fn") => ASYNC_FN,
@@ -57,13 +59,13 @@ fn body(segment: &str) -> &str {
     }
 }
 
-/// `sync::mutex::{impl#10}::lock` and `sync::mutex::Mutex` make `sync::mutex::Mutex::lock`.
+/// Replaces `{impl#N}` by the receiver: `sync::mutex::{impl#10}::lock` becomes `sync::mutex::Mutex::lock`.
 fn with_receiver(name: &str, receiver: &str) -> String {
     let Some((before, rest)) = name.split_once("{impl#") else { return name.to_owned() };
     let Some((_, after)) = rest.split_once('}') else { return name.to_owned() };
     let receiver = receiver.trim_start_matches(['&', ' ']);
     let receiver = receiver.strip_prefix("mut ").unwrap_or(receiver);
-    // A receiver of another module is no inherent one: the function belongs to a trait.
+    // If the receiver is from another module, the method belongs to a trait.
     let path = before.trim_end_matches(':');
     if without_arguments(receiver).rsplit_once("::").is_some_and(|(module, _)| module == path) {
         return format!("{receiver}{after}");
@@ -71,7 +73,7 @@ fn with_receiver(name: &str, receiver: &str) -> String {
     name.to_owned()
 }
 
-/// Without everything in angle brackets.
+/// The name without everything in angle brackets.
 fn without_arguments(name: &str) -> String {
     let (mut out, mut depth, mut previous) = (String::with_capacity(name.len()), 0_usize, ' ');
     for character in name.chars() {
@@ -92,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_that_a_developer_wrote() {
+    fn compiler_names_become_source_names() {
         for (compiler, receiver, developer) in [
             ("app::nested::{async_fn_env#0}", None, "app::nested"),
             ("app::main::{async_block_env#2}", None, "app::main::{async block}"),
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_names_stay_names() {
+    fn malformed_names_do_not_panic() {
         for name in ["", "<", ">>", "::", "{impl#", "a::{impl#3", "{}", "{#}::>", "a-><b"] {
             let _no_panic = (type_name(name, Some("<&")), last_segment(name));
         }

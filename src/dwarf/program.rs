@@ -1,156 +1,166 @@
-//! A program's types, by name and by number.
+//! The types of a program, by name and by id.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use super::index::{Index, TaskTypes, ThreadLocal};
-use super::packed::{self, Packed, PackedTypes};
-use super::roots::{self, Root};
+use super::block_on_code::BlockOnCode;
+use super::dwarf_types::DwarfTypes;
+use super::index::AddressIndex;
+use super::packed::PackedTypes;
 use super::sections::Sections;
-use super::types::{Shape, Type, TypeId, TypeReader};
-use super::units::{Unit, Units};
+use super::types::{Shape, TaskTypes, ThreadLocal, Type};
+use super::units::TypeId;
 use crate::model::type_name::arguments;
 
-/// Types that are kept once they were read. Programs have fewer that matter; above this, they are read again.
-const MAX_KEPT: usize = 200_000;
+/// The maximum number of types in the cache. Programs have fewer types that matter; more types are read again.
+const MAX_CACHED: usize = 200_000;
 
 /// The types of one program.
 pub(crate) struct Program<'d> {
-    units: Units<'d>,
-    index: Index,
-    /// What was packed of another look at it; then there are no units.
-    packed: Option<Packed>,
-    types: RwLock<HashMap<TypeId, Option<Arc<Type>>>>,
-    roots: OnceLock<Vec<Root>>,
+    source: Source<'d>,
+    /// Types that were read before.
+    cache: RwLock<HashMap<TypeId, Option<Arc<Type>>>>,
+}
+
+/// The form of the program's types.
+enum Source<'d> {
+    Dwarf(DwarfTypes<'d>),
+    Packed(PackedTypes),
 }
 
 impl std::fmt::Debug for Program<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Program").field("units", &self.units.list().len()).finish_non_exhaustive()
+        let source = match &self.source {
+            Source::Dwarf(_) => "DWARF",
+            Source::Packed(_) => "packed",
+        };
+        f.debug_struct("Program").field("source", &source).finish_non_exhaustive()
     }
 }
 
 impl<'d> Program<'d> {
-    /// Reads the debug information once and makes the index. What is damaged is left out.
+    /// Reads the debug information once and builds the index. Damaged units are left out.
     pub(crate) fn of(sections: &'d Sections) -> Self {
-        let units = Units::of(sections);
-        let index = Index::build(&units);
-        Self { units, index, packed: None, types: RwLock::default(), roots: OnceLock::new() }
+        Self::from_source(Source::Dwarf(DwarfTypes::read(sections)))
     }
 
-    /// From what [`Self::pack`] has made.
+    /// The program of types that [`super::pack`] packed.
     pub(crate) fn unpacked(types: PackedTypes) -> Self {
-        let PackedTypes { packed, index } = types;
-        Self { units: Units::default(), index, packed: Some(packed), types: RwLock::default(), roots: OnceLock::new() }
+        Self::from_source(Source::Packed(types))
     }
 
-    /// All that is needed of it, without the debug information it was read from. `None` where it describes no runtime.
-    pub(crate) fn pack(&self) -> Option<Vec<u8>> {
-        if self.contexts().is_empty() || self.packed.is_some() {
-            return None;
+    fn from_source(source: Source<'d>) -> Self {
+        Self { source, cache: RwLock::default() }
+    }
+
+    /// The debug information, unless the types are packed.
+    pub(super) fn dwarf(&self) -> Option<&DwarfTypes<'d>> {
+        match &self.source {
+            Source::Dwarf(types) => Some(types),
+            Source::Packed(_) => None,
         }
-        packed::pack(self, &self.index)
     }
 
-    /// The folders that the program's own packages were compiled in.
+    fn addresses(&self) -> &AddressIndex {
+        match &self.source {
+            Source::Dwarf(types) => types.addresses(),
+            Source::Packed(types) => types.addresses(),
+        }
+    }
+
+    /// The directories in which the program's own packages were compiled.
     pub(crate) fn source_roots(&self) -> Vec<String> {
-        if let Some(packed) = &self.packed {
-            return packed.source_roots.clone();
+        match &self.source {
+            Source::Dwarf(types) => types.source_roots(),
+            Source::Packed(types) => types.source_roots().to_vec(),
         }
-        let folder = |unit: &Unit<'_>| Some(unit.unit.comp_dir.as_ref()?.to_string_lossy().into_owned());
-        let is_own = |folder: &String| !folder.contains("/registry/src/") && !folder.starts_with("/rustc/");
-        let mut roots: Vec<String> = self.units.list().iter().filter_map(folder).filter(is_own).collect();
-        roots.sort_unstable();
-        roots.dedup();
-        roots
     }
 
-    /// The types of the task that is polled by the function at an address of the file. Several, where the linker found
-    /// the code of several tasks to be the same.
+    /// The types of the task that the function at an address of the file polls. There are several if the linker merged
+    /// the functions of several types.
     pub(crate) fn tasks_polled_by(&self, address: u64) -> &[TaskTypes] {
-        self.index.tasks.get(&address).map_or(&[], Vec::as_slice)
+        self.addresses().tasks.get(&address).map_or(&[], Vec::as_slice)
     }
 
-    /// The names of the future and the scheduler of the task that is polled by the function at an address of the file.
+    /// The names of the future and the scheduler of the task that the function at an address of the file polls.
     pub(crate) fn task_names(&self, address: u64) -> Option<(String, String)> {
-        let name = self.index.polls.get(&address)?;
+        let name = self.addresses().poll_names.get(&address)?;
         let inside = name.split_once('<')?.1.strip_suffix('>')?;
         let mut types = arguments(inside);
         Some((types.next()?.to_owned(), types.next()?.to_owned()))
     }
 
-    /// The type behind a trait object's table at an address of the file.
-    pub(crate) fn behind_vtable(&self, address: u64) -> Option<TypeId> {
-        self.index.vtables.get(&address).copied()
+    /// The concrete type of a trait object with its vtable at an address of the file.
+    pub(crate) fn concrete_type(&self, vtable: u64) -> Option<TypeId> {
+        self.addresses().vtables.get(&vtable).copied()
     }
 
-    /// Where futures given to `block_on` are polled. Looked for when it is asked for, because few ask.
-    pub(super) fn roots(&self) -> &[Root] {
-        self.roots.get_or_init(|| match &self.packed {
-            Some(packed) => packed.roots.clone(),
-            None => roots::of(&self.units, &self.index.roots),
-        })
+    /// The code that polls futures given to `block_on`.
+    pub(super) fn block_on_code(&self) -> &[BlockOnCode] {
+        match &self.source {
+            Source::Dwarf(types) => types.block_on_code(),
+            Source::Packed(types) => types.block_on_code(),
+        }
     }
 
-    /// The types of futures given to `block_on` that are polled by the code at an address of the file.
-    pub(crate) fn polled_at(&self, address: u64) -> impl Iterator<Item = TypeId> {
-        let holds = move |root: &&Root| (root.start..root.end).contains(&address);
-        self.roots().iter().filter(holds).map(|root| root.future)
+    /// The types of futures given to `block_on` that the code at an address of the file polls.
+    pub(crate) fn block_on_futures_at(&self, address: u64) -> impl Iterator<Item = TypeId> {
+        let contains = move |code: &&BlockOnCode| (code.start..code.end).contains(&address);
+        self.block_on_code().iter().filter(contains).map(|code| code.future)
     }
 
-    /// Where each thread has what Tokio knows about it.
+    /// Tokio's thread-local variable `CONTEXT`. Empty if the program's types are not described.
     pub(crate) fn contexts(&self) -> &[ThreadLocal] {
-        &self.index.contexts
+        &self.addresses().contexts
     }
 
-    /// Whether a type is polled anywhere in the program.
+    /// Whether the program has a poll function for the type.
     pub(crate) fn is_polled(&self, name: &str) -> bool {
-        match &self.packed {
-            Some(packed) => packed.is_polled(name),
-            None => self.index.futures.contains(name),
+        match &self.source {
+            Source::Dwarf(types) => types.is_polled(name),
+            Source::Packed(types) => types.is_polled(name),
         }
     }
 
     /// A type by its qualified name.
     pub(crate) fn named(&self, name: &str) -> Option<TypeId> {
-        match &self.packed {
-            Some(packed) => packed.named(name),
-            None => self.index.by_name.get(name).copied(),
+        match &self.source {
+            Source::Dwarf(types) => types.named(name),
+            Source::Packed(types) => types.named(name),
         }
     }
 
-    /// A type's qualified name.
+    /// The qualified name of a type. Empty if it is unknown.
     pub(crate) fn name(&self, id: TypeId) -> Arc<str> {
-        let indexed = self.index.names.get(&id).map(Arc::clone);
+        let indexed = self.dwarf().and_then(|types| types.name(id));
         indexed.or_else(|| self.ty(id).map(|ty| Arc::clone(&ty.name))).unwrap_or_else(|| "".into())
     }
 
-    /// What a type is made of.
+    /// A type with its structure.
     pub(crate) fn ty(&self, id: TypeId) -> Option<Arc<Type>> {
-        if let Some(known) = self.types.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            return known.clone();
+        if let Some(cached) = self.cache.read().unwrap_or_else(PoisonError::into_inner).get(&id) {
+            return cached.clone();
         }
         let mut ty = self.read(id);
-        // A unit may hold no more than name and size of what another one describes.
+        // A unit may have only the name and size of a type that another unit describes.
         if let Some(part) = &ty
             && matches!(&part.shape, Shape::Structure(members) if members.is_empty())
-            && let Some(whole) = self.named(&part.name).filter(|whole| *whole != id)
+            && let Some(complete) = self.named(&part.name).filter(|complete| *complete != id)
         {
-            ty = self.read(whole).or(ty);
+            ty = self.read(complete).or(ty);
         }
         let ty = ty.map(Arc::new);
-        let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
-        if types.len() < MAX_KEPT {
-            types.insert(id, ty.clone());
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        if cache.len() < MAX_CACHED {
+            cache.insert(id, ty.clone());
         }
         ty
     }
 
     fn read(&self, id: TypeId) -> Option<Type> {
-        if let Some(packed) = &self.packed {
-            return packed.ty(id);
+        match &self.source {
+            Source::Dwarf(types) => types.ty(id),
+            Source::Packed(types) => types.ty(id),
         }
-        let (unit, offset) = self.units.find(id)?;
-        TypeReader { unit, units: &self.units }.read(offset, self.index.names.get(&id).map(Arc::clone))
     }
 }

@@ -1,5 +1,4 @@
-//! The sections of files that hold debug information about types: of the program's own, of its debug file, and of split
-//! debug information.
+//! The sections with debug information about types, from the program's file, its debug file, and split debug information.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,10 +11,10 @@ use object::{CompressionFormat, Object, ObjectSection, ReadCache};
 
 use crate::debug_files;
 
-/// What reads them.
+/// A reader of a section.
 pub(super) type Slice<'d> = EndianSlice<'d, LittleEndian>;
 
-/// The sections that types, and the places where they are declared, are read from.
+/// The sections that describe types and their source locations.
 const NEEDED: [SectionId; 7] = [
     SectionId::DebugAbbrev,
     SectionId::DebugAddr,
@@ -26,8 +25,8 @@ const NEEDED: [SectionId; 7] = [
     SectionId::DebugStrOffsets,
 ];
 
-/// What a package of split debug information is taken apart with: its index, and all that the index has parts of.
-const OF_PACKAGES: [SectionId; 7] = [
+/// More sections that are needed to read a package of split debug information (`.dwp`).
+const PACKAGE_SECTIONS: [SectionId; 7] = [
     SectionId::DebugCuIndex,
     SectionId::DebugLoc,
     SectionId::DebugLocLists,
@@ -37,33 +36,32 @@ const OF_PACKAGES: [SectionId; 7] = [
     SectionId::DebugTypes,
 ];
 
-/// A section is no larger when it is uncompressed.
-const MAX_UNCOMPRESSED: u64 = 8 << 30;
+/// The maximum size of a section after decompression.
+const MAX_DECOMPRESSED: u64 = 8 << 30;
 
-/// Files of split debug information that are read.
+/// The maximum number of files with split debug information.
 const MAX_SPLIT: usize = 20_000;
 
-/// The bytes of one file's sections.
+/// The sections of one file.
 pub(super) type Bytes = HashMap<SectionId, Vec<u8>>;
 
-/// Their bytes.
+/// The sections of a program and of all files that belong to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sections {
     main: Bytes,
-    /// Split debug information, all of it in one file.
+    /// Split debug information in one file (`.dwp`).
     package: Option<Bytes>,
-    /// Split debug information, by the number that the program has for each of its files.
+    /// Split debug information in one file for each unit (`.dwo`), by the id of the unit.
     split: HashMap<u64, Bytes>,
-    /// What could not be found or was refused, as sentences.
+    /// Files that were not found or were refused, as sentences.
     pub(crate) missing: Vec<String>,
 }
 
 impl Sections {
-    /// Reads them from a program's file, or from those that belong to it, and nothing else of them. What there is not is
-    /// empty.
+    /// Reads the sections from a program's file or from its debug files. A missing section is empty.
     ///
     /// # Errors
-    /// When the file cannot be read, or is no object file.
+    /// If the file cannot be read, or is not an object file.
     pub(crate) fn read(program: &Path) -> io::Result<Self> {
         let (path, missing) = debug_files::best(program)?;
         let main = read(&path, &NEEDED, own_name)?;
@@ -74,7 +72,7 @@ impl Sections {
         }
         for package in [debug_files::package(program), debug_files::package(&path)] {
             if sections.package.is_none() {
-                let needed = [&NEEDED[..], &OF_PACKAGES].concat();
+                let needed = [&NEEDED[..], &PACKAGE_SECTIONS].concat();
                 sections.package = read(&package, &needed, SectionId::dwo_name).ok();
             }
         }
@@ -84,9 +82,9 @@ impl Sections {
         Ok(sections)
     }
 
-    /// The numbers and files of units whose debug information is elsewhere.
+    /// The ids and files of units with split debug information.
     fn split_units(&self) -> Vec<(u64, PathBuf)> {
-        // What is split has its addresses in a table.
+        // Split units always have a table of addresses.
         if self.main.get(&SectionId::DebugAddr).is_none_or(Vec::is_empty) {
             return Vec::new();
         }
@@ -96,9 +94,9 @@ impl Sections {
             let Ok(unit) = dwarf.unit(header) else { continue };
             let (Some(id), Ok(Some(name))) = (unit.dwo_id, unit.dwo_name()) else { continue };
             let Ok(name) = dwarf.attr_string(&unit, name) else { continue };
-            let folder = unit.comp_dir.map(|folder| folder.to_string_lossy().into_owned()).unwrap_or_default();
+            let directory = unit.comp_dir.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
             if units.len() < MAX_SPLIT {
-                units.push((id.0, Path::new(&folder).join(&*name.to_string_lossy())));
+                units.push((id.0, Path::new(&directory).join(&*name.to_string_lossy())));
             }
         }
         units
@@ -114,8 +112,8 @@ impl Sections {
         }
         if let Some(first) = absent.first() {
             self.missing.push(format!(
-                "{} of {} files of split debug information are not where the program was built, such as {}; keep them \
-                 there, or build with `split-debuginfo = \"packed\"` and keep the .dwp beside the program",
+                "{} of {} files with split debug information are missing, for example {}; keep them where the program was \
+                 built, or build with `split-debuginfo = \"packed\"` and keep the .dwp file next to the program",
                 absent.len(),
                 wanted.len(),
                 first.display()
@@ -123,7 +121,7 @@ impl Sections {
         }
     }
 
-    /// Changes bytes, for tests with damaged ones.
+    /// Changes bytes, for tests with damaged sections.
     #[cfg(test)]
     pub(crate) fn damage(&mut self, change: impl Fn(usize, u8) -> u8) {
         let files = [&mut self.main].into_iter().chain(&mut self.package).chain(self.split.values_mut());
@@ -132,25 +130,25 @@ impl Sections {
         }
     }
 
-    /// The debug information that is in the file itself.
+    /// The debug information in the main file.
     pub(super) fn dwarf(&self) -> gimli::Dwarf<Slice<'_>> {
         dwarf_of(&self.main)
     }
 
-    /// What is split, in one file.
+    /// The package of split debug information, if there is one.
     pub(super) fn package(&self) -> Option<gimli::DwarfPackage<Slice<'_>>> {
         let bytes = self.package.as_ref()?;
         let load = |id| Ok::<_, gimli::Error>(slice_of(bytes, id));
         gimli::DwarfPackage::load(load, EndianSlice::new(&[], LittleEndian)).ok()
     }
 
-    /// What is split, in the file of that number.
+    /// The split debug information of one unit.
     pub(super) fn split(&self, id: gimli::DwoId) -> Option<gimli::Dwarf<Slice<'_>>> {
         self.split.get(&id.0).map(dwarf_of)
     }
 }
 
-/// The name of a section in a program's file.
+/// The name of a section in the main file.
 fn own_name(id: SectionId) -> Option<&'static str> {
     Some(id.name())
 }
@@ -175,15 +173,15 @@ fn read(path: &Path, needed: &[SectionId], name: fn(SectionId) -> Option<&'stati
         let Some(section) = name(*id).and_then(|name| object.section_by_name(name)) else { continue };
         let range = section.compressed_file_range().map_err(io::Error::other)?;
         if range.format == CompressionFormat::None {
-            // No larger than the file, whatever its header says.
+            // A damaged header could claim more bytes than the file has.
             let length = range.uncompressed_size.min(size);
             let mut section = vec![0; usize::try_from(length).map_err(io::Error::other)?];
             file.read_exact_at(&mut section, range.offset)?;
             bytes.insert(*id, section);
-        } else if range.uncompressed_size <= MAX_UNCOMPRESSED {
-            let data = section.uncompressed_data().map_err(|error| {
-                io::Error::other(format!("its section {} cannot be uncompressed: {error}", id.name()))
-            })?;
+        } else if range.uncompressed_size <= MAX_DECOMPRESSED {
+            let data = section
+                .uncompressed_data()
+                .map_err(|error| io::Error::other(format!("section {} cannot be decompressed: {error}", id.name())))?;
             bytes.insert(*id, data.into_owned());
         }
     }

@@ -1,38 +1,49 @@
-//! Types: size, members, variants. Read from the debug information when they are needed.
+//! Types: size, members and variants. They are read from the debug information when they are needed.
 
 use std::sync::Arc;
 
 use gimli::{AttributeValue, DebuggingInformationEntry, UnitOffset};
 
 use super::sections::Slice;
-use super::units::{Unit, Units};
+use super::units::{TypeId, Unit, Units};
 use crate::model::census::SourcePlace;
 
-/// A type has at most this many members or variants; the rest is unknown.
+/// The maximum number of members or variants that are read of one type.
 const MAX_PARTS: usize = 4096;
 
-/// A type, by where its entry stands in the debug information.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct TypeId(pub(super) usize);
+/// The types of a task's future and scheduler: the type arguments of the function that polls the task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TaskTypes {
+    pub(crate) future: TypeId,
+    pub(crate) scheduler: TypeId,
+}
+
+/// A thread-local variable of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ThreadLocal {
+    /// Its offset in the program's block of thread-local variables.
+    pub(crate) offset: u64,
+    pub(crate) ty: TypeId,
+}
 
 /// A type.
 #[derive(Debug)]
 pub(crate) struct Type {
-    /// The qualified name with its type arguments, as the compiler writes it.
+    /// The qualified name with type arguments, as the compiler writes it.
     pub(crate) name: Arc<str>,
     /// In bytes.
     pub(crate) size: u64,
     pub(crate) shape: Shape,
 }
 
-/// What a type is made of.
+/// The structure of a type.
 #[derive(Debug)]
 pub(crate) enum Shape {
-    /// A structure, a tuple, a union, a closure, or the state of one variant.
+    /// A structure, tuple, union, closure, or the content of one variant.
     Structure(Vec<Member>),
-    /// An enum, or a coroutine, whose variants are its states.
+    /// An enum, or a coroutine with its states as variants.
     Variants {
-        /// Offset and size of what tells them apart; `None` where there is one variant only.
+        /// Offset and size of the discriminant. `None` if there is only one variant.
         discriminant: Option<(u64, u64)>,
         variants: Vec<Variant>,
     },
@@ -46,22 +57,22 @@ pub(crate) enum Shape {
 /// One variant of an enum.
 #[derive(Debug)]
 pub(crate) struct Variant {
-    /// `None` for the variant that all other values of the discriminant mean.
+    /// `None` for the default variant, which covers all other values of the discriminant.
     pub(crate) discriminant: Option<u128>,
     pub(crate) content: Member,
 }
 
-/// A part of a type.
+/// A member of a type.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) name: Arc<str>,
     pub(crate) ty: TypeId,
     pub(crate) offset: u64,
-    /// Where it is declared. Of a coroutine's variant: the await it is suspended at.
+    /// The line that declares it. For a coroutine's variant: the await at which it is suspended.
     pub(crate) place: Option<SourcePlace>,
 }
 
-/// Reads types of one unit.
+/// Reads the types of one unit.
 pub(super) struct TypeReader<'p, 'd> {
     pub(super) unit: &'p Unit<'d>,
     pub(super) units: &'p Units<'d>,
@@ -70,7 +81,7 @@ pub(super) struct TypeReader<'p, 'd> {
 type Entry<'d> = DebuggingInformationEntry<Slice<'d>>;
 
 impl<'d> TypeReader<'_, 'd> {
-    /// The type whose entry stands at `offset`. `name` is its qualified name, where it has one.
+    /// The type with the entry at `offset`. `name` is its qualified name, if the index has one.
     pub(super) fn read(&self, offset: UnitOffset, name: Option<Arc<str>>) -> Option<Type> {
         let mut tree = self.unit.unit.entries_tree(Some(offset)).ok()?;
         let root = tree.root().ok()?;
@@ -101,13 +112,13 @@ impl<'d> TypeReader<'_, 'd> {
     }
 
     fn variants(&self, part: gimli::EntriesTreeNode<'_, '_, Slice<'d>>) -> Option<Shape> {
-        let marker = self.reference(part.entry(), gimli::DW_AT_discr);
+        let discriminant_entry = self.reference(part.entry(), gimli::DW_AT_discr);
         let (mut discriminant, mut variants) = (None, Vec::new());
         let mut children = part.children();
         while let Some(child) = children.next().ok()? {
             let entry = child.entry();
             match entry.tag() {
-                gimli::DW_TAG_member if marker == Some(self.unit.id(entry.offset())) => {
+                gimli::DW_TAG_member if discriminant_entry == Some(self.unit.id(entry.offset())) => {
                     let member = self.member(entry)?;
                     discriminant = Some((member.offset, self.size(member.ty)?));
                 }
@@ -134,7 +145,7 @@ impl<'d> TypeReader<'_, 'd> {
         Some(Member { name, ty, offset, place: self.place(entry) })
     }
 
-    /// The size of a number's type, which link-time optimisation may have described in another unit.
+    /// The size of a discriminant's type. Link-time optimization may have put its description in another unit.
     fn size(&self, id: TypeId) -> Option<u64> {
         let (unit, offset) = self.units.find(id)?;
         number(&unit.unit.entry(offset).ok()?, gimli::DW_AT_byte_size)
@@ -165,7 +176,7 @@ fn number(entry: &Entry<'_>, attribute: gimli::DwAt) -> Option<u64> {
 
 fn discriminant_value(entry: &Entry<'_>) -> Option<u128> {
     match entry.attr_value(gimli::DW_AT_discr_value)? {
-        // Values of 128 bits, the lowest byte first.
+        // Values of 128 bits, in little-endian order.
         AttributeValue::Block(block) => {
             let bytes = block.slice().iter().take(16).enumerate();
             Some(bytes.fold(0, |value, (position, byte)| value | u128::from(*byte) << (8 * position)))

@@ -1,31 +1,34 @@
-//! The units of a program's debug information, wherever each of them is, with one numbering for all their entries.
+//! The compilation units of a program, including those in split debug information. All entries share one numbering.
 
 use std::sync::Arc;
 
 use gimli::{AttributeValue, Section, UnitOffset};
 
 use super::sections::{Sections, Slice};
-use super::types::TypeId;
 
-/// A unit, and what its attributes refer to.
+/// A type, identified by the position of its entry in the debug information.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct TypeId(pub(super) usize);
+
+/// A compilation unit, with the sections that its attributes refer to.
 #[derive(Debug)]
 pub(super) struct Unit<'d> {
-    /// The number of its first entry's place. Units of split files are numbered on behind those of the program's file.
+    /// The position of its first entry. Units of split files are numbered after those of the program's file.
     start: usize,
-    /// What to add to places in the section that it is in.
+    /// The position at which the numbering of its section starts.
     base: usize,
     pub(super) dwarf: Arc<gimli::Dwarf<Slice<'d>>>,
     pub(super) unit: gimli::Unit<Slice<'d>>,
-    /// What the names of source files are read from, which split units share with the one they are split from.
+    /// The sections with the names of source files. A split unit shares those of its skeleton unit.
     lines: Arc<gimli::Dwarf<Slice<'d>>>,
 }
 
-/// All of them, by where they begin.
+/// All units of a program, in the order of their positions.
 #[derive(Debug, Default)]
 pub(super) struct Units<'d>(Vec<Unit<'d>>);
 
 impl<'d> Units<'d> {
-    /// Those of a program. What is damaged is left out.
+    /// Reads the units of a program. Damaged units are left out.
     pub(super) fn of(sections: &'d Sections) -> Self {
         let main = Arc::new(sections.dwarf());
         let package = sections.package();
@@ -34,7 +37,7 @@ impl<'d> Units<'d> {
         let mut headers = main.units();
         while let Ok(Some(header)) = headers.next() {
             let (Some(start), Ok(unit)) = (header.debug_info_offset(), main.unit(header)) else { continue };
-            // What remains of a unit that was split says where the code is, and nothing about types.
+            // The skeleton of a split unit has the addresses of code, and no types.
             let list = if unit.dwo_id.is_some() { &mut skeletons } else { &mut units };
             list.push(Unit { start: start.0, base: 0, dwarf: Arc::clone(&main), unit, lines: Arc::clone(&main) });
         }
@@ -57,7 +60,7 @@ impl<'d> Units<'d> {
         let mut headers = dwarf.units();
         let mut unit = loop {
             let unit = dwarf.unit(headers.next().ok()??).ok()?;
-            // A file that was made by another build has another number.
+            // The id differs if the file belongs to another build.
             if unit.dwo_id.is_none_or(|found| found == id) {
                 break unit;
             }
@@ -80,21 +83,21 @@ impl<'d> Units<'d> {
         &self.0
     }
 
-    /// The unit that an entry stands in, and where in it.
+    /// The unit that contains an entry, and the offset of the entry in it.
     pub(super) fn find(&self, id: TypeId) -> Option<(&Unit<'d>, UnitOffset)> {
-        let behind = self.0.partition_point(|unit| unit.start <= id.0);
-        let unit = self.0.get(behind.checked_sub(1)?)?;
+        let next = self.0.partition_point(|unit| unit.start <= id.0);
+        let unit = self.0.get(next.checked_sub(1)?)?;
         Some((unit, UnitOffset(id.0.checked_sub(unit.start)?)))
     }
 }
 
 impl<'d> Unit<'d> {
-    /// The number of the entry at a place in this unit.
+    /// The id of the entry at an offset in this unit.
     pub(super) fn id(&self, offset: UnitOffset) -> TypeId {
         TypeId(self.start.saturating_add(offset.0))
     }
 
-    /// What an attribute refers to.
+    /// The entry that an attribute refers to.
     pub(super) fn reference(&self, value: AttributeValue<Slice<'d>>) -> Option<TypeId> {
         match value {
             AttributeValue::UnitRef(offset) => Some(self.id(offset)),
@@ -108,16 +111,16 @@ impl<'d> Unit<'d> {
         self.dwarf.attr_string(&self.unit, value).ok()
     }
 
-    /// The path of a source file by its number, relative to where the package was compiled if it lies there.
+    /// The path of a source file. Paths inside the unit's compilation directory are relative to it.
     pub(super) fn source_file(&self, index: u64) -> Option<String> {
         let program = self.unit.line_program.as_ref()?.header();
         let file = program.file(index)?;
         let text = |value| Some(self.lines.attr_string(&self.unit, value).ok()?.to_string_lossy().into_owned());
         let path = text(file.path_name())?;
-        // Folder 0 is where the package was compiled: paths in it are told relative to it.
-        let folder = if file.directory_index() == 0 { None } else { file.directory(program).and_then(text) };
-        Some(match folder {
-            Some(folder) if !path.starts_with('/') => format!("{}/{path}", folder.trim_end_matches('/')),
+        // Directory 0 is the compilation directory.
+        let directory = if file.directory_index() == 0 { None } else { file.directory(program).and_then(text) };
+        Some(match directory {
+            Some(directory) if !path.starts_with('/') => format!("{}/{path}", directory.trim_end_matches('/')),
             _ => path,
         })
     }

@@ -1,20 +1,22 @@
-//! Values in a process's memory: an address, and the type of what lies there.
+//! Values in the memory of a process: an address with a type.
 
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
+use super::names::last_segment;
 use super::program::Program;
-use super::types::{Member, Shape, Type, TypeId};
+use super::types::{Member, Shape, Type};
+use super::units::TypeId;
 use crate::model::census::SourcePlace;
 
-/// Bytes at addresses: a process's memory, a copy of it, or what a test makes up.
+/// Bytes at addresses: the memory of a process, a copy of it, or test data.
 pub(crate) trait Memory: Sync {
-    /// Fills `into` with what lies at `address`; false where not all of it can be read.
+    /// Fills `into` with the bytes at `address`. Returns false if some of them cannot be read.
     fn read(&self, address: u64, into: &mut [u8]) -> bool;
 }
 
-/// Why something could not be read: the layout is not as expected, or the bytes make no sense.
+/// The reason why something could not be read: the types are not as expected, or the bytes are invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Unknown(String);
 
@@ -39,20 +41,21 @@ pub(crate) struct Value {
     pub(crate) address: u64,
 }
 
-/// The variant that an enum or a coroutine is in.
+/// The active variant of an enum or coroutine.
 #[derive(Clone, Debug)]
-pub(crate) struct Active {
+pub(crate) struct ActiveVariant {
     pub(crate) name: String,
     pub(crate) content: Value,
-    /// Of a coroutine: the await it is suspended at.
+    /// For a coroutine: the await at which it is suspended.
     pub(crate) place: Option<SourcePlace>,
 }
 
-/// Reads values. Each step costs one of a budget that is set per task, so that no bytes can make it go on for ever.
+/// Reads values. Each step uses up some of a budget, which is set for each task, so that invalid memory cannot cause an
+/// endless loop.
 pub(crate) struct Values<'a, 'd> {
     pub(crate) program: &'a Program<'d>,
     pub(crate) memory: &'a dyn Memory,
-    /// What to subtract from an address in memory to get the one that the program's file uses.
+    /// The difference between an address in memory and the same address in the program's file.
     pub(crate) bias: u64,
     budget: Cell<u32>,
 }
@@ -68,42 +71,42 @@ impl<'a, 'd> Values<'a, 'd> {
         Self { program, memory, bias, budget: Cell::new(0) }
     }
 
-    /// How many steps may follow.
-    pub(crate) fn allow(&self, steps: u32) {
+    /// Sets how many steps are allowed from now on.
+    pub(crate) fn set_budget(&self, steps: u32) {
         self.budget.set(steps);
     }
 
     fn step(&self) -> Result<(), Unknown> {
-        let left = self.budget.get().checked_sub(1).ok_or_else(|| Unknown::new("it is too large to be read"))?;
+        let left = self.budget.get().checked_sub(1).ok_or_else(|| Unknown::new("it takes too many steps to read"))?;
         self.budget.set(left);
         Ok(())
     }
 
-    /// A value's type.
+    /// The type of a value.
     pub(crate) fn ty(&self, value: Value) -> Result<Arc<Type>, Unknown> {
         self.step()?;
         self.program.ty(value.ty).ok_or_else(|| Unknown::new("a type is not described"))
     }
 
-    /// The bytes at an address as a number, the lowest byte first.
+    /// The bytes at an address as a little-endian number.
     pub(crate) fn number(&self, address: u64, size: u64) -> Result<u128, Unknown> {
         self.step()?;
         let mut bytes = [0; 16];
         let part = usize::try_from(size).ok().and_then(|size| bytes.get_mut(..size));
         let part = part.ok_or_else(|| Unknown::new(format!("a number of {size} bytes")))?;
         if !self.memory.read(address, part) {
-            return Err(Unknown::new(format!("no memory at {address:#x}")));
+            return Err(Unknown::new(format!("the memory at {address:#x} cannot be read")));
         }
         Ok(u128::from_le_bytes(bytes))
     }
 
-    /// The word at an address.
+    /// The 64-bit word at an address.
     pub(crate) fn word(&self, address: u64) -> Result<u64, Unknown> {
         let number = self.number(address, 8)?;
         u64::try_from(number).map_err(|_| Unknown::new("not a word"))
     }
 
-    fn part(value: Value, member: &Member) -> Value {
+    fn member_of(value: Value, member: &Member) -> Value {
         Value { ty: member.ty, address: value.address.wrapping_add(member.offset) }
     }
 
@@ -115,43 +118,45 @@ impl<'a, 'd> Values<'a, 'd> {
             _ => None,
         };
         let found = found.ok_or_else(|| Unknown::new(format!("{} has no member {name}", ty.name)))?;
-        Ok(Self::part(value, found))
+        Ok(Self::member_of(value, found))
     }
 
-    /// Every member of a structure; nothing of other types.
+    /// All members of a structure. Empty for other types.
     pub(crate) fn members(&self, value: Value) -> Result<Vec<(Arc<str>, Value)>, Unknown> {
         let ty = self.ty(value)?;
         let Shape::Structure(members) = &ty.shape else { return Ok(Vec::new()) };
-        Ok(members.iter().map(|member| (member.name.clone(), Self::part(value, member))).collect())
+        Ok(members.iter().map(|member| (member.name.clone(), Self::member_of(value, member))).collect())
     }
 
-    /// The variant that an enum or a coroutine is in.
-    pub(crate) fn active(&self, value: Value) -> Result<Active, Unknown> {
+    /// The active variant of an enum or coroutine.
+    pub(crate) fn active_variant(&self, value: Value) -> Result<ActiveVariant, Unknown> {
         let ty = self.ty(value)?;
         let Shape::Variants { discriminant, variants } = &ty.shape else {
-            return Err(Unknown::new(format!("{} is no enum", ty.name)));
+            return Err(Unknown::new(format!("{} is not an enum", ty.name)));
         };
-        let marker = match discriminant {
+        let discriminant = match discriminant {
             Some((offset, size)) => Some(self.number(value.address.wrapping_add(*offset), *size)?),
             None => None,
         };
-        let told = marker.and_then(|marker| variants.iter().find(|variant| variant.discriminant == Some(marker)));
-        let found = told.or_else(|| variants.iter().find(|variant| variant.discriminant.is_none()));
+        let exact = discriminant.and_then(|value| variants.iter().find(|one| one.discriminant == Some(value)));
+        let found = exact.or_else(|| variants.iter().find(|variant| variant.discriminant.is_none()));
         let found = found.ok_or_else(|| Unknown::new(format!("{} is in no known state", ty.name)))?;
-        let name = super::last_segment(&self.program.name(found.content.ty)).to_owned();
-        Ok(Active { name, content: Self::part(value, &found.content), place: found.content.place.clone() })
+        let name = last_segment(&self.program.name(found.content.ty)).to_owned();
+        let content = Self::member_of(value, &found.content);
+        Ok(ActiveVariant { name, content, place: found.content.place.clone() })
     }
 
-    /// What a pointer points to.
+    /// The target of a pointer.
     pub(crate) fn pointee(&self, value: Value) -> Result<Value, Unknown> {
         let ty = self.ty(value)?;
         match ty.shape {
             Shape::Pointer(Some(target)) => Ok(Value { ty: target, address: self.word(value.address)? }),
-            _ => Err(Unknown::new(format!("{} is no pointer", ty.name))),
+            _ => Err(Unknown::new(format!("{} is not a pointer", ty.name))),
         }
     }
 
-    /// The first part, of any depth but not behind pointers, that is of a wanted type. Of an enum, the active variant.
+    /// The first part of a wanted type. The search is depth-first, follows no pointers, and enters only the active variant
+    /// of an enum.
     pub(crate) fn find(&self, value: Value, depth: u32, wanted: &dyn Fn(&Type) -> bool) -> Option<Value> {
         let ty = self.ty(value).ok()?;
         if wanted(&ty) {
@@ -160,21 +165,21 @@ impl<'a, 'd> Values<'a, 'd> {
         let depth = depth.checked_sub(1)?;
         match &ty.shape {
             Shape::Structure(members) => {
-                members.iter().find_map(|member| self.find(Self::part(value, member), depth, wanted))
+                members.iter().find_map(|member| self.find(Self::member_of(value, member), depth, wanted))
             }
-            Shape::Variants { .. } => self.find(self.active(value).ok()?.content, depth, wanted),
+            Shape::Variants { .. } => self.find(self.active_variant(value).ok()?.content, depth, wanted),
             _ => None,
         }
     }
 
-    /// The first part whose type has a qualified name that begins like this.
+    /// The first part of a type with this prefix in its qualified name.
     pub(crate) fn find_named(&self, value: Value, depth: u32, prefix: &str) -> Result<Value, Unknown> {
         self.find(value, depth, &|ty| ty.name.starts_with(prefix)).ok_or_else(|| {
             Unknown::new(format!("no {} in {}", prefix.trim_end_matches('<'), self.program.name(value.ty)))
         })
     }
 
-    /// The first number in a value, such as that of a `Cell<NonZero<Atomic<…>>>`.
+    /// The first number in a value, such as the number in a `Cell<NonZero<Atomic<…>>>`.
     pub(crate) fn scalar(&self, value: Value) -> Result<u64, Unknown> {
         let found = self.find(value, 16, &|ty| matches!(ty.shape, Shape::Scalar | Shape::Pointer(_)));
         let found = found.ok_or_else(|| Unknown::new(format!("no number in {}", self.program.name(value.ty))))?;
@@ -182,22 +187,22 @@ impl<'a, 'd> Values<'a, 'd> {
         u64::try_from(number).map_err(|_| Unknown::new("a number of more than 64 bits"))
     }
 
-    /// The address in a value that is one pointer, or none: an `Option<NonNull<…>>`, an `AtomicPtr`. 0 for none.
+    /// The address in a value with the size of a pointer, such as an `Option<NonNull<…>>` or an `AtomicPtr`. 0 for null.
     pub(crate) fn address(&self, value: Value) -> Result<u64, Unknown> {
         match self.ty(value)?.size {
             8 => self.word(value.address),
-            size => Err(Unknown::new(format!("{} of {size} bytes is no pointer", self.program.name(value.ty)))),
+            size => Err(Unknown::new(format!("{} of {size} bytes is not a pointer", self.program.name(value.ty)))),
         }
     }
 
-    /// What the first pointer in a value points to: of a `Box`, an `Arc`, a `NonNull`.
-    pub(crate) fn behind(&self, value: Value) -> Result<Value, Unknown> {
+    /// The target of the first pointer in a value, such as a `Box`, an `Arc` or a `NonNull`.
+    pub(crate) fn dereference(&self, value: Value) -> Result<Value, Unknown> {
         let found = self.find(value, 12, &|ty| matches!(ty.shape, Shape::Pointer(_)));
         self.pointee(found.ok_or_else(|| Unknown::new(format!("no pointer in {}", self.program.name(value.ty))))?)
     }
 
-    /// An address in memory, as the program's file has it.
-    pub(crate) fn in_file(&self, address: u64) -> u64 {
+    /// The address in the program's file, for an address in memory.
+    pub(crate) fn file_address(&self, address: u64) -> u64 {
         address.wrapping_sub(self.bias)
     }
 }

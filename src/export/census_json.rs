@@ -171,7 +171,7 @@ impl From<&ThreadNow> for ThreadJson {
             runtime: thread.runtime.map(RuntimeNow::number),
             task: thread.task.map(|task| task.0),
             block_on: thread.block_on,
-            root: thread.root.as_ref().map(AwaitJson::from),
+            root: thread.block_on_future.as_ref().map(AwaitJson::from),
             stack: frames
                 .iter()
                 .map(|frame| FrameJson {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::text::milliseconds;
 use crate::model::census::{
-    Await, Census, Futurelock, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnpolledPlace, WaitsFor,
+    Await, Census, Futurelock, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, WaitsFor,
 };
 
 /// Numbers of tasks in a row.
@@ -89,9 +89,9 @@ fn write_futurelock(out: &mut String, found: &Futurelock) {
     let at = |place: &Option<SourcePlace>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
     let semaphore = format!("the semaphore at {:#x}", unpolled.semaphore);
     let has = match unpolled.stage {
-        UnpolledPlace::Queued => format!("stands in the queue of {semaphore}"),
-        UnpolledPlace::Granted => format!("has been given what it wants of {semaphore}"),
-        UnpolledPlace::Holds => format!("holds {semaphore}"),
+        LockStage::Queued => format!("stands in the queue of {semaphore}"),
+        LockStage::Granted => format!("has been given what it wants of {semaphore}"),
+        LockStage::Holds => format!("holds {semaphore}"),
     };
     let (task, future) = (found.task, &unpolled.future);
     line(out, 0, &format!("! futurelock: task {task} does not poll a future of its own that {has}"));
@@ -203,7 +203,7 @@ fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: O
 
 /// A thread inside `block_on`: what that future awaits tells more than how the thread sleeps meanwhile.
 fn write_root(out: &mut String, thread: &ThreadNow) {
-    match &thread.root {
+    match &thread.block_on_future {
         None => {
             line(out, 0, "block_on, whose future is no task:");
             write_thread(out, thread);

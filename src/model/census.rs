@@ -1,4 +1,4 @@
-//! Every task of a process at one moment, and what each waits for.
+//! The model of a census: all tasks of a process at one moment, and what each of them waits for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::task::TaskId;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SourcePlace {
     pub(crate) file: Arc<str>,
-    /// Counted from 1.
+    /// From 1 on.
     pub(crate) line: u32,
 }
 
@@ -21,73 +21,76 @@ impl std::fmt::Display for SourcePlace {
     }
 }
 
-/// All of it.
+/// A census.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Census {
     pub(crate) pid: u32,
     /// The file name of the program.
     pub(crate) program: String,
-    /// What debug information there is.
+    /// How much debug information the program has.
     pub(crate) tier: DebugTier,
-    /// What is not known for want of more, and the setting that gives it, as a sentence.
+    /// What is unknown without more debug information, and the setting that adds it. One sentence.
     pub(crate) tier_note: Option<String>,
     pub(crate) runtimes: Vec<RuntimeNow>,
     pub(crate) threads: Vec<ThreadNow>,
     pub(crate) tasks: Vec<TaskNow>,
-    /// Tasks that wait for each other.
+    /// Tasks that wait for each other in a cycle.
     pub(crate) cycles: Vec<Vec<TaskId>>,
-    /// Futures that nobody polls and others wait for.
+    /// Unpolled futures that tasks wait for.
     pub(crate) futurelocks: Vec<Futurelock>,
     pub(crate) quality: CensusQuality,
 }
 
-/// How the census was taken, and what it does not hold.
+/// How the census was taken, and what is missing from it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CensusQuality {
-    /// How long threads that ran were held; zero where none had to be.
+    /// How long running threads were stopped. Zero if none was stopped.
     pub(crate) pause: Duration,
-    /// How many were.
+    /// The number of running threads that were stopped.
     pub(crate) held_threads: usize,
-    /// How long it took to read the program's debug information.
+    /// How long reading the debug information took.
     pub(crate) index_time: Duration,
-    /// Where that was read from, in words.
+    /// The source of the debug information, in words.
     pub(crate) index_origin: String,
-    /// Bytes copied in that time.
+    /// The number of bytes that were copied while threads were stopped.
     pub(crate) copied: u64,
-    /// Times that memory was needed that had not been copied, and was read while the process ran on.
+    /// The number of reads that missed the copy and read the memory of the running process.
     pub(crate) late_reads: u64,
-    /// Parked threads that woke up while memory was copied; what they polled then may be torn.
+    /// The number of parked threads that woke up while memory was copied. What they polled may be inconsistent.
     pub(crate) woken_threads: usize,
-    /// What could not be seen, each with its remedy where there is one.
+    /// What could not be read, each with its remedy if there is one.
     pub(crate) missing: Vec<String>,
 }
 
 /// A Tokio runtime.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RuntimeNow {
-    /// Counted from 0 in the order of addresses.
+    /// From 0 on, in the order of addresses.
     pub(crate) index: usize,
-    /// `multi_thread` or `current_thread`; `local_set` for a `LocalSet`, and `blocking_pool` for all functions given to
-    /// `spawn_blocking`, which belong to no runtime that can be told.
+    /// `multi_thread` or `current_thread`; `local_set` for a `LocalSet`; `blocking_pool` for all functions given to
+    /// `spawn_blocking`, because their runtime is unknown.
     pub(crate) flavor: String,
-    /// Where its handle is in memory, which tells runtimes apart.
+    /// The address of the runtime's handle.
     pub(crate) address: u64,
-    /// Threads that entered it; of the last two, those that poll a task of it.
+    /// The number of threads that entered the runtime. For `local_set` and `blocking_pool`: threads that poll its tasks.
     pub(crate) threads: usize,
-    /// What part of its list of tasks could not be read, and why.
+    /// Why some of its tasks could not be read.
     pub(crate) unknown: Option<String>,
 }
 
 impl RuntimeNow {
-    /// The word for what keeps tasks of its own on one thread of a runtime.
+    /// The flavor of a `LocalSet`.
     pub(crate) const LOCAL_SET: &str = "local_set";
 
-    /// The number that a user sees, which counts from 1 as in the names `runtime-1`, `runtime-2` of stalls.
+    /// The flavor of functions given to `spawn_blocking`.
+    pub(crate) const BLOCKING_POOL: &str = "blocking_pool";
+
+    /// The number that users see. It counts from 1, like the names `runtime-1`, `runtime-2` in stall reports.
     pub(crate) fn number(index: usize) -> usize {
         index + 1
     }
 
-    /// Whether it is a `LocalSet`, which is no runtime of its own.
+    /// Whether it is a `LocalSet`, which is not a runtime.
     pub(crate) fn is_local_set(&self) -> bool {
         self.flavor == Self::LOCAL_SET
     }
@@ -98,19 +101,19 @@ impl RuntimeNow {
 pub(crate) struct ThreadNow {
     pub(crate) tid: i32,
     pub(crate) name: String,
-    /// It was on a CPU or ready for one.
+    /// The thread was running or runnable.
     pub(crate) runs: bool,
     /// The position of its runtime in [`Census::runtimes`].
     pub(crate) runtime: Option<usize>,
-    /// The task it polls.
+    /// The task that it polls.
     pub(crate) task: Option<TaskId>,
     /// It is inside `block_on`.
     pub(crate) block_on: bool,
-    /// The future given to that, which is no task, where it was found. Of a thread that runs: what it awaited last.
-    pub(crate) root: Option<Await>,
-    /// What it executes.
+    /// The future given to `block_on`, if it was found. It is not a task. If the thread runs: its last await.
+    pub(crate) block_on_future: Option<Await>,
+    /// Its call stack.
     pub(crate) stack: Result<Stack, StackUnavailable>,
-    /// Why nothing is known about it.
+    /// Why its runtime and task are unknown.
     pub(crate) unknown: Option<String>,
 }
 
@@ -121,24 +124,24 @@ pub(crate) struct TaskNow {
     /// The position of its runtime in [`Census::runtimes`].
     pub(crate) runtime: usize,
     pub(crate) state: TaskState,
-    /// It was told to end.
+    /// It was aborted.
     pub(crate) cancelled: bool,
-    /// Its future's type: the name of the `async fn`, most often.
+    /// The type of its future, usually the name of an `async fn`.
     pub(crate) future: String,
-    /// Known of programs that are built with `tokio_unstable`.
+    /// Only known if the program was built with `tokio_unstable`.
     pub(crate) spawned_at: Option<SourcePlace>,
     /// The thread that polls it.
     pub(crate) thread: Option<i32>,
-    /// What it awaits. Of a running task: what it awaited last.
+    /// Its await path. If the task is running: its last await.
     pub(crate) path: Option<Await>,
-    /// Futures of it that have a place at a lock and are not polled.
-    pub(crate) unpolled: Vec<Unpolled>,
+    /// Futures that it does not poll, and that hold a lock or wait for one.
+    pub(crate) unpolled: Vec<UnpolledFuture>,
     /// Why there is no path.
     pub(crate) unknown: Option<String>,
 }
 
 impl TaskNow {
-    /// Whether the task's future, or one that it awaits, has a name that contains the text.
+    /// Whether the name of the task's future, or of a future on its await path, contains the text.
     pub(crate) fn is_in(&self, text: &str) -> bool {
         let mut rest: Vec<&Await> = self.path.iter().collect();
         let mut found = self.future.contains(text);
@@ -150,26 +153,26 @@ impl TaskNow {
     }
 }
 
-/// What a task does.
+/// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum TaskState {
-    /// It is polled now.
+    /// A thread polls it.
     Running,
     /// It is ready and waits for a worker.
     Scheduled,
     /// It waits for something.
     Idle,
-    /// It ended, but somebody holds on to its result.
+    /// It is finished, but a handle still refers to it.
     Complete,
-    /// Its memory makes no sense.
+    /// Its memory is invalid.
     Unknown,
 }
 
 impl TaskState {
-    /// Every state.
+    /// All states.
     pub(crate) const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Idle, Self::Complete, Self::Unknown];
 
-    /// The word used in text and JSON.
+    /// The word in text and JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
@@ -181,34 +184,34 @@ impl TaskState {
     }
 }
 
-/// A future that its task keeps and does not poll now, with its place at a lock or semaphore.
+/// A future that its task keeps in a variable and does not poll, with the lock that it holds or waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unpolled {
+pub(crate) struct UnpolledFuture {
     pub(crate) future: String,
-    /// Where it is suspended, in the program's own code.
+    /// The innermost await in the program's own code at which it is suspended.
     pub(crate) future_place: Option<SourcePlace>,
-    /// The `async fn` that keeps it.
+    /// The `async fn` with the variable.
     pub(crate) function: String,
-    /// What that awaits instead.
+    /// What that function awaits instead.
     pub(crate) place: Option<SourcePlace>,
-    /// Where the semaphore, or that of the lock, is in memory.
+    /// The address of the semaphore, or of the semaphore inside the lock.
     pub(crate) semaphore: u64,
-    pub(crate) stage: UnpolledPlace,
+    pub(crate) stage: LockStage,
 }
 
-/// How far an unpolled future has come.
+/// How far a future has come in acquiring a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UnpolledPlace {
-    /// It stands in the queue, and will be given what it waits for when its turn comes.
+pub(crate) enum LockStage {
+    /// It waits in the queue.
     Queued,
-    /// It has been given it, and does not know yet.
+    /// The lock was granted to it, and it was not polled since.
     Granted,
-    /// It has it, in a guard or permit of its own.
+    /// It holds a guard or permit.
     Holds,
 }
 
-impl UnpolledPlace {
-    /// The word used in JSON.
+impl LockStage {
+    /// The word in JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Queued => "queued",
@@ -218,32 +221,32 @@ impl UnpolledPlace {
     }
 }
 
-/// An unpolled future that others wait for, or its own task.
+/// An unpolled future that tasks wait for, possibly its own task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Futurelock {
-    /// The task that should poll it.
+    /// The task that does not poll it.
     pub(crate) task: TaskId,
-    pub(crate) unpolled: Unpolled,
-    /// The tasks that wait for what it keeps.
+    pub(crate) unpolled: UnpolledFuture,
+    /// The tasks that wait for its lock.
     pub(crate) waiting: Vec<TaskId>,
 }
 
-/// One future on an await path, with what it awaits in turn.
+/// A future on an await path, with the futures that it awaits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Await {
-    /// The `async fn`, or the type of the future.
+    /// The name of the `async fn`, or the type of the future.
     pub(crate) future: String,
-    /// The await it is suspended at.
+    /// The await at which it is suspended.
     pub(crate) place: Option<SourcePlace>,
-    /// Of a future that does not wait: `not polled yet`, `finished`.
+    /// More about its state, such as `not polled yet` or `finished`.
     pub(crate) note: Option<String>,
     pub(crate) waits_for: Option<WaitsFor>,
-    /// What it awaits: one future, or several for `join!` and `select!`.
+    /// The futures that it awaits: one, or several for `join!` and `select!`.
     pub(crate) children: Vec<Self>,
 }
 
 impl Await {
-    /// Calls `change` for this future and all that it awaits. Paths are no deeper than they were read.
+    /// Calls `change` for this future and all futures that it awaits. The reader of the path limits its depth.
     pub(crate) fn each(&mut self, change: &mut dyn FnMut(&mut Self)) {
         change(self);
         for child in &mut self.children {
@@ -251,7 +254,7 @@ impl Await {
         }
     }
 
-    /// What a future that awaits no other waits for, without what differs from task to task.
+    /// What a future without children waits for, without the details that differ between tasks.
     pub(crate) fn reason(&self) -> Option<String> {
         Some(match (&self.waits_for, &self.note) {
             (Some(WaitsFor::Timer { .. }), _) => "a timer".to_owned(),
@@ -261,46 +264,46 @@ impl Await {
             (Some(WaitsFor::Other(what)), _) if what.starts_with("unknown") => "something unknown".to_owned(),
             (Some(WaitsFor::Other(what)), _) => what.clone(),
             (None, Some(note)) if note.starts_with("unknown") => "something that cannot be read".to_owned(),
-            // `not polled yet`, `finished`.
+            // `not polled yet` or `finished`.
             (None, Some(note)) => format!("nothing: {note}"),
             (None, None) => return None,
         })
     }
 }
 
-/// What a future at the end of an await path waits for.
+/// What the last future of an await path waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WaitsFor {
-    /// A timer that fires so much later than the census; negative where it is overdue.
+    /// A timer, with the time until it fires. Negative if it is overdue.
     Timer { in_ms: i64 },
     /// The end of another task.
     Task(TaskId),
-    /// A semaphore, or what is made of one: a mutex, a channel's capacity.
+    /// A semaphore, or something with a semaphore inside: a mutex, the capacity of a channel.
     Permits {
-        /// Where it is in memory.
+        /// The address of the semaphore.
         address: u64,
         wanted: u64,
-        /// How many it has now.
+        /// The number of free permits.
         free: Option<u64>,
-        /// The tasks that hold a guard or permit of it, as far as they can be seen.
+        /// The tasks that hold a guard or permit, as far as they were found.
         holders: Vec<Holder>,
     },
     /// Readiness of a socket or pipe.
     Io {
         fd: Option<i32>,
-        /// What it is: `tcp 127.0.0.1:80 → 10.0.0.1:4242`.
+        /// Its kind and addresses, such as `TCP, 127.0.0.1:80 to 10.0.0.1:4242`.
         what: Option<String>,
     },
     /// Something else, in words.
     Other(String),
 }
 
-/// A task that holds what another waits for.
+/// A task that holds what another task waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
     pub(crate) task: TaskId,
-    /// The `async fn` in which the guard lives.
+    /// The `async fn` with the guard as a variable.
     pub(crate) function: String,
-    /// Where that waits.
+    /// The await at which that function is suspended.
     pub(crate) place: Option<SourcePlace>,
 }
