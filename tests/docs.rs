@@ -308,8 +308,8 @@ fn commands_of_the_guide_work() {
     for (document, text) in documents().iter().filter(|(path, _)| path.starts_with("docs")) {
         for (command, _) in commands(text).into_iter().filter(|(_, run)| *run) {
             let mut actual = command.replace("127.0.0.1:6060", &endpoint).replace("$(pidof my-service)", &pid);
-            for long in ["-d 10", "-d 5", "-d 2", "--duration 5"] {
-                actual = actual.replace(long, "-d 1");
+            for long in ["-d 10s", "-d 5s", "-d 2s", "--duration 5s"] {
+                actual = actual.replace(long, "-d 1s");
             }
             let follows = actual.contains("--follow");
             let limit = if follows { "3" } else { "60" };
@@ -331,4 +331,21 @@ fn commands_of_the_guide_work() {
     drop(runtime);
     let _any = std::fs::remove_dir_all(&folder);
     assert!(failed.is_empty(), "commands that fail:\n{}", failed.join("\n"));
+}
+
+#[cfg(feature = "cli")]
+#[test]
+fn every_verb_is_documented() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_holdup")).arg("--help").output().expect("it runs");
+    let help = String::from_utf8(help.stdout).expect("help is text");
+    let lines =
+        help.lines().skip_while(|line| !line.starts_with("Commands:")).skip(1).take_while(|line| !line.is_empty());
+    // A summary that is wrapped goes on in lines that are indented further.
+    let verbs = lines.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
+    let verbs: Vec<&str> = verbs.filter_map(|line| line.split_whitespace().next()).collect();
+    let text = document("docs/guide/command.md");
+    for verb in verbs.iter().filter(|verb| **verb != "help") {
+        assert!(text.contains(&format!("\n| `{verb}` |")), "docs/guide/command.md does not list {verb}");
+    }
+    assert!(verbs.len() > 10, "{help}");
 }
