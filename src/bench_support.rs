@@ -126,7 +126,7 @@ impl BusyWorker {
         let mut builder = Builder::new_multi_thread();
         probe::install(builder.worker_threads(1), &probe, Hooks::new());
         let runtime = builder.build()?;
-        probe.built(false, None);
+        probe.set_built(false, None);
         runtime.spawn(async { body() }.watched());
         let workers = LocalWorkers::new(LocalWorkersConfig {
             registry,

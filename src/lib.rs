@@ -56,6 +56,9 @@ mod model;
 /// Talks to the operating system. The only module with `unsafe`.
 mod sys;
 
+/// Every undocumented detail of Tokio that other modules rely on.
+mod tokio_internals;
+
 /// The hot path: what workers do on every poll.
 mod probe;
 

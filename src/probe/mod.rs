@@ -57,7 +57,7 @@ pub use watched::{WatchFutureExt, Watched, spawn, spawn_named};
 
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use hooks::hold_samples_while_parked;
-pub(crate) use hooks::{already_set, install};
+pub(crate) use hooks::install;
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use runtimes::Runtimes;
 pub(crate) use slot::{Slot, task_of};

@@ -1,4 +1,4 @@
-//! The tables of all workers, put together into what each task did.
+//! Task statistics of one window, merged from the statistics of all workers.
 
 use std::collections::HashMap;
 use std::panic::Location;
@@ -6,73 +6,72 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::names::{self, NameId};
-use super::poll_stats::{NOT_KEPT_APART, Record, Table};
+use super::poll_stats::{OTHER_TASKS, TaskRecord, WindowStats};
 use crate::model::task::TaskId;
 use crate::model::task_stats::{Delay, TaskStats, TaskUse};
 use crate::model::worker::Worker;
 
-/// Tables that wait to be put together. Their workers are gone, and bring the next one in no time: what is done here
-/// happens while one of them waits.
-const MAX_TABLES: usize = 32;
+/// The limit of unmerged entries. Merging is put off because the thread that adds an entry is a worker that is ending.
+const MAX_PENDING: usize = 32;
 
-/// Tasks of different runtimes never share a number, but futures that are no tasks all have none.
+/// Runtime, task number and spawn location. Task numbers are unique in the process, but a future that is no task has number 0.
 type Key = (Arc<str>, u64, &'static Location<'static>);
 
-/// The polls of a window, from workers that are gone and, in the end, from all.
+/// The statistics of one window, from workers that have ended and finally from all.
 #[derive(Debug)]
-pub(super) struct Tally {
-    tables: Vec<(Arc<Worker>, Table)>,
+pub(super) struct MergedStats {
+    pending: Vec<(Arc<Worker>, WindowStats)>,
     tasks: HashMap<Key, Entry>,
-    polls_not_kept_apart: u64,
+    polls_of_other_tasks: u64,
     start: Instant,
 }
 
 #[derive(Debug)]
 struct Entry {
-    sum: Record,
+    sum: TaskRecord,
     workers: Vec<usize>,
 }
 
-impl Tally {
+impl MergedStats {
     pub(super) fn new() -> Self {
-        Self { tables: Vec::new(), tasks: HashMap::new(), polls_not_kept_apart: 0, start: Instant::now() }
+        Self { pending: Vec::new(), tasks: HashMap::new(), polls_of_other_tasks: 0, start: Instant::now() }
     }
 
-    pub(super) fn add(&mut self, worker: &Arc<Worker>, table: Table) {
-        self.tables.push((Arc::clone(worker), table));
-        if self.tables.len() >= MAX_TABLES {
-            self.put_together();
+    pub(super) fn add(&mut self, worker: &Arc<Worker>, stats: WindowStats) {
+        self.pending.push((Arc::clone(worker), stats));
+        if self.pending.len() >= MAX_PENDING {
+            self.merge_pending();
         }
     }
 
-    fn put_together(&mut self) {
-        for (worker, table) in self.tables.drain(..) {
-            for (task, record) in table.into_records() {
-                if task == NOT_KEPT_APART {
-                    self.polls_not_kept_apart += record.polls;
+    fn merge_pending(&mut self) {
+        for (worker, stats) in self.pending.drain(..) {
+            for (task, record) in stats.into_records() {
+                if task == OTHER_TASKS {
+                    self.polls_of_other_tasks += record.polls;
                 }
                 self.tasks
                     .entry((Arc::clone(&worker.runtime), task, record.spawned_at))
                     .and_modify(|entry| entry.add(&record))
                     .or_insert_with(|| Entry { sum: record, workers: Vec::new() })
-                    .polled_by(worker.index);
+                    .add_worker(worker.index);
             }
         }
     }
 
-    /// What each task did until the end of the window.
+    /// The statistics of each task at the end of the window.
     pub(super) fn finish(mut self, end: Instant) -> TaskStats {
-        self.put_together();
+        self.merge_pending();
         TaskStats {
             window: end.saturating_duration_since(self.start),
             tasks: self.tasks.into_iter().map(|(key, entry)| entry.into_use(key, end)).collect(),
-            polls_not_kept_apart: self.polls_not_kept_apart,
+            polls_not_kept_apart: self.polls_of_other_tasks,
         }
     }
 }
 
 impl Entry {
-    fn add(&mut self, other: &Record) {
+    fn add(&mut self, other: &TaskRecord) {
         let sum = &mut self.sum;
         sum.polls += other.polls;
         sum.busy = sum.busy.saturating_add(other.busy);
@@ -80,18 +79,18 @@ impl Entry {
         sum.delays += other.delays;
         sum.delay = sum.delay.saturating_add(other.delay);
         sum.longest_delay = sum.longest_delay.max(other.longest_delay);
-        sum.last_ended = sum.last_ended.max(other.last_ended);
-        let newer = other.last_began >= sum.last_began;
-        if newer {
-            sum.last_began = other.last_began;
+        sum.last_end = sum.last_end.max(other.last_end);
+        let is_newer = other.last_start >= sum.last_start;
+        if is_newer {
+            sum.last_start = other.last_start;
             sum.ended = other.ended;
         }
-        if sum.name == NameId::NONE || (newer && other.name != NameId::NONE) {
+        if sum.name == NameId::NONE || (is_newer && other.name != NameId::NONE) {
             sum.name = other.name;
         }
     }
 
-    fn polled_by(&mut self, worker: Option<usize>) {
+    fn add_worker(&mut self, worker: Option<usize>) {
         if let Some(index) = worker
             && let Err(at) = self.workers.binary_search(&index)
         {
@@ -101,18 +100,18 @@ impl Entry {
 
     fn into_use(self, (runtime, task, spawned_at): Key, end: Instant) -> TaskUse {
         let Self { sum, workers } = self;
-        let apart = task != NOT_KEPT_APART;
+        let has_own_record = task != OTHER_TASKS;
         TaskUse {
             runtime,
-            id: (apart && task != 0).then_some(TaskId(task)),
-            name: if apart { names::get(sum.name) } else { None },
+            id: (has_own_record && task != 0).then_some(TaskId(task)),
+            name: if has_own_record { names::get(sum.name) } else { None },
             spawned_at,
-            tasks: u64::from(apart),
-            ended: u64::from(apart && sum.ended),
+            tasks: u64::from(has_own_record),
+            ended: u64::from(has_own_record && sum.ended),
             polls: sum.polls,
             busy: Duration::from_nanos(sum.busy),
             longest: Duration::from_nanos(sum.longest),
-            idle: end.saturating_duration_since(sum.last_ended),
+            idle: end.saturating_duration_since(sum.last_end),
             delay: Delay::new(sum.delays, Duration::from_nanos(sum.delay), Duration::from_nanos(sum.longest_delay)),
             workers,
         }
@@ -121,7 +120,7 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
-    use super::super::poll_stats::{Ledger, Polled};
+    use super::super::poll_stats::{PollStats, Polled};
     use super::*;
     use crate::model::worker::Thread;
 
@@ -137,26 +136,26 @@ mod tests {
     }
 
     #[test]
-    fn the_poll_that_began_last_tells_how_a_task_stands() {
+    fn the_poll_that_began_last_decides_whether_a_task_has_ended() {
         let polled = Polled { task: 7, spawned_at: Location::caller(), name: NameId::NONE };
         for order in [[0, 1], [1, 0]] {
-            let mut tally = Tally::new();
-            let mut ledgers = [Ledger::default(), Ledger::default()];
-            ledgers.iter_mut().for_each(|ledger| ledger.start(1));
-            let [first, second] = &mut ledgers;
-            first.begin(1, NameId::NONE);
+            let mut merged = MergedStats::new();
+            let mut workers = [PollStats::default(), PollStats::default()];
+            workers.iter_mut().for_each(|stats| stats.open_window(1));
+            let [first, second] = &mut workers;
+            first.begin_poll(1, NameId::NONE);
             std::thread::sleep(Duration::from_millis(1));
-            second.begin(1, NameId::NONE);
-            second.ended(1, polled);
-            second.end(1, polled);
-            // It is told last that the first poll is over.
+            second.begin_poll(1, NameId::NONE);
+            second.mark_last_poll(1, polled);
+            second.end_poll(1, polled);
+            // The first worker reports the end of its earlier poll later.
             std::thread::sleep(Duration::from_millis(1));
-            first.end(1, polled);
+            first.end_poll(1, polled);
             let end = Instant::now();
             for index in order {
-                tally.add(&worker(index), ledgers[index].stop(1, None).expect("it runs"));
+                merged.add(&worker(index), workers[index].close_window(1, None).expect("it is open"));
             }
-            let stats = tally.finish(end);
+            let stats = merged.finish(end);
             let task = &stats.tasks[0];
             assert_eq!((stats.tasks.len(), task.polls, task.ended), (1, 2, 1), "{order:?}");
             assert_eq!(task.workers, [0, 1]);

@@ -1,36 +1,35 @@
-//! What a worker polls right after a stall. Off the hot path: a worker that nobody follows reads one flag in its own slot,
-//! the one that tells whether polls are counted (`Slot::noted`).
+//! Records the polls of a worker right after a stall, to find the tasks that waited. Off the hot path: without a recorder,
+//! a poll only reads one flag in its own slot (`Slot::is_recording`).
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use super::names::{self, NameId};
-use super::queue_drain::{self, Depths, Emptying, Left};
+use super::queue_drain::{self, Depths, QueueDrain, QueuesAtEnd};
 use crate::model::post_stall::{PolledAfter, PostStallPolls, Queued};
 use crate::model::task::{Task, TaskId};
 
-/// Polls that are kept. Further ones are counted.
+/// The limit of recorded polls. Further ones are only counted.
 const MAX_POLLS: usize = 1024;
 
-/// Follows one worker from the end of a stall on, until nothing that was queued then is left, or the worker parks.
+/// Records one worker's polls from the end of a stall until it has polled every task that was queued then, or parks.
 #[derive(Debug)]
-pub(super) struct Follower {
-    /// The stall's poll.
+pub(super) struct PostStallRecorder {
+    /// The sequence number of the stalled poll.
     stall: u64,
-    ended: Option<End>,
+    end: Option<EndOfStall>,
     open: Option<Poll>,
-    /// As large from the beginning as it will ever be: the worker does not allocate.
+    /// Allocated at full capacity by the watchdog, so that the worker does not allocate.
     polls: Vec<Poll>,
     dropped: u64,
-    over: bool,
+    done: bool,
 }
 
-/// The end of the stall.
 #[derive(Debug)]
-struct End {
+struct EndOfStall {
     at: Instant,
-    left: Depths,
-    emptying: Emptying,
+    queued: Depths,
+    drain: QueueDrain,
 }
 
 #[derive(Debug)]
@@ -44,68 +43,77 @@ struct Poll {
     delay: Option<Duration>,
 }
 
-impl Follower {
+impl PostStallRecorder {
     pub(super) fn new(stall: u64) -> Self {
         let polls = Vec::with_capacity(MAX_POLLS);
-        Self { stall, ended: None, open: None, polls, dropped: 0, over: false }
+        Self { stall, end: None, open: None, polls, dropped: 0, done: false }
     }
 
     pub(super) fn stall(&self) -> u64 {
         self.stall
     }
 
-    /// Whether there is nothing more to see.
-    pub(super) fn is_over(&self) -> bool {
-        self.over
+    /// Whether no further poll will be recorded.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
     }
 
-    /// A poll begins, by the worker.
-    pub(super) fn begin(&mut self, sequence: u64, task: u64, spawned_at: &'static Location<'static>, name: NameId) {
-        if self.over {
+    /// Called by the worker when a poll begins.
+    pub(super) fn begin_poll(
+        &mut self,
+        sequence: u64,
+        task: u64,
+        spawned_at: &'static Location<'static>,
+        name: NameId,
+    ) {
+        if self.done {
             return;
         }
-        let Some((ended, depths)) = self.ended.as_mut().zip(queue_drain::depths()) else {
-            // The stall ended before anybody followed.
-            self.over = true;
+        let Some((end, depths)) = self.end.as_mut().zip(queue_drain::depths()) else {
+            // The stall ended before this recorder was set.
+            self.done = true;
             return;
         };
-        let queued = ended.emptying.begin(depths, task != 0);
+        let queued = end.drain.begin_poll(depths, task != 0);
         let at = Instant::now();
         self.open = Some(Poll { sequence, task, spawned_at, name, at, queued, delay: None });
     }
 
-    /// A poll ends: that of the stall, or one after it.
-    pub(super) fn end(&mut self, sequence: u64) {
-        if self.over {
+    /// Called by the worker when a poll ends: the stalled one, or one after it.
+    pub(super) fn end_poll(&mut self, sequence: u64) {
+        if self.done {
             return;
         }
         if sequence == self.stall {
-            let end = |left: Left| End { at: Instant::now(), left: left.depths, emptying: Emptying::new(left) };
-            self.ended = queue_drain::left().map(end);
+            self.end = queue_drain::queues_at_end().map(|queues: QueuesAtEnd| EndOfStall {
+                at: Instant::now(),
+                queued: queues.depths,
+                drain: QueueDrain::new(queues),
+            });
         } else {
-            self.keep();
-            if let (Some(ended), Some(depths)) = (&mut self.ended, queue_drain::depths()) {
-                ended.emptying.end(depths);
+            self.keep_open_poll();
+            if let (Some(end), Some(depths)) = (&mut self.end, queue_drain::depths()) {
+                end.drain.end_poll(depths);
             }
         }
-        self.over = self.ended.as_ref().is_none_or(|ended| ended.emptying.is_over());
+        self.done = self.end.as_ref().is_none_or(|end| end.drain.is_done());
     }
 
-    /// The worker has nothing more to do, or is no worker any more.
+    /// Stops recording: the worker parks, or has lost its slot.
     pub(super) fn stop(&mut self) {
-        self.over = true;
+        self.done = true;
     }
 
-    /// The outermost name of a poll is the one that counts.
-    pub(super) fn name(&mut self, sequence: u64, name: NameId) {
+    /// Sets the name of the poll. The first and outermost name is kept.
+    pub(super) fn name_poll(&mut self, sequence: u64, name: NameId) {
         if let Some(poll) = self.open_mut(sequence).filter(|poll| poll.name == NameId::NONE) {
             poll.name = name;
         }
     }
 
-    /// How long the poll was put off.
+    /// Sets the schedule latency of the poll: the time from wake to poll.
     #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
-    pub(super) fn delayed(&mut self, sequence: u64, delay: Duration) {
+    pub(super) fn set_delay(&mut self, sequence: u64, delay: Duration) {
         if let Some(poll) = self.open_mut(sequence) {
             poll.delay = Some(delay);
         }
@@ -115,10 +123,10 @@ impl Follower {
         self.open.as_mut().filter(|poll| poll.sequence == sequence)
     }
 
-    fn keep(&mut self) {
-        let Some((poll, ended)) = self.open.take().zip(self.ended.as_ref()) else { return };
-        let was_ready =
-            poll.delay.is_some_and(|delay| poll.at.checked_sub(delay).is_some_and(|ready| ready < ended.at));
+    /// Keeps the poll that ends if its task was ready before the stall ended.
+    fn keep_open_poll(&mut self) {
+        let Some((poll, end)) = self.open.take().zip(self.end.as_ref()) else { return };
+        let was_ready = poll.delay.is_some_and(|delay| poll.at.checked_sub(delay).is_some_and(|ready| ready < end.at));
         if poll.task == 0 || (poll.queued == Queued::Elsewhere && !was_ready) {
             return;
         }
@@ -129,24 +137,24 @@ impl Follower {
         }
     }
 
-    /// What was seen; `None` where the worker was not seen to end the stall.
+    /// The recorded polls. `None` if the end of the stall was missed.
     pub(super) fn finish(mut self) -> Option<PostStallPolls> {
-        self.keep();
-        let End { at, left, emptying } = self.ended?;
+        self.keep_open_poll();
+        let EndOfStall { at, queued, drain } = self.end?;
         Some(PostStallPolls {
             ended: at,
-            own: left.own,
-            shared: left.shared,
-            polls: self.polls.into_iter().map(Poll::told).collect(),
+            own: queued.own,
+            shared: queued.shared,
+            polls: self.polls.into_iter().map(Poll::into_model).collect(),
             dropped: self.dropped,
-            own_left: emptying.own_left(),
-            shared_left: emptying.shared_left(),
+            own_left: drain.own_left(),
+            shared_left: drain.shared_left(),
         })
     }
 }
 
 impl Poll {
-    fn told(self) -> PolledAfter {
+    fn into_model(self) -> PolledAfter {
         let task = Task { id: Some(TaskId(self.task)), name: names::get(self.name), spawned_at: Some(self.spawned_at) };
         PolledAfter { task, at: self.at, queued: self.queued, delay: self.delay }
     }

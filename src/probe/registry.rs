@@ -1,11 +1,11 @@
-//! The workers of one watch: who they are, and the bell that wakes their watchdog.
+//! The workers of one watch, and how they wake its watchdog.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread as OsThread;
 use std::time::{Duration, Instant};
 
-use super::poll_stats_merge::Tally;
+use super::poll_stats_merge::MergedStats;
 use super::slot::{NO_RUNTIME, Slot};
 use crate::model::task_stats::TaskStats;
 use crate::model::worker::{Activity, Thread, Worker};
@@ -14,24 +14,24 @@ use crate::sys;
 static NEXT_RUNTIME: AtomicU32 = AtomicU32::new(NO_RUNTIME + 1);
 static NEXT_WORKER: AtomicU64 = AtomicU64::new(1);
 
-/// One runtime, as its hooks and wrapped futures know it.
+/// One watched runtime, shared by its hooks and wrapped futures.
 #[derive(Debug)]
 pub(crate) struct RuntimeProbe {
     /// Unique in the process.
     pub(super) number: u32,
     pub(super) registry: Arc<Registry>,
-    /// For a runtime that the user gave no name.
+    /// The name of a runtime that the user did not name.
     fallback_name: Arc<str>,
     built: OnceLock<Built>,
-    /// Its workers tell when they park, but not when they poll.
+    /// It has thread hooks and no task hooks: its workers report parks and no polls.
     uninstrumented: AtomicBool,
 }
 
-/// What is known of a runtime once it is built. Its workers may register before.
+/// Properties that are known once the runtime is built. Its workers may register earlier.
 #[derive(Debug)]
 struct Built {
     name: Arc<str>,
-    /// On a current-thread runtime the thread inside `block_on` is the worker; elsewhere it only polls the root.
+    /// On a current-thread runtime the thread inside `block_on` is the worker. Otherwise it only polls the root future.
     current_thread: bool,
 }
 
@@ -52,19 +52,19 @@ impl RuntimeProbe {
         self.number
     }
 
-    /// Said once, when the runtime is built.
-    pub(crate) fn built(&self, current_thread: bool, name: Option<&str>) {
+    /// Called once, when the runtime is built.
+    pub(crate) fn set_built(&self, current_thread: bool, name: Option<&str>) {
         let name = name.map_or_else(|| Arc::clone(&self.fallback_name), Arc::from);
-        let _said_before = self.built.set(Built { name, current_thread });
+        let _already_set = self.built.set(Built { name, current_thread });
     }
 
-    /// Whether its tasks are polled without a word.
-    pub(crate) fn is_silent(&self) -> bool {
+    /// Whether polls of its tasks are not instrumented.
+    pub(crate) fn is_uninstrumented(&self) -> bool {
         self.uninstrumented.load(Ordering::Relaxed)
     }
 
-    /// Said before the runtime is built: it has thread hooks, but no task hooks.
-    pub(super) fn polls_silently(&self) {
+    /// Called before the runtime is built, where it gets no task hooks.
+    pub(super) fn set_uninstrumented(&self) {
         self.uninstrumented.store(true, Ordering::Relaxed);
     }
 
@@ -73,13 +73,13 @@ impl RuntimeProbe {
         self.built.get().is_some_and(|built| built.current_thread).then_some(0)
     }
 
-    /// A worker that registers while the runtime is being built asks Tokio, which knows already.
+    /// The runtime's name. A worker that registers while the runtime is being built gets it from Tokio.
     pub(crate) fn name(&self) -> Arc<str> {
         if let Some(built) = self.built.get() {
             return Arc::clone(&built.name);
         }
-        let told = tokio::runtime::Handle::try_current().ok().and_then(|handle| handle.name().map(Arc::from));
-        told.unwrap_or_else(|| Arc::clone(&self.fallback_name))
+        let name = tokio::runtime::Handle::try_current().ok().and_then(|handle| handle.name().map(Arc::from));
+        name.unwrap_or_else(|| Arc::clone(&self.fallback_name))
     }
 }
 
@@ -87,59 +87,59 @@ impl RuntimeProbe {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) slot: &'static Slot,
-    /// The slot's sequence number when this worker took it over.
+    /// The slot's sequence number when this worker got the slot.
     pub(crate) first_sequence: u64,
     pub(crate) worker: Arc<Worker>,
 }
 
-/// Windows in which polls are counted at a time. Each costs a worker up to 1.5 MB.
+/// The limit of concurrent windows for task statistics. Each costs a worker up to 1.5 MB.
 pub(crate) const MAX_WINDOWS: usize = 4;
 
-/// A window in which polls are counted.
+/// A time window that collects task statistics.
 #[derive(Debug)]
 struct Window {
     number: u64,
-    tally: Tally,
+    stats: MergedStats,
 }
 
 #[derive(Debug, Default)]
-struct Counting {
-    windows: Vec<Window>,
-    /// Threads that lost their worker to another one, until they register anew or end. What they were counting stays
-    /// with them: they may be about to begin a poll that they still take for their worker's.
-    handed_on: Vec<Entry>,
+struct Windows {
+    open: Vec<Window>,
+    /// Threads that `block_in_place` took the worker from, until they register again or end. Their slots keep recording:
+    /// such a thread may be about to begin a poll as the worker that it no longer is.
+    displaced: Vec<Entry>,
 }
 
-impl Counting {
-    /// A worker comes: every window counts its polls from now on.
-    fn count(&self, entry: &Entry) {
-        for window in &self.windows {
-            entry.slot.start_counting(window.number);
+impl Windows {
+    /// Every open window records the polls of this worker from now on.
+    fn add_worker(&self, entry: &Entry) {
+        for window in &self.open {
+            entry.slot.open_window(window.number);
         }
     }
 
-    /// A worker goes: what was counted stays.
-    fn keep(&mut self, entry: &Entry) {
-        for window in &mut self.windows {
-            if let Some(table) = entry.slot.stop_counting(window.number) {
-                window.tally.add(&entry.worker, table);
+    /// Keeps the statistics of a worker that ends.
+    fn remove_worker(&mut self, entry: &Entry) {
+        for window in &mut self.open {
+            if let Some(stats) = entry.slot.close_window(window.number) {
+                window.stats.add(&entry.worker, stats);
             }
         }
     }
 
-    /// A thread goes, or registers anew.
-    fn keep_handed_on(&mut self, slot: &'static Slot) {
-        let all = std::mem::take(&mut self.handed_on).into_iter();
-        let (gone, stay): (Vec<_>, Vec<_>) = all.partition(|entry| entry.is_of(slot));
-        self.handed_on = stay;
-        for entry in &gone {
-            self.keep(entry);
+    /// The same for the workers that this thread was displaced from. It ends, or registers again.
+    fn remove_displaced(&mut self, slot: &'static Slot) {
+        let all = std::mem::take(&mut self.displaced).into_iter();
+        let (removed, others): (Vec<_>, Vec<_>) = all.partition(|entry| entry.has_slot(slot));
+        self.displaced = others;
+        for entry in &removed {
+            self.remove_worker(entry);
         }
     }
 }
 
 impl Entry {
-    fn is_of(&self, slot: &'static Slot) -> bool {
+    fn has_slot(&self, slot: &'static Slot) -> bool {
         std::ptr::eq(self.slot, slot)
     }
 }
@@ -148,10 +148,10 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Vec<Entry>>,
-    /// Locked after `entries` where both are.
-    counting: Mutex<Counting>,
+    /// Always locked after `entries`.
+    windows: Mutex<Windows>,
     next_window: AtomicU64,
-    /// Grows with each change of `entries`, so that the watchdog copies them only then.
+    /// Incremented with each change of `entries`, so that the watchdog copies them only then.
     version: AtomicU64,
     /// Set while the watchdog sleeps because every worker is parked.
     watchdog_sleeps: AtomicBool,
@@ -163,79 +163,78 @@ impl Registry {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn counting(&self) -> MutexGuard<'_, Counting> {
-        self.counting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn windows(&self) -> MutexGuard<'_, Windows> {
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts to count the polls of every worker, and returns the window's number. `None` when there are
-    /// [`MAX_WINDOWS`] already.
+    /// Starts to record the polls of every worker, and returns the window's number. `None` when [`MAX_WINDOWS`] are open.
     pub(crate) fn open_window(&self) -> Option<u64> {
         let entries = self.entries();
-        let mut counting = self.counting();
-        if counting.windows.len() >= MAX_WINDOWS {
+        let mut windows = self.windows();
+        if windows.open.len() >= MAX_WINDOWS {
             return None;
         }
         let number = self.next_window.fetch_add(1, Ordering::Relaxed);
-        counting.windows.push(Window { number, tally: Tally::new() });
+        windows.open.push(Window { number, stats: MergedStats::new() });
         for entry in entries.iter() {
-            entry.slot.start_counting(number);
+            entry.slot.open_window(number);
         }
         Some(number)
     }
 
-    /// Ends a window. `None` when it was ended before.
+    /// Ends a window, and returns its statistics. `None` when it has ended before.
     pub(crate) fn close_window(&self, number: u64) -> Option<TaskStats> {
         let entries = self.entries();
-        let mut counting = self.counting();
-        let at = counting.windows.iter().position(|window| window.number == number)?;
-        let Window { mut tally, .. } = counting.windows.swap_remove(at);
+        let mut windows = self.windows();
+        let at = windows.open.iter().position(|window| window.number == number)?;
+        let Window { stats: mut merged, .. } = windows.open.swap_remove(at);
         let end = Instant::now();
-        let table = |entry: &Entry| Some((Arc::clone(&entry.worker), entry.slot.stop_counting(number)?));
-        let tables: Vec<_> = entries.iter().chain(&counting.handed_on).filter_map(table).collect();
-        drop(counting);
+        let close = |entry: &Entry| Some((Arc::clone(&entry.worker), entry.slot.close_window(number)?));
+        let closed: Vec<_> = entries.iter().chain(&windows.displaced).filter_map(close).collect();
+        drop(windows);
         drop(entries);
-        // Workers may come and go while the tables are put together.
-        for (worker, table) in tables {
-            tally.add(&worker, table);
+        // Merging takes time, and workers can register meanwhile.
+        for (worker, stats) in closed {
+            merged.add(&worker, stats);
         }
-        Some(tally.finish(end))
+        Some(merged.finish(end))
     }
 
-    /// The workers as they are now.
+    /// The present workers.
     pub(crate) fn snapshot(&self) -> Vec<Entry> {
         self.entries().clone()
     }
 
-    /// Changes whenever `snapshot` would.
+    /// A number that changes whenever the result of `snapshot` changes.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// Adds the calling thread as a worker. A thread that held this index before has lost it: `block_in_place`
-    /// handed the worker on, and what that thread still does holds nobody up.
+    /// Adds the calling thread as a worker. If another thread has this index, `block_in_place` took the worker from it:
+    /// the rest of that thread's poll stalls no worker.
     pub(super) fn add(&self, slot: &'static Slot, runtime: &RuntimeProbe, index: Option<usize>) {
         let worker = Arc::new(Worker {
             key: NEXT_WORKER.fetch_add(1, Ordering::Relaxed),
             runtime: runtime.name(),
             index,
             thread: current_thread(),
-            uninstrumented: runtime.is_silent() && index.is_some(),
+            uninstrumented: runtime.is_uninstrumented() && index.is_some(),
         });
         {
             let mut entries = self.entries();
-            let mut counting = self.counting();
+            let mut windows = self.windows();
             entries.retain(|other| {
-                let taken_over =
+                let is_replaced =
                     index.is_some() && other.worker.index == index && other.slot.runtime() == runtime.number;
-                if taken_over && !other.is_of(slot) {
+                if is_replaced && !other.has_slot(slot) {
                     other.slot.detach();
-                    other.slot.count_so_far();
-                    counting.handed_on.push(other.clone());
+                    other.slot.record_poll_so_far();
+                    windows.displaced.push(other.clone());
                 }
-                !taken_over
+                !is_replaced
             });
             let entry = Entry { slot, first_sequence: slot.progress().sequence, worker };
-            counting.count(&entry);
+            windows.add_worker(&entry);
             entries.push(entry);
             self.version.fetch_add(1, Ordering::Release);
         }
@@ -245,49 +244,49 @@ impl Registry {
 
     pub(super) fn remove(&self, slot: &'static Slot) {
         let mut entries = self.entries();
-        let mut counting = self.counting();
+        let mut windows = self.windows();
         entries.retain(|entry| {
-            let goes = entry.is_of(slot);
-            if goes {
-                counting.keep(entry);
+            let is_removed = entry.has_slot(slot);
+            if is_removed {
+                windows.remove_worker(entry);
             }
-            !goes
+            !is_removed
         });
-        counting.keep_handed_on(slot);
+        windows.remove_displaced(slot);
         self.version.fetch_add(1, Ordering::Release);
     }
 
-    /// Called by a worker after a full fence that follows the store which made it active.
+    /// Called by a worker that has become active, after the store that says so and a full fence.
     #[inline]
     pub(super) fn wake_watchdog(&self) {
         if self.watchdog_sleeps.load(Ordering::Relaxed) {
-            self.ring();
+            self.unpark_watchdog();
         }
     }
 
     #[cold]
-    fn ring(&self) {
+    fn unpark_watchdog(&self) {
         self.watchdog_sleeps.store(false, Ordering::Relaxed);
         if let Some(watchdog) = self.watchdog.get() {
             watchdog.unpark();
         }
     }
 
-    /// Wakes the watchdog whatever the workers do, so that it sees that it shall stop.
+    /// Wakes the watchdog even if no worker is active, so that it sees the request to stop.
     pub(crate) fn wake_watchdog_to_stop(&self) {
-        self.ring();
+        self.unpark_watchdog();
     }
 
-    /// Names the thread that sleeps in [`sleep_until_active`](Self::sleep_until_active).
+    /// Sets the thread that sleeps in [`sleep_until_active`](Self::sleep_until_active).
     pub(crate) fn set_watchdog(&self, thread: OsThread) {
-        let _set_before = self.watchdog.set(thread);
+        let _already_set = self.watchdog.set(thread);
     }
 
     /// Whether any worker is awake.
     pub(crate) fn any_active(&self) -> bool {
         self.entries().iter().any(|entry| match entry.slot.progress().activity {
             Activity::Polling => true,
-            // The thread inside `block_on` of a multi-thread runtime waits without telling; its polls tell.
+            // The thread inside `block_on` of a multi-thread runtime does not report its parks, only its polls.
             Activity::Between => entry.worker.index.is_some(),
             Activity::Parked => false,
         })
@@ -296,7 +295,7 @@ impl Registry {
     /// Sleeps while every worker is parked. May return early.
     pub(crate) fn sleep_until_active(&self, at_most: Duration) {
         self.watchdog_sleeps.store(true, Ordering::Relaxed);
-        // Pairs with the fence between a worker's becoming active and its look at `watchdog_sleeps`.
+        // Pairs with the fence of a worker that becomes active and then reads `watchdog_sleeps`.
         fence(Ordering::SeqCst);
         if !self.any_active() {
             std::thread::park_timeout(at_most);
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_was_handed_on_belongs_to_the_new_thread() {
+    fn a_worker_that_moves_to_another_thread_belongs_to_that_thread() {
         let registry = Arc::new(Registry::default());
         let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
         let (first, second) = (leaked_slot(&runtime), leaked_slot(&runtime));
@@ -330,47 +329,47 @@ mod tests {
         let entries = registry.snapshot();
         assert_eq!(entries.len(), 1);
         assert!(std::ptr::eq(entries[0].slot, second));
-        assert_eq!(first.runtime(), NO_RUNTIME, "the first thread has to register anew");
+        assert_eq!(first.runtime(), NO_RUNTIME, "the first thread must register again");
     }
 
     #[test]
-    fn threads_inside_block_on_do_not_displace_each_other() {
+    fn threads_in_block_on_do_not_displace_each_other() {
         let registry = Arc::new(Registry::default());
         let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
         registry.add(leaked_slot(&runtime), &runtime, None);
         registry.add(leaked_slot(&runtime), &runtime, None);
         assert_eq!(registry.snapshot().len(), 2);
-        assert!(!registry.any_active(), "between polls they only wait");
+        assert!(!registry.any_active(), "between polls they only wait for the root future");
     }
 
     #[test]
-    fn polls_are_counted_while_a_window_is_open_and_outlive_their_worker() {
+    fn an_open_window_records_polls_and_keeps_them_after_the_worker_ends() {
         let registry = Arc::new(Registry::default());
         let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
         let (first, second) = (leaked_slot(&runtime), leaked_slot(&runtime));
         registry.add(first, &runtime, Some(0));
-        assert!(!first.noted());
+        assert!(!first.is_recording());
         let window = registry.open_window().expect("there is room");
         let other = registry.open_window().expect("there is room");
-        assert!(first.noted());
+        assert!(first.is_recording());
         registry.add(second, &runtime, Some(1));
-        assert!(second.noted(), "a worker that comes later counts too");
+        assert!(second.is_recording(), "a worker that registers later is recorded too");
         for slot in [first, second] {
             slot.begin(7, std::panic::Location::caller());
             slot.end();
         }
         registry.remove(first);
-        assert!(!first.noted(), "its polls are no longer this watch's");
+        assert!(!first.is_recording(), "its polls no longer belong to this watch");
         let stats = registry.close_window(window).expect("it was open");
-        assert!(second.noted(), "the other window is open");
+        assert!(second.is_recording(), "the other window is open");
         let tasks: Vec<_> = stats.tasks.iter().map(|task| (task.polls, task.workers.clone())).collect();
         assert_eq!(tasks, [(2, vec![0, 1])]);
         assert!(registry.close_window(other).is_some() && registry.close_window(other).is_none());
-        assert!(!second.noted());
+        assert!(!second.is_recording());
     }
 
     #[test]
-    fn windows_are_bounded() {
+    fn the_number_of_windows_is_bounded() {
         let registry = Registry::default();
         let windows: Vec<_> = std::iter::from_fn(|| registry.open_window()).take(MAX_WINDOWS + 1).collect();
         assert_eq!(windows.len(), MAX_WINDOWS);

@@ -1,4 +1,4 @@
-//! One cache line per worker: how far it has come, and in which task.
+//! The slot of a worker: its progress and its current task, in one pair of cache lines.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -6,56 +6,55 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::names::{self, NameId};
-use super::poll_stats::{Ledger, Polled, Table};
-use super::post_stall_recorder::Follower;
+use super::poll_stats::{PollStats, Polled, WindowStats};
+use super::post_stall_recorder::PostStallRecorder;
 use crate::model::post_stall::Followed;
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, Progress};
 use crate::sys::{self, BlockedSignals, PollNow, PollWords};
 
-/// The runtime number of a slot that belongs to none.
+/// The runtime number of a slot without a runtime.
 pub(crate) const NO_RUNTIME: u32 = 0;
 
-/// What a worker tells about itself.
+/// The state that a worker publishes about itself.
 ///
-/// Slots live forever and are used again by other threads; the sequence number goes on, so it never repeats.
+/// Slots are never freed, and other threads reuse them. The sequence number is never reset, so it never repeats.
 ///
-/// 128 bytes: adjacent-line prefetch makes pairs of cache lines travel together.
+/// A slot has 128 bytes, because processors prefetch cache lines in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 pub(crate) struct Slot {
     words: PollWords,
-    /// Which runtime this slot's worker works for; `NO_RUNTIME` once it was detached.
+    /// The number of the worker's runtime, or `NO_RUNTIME` after the slot was detached.
     runtime: AtomicU32,
-    /// Grows when the worker parks and when it unparks: odd while it is parked.
+    /// Incremented when the worker parks and when it unparks. Odd while it is parked.
     parks: AtomicU32,
-    /// How many observers are about to send this worker a signal, or wait for its answer.
+    /// The number of observers that are about to send this worker a signal, or wait for its answer.
     signals: AtomicU32,
-    /// The signals that its thread holds back while it is parked. Its thread's alone.
+    /// The signals that the thread blocks while it is parked. Only this thread uses it.
     held: AtomicU64,
-    /// Whether somebody counts this worker's polls, or follows it: then each one is noted.
-    noted: AtomicBool,
-    /// Elsewhere, so that what every poll needs stays in one line.
-    notes: Box<Mutex<Notes>>,
+    /// Whether polls are recorded, for an open window or after a stall.
+    is_recording: AtomicBool,
+    /// Boxed, so that the fields used by every poll fit into the slot.
+    recording: Box<Mutex<Recording>>,
 }
 
-/// What is noted of polls while somebody wants it.
+/// Polls recorded on demand.
 #[derive(Debug, Default)]
-struct Notes {
-    ledger: Ledger,
-    follower: Option<Follower>,
+struct Recording {
+    stats: PollStats,
+    post_stall: Option<PostStallRecorder>,
 }
 
-impl Notes {
-    fn wanted(&self) -> bool {
-        self.ledger.in_use() || self.follower.as_ref().is_some_and(|follower| !follower.is_over())
+impl Recording {
+    fn is_needed(&self) -> bool {
+        self.stats.has_windows() || self.post_stall.as_ref().is_some_and(|recorder| !recorder.is_done())
     }
 }
 
-/// What every poll needs is in the one pair of lines.
-const _: () = assert!(size_of::<Slot>() == 128);
+const _: () = assert!(size_of::<Slot>() == 128, "a slot is one pair of cache lines");
 
-/// A worker does not park while this lives, so that the signal cannot interrupt its waiting for events.
+/// The worker does not park while this exists, so that the signal cannot interrupt its wait for events.
 #[derive(Debug)]
 pub(crate) struct Announced(&'static Slot);
 
@@ -65,9 +64,9 @@ impl Drop for Announced {
     }
 }
 
-/// How long a worker puts off parking for an announced signal, which comes within microseconds while the machine runs both
-/// threads. Where it does not, the worker holds that signal back while it is parked.
-const ANNOUNCED_AT_MOST: Duration = Duration::from_millis(2);
+/// How long a worker delays parking for an announced signal. The signal usually arrives within microseconds. If it does not,
+/// the worker blocks that signal while it is parked.
+const MAX_SIGNAL_WAIT: Duration = Duration::from_millis(2);
 
 impl Slot {
     pub(super) fn new() -> Self {
@@ -77,8 +76,8 @@ impl Slot {
             parks: AtomicU32::new(0),
             signals: AtomicU32::new(0),
             held: AtomicU64::new(0),
-            noted: AtomicBool::new(false),
-            notes: Box::default(),
+            is_recording: AtomicBool::new(false),
+            recording: Box::default(),
         }
     }
 
@@ -87,151 +86,151 @@ impl Slot {
         self.runtime.load(Ordering::Relaxed)
     }
 
+    /// Whether the worker is in a poll.
     #[inline]
     pub(super) fn polls(&self) -> bool {
         self.words.sequence.load(Ordering::Relaxed) & 1 == 1
     }
 
-    /// A poll starts. By the thread that holds the slot, and not inside another poll.
+    /// Begins a poll. Called by the slot's thread, and never inside another poll.
     #[inline]
     pub(super) fn begin(&self, task: u64, spawned_at: &'static Location<'static>) {
         self.words.task.store(task, Ordering::Relaxed);
         self.words.spawned_at.set(Some(spawned_at));
-        if self.noted() {
-            self.note_begin(task, spawned_at);
+        if self.is_recording() {
+            self.record_begin(task, spawned_at);
         }
-        self.step();
+        self.increment_sequence();
     }
 
-    /// The poll is over, unless the slot was attached to another runtime in the middle of it (`block_in_place`, then
-    /// `block_on`), which has ended it already.
+    /// Ends the poll. Does nothing if the slot was attached to another runtime during the poll (`block_in_place`, then
+    /// `block_on`), because that has already ended it.
     #[inline]
     pub(super) fn end(&self) {
         if self.polls() {
-            if self.noted() {
-                self.note_end();
+            if self.is_recording() {
+                self.record_end();
             }
-            self.step();
+            self.increment_sequence();
         }
     }
 
-    /// Only one thread writes, so load and store suffice. Release, a plain store on x86_64, keeps what was stored
-    /// before on this side of it.
+    /// A load and a store suffice, because only one thread writes. The release ordering publishes the earlier stores;
+    /// on x86_64 it is a plain store.
     #[inline]
-    fn step(&self) {
+    fn increment_sequence(&self) {
         self.words.sequence.store(self.words.sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
-    /// Names the poll that is about to begin, and those that follow. The task hooks name nothing: on their runtimes
-    /// only wrapped futures inside a poll do, which restore what was there, so that each poll begins unnamed.
+    /// Names the next poll and those after it. The task hooks name nothing: on their runtimes only wrapped futures inside
+    /// a poll do, and they restore the name before, so that each poll begins unnamed.
     #[inline]
     pub(super) fn name(&self, name: NameId) {
         self.words.name.store(name.0, Ordering::Relaxed);
     }
 
-    /// Names what is polled from here on; returns the name to restore.
+    /// Names the present poll; returns the name to restore.
     #[inline]
     pub(super) fn rename(&self, name: NameId) -> NameId {
         let before = NameId(self.words.name.load(Ordering::Relaxed));
         self.name(name);
-        if self.noted() {
+        if self.is_recording() {
             let sequence = self.words.sequence.load(Ordering::Relaxed);
-            self.note(|notes| {
-                notes.ledger.name(sequence, name);
-                if let Some(follower) = &mut notes.follower {
-                    follower.name(sequence, name);
+            self.record(|recording| {
+                recording.stats.name_poll(sequence, name);
+                if let Some(recorder) = &mut recording.post_stall {
+                    recorder.name_poll(sequence, name);
                 }
             });
         }
         before
     }
 
-    /// Whether somebody wants to know of polls. A poll at the edge of a window may be told late, and is counted all the
-    /// same.
+    /// Whether polls are recorded. A worker may see the change one poll late; a poll at the edge of a window counts anyway.
     #[inline]
-    pub(super) fn noted(&self) -> bool {
-        self.noted.load(Ordering::Relaxed)
+    pub(super) fn is_recording(&self) -> bool {
+        self.is_recording.load(Ordering::Relaxed)
     }
 
-    /// The flag is only changed under the lock, so that it tells what is wanted.
-    fn note<T>(&self, note: impl FnOnce(&mut Notes) -> T) -> T {
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = note(&mut notes);
-        self.noted.store(notes.wanted(), Ordering::Relaxed);
+    /// Changes the recording, and updates the flag under the same lock so that both always agree.
+    fn record<T>(&self, change: impl FnOnce(&mut Recording) -> T) -> T {
+        let mut recording = self.recording.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = change(&mut recording);
+        self.is_recording.store(recording.is_needed(), Ordering::Relaxed);
         outcome
     }
 
     #[cold]
-    fn note_begin(&self, task: u64, spawned_at: &'static Location<'static>) {
+    fn record_begin(&self, task: u64, spawned_at: &'static Location<'static>) {
         let name = NameId(self.words.name.load(Ordering::Relaxed));
         let sequence = self.words.sequence.load(Ordering::Relaxed).wrapping_add(1);
-        self.note(|notes| {
-            notes.ledger.begin(sequence, name);
-            if let Some(follower) = &mut notes.follower {
-                follower.begin(sequence, task, spawned_at, name);
+        self.record(|recording| {
+            recording.stats.begin_poll(sequence, name);
+            if let Some(recorder) = &mut recording.post_stall {
+                recorder.begin_poll(sequence, task, spawned_at, name);
             }
         });
     }
 
     #[cold]
-    fn note_end(&self) {
-        let Some((sequence, polled)) = self.polled() else { return };
-        self.note(|notes| {
-            notes.ledger.end(sequence, polled);
-            if let Some(follower) = &mut notes.follower {
-                follower.end(sequence);
+    fn record_end(&self) {
+        let Some((sequence, polled)) = self.present_poll() else { return };
+        self.record(|recording| {
+            recording.stats.end_poll(sequence, polled);
+            if let Some(recorder) = &mut recording.post_stall {
+                recorder.end_poll(sequence);
             }
         });
     }
 
-    /// The task that is polled comes to its end in this poll. By the thread that holds the slot.
+    /// Records that the present poll is the last one of its task. Called by the slot's thread.
     #[cold]
-    pub(super) fn note_last(&self, task: u64) {
-        if let Some((sequence, polled)) = self.polled().filter(|(_, polled)| polled.task == task) {
-            self.note(|notes| notes.ledger.ended(sequence, polled));
+    pub(super) fn record_last_poll(&self, task: u64) {
+        if let Some((sequence, polled)) = self.present_poll().filter(|(_, polled)| polled.task == task) {
+            self.record(|recording| recording.stats.mark_last_poll(sequence, polled));
         }
     }
 
-    /// The poll that has just begun was put off for so long. By the thread that holds the slot.
+    /// Records the schedule latency of the poll that has just begun. Called by the slot's thread.
     #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
     #[cold]
-    pub(super) fn note_delay(&self, delay: Duration) {
+    pub(super) fn record_delay(&self, delay: Duration) {
         let sequence = self.words.sequence.load(Ordering::Relaxed);
-        self.note(|notes| {
-            notes.ledger.delayed(sequence, delay);
-            if let Some(follower) = &mut notes.follower {
-                follower.delayed(sequence, delay);
+        self.record(|recording| {
+            recording.stats.set_delay(sequence, delay);
+            if let Some(recorder) = &mut recording.post_stall {
+                recorder.set_delay(sequence, delay);
             }
         });
     }
 
-    /// From now on polls count for this window.
-    pub(super) fn start_counting(&self, window: u64) {
-        self.note(|notes| notes.ledger.start(window));
+    /// Records polls for this window from now on.
+    pub(super) fn open_window(&self, window: u64) {
+        self.record(|recording| recording.stats.open_window(window));
     }
 
-    /// What was counted for this window. A poll that goes on counts until now.
-    pub(super) fn stop_counting(&self, window: u64) -> Option<Table> {
-        // Looked at while polls are still counted: a poll that ends meanwhile waits for the ledger, and finds it done.
-        self.note(|notes| notes.ledger.stop(window, self.polled()))
+    /// The statistics of this window, which is closed. A running poll counts with its time until now.
+    pub(super) fn close_window(&self, window: u64) -> Option<WindowStats> {
+        // The present poll is read under the lock: a poll that ends meanwhile waits for it, and is not added twice.
+        self.record(|recording| recording.stats.close_window(window, self.present_poll()))
     }
 
-    /// Follows the worker from the end of this poll on. A poll that ends at this very moment is missed.
-    pub(crate) fn follow(&self, sequence: u64) {
-        self.note(|notes| notes.follower = Some(Follower::new(sequence)));
+    /// Records the polls after the poll of a stall. Misses the end of the stall if it happens during this call.
+    pub(crate) fn start_post_stall_recorder(&self, stall: u64) {
+        self.record(|recording| recording.post_stall = Some(PostStallRecorder::new(stall)));
     }
 
-    /// What the worker did after this poll, once it has done everything of interest, or `now` as far as it has.
-    pub(crate) fn followed(&self, sequence: u64, now: bool) -> Followed {
-        let follower = self.note(|notes| {
-            let ours = notes.follower.as_ref().filter(|follower| follower.stall() == sequence);
-            let Some(follower) = ours else { return Err(Followed::Missed) };
-            if !now && !follower.is_over() {
+    /// The polls after this stall, once the recorder is done. With `now`, the polls so far.
+    pub(crate) fn take_post_stall_polls(&self, stall: u64, now: bool) -> Followed {
+        let recorder = self.record(|recording| {
+            let ours = recording.post_stall.as_ref().filter(|recorder| recorder.stall() == stall);
+            let Some(recorder) = ours else { return Err(Followed::Missed) };
+            if !now && !recorder.is_done() {
                 return Err(Followed::NotYet);
             }
-            notes.follower.take().ok_or(Followed::Missed)
+            recording.post_stall.take().ok_or(Followed::Missed)
         });
-        match follower.map(Follower::finish) {
+        match recorder.map(PostStallRecorder::finish) {
             Ok(Some(polls)) => Followed::Seen(polls),
             Ok(None) => Followed::Missed,
             Err(none) => none,
@@ -239,23 +238,23 @@ impl Slot {
     }
 
     #[cold]
-    fn stop_following(&self) {
-        self.note(|notes| {
-            if let Some(follower) = &mut notes.follower {
-                follower.stop();
+    fn stop_post_stall_recorder(&self) {
+        self.record(|recording| {
+            if let Some(recorder) = &mut recording.post_stall {
+                recorder.stop();
             }
         });
     }
 
-    /// The worker was handed on: a poll that goes on held it until now.
-    pub(super) fn count_so_far(&self) {
-        if let Some((sequence, polled)) = self.polled().filter(|_| self.noted()) {
-            self.note(|notes| notes.ledger.end(sequence, polled));
+    /// Ends the present poll in the statistics: its thread has lost the worker to another one.
+    pub(super) fn record_poll_so_far(&self) {
+        if let Some((sequence, polled)) = self.present_poll().filter(|_| self.is_recording()) {
+            self.record(|recording| recording.stats.end_poll(sequence, polled));
         }
     }
 
-    /// The number of the present poll, and who is polled.
-    fn polled(&self) -> Option<(u64, Polled)> {
+    /// The sequence number and the task of the present poll.
+    fn present_poll(&self) -> Option<(u64, Polled)> {
         let sequence = self.words.sequence.load(Ordering::Acquire);
         if sequence & 1 == 0 {
             return None;
@@ -264,13 +263,14 @@ impl Slot {
         Some((sequence, Polled { task: now.task, spawned_at: now.spawned_at?, name: NameId(now.name) }))
     }
 
-    /// The worker is about to wait for events: by its thread, after the last poll. Returns once no signal is on its
-    /// way that could interrupt it. While CPU time is sampled, that signal is held back until the worker wakes. The fence
-    /// makes sure that either this worker sees the announcement or the announcer sees the poll over.
+    /// Called by the worker's thread before it waits for events. Returns once no announced signal can interrupt the wait.
+    ///
+    /// While CPU time is sampled, the sampling signal is blocked until the worker unparks. The fence ensures that either
+    /// this worker sees the announcement or the announcer sees the worker parked.
     #[inline]
     pub(super) fn park(&self) {
-        if self.noted() {
-            self.stop_following();
+        if self.is_recording() {
+            self.stop_post_stall_recorder();
         }
         self.set_parked(true, Ordering::Release);
         fence(Ordering::SeqCst);
@@ -281,7 +281,7 @@ impl Slot {
         self.held.store(held.bits(), Ordering::Relaxed);
     }
 
-    /// By the thread that holds the slot. It may hear of the one without having heard of the other.
+    /// Called by the slot's thread. The thread may have registered after a park or before an unpark.
     #[inline]
     fn set_parked(&self, parked: bool, ordering: Ordering) {
         let parks = self.parks.load(Ordering::Relaxed);
@@ -294,7 +294,7 @@ impl Slot {
     fn await_signal(&self) -> BlockedSignals {
         let start = Instant::now();
         while self.signals.load(Ordering::Acquire) != 0 {
-            if start.elapsed() >= ANNOUNCED_AT_MOST {
+            if start.elapsed() >= MAX_SIGNAL_WAIT {
                 return sys::hold_stack_signal();
             }
             std::thread::yield_now();
@@ -302,8 +302,8 @@ impl Slot {
         BlockedSignals::NONE
     }
 
-    /// Tells the worker, before a signal is sent, that one will come. `None` once it has moved on from `progress`, or
-    /// where it is parked: then none may be sent.
+    /// Announces a signal to the worker. `None` if the worker is parked, or has moved on from `progress`: then no signal
+    /// may be sent.
     pub(crate) fn announce_signal(&'static self, progress: Progress) -> Option<Announced> {
         self.signals.fetch_add(1, Ordering::Relaxed);
         let announced = Announced(self);
@@ -311,8 +311,8 @@ impl Slot {
         (self.progress() == progress && progress.activity != Activity::Parked).then_some(announced)
     }
 
-    /// The caller must look afterwards whether the watchdog sleeps; the fence makes sure that either it sees this
-    /// worker awake or this worker sees it asleep.
+    /// The caller must check afterwards whether the watchdog sleeps. The fence ensures that either the watchdog sees this
+    /// worker awake or this worker sees the watchdog asleep.
     #[inline]
     pub(super) fn unpark(&self) {
         self.set_parked(false, Ordering::Relaxed);
@@ -324,25 +324,25 @@ impl Slot {
         }
     }
 
-    /// Makes the slot a fresh worker's, awake and between polls.
+    /// Gives the slot to a new worker, which is awake and between polls.
     pub(super) fn attach(&self, runtime: u32) {
         if self.polls() {
-            self.step();
+            self.increment_sequence();
         }
         self.words.name.store(NameId::NONE.0, Ordering::Relaxed);
         self.set_parked(false, Ordering::Relaxed);
         self.runtime.store(runtime, Ordering::Release);
     }
 
-    /// From now on the thread that holds the slot has to register anew before it can begin a poll.
+    /// Takes the slot from its worker. The thread must register again before it can begin a poll.
     pub(super) fn detach(&self) {
-        if self.noted() {
-            self.stop_following();
+        if self.is_recording() {
+            self.stop_post_stall_recorder();
         }
         self.runtime.store(NO_RUNTIME, Ordering::Release);
     }
 
-    /// How far the worker has come.
+    /// The worker's progress.
     pub(crate) fn progress(&self) -> Progress {
         let sequence = self.words.sequence.load(Ordering::Acquire);
         let parks = self.parks.load(Ordering::Acquire);
@@ -356,12 +356,12 @@ impl Slot {
         Progress { sequence, parks, activity }
     }
 
-    /// What it polls, for a signal handler on its thread.
+    /// The words that describe the present poll, for a signal handler on the slot's thread.
     pub(crate) fn words(&'static self) -> &'static PollWords {
         &self.words
     }
 
-    /// The task of the poll that `sequence` stands for, if that poll still lasts.
+    /// The task of the poll with this sequence number, while that poll runs.
     pub(crate) fn task(&self, sequence: u64) -> Option<Task> {
         self.words.read(sequence).map(task_of)
     }
@@ -371,7 +371,7 @@ fn is_odd(parks: u32) -> bool {
     parks & 1 == 1
 }
 
-/// A task from the words that a worker told.
+/// The task that a worker's words describe.
 pub(crate) fn task_of(now: PollNow) -> Task {
     let id = (now.task != 0).then_some(TaskId(now.task));
     Task { id, name: names::get(NameId(now.name)), spawned_at: now.spawned_at }
@@ -382,7 +382,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sequence_tells_polls_apart() {
+    fn the_sequence_number_identifies_a_poll() {
         let slot = Slot::new();
         slot.attach(1);
         let between = slot.progress();
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn a_used_slot_starts_between_polls() {
+    fn a_reused_slot_starts_between_polls() {
         let slot = Slot::new();
         slot.attach(1);
         slot.begin(7, Location::caller());
@@ -407,14 +407,14 @@ mod tests {
         slot.attach(2);
         assert_eq!(slot.progress().activity, Activity::Between);
         slot.end();
-        assert_eq!(slot.progress().activity, Activity::Between, "the poll was over before");
+        assert_eq!(slot.progress().activity, Activity::Between, "the poll has already ended");
     }
 
     #[test]
     #[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
-    fn a_signal_that_does_not_come_is_held_back_while_the_worker_is_parked() {
-        let held_back = || {
-            let status = std::fs::read_to_string("/proc/thread-self/status").expect("the kernel tells");
+    fn an_announced_signal_that_does_not_arrive_is_blocked_while_the_worker_is_parked() {
+        let blocked = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").expect("/proc is mounted");
             let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("it is there").trim();
             u64::from_str_radix(mask, 16).expect("it is a number")
         };
@@ -422,16 +422,16 @@ mod tests {
         let slot: &'static Slot = Box::leak(Box::new(Slot::new()));
         slot.attach(1);
         slot.begin(7, Location::caller());
-        let announced = slot.announce_signal(slot.progress()).expect("the poll lasts");
+        let announced = slot.announce_signal(slot.progress()).expect("the poll is running");
         slot.end();
-        let before = held_back();
+        let before = blocked();
         slot.park();
-        assert_eq!(held_back(), before | 1 << (signal.number() - 1));
+        assert_eq!(blocked(), before | 1 << (signal.number() - 1));
         slot.unpark();
-        assert_eq!(held_back(), before);
+        assert_eq!(blocked(), before);
         drop(announced);
         slot.park();
-        assert_eq!(held_back(), before, "no signal is on its way");
+        assert_eq!(blocked(), before, "no signal is announced");
     }
 
     #[test]
@@ -455,7 +455,7 @@ mod tests {
             });
             let start = Instant::now();
             while announced < 10_000 && start.elapsed() < Duration::from_secs(20) {
-                // Inside a poll and between two.
+                // In a poll or between two polls.
                 let progress = slot.progress();
                 if let Some(_signal) = slot.announce_signal(progress) {
                     announced += 1;
@@ -466,7 +466,7 @@ mod tests {
             }
             stop.store(true, Ordering::Relaxed);
         });
-        assert!(announced > 0, "it was never seen awake");
+        assert!(announced > 0, "the worker was never seen awake");
         assert_eq!(violations, 0, "of {announced} announcements");
     }
 }

@@ -10,11 +10,11 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 use tokio::task::JoinHandle;
 
-use super::hooks::task_number;
 use super::names::{self, NameId};
 use super::registry::RuntimeProbe;
 use super::slot::{NO_RUNTIME, Slot};
 use super::thread_slot;
+use crate::tokio_internals::task_number;
 
 /// Spawns a task whose polls are watched, also without `tokio_unstable`. Otherwise like [`tokio::spawn`].
 ///
@@ -123,8 +123,8 @@ impl<F: Future> Future for Watched<F> {
                 slot.begin(*this.task, this.given_at);
                 let _end = EndOfPoll(slot);
                 let outcome = this.future.poll(context);
-                if outcome.is_ready() && slot.noted() {
-                    slot.note_last(*this.task);
+                if outcome.is_ready() && slot.is_recording() {
+                    slot.record_last_poll(*this.task);
                 }
                 outcome
             }

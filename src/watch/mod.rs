@@ -27,6 +27,7 @@ use crate::model::worker::WorkerNow;
 use crate::probe::{self, Hooks, RuntimeProbe};
 use crate::sys::StackSignal;
 use crate::threads::join_until;
+use crate::tokio_internals;
 use crate::unwind::PollFrames;
 
 /// How long dropping a watch waits for a callback or a client that does not return.
@@ -71,19 +72,19 @@ impl Watch {
     /// # Errors
     /// See [`runtime`](Self::runtime).
     pub fn runtime_with(&self, builder: &mut tokio::runtime::Builder, hooks: Hooks) -> Result<Runtime, Error> {
-        if let Some(hook) = probe::already_set(builder).first() {
+        if let Some(hook) = tokio_internals::thread_hooks_of(builder).first() {
             return Err(Error::HookTaken { hook });
         }
         let named = self.state.next_runtime_name();
         let probe = RuntimeProbe::new(named, Arc::clone(&self.state.registry));
         probe::install(builder, &probe, hooks);
-        if probe.is_silent() {
+        if probe.is_uninstrumented() {
             PollFrames::prepare();
         }
         let inner = builder.build().map_err(Error::Runtime)?;
         let handle = inner.handle();
         let flavor = handle.runtime_flavor();
-        probe.built(flavor == tokio::runtime::RuntimeFlavor::CurrentThread, handle.name());
+        probe.set_built(flavor == tokio::runtime::RuntimeFlavor::CurrentThread, handle.name());
         Ok(Runtime::new(inner, probe, Arc::clone(&self.state)))
     }
 
@@ -160,7 +161,7 @@ impl Watch {
     /// A runtime that somebody else built, of which only wrapped futures can be seen.
     pub(crate) fn foreign_runtime(&self, current_thread: bool, name: Option<&str>) -> Arc<RuntimeProbe> {
         let probe = RuntimeProbe::new(self.state.next_runtime_name(), Arc::clone(&self.state.registry));
-        probe.built(current_thread, name);
+        probe.set_built(current_thread, name);
         probe
     }
 

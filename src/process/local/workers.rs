@@ -181,13 +181,16 @@ impl WorkerSource for LocalWorkers {
             return Err(VictimsUnknown::NotInstrumented);
         }
         let slot = self.entries[worker].slot;
-        slot.follow(progress.sequence);
+        slot.start_post_stall_recorder(progress.sequence);
         self.recording.insert(self.workers[worker].key, slot);
         Ok(())
     }
 
     fn post_stall_polls(&mut self, key: u64, progress: Progress, now: bool) -> Followed {
-        let polls = self.recording.get(&key).map_or(Followed::Missed, |slot| slot.followed(progress.sequence, now));
+        let polls = self
+            .recording
+            .get(&key)
+            .map_or(Followed::Missed, |slot| slot.take_post_stall_polls(progress.sequence, now));
         if polls != Followed::NotYet {
             self.recording.remove(&key);
         }
