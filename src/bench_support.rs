@@ -99,7 +99,7 @@ impl Stacks {
 
     /// Forgets the names, but not the debug information that was opened for them.
     pub fn forget_names(&mut self) {
-        self.symbolizer.forget();
+        self.symbolizer.clear_cache();
     }
 }
 

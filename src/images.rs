@@ -1,4 +1,4 @@
-//! The programs and libraries in a process's address space, for those who unwind them and those who name their code.
+//! The programs and libraries in a process's address space. Unwinding and symbolizing read them.
 
 use std::fs::File;
 use std::io;
@@ -15,21 +15,21 @@ use crate::sys::{Mapping, Process};
 /// One program or library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
-    /// Whose address space it is in.
+    /// The process that has loaded it.
     process: Process,
-    /// The addresses it takes up.
+    /// Its addresses in memory.
     pub(crate) range: Range<u64>,
-    /// What to subtract from an address to get the one that its file uses.
+    /// An address in memory minus the address in the file.
     pub(crate) bias: u64,
     /// The name to show: the file name, or `[vdso]`.
     pub(crate) name: Arc<str>,
-    /// Where the file can be opened that it was loaded from; `None` for the vDSO, which has none.
+    /// The path at which its file can be opened; `None` for the vDSO, which has no file.
     pub(crate) path: Option<PathBuf>,
     /// Whether it is the program itself.
     pub(crate) program: bool,
 }
 
-/// Everything that is loaded.
+/// The images that a process has loaded.
 #[derive(Debug)]
 pub(crate) struct Images {
     process: Process,
@@ -37,34 +37,34 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// Nothing yet.
+    /// An empty list.
     pub(crate) fn of(process: Process) -> Self {
         Self { process, list: Vec::new() }
     }
 
-    /// Whose they are.
+    /// The process.
     pub(crate) fn process(&self) -> Process {
         self.process
     }
 
-    /// The image that an address lies in.
+    /// The image that contains an address.
     pub(crate) fn find(&self, address: u64) -> Option<&Image> {
         self.list.iter().find(|image| image.range.contains(&address))
     }
 
-    /// Every one.
+    /// All images.
     pub(crate) fn all(&self) -> &[Image] {
         &self.list
     }
 
-    /// The program itself.
+    /// The program's image.
     pub(crate) fn program(&self) -> Option<&Image> {
         self.list.iter().find(|image| image.program)
     }
 
-    /// Adds what was loaded since, and returns it. What was unloaded stays: its addresses are on no stack.
+    /// Adds newly loaded images and returns them. Unloaded images stay; their addresses are on no stack.
     ///
-    /// A library that was replaced on disk since it was loaded is left out: its file would tell lies.
+    /// A library that was replaced on disk after it was loaded is left out, because its file does not match.
     ///
     /// # Errors
     /// When the list of mappings cannot be read.
@@ -80,8 +80,8 @@ impl Images {
     }
 }
 
-/// The addresses of the image that an executable mapping is part of: its neighbours of the same file, in the order of
-/// the file. The file may be mapped elsewhere too, by whoever reads its debug information, from its beginning.
+/// The addresses of the image that an executable mapping belongs to: neighboring mappings of the same file, in the order of
+/// the file. The file may be mapped a second time, from its beginning, by a reader of its debug information.
 fn extent(position: usize, all: &[Mapping]) -> Range<u64> {
     let executable = &all[position];
     let (mut first, mut last) = (executable, executable);
@@ -114,9 +114,9 @@ fn describe(process: Process, mapping: &Mapping, range: Range<u64>) -> Option<Im
     Some(image)
 }
 
-/// Where the mapped file can be opened: at its own path first, because separate debug files lie beside it; where the
-/// process sees it, which may live in another root; and at the kernel's links, which hold also what was deleted. Those to
-/// libraries are for the privileged.
+/// The path at which a mapped file can be opened. Its own path comes first, because separate debug files lie beside it. The
+/// next is the path inside the process's root, then the kernel's links, which also reach deleted files. Only privileged
+/// users may open the links to libraries.
 fn path_of(process: Process, mapping: &Mapping) -> Option<PathBuf> {
     let own = PathBuf::from(&mapping.path);
     let inside = || process.file("root").join(mapping.path.trim_start_matches('/'));
@@ -126,13 +126,13 @@ fn path_of(process: Process, mapping: &Mapping) -> Option<PathBuf> {
     all.iter().map(|path| path()).find(|path| is_file(path, mapping))
 }
 
-/// The device is not compared: of files on overlayfs, as in containers, and on btrfs, the list of mappings tells another than
-/// `stat`. A file that replaced this one has another inode, for this one still exists.
+/// Whether the file at a path is the mapped one. The device is not compared, because the list of mappings and `stat` differ
+/// on overlayfs (containers) and btrfs. A file that replaced the mapped one has another inode, because both exist.
 fn is_file(path: &Path, mapping: &Mapping) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| metadata.ino() == mapping.file.1)
 }
 
-/// The program that was started, even when a new one lies at its path by now.
+/// Whether a mapping belongs to the started program, even if a new file lies at its path.
 fn is_program(process: Process, mapping: &Mapping) -> bool {
     let link = process.file("exe");
     let named =
@@ -145,16 +145,17 @@ fn file_name(path: &str) -> Arc<str> {
     path.rsplit('/').next().unwrap_or(path).into()
 }
 
-/// Something to be read from an image's file, wherever its bytes come from.
-pub(crate) trait Reader {
+/// Reads something from an object file in a file or in memory.
+pub(crate) trait ObjectReader {
+    /// The read value.
     type Output;
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output;
 }
 
 impl Image {
-    /// Reads from the image's file, or from memory where it has none. `None` where it is no object file.
-    pub(crate) fn read<T: Reader>(&self, reader: T) -> Option<T::Output> {
+    /// Reads from the image's file, or from memory if it has none; `None` if it is not an object file.
+    pub(crate) fn read<T: ObjectReader>(&self, reader: T) -> Option<T::Output> {
         let Some(path) = &self.path else {
             let mut bytes = vec![0; usize::try_from(self.range.end - self.range.start).ok()?];
             let length = self.process.read_memory(self.range.start, &mut bytes);
@@ -164,36 +165,36 @@ impl Image {
         Some(reader.read(&object::File::parse(&cache).ok()?))
     }
 
-    /// What it offers to others; empty where it cannot be read.
+    /// Its exported functions; empty if it cannot be read.
     pub(crate) fn exports(&self) -> Exports {
         self.read(ReadExports).unwrap_or_default()
     }
 
     /// The GNU build id in hexadecimal.
     pub(crate) fn build_id(&self) -> Option<String> {
-        self.read(BuildId)?
+        self.read(ReadBuildId)?
     }
 
-    /// How far before a thread's pointer the program's own thread-local variables begin; `None` where it has none. Only for
-    /// the program itself: those of libraries lie elsewhere in every thread.
+    /// The distance from the program's first thread-local variable to the thread pointer; `None` without such variables.
+    /// Valid for the program only, because those of libraries have no fixed distance.
     #[cfg(feature = "attach")]
     pub(crate) fn thread_locals(&self) -> Option<u64> {
-        self.read(ThreadLocals)?
+        self.read(ThreadLocalsOffset)?
     }
 
-    /// What the file offers for naming its code.
-    pub(crate) fn names(&self) -> Option<Names> {
-        self.read(WhichNames)
+    /// The kind of names that its file has for its code.
+    pub(crate) fn names(&self) -> Option<CodeNames> {
+        self.read(ReadCodeNames)
     }
 }
 
-/// As the ABI for x86-64 places the first block ("ELF Handling For Thread-Local Storage", variant II): right before the
-/// thread pointer, aligned as its segment asks.
+/// Reads the distance of the program's thread-local variables. The ABI for x86-64 ("ELF Handling For Thread-Local Storage",
+/// variant II) places them right before the thread pointer, with the alignment of their segment.
 #[cfg(feature = "attach")]
-struct ThreadLocals;
+struct ThreadLocalsOffset;
 
 #[cfg(feature = "attach")]
-impl Reader for ThreadLocals {
+impl ObjectReader for ThreadLocalsOffset {
     type Output = Option<u64>;
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<u64> {
@@ -208,9 +209,10 @@ impl Reader for ThreadLocals {
     }
 }
 
+/// Reads the lowest address in the file.
 struct LowestSegment;
 
-impl Reader for LowestSegment {
+impl ObjectReader for LowestSegment {
     type Output = Option<u64>;
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<u64> {
@@ -218,12 +220,12 @@ impl Reader for LowestSegment {
     }
 }
 
-/// The functions that a library offers to others, by their addresses in its file.
+/// The exported functions of a library, by their addresses in its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Exports(Vec<(Range<u64>, String)>);
 
 impl Exports {
-    /// The function that an address lies in.
+    /// The function that contains an address.
     pub(crate) fn find(&self, address: u64) -> Option<&str> {
         let behind = self.0.partition_point(|(range, _)| range.start <= address);
         let (range, name) = self.0.get(behind.checked_sub(1)?)?;
@@ -231,9 +233,10 @@ impl Exports {
     }
 }
 
+/// Reads the exported functions.
 struct ReadExports;
 
-impl Reader for ReadExports {
+impl ObjectReader for ReadExports {
     type Output = Exports;
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Exports {
@@ -243,16 +246,17 @@ impl Reader for ReadExports {
             Some((range, symbol.name().ok()?.to_owned()))
         });
         let mut exports: Vec<_> = named.collect();
-        // Of several names for one address, one that is not reserved (`__…`).
+        // Of several names for one address, prefer one that is not reserved (`__…`).
         exports.sort_by_key(|(range, name)| (range.start, name.starts_with('_'), name.len()));
         exports.dedup_by_key(|(range, _)| range.start);
         Exports(exports)
     }
 }
 
-struct BuildId;
+/// Reads the build id.
+struct ReadBuildId;
 
-impl Reader for BuildId {
+impl ObjectReader for ReadBuildId {
     type Output = Option<String>;
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Option<String> {
@@ -261,31 +265,32 @@ impl Reader for BuildId {
     }
 }
 
-/// What a file offers for naming its code; each includes the ones before.
+/// The kind of names that a file has for its code. Each kind includes the previous ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Names {
+pub(crate) enum CodeNames {
     /// Stripped.
     None,
     /// Functions.
     Symbols,
-    /// Functions, inlined calls, files and lines; perhaps in a file of its own.
+    /// Functions, inlined calls, files and lines; possibly in a separate file.
     Lines,
 }
 
-struct WhichNames;
+/// Reads the kind of names.
+struct ReadCodeNames;
 
-impl Reader for WhichNames {
-    type Output = Names;
+impl ObjectReader for ReadCodeNames {
+    type Output = CodeNames;
 
-    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Names {
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> CodeNames {
         let has = |name: &str| file.section_by_name(name).is_some_and(|section| section.size() > 0);
         let elsewhere = matches!(file.gnu_debuglink(), Ok(Some(_)));
         if has(".debug_line") || elsewhere {
-            Names::Lines
+            CodeNames::Lines
         } else if has(".symtab") {
-            Names::Symbols
+            CodeNames::Symbols
         } else {
-            Names::None
+            CodeNames::None
         }
     }
 }
@@ -299,13 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_also_mapped_for_reading_is_one_image() {
+    fn a_file_that_is_mapped_twice_is_one_image() {
         let all = [
             mapping(0x1000, 0x9000, 0, 7, false),
             mapping(0xa000, 0xb000, 0, 7, false),
             mapping(0xb000, 0xc000, 0x1000, 7, true),
             mapping(0xc000, 0xd000, 0x2000, 7, false),
-            // The linker puts writable data at the same page of the file again.
+            // The linker maps the same page of the file again for writable data.
             mapping(0xd000, 0xe000, 0x2000, 7, false),
             mapping(0xe000, 0x1_0000, 0, 7, false),
             mapping(0x1_0000, 0x1_1000, 0x3000, 8, false),
@@ -316,14 +321,14 @@ mod tests {
     }
 
     #[test]
-    fn finds_this_program_and_its_libraries() {
+    fn this_program_is_found_by_its_code() {
         let mut images = Images::of(Process::own());
         images.load_new().expect("/proc is mounted");
-        let here = finds_this_program_and_its_libraries as *const () as u64;
+        let here = this_program_is_found_by_its_code as *const () as u64;
         let mine = images.find(here).expect("this code is loaded");
         assert!(mine.program);
         assert_eq!(images.program(), Some(mine));
-        assert!(mine.names() >= Some(Names::Symbols), "tests are not stripped");
+        assert!(mine.names() >= Some(CodeNames::Symbols), "tests are not stripped");
         assert!(images.load_new().expect("/proc is mounted").is_empty(), "nothing was loaded since");
     }
 }

@@ -10,6 +10,13 @@
 //! | A multi-thread worker polls the task in its LIFO slot first. A current-thread runtime has no LIFO slot. | `probe::queue_drain` | `tests/victims.rs` |
 //! | `on_task_terminate` runs inside the last poll of a task, also after `abort`. | `probe::hooks` | `tests/tasks.rs` |
 
+/// Parts of the symbols of Tokio's functions.
+pub(crate) mod symbols;
+
+/// Details of the C library.
+#[cfg(feature = "attach")]
+pub(crate) mod libc;
+
 use std::hash::{Hash, Hasher};
 
 /// The number in a task id. `tokio::task::Id` offers it as text only, but its `Hash` implementation writes it as one `u64`.

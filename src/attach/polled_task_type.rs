@@ -47,7 +47,7 @@ impl<'p, 'd> PolledTasks<'p, 'd> {
         };
         // It cannot be another one where this one's code is on the stack.
         ty.uncertain &= frames.iter().all(|frame| *frame.function != *ty.future);
-        Some(ty.told().into())
+        Some(ty.label().into())
     }
 
     fn functions(&self) -> &TaskFunctions {

@@ -11,9 +11,7 @@ use crate::images::Images;
 use crate::model::process::{DebugTier, ProcessSeen, ProgramFacts, VerbSeen};
 use crate::program_path::ProgramPath;
 use crate::sys::{self, PerfSampler, Permissions, Process, ProcessStatus};
-
-/// What Tokio calls its threads unless it is told another name: today, and before 1.23; 15 bytes of each.
-const TOKIO_THREADS: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-w"];
+use crate::tokio_internals::symbols::is_worker_thread;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -69,7 +67,7 @@ fn seen(
 
 fn tokio_threads(process: Process) -> usize {
     let names = process.thread_ids().into_iter().flatten().filter_map(|tid| process.thread_name(tid));
-    names.filter(|name| TOKIO_THREADS.contains(&name.as_str())).count()
+    names.filter(|name| is_worker_thread(name)).count()
 }
 
 /// The facts of the first of its files that holds Tokio, the program itself before its libraries; otherwise of any.

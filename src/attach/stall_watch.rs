@@ -69,7 +69,7 @@ pub(crate) fn watch<O: Observer>(
     let log = Arc::new(StallLog::new(threshold, symbolizer, Arc::clone(&open.program)));
     let gone = Arc::default();
     let mut session = Session { process, image, program: &program, missing, log: &log, gone: &gone, request };
-    let frames = program.contexts().is_empty().then(|| PollFrames::of(image)).filter(PollFrames::any);
+    let frames = program.contexts().is_empty().then(|| PollFrames::of(image)).filter(PollFrames::has_polls);
     match frames {
         Some(frames) => session.watch_untyped(frames, observer),
         None => session.watch_typed(&origin, observer),

@@ -41,7 +41,7 @@ pub(crate) fn census_by_scan(
         .iter()
         .filter_map(|(address, table)| Some((*address, task_type(&functions, program, &table.functions)?)))
         .collect();
-    let name = |table: u64| types.get(&table).map(|ty| (ty.told(), ty.scheduler.clone()));
+    let name = |table: u64| types.get(&table).map(|ty| (ty.label(), ty.scheduler.clone()));
     let take = |memory: &Snapshot, threads: &[FrozenThread], now| {
         let tasks = scan.tasks(memory);
         let polled = polled_tasks(memory, &blocks(threads, before), &tasks);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::images::Names;
+use crate::images::CodeNames;
 use crate::model::check::{Check, Coverage, SelfCheck};
 use crate::sys::{self, Breakpoint, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
@@ -22,7 +22,7 @@ pub(crate) struct Tested {
     /// Whether it is seen that a thread comes past an instruction; if not, why. Asked only where task hooks are missing.
     returns: Result<(), String>,
     sees_run_queue: bool,
-    names: Option<Names>,
+    names: Option<CodeNames>,
 }
 
 /// What the self-check goes by.
@@ -195,7 +195,7 @@ fn polls(threshold: Duration, tested: &Tested) -> Check {
     }
     let told = "this build has no task hooks: exactly of futures given to holdup::spawn, .watched() or block_on";
     let (silent, more) = match (tested.names, &tested.passive, &tested.returns) {
-        (None | Some(Names::None), _, _) => (
+        (None | Some(CodeNames::None), _, _) => (
             "of other tasks not at all, because this program is stripped or cannot be read".to_owned(),
             "strip nothing",
         ),
@@ -251,13 +251,13 @@ fn sleeping_stacks(tested: &Tested) -> Check {
 fn names(seen: &Seen<'_>) -> Check {
     let subject = "names";
     match seen.tested.names {
-        Some(Names::Lines) => check(
+        Some(CodeNames::Lines) => check(
             subject,
             Coverage::Full,
             "functions, inlined calls, files and lines; with debug = 1 or more in the profile also the full names of inlined async functions",
             None,
         ),
-        Some(Names::Symbols) => check(
+        Some(CodeNames::Symbols) => check(
             subject,
             Coverage::Limited,
             format!(
@@ -272,7 +272,7 @@ fn names(seen: &Seen<'_>) -> Check {
             "addresses only, because this user cannot read the program's file; its stacks cannot be walked either",
             Some("make the program's file readable for the user that runs it"),
         ),
-        Some(Names::None) => check(
+        Some(CodeNames::None) => check(
             subject,
             Coverage::Missing,
             "addresses only, because this program is stripped",

@@ -1,5 +1,5 @@
-//! What the file of a program or library tells about Tokio in it, and about its debug information, without reading all of
-//! either: a few words that the compiler leaves in well-known sections.
+//! Facts about a program or library: whether it contains Tokio, and its debug information. They come from texts that the
+//! compiler leaves in well-known sections, without reading all of the file.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -10,20 +10,21 @@ use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection};
 
 use crate::debug_files::{self, Links};
-use crate::images::{Image, Reader};
+use crate::images::{Image, ObjectReader};
 use crate::model::process::{DebugTier, ProgramFacts};
+use crate::tokio_internals::symbols;
 
-/// Larger sections are not searched; those of real programs are far below it.
-const MAX_SECTION: u64 = 1 << 30;
+/// Larger sections are not searched. Those of real programs are far smaller.
+const MAX_SECTION_BYTES: u64 = 1 << 30;
 
-/// Versions that are told of one file, which may hold several.
+/// Versions of Tokio that are reported per file at most. A file may contain several.
 const MAX_VERSIONS: usize = 8;
 
 impl ProgramFacts {
-    /// Reads them; nothing is told of a file that cannot be read.
+    /// The facts of an image; the default for a file that cannot be read.
     pub(crate) fn of(image: &Image) -> Self {
         let Some(path) = &image.path else { return Self::default() };
-        let Some(mut inside) = image.read(Inside) else { return Self::default() };
+        let Some(mut inside) = image.read(ReadFacts) else { return Self::default() };
         if inside.facts.debug < DebugTier::Full {
             let beside = inside.links.find(path).found;
             for candidate in beside.into_iter().chain([debug_files::package(path)]) {
@@ -43,40 +44,40 @@ fn tier_of(path: &Path) -> Option<DebugTier> {
     Some(debug_tier(&object::File::parse(&cache).ok()?))
 }
 
-/// What is in the file itself.
-struct Inside;
+/// Reads the facts that are in the file itself.
+struct ReadFacts;
 
-struct Found {
+struct FileFacts {
     facts: ProgramFacts,
     links: Links,
 }
 
-impl Reader for Inside {
-    type Output = Found;
+impl ObjectReader for ReadFacts {
+    type Output = FileFacts;
 
-    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Found {
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> FileFacts {
         let texts = section(file, ".rodata").unwrap_or_default();
         let versions = versions_in(texts);
-        // The name of its threads, and `tokio::runtime` as both ways of mangling have it.
-        let named = memmem::find(texts, b"tokio-rt-worker").or_else(|| memmem::find(texts, b"tokio-runtime-worker"));
-        let symbols = || section(file, ".strtab").and_then(|names| memmem::find(names, b"5tokio7runtime"));
+        let names_workers = symbols::WORKER_THREADS.iter().any(|name| memmem::find(texts, name.as_bytes()).is_some());
+        let is_runtime = |names: &[u8]| memmem::find(names, symbols::RUNTIME.as_bytes()).is_some();
+        let has_symbols = || section(file, ".strtab").is_some_and(is_runtime);
         let facts = ProgramFacts {
-            tokio: !versions.is_empty() || named.is_some() || symbols().is_some(),
+            tokio: !versions.is_empty() || names_workers || has_symbols(),
             versions,
             debug: debug_tier(file),
             debug_file: None,
         };
-        Found { facts, links: Links::of(file) }
+        FileFacts { facts, links: Links::of(file) }
     }
 }
 
 fn section<'d, R: ReadRef<'d>>(file: &object::File<'d, R>, name: &str) -> Option<&'d [u8]> {
-    let section = file.section_by_name(name).filter(|section| section.size() <= MAX_SECTION)?;
+    let section = file.section_by_name(name).filter(|section| section.size() <= MAX_SECTION_BYTES)?;
     section.data().ok()
 }
 
-/// Async functions have a hidden variable `__awaitee`, which is named where types are described. Compressed sections are
-/// taken for line tables.
+/// Async functions have a hidden variable `__awaitee`. Its name is present if types are described. Compressed sections count
+/// as line tables.
 fn debug_tier<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> DebugTier {
     let has = |name: &str| file.section_by_name(name).is_some_and(|section| section.size() > 0);
     let names = [".debug_str", ".debug_str.dwo"].iter().filter_map(|name| section(file, name));
@@ -91,11 +92,11 @@ fn debug_tier<'d, R: ReadRef<'d>>(file: &object::File<'d, R>) -> DebugTier {
     }
 }
 
-/// `…/tokio-1.54.1/src/runtime/…` is in every program, for its panics say where they happen.
+/// The versions of Tokio in the source paths of its panic messages.
 fn versions_in(texts: &[u8]) -> Vec<String> {
     let mut versions = BTreeSet::new();
-    for found in memmem::find_iter(texts, b"/tokio-") {
-        let rest = &texts[found + "/tokio-".len()..];
+    for found in memmem::find_iter(texts, symbols::SOURCE_FOLDER) {
+        let rest = &texts[found + symbols::SOURCE_FOLDER.len()..];
         let end = rest.iter().take(32).position(|byte| *byte == b'/');
         let version = end.and_then(|end| std::str::from_utf8(&rest[..end]).ok());
         let is_version = |text: &&str| text.starts_with(|c: char| c.is_ascii_digit()) && text.contains('.');

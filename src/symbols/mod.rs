@@ -1,27 +1,30 @@
-//! From addresses to functions, files and lines, inlined calls included, as a Rust developer writes them.
+//! Symbolizes addresses: functions, files and lines, inlined calls included, in the names that Rust developers use.
 //!
-//! Slow by nature (the first name out of a large program takes tens of milliseconds), so it runs on the reporter's
-//! thread only, never on a worker or the watchdog. Analysis does not fail: what has no name is shown as an address.
+//! The first name of a large program takes tens of milliseconds. So only the reporter's thread symbolizes, never a worker
+//! or the watchdog. An address without a name is shown as a number.
 
-/// Makes compiler-made names readable.
+/// Readable names of compiler-made names.
 mod names;
 
-/// What a program's file tells about Tokio in it.
+/// Debug information and symbols of one file.
+mod debug_info;
+
+/// Facts about Tokio and debug information in a program's file.
 #[cfg(feature = "attach")]
 mod facts;
 
-/// What types tasks are of, by symbols.
+/// Types of tasks, by symbols.
 #[cfg(feature = "attach")]
 mod task_types;
 
-/// Names of a program's code in a table of its own.
+/// Names and lines of a stripped program in a separate table.
 #[cfg(feature = "attach")]
 mod name_table;
 
-/// Whose code a frame is.
+/// The origin of a frame: user code, a dependency, a runtime.
 mod origin;
 
-/// Looks addresses up.
+/// Frames of addresses.
 mod symbolizer;
 
 #[cfg(feature = "attach")]

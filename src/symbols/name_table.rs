@@ -1,4 +1,4 @@
-//! The names and lines of a program's code in a table of its own, for programs that were stripped of them.
+//! The names and lines of a program in a separate table, for programs that are deployed stripped.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,38 +10,38 @@ use object::read::ReadCache;
 use object::{Object, ObjectSymbol, SymbolKind};
 use serde::{Deserialize, Serialize};
 
-use super::symbolizer::{open, raw_frames, readable_symbol};
+use super::debug_info::{find_frames, open, readable_symbol};
 
-/// Pieces of code with frames of their own; the rest has no names.
+/// Ranges of code in one table. Code beyond the limit has no names.
 const MAX_PIECES: usize = 50_000_000;
 
-/// A function at one place: its name, its file, its line; each is 0 where it is unknown, and otherwise counted from 1.
-type Frame = (u32, u32, u32);
+/// A frame as indices of its name and file, and its line. Indices and lines count from 1; 0 means unknown.
+type FrameEntry = (u32, u32, u32);
 
-/// A name, a file and a line.
-pub(super) type Named<'t> = (&'t str, Option<&'t str>, Option<u32>);
+/// A frame's name, file and line.
+pub(super) type NamedFrame<'t> = (&'t str, Option<&'t str>, Option<u32>);
 
-/// The table.
+/// The names and lines of a program.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct NameTable {
     texts: Vec<String>,
-    /// Frames at one address, innermost first. The first list is empty.
-    frames: Vec<Vec<Frame>>,
-    /// How far each piece of code begins behind the one before, and the number of its frames.
+    /// The frames of a range of code, innermost first. The first list is empty.
+    frames: Vec<Vec<FrameEntry>>,
+    /// Each range's distance from the start of the previous one, and the index of its frames.
     pieces: Vec<(u64, u32)>,
-    /// Where each begins.
+    /// The first address of each range.
     #[serde(skip)]
     starts: Vec<u64>,
 }
 
 impl NameTable {
-    /// Makes it from the symbols and debug information of a file, or of those that belong to it.
+    /// Builds a table from the symbols and debug information of a file, or of its debug files.
     ///
     /// # Errors
     /// When the file cannot be read.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let loader = open(path).ok_or_else(|| io::Error::other("it is no object file that can be read"))?;
-        let mut builder = Builder::default();
+        let loader = open(path).ok_or_else(|| io::Error::other("it is not a readable object file"))?;
+        let mut builder = TableBuilder::default();
         builder.frames.insert(Vec::new(), 0);
         for (start, end, symbol) in functions(path)? {
             builder.add_function(&loader, start, end, &symbol);
@@ -49,7 +49,7 @@ impl NameTable {
         Ok(builder.finish())
     }
 
-    /// What [`Self::to_bytes`] has made. `None` where it is something else.
+    /// Reads the output of [`Self::to_bytes`]; `None` for anything else.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut table: Self = postcard::from_bytes(bytes).ok()?;
         let mut at = 0_u64;
@@ -60,24 +60,24 @@ impl NameTable {
         Some(table)
     }
 
-    /// For a file.
+    /// The table as bytes for a file.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         postcard::to_allocvec(self).unwrap_or_default()
     }
 
-    /// The frames of an address of the file, innermost first.
-    pub(super) fn find(&self, address: u64) -> Vec<Named<'_>> {
+    /// The frames of an address in the program's file, innermost first.
+    pub(super) fn find(&self, address: u64) -> Vec<NamedFrame<'_>> {
         let behind = self.starts.partition_point(|start| *start <= address);
         let piece = behind.checked_sub(1).and_then(|position| self.pieces.get(position));
         let frames = piece.and_then(|(_, number)| self.frames.get(*number as usize));
         let text = |number: u32| Some(self.texts.get((number as usize).checked_sub(1)?)?.as_str());
         let named =
-            |(name, file, line): &Frame| Some((text(*name)?, text(*file), Some(*line).filter(|line| *line > 0)));
+            |(name, file, line): &FrameEntry| Some((text(*name)?, text(*file), Some(*line).filter(|line| *line > 0)));
         frames.into_iter().flatten().filter_map(named).collect()
     }
 }
 
-/// Functions with where they begin and end, in order and without overlap.
+/// Functions as start, end and symbol, in order and without overlap.
 fn functions(path: &Path) -> io::Result<Vec<(u64, u64, String)>> {
     let best = crate::debug_files::best(path)?.0;
     let cache = ReadCache::new(File::open(best)?);
@@ -99,13 +99,13 @@ fn functions(path: &Path) -> io::Result<Vec<(u64, u64, String)>> {
 }
 
 #[derive(Default)]
-struct Builder {
+struct TableBuilder {
     texts: HashMap<String, u32>,
-    frames: HashMap<Vec<Frame>, u32>,
+    frames: HashMap<Vec<FrameEntry>, u32>,
     pieces: Vec<(u64, u32)>,
 }
 
-impl Builder {
+impl TableBuilder {
     fn text(&mut self, text: &str) -> u32 {
         let next = u32::try_from(self.texts.len() + 1).unwrap_or(0);
         if let Some(number) = self.texts.get(text) {
@@ -123,11 +123,11 @@ impl Builder {
         places.sort_unstable();
         places.dedup();
         for at in places {
-            let mut found = raw_frames(loader, at);
+            let mut found = find_frames(loader, at);
             if found.is_empty() {
                 found.push((readable_symbol(symbol), None, None));
             }
-            let frames: Vec<Frame> = found
+            let frames: Vec<FrameEntry> = found
                 .iter()
                 .map(|(name, file, line)| {
                     let file = file.map_or(0, |file| self.text(file));
@@ -139,10 +139,10 @@ impl Builder {
         self.add(end, Vec::new());
     }
 
-    fn add(&mut self, at: u64, frames: Vec<Frame>) {
+    fn add(&mut self, at: u64, frames: Vec<FrameEntry>) {
         let next = u32::try_from(self.frames.len()).unwrap_or(0);
         let number = *self.frames.entry(frames).or_insert(next);
-        // What ends one function may begin the next.
+        // The end of one function may be the start of the next.
         if self.pieces.last().is_some_and(|(last, _)| *last == at) {
             self.pieces.pop();
         }
@@ -155,7 +155,7 @@ impl Builder {
     fn finish(self) -> NameTable {
         let mut texts: Vec<(String, u32)> = self.texts.into_iter().collect();
         texts.sort_unstable_by_key(|(_, number)| *number);
-        let mut frames: Vec<(Vec<Frame>, u32)> = self.frames.into_iter().collect();
+        let mut frames: Vec<(Vec<FrameEntry>, u32)> = self.frames.into_iter().collect();
         frames.sort_unstable_by_key(|(_, number)| *number);
         let starts: Vec<u64> = self.pieces.iter().map(|(at, _)| *at).collect();
         let before = std::iter::once(0).chain(starts.iter().copied());
@@ -174,26 +174,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_tells_what_the_program_tells() {
+    fn a_table_has_the_names_of_the_program() {
         let program = std::env::current_exe().expect("it runs");
         let (start, end, symbol) = functions(&program)
             .expect("it can be read")
             .into_iter()
-            .find(|(_, _, symbol)| symbol.contains("a_table_tells_what_the_program_tells"))
+            .find(|(_, _, symbol)| symbol.contains("a_table_has_the_names_of_the_program"))
             .expect("this function has a symbol");
-        let mut builder = Builder::default();
+        let mut builder = TableBuilder::default();
         builder.frames.insert(Vec::new(), 0);
         builder.add_function(&open(&program).expect("it can be read"), start, end, &symbol);
         let table = NameTable::from_bytes(&builder.finish().to_bytes()).expect("it is whole");
         let found = table.find(start);
         let (name, file, line) = found.last().expect("it is named");
-        assert!(name.contains("a_table_tells"), "{name}");
+        assert!(name.contains("a_table_has_the_names"), "{name}");
         assert!(file.is_some_and(|file| file.ends_with("name_table.rs")) && line.is_some(), "{file:?} {line:?}");
         assert!(table.find(end).is_empty() && table.find(start - 1).is_empty() && table.find(u64::MAX).is_empty());
     }
 
     #[test]
-    fn nonsense_is_no_table() {
+    fn invalid_bytes_do_not_panic() {
         for length in 0..200_u8 {
             let bytes: Vec<u8> = (0..length).map(|byte| byte.wrapping_mul(97) ^ length).collect();
             if let Some(table) = NameTable::from_bytes(&bytes) {

@@ -1,44 +1,44 @@
-//! Makes compiler-made names readable.
+//! Readable names of compiler-made names.
 //!
-//! The body of `async fn parse_feed` is a closure to the compiler, so its frames are called
-//! `news::parse_feed::{{closure}}` (legacy mangling) or `news::parse_feed::{closure#0}` (v0). A developer knows it as
+//! The compiler turns the body of `async fn parse_feed` into a closure. Its frames are named
+//! `news::parse_feed::{{closure}}` (legacy mangling) or `news::parse_feed::{closure#0}` (v0). The readable name is
 //! `news::parse_feed`.
 
 use std::borrow::Cow;
 
-/// The function's name as a developer writes it.
+/// A function's name as in the source code.
 pub(super) fn readable(demangled: &str) -> String {
     let plain = without_generics(&as_trait(demangled));
     let mut segments: Vec<&str> = split_path(&plain).into_iter().map(segment).filter(|name| !name.is_empty()).collect();
-    // `<std::fs::File>::sync_all` is v0's way of writing an inherent method.
+    // v0 writes an inherent method as `<std::fs::File>::sync_all`.
     if let Some(first) = segments.first_mut() {
         let inherent =
             first.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).filter(|inside| !inside.contains(" as "));
         *first = inherent.unwrap_or(first);
     }
-    // One closure at the end is the body of an `async fn` (or a closure in the function named, as its line tells).
+    // One closure at the end is the body of an `async fn`, or a closure in the named function; its line shows which.
     if segments.len() > 1 && segments.last() == Some(&CLOSURE) {
         segments.pop();
     }
     public_path(segments.join("::"))
 }
 
-/// `news::_::<impl Trait for Type>::method` and `<Type as Trait>::method` are the compiler's two ways of writing a
-/// method of a trait; the second names the type. So does the place in the first, unless a macro made it.
+/// Rewrites a trait method from `news::_::<impl Trait for Type>::method` to `<Type as Trait>::method`. The compiler uses
+/// both forms.
 fn as_trait(name: &str) -> Cow<'_, str> {
     let found = || {
         let start = name.find("::<impl ")?;
         let inside = &name[start + "::<impl ".len()..];
         let end = closing(inside)?;
         let (implemented, method) = (&inside[..end], inside[end + 1..].strip_prefix("::")?);
-        // `impl<F: Fn(A) for<'a> …>` is not split there: the type is what stands behind the last one.
+        // The type follows the last ` for `, so that `impl<F: Fn(A) for<'a> …>` is not split.
         let (of, what) = implemented.rsplit_once(" for ")?;
         Some(format!("<{what} as {of}>::{method}"))
     };
     found().map_or(Cow::Borrowed(name), Cow::Owned)
 }
 
-/// Where the `>` is that closes what the text stands in.
+/// The position of the `>` that closes the bracket around the text.
 pub(super) fn closing(text: &str) -> Option<usize> {
     let (mut depth, mut previous) = (0_usize, ' ');
     for (position, character) in text.char_indices() {
@@ -54,7 +54,7 @@ pub(super) fn closing(text: &str) -> Option<usize> {
     None
 }
 
-/// Modules of the standard library that are private, and where their items are re-exported.
+/// Private modules of the standard library, and the public modules that re-export their items.
 const RE_EXPORTS: [(&str, &str); 8] = [
     ("std::thread::functions::", "std::thread::"),
     ("std::thread::join_handle::", "std::thread::"),
@@ -66,7 +66,7 @@ const RE_EXPORTS: [(&str, &str); 8] = [
     ("std::net::socket_addr::", "std::net::"),
 ];
 
-/// The path that the standard library's documentation uses.
+/// The path in the standard library's documentation.
 fn public_path(name: String) -> String {
     let inside = name.trim_start_matches('<').len();
     let (open, path) = name.split_at(name.len() - inside);
@@ -76,9 +76,10 @@ fn public_path(name: String) -> String {
     }
 }
 
+/// The readable name of a closure.
 const CLOSURE: &str = "{closure}";
 
-/// Every compiler's word for a closure or an async body becomes one; disambiguators and shims go.
+/// Replaces every name of a closure or an async body by [`CLOSURE`]. Drops disambiguators and shims.
 fn segment(name: &str) -> &str {
     let inside =
         name.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')).map(|rest| rest.trim_matches(['{', '}']));
@@ -90,7 +91,7 @@ fn segment(name: &str) -> &str {
     }
 }
 
-/// Drops generic arguments: `alloc::vec::Vec<T>::push` and `collect::<Vec<_>>` say nothing to the reader of a stack.
+/// Drops generic arguments, which do not help the reader of a stack: `alloc::vec::Vec<T>::push`, `collect::<Vec<_>>`.
 /// `<T as Trait>::method` keeps its type and trait, without their arguments.
 fn without_generics(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
@@ -99,7 +100,7 @@ fn without_generics(name: &str) -> String {
     for character in name.chars() {
         let arrow = previous == '-' && character == '>';
         match character {
-            // Opens a qualified path, not arguments: at the very start, or after another opening one.
+            // A qualified path opens at the start or after another opening character; arguments do not.
             '<' if depth == 0 && (out.is_empty() || matches!(previous, '<' | '&' | ' ' | '(')) => {
                 out.push(character);
             }
@@ -108,7 +109,7 @@ fn without_generics(name: &str) -> String {
             '>' if arrow => {}
             '>' if depth > 0 => {
                 depth -= 1;
-                // `collect::<Vec<_>>` leaves `collect::` behind.
+                // `collect::<Vec<_>>` leaves `collect::`.
                 if depth == 0 && out.ends_with("::") {
                     out.truncate(out.len() - 2);
                 }
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn async_bodies_have_the_names_a_developer_knows() {
+    fn names_are_those_of_the_source_code() {
         for (compiler, developer) in [
             ("news_pipeline::ingest::parse_feed::{{closure}}", "news_pipeline::ingest::parse_feed"),
             ("news_pipeline::ingest::parse_feed::{closure#0}", "news_pipeline::ingest::parse_feed"),
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_names_stay_names() {
+    fn invalid_names_do_not_panic() {
         for name in
             ["", "<", ">>", "::", "{{", "a::<b", "}}::{{", "::<impl ", "::<impl a for >::", "a::<impl > for <>::b"]
         {

@@ -1,4 +1,5 @@
-//! Whose code a frame is: told by its source file where there are line tables, otherwise by its crate's name.
+//! The origin of a frame: user code, a dependency, the standard library or a runtime. Its source file shows it if there are
+//! line tables, otherwise its crate's name.
 
 use std::sync::Arc;
 
@@ -7,69 +8,69 @@ use crate::model::stack::Origin;
 /// The standard library's crates.
 const STD: [&str; 6] = ["std", "core", "alloc", "proc_macro", "test", "std_detect"];
 
-/// What polls tasks, and this library.
+/// The crates that poll tasks, and this one.
 const RUNTIME: [&str; 2] = ["tokio", "holdup"];
 
-/// Tells the user's code from everybody else's.
+/// Distinguishes the user's code from all other code.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {
-    /// Crates that are the user's, by name. Decides only where there are no line tables.
+    /// Names of the user's crates. They count only without line tables.
     pub(crate) user_crates: Vec<String>,
-    /// Folders that hold the user's source: stripped from the paths that are shown.
+    /// Folders with the user's source. Shown paths are relative to them.
     pub(crate) source_roots: Vec<String>,
 }
 
-/// Whose a frame is, and the package or library to name it by.
-pub(super) struct Found {
+/// The origin of a frame, and its package or library.
+pub(super) struct FrameOrigin {
     pub(super) origin: Origin,
     pub(super) package: Option<Arc<str>>,
 }
 
 impl Origins {
-    /// By file where one is known, otherwise by name.
-    pub(super) fn find(&self, function: &str, file: Option<&str>, in_program: bool) -> Found {
+    /// The origin by file if one is known, otherwise by name.
+    pub(super) fn find(&self, function: &str, file: Option<&str>, in_program: bool) -> FrameOrigin {
         let Some(file) = file else { return self.by_name(function, in_program) };
         let found = self.by_file(file);
         match &found.package {
-            // A macro, such as `tokio::select!`, brings its own lines into the function of another crate.
+            // A macro such as `tokio::select!` puts its own lines into the function of another crate.
             Some(package) if is_of_another_crate(function, package) => self.by_name(function, in_program),
             _ => found,
         }
     }
 
-    fn by_file(&self, file: &str) -> Found {
+    fn by_file(&self, file: &str) -> FrameOrigin {
         let package = |name: &str| Some(Arc::from(name));
         if let Some(rest) = in_std(file) {
-            return Found { origin: Origin::Std, package: package(first_folder(rest)) };
+            return FrameOrigin { origin: Origin::Std, package: package(first_folder(rest)) };
         }
         let inside_dependency = after(file, "/registry/src/")
             .and_then(|rest| rest.split_once('/').map(|(_, rest)| rest))
             .or_else(|| after(file, "/git/checkouts/"))
             .or_else(|| after(file, "/vendor/"))
-            // What the standard library is made of, as the toolchain was built.
+            // Dependencies of the standard library.
             .or_else(|| file.strip_prefix("/rust/deps/"));
         if let Some(rest) = inside_dependency {
             let name = without_version(first_folder(rest));
-            return Found { origin: origin_of_dependency(name), package: package(name) };
+            return FrameOrigin { origin: origin_of_dependency(name), package: package(name) };
         }
         if let Some(rest) = in_build(file) {
             let folder = first_folder(rest);
             let name = folder.rsplit_once('-').map_or(folder, |(name, _)| name);
-            return Found { origin: Origin::Dependency, package: package(name) };
+            return FrameOrigin { origin: Origin::Dependency, package: package(name) };
         }
         if is_own_source(file) {
-            return Found { origin: Origin::Runtime, package: package("holdup") };
+            return FrameOrigin { origin: Origin::Runtime, package: package("holdup") };
         }
         if file.ends_with(".rs") {
-            return Found { origin: Origin::User, package: None };
+            return FrameOrigin { origin: Origin::User, package: None };
         }
-        Found { origin: Origin::System, package: None }
+        FrameOrigin { origin: Origin::System, package: None }
     }
 
-    fn by_name(&self, function: &str, in_program: bool) -> Found {
+    fn by_name(&self, function: &str, in_program: bool) -> FrameOrigin {
         let Some(name) = crate_of(function) else {
             let origin = if in_program { Origin::Dependency } else { Origin::System };
-            return Found { origin, package: None };
+            return FrameOrigin { origin, package: None };
         };
         let origin = if STD.contains(&name) {
             Origin::Std
@@ -78,7 +79,7 @@ impl Origins {
         } else {
             origin_of_dependency(name)
         };
-        Found { origin, package: Some(name.into()) }
+        FrameOrigin { origin, package: Some(name.into()) }
     }
 
     /// The path to show: relative to the user's source, to the package, or to the standard library.
@@ -93,14 +94,14 @@ impl Origins {
         found.unwrap_or(file)
     }
 
-    /// The module that a source file holds, as far as its path tells: `src/ingest/feed.rs` of crate `news` is
-    /// `news::ingest::feed`. A file may be included elsewhere, and a package may hold a crate of another name.
+    /// The module of a source file by its path: `src/ingest/feed.rs` of crate `news` is `news::ingest::feed`. This is a
+    /// guess, because a file may be included elsewhere and a package may contain a crate of another name.
     pub(super) fn module_of(&self, file: &str) -> Option<String> {
         let shown = self.shorten(file);
         let path = shown.strip_suffix(".rs")?;
         let (package, inside) = match path.split_once("src/") {
             Some((before, inside)) => (before.trim_end_matches('/').rsplit('/').next()?, inside),
-            // `examples/news/faults.rs` and `tests/stalls.rs` are crates of their own.
+            // `examples/news/faults.rs` and `tests/stalls.rs` are separate crates.
             None => path.split_once('/')?.1.split_once('/').unwrap_or((path.split_once('/')?.1, "")),
         };
         let name = match without_version(package) {
@@ -116,7 +117,7 @@ fn origin_of_dependency(name: &str) -> Origin {
     if RUNTIME.contains(&name) { Origin::Runtime } else { Origin::Dependency }
 }
 
-/// Holdup's own frames on a worker's stack, wherever holdup's source lies. Its examples and tests are its users.
+/// Whether a file is holdup's own source. Its examples and tests count as user code.
 fn is_own_source(file: &str) -> bool {
     file.starts_with(concat!(env!("CARGO_MANIFEST_DIR"), "/src/"))
 }
@@ -126,8 +127,7 @@ fn in_std(file: &str) -> Option<&str> {
     after(file, "/library/").filter(|_| file.contains("/rustc/") || file.contains("/rustlib/"))
 }
 
-/// The path inside the folder of build scripts: C code that one compiled, and code that it generated, lies in
-/// `target/…/build/NAME-HASH/out`.
+/// The path inside a build script's output, `target/…/build/NAME-HASH/out`: compiled C code and generated code.
 fn in_build(file: &str) -> Option<&str> {
     after(file, "/target/").and_then(|rest| after(rest, "/build/"))
 }
@@ -140,7 +140,7 @@ fn first_folder(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
 }
 
-/// `hyper-util-0.1.21` is `hyper-util`, and `raft-0123456789abcdef` of a git checkout is `raft`.
+/// A package's name: `hyper-util` of `hyper-util-0.1.21`, `raft` of the git checkout `raft-0123456789abcdef`.
 fn without_version(folder: &str) -> &str {
     let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
     match folder.rsplit_once('-') {
@@ -149,20 +149,20 @@ fn without_version(folder: &str) -> &str {
     }
 }
 
-/// Whether a function that is no method of a trait lies in another crate than this package's.
+/// Whether a function lies in another crate than this package's. False for methods of traits.
 fn is_of_another_crate(function: &str, package: &str) -> bool {
     let Some((name, _)) = function.split_once("::") else { return false };
     let identifier = name.chars().all(|c| c.is_alphanumeric() || c == '_');
     identifier && !STD.contains(&name) && name != package.replace('-', "_")
 }
 
-/// The crate that a Rust path begins with. `None` for names that are no Rust paths, such as `clock_nanosleep`.
+/// The first crate in a Rust path; `None` for other names, such as `clock_nanosleep`.
 pub(crate) fn crate_of(function: &str) -> Option<&str> {
     let path = function.trim_start_matches(['<', '&', '*', '(', '[', ' ']);
     let path = ["mut ", "dyn ", "const "].iter().fold(path, |path, word| path.strip_prefix(word).unwrap_or(path));
     let (name, _) = path.split_once("::")?;
     let identifier = !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-    // `<T as Trait>` and `<impl Trait for T>` begin with no crate; the trait's will do.
+    // `<T as Trait>` and `<impl Trait for T>` do not begin with a crate. The trait's crate is used.
     if !identifier {
         let (_, rest) = path.split_once(" as ").or_else(|| path.split_once("impl "))?;
         return crate_of(rest);
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_tell_whose_code_it_is() {
+    fn a_source_file_shows_its_origin() {
         let origins = Origins { user_crates: vec![], source_roots: vec!["/home/me/news".into()] };
         for (file, origin, package, shown) in [
             ("/rustc/59807616e/library/std/src/thread/mod.rs", Origin::Std, Some("std"), "std/src/thread/mod.rs"),
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_macro_of_another_crate_makes_no_function_its_own() {
+    fn a_macro_of_another_crate_does_not_change_the_origin() {
         let origins = Origins { user_crates: vec!["news".into()], source_roots: vec![] };
         let select = "/r/.cargo/registry/src/index-1/tokio-1.54.1/src/macros/select.rs";
         for (function, origin) in [
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_tells_most_of_a_module() {
+    fn a_path_shows_most_of_a_module() {
         let origins = Origins { user_crates: vec!["news".into()], source_roots: vec!["/home/me/news".into()] };
         for (file, module) in [
             ("/home/me/news/src/ingest/feed.rs", "news::ingest::feed"),
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn without_files_the_crate_name_tells() {
+    fn the_crate_name_shows_the_origin_without_files() {
         let origins = Origins { user_crates: vec!["news".into()], source_roots: vec![] };
         for (function, origin) in [
             ("news::ingest::parse_feed", Origin::User),

@@ -1,33 +1,33 @@
-//! Looks addresses up: debug information where there is some, otherwise the symbol table.
+//! The frames of addresses, from debug information if there is any, otherwise from the symbol table.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use addr2line::Loader;
 
+use super::debug_info::{find_frames, open, readable_symbol};
 #[cfg(feature = "attach")]
 use super::name_table::NameTable;
-use super::names::readable;
 use super::origin::Origins;
 use crate::images::{Exports, Image, Images};
 use crate::model::profile::Mapping;
 use crate::model::stack::{Address, Frame, Origin};
 use crate::sys::Process;
 
-/// Addresses whose frames are remembered. Emptied when full: the next stalls fill it again.
-const MAX_REMEMBERED: usize = 16 * 1024;
+/// Addresses in the cache of frames. A full cache is emptied.
+const MAX_CACHED: usize = 16 * 1024;
 
-/// Names for addresses of a process.
+/// Symbolizes the addresses of a process.
 pub(crate) struct Symbolizer {
     origins: Origins,
     images: Images,
-    /// `None` where a file cannot be read.
+    /// By path; `None` for a file that cannot be read.
     loaders: HashMap<PathBuf, Option<Loader>>,
-    /// By the first address of the image. Read only where nothing else names its code.
+    /// By the first address of the image. Read only if nothing else names its code.
     exports: HashMap<u64, Exports>,
-    remembered: HashMap<Address, Arc<[Frame]>>,
-    /// Names of the program's code that its file does not have.
+    cached: HashMap<Address, Arc<[Frame]>>,
+    /// Names of a stripped program's code.
     #[cfg(feature = "attach")]
     names: Option<NameTable>,
 }
@@ -45,41 +45,41 @@ impl Symbolizer {
             images: Images::of(process),
             loaders: HashMap::new(),
             exports: HashMap::new(),
-            remembered: HashMap::new(),
+            cached: HashMap::new(),
             #[cfg(feature = "attach")]
             names: None,
         }
     }
 
-    /// Names the program's code by a table from here on, and not by its file.
+    /// Uses a table for the program's code from now on, before its file.
     #[cfg(feature = "attach")]
     pub(crate) fn use_names(&mut self, names: NameTable) {
         self.names = Some(names);
-        self.remembered.clear();
+        self.cached.clear();
     }
 
-    /// Treats a crate as the user's from here on, where there are no line tables to tell.
+    /// Treats a crate as the user's from now on, if there are no line tables.
     pub(crate) fn add_user_crate(&mut self, name: &str) {
         if !self.origins.user_crates.iter().any(|known| known == name) {
             self.origins.user_crates.push(name.to_owned());
-            self.remembered.clear();
+            self.cached.clear();
         }
     }
 
-    /// Shows paths in these folders relative to them from here on.
+    /// Shows paths in these folders relative to them from now on.
     #[cfg(feature = "attach")]
     pub(crate) fn add_source_roots(&mut self, folders: Vec<String>) {
         self.origins.source_roots.extend(folders);
-        self.remembered.clear();
+        self.cached.clear();
     }
 
-    /// Forgets every name, but keeps what was opened for them.
+    /// Empties the cache of frames. Opened files stay open.
     #[cfg(feature = "bench")]
-    pub(crate) fn forget(&mut self) {
-        self.remembered.clear();
+    pub(crate) fn clear_cache(&mut self) {
+        self.cached.clear();
     }
 
-    /// Opens the program's debug information, which takes milliseconds, before it is needed.
+    /// Opens the program's debug information in advance, because that takes milliseconds.
     pub(crate) fn warm_up(&mut self) {
         if self.images.load_new().is_err() {
             return;
@@ -89,7 +89,7 @@ impl Symbolizer {
         }
     }
 
-    /// Opens everything that names code, which may be gone once the process is.
+    /// Opens every file that names code. A file may be gone after the end of the process.
     #[cfg(feature = "attach")]
     pub(crate) fn open_all(&mut self) {
         if self.images.load_new().is_ok() {
@@ -98,39 +98,39 @@ impl Symbolizer {
         }
     }
 
-    /// The frames behind a stack of addresses, innermost first, inlined calls as frames of their own.
+    /// The frames of a stack of addresses, innermost first. Each inlined call is a frame.
     pub(crate) fn frames(&mut self, addresses: &[Address]) -> Vec<Frame> {
         addresses.iter().flat_map(|address| self.frames_at(*address).to_vec()).collect()
     }
 
-    /// The programs and libraries that addresses may lie in.
+    /// The mappings of all programs and libraries.
     pub(crate) fn mappings(&mut self) -> Vec<Mapping> {
-        // What cannot be listed now may have been before.
+        // Images of an earlier list stay known after an error.
         let _unreadable = self.images.load_new();
         self.images.all().iter().map(mapping_of).collect()
     }
 
-    /// The frames of one address, innermost first: inlined calls, and last the function that was really called.
+    /// The frames of one address, innermost first: inlined calls, then the called function.
     pub(crate) fn frames_at(&mut self, address: Address) -> Arc<[Frame]> {
-        if let Some(frames) = self.remembered.get(&address) {
+        if let Some(frames) = self.cached.get(&address) {
             return Arc::clone(frames);
         }
         let frames: Arc<[Frame]> = self.look_up(address).into();
-        if self.remembered.len() >= MAX_REMEMBERED {
-            self.remembered.clear();
+        if self.cached.len() >= MAX_CACHED {
+            self.cached.clear();
         }
-        self.remembered.insert(address, Arc::clone(&frames));
+        self.cached.insert(address, Arc::clone(&frames));
         frames
     }
 
-    /// The frame of a function that was looked up elsewhere, by its symbol.
+    /// The frame of a function with a known symbol.
     pub(crate) fn named(&self, mangled: &str, file: Option<&str>, line: Option<u32>) -> Frame {
         self.described(readable_symbol(mangled), file, line)
     }
 
-    /// The frame of a function whose name is readable already.
+    /// The frame of a function with a known readable name.
     pub(crate) fn described(&self, function: String, file: Option<&str>, line: Option<u32>) -> Frame {
-        // Names of C are those of the system; which library they are from is not told.
+        // A C name counts as the system's. Its library is unknown.
         let found = self.origins.find(&function, file, function.contains("::"));
         Frame {
             function: function.into(),
@@ -160,7 +160,7 @@ impl Symbolizer {
         }
         self.loader(&image);
         let loader = image.path.as_ref().and_then(|path| self.loaders.get(path)?.as_ref());
-        let mut frames = loader.map_or_else(Vec::new, |loader| self.with_lines(loader, in_file, &image));
+        let mut frames = loader.map_or_else(Vec::new, |loader| self.from_debug_info(loader, in_file, &image));
         if frames.is_empty() {
             let symbol = loader.and_then(|loader| loader.find_symbol(in_file)).map(readable_symbol);
             let symbol = symbol.or_else(|| self.exported(&image, in_file));
@@ -172,7 +172,7 @@ impl Symbolizer {
         frames
     }
 
-    /// The name of an exported function, of a library that has no other symbols, or of the vDSO.
+    /// The name of an exported function. A stripped library and the vDSO have no other symbols.
     fn exported(&mut self, image: &Image, in_file: u64) -> Option<String> {
         let exports = self.exports.entry(image.range.start).or_insert_with(|| image.exports());
         exports.find(in_file).map(readable_symbol)
@@ -184,18 +184,18 @@ impl Symbolizer {
         }
     }
 
-    /// Frames from debug information; empty where there is none for this address.
-    fn with_lines(&self, loader: &Loader, address: u64, image: &Image) -> Vec<Frame> {
-        let found = raw_frames(loader, address).into_iter();
+    /// Frames from debug information; empty without debug information for this address.
+    fn from_debug_info(&self, loader: &Loader, address: u64, image: &Image) -> Vec<Frame> {
+        let found = find_frames(loader, address).into_iter();
         found.map(|(name, file, line)| self.frame(name, file, line, image)).collect()
     }
 
     fn frame(&self, function: String, file: Option<&str>, line: Option<u32>, image: &Image) -> Frame {
-        // Code without a line has been put together from several places, and its file may be any of theirs.
+        // The compiler merged code without a line from several places, so its file may be any of theirs.
         let trusted = file.filter(|_| line.is_some_and(|line| line > 0));
         let found = self.origins.find(&function, trusted, image.program);
         let library = (!image.program).then(|| Arc::clone(&image.name));
-        // `debug = "line-tables-only"` names inlined functions without their path; their file tells most of it.
+        // `debug = "line-tables-only"` names inlined functions without their path. Their file shows most of it.
         let module = file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file));
         let function = match module {
             Some(module) if image.program => format!("{module}::{function}"),
@@ -211,47 +211,12 @@ impl Symbolizer {
     }
 }
 
-/// Name, file and line of each frame that debug information has for an address.
-pub(super) fn raw_frames(loader: &Loader, address: u64) -> Vec<(String, Option<&str>, Option<u32>)> {
-    let Ok(mut found) = loader.find_frames(address) else { return Vec::new() };
-    let mut frames = Vec::new();
-    // Broken debug information ends the list; what was read before it stays.
-    while let Ok(Some(frame)) = found.next() {
-        let name = frame.function.as_ref().and_then(|function| function.raw_name().ok());
-        let file = frame.location.as_ref().and_then(|location| location.file);
-        let line = frame.location.as_ref().and_then(|location| location.line);
-        frames.push((name.map_or_else(String::new, |name| readable_symbol(&name)), file, line));
-    }
-    // The last one was really called, so the symbol table knows it, with its path.
-    let called = frames.last_mut().filter(|(name, ..)| !name.contains("::"));
-    if let (Some((name, ..)), Some(symbol)) = (called, loader.find_symbol(address)) {
-        *name = readable_symbol(symbol);
-    }
-    frames
-}
-
-/// The debug information and symbols of the file at a path, which may lie in another file.
-pub(super) fn open(path: &Path) -> Option<Loader> {
-    #[cfg(feature = "attach")]
-    if let Ok((best, _)) = crate::debug_files::best(path)
-        && best != path
-        && let Ok(loader) = Loader::new(best)
-    {
-        return Some(loader);
-    }
-    Loader::new(path).ok()
-}
-
-pub(super) fn readable_symbol(mangled: &str) -> String {
-    readable(&format!("{:#}", rustc_demangle::demangle(mangled)))
-}
-
 fn mapping_of(image: &Image) -> Mapping {
     let file = image.path.as_ref().map_or_else(|| image.name.to_string(), |path| path.to_string_lossy().into_owned());
     Mapping { build_id: image.build_id().map(Arc::from), ..Mapping::new(image.range.start, image.range.end, 0, file) }
 }
 
-/// A frame that nothing names: `library+0x1234`, so that it can be looked up elsewhere.
+/// A frame without a name, as `library+0x1234`. Other tools can resolve it.
 fn nameless(address: Address, image: Option<&Image>) -> Frame {
     let function = match image {
         Some(image) => format!("{}+{:#x}", image.name, address.0.wrapping_sub(image.bias)),

@@ -1,9 +1,8 @@
-//! What type of task a function of Tokio belongs to, as far as symbols tell.
+//! The type of a task, by the symbols of the functions that poll it.
 //!
-//! Mangled as by newer compilers (v0), the symbol of the function that polls a task has the types of future and scheduler
-//! in it. Mangled as by older ones it has not, but that of the function that drops such a task, or the part of it that
-//! holds the future, has: it is called from the others, within a few calls. Calls are told by their targets, which must be
-//! where a function begins.
+//! With v0 mangling, the symbol of the function that polls a task contains the types of its future and scheduler. With legacy
+//! mangling it does not. But the symbol of the function that drops the task, or the part that holds its future, contains
+//! them. The task's other functions reach it within a few calls. A call counts if its target is the start of a function.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::OnceLock;
@@ -11,51 +10,49 @@ use std::sync::OnceLock;
 use object::{Object, ObjectSymbol, ReadRef, SymbolKind};
 
 use super::names::{closing, readable};
-use crate::images::{Image, Reader};
+use crate::images::{Image, ObjectReader};
 use crate::model::type_name::{arguments, unwrapped};
 use crate::sys::Process;
+use crate::tokio_internals::symbols;
 
-/// Calls from a task's function to the one that drops it.
+/// The depth of calls that are followed.
 const MAX_CALLS: usize = 4;
 
-/// Functions that are looked at for one task.
+/// Functions that are searched for one task.
 const MAX_FUNCTIONS: usize = 64;
 
-/// Of a function's code, so much is searched for calls.
-const MAX_CODE: u64 = 64 * 1024;
+/// Bytes of a function's code that are searched for calls.
+const MAX_CODE_BYTES: u64 = 64 * 1024;
 
-/// Types of tasks that are held against each other.
+/// Types of tasks that are compared.
 const MAX_TYPES: usize = 4096;
 
-/// Part of the symbol of a function that polls tasks of one type, in both ways of mangling.
-const POLL: &str = "7runtime4task3raw4poll";
-
-/// Symbols that are kept.
+/// Symbols that are read.
 const MAX_SYMBOLS: usize = 2_000_000;
 
 /// The types of a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TaskType {
-    /// The name of the future, as a developer writes it.
+    /// The readable name of the future.
     pub(crate) future: String,
     /// The type of the scheduler, as the compiler writes it.
     pub(crate) scheduler: String,
-    /// Nothing tells it from others that are dropped in the same way, of which the linker may have kept one.
+    /// Other types may share the code that drops this one, because the linker merges identical code.
     pub(crate) uncertain: bool,
 }
 
 impl TaskType {
-    /// The name of the future, with what is not certain of it.
-    pub(crate) fn told(&self) -> String {
+    /// The name of the future, with a note if it is uncertain.
+    pub(crate) fn label(&self) -> String {
         let or = if self.uncertain { ", or one that is dropped in the same way" } else { "" };
         format!("{}{or}", self.future)
     }
 }
 
-/// What the calls of a task's functions tell.
-struct Found {
+/// The type of a task by the calls of its functions.
+struct CallEvidence {
     ty: TaskType,
-    /// They call the code of its future.
+    /// Whether they call the code of its future.
     polled: bool,
 }
 
@@ -64,35 +61,35 @@ struct Found {
 pub(crate) struct TaskFunctions {
     process: Option<Process>,
     bias: u64,
-    /// By their addresses in the file: their sizes, and all their names.
+    /// Sizes and names by address in the file.
     functions: HashMap<u64, (u64, Vec<String>)>,
-    /// How many of the functions that poll tasks lead to each type, by what drops it.
+    /// For each type, how many functions that poll tasks lead to the code that drops it.
     dropped: OnceLock<HashMap<(String, String), usize>>,
 }
 
 impl TaskFunctions {
-    /// Those of a program that runs.
+    /// The functions of a running program.
     pub(crate) fn of(process: Process, image: &Image) -> Self {
         let functions = image.read(ReadFunctions).unwrap_or_default();
         Self { process: Some(process), bias: image.bias, functions, dropped: OnceLock::new() }
     }
 
-    /// The type of the tasks that these functions belong to, given by their addresses in memory. `None` where nothing tells.
+    /// The type of the tasks that these functions, given by their addresses in memory, belong to; `None` if unknown.
     pub(crate) fn task_type(&self, functions: &[u64]) -> Option<TaskType> {
         let starts: Vec<u64> = functions.iter().map(|address| self.in_file(*address)).collect();
         let by_poll = starts.iter().filter_map(|start| only(self.named(*start).filter_map(poll_types)));
         only(by_poll).or_else(|| {
-            let Found { mut ty, polled } = self.by_calls(&starts)?;
+            let CallEvidence { mut ty, polled } = self.by_calls(&starts)?;
             ty.uncertain = !polled && (ty.uncertain || self.is_shared(&ty));
             Some(ty)
         })
     }
 
-    /// Whether several types of tasks lead to the code that drops this one: the compiler has kept one piece for all of them, with the
-    /// name of one.
+    /// Whether several types of tasks lead to the code that drops this one. The linker has then kept one function for all of
+    /// them, under one name.
     fn is_shared(&self, ty: &TaskType) -> bool {
         let dropped = self.dropped.get_or_init(|| {
-            let polls = |names: &[String]| names.iter().any(|name| name.contains(POLL));
+            let polls = |names: &[String]| names.iter().any(|name| name.contains(symbols::RAW_POLL));
             let polls = self.functions.iter().filter(|(_, (_, names))| polls(names));
             let mut dropped = HashMap::new();
             for found in polls.take(MAX_TYPES).filter_map(|(start, _)| self.by_calls(&[*start])) {
@@ -103,7 +100,7 @@ impl TaskFunctions {
         dropped.get(&(ty.future.clone(), ty.scheduler.clone())).is_some_and(|types| *types > 1)
     }
 
-    /// An address in memory, as the file has it.
+    /// The address in the file of an address in memory.
     pub(crate) fn in_file(&self, address: u64) -> u64 {
         address.wrapping_sub(self.bias)
     }
@@ -112,7 +109,7 @@ impl TaskFunctions {
         self.functions.get(&address).into_iter().flat_map(|(_, names)| names).map(String::as_str)
     }
 
-    fn by_calls(&self, starts: &[u64]) -> Option<Found> {
+    fn by_calls(&self, starts: &[u64]) -> Option<CallEvidence> {
         let (mut seen, mut next): (HashSet<u64>, Vec<u64>) = (HashSet::new(), starts.to_vec());
         let (mut tasks, mut stages, mut called) = (Vec::new(), Vec::new(), HashSet::new());
         for _ in 0..=MAX_CALLS {
@@ -125,19 +122,19 @@ impl TaskFunctions {
                         match dropped(symbol) {
                             Some(Dropped::Task(types)) => tasks.push(types),
                             Some(Dropped::Stage(future)) => stages.push(future),
-                            None if symbol.contains("7runtime4task") => next.push(target),
+                            None if symbol.contains(symbols::TASK) => next.push(target),
                             None => drop(called.insert(symbol)),
                         }
                     }
                 }
             }
         }
-        // The linker may have made one of the code that drops several types, but never of that which polls them.
+        // The linker may merge the code that drops several types, but never the code that polls them.
         let polled =
             |future: &str| called.iter().any(|symbol| demangled(symbol).is_some_and(|name| readable(&name) == future));
         if let Some(ty) = only(tasks.into_iter()) {
             let polled = polled(&ty.future);
-            return Some(Found { ty, polled });
+            return Some(CallEvidence { ty, polled });
         }
         let future = only(stages.into_iter())?;
         let polled = polled(&future);
@@ -148,14 +145,14 @@ impl TaskFunctions {
             _ => "",
         };
         let ty = TaskType { future, scheduler: scheduler.to_owned(), uncertain: true };
-        Some(Found { ty, polled })
+        Some(CallEvidence { ty, polled })
     }
 
-    /// The functions that a function calls, or jumps to at its end.
+    /// The functions that a function calls or jumps to.
     fn calls(&self, function: u64) -> Vec<u64> {
         let Some((size, _)) = self.functions.get(&function) else { return Vec::new() };
         let Some(process) = self.process else { return Vec::new() };
-        let mut code = vec![0; usize::try_from((*size).min(MAX_CODE)).unwrap_or(0)];
+        let mut code = vec![0; usize::try_from((*size).min(MAX_CODE_BYTES)).unwrap_or(0)];
         let length = process.read_memory(function.wrapping_add(self.bias), &mut code);
         let code = code.get(..length).unwrap_or_default();
         let relative = |position: usize| -> Option<u64> {
@@ -167,7 +164,7 @@ impl TaskFunctions {
         let target = |position: usize| match code.get(position..)? {
             // call and jmp
             [0xe8 | 0xe9, ..] => relative(position + 1),
-            // The same through a word in memory.
+            // call and jmp through a word in memory
             [0xff, 0x15 | 0x25, ..] => {
                 let word = process.read_word(relative(position + 2)?.wrapping_add(self.bias))?;
                 Some(word.wrapping_sub(self.bias))
@@ -178,7 +175,7 @@ impl TaskFunctions {
     }
 }
 
-/// What all of them are; `None` where they differ, or there are none.
+/// The value that all items equal; `None` if they differ or there are none.
 fn only<T: PartialEq>(mut all: impl Iterator<Item = T>) -> Option<T> {
     let first = all.next()?;
     all.all(|other| other == first).then_some(first)
@@ -189,37 +186,37 @@ fn demangled(symbol: &str) -> Option<String> {
 }
 
 fn poll_types(symbol: &str) -> Option<TaskType> {
-    if !symbol.contains(POLL) {
+    if !symbol.contains(symbols::RAW_POLL) {
         return None;
     }
-    types_in(demangled(symbol)?.strip_prefix("tokio::runtime::task::raw::poll::<")?)
+    types_in(demangled(symbol)?.strip_prefix(symbols::DEMANGLED_RAW_POLL)?)
 }
 
-/// What a function drops.
+/// The value that a function drops.
 #[derive(Debug, PartialEq, Eq)]
 enum Dropped {
-    /// A whole task, or the box that it lies in.
+    /// A whole task, or the box that contains it.
     Task(TaskType),
-    /// The part of a task that holds its future, of this name.
+    /// The part of a task that holds the future with this name.
     Stage(String),
 }
 
 fn dropped(symbol: &str) -> Option<Dropped> {
-    const TASK: &str = "tokio::runtime::task::core::";
     if !symbol.contains("drop_in_place") && !symbol.contains("drop_glue") {
         return None;
     }
     let name = demangled(symbol)?;
-    let (before, inside) = name.split_once(TASK)?;
+    let (before, inside) = name.split_once(symbols::TASK_PARTS)?;
     let whole = ["drop_in_place<", "drop_glue<", "Box<"].iter().any(|end| before.ends_with(end));
-    if let Some(inside) = inside.strip_prefix("Cell<").filter(|_| whole) {
+    if let Some(inside) = inside.strip_prefix(symbols::TASK_CELL).filter(|_| whole) {
         return types_in(inside).map(Dropped::Task);
     }
-    let inside = inside.strip_prefix("Stage<").or_else(|| inside.strip_prefix("CoreStage<")).filter(|_| whole)?;
+    let stage = symbols::TASK_STAGES.iter().find_map(|part| inside.strip_prefix(part));
+    let inside = stage.filter(|_| whole)?;
     Some(Dropped::Stage(readable(unwrapped(inside.get(..closing(inside)?)?))))
 }
 
-/// The two types that text begins with, up to the bracket that closes them.
+/// The two types at the start of a text, up to the bracket that closes them.
 fn types_in(text: &str) -> Option<TaskType> {
     let mut types = arguments(text.get(..closing(text)?)?);
     let (future, scheduler) = (types.next()?, types.next()?);
@@ -228,7 +225,7 @@ fn types_in(text: &str) -> Option<TaskType> {
 
 struct ReadFunctions;
 
-impl Reader for ReadFunctions {
+impl ObjectReader for ReadFunctions {
     type Output = HashMap<u64, (u64, Vec<String>)>;
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
@@ -249,13 +246,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_in_the_symbols_of_both_ways_of_mangling() {
+    fn types_are_in_the_symbols_of_both_manglings() {
         let v0 = "_RINvNtNtNtCsjMJbvuyXNWE_5tokio7runtime4task3raw4pollNCNvCs2g2qvAd2obi_8awaiting10holds_lock0\
                   INtNtCslNYArtu3iFV_5alloc4sync3ArcNtNtNtB6_9scheduler14current_thread6HandleEEBS_";
         let found = poll_types(v0).expect("it names both");
         assert_eq!(found.future, "awaiting::holds_lock");
         assert!(found.scheduler.contains("current_thread"), "{}", found.scheduler);
-        // A symbol that is cut is none.
+        // A truncated symbol is invalid.
         assert_eq!(poll_types(&v0[..40]), None);
         let legacy = |name: &str| format!("_ZN4core3ptr{}{name}17h0123456789abcdefE", name.len());
         let types = "tokio..runtime..task..core..Cell$LT$app..nested..$u7b$$u7b$closure$u7d$$u7d$$C$alloc..sync..Arc$LT$app..Handle$GT$$GT$";
@@ -264,7 +261,7 @@ mod tests {
         let boxed = legacy(&format!("drop_in_place$LT$alloc..boxed..Box$LT${types}$GT$$GT$"));
         assert_eq!(dropped(&boxed), Some(Dropped::Task(found)));
         let holder = legacy(&format!("drop_in_place$LT$app..Holds$LT${types}$GT$$GT$"));
-        assert_eq!(dropped(&holder), None, "it drops something that has one");
+        assert_eq!(dropped(&holder), None, "it drops a value that contains a task");
         let stage = legacy(
             "drop_in_place$LT$tokio..runtime..task..core..Stage$LT$app..nested..$u7b$$u7b$closure$u7d$$u7d$$GT$$GT$",
         );

@@ -1,13 +1,13 @@
-//! Talks to the operating system, behind a safe API. The only module with `unsafe`.
+//! A safe interface to the operating system. This is the only module with `unsafe`.
 //!
-//! `linux` implements it for Linux on x86_64; `unsupported` has the same signatures elsewhere, and answers that
-//! there is nothing to be seen. `--cfg holdup_unsupported` chooses the latter anywhere, to check that it compiles.
+//! `linux` implements it for Linux on x86_64. `unsupported` has the same signatures for other platforms and reports that
+//! nothing is available. `--cfg holdup_unsupported` selects it on any platform, to check that it compiles.
 #![allow(unsafe_code, reason = "this is the one place for it; each block names the fact that makes it sound")]
 
-/// The words by which a worker tells what it polls.
+/// The words in which a worker publishes its current poll.
 mod poll_words;
 
-/// A process, by its number.
+/// A process, by its id.
 mod process;
 
 /// A shared cell for a `&'static T`, readable from any thread.
@@ -29,20 +29,20 @@ pub(crate) use static_ref::StaticRef;
 
 use std::time::Duration;
 
-/// The largest part of a stack that is copied. A deeper stack is cut at its outer end, and the report says so.
+/// Bytes of a stack that are copied at most. A deeper stack is cut at its outer end, and the report says so.
 pub(crate) const MAX_STACK_BYTES: usize = 256 * 1024;
 
 /// The registers that unwinding starts from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Registers {
-    /// The instruction to be executed next.
+    /// The address of the next instruction.
     pub(crate) instruction: u64,
     pub(crate) stack_pointer: u64,
-    /// Unknown for a thread that was not touched.
+    /// `None` for a sleeping thread.
     pub(crate) frame_pointer: Option<u64>,
 }
 
-/// Bytes of a stack, from the stack pointer towards the thread's first function.
+/// A copy of a stack, from the stack pointer towards the thread's first function.
 #[derive(Debug, Default)]
 pub(crate) struct StackCopy {
     pub(crate) registers: Registers,
@@ -50,7 +50,7 @@ pub(crate) struct StackCopy {
 }
 
 impl StackCopy {
-    /// The word at an address of the copied stack.
+    /// The word at an address of the stack.
     pub(crate) fn word(&self, address: u64) -> Option<u64> {
         let offset = usize::try_from(address.checked_sub(self.registers.stack_pointer)?).ok()?;
         let bytes = self.bytes.get(offset..offset.checked_add(8)?)?;
@@ -61,24 +61,24 @@ impl StackCopy {
 /// Why a thread's stack could not be copied by signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SignalError {
-    /// The thread does not exist any more.
+    /// The thread has ended.
     Gone,
-    /// It did not answer in time.
+    /// The thread did not answer in time.
     NoAnswer,
     /// No signal is installed.
     NotInstalled,
-    /// Its stack pointer lies outside the stack it was started with; the registers are in the copy.
+    /// The stack pointer lies outside the stack that the thread was started with. The copy has the registers.
     ForeignStack,
 }
 
-/// A thread of another process that was asked to stand still.
+/// A thread of another process after a request to stop.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stopped {
     pub(crate) tid: i32,
-    /// Where it stands, or why it does not.
+    /// Its registers, or why it did not stop.
     pub(crate) registers: Result<Registers, StopError>,
-    /// What its thread-local variables are found by (`fs_base`); 0 unless it stands.
+    /// The base of its thread-local variables (`fs_base`); 0 unless it stopped.
     pub(crate) thread_pointer: u64,
 }
 
@@ -86,89 +86,89 @@ pub(crate) struct Stopped {
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopError {
-    /// The thread does not exist any more.
+    /// The thread has ended.
     Gone,
-    /// It went to sleep before it was stopped, and was left alone.
+    /// The thread fell asleep before the stop and was not touched.
     Slept,
-    /// It did not stop in time; the kernel does something for it that cannot be interrupted.
+    /// The thread did not stop in time, because the kernel works for it without interruption.
     NoAnswer,
-    /// It belongs to somebody else, or a debugger holds it already.
+    /// The thread belongs to another user, or a debugger holds it already.
     Refused,
 }
 
-/// What we may look at, and what the machine allows everybody.
+/// Permissions of this process, and the machine's settings for all processes.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Permissions {
-    /// The user that we are.
+    /// The effective user.
     pub(crate) user: u32,
-    /// `CAP_SYS_PTRACE`: every process can be looked at.
+    /// `CAP_SYS_PTRACE`: every process can be read.
     pub(crate) traces_all: bool,
     /// `CAP_PERFMON` or `CAP_SYS_ADMIN`: every process can be sampled, the kernel's part included.
     pub(crate) samples_all: bool,
     /// `CAP_IPC_LOCK`: memory may be locked without limit.
     pub(crate) locks_memory: bool,
-    /// `kernel.yama.ptrace_scope`: 0 one's own processes, 1 one's descendants, 2 those with `CAP_SYS_PTRACE`, 3 none.
-    /// `None` where the machine has no such setting, which is as 0.
+    /// `kernel.yama.ptrace_scope`: 0 the user's processes, 1 descendants, 2 any with `CAP_SYS_PTRACE`, 3 none.
+    /// `None` on a machine without the setting, which is like 0.
     pub(crate) ptrace_scope: Option<i32>,
-    /// `kernel.perf_event_paranoid`: from -1 (everything) to 2 (one's own processes, without the kernel). Some
-    /// distributions add 3 and 4: nothing.
+    /// `kernel.perf_event_paranoid`: from -1 (everything) to 2 (the user's processes, without the kernel). Some
+    /// distributions add 3 and 4 (nothing).
     pub(crate) perf_paranoid: Option<i32>,
 }
 
-/// What everybody may know of a process.
+/// Facts about a process that every user may read.
 #[cfg(feature = "attach")]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProcessStatus {
-    /// At most 15 bytes, as the kernel keeps it.
+    /// At most 15 bytes, a limit of the kernel.
     pub(crate) name: String,
     pub(crate) state: char,
     /// The effective user.
     pub(crate) user: u32,
-    /// The real and the saved user are the same.
+    /// Whether the real, effective and saved users are equal.
     pub(crate) one_user: bool,
     pub(crate) threads: usize,
-    /// The process that traces it, 0 for none.
+    /// The id of the process that traces it, 0 for none.
     pub(crate) tracer: u32,
-    /// The effective set.
+    /// The effective capabilities.
     pub(crate) capabilities: u64,
-    /// It is a thread of the kernel, or has ended.
+    /// Whether it is a kernel thread or has ended.
     pub(crate) of_kernel: bool,
 }
 
-/// What the kernel tells of a thread of another process that is sampled.
+/// A record that the kernel writes about a sampled thread of another process.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PerfRecord {
-    /// A sample; its registers and stack come beside it, empty where the kernel could not tell them.
+    /// A sample. Its registers and stack are passed separately; they are empty if the kernel has none.
     Sample {
         /// By the monotonic clock.
         at: Duration,
     },
-    /// So many samples found no room.
+    /// The number of samples that found no room.
     Lost(u64),
-    /// The process runs another program from here on.
+    /// The process runs another program from now on.
     Replaced,
 }
 
-/// A sample of what a thread does with its CPU time.
+/// A sample of a thread of our own process, taken by its timer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct CpuSample {
+pub(crate) struct TimerSample {
     pub(crate) tid: i32,
-    /// Steps of its timer since the thread's last sample.
+    /// Steps of its timer since the thread's previous sample.
     pub(crate) steps: u32,
     /// By the monotonic clock.
     pub(crate) at: Duration,
-    /// What the thread polled, on a worker inside a poll.
+    /// The current poll, on a worker inside a poll.
     pub(crate) poll: Option<PollNow>,
-    /// The stack was not the thread's own, or its bounds were unknown: only a part was copied.
+    /// The stack was not the thread's own, or its bounds were unknown. Only a part of it was copied.
     pub(crate) foreign: bool,
 }
 
-/// What a thread is doing for the kernel at one moment.
+/// A thread's state in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KernelState {
-    /// On a CPU, or ready to be put on one.
+    /// On a CPU or ready for one.
     Running,
     /// Asleep in a system call.
     Syscall { number: i64, arguments: [u64; 6], stack_pointer: u64, instruction: u64 },
@@ -177,7 +177,7 @@ pub(crate) enum KernelState {
 }
 
 impl KernelState {
-    /// Where the thread sleeps, as its stack pointer and its instruction; `None` while it runs.
+    /// The stack pointer and instruction of a sleeping thread; `None` while it runs.
     pub(crate) fn asleep_at(self) -> Option<(u64, u64)> {
         match self {
             Self::Running => None,
@@ -188,13 +188,13 @@ impl KernelState {
     }
 }
 
-/// Whether a scheduler state of proc(5) is that of something that has ended: a zombie, or dead.
+/// Whether a scheduler state of proc(5) means that the process or thread has ended.
 #[cfg(feature = "attach")]
 pub(crate) fn has_ended(state: char) -> bool {
     matches!(state, 'Z' | 'X')
 }
 
-/// `/proc/…/schedstat`.
+/// The content of `/proc/…/schedstat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SchedStat {
     /// Time the thread was on a CPU.
@@ -211,26 +211,26 @@ pub(crate) struct ThreadStat {
     pub(crate) state: char,
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,
-    /// The CPU it runs on, or ran on last.
+    /// The CPU on which it runs or last ran.
     pub(crate) processor: u32,
 }
 
-/// A part of a process's address space that holds a file's code or data.
+/// A mapping in a process's address space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapping {
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) executable: bool,
-    /// Where in the file it begins.
+    /// The offset of its start in the file.
     pub(crate) offset: u64,
-    /// Device and inode, which tell whether the file on disk is still the one that was loaded.
+    /// Device and inode of the mapped file.
     pub(crate) file: (u64, u64),
     /// The path, or a name in brackets such as `[stack]`.
     pub(crate) path: String,
 }
 
 impl Mapping {
-    /// The mapping that an address lies in.
+    /// The mapping that contains an address.
     pub(crate) fn of(mappings: &[Self], address: u64) -> Option<&Self> {
         mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&address))
     }

@@ -1,26 +1,26 @@
-//! The words by which a worker tells what it polls.
+//! The words in which a worker publishes its current poll.
 
 use std::panic::Location;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::StaticRef;
 
-/// What a worker polls: written by its thread alone, read by others and by a signal handler on the same thread,
-/// which is why it is here.
+/// The current poll of a worker. Only the worker's thread writes it. Other threads and a signal handler on the same thread
+/// read it; because of the handler it belongs to this module.
 ///
-/// The sequence number is odd while the worker is inside a poll. A poll stores what it polls first and the odd
-/// number last, so a reader that finds the same odd number before and after reading the rest has a consistent view.
+/// The sequence number is odd inside a poll. A poll stores the task first and the odd number last. So a reader that finds
+/// the same odd number before and after reading the rest has a consistent view.
 #[derive(Debug)]
 pub(crate) struct PollWords {
     pub(crate) sequence: AtomicU64,
-    /// Tokio's id of the task, 0 for a future that is no task.
+    /// Tokio's id of the task, 0 for a future that is not a task.
     pub(crate) task: AtomicU64,
     pub(crate) spawned_at: StaticRef<Location<'static>>,
-    /// The number of the task's name, 0 for none.
+    /// The index of the task's name, 0 for none.
     pub(crate) name: AtomicU32,
 }
 
-/// What the words said.
+/// The content of the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PollNow {
     pub(crate) task: u64,
@@ -38,7 +38,7 @@ impl PollWords {
         }
     }
 
-    /// What is polled under that sequence number, if that poll still lasts.
+    /// The poll with this sequence number, if it still runs.
     pub(crate) fn read(&self, sequence: u64) -> Option<PollNow> {
         if sequence & 1 == 0 || self.sequence.load(Ordering::Acquire) != sequence {
             return None;
@@ -52,7 +52,7 @@ impl PollWords {
         (self.sequence.load(Ordering::Relaxed) == sequence).then_some(now)
     }
 
-    /// What is polled now.
+    /// The current poll.
     pub(crate) fn now(&self) -> Option<PollNow> {
         self.read(self.sequence.load(Ordering::Relaxed))
     }

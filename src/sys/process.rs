@@ -1,37 +1,37 @@
-//! A process that is looked at: our own or another.
+//! A process: our own or another.
 
 use std::path::PathBuf;
 
-/// Our own process, or another by its number. What can be read of one can be read of the other, if we may.
+/// Our own process, or another by its id. Both can be read in the same way, given permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
-    /// `None` for our own: `/proc/self` is right also where `/proc` belongs to another namespace of processes.
+    /// `None` for our own process: `/proc/self` is also right if `/proc` belongs to another PID namespace.
     pid: Option<u32>,
 }
 
 impl Process {
-    /// The one we live in.
+    /// Our own process.
     pub(crate) const fn own() -> Self {
         Self { pid: None }
     }
 
-    /// The process of that number, which need not exist.
+    /// The process with this id, which need not exist.
     #[cfg(feature = "attach")]
     pub(crate) fn with_id(pid: u32) -> Self {
         Self { pid: Some(pid).filter(|pid| *pid != std::process::id()) }
     }
 
-    /// Its number.
+    /// Its id.
     pub(crate) fn id(self) -> u32 {
         self.pid.unwrap_or_else(std::process::id)
     }
 
-    /// Whether it is the one we live in.
+    /// Whether it is our own process.
     pub(crate) fn is_own(self) -> bool {
         self.pid.is_none()
     }
 
-    /// Something in its folder of `/proc`.
+    /// The path of a file in its folder of `/proc`.
     pub(crate) fn file(self, name: &str) -> PathBuf {
         match self.pid {
             None => format!("/proc/self/{name}").into(),

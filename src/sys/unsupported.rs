@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::{
-    CpuSample, KernelState, Mapping, PollWords, Process, Registers, SchedStat, SignalError, StackCopy, ThreadStat,
+    KernelState, Mapping, PollWords, Process, Registers, SchedStat, SignalError, StackCopy, ThreadStat, TimerSample,
 };
 use crate::model::evidence::{SyscallKind, WaitSite};
 
@@ -201,7 +201,7 @@ impl CpuSampler {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    pub(crate) fn set_stack(&mut self, _thread: ThreadNumber, _stack: Range<u64>, _told: bool) {}
+    pub(crate) fn set_stack(&mut self, _thread: ThreadNumber, _stack: Range<u64>, _verified: bool) {}
 
     pub(crate) fn set_poll(&mut self, _thread: ThreadNumber, _poll: Option<&'static PollWords>) {}
 
@@ -211,7 +211,7 @@ impl CpuSampler {
 
     pub(crate) fn remove_thread(&mut self, _thread: ThreadNumber) {}
 
-    pub(crate) fn drain(&mut self, _into: &mut StackCopy, _take: impl FnMut(&CpuSample, &StackCopy)) {}
+    pub(crate) fn drain(&mut self, _into: &mut StackCopy, _take: impl FnMut(&TimerSample, &StackCopy)) {}
 
     pub(crate) fn lost(&self) -> u64 {
         0

@@ -1,45 +1,46 @@
-//! Finds the frame pointer of a thread that was not touched.
+//! Finds the frame pointer of a sleeping thread.
 //!
-//! The kernel tells the stack and instruction pointers of a sleeping thread, but not rbp. Rust's standard library
-//! keeps frame pointers, so a walk from libc's `nanosleep` or `read` into it gets stuck at the first function that
-//! needs that register. libc rarely changes it on the way into the kernel, so its value is still what that function
-//! set: the address of a saved rbp on this stack, right below the return address into its caller. Each such place
-//! near the top of the stack is tried, innermost first. The walk must reach the thread's first function, and the
-//! return address that the candidate stands for must follow a call of the very function that got stuck.
+//! The kernel reports the stack and instruction pointers of a sleeping thread, but not rbp. Rust's standard library keeps
+//! frame pointers, so a walk out of libc's `nanosleep` or `read` gets stuck at the first function that needs rbp. libc
+//! rarely changes rbp on the way into the kernel. So it still holds what that function set: the address of a saved rbp on
+//! this stack, right below the return address into its caller.
+//!
+//! Each such place near the top of the stack is a candidate, innermost first. The walk must reach the thread's first
+//! function. The candidate's return address must follow a call of the function that got stuck.
 
-use super::unwinder::{NOWHERE, Unwinder, Walk};
+use super::frame_walker::{FrameWalker, NOWHERE, Walk};
 use crate::images::Images;
 use crate::model::stack::Address;
 use crate::sys::{Process, StackCopy};
 
-/// How far from the stack pointer a saved rbp is looked for. The frames in between are libc's wrapper of a system
-/// call and at most a few of the standard library; its path buffers of 384 bytes are the largest things in them.
-const SEARCH_BYTES: u64 = 16 * 1024;
+/// The largest distance in bytes between the stack pointer and the saved rbp. The frames in between are libc's system call
+/// wrapper and a few of the standard library. Their largest variables are path buffers of 384 bytes.
+const MAX_FRAME_POINTER_DISTANCE: u64 = 16 * 1024;
 
-/// How far into a function a jump to another is looked for: a function that ends in such a jump, instead of a call and
-/// a return, leaves no frame of its own (a tail call). Those that do little else are short.
-const JUMP_SEARCH_BYTES: usize = 1024;
+/// The largest distance in bytes between a function's start and its tail call. A function that ends in a jump to another
+/// one leaves no frame. Functions that do little else are short.
+const MAX_JUMP_DISTANCE: usize = 1024;
 
-/// Walks at most this many candidates.
+/// Candidates that are walked at most.
 const MAX_WALKS: usize = 128;
 
-pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
-    let mut best = unwinder.walk_from(stack, NOWHERE);
-    // The last function that could be reached without the register is the one that needs it.
+pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
+    let mut best = walker.walk_from(stack, NOWHERE);
+    // The last function reached without the register is the one that needs it.
     let Some(stuck) = best.addresses.len().checked_sub(1).filter(|_| !best.complete) else { return best };
-    let Some(callee) = unwinder.start_of_function(best.addresses[stuck].0) else { return best };
+    let Some(callee) = walker.start_of_function(best.addresses[stuck].0) else { return best };
     let prefix = best.clone();
     let (mut best_match, mut innermost_match) = (Match::None, None);
     let top = stack.registers.stack_pointer;
     let mut walks = 0;
-    for candidate in (top..top + SEARCH_BYTES).step_by(8) {
+    for candidate in (top..top + MAX_FRAME_POINTER_DISTANCE).step_by(8) {
         let Some(return_address) = candidate.checked_add(8).and_then(|address| stack.word(address)) else { break };
-        let matches = Match::of(unwinder.images(), return_address, callee);
+        let matches = Match::of(walker.images(), return_address, callee);
         if matches <= best_match || walks == MAX_WALKS {
             continue;
         }
         walks += 1;
-        let walk = unwinder.walk_from(stack, candidate);
+        let walk = walker.walk_from(stack, candidate);
         let through_candidate = walk.addresses.get(stuck + 1) == Some(&Address(return_address - 1));
         if walk.complete && through_candidate {
             innermost_match.get_or_insert(matches);
@@ -50,8 +51,8 @@ pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
             break;
         }
     }
-    // The innermost way out that works may be the true one although its call cannot be followed. Nothing is better
-    // than a guess between the two: who asked can still ask the thread itself.
+    // The innermost complete walk may be the true one even if its call cannot be followed. An incomplete stack is better
+    // than a guess between two walks, because the caller can still stop or signal the thread.
     let ambiguous = innermost_match == Some(Match::OtherFunction) && best_match < Match::ThroughJump;
     if ambiguous { prefix } else { best }
 }
@@ -59,20 +60,20 @@ pub(super) fn walk(unwinder: &mut Unwinder, stack: &StackCopy) -> Walk {
 /// How well a return address fits a function that was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
-    /// It follows no call instruction.
+    /// The return address follows no call instruction.
     None,
-    /// It follows a call of another function, from which no way is seen to the right one.
+    /// The return address follows a call of another function without a jump to the right one.
     OtherFunction,
-    /// It follows a call through a register or memory, which may have led anywhere.
+    /// The return address follows a call through a register or memory. The target is unknown.
     Anywhere,
-    /// It follows a call of a function that jumps on to the right one.
+    /// The return address follows a call of a function that jumps to the right one.
     ThroughJump,
-    /// It follows a call of that function.
+    /// The return address follows a call of the right function.
     Callee,
 }
 
 impl Match {
-    /// `callee` is where the function begins.
+    /// `callee` is the first address of the called function.
     fn of(images: &Images, return_address: u64, callee: u64) -> Self {
         if images.find(return_address).is_none() {
             return Self::None;
@@ -87,9 +88,9 @@ impl Match {
     }
 }
 
-/// Whether the code at `function` holds a jump to `callee`: `E9 rel32`, or `FF 25 rel32` through a table of addresses.
+/// Whether the code at `function` contains a jump to `callee`: `E9 rel32`, or `FF 25 rel32` through a table of addresses.
 fn jumps_to(process: Process, function: u64, callee: u64) -> bool {
-    let mut code = [0; JUMP_SEARCH_BYTES];
+    let mut code = [0; MAX_JUMP_DISTANCE];
     let length = process.read_memory(function, &mut code);
     code[..length].windows(6).enumerate().any(|(offset, bytes)| {
         let end_of = |length: u64| function + offset as u64 + length;
@@ -104,7 +105,7 @@ fn jumps_to(process: Process, function: u64, callee: u64) -> bool {
     })
 }
 
-/// The call instruction that a return address follows.
+/// The call instruction before a return address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     None,
@@ -149,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_that_ends_in_a_jump_leads_to_another() {
+    fn a_tail_call_leads_to_another_function() {
         // nop; jmp +0x100; int3 …
         let code: [u8; 16] =
             [0x90, 0xe9, 0x00, 0x01, 0x00, 0x00, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc, 0xcc];
@@ -160,16 +161,16 @@ mod tests {
     }
 
     #[test]
-    fn functions_begin_where_their_unwind_table_says() {
-        let unwinder = Unwinder::of(Process::own()).expect("/proc is mounted");
-        let begin = functions_begin_where_their_unwind_table_says as *const () as u64;
-        assert_eq!(unwinder.start_of_function(begin), Some(begin));
-        assert_eq!(unwinder.start_of_function(begin + 4), Some(begin));
-        assert_eq!(unwinder.start_of_function(1), None);
+    fn the_unwind_table_contains_the_start_of_a_function() {
+        let walker = FrameWalker::of(Process::own()).expect("/proc is mounted");
+        let begin = the_unwind_table_contains_the_start_of_a_function as *const () as u64;
+        assert_eq!(walker.start_of_function(begin), Some(begin));
+        assert_eq!(walker.start_of_function(begin + 4), Some(begin));
+        assert_eq!(walker.start_of_function(1), None);
     }
 
     #[test]
-    fn tells_calls_from_other_code() {
+    fn calls_are_distinguished_from_other_code() {
         let own = Process::own();
         let direct = [0x90, 0x90, 0xe8, 0xfb, 0xff, 0xff, 0xff];
         assert_eq!(Call::at_end_of(own, direct, 0x1000), Call::Direct { target: 0x0ffb });

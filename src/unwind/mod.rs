@@ -1,22 +1,24 @@
-//! From registers, stack bytes and unwind tables to addresses.
+//! Unwinds stacks: registers, stack bytes and unwind tables in, addresses out.
 //!
-//! framehop follows the tables (`.eh_frame`) that every Rust program carries, so no frame pointers are needed in the
-//! code that is walked. Stacks of sleeping threads need one register that the kernel does not tell; see
-//! [`frame_pointer`].
+//! framehop follows the unwind tables (`.eh_frame`) that every Rust program contains, so the unwound code needs no frame
+//! pointers. The kernel does not report the frame pointer of a sleeping thread; see [`frame_pointer`].
 
-/// Walks a stack copy.
+/// Unwinds stack copies.
 mod unwinder;
 
-/// Where functions begin.
+/// Walks a stack copy with given registers.
+mod frame_walker;
+
+/// The starts of functions.
 mod functions;
 
-/// Finds the frame pointer of a thread that was not touched.
+/// The frame pointer of a sleeping thread.
 mod frame_pointer;
 
-/// Where a stack enters a poll.
+/// Polls and schedulers in a stack.
 mod polls;
 
 pub(crate) use polls::PollFrames;
 #[cfg(feature = "attach")]
-pub(crate) use polls::Role;
+pub(crate) use polls::ThreadRole;
 pub(crate) use unwinder::Unwinder;

@@ -1,4 +1,4 @@
-//! Where a stack enters a poll: told by the symbols of Tokio's own functions, before anything is named.
+//! Polls and schedulers in a stack, recognized by the symbols of Tokio's functions. No address is symbolized for it.
 
 use std::ffi::CStr;
 use std::ops::Range;
@@ -7,72 +7,62 @@ use std::sync::{Once, OnceLock};
 use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
-use crate::images::{Image, Images, Reader};
+use crate::images::{Image, Images, ObjectReader};
 use crate::model::stack::Address;
+use crate::tokio_internals::symbols;
 
-/// What a function of Tokio's is, as far as it matters here.
+/// What a function of Tokio does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
-    /// It polls one task. There is one for each type of future.
+enum TokioFunction {
+    /// Polls one task. Most of these functions exist once per type of future.
     Poll,
-    /// It belongs to a scheduler, and calls functions that poll, or is called by user code.
-    Scheduler(Kind),
-    /// It waits for something to do, also for timers and sockets.
-    Park(Kind),
+    /// Belongs to a scheduler. It calls functions that poll, or user code calls it.
+    Scheduler(SchedulerKind),
+    /// Parks the thread until there is work, a timer fires or a socket is ready.
+    Park(SchedulerKind),
 }
 
-/// Whose a function of a scheduler is.
+/// The scheduler that a function belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum SchedulerKind {
     Worker,
     CurrentThread,
-    /// Of both, or of none: the way into a runtime, a `LocalSet`.
+    /// Both or neither: the way into a runtime, a `LocalSet`.
     Other,
 }
 
-/// What a thread has to do with Tokio, by its stack.
+/// A thread's role in a runtime, by its stack.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Role {
+pub(crate) enum ThreadRole {
     /// A worker of a multi-thread runtime.
     Worker,
-    /// It runs a current-thread runtime.
+    /// A thread that runs a current-thread runtime.
     CurrentThread,
-    /// It waits in `block_on`, or polls the future given to it.
+    /// A thread inside `block_on` of a multi-thread runtime.
     BlockOn,
 }
 
-/// Parts of the mangled names of `tokio::runtime::task::{raw, harness}::…::poll`, in both of Rust's manglings.
-const POLLS: [&str; 2] = ["5tokio7runtime4task3raw4poll", "5tokio7runtime4task7harness"];
-
-/// The same of schedulers: `tokio::runtime::{scheduler, runtime, context::runtime}` and `tokio::task::local`.
-const SCHEDULERS: [&str; 4] =
-    ["5tokio7runtime9scheduler", "5tokio7runtime7runtime", "5tokio7runtime7context7runtime", "5tokio4task5local"];
-
-/// Parts of the names of Tokio's functions that wait: whatever parks, and `tokio::runtime::{driver, io::driver, time}`, which do it.
-const PARKS: [&str; 6] =
-    ["4park", "12park_timeout", "13park_internal", "7runtime6driver", "2io6driver", "7runtime4time"];
-
-impl Part {
+impl TokioFunction {
     fn of(symbol: &str) -> Option<Self> {
-        if !symbol.contains("5tokio") {
+        if !symbol.contains(symbols::TOKIO) {
             return None;
         }
-        if symbol.contains("4poll") && POLLS.iter().any(|part| symbol.contains(part)) {
+        if symbol.contains(symbols::POLL) && symbols::TASK_POLLS.iter().any(|part| symbol.contains(part)) {
             return Some(Self::Poll);
         }
         let kind = match symbol {
-            _ if symbol.contains("12multi_thread6worker") => Kind::Worker,
-            _ if symbol.contains("14current_thread") => Kind::CurrentThread,
-            _ => Kind::Other,
+            _ if symbol.contains(symbols::MULTI_THREAD_WORKER) => SchedulerKind::Worker,
+            _ if symbol.contains(symbols::CURRENT_THREAD) => SchedulerKind::CurrentThread,
+            _ => SchedulerKind::Other,
         };
-        if symbol.contains("16CachedParkThread8block_on") {
-            return Some(Self::Scheduler(Kind::Other));
+        if symbol.contains(symbols::PARKER_BLOCK_ON) {
+            return Some(Self::Scheduler(SchedulerKind::Other));
         }
-        if symbol.contains("5tokio7runtime") && PARKS.iter().any(|part| symbol.contains(part)) {
+        if symbol.contains(symbols::RUNTIME) && symbols::PARKS.iter().any(|part| symbol.contains(part)) {
             return Some(Self::Park(kind));
         }
-        SCHEDULERS.iter().any(|part| symbol.contains(part)).then_some(Self::Scheduler(kind))
+        symbols::SCHEDULERS.iter().any(|part| symbol.contains(part)).then_some(Self::Scheduler(kind))
     }
 
     fn is_scheduler(self) -> bool {
@@ -80,24 +70,25 @@ impl Part {
     }
 }
 
-/// Read once in a process: code does not move.
+/// Read once per process, because code does not move.
 static FRAMES: OnceLock<PollFrames> = OnceLock::new();
 
-/// The functions of Tokio in the image that holds this code: both are linked into the same one.
+/// The functions of Tokio in one image.
 #[derive(Debug, Default)]
 pub(crate) struct PollFrames {
-    /// In order.
-    functions: Vec<(Range<u64>, Part)>,
-    /// Where in the variables of each thread Tokio keeps what the thread is busy with, `tokio::runtime::context::CONTEXT`, counted from
-    /// the first of them.
+    /// In the order of their addresses.
+    functions: Vec<(Range<u64>, TokioFunction)>,
+    /// The offsets of `tokio::runtime::context::CONTEXT` in the thread-local variables. It holds a thread's runtime, task and
+    /// budget.
     context: Option<Range<u64>>,
-    /// From a thread's context to its control block.
+    /// Distance from a thread's context to its control block.
     #[cfg(feature = "attach")]
     before: Option<u64>,
 }
 
 impl PollFrames {
-    /// Reads them on a thread of its own, once: it takes some milliseconds, in which a watchdog would be blind.
+    /// Starts to read our own process's functions on another thread, once. It takes milliseconds, during which a watchdog
+    /// would take no samples.
     pub(crate) fn prepare() {
         static BEGUN: Once = Once::new();
         BEGUN.call_once(|| {
@@ -107,24 +98,25 @@ impl PollFrames {
                     let _first = FRAMES.set(Self::read(&images));
                 }
             };
-            // Without a thread, and until it is done, polls that do not tell stay unseen.
+            // Without the thread, and until it is done, uninstrumented polls are not seen.
             let _thread = std::thread::Builder::new().name("holdup-symbols".into()).spawn(read);
         });
     }
 
-    /// What was read; `None` before.
+    /// Our own process's functions; `None` until they are read.
     pub(crate) fn get() -> Option<&'static Self> {
         FRAMES.get()
     }
 
+    /// Tokio is linked into the same image as this crate.
     fn read(images: &Images) -> Self {
         let here = Self::read as *const () as u64;
         images.find(here).map_or_else(Self::default, Self::of)
     }
 
-    /// Reads the symbols: none of a stripped program.
+    /// Reads the functions of an image. A stripped program has none.
     pub(crate) fn of(image: &Image) -> Self {
-        let found = image.read(Symbols { bias: image.bias }).unwrap_or_default();
+        let found = image.read(ReadTokioSymbols { bias: image.bias }).unwrap_or_default();
         #[cfg(feature = "attach")]
         let found = {
             let start = found.context.as_ref().map(|context| context.start);
@@ -134,131 +126,134 @@ impl PollFrames {
         found
     }
 
-    /// Where Tokio keeps what a thread is busy with: how far before its control block, and how many bytes.
+    /// The distance from a thread's context to its control block, and the context's size in bytes.
     #[cfg(feature = "attach")]
     pub(crate) fn context(&self) -> Option<(u64, usize)> {
         let context = self.context.as_ref()?;
         Some((self.before?, usize::try_from(context.end - context.start).ok()?))
     }
 
-    /// Whether a poll could be told at all.
+    /// Whether any function is known to poll tasks.
     #[cfg(any(test, feature = "attach"))]
-    pub(crate) fn any(&self) -> bool {
-        self.functions.iter().any(|(_, part)| *part == Part::Poll)
+    pub(crate) fn has_polls(&self) -> bool {
+        self.functions.iter().any(|(_, part)| *part == TokioFunction::Poll)
     }
 
-    /// What the thread of this stack has to do with Tokio; `None` where it runs no scheduler.
+    /// The role of the thread with this stack; `None` if it runs no scheduler.
     #[cfg(feature = "attach")]
-    pub(crate) fn role(&self, stack: &[Address]) -> Option<Role> {
+    pub(crate) fn role(&self, stack: &[Address]) -> Option<ThreadRole> {
         let mut role = None;
-        for part in stack.iter().filter_map(|address| self.part_at(address.0)) {
+        for part in stack.iter().filter_map(|address| self.kind_at(address.0)) {
             match part {
-                Part::Scheduler(Kind::Worker) | Part::Park(Kind::Worker) => return Some(Role::Worker),
-                Part::Scheduler(Kind::CurrentThread) | Part::Park(Kind::CurrentThread) => {
-                    return Some(Role::CurrentThread);
+                TokioFunction::Scheduler(SchedulerKind::Worker) | TokioFunction::Park(SchedulerKind::Worker) => {
+                    return Some(ThreadRole::Worker);
                 }
-                Part::Scheduler(Kind::Other) | Part::Park(Kind::Other) => role = Some(Role::BlockOn),
-                Part::Poll => {}
+                TokioFunction::Scheduler(SchedulerKind::CurrentThread)
+                | TokioFunction::Park(SchedulerKind::CurrentThread) => {
+                    return Some(ThreadRole::CurrentThread);
+                }
+                TokioFunction::Scheduler(SchedulerKind::Other) | TokioFunction::Park(SchedulerKind::Other) => {
+                    role = Some(ThreadRole::BlockOn)
+                }
+                TokioFunction::Poll => {}
             }
         }
         role
     }
 
-    /// Whether a thread that sleeps with this stack does so in the future given to `block_on`: the innermost function of Tokio's is one
-    /// that runs futures, and not one that waits for something to do.
+    /// Whether a sleeping thread with this stack is inside the `block_on` future. Its innermost function of Tokio belongs to
+    /// a scheduler and does not park.
     #[cfg(feature = "attach")]
     pub(crate) fn sleeps_in_block_on(&self, stack: &[Address]) -> bool {
-        let waits_by_itself = |(_, part): &(Range<u64>, Part)| matches!(part, Part::Park(_));
-        let innermost = stack.iter().find_map(|address| self.part_at(address.0));
-        matches!(innermost, Some(Part::Scheduler(_))) && self.functions.iter().any(waits_by_itself)
+        let parks = |(_, part): &(Range<u64>, TokioFunction)| matches!(part, TokioFunction::Park(_));
+        let innermost = stack.iter().find_map(|address| self.kind_at(address.0));
+        matches!(innermost, Some(TokioFunction::Scheduler(_))) && self.functions.iter().any(parks)
     }
 
-    /// Whether a scheduler is on the stack, so that what it polls would be on it too.
+    /// Whether a scheduler is on the stack. A poll by that scheduler would be on it too.
     pub(crate) fn reaches_scheduler(&self, stack: &[Address]) -> bool {
-        stack.iter().any(|address| self.part_at(address.0).is_some_and(Part::is_scheduler))
+        stack.iter().any(|address| self.kind_at(address.0).is_some_and(TokioFunction::is_scheduler))
     }
 
-    /// The address to which the poll returns that a stack, innermost first, lies in: that of a task, called by the
-    /// innermost scheduler on the stack. `None` where the innermost scheduler polls nothing: it looks for work, or was
-    /// called by a task, as `block_in_place` is.
+    /// The return address of the poll that a stack, innermost first, is inside of. The innermost scheduler on the stack made
+    /// that poll. `None` if that scheduler polls nothing: it searches for work, or a task called it (`block_in_place`).
     pub(crate) fn return_address(&self, stack: &[Address]) -> Option<u64> {
-        let caller = stack.get(self.poll_in(stack)? + 1)?;
-        // What is looked up for a caller is the last byte of its call.
+        let caller = stack.get(self.outermost_poll(stack)? + 1)?;
+        // A caller's address is that of the last byte of its call.
         Some(caller.0 + 1)
     }
 
-    /// Where the functions begin by which Tokio polls the task that a stack lies in a poll of. Most are there once for each type
-    /// of task. None where the stack lies in no poll.
+    /// The first addresses of the functions that poll the task of this stack. Most of them exist once per type of task. Empty
+    /// outside of a poll.
     #[cfg(feature = "attach")]
     pub(crate) fn poll_functions(&self, stack: &[Address]) -> Vec<u64> {
-        let of_poll = self.poll_in(stack).and_then(|outermost| stack.get(..=outermost)).unwrap_or_default();
+        let of_poll = self.outermost_poll(stack).and_then(|outermost| stack.get(..=outermost)).unwrap_or_default();
         let polls = of_poll.iter().filter_map(|address| self.function_at(address.0));
         let mut starts: Vec<u64> = polls.map(|(range, _)| range.start).collect();
         starts.dedup();
         starts
     }
 
-    /// How deep in a stack this poll begins.
-    fn poll_in(&self, stack: &[Address]) -> Option<usize> {
+    /// The depth of the outermost function of that poll.
+    fn outermost_poll(&self, stack: &[Address]) -> Option<usize> {
         let mut poll = None;
         for (depth, address) in stack.iter().enumerate() {
-            match self.part_at(address.0) {
-                Some(Part::Poll) => poll = Some(depth),
-                Some(Part::Scheduler(_) | Part::Park(_)) => break,
+            match self.kind_at(address.0) {
+                Some(TokioFunction::Poll) => poll = Some(depth),
+                Some(TokioFunction::Scheduler(_) | TokioFunction::Park(_)) => break,
                 None => {}
             }
         }
-        poll.filter(|poll| self.part_after(stack, *poll))
+        poll.filter(|poll| self.has_scheduler_after(stack, *poll))
     }
 
-    /// Whether a scheduler is among the callers.
-    fn part_after(&self, stack: &[Address], poll: usize) -> bool {
-        stack.iter().skip(poll + 1).any(|address| self.part_at(address.0).is_some_and(Part::is_scheduler))
+    /// Whether a scheduler is among the callers of a poll.
+    fn has_scheduler_after(&self, stack: &[Address], poll: usize) -> bool {
+        stack.iter().skip(poll + 1).any(|address| self.kind_at(address.0).is_some_and(TokioFunction::is_scheduler))
     }
 
-    fn part_at(&self, address: u64) -> Option<Part> {
+    fn kind_at(&self, address: u64) -> Option<TokioFunction> {
         self.function_at(address).map(|(_, part)| *part)
     }
 
-    fn function_at(&self, address: u64) -> Option<&(Range<u64>, Part)> {
+    fn function_at(&self, address: u64) -> Option<&(Range<u64>, TokioFunction)> {
         let behind = self.functions.partition_point(|(range, _)| range.start <= address);
         self.functions.get(behind.checked_sub(1)?).filter(|(range, _)| range.contains(&address))
     }
 }
 
-/// The size of an entry of the symbol table, and the type of a function: `Elf64_Sym` and `STT_FUNC` of the System V ABI.
-const ENTRY: usize = 24;
+/// The size of a symbol table entry (`Elf64_Sym` of the System V ABI).
+const SYMBOL_ENTRY_BYTES: usize = 24;
+
+/// The type of a function (`STT_FUNC`).
 const FUNCTION: u8 = 2;
 
-/// `STT_TLS`, and part of the name of Tokio's variable, in both manglings.
+/// The type of a thread-local variable (`STT_TLS`).
 const THREAD_LOCAL: u8 = 6;
-const CONTEXT: &str = "5tokio7runtime7context7CONTEXT";
 
-/// What is kept there is no larger.
-const MAX_CONTEXT: u64 = 1024;
-
-struct Symbols {
+/// Reads the symbols of Tokio.
+struct ReadTokioSymbols {
     bias: u64,
 }
 
-impl Reader for Symbols {
+impl ObjectReader for ReadTokioSymbols {
     type Output = PollFrames;
 
-    /// Reads both sections as a whole: `object` would go to the file for every single name.
+    /// Reads both sections as a whole, because `object` would read the file for every name.
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
         let section = |name: &str| file.section_by_name(name).and_then(|section| section.data().ok());
         let (Some(table), Some(names), true) = (section(".symtab"), section(".strtab"), file.is_64()) else {
             return PollFrames::default();
         };
         let mut found = PollFrames::default();
-        for symbol in table.chunks_exact(ENTRY).filter_map(|entry| Symbol::of(entry, names)) {
+        for symbol in table.chunks_exact(SYMBOL_ENTRY_BYTES).filter_map(|entry| Symbol::of(entry, names)) {
             let start = symbol.value.wrapping_add(self.bias);
             match symbol.kind {
                 FUNCTION => {
                     let range = start.checked_add(symbol.size).map(|end| start..end);
-                    found.functions.extend(range.zip(Part::of(symbol.name)));
+                    found.functions.extend(range.zip(TokioFunction::of(symbol.name)));
                 }
-                _ if symbol.name.contains(CONTEXT) && symbol.size <= MAX_CONTEXT => {
+                _ if symbol.name.contains(symbols::CONTEXT) && symbol.size <= symbols::MAX_CONTEXT_BYTES => {
                     found.context = symbol.value.checked_add(symbol.size).map(|end| symbol.value..end);
                 }
                 _ => {}
@@ -269,7 +264,7 @@ impl Reader for Symbols {
     }
 }
 
-/// A function, or a variable that each thread has.
+/// A function or a thread-local variable.
 struct Symbol<'n> {
     kind: u8,
     name: &'n str,
@@ -296,37 +291,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn functions_are_told_by_their_mangled_names() {
+    fn functions_are_recognized_by_their_mangled_names() {
         for (symbol, part) in [
-            ("_ZN5tokio7runtime4task3raw4poll17h219038c10c4efc75E", Some(Part::Poll)),
-            ("_ZN5tokio7runtime4task7harness20Harness$LT$T$C$S$GT$4poll17h0000000000000000E", Some(Part::Poll)),
-            ("_RINvNtNtNtCs9ltgdHTiPiY_5tokio7runtime4task3raw4pollNtB2_1XEB2_", Some(Part::Poll)),
+            ("_ZN5tokio7runtime4task3raw4poll17h219038c10c4efc75E", Some(TokioFunction::Poll)),
+            (
+                "_ZN5tokio7runtime4task7harness20Harness$LT$T$C$S$GT$4poll17h0000000000000000E",
+                Some(TokioFunction::Poll),
+            ),
+            ("_RINvNtNtNtCs9ltgdHTiPiY_5tokio7runtime4task3raw4pollNtB2_1XEB2_", Some(TokioFunction::Poll)),
             ("_ZN5tokio7runtime4task3raw7dealloc17h219038c10c4efc75E", None),
             (
                 "_ZN5tokio7runtime9scheduler12multi_thread6worker7Context8run_task17h0E",
-                Some(Part::Scheduler(Kind::Worker)),
+                Some(TokioFunction::Scheduler(SchedulerKind::Worker)),
             ),
-            ("_ZN5tokio4task5local8LocalSet4tick17h0E", Some(Part::Scheduler(Kind::Other))),
+            ("_ZN5tokio4task5local8LocalSet4tick17h0E", Some(TokioFunction::Scheduler(SchedulerKind::Other))),
             (
                 "_ZN5tokio7runtime9scheduler14current_thread9CoreGuard8block_on17h0E",
-                Some(Part::Scheduler(Kind::CurrentThread)),
+                Some(TokioFunction::Scheduler(SchedulerKind::CurrentThread)),
             ),
-            ("_ZN5tokio7runtime9scheduler14current_thread7Context4park17h0E", Some(Part::Park(Kind::CurrentThread))),
-            ("_ZN5tokio7runtime4park5Inner4park17h0E", Some(Part::Park(Kind::Other))),
-            ("_ZN5tokio7runtime4park16CachedParkThread8block_on17h0E", Some(Part::Scheduler(Kind::Other))),
-            ("_ZN5tokio7runtime2io6driver6Driver4turn17h0E", Some(Part::Park(Kind::Other))),
+            (
+                "_ZN5tokio7runtime9scheduler14current_thread7Context4park17h0E",
+                Some(TokioFunction::Park(SchedulerKind::CurrentThread)),
+            ),
+            ("_ZN5tokio7runtime4park5Inner4park17h0E", Some(TokioFunction::Park(SchedulerKind::Other))),
+            (
+                "_ZN5tokio7runtime4park16CachedParkThread8block_on17h0E",
+                Some(TokioFunction::Scheduler(SchedulerKind::Other)),
+            ),
+            ("_ZN5tokio7runtime2io6driver6Driver4turn17h0E", Some(TokioFunction::Park(SchedulerKind::Other))),
             ("_ZN4news4park17h0E", None),
             ("_ZN5tokio4time5sleep17h0E", None),
             ("_ZN4news7harness4poll17h0E", None),
         ] {
-            assert_eq!(Part::of(symbol), part, "{symbol}");
+            assert_eq!(TokioFunction::of(symbol), part, "{symbol}");
         }
     }
 
     #[test]
     fn a_stack_is_in_a_poll_where_its_innermost_scheduler_polls() {
         let frames = PollFrames {
-            functions: vec![(100..200, Part::Poll), (200..300, Part::Scheduler(Kind::Worker))],
+            functions: vec![
+                (100..200, TokioFunction::Poll),
+                (200..300, TokioFunction::Scheduler(SchedulerKind::Worker)),
+            ],
             ..PollFrames::default()
         };
         let returns = |stack: &[u64]| {
@@ -337,7 +344,7 @@ mod tests {
         assert_eq!(returns(&[user, poll, scheduler, poll, thread]), Some(251), "as every worker's");
         assert_eq!(returns(&[user, poll, poll, scheduler, thread]), Some(251), "the outermost of two");
         assert_eq!(returns(&[user, poll, 11, scheduler]), Some(12), "whatever calls the poll");
-        assert_eq!(returns(&[user, scheduler, poll, thread]), None, "a worker that looks for work");
+        assert_eq!(returns(&[user, scheduler, poll, thread]), None, "a worker that searches for work");
         assert_eq!(returns(&[user, scheduler, user, poll, scheduler]), None, "block_in_place");
         assert_eq!(returns(&[user, poll, thread]), None, "spawn_blocking");
         assert_eq!(returns(&[user]), None);
@@ -360,25 +367,25 @@ mod tests {
 
     #[cfg(feature = "attach")]
     #[test]
-    fn a_thread_is_what_runs_its_futures() {
+    fn a_stack_shows_the_role_of_its_thread() {
         let frames = PollFrames {
             functions: vec![
-                (100..200, Part::Poll),
-                (200..300, Part::Scheduler(Kind::Worker)),
-                (300..400, Part::Scheduler(Kind::Other)),
-                (400..500, Part::Scheduler(Kind::CurrentThread)),
-                (500..600, Part::Park(Kind::Other)),
+                (100..200, TokioFunction::Poll),
+                (200..300, TokioFunction::Scheduler(SchedulerKind::Worker)),
+                (300..400, TokioFunction::Scheduler(SchedulerKind::Other)),
+                (400..500, TokioFunction::Scheduler(SchedulerKind::CurrentThread)),
+                (500..600, TokioFunction::Park(SchedulerKind::Other)),
             ],
             ..PollFrames::default()
         };
         let stack = |stack: &[u64]| stack.iter().copied().map(Address).collect::<Vec<_>>();
         let (user, poll, worker, other, current, park) = (10, 150, 250, 350, 450, 550);
-        assert_eq!(frames.role(&stack(&[user, poll, worker, other, poll])), Some(Role::Worker));
-        assert_eq!(frames.role(&stack(&[park, current, other, user])), Some(Role::CurrentThread));
-        assert_eq!(frames.role(&stack(&[user, other, user])), Some(Role::BlockOn));
+        assert_eq!(frames.role(&stack(&[user, poll, worker, other, poll])), Some(ThreadRole::Worker));
+        assert_eq!(frames.role(&stack(&[park, current, other, user])), Some(ThreadRole::CurrentThread));
+        assert_eq!(frames.role(&stack(&[user, other, user])), Some(ThreadRole::BlockOn));
         assert_eq!(frames.role(&stack(&[user, poll, user])), None, "spawn_blocking");
         assert!(frames.sleeps_in_block_on(&stack(&[user, other, user])));
-        assert!(!frames.sleeps_in_block_on(&stack(&[user, park, other, user])), "it waits for something to do");
+        assert!(!frames.sleeps_in_block_on(&stack(&[user, park, other, user])), "the thread is parked");
         assert!(!frames.sleeps_in_block_on(&stack(&[user, poll, current, user])), "a task's poll");
     }
 
@@ -389,7 +396,7 @@ mod tests {
         let mut images = Images::of(crate::sys::Process::own());
         images.load_new().expect("/proc is mounted");
         let frames = PollFrames::read(&images);
-        assert!(frames.any());
+        assert!(frames.has_polls());
         #[cfg(feature = "attach")]
         assert!(frames.context().is_some_and(|(before, size)| before >= 32 && size >= 32), "{:?}", frames.context());
     }

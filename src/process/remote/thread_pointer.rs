@@ -6,9 +6,7 @@
 //! mapping; the main thread's block lies in an anonymous mapping.
 
 use crate::sys::{Mapping, Process};
-
-/// Bytes of a control block that are searched for the thread's id (glibc: at 720, musl: at 48).
-const CONTROL_BLOCK_BYTES: usize = 0x800;
+use crate::tokio_internals::libc::CONTROL_BLOCK_BYTES;
 
 /// Bytes per read.
 const CHUNK: u64 = 64 * 1024;

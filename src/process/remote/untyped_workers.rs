@@ -20,7 +20,7 @@ use crate::process::sleep::Sleep;
 use crate::process::thread_sample::{self, ThreadSample};
 use crate::process::worker_source::{BreakpointError, PollInStack, WorkerSample, WorkerSource, count_missed};
 use crate::sys::{Breakpoint, StealTime};
-use crate::unwind::{PollFrames, Role};
+use crate::unwind::{PollFrames, ThreadRole};
 
 /// The interval between two searches for threads that run a scheduler.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -49,7 +49,7 @@ pub(crate) struct UntypedWorkers {
 #[derive(Clone, Debug)]
 struct SchedulerThread {
     name: Arc<str>,
-    role: Option<Role>,
+    role: Option<ThreadRole>,
     /// When the thread was last stopped to find its role.
     stopped: Option<Instant>,
 }
@@ -146,7 +146,7 @@ impl UntypedWorkers {
         let mut workers = Vec::new();
         for (role, tid, thread) in threads {
             let (runtime, index) = match role {
-                Role::Worker => {
+                ThreadRole::Worker => {
                     let known = pools.iter().position(|(name, _)| **name == thread.name);
                     let at = known.unwrap_or(pools.len());
                     if known.is_none() {
@@ -155,10 +155,10 @@ impl UntypedWorkers {
                     pools[at].1 += 1;
                     (at, Some(pools[at].1 - 1))
                 }
-                Role::BlockOn if pools.len() == 1 => (0, None),
-                Role::CurrentThread | Role::BlockOn => {
+                ThreadRole::BlockOn if pools.len() == 1 => (0, None),
+                ThreadRole::CurrentThread | ThreadRole::BlockOn => {
                     others += 1;
-                    (pools.len() + others - 1, (role == Role::CurrentThread).then_some(0))
+                    (pools.len() + others - 1, (role == ThreadRole::CurrentThread).then_some(0))
                 }
             };
             workers.push(Worker {
@@ -202,7 +202,7 @@ impl UntypedWorkers {
     }
 
     /// The last known role of a worker's thread.
-    fn role(&self, worker: usize) -> Option<Role> {
+    fn role(&self, worker: usize) -> Option<ThreadRole> {
         self.threads.get(&self.tid(worker))?.role
     }
 }
@@ -288,7 +288,8 @@ impl WorkerSource for UntypedWorkers {
         }
         // A park or a poll of `block_on` is noted only if the stack belongs to one known sleep.
         let Some(sleep) = self.remote.stacks.sleep_of(tid, stack) else { return PollInStack::None };
-        let in_block_on = self.role(worker) != Some(Role::Worker) && self.frames.sleeps_in_block_on(&stack.addresses);
+        let in_block_on =
+            self.role(worker) != Some(ThreadRole::Worker) && self.frames.sleeps_in_block_on(&stack.addresses);
         let state = &mut self.states.get_mut()[worker];
         if in_block_on {
             state.note_block_on(sleep);

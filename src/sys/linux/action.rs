@@ -1,15 +1,15 @@
-//! The disposition of a real-time signal: taken, and given back as it was found.
+//! The disposition of a real-time signal: installed, and restored as it was.
 
 use std::io;
 use std::mem::MaybeUninit;
 
-/// glibc keeps the first real-time signals for itself and some programs use the next few; start above them.
+/// The first signal to try, counted from `SIGRTMIN`. glibc reserves the first ones, and some programs use the next few.
 const FIRST_OFFSET: libc::c_int = 5;
 
-/// A handler that is told about the signal and about the code it interrupted.
+/// A handler with access to the signal's information and the interrupted context.
 pub(super) type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
 
-/// A handler on a signal that nobody else used. Dropping it restores the disposition found before.
+/// A handler on an unused signal. Dropping it restores the previous disposition.
 pub(super) struct Action {
     signal: libc::c_int,
     handler: Handler,
@@ -17,11 +17,11 @@ pub(super) struct Action {
 }
 
 impl Action {
-    /// Installs an async-signal-safe handler on `wanted`, or on the first real-time signal that nobody uses.
+    /// Installs an async-signal-safe handler on `wanted`, or on the first unused real-time signal.
     ///
     /// # Errors
     /// `AddrInUse` when the wanted signal, or every real-time signal, has a handler already; `InvalidInput` when
-    /// it is no real-time signal.
+    /// it is not a real-time signal.
     pub(super) fn install(wanted: Option<i32>, handler: Handler) -> io::Result<Self> {
         let signal = match wanted {
             Some(signal) => checked(signal)?,
@@ -41,7 +41,7 @@ impl Drop for Action {
         if current_handler(self.signal) != address(self.handler) {
             return;
         }
-        // A signal that is still pending would kill the process once its disposition is the default again.
+        // A pending signal would kill the process after its disposition is the default again.
         // POSIX: setting SIG_IGN discards pending signals.
         let mut ignore = empty();
         ignore.sa_sigaction = libc::SIG_IGN;
@@ -81,10 +81,10 @@ fn empty() -> libc::sigaction {
 fn handling(handler: Handler) -> libc::sigaction {
     let mut action = empty();
     action.sa_sigaction = address(handler);
-    // RESTART: system calls that can be, are restarted. ONSTACK: a thread on a small stack of its own (a coroutine)
-    // gets the frame on its alternate stack, where it has one.
+    // RESTART: the kernel restarts system calls if possible. ONSTACK: a thread on a small stack (a coroutine) gets the frame
+    // on its alternate stack, if it has one.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    // Two handlers at a time would not fit on a small alternate stack; this one takes microseconds.
+    // Two nested handlers would not fit on a small alternate stack. This one takes microseconds.
     // SAFETY: the mask is part of a live struct.
     unsafe { libc::sigfillset(&raw mut action.sa_mask) };
     action
@@ -103,7 +103,7 @@ fn current_handler(signal: libc::c_int) -> libc::sighandler_t {
     let mut current = empty();
     // SAFETY: a null action only asks; the result goes into a live struct.
     if unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut current) } != 0 {
-        // Not a signal that can have a handler; whoever asks finds it taken.
+        // This signal cannot have a handler. Report it as used.
         return libc::SIG_ERR;
     }
     current.sa_sigaction

@@ -1,6 +1,6 @@
-//! Whether a thread has come past an instruction: a hardware breakpoint that counts, as perf_event_open(2) describes
-//! (`PERF_TYPE_BREAKPOINT`). No code is changed, nothing is stopped. The thread takes one exception, at its first
-//! passage, and the breakpoint is gone.
+//! A hardware breakpoint that counts: it reports whether a thread has passed an instruction. It is a perf event of type
+//! `PERF_TYPE_BREAKPOINT` (perf_event_open(2)). No code is changed and no thread is stopped. The thread takes one exception
+//! at its first pass, which disables the breakpoint.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,12 +15,12 @@ const EXECUTE: u32 = 4;
 const CLOSE_ON_EXEC: libc::c_ulong = 8;
 const REFRESH: libc::c_ulong = 0x2402;
 
-/// Begins disabled; not in the kernel, not in a hypervisor.
+/// Flags: starts disabled; excludes the kernel and the hypervisor.
 const DISABLED: u64 = 1;
 const EXCLUDE_KERNEL: u64 = 1 << 5;
 const EXCLUDE_HYPERVISOR: u64 = 1 << 6;
 
-/// `struct perf_event_attr` of the kernel's `perf_event.h`, as far as its second version (`PERF_ATTR_SIZE_VER1`).
+/// `struct perf_event_attr` of the kernel's `perf_event.h`, up to its second version (`PERF_ATTR_SIZE_VER1`).
 #[repr(C)]
 #[derive(Debug, Default)]
 struct Attributes {
@@ -40,58 +40,59 @@ struct Attributes {
 const ATTRIBUTES_SIZE: u32 = 72;
 const _: () = assert!(size_of::<Attributes>() == ATTRIBUTES_SIZE as usize);
 
-/// Tells whether a thread of this process has come past an instruction since this was made.
+/// Reports whether a thread has passed an instruction since the breakpoint was set.
 #[derive(Debug)]
 pub(crate) struct Breakpoint {
     event: File,
 }
 
 impl Breakpoint {
-    /// Watches from now on.
+    /// Sets a breakpoint.
     ///
     /// # Errors
-    /// Where the kernel, the machine or a sandbox does not allow it, and where other breakpoints leave none free.
+    /// When the kernel, the machine or a sandbox refuses it, or no breakpoint is free.
     pub(crate) fn set(tid: i32, address: u64) -> io::Result<Self> {
         let attributes = Attributes {
             kind: BREAKPOINT,
             size: ATTRIBUTES_SIZE,
-            // Each passage is an overflow, and the first one disables the event.
+            // Each pass is an overflow. The first one disables the event.
             sample_period: 1,
             flags: DISABLED | EXCLUDE_KERNEL | EXCLUDE_HYPERVISOR,
             breakpoint_type: EXECUTE,
             breakpoint_address: address,
-            // Of an instruction: the size of a `long`.
+            // The length for an instruction is the size of a `long`.
             breakpoint_length: 8,
             ..Attributes::default()
         };
         let event = open(&attributes, tid)?;
-        // SAFETY: the request takes a plain number, how many overflows to allow.
+        // SAFETY: the request takes a plain number: the overflows to allow.
         if unsafe { libc::ioctl(event.as_raw_fd(), REFRESH, 1) } != 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(Self { event })
     }
 
-    /// Whether the thread has come past it. Also true where the kernel does not tell any more.
+    /// Whether the thread has passed it. Also true if the count cannot be read.
     pub(crate) fn passed(&self) -> bool {
         let mut count = [0; 8];
         (&self.event).read_exact(&mut count).is_err() || u64::from_ne_bytes(count) > 0
     }
 }
 
-/// As long as it lives, and the thread that made it, breakpoints are set within microseconds. Where a machine has had no event of any
-/// thread for a second, the kernel stops looking for them whenever it changes threads, and the next one waits until all CPUs look
-/// again: 8 to 15 ms, in which a watchdog is blind.
+/// Keeps perf events fast: while it and its thread live, a breakpoint is set within microseconds.
+///
+/// After a second without any thread's event on the machine, the kernel skips events at context switches. The next event
+/// then waits 8 to 15 ms until all CPUs check for events again, during which a watchdog takes no samples.
 #[derive(Debug)]
 pub(crate) struct KeepPerfWarm {
     _event: File,
 }
 
 impl KeepPerfWarm {
-    /// Of an event that counts nothing. Takes as long itself.
+    /// Opens an event that counts nothing. This may itself wait for all CPUs.
     ///
     /// # Errors
-    /// Where the kernel or a sandbox allows no events.
+    /// When the kernel or a sandbox refuses events.
     pub(crate) fn keep() -> io::Result<Self> {
         let flags = DISABLED | EXCLUDE_KERNEL | EXCLUDE_HYPERVISOR;
         let attributes =
@@ -100,14 +101,14 @@ impl KeepPerfWarm {
     }
 }
 
-/// Opens an event of a thread, or of the calling one where that is 0.
+/// Opens an event of a thread; 0 is the calling thread.
 fn open(attributes: &Attributes, tid: i32) -> io::Result<File> {
-    // SAFETY: the attributes are a live struct of the size that they tell; any CPU (-1), no group (-1).
+    // SAFETY: the attributes are a live struct of the size in their `size` field; any CPU (-1), no group (-1).
     let opened =
         unsafe { libc::syscall(libc::SYS_perf_event_open, &raw const *attributes, tid, -1, -1, CLOSE_ON_EXEC) };
     let descriptor = i32::try_from(opened).ok().filter(|descriptor| *descriptor >= 0);
     let descriptor = descriptor.ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel has just opened it for us, and nobody else knows it.
+    // SAFETY: the kernel has just opened this descriptor, and no other code owns it.
     Ok(File::from(unsafe { OwnedFd::from_raw_fd(descriptor) }))
 }
 
@@ -117,23 +118,23 @@ mod tests {
     use crate::sys::current_tid;
 
     #[inline(never)]
-    fn passage() {
+    fn pass() {
         std::hint::black_box(());
     }
 
     #[test]
-    fn a_passage_is_seen_once_it_happens() {
-        let address = passage as *const () as u64;
-        // Not everywhere is it allowed; the self-check says so, and `tests/inference.rs` needs it.
-        let _at_hand = KeepPerfWarm::keep();
+    fn a_breakpoint_reports_a_pass() {
+        let address = pass as *const () as u64;
+        // Some machines refuse breakpoints; the self-check reports it, and `tests/inference.rs` needs them.
+        let _warm = KeepPerfWarm::keep();
         let Ok(watch) = Breakpoint::set(current_tid(), address) else { return };
         assert!(!watch.passed());
         for _ in 0..1000 {
-            passage();
+            pass();
         }
         assert!(watch.passed());
         let other = Breakpoint::set(current_tid(), address).expect("there is room for another");
-        assert!(!other.passed(), "it counts from its beginning");
+        assert!(!other.passed(), "it counts from when it was set");
         assert!(Breakpoint::set(-7, address).is_err(), "there is no such thread");
     }
 }

@@ -1,9 +1,12 @@
-//! The handler of the CPU sampler's signal, and the records it fills.
+//! The handler of the CPU sampler's signal, and the records that it fills.
 //!
-//! What it does: save `errno`, find its thread's entry by the number that the timer carries, decide whether this tick is
-//! to be sampled, claim a free record, store three registers, the time and what the worker polls, copy the used part of this thread's stack, publish,
-//! restore `errno`. It calls `gettid` and `clock_gettime` (async-signal-safe), `memcpy`, and, on a stack whose bounds
-//! the thread did not tell, `process_vm_readv` (a bare system call, which answers a bad address with an error). It takes no lock, allocates nothing, unwinds nothing.
+//! The handler saves `errno`, finds its thread's entry by the number in the timer, and decides whether this tick is sampled.
+//! If so, it claims a free record and stores three registers, the time and the worker's current poll. Then it copies the
+//! used part of its thread's stack, publishes the record and restores `errno`.
+//!
+//! It calls `gettid` and `clock_gettime` (async-signal-safe) and `memcpy`. On a stack with unverified bounds it calls
+//! `process_vm_readv`, a bare system call that reports a bad address as an error. It takes no lock, allocates nothing and
+//! unwinds nothing.
 //!
 //! # A record's life
 //!
@@ -13,8 +16,8 @@
 //! | `WRITING` | handler, by compare-exchange from `FREE` | that handler alone writes the record |
 //! | `FULL` | that handler | complete; the sampler alone reads it, then sets `FREE` |
 //!
-//! A handler that finds no free record counts a lost sample, and leaves its time to the thread's next one. A thread's entry belongs to the thread that `TID`
-//! names; a signal that comes late, or was sent by somebody else, finds another thread's number and returns.
+//! A handler without a free record counts a lost sample and leaves its CPU time to the thread's next sample. An entry belongs
+//! to the thread with its `tid`. A late or foreign signal finds another thread's id in the entry and returns.
 
 use std::cell::UnsafeCell;
 use std::sync::OnceLock;
@@ -23,16 +26,16 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize
 use super::stack_signal_handler::Errno;
 use crate::sys::{PollNow, PollWords, Process, Registers, StaticRef};
 
-/// Threads that are sampled at a time.
-pub(super) const MAX_THREADS: usize = 4096;
+/// Threads that are sampled at the same time.
+const MAX_SAMPLED_THREADS: usize = 4096;
 
-/// The largest part of a stack that is copied. A deeper stack is cut at its outer end.
+/// Bytes of a stack that are copied at most. A deeper stack is cut at its outer end.
 const MAX_SAMPLE_BYTES: usize = 128 * 1024;
 
-/// How much is read of a stack whose bounds are unknown.
+/// Bytes that are copied of a stack with unknown bounds.
 const FOREIGN_BYTES: usize = 32 * 1024;
 
-/// Records per CPU. The sampler empties them every few milliseconds, in which the kernel ticks at most a few times.
+/// Records per CPU. The sampler empties them every few milliseconds, which is a few kernel ticks.
 const RECORDS_PER_CPU: usize = 16;
 
 pub(super) const FREE: u32 = 0;
@@ -45,29 +48,31 @@ pub(super) static ACTIVE: AtomicBool = AtomicBool::new(false);
 pub(super) static LOST: AtomicU64 = AtomicU64::new(0);
 /// Steps of a thread's timer for one sample.
 pub(super) static STEPS: AtomicU32 = AtomicU32::new(1);
-/// Steps from one tick to the next, averaged over all threads, in parts of [`ONE_STEP`].
+/// Steps between two ticks, as an average over all threads, in fractions of [`ONE_STEP`].
 pub(super) static TICK: AtomicU32 = AtomicU32::new(ONE_STEP);
-/// One step where parts of it count.
+/// One step as a fixed-point number.
 pub(super) const ONE_STEP: u32 = 256;
-/// The weight of a tick in the average is one in this many.
+/// A tick has one part in this many of the average.
 const TICKS_AVERAGED: i64 = 32;
-pub(super) static ENTRIES: [Entry; MAX_THREADS] = [const { Entry::new() }; MAX_THREADS];
+/// The sampled threads.
+pub(super) static ENTRIES: [Entry; MAX_SAMPLED_THREADS] = [const { Entry::new() }; MAX_SAMPLED_THREADS];
+/// The record to try first.
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static RECORDS: OnceLock<Box<[Record]>> = OnceLock::new();
 
 /// A sampled thread.
 pub(super) struct Entry {
-    /// 0: nobody.
+    /// The thread's id, 0 for a free entry.
     pub(super) tid: AtomicI32,
-    /// The bounds of its stack, both 0 where they are unknown.
+    /// The bounds of its stack, both 0 if unknown.
     pub(super) low: AtomicU64,
     pub(super) high: AtomicU64,
-    /// The thread told the bounds itself. Otherwise they are those of the mapping, which may hold more than the stack
-    /// and then may shrink at any time.
-    pub(super) told: AtomicBool,
-    /// What it polls, on a worker.
+    /// Whether the bounds come from the thread itself. Otherwise they are those of a mapping, which may contain more than
+    /// the stack and may shrink at any time.
+    pub(super) verified: AtomicBool,
+    /// The current poll, on a worker.
     pub(super) poll: StaticRef<PollWords>,
-    /// Steps that passed since its last sample, or its birth.
+    /// Steps since its last sample or its start.
     pub(super) passed: AtomicU32,
     /// Ticks since its last sample, each counted as [`TICK`].
     pub(super) waited: AtomicU32,
@@ -79,7 +84,7 @@ impl Entry {
             tid: AtomicI32::new(0),
             low: AtomicU64::new(0),
             high: AtomicU64::new(0),
-            told: AtomicBool::new(false),
+            verified: AtomicBool::new(false),
             poll: StaticRef::empty(),
             passed: AtomicU32::new(0),
             waited: AtomicU32::new(0),
@@ -93,10 +98,10 @@ pub(super) struct Record {
     pub(super) content: UnsafeCell<Content>,
 }
 
-/// What a record holds.
+/// The content of a record.
 pub(super) struct Content {
     pub(super) tid: i32,
-    /// Steps of CPU time since the thread's last sample.
+    /// Steps of CPU time since the thread's previous sample.
     pub(super) steps: u32,
     /// `CLOCK_MONOTONIC`.
     pub(super) at: libc::timespec,
@@ -111,7 +116,7 @@ pub(super) struct Content {
 // SAFETY: the protocol above gives the content to one thread at a time.
 unsafe impl Sync for Record {}
 
-/// The records, made once and kept: pages that no stack ever reached are never touched.
+/// The records, allocated once and kept. Pages that no stack has reached are never touched.
 pub(super) fn records() -> &'static [Record] {
     RECORDS.get_or_init(|| {
         let cpus = std::thread::available_parallelism().map_or(4, usize::from);
@@ -183,15 +188,15 @@ fn take_sample(info: *const libc::siginfo_t, context: *const libc::ucontext_t) {
     record.state.store(FULL, Ordering::Release);
 }
 
-/// Whether this tick is to be sampled. A tick comes at a fair moment, but a thread's next tick after a given amount of its
-/// CPU time does not: it is more likely one with much CPU time before it. So ticks are chosen by their number, each counted
-/// as the average one, whatever passed before it.
+/// Whether this tick is sampled. A tick comes at an unbiased moment. But the first tick after a given amount of CPU time is
+/// biased towards ticks with much CPU time before them. So ticks are chosen by their number, and each counts as an average
+/// tick.
 fn is_due(entry: &Entry, steps: u32) -> bool {
     let enough = STEPS.load(Ordering::Relaxed) * ONE_STEP;
     if enough == ONE_STEP {
         return true;
     }
-    // Two threads at once may lose one's part in the average, which does no harm.
+    // Two threads at once may lose one update of the average, which is harmless.
     let tick = i64::from(TICK.load(Ordering::Relaxed));
     let tick = tick + (i64::from(steps.min(1000) * ONE_STEP) - tick) / TICKS_AVERAGED;
     let tick = u32::try_from(tick).unwrap_or(ONE_STEP);
@@ -202,8 +207,7 @@ fn is_due(entry: &Entry, steps: u32) -> bool {
     due
 }
 
-/// The number that the timer carries, and how many periods passed since it last expired. `None` where no timer sent
-/// the signal.
+/// The number in the timer, and the periods that it missed since its last signal. `None` if no timer sent the signal.
 fn timer_of(info: *const libc::siginfo_t) -> Option<(u32, u32)> {
     // SAFETY: the kernel passed `info` to the handler that is executing.
     let info = unsafe { &*info };
@@ -234,7 +238,7 @@ fn copy_stack(entry: &Entry, content: &mut Content) {
         return;
     }
     content.length = ((high - stack_pointer) as usize).min(MAX_SAMPLE_BYTES);
-    if !entry.told.load(Ordering::Relaxed) {
+    if !entry.verified.load(Ordering::Relaxed) {
         content.length = Process::own().read_memory(stack_pointer, &mut content.bytes[..content.length]);
         return;
     }

@@ -1,21 +1,21 @@
-//! What is mapped into a process's address space: `/proc/PID/maps`, as described in proc(5).
+//! The mappings of a process's address space: `/proc/PID/maps`, as described in proc(5).
 
 use std::io;
 
 use crate::sys::{Mapping, Process};
 
 impl Process {
-    /// Every mapping, in the order of addresses. Anonymous memory has an empty path.
+    /// All mappings, in the order of addresses. Anonymous memory has an empty path.
     ///
     /// # Errors
-    /// When `/proc` is not mounted, the process does not exist, or we may not look at it.
+    /// When `/proc` is not mounted, or the process does not exist or may not be read.
     pub(crate) fn mappings(self) -> io::Result<Vec<Mapping>> {
         let text = std::fs::read(self.file("maps"))?;
         Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
     }
 }
 
-/// `START-END PERMS OFFSET MAJOR:MINOR INODE PATH`, the path after any number of spaces.
+/// Parses `START-END PERMS OFFSET MAJOR:MINOR INODE PATH`. Any number of spaces precedes the path.
 fn parse(line: &str) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
@@ -41,15 +41,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finds_the_code_of_this_very_function() {
-        let here = finds_the_code_of_this_very_function as *const () as u64;
+    fn the_code_of_this_function_is_mapped() {
+        let here = the_code_of_this_function_is_mapped as *const () as u64;
         let found = Process::own().mappings().expect("/proc is mounted");
         let mine = found.iter().find(|mapping| mapping.start <= here && here < mapping.end).expect("code is mapped");
         assert!(mine.executable && mine.path.starts_with('/'), "{mine:?}");
     }
 
     #[test]
-    fn takes_paths_with_spaces_and_anonymous_memory() {
+    fn paths_with_spaces_and_anonymous_memory_are_parsed() {
         let line = "7f10-7f20 r-xp 00001000 fd:01 42                    /tmp/my program (deleted)";
         assert_eq!(
             parse(line).map(|m| (m.start, m.end, m.path)),

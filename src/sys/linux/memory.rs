@@ -1,12 +1,15 @@
-//! Reading memory, our own or another process's, through the kernel, which answers a bad address with an error instead of
-//! a crash.
+//! Reads memory of our own or another process through the kernel, which reports a bad address as an error.
 
 use std::ops::Range;
 
 use crate::sys::{MAX_STACK_BYTES, Process, Registers, StackCopy};
 
+/// Parts that the kernel reads per call (`UIO_MAXIOV`).
+#[cfg(feature = "attach")]
+const MAX_PARTS_PER_CALL: usize = 1024;
+
 impl Process {
-    /// Reads as many bytes as are mapped from `address` on, up to `into.len()`; returns how many.
+    /// Reads the mapped bytes from `address` on, up to `into.len()`; returns their number.
     pub(crate) fn read_memory(self, address: u64, into: &mut [u8]) -> usize {
         let Ok(process) = libc::pid_t::try_from(self.id()) else { return 0 };
         let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
@@ -17,23 +20,21 @@ impl Process {
         usize::try_from(read).unwrap_or(0)
     }
 
-    /// The word at an address, where one is mapped.
+    /// The word at an address; `None` if it is not mapped.
     pub(crate) fn read_word(self, address: u64) -> Option<u64> {
         let mut bytes = [0; 8];
         (self.read_memory(address, &mut bytes) == bytes.len()).then(|| u64::from_ne_bytes(bytes))
     }
 
-    /// Reads words at any addresses in as few calls as there can be; `None` for those that cannot be read. Words that lie close
-    /// together, one behind the other in the list, are read as one part, of which each costs the kernel half a microsecond.
+    /// Reads words at any addresses in as few calls as possible; `None` for words that cannot be read. Consecutive addresses
+    /// that lie close together are read as one part, because each part costs the kernel half a microsecond.
     #[cfg(feature = "attach")]
     pub(crate) fn read_words(self, addresses: &[u64], into: &mut Vec<Option<u64>>) {
-        /// What the kernel takes at a time (`UIO_MAXIOV`).
-        const MAX_AT_ONCE: usize = 1024;
         into.clear();
         let Ok(process) = libc::pid_t::try_from(self.id()) else { return into.resize(addresses.len(), None) };
         let mut bytes = Vec::new();
         while let Some(rest) = addresses.get(into.len()..).filter(|rest| !rest.is_empty()) {
-            let parts = close_together(rest, MAX_AT_ONCE);
+            let parts = close_together(rest, MAX_PARTS_PER_CALL);
             bytes.resize(parts.iter().map(|part| part.length).sum(), 0_u8);
             let remotes: Vec<libc::iovec> = parts
                 .iter()
@@ -50,7 +51,7 @@ impl Process {
             let mut read = bytes.get(..usize::try_from(read).unwrap_or(0)).unwrap_or_default();
             for part in parts {
                 let Some((own, behind)) = read.split_at_checked(part.length) else {
-                    // It ends at the first part that it cannot read.
+                    // The read ends at the first unreadable part.
                     into.resize(into.len() + part.words, None);
                     break;
                 };
@@ -61,12 +62,10 @@ impl Process {
         }
     }
 
-    /// Reads pages of 4096 bytes into `into`, one behind the other, in as few calls as there can be. Returns the addresses
-    /// of those that cannot be read, whose bytes stay as they are.
+    /// Reads pages of 4096 bytes into `into`, one after another, in as few calls as possible. Returns the addresses of
+    /// unreadable pages. Their bytes stay unchanged.
     #[cfg(feature = "attach")]
     pub(crate) fn read_pages(self, addresses: &[u64], into: &mut [u8]) -> Vec<u64> {
-        /// What the kernel takes at a time (`UIO_MAXIOV`).
-        const MAX_AT_ONCE: usize = 1024;
         const PAGE: usize = 4096;
         let Ok(process) = libc::pid_t::try_from(self.id()) else { return addresses.to_vec() };
         let count = addresses.len().min(into.len() / PAGE);
@@ -76,7 +75,7 @@ impl Process {
             iov_len: PAGE,
         };
         while done < count {
-            let some = addresses.get(done..count.min(done + MAX_AT_ONCE)).unwrap_or_default();
+            let some = addresses.get(done..count.min(done + MAX_PARTS_PER_CALL)).unwrap_or_default();
             let remotes: Vec<libc::iovec> = some.iter().map(remote).collect();
             let Some(room) = into.get_mut(done * PAGE..(done + some.len()) * PAGE) else { break };
             let local = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
@@ -87,7 +86,7 @@ impl Process {
                 unsafe { libc::process_vm_readv(process, &raw const local, 1, remotes.as_ptr(), remotes_count, 0) };
             let whole = usize::try_from(read).unwrap_or(0) / PAGE;
             done += whole;
-            // It ends at the first page that it cannot read.
+            // The read ends at the first unreadable page.
             if whole < some.len() {
                 absent.extend(addresses.get(done));
                 done += 1;
@@ -96,8 +95,8 @@ impl Process {
         absent
     }
 
-    /// Copies the stack of a thread that stands still with these registers, up to the end of what is known of it. Whether
-    /// a sleeping thread slept all the while is for the caller to check, by looking at its state before and after.
+    /// Copies the stack of a stopped or sleeping thread with these registers, up to the known end of its stack. The caller
+    /// must compare the state of a sleeping thread before and after, because it may have woken up.
     pub(crate) fn copy_stack(self, registers: Registers, stack: Option<Range<u64>>, into: &mut StackCopy) {
         into.registers = registers;
         let inside = stack.filter(|stack| stack.contains(&registers.stack_pointer));
@@ -108,22 +107,23 @@ impl Process {
     }
 }
 
-/// Words that are read as one part.
+/// Addresses that are read as one part.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part {
     start: u64,
     /// In bytes.
     length: usize,
-    /// How many of the addresses lie in it.
+    /// The number of addresses in it.
     words: usize,
 }
 
-/// The first parts of a list of addresses, so many at most. All of a part lies on one page, and can be read or cannot.
+/// The first parts of a list of addresses, `most` at most. A part lies on one page, so it is readable as a whole or not at
+/// all.
 #[cfg(feature = "attach")]
 fn close_together(addresses: &[u64], most: usize) -> Vec<Part> {
-    /// More than this is cheaper to read apart.
-    const WIDEST: u64 = 512;
+    /// The longest part in bytes. Addresses further apart are cheaper to read as two parts.
+    const MAX_PART_BYTES: u64 = 512;
     const PAGE: u64 = 4096;
     let end_of = |address: u64| address.saturating_add(8);
     let mut parts: Vec<Part> = Vec::new();
@@ -131,7 +131,7 @@ fn close_together(addresses: &[u64], most: usize) -> Vec<Part> {
         let joined = parts.last().and_then(|part| {
             let end = part.start.saturating_add(part.length as u64).max(end_of(*address));
             let start = part.start.min(*address);
-            (end - start <= WIDEST && start / PAGE == (end - 1) / PAGE).then_some((start, end - start))
+            (end - start <= MAX_PART_BYTES && start / PAGE == (end - 1) / PAGE).then_some((start, end - start))
         });
         if let Some((start, length)) = joined
             && let Some(part) = parts.last_mut()

@@ -1,9 +1,9 @@
-//! Whether a thread or process was started on this machine: the last field of `/proc/loadavg`, as described in proc(5).
+//! Detects that a thread or process was started on this machine: the last field of `/proc/loadavg`, as in proc(5).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// The thread that was started last, in our namespace of process ids.
+/// The most recently started thread in our PID namespace.
 #[derive(Debug)]
 pub(crate) struct NewestThread {
     file: Option<File>,
@@ -15,7 +15,7 @@ impl NewestThread {
         Self { file: File::open("/proc/loadavg").ok(), last: None }
     }
 
-    /// Whether one was started since the last call; also where that cannot be told.
+    /// Whether a thread was started since the previous call. Also true if that is unknown.
     pub(crate) fn changed(&mut self) -> bool {
         let now = self.read();
         let changed = now.is_none() || now != self.last;
@@ -36,9 +36,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_thread_that_starts_is_noticed() {
+    fn a_started_thread_is_noticed() {
         let mut newest = NewestThread::open();
-        assert!(newest.changed(), "nothing was known before");
+        assert!(newest.changed(), "the first call knows no previous thread");
         for _ in 0..3 {
             std::thread::spawn(|| {}).join().expect("it ends");
             assert!(newest.changed());

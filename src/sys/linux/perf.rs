@@ -1,8 +1,8 @@
-//! CPU time of another process's threads, sampled by the kernel: perf_event_open(2) with the software clock, which is there
-//! on every machine, virtual ones included.
+//! CPU samples of another process's threads, taken by the kernel: perf_event_open(2) with the software clock. Every machine
+//! has that clock, virtual machines included.
 //!
-//! Each thread has an event and a ring of its own. Once in a period of the thread's CPU time the kernel puts a record into
-//! the ring: time, registers, and the inner end of the stack as bytes. The target does nothing for it and is not stopped.
+//! Each thread has its own event and ring buffer. Once per period of the thread's CPU time the kernel writes a record into
+//! the ring: time, registers and the inner end of the stack. The observed thread does nothing for it and is not stopped.
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -14,50 +14,51 @@ use perf_event_open_sys::bindings as perf;
 
 use crate::sys::{PerfRecord, Permissions, Registers, StackCopy};
 
-/// Bytes of stack in a sample, bytes of the ring, and how many threads may have that, of the unprivileged and of others. A ring is room for 15 samples, or
-/// for 3 where there are many threads, or where memory is scarce: it is locked in RAM and limited for the unprivileged
-/// (`perf_event_mlock_kb`, `RLIMIT_MEMLOCK`).
+/// Sizes of samples and rings: bytes of stack per sample, bytes of the ring, and the number of threads with that size for
+/// unprivileged and privileged users. A ring has room for 15 samples, or 3 if there are many threads or memory is scarce.
+/// Rings are locked in RAM, which is limited for unprivileged users (`perf_event_mlock_kb`, `RLIMIT_MEMLOCK`).
 const SIZES: [(u32, usize, [usize; 2]); 3] =
     [(32 * 1024, 512 * 1024, [4, 64]), (32 * 1024, 128 * 1024, [16, 256]), (8 * 1024, 32 * 1024, [usize::MAX; 2])];
 
-/// rbp, rsp and the instruction pointer, as numbered in `asm/perf_regs.h`, in which order they come.
+/// The sampled registers: rbp, rsp and the instruction pointer. Records contain them in this order (`asm/perf_regs.h`).
 const REGISTERS: u64 = 1 << perf::PERF_REG_X86_BP | 1 << perf::PERF_REG_X86_SP | 1 << perf::PERF_REG_X86_IP;
 
-/// The kernel's word for "the registers of 64-bit code follow".
+/// The value before the registers of 64-bit code.
 const ABI_64: u64 = perf::PERF_SAMPLE_REGS_ABI_64 as u64;
 
-/// Opens events, with what turned out to be allowed.
+/// Opens events with the options that the kernel allows.
 #[derive(Debug)]
 pub(crate) struct PerfSampler {
     period: Duration,
-    /// Samples while the kernel works for the thread, too; the stack is that of the call into it.
+    /// Whether time in the kernel is sampled too. Such a sample has the stack of the system call.
     with_kernel: bool,
+    /// The smallest index into [`SIZES`] that the limits on memory allow.
     size: usize,
-    /// Memory may be locked without limit.
-    plenty: bool,
+    /// Whether memory may be locked without limit.
+    unlimited_memory: bool,
 }
 
 impl PerfSampler {
-    /// One sample per period of CPU time.
+    /// A sampler that takes one sample per period of CPU time.
     pub(crate) fn new(period: Duration) -> Self {
-        Self { period, with_kernel: true, size: 0, plenty: Permissions::own().locks_memory }
+        Self { period, with_kernel: true, size: 0, unlimited_memory: Permissions::own().locks_memory }
     }
 
-    /// Whether time in the kernel is sampled; it counts in either case.
+    /// Whether time in the kernel is sampled. It counts as CPU time in either case.
     pub(crate) fn with_kernel(&self) -> bool {
         self.with_kernel
     }
 
-    /// Begins to sample a thread, beside so many others; `None` where it has ended.
+    /// Starts to sample a thread in addition to `others`; `None` if it has ended.
     ///
     /// # Errors
-    /// `PermissionDenied` where it is forbidden, `OutOfMemory` where no more memory may be locked; when there are too
+    /// `PermissionDenied` when the kernel refuses it, `OutOfMemory` when no more memory may be locked; when there are too
     /// many open files.
     pub(crate) fn add_thread(&mut self, tid: i32, others: usize) -> io::Result<Option<PerfThread>> {
         loop {
             let size = SIZES
                 .iter()
-                .position(|(.., most)| others < most[usize::from(self.plenty)])
+                .position(|(.., most)| others < most[usize::from(self.unlimited_memory)])
                 .unwrap_or_default()
                 .max(self.size);
             let (stack, ring, _) = SIZES[size];
@@ -70,7 +71,7 @@ impl PerfSampler {
                 event => event?,
             };
             match Ring::map(&event, ring) {
-                // The kernel's answer for too much locked memory is the same as for a forbidden event.
+                // The kernel reports too much locked memory in the same way as a forbidden event.
                 Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
                     if size + 1 == SIZES.len() {
                         return Err(io::ErrorKind::OutOfMemory.into());
@@ -102,29 +103,29 @@ fn open(tid: i32, period: Duration, stack: u32, with_kernel: bool) -> io::Result
     attributes.set_use_clockid(1);
     attributes.set_exclude_hv(1);
     attributes.set_exclude_kernel(u64::from(!with_kernel));
-    // A record says when the program is replaced by another.
+    // A record reports that the process runs another program.
     attributes.set_comm(1);
     attributes.set_comm_exec(1);
     let close = perf::PERF_FLAG_FD_CLOEXEC.into();
-    // SAFETY: the attributes live and say their size; the kernel checks all of them.
+    // SAFETY: the attributes are a live struct with its size; the kernel checks all of them.
     let event = unsafe { perf_event_open_sys::perf_event_open(&raw mut attributes, tid, -1, -1, close) };
     if event < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor for us.
+    // SAFETY: the kernel has just opened this descriptor, and no other code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(event) })
 }
 
-/// A thread that is sampled.
+/// A sampled thread.
 #[derive(Debug)]
 pub(crate) struct PerfThread {
-    // Before the event, because it is unmapped first.
+    // The ring comes before the event, because it must be unmapped first.
     ring: Ring,
     event: OwnedFd,
 }
 
 impl PerfThread {
-    /// Time on a CPU since the thread was added, that which a hypervisor took included; also when it has ended.
+    /// CPU time since the thread was added, including time taken by a hypervisor. Also known after the thread has ended.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
         let mut count = 0_u64;
         // SAFETY: the count goes into a live variable of the size that is named.
@@ -132,10 +133,10 @@ impl PerfThread {
         (usize::try_from(read) == Ok(size_of_val(&count))).then(|| Duration::from_nanos(count))
     }
 
-    /// Hands over what came since the last time; the stack is that of a sample.
+    /// Passes on the records since the previous call. The stack belongs to a sample.
     pub(crate) fn drain(&mut self, into: &mut StackCopy, mut take: impl FnMut(PerfRecord, &StackCopy)) {
         let (mut tail, head) = (self.ring.tail(), self.ring.head());
-        // What the kernel writes has a header of 8 bytes: the type, flags and the whole length.
+        // Each record has a header of 8 bytes: type, flags and total length.
         while head.wrapping_sub(tail) >= 8 {
             let header = self.ring.word(tail);
             let (kind, flags, length) = (header & 0xffff_ffff, (header >> 32) & 0xffff, header >> 48);
@@ -153,7 +154,7 @@ impl PerfThread {
     fn record(&self, at: u64, kind: u64, flags: u64, into: &mut StackCopy) -> Option<PerfRecord> {
         let word = |position: u64| self.ring.word(at + position * 8);
         match u32::try_from(kind).ok()? {
-            // u32 pid, tid; u64 time, abi; three registers; u64 size; the bytes; u64 how many of them are the stack.
+            // u32 pid, tid; u64 time, abi; three registers; u64 size; the bytes; u64 bytes used by the stack.
             perf::PERF_RECORD_SAMPLE => {
                 let time = Duration::from_nanos(word(1));
                 into.bytes.clear();
@@ -167,7 +168,7 @@ impl PerfThread {
                 }
                 Some(PerfRecord::Sample { at: time })
             }
-            // u64 id, how many.
+            // u64 id, number of samples.
             perf::PERF_RECORD_LOST => Some(PerfRecord::Lost(word(1))),
             perf::PERF_RECORD_COMM if flags & u64::from(perf::PERF_RECORD_MISC_COMM_EXEC) != 0 => {
                 Some(PerfRecord::Replaced)
@@ -177,7 +178,7 @@ impl PerfThread {
     }
 }
 
-/// Memory shared with the kernel: a page that says how far both are, and a ring of bytes.
+/// Memory shared with the kernel: a page with both positions, and a ring of bytes.
 #[derive(Debug)]
 struct Ring {
     start: *mut u8,
@@ -186,7 +187,7 @@ struct Ring {
     size: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone, and the kernel does not care which thread reads it.
+// SAFETY: the mapping belongs to this value alone, and any thread may read it.
 unsafe impl Send for Ring {}
 
 impl Ring {
@@ -195,7 +196,7 @@ impl Ring {
         let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
         let page = usize::try_from(page).ok().and_then(NonZeroUsize::new).ok_or(io::ErrorKind::Unsupported)?.get();
         let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
-        // SAFETY: a new mapping at a place that the kernel chooses, of a descriptor that lives.
+        // SAFETY: a new mapping, at an address chosen by the kernel, of a live descriptor.
         let start = unsafe { libc::mmap(std::ptr::null_mut(), page + size, protection, flags, event.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -203,34 +204,34 @@ impl Ring {
         Ok(Self { start: start.cast(), page, size })
     }
 
-    /// One of the two words of the first page that say how far who is.
+    /// One of the two positions in the first page.
     fn position(&self, offset: usize) -> &AtomicU64 {
         // SAFETY: both offsets lie in the first page of the mapping, which lives as long as `self`.
         let word = unsafe { self.start.add(offset) };
-        // SAFETY: the word is aligned, and the kernel and we change it atomically only.
+        // SAFETY: the word is aligned, and all accesses to it are atomic.
         unsafe { AtomicU64::from_ptr(word.cast()) }
     }
 
-    /// How far the kernel has written.
+    /// The position up to which the kernel has written.
     fn head(&self) -> u64 {
         self.position(std::mem::offset_of!(perf::perf_event_mmap_page, data_head)).load(Ordering::Acquire)
     }
 
-    /// How far it was read.
+    /// The position up to which the ring was read.
     fn tail(&self) -> u64 {
         self.position(std::mem::offset_of!(perf::perf_event_mmap_page, data_tail)).load(Ordering::Relaxed)
     }
 
-    /// Gives what was read back to the kernel.
+    /// Returns the read part to the kernel.
     fn release(&self, tail: u64) {
         self.position(std::mem::offset_of!(perf::perf_event_mmap_page, data_tail)).store(tail, Ordering::Release);
     }
 
-    /// The word at a position, which is a multiple of 8, as records are; so none wraps round.
+    /// The word at a position. Records have multiples of 8 bytes, so no word wraps around.
     fn word(&self, position: u64) -> u64 {
-        // SAFETY: a multiple of 8 below the ring's size, behind the first page of the mapping.
+        // SAFETY: the offset is a multiple of 8 below the ring's size, after the first page of the mapping.
         let word = unsafe { self.start.add(self.page + self.offset(position & !7)) };
-        // SAFETY: it is aligned, and the kernel does not write between tail and head, where this lies.
+        // SAFETY: the word is aligned and lies between tail and head, where the kernel does not write.
         unsafe { word.cast::<u64>().read_volatile() }
     }
 
@@ -239,14 +240,14 @@ impl Ring {
         (position % self.size as u64) as usize
     }
 
-    /// Copies bytes from a position on, round the end of the ring; at most as many as it holds.
+    /// Copies bytes from a position on, across the end of the ring; at most the ring's size.
     fn copy(&self, position: u64, length: u64, into: &mut Vec<u8>) {
         let (from, length) = (self.offset(position), usize::try_from(length).unwrap_or(usize::MAX).min(self.size));
         let until_end = length.min(self.size - from);
         for (from, length) in [(from, until_end), (0, length - until_end)] {
-            // SAFETY: `from + length` is at most the ring's size, behind the first page of the mapping.
+            // SAFETY: `from + length` is at most the ring's size, after the first page of the mapping.
             let start = unsafe { self.start.add(self.page + from) };
-            // SAFETY: the kernel does not write between tail and head, where this lies, until it is released.
+            // SAFETY: the bytes lie between tail and head, where the kernel does not write until they are released.
             into.extend_from_slice(unsafe { std::slice::from_raw_parts(start, length) });
         }
     }
@@ -254,7 +255,7 @@ impl Ring {
 
 impl Drop for Ring {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and nothing borrows from it any more.
+        // SAFETY: the mapping belongs to this value, and no borrow of it is left.
         unsafe { libc::munmap(self.start.cast(), self.page + self.size) };
     }
 }

@@ -1,32 +1,32 @@
-//! Making threads of another process stand still for a moment, with ptrace(2).
+//! Stops threads of another process for a moment, with ptrace(2).
 //!
-//! `PTRACE_SEIZE` changes nothing in the thread, and without options the kernel lets every thread go on when whoever seized
-//! it ends, also in mid-stop. That is used here twice: a tool that is killed leaves its target running, and so does the
-//! thread that stops are made from, which lives for one stop only. So no thread can be left behind standing, not even
-//! one that stops too late because the kernel was busy for it.
+//! `PTRACE_SEIZE` changes nothing in the thread. Without options, the kernel resumes every seized thread when its tracer ends,
+//! also during a stop. So a killed tool leaves its target running. The tracer here is a thread that lives for one stop only.
+//! So no thread stays stopped, not even one that stops too late because the kernel was busy for it.
 
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::sys::{Registers, StopError, Stopped};
 
-/// `event << 16` of the status of a thread that stopped because it was asked to, and not because a signal came.
+/// The upper half of the status of a thread that stopped on request and not because of a signal.
 const ASKED: i32 = libc::PTRACE_EVENT_STOP;
 
-/// So long a stop is waited for without sleeping in between: a running thread stops within microseconds.
-const EAGER: Duration = Duration::from_micros(200);
+/// Time to wait for a stop without sleeping. A running thread stops within microseconds.
+const BUSY_WAIT: Duration = Duration::from_micros(200);
 
-/// Between two looks after that.
+/// The interval between two checks after that.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Stops threads, does the work while they stand, and lets them go on; also tells how long the first of them stood. Threads
-/// that cannot be stopped are there with the reason. `limit` is for all of them to stop; the work takes what it takes.
+/// Stops threads, does the work while they are stopped, and resumes them. The second value is how long the first of them was
+/// stopped. The work gets every thread, with the reason if it could not be stopped. `limit` is the time for all of them to
+/// stop.
 ///
-/// A thread that is parked must not be among them: its `epoll_wait` would return early. `still` is asked about each once more,
-/// just before the thread is interrupted.
+/// No thread may be parked, because its `epoll_wait` would return early. `still` is asked about each thread once more, right
+/// before the thread is interrupted.
 ///
 /// # Errors
-/// When no thread can be started for it.
+/// When no tracer thread can be started.
 pub(crate) fn while_stopped<T: Send>(
     tids: &[i32],
     limit: Duration,
@@ -46,7 +46,7 @@ pub(crate) fn while_stopped<T: Send>(
         let seen: Vec<Stopped> = stopped.iter().map(Stop::seen).collect();
         let outcome = work(&seen);
         stopped.iter().for_each(Stop::release);
-        // What was seized and did not stop is let go when this thread ends.
+        // Threads that were seized and did not stop are released at the end of this thread.
         (outcome, first.map_or(Duration::ZERO, |first| first.elapsed()))
     };
     std::thread::scope(|scope| {
@@ -55,14 +55,14 @@ pub(crate) fn while_stopped<T: Send>(
     })
 }
 
-/// A thread that was asked to stop.
+/// A request to a thread to stop, and its outcome.
 struct Stop {
     tid: i32,
     outcome: Result<Registers, StopError>,
     thread_pointer: u64,
-    /// A signal that came for the thread at the same time, to be given to it when it goes on.
+    /// A signal that stopped the thread instead. The thread gets it when it is resumed.
     signal: Option<i32>,
-    /// It stands, at least since then.
+    /// The time since which the thread is known to be stopped.
     since: Option<Instant>,
 }
 
@@ -95,7 +95,7 @@ impl Stop {
 
     fn release(&self) {
         if self.since.is_some() {
-            // One that was killed meanwhile is gone anyway.
+            // A thread that was killed meanwhile needs no release.
             let _gone = request(libc::PTRACE_DETACH, self.tid, self.signal.unwrap_or(0));
         }
     }
@@ -109,12 +109,12 @@ fn interrupt(tid: i32) -> Result<(), StopError> {
     request(libc::PTRACE_INTERRUPT, tid, 0).map_err(refusal)
 }
 
-/// ptrace(2): EPERM for a thread of somebody else, one that may not be looked at, or one that a debugger holds already.
+/// The reason for an error of ptrace(2). EPERM means that the thread may not be traced or a debugger holds it already.
 fn refusal(error: i32) -> StopError {
     if error == libc::EPERM { StopError::Refused } else { StopError::Gone }
 }
 
-/// Waits until the thread stands; returns the signal that stopped it instead of our asking, if one did.
+/// Waits until the thread is stopped; returns the signal that stopped it instead of the request, if any.
 fn wait(tid: i32, limit: Instant) -> Result<Option<i32>, StopError> {
     let start = Instant::now();
     loop {
@@ -123,7 +123,7 @@ fn wait(tid: i32, limit: Instant) -> Result<Option<i32>, StopError> {
         let answer = unsafe { libc::waitpid(tid, &raw mut status, libc::__WALL | libc::WNOHANG) };
         match answer {
             0 if Instant::now() >= limit => return Err(StopError::NoAnswer),
-            0 if start.elapsed() < EAGER => std::thread::yield_now(),
+            0 if start.elapsed() < BUSY_WAIT => std::thread::yield_now(),
             0 => std::thread::sleep(PAUSE),
             _ if answer == tid && libc::WIFSTOPPED(status) => {
                 return Ok((status >> 16 != ASKED).then(|| libc::WSTOPSIG(status)));
@@ -145,12 +145,12 @@ fn registers(tid: i32) -> Option<libc::user_regs_struct> {
     Some(unsafe { found.assume_init() })
 }
 
-/// A request without an address, with a number as its data; the error is errno.
+/// Makes a ptrace request without an address and with a number as data. The error is errno.
 fn request(request: libc::c_uint, tid: i32, data: i32) -> Result<(), i32> {
     let nothing = std::ptr::null_mut::<libc::c_void>();
     let data = std::ptr::without_provenance_mut::<libc::c_void>(data as usize);
-    // SAFETY: the requests this is called with take no address, and a number for data; the kernel refuses a thread that
-    // is not ours.
+    // SAFETY: every request made here takes no address and a number as data; the kernel refuses a thread that is not
+    // seized.
     let answer = unsafe { libc::ptrace(request, tid, nothing, data) };
     if answer == 0 { Ok(()) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::ESRCH)) }
 }

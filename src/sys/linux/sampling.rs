@@ -1,8 +1,8 @@
-//! The CPU sampler: one timer per thread on that thread's CPU clock, which signals that thread. A thread that sleeps
-//! uses no CPU time and gets no signal.
+//! The CPU sampler of our own process: one timer per thread on that thread's CPU clock, which signals the thread. A sleeping
+//! thread uses no CPU time and gets no signal.
 //!
-//! The kernel looks at CPU clocks when it ticks (`CONFIG_HZ`, often 250 a second), so a timer that is faster expires several
-//! times at one tick; the signal says how often. A timer goes in steps, of which one or more make a sample.
+//! The kernel checks CPU clocks at its ticks (`CONFIG_HZ`, often 250 per second). A faster timer expires several times per
+//! tick, and the signal carries that number. A timer runs in steps; one or more steps make a sample.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -14,26 +14,26 @@ use super::BlockedSignals;
 use super::action::Action;
 use super::cpu_signal_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records};
 use super::thread::thread_cpu_clock;
-use crate::sys::{CpuSample, PollWords, StackCopy};
+use crate::sys::{PollWords, StackCopy, TimerSample};
 
-/// One sampler at a time: there is one set of records.
+/// Whether a sampler exists. There is one set of records, so only one may exist.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The signal that is in use, 0 for none.
+/// The installed signal, 0 for none.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// What a tick is taken for until some were seen.
+/// The interval between two ticks that is assumed at the start.
 const USUAL_TICK: Duration = Duration::from_millis(4);
 
-/// Enough for one sample a second.
+/// Steps per sample at most. That suffices for one sample per second.
 const MAX_STEPS: u32 = 10_000;
 
-/// Samples what threads do with their CPU time. Dropping it removes its timers and its signal.
+/// Samples the CPU time of threads. Dropping it removes its timers and its signal.
 pub(crate) struct CpuSampler {
     step: Duration,
     /// Timers by their position in `ENTRIES`.
     timers: Vec<Option<Timer>>,
-    /// Dropped after `Drop::drop` has ended every timer.
+    /// Removed by `Drop::drop` after every timer.
     action: Option<Action>,
 }
 
@@ -50,12 +50,12 @@ impl Drop for Timer {
     }
 }
 
-/// A sampled thread's number.
+/// A sampled thread's index in `ENTRIES`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ThreadNumber(usize);
 
 impl CpuSampler {
-    /// Takes a signal of its own, for timers that go in steps, of which so many make a sample. No thread is sampled yet.
+    /// Installs a signal for timers with these steps; `steps` of them make a sample. No thread is sampled yet.
     ///
     /// # Errors
     /// `ResourceBusy` when this process is being sampled already; `AddrInUse` when every real-time signal has a
@@ -70,7 +70,7 @@ impl CpuSampler {
         let tick = USUAL_TICK.as_nanos() * u128::from(ONE_STEP) / step.as_nanos().max(1);
         TICK.store(u32::try_from(tick).unwrap_or(u32::MAX).clamp(ONE_STEP, ONE_STEP * 1000), Ordering::Relaxed);
         for record in records() {
-            // A handler of an earlier session that is still writing will publish what nobody wants.
+            // A handler of an earlier session may still write. Its record is not used.
             let _writing = record.state.compare_exchange(FULL, FREE, Ordering::Relaxed, Ordering::Relaxed);
         }
         SIGNAL.store(action.signal(), Ordering::Release);
@@ -78,12 +78,13 @@ impl CpuSampler {
         Ok(Self { step, timers: Vec::new(), action: Some(action) })
     }
 
-    /// Starts sampling a thread: `first` is the CPU time until its first step, before which it has `passed` some.
-    /// `waited`, of `u32::MAX`, says how much of the way to its first sample lies behind it. `None` when the thread is gone.
+    /// Starts to sample a thread. `first` is the CPU time until its next step, and `passed` are the steps before it.
+    /// `waited` is the elapsed part of its first sampling period, as a fraction of `u32::MAX`. `None` if the thread has
+    /// ended.
     ///
     /// # Errors
-    /// What timer_create(2) says, such as `EAGAIN` beyond the limit of pending signals; `StorageFull` beyond the number
-    /// of threads that can be sampled.
+    /// Those of timer_create(2), such as `EAGAIN` beyond the limit of pending signals; `StorageFull` when too many threads
+    /// are sampled.
     pub(crate) fn add_thread(
         &mut self,
         tid: i32,
@@ -98,8 +99,8 @@ impl CpuSampler {
         }
         entry.poll.set(None);
         entry.passed.store(passed, Ordering::Relaxed);
-        let way = u64::from(STEPS.load(Ordering::Relaxed) * ONE_STEP);
-        entry.waited.store(((way * u64::from(waited)) >> 32) as u32, Ordering::Relaxed);
+        let period = u64::from(STEPS.load(Ordering::Relaxed) * ONE_STEP);
+        entry.waited.store(((period * u64::from(waited)) >> 32) as u32, Ordering::Relaxed);
         self.set_stack(ThreadNumber(number), 0..0, false);
         entry.tid.store(tid, Ordering::Release);
         let timer = create_timer(tid, SIGNAL.load(Ordering::Relaxed), number).and_then(|timer| {
@@ -118,21 +119,21 @@ impl CpuSampler {
         }
     }
 
-    /// Tells the bounds of a thread's stack, as the thread told them, or as those of the mapping it lies in.
-    pub(crate) fn set_stack(&mut self, thread: ThreadNumber, stack: Range<u64>, told: bool) {
-        // A handler that sees one old and one new bound takes the stack for a foreign one.
+    /// Sets the bounds of a thread's stack. They are `verified` if they come from the thread itself and not from a mapping.
+    pub(crate) fn set_stack(&mut self, thread: ThreadNumber, stack: Range<u64>, verified: bool) {
+        // A handler that reads one old and one new bound treats the stack as foreign.
         ENTRIES[thread.0].high.store(0, Ordering::Release);
-        ENTRIES[thread.0].told.store(told, Ordering::Release);
+        ENTRIES[thread.0].verified.store(verified, Ordering::Release);
         ENTRIES[thread.0].low.store(stack.start, Ordering::Release);
         ENTRIES[thread.0].high.store(stack.end, Ordering::Release);
     }
 
-    /// Tells where a worker says what it polls; `None` for a thread that is no worker.
+    /// Sets the words in which a worker publishes its current poll; `None` for other threads.
     pub(crate) fn set_poll(&mut self, thread: ThreadNumber, poll: Option<&'static PollWords>) {
         ENTRIES[thread.0].poll.set(poll);
     }
 
-    /// Steps of a thread that no sample of it has told of.
+    /// Steps of a thread since its last sample.
     pub(crate) fn passed(&self, thread: ThreadNumber) -> u32 {
         ENTRIES[thread.0].passed.load(Ordering::Relaxed)
     }
@@ -143,14 +144,14 @@ impl CpuSampler {
         self.timers[thread.0] = None;
     }
 
-    /// Hands over the samples taken since the last time.
-    pub(crate) fn drain(&mut self, into: &mut StackCopy, mut take: impl FnMut(&CpuSample, &StackCopy)) {
+    /// Passes on the samples since the previous call.
+    pub(crate) fn drain(&mut self, into: &mut StackCopy, mut take: impl FnMut(&TimerSample, &StackCopy)) {
         for record in records() {
             if record.state.load(Ordering::Acquire) != FULL {
                 continue;
             }
             {
-                // SAFETY: a full record belongs to the sampler, which this is the only one of.
+                // SAFETY: a full record belongs to the sampler, and this is the only sampler.
                 let content = unsafe { &*record.content.get() };
                 into.registers = content.registers;
                 into.bytes.clear();
@@ -159,7 +160,7 @@ impl CpuSampler {
                     u64::try_from(content.at.tv_sec).unwrap_or(0),
                     u32::try_from(content.at.tv_nsec).unwrap_or(0),
                 );
-                let sample = CpuSample {
+                let sample = TimerSample {
                     tid: content.tid,
                     steps: content.steps,
                     at,
@@ -172,7 +173,7 @@ impl CpuSampler {
         }
     }
 
-    /// Samples that could not be kept.
+    /// Samples that found no free record.
     pub(crate) fn lost(&self) -> u64 {
         LOST.load(Ordering::Relaxed)
     }
@@ -211,7 +212,7 @@ fn start_timer(timer: &Timer, first: Duration, interval: Duration) -> io::Result
         it_value: to_timespec(first.max(Duration::from_nanos(1))),
         it_interval: to_timespec(interval),
     };
-    // SAFETY: the timer exists, the setting is a live struct, and nobody asks for the old one.
+    // SAFETY: the timer exists, the setting is a live struct, and a null pointer discards the old one.
     if unsafe { libc::timer_settime(timer.0, 0, &raw const setting, std::ptr::null_mut()) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -225,8 +226,8 @@ fn to_timespec(time: Duration) -> libc::timespec {
     }
 }
 
-/// Holds the sampler's signal back on this thread; none while CPU time is not sampled. A thread does so before it waits for
-/// events: a period that ends while the kernel prepares the wait would otherwise interrupt it.
+/// Blocks the sampler's signal on this thread, if a sampler exists. A thread does so before it waits for events. Otherwise a
+/// period that ends while the kernel prepares the wait would interrupt it.
 #[inline]
 pub(crate) fn hold_samples() -> BlockedSignals {
     BlockedSignals::hold(SIGNAL.load(Ordering::Acquire))
