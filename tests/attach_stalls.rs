@@ -310,7 +310,7 @@ fn it_ends_when_the_process_becomes_another_program() {
     program.tell("exec");
     let output = follower.output();
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("runs another program now"), "{told}");
+    assert!(output.status.success() && told.contains("started another program"), "{told}");
 }
 
 /// The corpus is found in the folder of this test, or by `HOLDUP_CORPUS`, built with descriptions of types or without.

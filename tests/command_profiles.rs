@@ -115,7 +115,7 @@ fn errors_name_the_object_and_the_remedy() {
         (&["convert", "broken.json", "a.svg"], "broken.json: not a readable json profile"),
         (&["convert", "a.folded", "a.svg", "-I", "("], "( is not a regular expression"),
         (&["convert", "a.folded", "a.svg", "--group", "color"], "the groups are thread, runtime"),
-        (&["convert", "a.folded", "a.svg", "--from", "firefox"], "it can be written only"),
+        (&["convert", "a.folded", "a.svg", "--from", "firefox"], "this format can be written only"),
         (&["diff", "a.folded", "a.folded", "-o", "a.pb.gz"], "choose .svg, .folded or .json"),
         (&["diff", "a.folded", "time.json"], "the first profile is in count and the second in nanoseconds"),
         (&["top", "."], "cannot be read"),

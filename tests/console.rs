@@ -1,8 +1,8 @@
-//! tokio-console's protocol, spoken to a runtime in this process and to the reference service: both show their tasks.
+//! tokio-console's protocol: a runtime in this process and the reference service show their tasks.
 //!
-//! The reference service has to be built with `--features console`; see `support/service.rs` for where it is looked for.
+//! The reference service must be built with `--features console`; `support/service.rs` finds its program.
 
-// Elsewhere `Console::listen` is an error, and there is no `tokio::task::Builder`.
+// Without `tokio_unstable`, `Console::listen` is an error and `tokio::task::Builder` does not exist.
 #![cfg(tokio_unstable)]
 
 mod support;
@@ -21,18 +21,18 @@ use support::{DEADLINE, Events, alone, wait_until};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
-/// The console of this test program, which has one global subscriber.
+/// The console of this test program, with its global subscriber.
 fn console() -> SocketAddr {
     static CONSOLE: OnceLock<SocketAddr> = OnceLock::new();
     *CONSOLE.get_or_init(|| {
         let console = Console::listen("127.0.0.1:0").expect("there is a free port");
         let address = console.address();
-        assert_eq!(console.init().expect("nobody else sets a subscriber"), address);
+        assert_eq!(console.init().expect("no other subscriber is set"), address);
         address
     })
 }
 
-/// What tokio-console shows of a task.
+/// A task as tokio-console shows it.
 #[derive(Debug)]
 struct Shown {
     name: String,
@@ -58,14 +58,14 @@ impl Shown {
     }
 }
 
-/// Connects as `tokio-console` does, and reads updates until the tasks that were told satisfy a condition.
+/// Connects like `tokio-console`, and reads updates until the tasks satisfy a condition.
 fn wait_for_tasks(address: SocketAddr, what: &str, enough: impl Fn(&[Shown]) -> bool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("builds");
     let mut shown = Vec::new();
     let read = async {
         let mut client = InstrumentClient::connect(format!("http://{address}")).await.expect("it accepts");
         let mut updates = client.watch_updates(InstrumentRequest {}).await.expect("it answers").into_inner();
-        while let Some(update) = updates.message().await.expect("the stream goes on") {
+        while let Some(update) = updates.message().await.expect("the stream continues") {
             let new = update.task_update.map(|tasks| tasks.new_tasks).unwrap_or_default();
             shown.extend(new.into_iter().map(Shown::of));
             if enough(&shown) {
@@ -116,7 +116,7 @@ fn tasks_of_a_watched_runtime_are_shown_with_name_and_place() {
 }
 
 #[test]
-fn a_name_that_tokio_was_told_is_in_the_report() {
+fn a_name_given_to_tokio_is_in_the_report() {
     let _alone = alone();
     let _address = console();
     let events = Events::default();
@@ -124,18 +124,18 @@ fn a_name_that_tokio_was_told_is_in_the_report() {
     let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(1)).expect("builds");
     runtime.block_on(async {
         let stall = || async { std::thread::sleep(Duration::from_millis(60)) };
-        let told = tokio::task::Builder::new().name("told to Tokio").spawn(stall()).expect("spawns");
-        told.await.expect("it ends");
+        let named = tokio::task::Builder::new().name("given to Tokio").spawn(stall()).expect("spawns");
+        named.await.expect("it ends");
         tokio::spawn(stall()).await.expect("it ends");
     });
-    events.wait_for("the task with a name", |_, stall| stall.task.name.as_deref() == Some("told to Tokio"));
+    events.wait_for("the task with a name", |_, stall| stall.task.name.as_deref() == Some("given to Tokio"));
     events.wait_for("the next poll of that worker has none", |_, stall| {
         stall.task.name.is_none() && stall.task.spawned_at.is_some_and(|place| place.file().ends_with("console.rs"))
     });
 }
 
 #[test]
-fn an_address_that_is_taken_is_a_clear_error() {
+fn an_address_in_use_is_an_error_with_the_address() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
     let error = Console::listen(&address).expect_err("it is taken");
@@ -145,7 +145,7 @@ fn an_address_that_is_taken_is_a_clear_error() {
 }
 
 #[test]
-fn a_second_subscriber_is_refused_and_its_address_is_free_again() {
+fn a_second_subscriber_is_an_error_and_frees_its_address() {
     let _alone = alone();
     let first = console();
     let second = Console::listen("127.0.0.1:0").expect("there is a free port");
@@ -157,7 +157,7 @@ fn a_second_subscriber_is_refused_and_its_address_is_free_again() {
 }
 
 #[test]
-fn a_subscriber_that_drops_what_tokio_traces_is_told() {
+fn a_subscriber_that_filters_tokios_spans_is_reported() {
     let _alone = alone();
     let console = Console::listen("127.0.0.1:0").expect("there is a free port");
     let address = console.address();
@@ -181,12 +181,12 @@ fn the_tasks_of_the_reference_service_are_shown() {
 }
 
 #[test]
-fn the_reference_service_says_that_the_address_is_taken() {
+fn the_reference_service_reports_an_address_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
     let output =
         Command::new(program()).args(["--api", "127.0.0.1:0", "--console", &address]).output().expect("it runs");
-    let told = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(told.contains(&address) && told.contains("--console"), "{told}");
+    assert!(stderr.contains(&address) && stderr.contains("--console"), "{stderr}");
 }

@@ -1,5 +1,4 @@
-//! The contract of Go's package `net/http/pprof`: paths, parameters, headers and error texts, and that the profiles
-//! behind them hold what is known to happen.
+//! The contract of Go's package `net/http/pprof`: paths, parameters, headers, error texts, and contents of the profiles.
 
 mod support;
 
@@ -15,7 +14,7 @@ use support::{alone, start_first, wait_until};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-/// The profiles that Go calls by name, and their sample types.
+/// The named profiles of Go, and their sample types.
 const PROFILES: [(&str, &[(&str, &str)]); 6] = [
     ("allocs", MEMORY),
     ("block", CONTENTIONS),
@@ -30,7 +29,7 @@ const MEMORY: &[(&str, &str)] =
 
 const CONTENTIONS: &[(&str, &str)] = &[("contentions", "count"), ("delay", "nanoseconds")];
 
-/// The file, after everything that the pprof tool refuses a file for was looked at.
+/// The file, after checking every rule of the pprof tool for files.
 fn decoded(answer: &Answer) -> protos::Profile {
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(answer.body.as_slice()).read_to_end(&mut bytes).expect("it is gzip");
@@ -67,7 +66,7 @@ fn types(file: &protos::Profile) -> Vec<(&str, &str)> {
     file.sample_type.iter().map(|value| (text(file, value.ty), text(file, value.unit))).collect()
 }
 
-/// The sum of a value over the samples whose stack goes through a function.
+/// The total of a value over the samples with a function on the stack.
 fn through(answer: &Answer, function: &str, value: usize) -> i64 {
     let profile = Profile::read(&answer.body).expect("holdup reads it too");
     let passes = |sample: &&holdup::Sample| {
@@ -90,7 +89,7 @@ fn assert_text(answer: &Answer) {
     assert_eq!(answer.header("content-disposition"), None);
 }
 
-/// The pprof tool prints the body of an error only where `X-Go-Pprof` is.
+/// The pprof tool prints the body of an error only with the header `X-Go-Pprof`.
 fn assert_error(answer: &Answer, status: u16, line: &str) {
     assert_eq!((answer.status, answer.text()), (status, format!("{line}\n")));
     assert_eq!((answer.header("content-type"), answer.header("x-go-pprof")), (Some(TEXT), Some("1")), "{line}");
@@ -99,7 +98,7 @@ fn assert_error(answer: &Answer, status: u16, line: &str) {
 }
 
 #[test]
-fn the_index_leads_to_every_profile() {
+fn the_index_links_every_profile() {
     let _alone = alone();
     let scene = Scene::start(false);
     let index = get(scene.address, "/debug/pprof/");
@@ -111,7 +110,7 @@ fn the_index_leads_to_every_profile() {
     }
     assert!(page.contains("\"goroutine?debug=2\"") && page.contains("\"cmdline\""), "{page}");
     assert!(page.contains("profile?seconds") && page.contains("trace?seconds"), "{page}");
-    // Three tasks that do something and five that wait.
+    // Three active tasks and five waiting ones.
     assert!(page.contains("<td>8</td><td><a href=\"goroutine?debug=1\">"), "{page}");
 
     let moved = get(scene.address, "/debug/pprof");
@@ -120,7 +119,7 @@ fn the_index_leads_to_every_profile() {
 }
 
 #[test]
-fn the_command_line_and_names_of_addresses() {
+fn the_command_line_and_symbols_are_answered() {
     let _alone = alone();
     let scene = Scene::start(false);
     let answer = get(scene.address, "/debug/pprof/cmdline");
@@ -137,7 +136,7 @@ fn the_command_line_and_names_of_addresses() {
         assert_eq!(by_query.text(), by_body.text(), "{addresses}");
         by_query.text()
     };
-    assert_eq!(ask_both(""), "num_symbols: 1\n", "names are to be had");
+    assert_eq!(ask_both(""), "num_symbols: 1\n", "names are available");
     assert_eq!(ask_both(&format!("{known:#x}")), format!("num_symbols: 1\n{line}"));
     assert_eq!(ask_both(&format!("{known:#x}+0x1+{known:#x}")), format!("num_symbols: 1\n{line}{line}"));
     assert_eq!(ask_both(&format!("{known}+0X{known:X}")), format!("num_symbols: 1\n{line}{line}"));
@@ -145,11 +144,11 @@ fn the_command_line_and_names_of_addresses() {
 }
 
 #[test]
-fn named_profiles_are_valid_and_of_gos_types() {
+fn named_profiles_are_valid_and_have_gos_types() {
     let _alone = alone();
     let scene = Scene::start(false);
     for (name, expected) in PROFILES {
-        // An empty value is none, and what is no number is 0.
+        // An empty value counts as missing, and a value that is not a number as 0.
         for query in ["", "?debug=0", "?seconds=", "?debug=x", "?gc=1"] {
             let answer = get(scene.address, &format!("/debug/pprof/{name}{query}"));
             assert_attachment(&answer, name);
@@ -163,7 +162,7 @@ fn named_profiles_are_valid_and_of_gos_types() {
 }
 
 #[test]
-fn a_delta_profile_has_what_a_window_gained() {
+fn a_delta_profile_contains_the_gain_of_a_window() {
     let _alone = alone();
     let scene = Scene::start(false);
     let asked = PROFILES
@@ -188,7 +187,7 @@ fn a_delta_profile_has_what_a_window_gained() {
 }
 
 #[test]
-fn errors_are_gos() {
+fn errors_have_gos_texts() {
     let _alone = alone();
     let scene = Scene::start(false);
     let no_number = "invalid value for \"seconds\" - must be a positive integer";
@@ -215,11 +214,11 @@ fn errors_are_gos() {
 }
 
 #[test]
-fn one_cpu_profile_at_a_time_and_a_client_that_goes_away_ends_it() {
+fn one_cpu_profile_runs_at_a_time_and_ends_with_its_client() {
     let _alone = alone();
     let scene = Scene::start(false);
     let try_another = || get(scene.address, "/debug/pprof/profile?seconds=1");
-    // What makes no sense is the default of 30 s.
+    // Invalid values count as the default of 30 s.
     for seconds in ["60", "0", "soon"] {
         let path = format!("/debug/pprof/profile?seconds={seconds}");
         let refused = || {
@@ -232,13 +231,13 @@ fn one_cpu_profile_at_a_time_and_a_client_that_goes_away_ends_it() {
         };
         let running = start_first(&path, || ask(scene.address, "GET", &path, b""), refused);
         drop(running);
-        // Within the deadline, which is half of the first window.
-        wait_until("there is room again", || try_another().status == 200);
+        // The deadline is half of the first window.
+        wait_until("another profile is accepted", || try_another().status == 200);
     }
 }
 
 #[test]
-fn the_cpu_profile_shows_what_computes() {
+fn the_cpu_profile_shows_the_computing_function() {
     let _alone = alone();
     let scene = Scene::start(false);
     let answer = get(scene.address, "/debug/pprof/profile?seconds=2");
@@ -272,7 +271,7 @@ fn a_trace_is_a_recording_of_workers() {
 }
 
 #[test]
-fn a_task_that_is_stuck_is_shown_with_its_place() {
+fn a_stuck_task_is_shown_with_its_place() {
     let _alone = alone();
     let scene = Scene::start(true);
     let function = "pprof_endpoint::support::scene::stay_stuck";
@@ -297,14 +296,14 @@ fn a_task_that_is_stuck_is_shown_with_its_place() {
     let answer = get(scene.address, "/debug/pprof/goroutine");
     assert_eq!(through(&answer, "stay_stuck", 0), 1);
 
-    // A stall that lasts is stalled time already.
+    // A running stall is part of stalled time.
     wait_until("it is a stall", || through(&get(scene.address, "/debug/pprof/mutex"), "stay_stuck", 1) > 0);
     let listed = get(scene.address, "/debug/pprof/block?debug=1").text();
     assert!(listed.contains(&format!("#\t{function}\t{place}\n")), "{listed}");
 }
 
 #[test]
-fn only_the_head_is_answered_to_head_and_other_methods_are_refused() {
+fn head_has_no_body_and_other_methods_are_rejected() {
     let _alone = alone();
     let scene = Scene::start(false);
     let head = request(scene.address, "HEAD", "/debug/pprof/heap", b"");

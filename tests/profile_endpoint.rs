@@ -1,4 +1,4 @@
-//! holdup's own profiles over HTTP: every mode in every format, parts and groups of them, limits, and ending one early.
+//! holdup's profiles over HTTP: every mode in every format, filters and groups, limits, and ending a profile early.
 
 mod support;
 
@@ -19,39 +19,42 @@ fn profile(address: SocketAddr, query: &str) -> Answer {
     get(address, &format!("{PROFILE}?{query}"))
 }
 
-fn unpacked(bytes: &[u8]) -> Vec<u8> {
-    let mut unpacked = Vec::new();
-    flate2::read::GzDecoder::new(bytes).read_to_end(&mut unpacked).expect("it is gzip");
-    unpacked
+fn uncompressed(bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut content).expect("it is gzip");
+    content
 }
 
 fn json(bytes: &[u8]) -> Value {
     serde_json::from_slice(bytes).expect("it is JSON")
 }
 
-/// That a file is of its format, as far as can be told without its consumer: `tests/profiles.rs` tells the rest.
-fn assert_is(format: Format, body: &[u8], what: &str) {
+/// Checks the format of a file without its consumer. `tests/profiles.rs` checks the contents.
+fn assert_is(format: Format, body: &[u8], request: &str) {
     match format {
         Format::Flamegraph => {
             let svg = String::from_utf8_lossy(body);
-            assert!(svg.starts_with("<?xml") && svg.contains("<svg") && svg.contains("</svg>"), "{what}");
+            assert!(svg.starts_with("<?xml") && svg.contains("<svg") && svg.contains("</svg>"), "{request}");
         }
         Format::Folded => {
             for line in String::from_utf8_lossy(body).lines() {
-                let (stack, number) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{what}: {line}"));
-                assert!(!stack.is_empty() && number.parse::<u64>().is_ok(), "{what}: {line}");
+                let (stack, number) = line.rsplit_once(' ').unwrap_or_else(|| panic!("{request}: {line}"));
+                assert!(!stack.is_empty() && number.parse::<u64>().is_ok(), "{request}: {line}");
             }
         }
-        Format::Pprof => assert!(Profile::read(body).is_ok(), "{what}"),
-        Format::Firefox => assert!(json(&unpacked(body))["meta"]["processType"].is_number(), "{what}"),
+        Format::Pprof => assert!(Profile::read(body).is_ok(), "{request}"),
+        Format::Firefox => assert!(json(&uncompressed(body))["meta"]["processType"].is_number(), "{request}"),
         Format::Speedscope => {
             let schema = json(body)["$schema"].as_str().map(str::to_owned);
-            assert!(schema.is_some_and(|schema| schema.ends_with("speedscope.app/file-format-schema.json")), "{what}");
+            assert!(
+                schema.is_some_and(|schema| schema.ends_with("speedscope.app/file-format-schema.json")),
+                "{request}"
+            );
         }
         // The first packet of Perfetto's trace: field 1, a message.
-        Format::Perfetto => assert_eq!(body.first(), Some(&0x0a), "{what}"),
-        Format::Json => assert!(Profile::read(body).is_ok(), "{what}"),
-        _ => panic!("{what} is not known to this test"),
+        Format::Perfetto => assert_eq!(body.first(), Some(&0x0a), "{request}"),
+        Format::Json => assert!(Profile::read(body).is_ok(), "{request}"),
+        _ => panic!("{request} is not known to this test"),
     }
 }
 
@@ -61,15 +64,15 @@ fn every_mode_in_every_format() {
     let scene = Scene::start(false);
     for mode in ["cpu", "wall", "stalled"] {
         for format in Format::ALL {
-            let what = format!("mode={mode}&seconds=0.3&format={format}");
-            let answer = profile(scene.address, &what);
-            assert_eq!(answer.status, 200, "{what}: {}", answer.text());
-            assert_eq!(answer.header("content-type"), Some(format.content_type()), "{what}");
-            assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
+            let query = format!("mode={mode}&seconds=0.3&format={format}");
+            let answer = profile(scene.address, &query);
+            assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+            assert_eq!(answer.header("content-type"), Some(format.content_type()), "{query}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"), "{query}");
             let shown = matches!(format, Format::Flamegraph | Format::Folded | Format::Json);
             let saved = format!("attachment; filename=\"{mode}.{}\"", format.extension());
-            assert_eq!(answer.header("content-disposition"), (!shown).then_some(saved.as_str()), "{what}");
-            assert_is(format, &answer.body, &what);
+            assert_eq!(answer.header("content-disposition"), (!shown).then_some(saved.as_str()), "{query}");
+            assert_is(format, &answer.body, &query);
         }
     }
     let answer = profile(scene.address, "seconds=0.3");
@@ -78,26 +81,26 @@ fn every_mode_in_every_format() {
 }
 
 #[test]
-fn each_mode_shows_what_happens_in_it() {
+fn each_mode_shows_its_functions() {
     let _alone = alone();
     let scene = Scene::start(false);
-    for (mode, there, not_there) in [
+    for (mode, expected, unexpected) in [
         ("cpu", &["compute_briefly"][..], &[][..]),
         ("wall", &["compute_briefly", "sleep_in_poll", "wait_for_lock", "(parked)"], &[]),
         ("stalled", &["sleep_in_poll", "wait_for_lock"], &["compute_briefly"]),
     ] {
         let folded = profile(scene.address, &format!("mode={mode}&seconds=2&format=folded")).text();
-        for function in there {
+        for function in expected {
             assert!(folded.contains(function), "{mode}: {function} is not in {folded}");
         }
-        for function in not_there {
+        for function in unexpected {
             assert!(!folded.contains(function), "{mode}: {function} is in {folded}");
         }
     }
 }
 
 #[test]
-fn parts_and_groups_of_a_profile() {
+fn profiles_are_filtered_and_grouped() {
     let _alone = alone();
     let scene = Scene::start(false);
     let folded = |query: &str| {
@@ -123,8 +126,8 @@ fn parts_and_groups_of_a_profile() {
     let spawned = folded("spawn=scene.rs&group=spawn");
     let place = |line: &str| line.strip_prefix("spawn: ")?.split(';').next()?.split_once("scene.rs:")?.1.parse().ok();
     assert!(all(&spawned, &|line| place(line).is_some_and(|line: u32| line > 0)), "{spawned}");
-    for nothing in ["runtime=other", "thread=nobody", "task=999999", "spawn=ne.rs", "include=no_such_function"] {
-        assert_eq!(folded(nothing), "", "{nothing}");
+    for no_match in ["runtime=other", "thread=nobody", "task=999999", "spawn=ne.rs", "include=no_such_function"] {
+        assert_eq!(folded(no_match), "", "{no_match}");
     }
 }
 
@@ -140,7 +143,7 @@ fn flamegraphs_for_the_browser() {
     for part in ["wall-clock time", "199 Hz over", "task: sleeps", "sleep_in_poll"] {
         assert!(svg.contains(part), "{part} is missing");
     }
-    let by_default = Profile::read(&support::http::answer(by_default).body).expect("it is whole");
+    let by_default = Profile::read(&support::http::answer(by_default).body).expect("it is valid");
     assert!((5..30).contains(&by_default.duration.as_secs()), "{:?}", by_default.duration);
 }
 
@@ -188,7 +191,7 @@ fn stop(address: SocketAddr, name: &str) -> Answer {
 }
 
 #[test]
-fn a_long_profile_is_ended_early_and_is_whole() {
+fn a_profile_that_is_ended_early_is_complete() {
     let _alone = alone();
     let scene = Scene::start(false);
     for (mode, function) in [("cpu", "compute_briefly"), ("wall", "sleep_in_poll"), ("stalled", "sleep_in_poll")] {
@@ -198,19 +201,21 @@ fn a_long_profile_is_ended_early_and_is_whole() {
         let other = ask(scene.address, "GET", &other, b"");
         // Long enough for a few samples or stalls.
         std::thread::sleep(std::time::Duration::from_millis(800));
-        wait_until("it is ended", || stop(scene.address, "long").status == 200);
+        wait_until("the profile is ended", || stop(scene.address, "long").status == 200);
         let answer = answer(running);
         assert_eq!(answer.status, 200, "{mode}: {}", answer.text());
-        let profile = Profile::read(&answer.body).expect("it is whole");
+        let profile = Profile::read(&answer.body).expect("it is valid");
         assert!(!profile.samples.is_empty() && &*profile.kind == mode, "{mode}: {profile:#?}");
         assert!(profile.duration.as_secs() < 60, "{mode}: {:?}", profile.duration);
-        wait_until("the other too", || stop(scene.address, "other").text() == "ended 1 profiles named other\n");
+        wait_until("the other profile is ended", || {
+            stop(scene.address, "other").text() == "ended 1 profile named other\n"
+        });
         drop(other);
     }
 }
 
 #[test]
-fn eight_profiles_at_a_time_and_no_more() {
+fn at_most_eight_profiles_run_at_a_time() {
     let _alone = alone();
     let scene = Scene::start(false);
     let path = format!("{PROFILE}?mode=stalled&seconds=300&name=eight&format=json");
@@ -225,18 +230,18 @@ fn eight_profiles_at_a_time_and_no_more() {
     for running in running {
         let answer = answer(running);
         assert_eq!(answer.status, 200, "{}", answer.text());
-        Profile::read(&answer.body).expect("it is whole");
+        Profile::read(&answer.body).expect("it is valid");
     }
-    wait_until("there is room again", || another().status == 200);
+    wait_until("a ninth profile is accepted again", || another().status == 200);
 
     let start = || ask(scene.address, "GET", &format!("{PROFILE}?seconds=60"), b"");
     let running = start_first("a second CPU profile", start, || profile(scene.address, "seconds=0.01").status == 409);
     drop(running);
-    wait_until("a client that goes away ends it", || profile(scene.address, "seconds=0.01").status == 200);
+    wait_until("a disconnected client ends its profile", || profile(scene.address, "seconds=0.01").status == 200);
 }
 
 #[test]
-fn other_methods_are_refused() {
+fn other_methods_are_rejected() {
     let _alone = alone();
     let scene = Scene::start(false);
     for (method, path, allowed) in [

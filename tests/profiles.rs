@@ -1,5 +1,5 @@
-//! Profiles as files: what is written can be read, by holdup and by others, and holds what was measured.
-//! The files stay in the target's `tmp/profiles`, for `tests/consumers.sh`.
+//! Profiles as files: holdup and other programs can read them, and their contents are those of the profile.
+//! The files stay in the folder `tmp/profiles` of cargo's target folder, for `consumers.sh`.
 #![cfg(feature = "formats")]
 
 #[path = "support/profiles.rs"]
@@ -29,10 +29,10 @@ fn written(profile: &Profile, format: Format) -> Vec<u8> {
     file
 }
 
-fn unpacked(bytes: &[u8]) -> Vec<u8> {
-    let mut unpacked = Vec::new();
-    flate2::read::GzDecoder::new(bytes).read_to_end(&mut unpacked).expect("it is gzip");
-    unpacked
+fn uncompressed(bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    flate2::read::GzDecoder::new(bytes).read_to_end(&mut content).expect("it is gzip");
+    content
 }
 
 fn json(bytes: &[u8]) -> Value {
@@ -44,11 +44,11 @@ fn array(value: &Value) -> &[Value] {
 }
 
 fn number(value: &Value) -> i64 {
-    value.as_i64().unwrap_or_else(|| panic!("{value} is no whole number"))
+    value.as_i64().unwrap_or_else(|| panic!("{value} is not a whole number"))
 }
 
 #[test]
-fn every_format_takes_full_and_empty_profiles() {
+fn every_format_can_express_full_and_empty_profiles() {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("profiles");
     std::fs::create_dir_all(&folder).expect("the target folder can be written");
     for (name, profile) in [("cpu", profile()), ("empty", empty())] {
@@ -63,17 +63,17 @@ fn every_format_takes_full_and_empty_profiles() {
 }
 
 #[test]
-fn json_comes_back_as_it_was() {
+fn json_is_read_as_an_equal_profile() {
     for profile in [profile(), empty()] {
-        assert_eq!(Profile::read(&written(&profile, Format::Json)).expect("it is whole"), profile);
+        assert_eq!(Profile::read(&written(&profile, Format::Json)).expect("it is valid"), profile);
     }
 }
 
 #[test]
-fn pprof_and_folded_come_back_with_the_same_stacks() {
+fn pprof_and_folded_are_read_with_equal_stacks() {
     let profile = profile();
     let folded = written(&profile, Format::Folded);
-    let from_pprof = Profile::read(&written(&profile, Format::Pprof)).expect("it is whole");
+    let from_pprof = Profile::read(&written(&profile, Format::Pprof)).expect("it is valid");
     assert_eq!(written(&from_pprof, Format::Folded), folded);
     assert_eq!(from_pprof.quality, profile.quality);
     assert_eq!(from_pprof.mappings, profile.mappings);
@@ -83,22 +83,23 @@ fn pprof_and_folded_come_back_with_the_same_stacks() {
     );
     assert_eq!(HashSet::<&Labels>::from_iter(&from_pprof.labels), HashSet::from_iter(&profile.labels));
 
-    let from_folded = Profile::read(&folded).expect("it is whole");
+    let from_folded = Profile::read(&folded).expect("it is valid");
     assert_eq!(written(&from_folded, Format::Folded), folded);
     assert_eq!(from_folded.total(0), profile.total(1));
 }
 
 #[test]
-fn the_pprof_package_reads_the_same() {
+fn the_pprof_package_reads_equal_contents() {
     let profile = profile();
-    let file = pprof::protos::Profile::decode(unpacked(&written(&profile, Format::Pprof)).as_slice()).expect("decodes");
+    let file =
+        pprof::protos::Profile::decode(uncompressed(&written(&profile, Format::Pprof)).as_slice()).expect("decodes");
     let text = |position: i64| file.string_table[usize::try_from(position).expect("it is not negative")].as_str();
     let types: Vec<_> = file.sample_type.iter().map(|value| (text(value.ty), text(value.unit))).collect();
     assert_eq!(types, [("samples", "count"), ("cpu", "nanoseconds")]);
     assert_eq!(file.sample.iter().map(|sample| sample.value[1]).sum::<i64>(), profile.total(1));
     assert_eq!((file.period, text(file.period_type.as_ref().expect("it has one").ty)), (profiles::PERIOD, "cpu"));
 
-    // The innermost location has the inlined function first, and the one that it is inlined into last.
+    // In the innermost location, the inlined function is first, and its caller is last.
     let sample = &file.sample[0];
     let location = &file.location[usize::try_from(sample.location_id[0]).expect("it is small") - 1];
     let names: Vec<_> = location
@@ -120,7 +121,7 @@ fn the_pprof_package_reads_the_same() {
 }
 
 #[test]
-fn flamegraphs_say_what_they_show() {
+fn flamegraphs_have_a_title_and_need_no_network() {
     let mut profile = profile();
     profile.program = "a<b> & c".into();
     let svg = String::from_utf8(written(&profile, Format::Flamegraph)).expect("it is UTF-8");
@@ -160,7 +161,7 @@ fn speedscope_has_a_profile_for_every_thread() {
 
 #[test]
 fn firefox_has_threads_categories_and_markers() {
-    let file = json(&unpacked(&written(&profile(), Format::Firefox)));
+    let file = json(&uncompressed(&written(&profile(), Format::Firefox)));
     let threads = array(&file["threads"]);
     assert_eq!(threads.len(), 2);
     let categories: Vec<_> = array(&file["meta"]["categories"]).iter().map(|category| &category["name"]).collect();
@@ -177,7 +178,7 @@ fn firefox_has_threads_categories_and_markers() {
 }
 
 #[test]
-fn broken_files_are_errors_and_never_panics() {
+fn damaged_files_are_errors_and_never_panics() {
     let profile = profiles::cpu(40, 10, 8);
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = |below: usize| {
@@ -189,52 +190,52 @@ fn broken_files_are_errors_and_never_panics() {
     for format in [Format::Folded, Format::Pprof, Format::Json] {
         let mut whole = written(&profile, format);
         if format == Format::Pprof {
-            // Below the checksum of gzip, where damage reaches the reader.
+            // Uncompressed, because otherwise the checksum of gzip finds all damage.
             assert!(Profile::read(&whole[..whole.len() / 2]).is_err(), "half a gzip file");
-            whole = unpacked(&whole);
+            whole = uncompressed(&whole);
         }
         assert!(Profile::read(&whole).is_ok());
-        let mut refused = 0;
+        let mut errors = 0;
         for _ in 0..1500 {
-            let mut broken = whole.clone();
-            broken.truncate(next(whole.len()) + 1);
+            let mut damaged = whole.clone();
+            damaged.truncate(next(whole.len()) + 1);
             for _ in 0..next(4) {
-                let place = next(broken.len());
-                broken[place] = u8::try_from(next(256)).expect("it is a byte");
+                let place = next(damaged.len());
+                damaged[place] = u8::try_from(next(256)).expect("it is a byte");
             }
-            match Profile::read(&broken) {
-                // What can be read can also be written.
+            match Profile::read(&damaged) {
+                // A readable profile can also be written.
                 Ok(read) => Format::ALL.into_iter().for_each(|format| drop(written(&read, format))),
                 Err(error) => {
-                    refused += 1;
+                    errors += 1;
                     assert!(error.to_string().starts_with("not a "), "{error}");
                 }
             }
         }
-        assert!(refused > 500, "{format}: {refused} of 1500 broken files were refused");
+        assert!(errors > 500, "{format}: {errors} of 1500 damaged files are errors");
     }
 }
 
 #[test]
-fn errors_name_the_kind_and_the_place() {
-    let firefox = unpacked(&written(&profile(), Format::Firefox));
+fn errors_name_the_format_and_the_place() {
+    let firefox = uncompressed(&written(&profile(), Format::Firefox));
     let own = |from: &str, to: &str| {
         let text = String::from_utf8(written(&profiles::cpu(4, 2, 5), Format::Json)).expect("it is UTF-8");
         assert!(text.contains(from), "{from} is not in {text}");
         text.replacen(from, to, 1).into_bytes()
     };
     for (bytes, part) in [
-        (firefox, "not a json profile that can be read: its `format` is not holdup-profile"),
+        (firefox, "not a readable json profile: its `format` is not holdup-profile"),
         (own("\"version\":1", "\"version\":9"), "its version is 9, and this holdup reads 1"),
-        (own("\"stack\":1", "\"stack\":7"), "names stack 7, of 2"),
+        (own("\"stack\":1", "\"stack\":7"), "refers to stack 7, of 2"),
         (own("\"values\":[1,", "\"values\":["), "sample 0 has 1 values instead of 2"),
         (own("\"unit\":\"count\"", "\"unit\":\"pints\""), "the unit pints of the value samples is unknown"),
         (own("\"drawn\":1", "\"drawn\":2"), "`drawn` is 2, of 2 values"),
-        (vec![0x1f, 0x8b, 0, 0], "not a pprof profile that can be read: after 0 unpacked bytes"),
-        // A sample of a location that is not there; a field that goes on behind the end.
-        (vec![0x12, 0x03, 0x0a, 0x01, 0x07], "there is no location 7"),
+        (vec![0x1f, 0x8b, 0, 0], "not a readable pprof profile: after 0 uncompressed bytes"),
+        // A sample with a missing location, and a field that exceeds the file.
+        (vec![0x12, 0x03, 0x0a, 0x01, 0x07], "location 7 does not exist"),
         (vec![0x12, 0x7f, 0x00], "it ends within the field at byte 0"),
-        (b"main 1\nmain;f\n".to_vec(), "not a folded profile that can be read: line 2"),
+        (b"main 1\nmain;f\n".to_vec(), "not a readable folded profile: line 2"),
     ] {
         let error = Profile::read(&bytes).expect_err(part).to_string();
         assert!(error.contains(part), "{error}");

@@ -124,7 +124,7 @@ fn while_a_stall_lasts_its_victims_are_not_told_yet() {
     current_thread(&watch).block_on(async { hold_up(&watch, 1, HELD) });
     let stall = events
         .wait_for("the stall", |phase, stall| phase == Phase::Noticed && function_of(stall) == "victims::hold_up");
-    assert_eq!(stall.waiting.victims, Err(VictimsUnknown::Lasting));
+    assert_eq!(stall.waiting.victims, Err(VictimsUnknown::Running));
     assert_eq!(victims(&ended(&events)).count(), 0, "nobody waited");
 }
 

@@ -191,7 +191,7 @@ mod tests {
             "task": {"id": 12, "name": "app::serve", "spawned_at": null}, "threshold_ms": 10.0,
             "duration_ms": duration_ms, "detection": "instrumented", "ended": ended,
             "cause": {"class": "lock", "advice": "hold it for less long", "evidence": {
-                "window_ms": 9.0, "looks": 4, "starved_ms": 0.0, "waits": [], "watchdog_late_ms": 0.0}},
+                "window_ms": 9.0, "samples": 4, "starved_ms": 0.0, "waits": [], "watchdog_late_ms": 0.0}},
             "waiting": {"local_queue": null, "global_queue": null, "driver": "unknown", "others": 1, "others_parked": 1,
                 "others_stalled": 0, "victims": {"sentence": "", "missing": missing, "count": null, "longest": null,
                 "total": null, "tasks": []}},
@@ -210,8 +210,8 @@ mod tests {
     #[test]
     fn the_first_word_tells_when_and_the_last_one_what() {
         let stalls = heard(&[
-            word(1, 10.5, false, "lasting"),
-            word(2, 11.0, false, "lasting"),
+            word(1, 10.5, false, "running"),
+            word(2, 11.0, false, "running"),
             word(1, 50.0, true, "outside"),
             word(2, 60.0, true, "no_worker"),
         ]);

@@ -69,8 +69,8 @@ impl Filter {
     }
 
     fn keeps_labels(&self, labels: &Labels) -> bool {
-        let is = |asked: &Option<String>, name: &Option<Arc<str>>, id: Option<String>| {
-            asked.as_ref().is_none_or(|asked| name.as_deref() == Some(asked) || id.as_ref() == Some(asked))
+        let is = |wanted: &Option<String>, name: &Option<Arc<str>>, id: Option<String>| {
+            wanted.as_ref().is_none_or(|wanted| name.as_deref() == Some(wanted) || id.as_ref() == Some(wanted))
         };
         is(&self.thread, &labels.thread, labels.tid.map(|tid| tid.to_string()))
             && is(&self.runtime, &labels.runtime, None)
@@ -79,16 +79,16 @@ impl Filter {
             && self
                 .spawn
                 .as_ref()
-                .is_none_or(|asked| labels.spawned_at.as_deref().is_some_and(|place| ends_with_place(place, asked)))
+                .is_none_or(|wanted| labels.spawned_at.as_deref().is_some_and(|place| ends_with_place(place, wanted)))
     }
 }
 
-/// Whether `place` (`/work/src/api.rs:88`) ends with `asked` (`api.rs:88`, `src/api.rs`), at a path separator.
-fn ends_with_place(place: &str, asked: &str) -> bool {
+/// Whether `place` (`/work/src/api.rs:88`) ends with `wanted` (`api.rs:88`, `src/api.rs`), at a path separator.
+fn ends_with_place(place: &str, wanted: &str) -> bool {
     let ends = |place: &str| {
         place
-            .strip_suffix(asked)
-            .is_some_and(|before| before.is_empty() || before.ends_with('/') || asked.starts_with('/'))
+            .strip_suffix(wanted)
+            .is_some_and(|before| before.is_empty() || before.ends_with('/') || wanted.starts_with('/'))
     };
     ends(place) || place.rsplit_once(':').is_some_and(|(file, _)| ends(file))
 }

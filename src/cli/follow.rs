@@ -102,7 +102,7 @@ mod tests {
                 "id": id, "ended": ended, "count": count, "runtime": "r", "worker": 0, "thread": "t", "tid": 1,
                 "task": {}, "threshold_ms": 10.0, "duration_ms": 20.0, "culprit": null, "stack": [],
                 "cause": {"class": "lock", "advice": "", "evidence": {
-                    "window_ms": 0.0, "looks": 0, "starved_ms": 0.0, "waits": [], "watchdog_late_ms": 0.0}},
+                    "window_ms": 0.0, "samples": 0, "starved_ms": 0.0, "waits": [], "watchdog_late_ms": 0.0}},
                 "stack_quality": {"complete": false}, "total_ms": 20.0, "longest_ms": 20.0,
                 "first_noticed_unix_ms": id, "noticed_unix_ms": id,
             })

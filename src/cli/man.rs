@@ -16,7 +16,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, mut command: clap::Command, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    command = command.disable_help_subcommand(true);
     command.build();
     match &arguments.folder {
         None => Man::new(command).render(out)?,
@@ -36,6 +35,7 @@ fn write_pages(command: &clap::Command, folder: &Path) -> anyhow::Result<usize> 
     let mut page = Vec::new();
     Man::new(command.clone()).render(&mut page)?;
     std::fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))?;
-    let verbs = command.get_subcommands().map(|verb| write_pages(verb, folder));
+    let verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help");
+    let verbs = verbs.map(|verb| write_pages(verb, folder));
     verbs.sum::<anyhow::Result<usize>>().map(|pages| pages + 1)
 }

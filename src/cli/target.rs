@@ -1,4 +1,4 @@
-//! What a verb works on: the endpoint of a service, a process by its id, or a file. Every verb takes them alike.
+//! What a verb works on: the endpoint of a service, a process by its id, or a file. All verbs take them in the same way.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub(super) struct ProcessTarget {
     pub(super) pid: u32,
 }
 
-/// Whether the text is an address, and not a file: it has a scheme, or ends in a port and is no existing file.
+/// Whether the text is an address and not a file: it has a scheme, or ends in a port and is not an existing file.
 pub(super) fn is_url(text: &str) -> bool {
     let has_port = || {
         let (host, port) = text.trim_end_matches('/').rsplit_once(':').unwrap_or_default();

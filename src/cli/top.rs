@@ -31,7 +31,7 @@ modes and formats."
 )]
 pub(super) struct Arguments {
     /// The endpoint of a service, or a profile: folded, pprof or holdup's json, possibly gzipped; - is standard input
-    #[arg(value_name = "URL or FILE", default_value = DEFAULT_URL)]
+    #[arg(value_name = "URL|FILE", default_value = DEFAULT_URL)]
     target: String,
     /// Show the current activity of this process from outside: workers, tasks by CPU time and by what they await, and
     /// stalls; the process is not changed

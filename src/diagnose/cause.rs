@@ -184,7 +184,7 @@ mod tests {
         };
         Evidence {
             window: MS * 100,
-            looks: 10,
+            samples: 10,
             on_cpu: Some(MS * on_cpu_ms),
             run_queue: Some(MS * run_queue_ms),
             waits: waits.iter().map(wait).collect(),

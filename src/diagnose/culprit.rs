@@ -81,7 +81,7 @@ mod tests {
             frame("axum::serve", Origin::Dependency),
         ];
         frames.extend(runtime_start());
-        let culprit = find_culprit(&frames).expect("there is one");
+        let culprit = find_culprit(&frames).expect("a culprit is found");
         assert_eq!((&*culprit.frame.function, culprit.depth), ("news::nap", 2));
         assert_eq!(culprit.call.as_deref(), Some("std::thread::sleep"));
     }
@@ -90,14 +90,14 @@ mod tests {
     fn a_dependency_is_the_culprit_only_without_a_user_frame() {
         let mut frames = vec![frame("memcpy", Origin::System), frame("zstd::encode", Origin::Dependency)];
         frames.extend(runtime_start());
-        let culprit = find_culprit(&frames).expect("there is one");
+        let culprit = find_culprit(&frames).expect("a culprit is found");
         assert_eq!(&*culprit.frame.function, "zstd::encode", "main is outside the poll");
     }
 
     #[test]
     fn a_computing_culprit_has_no_call() {
         let frames = [frame("news::compare", Origin::User)];
-        assert_eq!(find_culprit(&frames).expect("there is one").call, None);
+        assert_eq!(find_culprit(&frames).expect("a culprit is found").call, None);
         assert_eq!(find_culprit(&[]), None);
     }
 
@@ -111,7 +111,7 @@ mod tests {
             frame("api::parse", Origin::User),
         ];
         frames.extend(runtime_start());
-        let culprit = find_culprit(&frames).expect("there is one");
+        let culprit = find_culprit(&frames).expect("a culprit is found");
         assert_eq!(
             (&*culprit.frame.function, culprit.call.as_deref()),
             ("api::parse", Some("serde_json::de::from_str"))

@@ -46,7 +46,7 @@ pub struct StallJson {
     pub threshold_ms: f64,
     /// The duration of the poll, so far or in all. A lower bound for an inferred stall.
     pub duration_ms: f64,
-    /// How it is known to be one poll: `told`, or inferred from a `sleep` or a missing `return`; see
+    /// How the stall was detected: `instrumented`, or inferred from `same_sleep` or `no_return`; see
     /// [`Detection`](crate::Detection).
     #[serde(default = "instrumented")]
     pub detection: String,
@@ -103,7 +103,8 @@ pub struct WaitingJson {
 pub struct VictimsJson {
     /// A summary in one line.
     pub sentence: String,
-    /// Why it is not known who waited: `lasting`, `untold`, `no_worker`, `outside` or `missed`; null where it is.
+    /// Why the victims are unknown: `running`, `not_instrumented`, `no_worker`, `outside` or `missed`; null if they are
+    /// known.
     pub missing: Option<String>,
     /// The number of tasks; null if it is unknown.
     pub count: Option<u64>,
@@ -161,7 +162,7 @@ pub struct EvidenceJson {
     /// The observed time.
     pub window_ms: f64,
     /// The number of samples of the thread in it.
-    pub looks: u32,
+    pub samples: u32,
     /// CPU time of the thread in the window.
     pub on_cpu_ms: Option<f64>,
     /// Time ready but not run.
@@ -417,7 +418,7 @@ impl From<&Evidence> for EvidenceJson {
         let waits = evidence.waits.iter().map(|wait| WaitJson { place: wait.site.to_string(), ms: ms(wait.time) });
         Self {
             window_ms: ms(evidence.window),
-            looks: evidence.looks,
+            samples: evidence.samples,
             on_cpu_ms: evidence.on_cpu.map(ms),
             run_queue_ms: evidence.run_queue.map(ms),
             stolen_ms: evidence.stolen.map(ms),

@@ -33,7 +33,7 @@ impl<'a> From<&'a StallJson> for StallView<'a> {
         };
         let victims = &stall.waiting.victims;
         let running =
-            victims.missing.as_deref() == Some(VictimsUnknown::Lasting.as_str()) || victims.sentence.is_empty();
+            victims.missing.as_deref() == Some(VictimsUnknown::Running.as_str()) || victims.sentence.is_empty();
         Self {
             id: stall.id,
             runtime: &stall.runtime,
@@ -69,7 +69,7 @@ fn location(file: Option<&str>, line: Option<u32>) -> Option<String> {
     Some(line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
 }
 
-/// A duration from a number of milliseconds; zero for what is none.
+/// A duration from milliseconds; zero for a number that is not a duration.
 pub(crate) fn duration(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()
 }
@@ -94,7 +94,7 @@ impl From<&EvidenceJson> for Evidence {
         };
         Self {
             window: duration(json.window_ms),
-            looks: json.looks,
+            samples: json.samples,
             on_cpu: json.on_cpu_ms.map(duration),
             run_queue: json.run_queue_ms.map(duration),
             stolen: json.stolen_ms.map(duration),

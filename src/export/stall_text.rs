@@ -33,7 +33,7 @@ pub(crate) struct StallView<'a> {
     pub(crate) advice: &'a str,
     pub(crate) evidence: Cow<'a, Evidence>,
     pub(crate) culprit: Option<CulpritView<'a>>,
-    /// Empty where nothing is known.
+    /// Empty if nothing is known.
     pub(crate) waiting: String,
     /// `None` while the stall is running.
     pub(crate) victims: Option<String>,
@@ -91,7 +91,7 @@ impl<'a> From<&'a Stall> for StallView<'a> {
             location: culprit.frame.location(),
             call: culprit.call.as_deref(),
         });
-        let running = stall.waiting.victims == Err(VictimsUnknown::Lasting);
+        let running = stall.waiting.victims == Err(VictimsUnknown::Running);
         let stack = stall.stack.as_ref().map_err(ToString::to_string).map(|stack| StackView {
             frames: Cow::Borrowed(&stack.frames),
             method: stack.method.as_str(),
@@ -262,7 +262,7 @@ impl StackView<'_> {
 }
 
 impl Repeats {
-    /// `3 equal stalls, 240 ms together, the longest 90.1 ms; 2 reports held back`; `None` if there is nothing to say.
+    /// `3 equal stalls, 240 ms together, the longest 90.1 ms; 2 reports held back`; `None` for a single stall.
     fn sentence(&self) -> Option<String> {
         let mut parts = Vec::new();
         if self.count > 1 {
@@ -441,8 +441,8 @@ holdup: stall #1: worker 0 of runtime \"news\" held for 10.1 ms so far by nap (s
         assert_eq!(running, format!("holdup: stall #1: still running after 10.1 ms, {place}"));
         let ended = StallView { ended: true, victims: Some("2 tasks".to_owned()), ..view() }.update(Style::Plain);
         assert_eq!(ended, format!("holdup: stall #1: ended after 10.1 ms, {place}  victims  2 tasks\n"));
-        let nobody = StallView { ended: true, victims: Some("none: no task had to wait".to_owned()), ..view() };
-        assert_eq!(nobody.update(Style::Plain).lines().count(), 1);
+        let no_victims = StallView { ended: true, victims: Some("none: no task had to wait".to_owned()), ..view() };
+        assert_eq!(no_victims.update(Style::Plain).lines().count(), 1);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl<'a> Reader<'a> {
 
     fn location(&mut self, id: u64) -> Result<&[u32], ReadError> {
         if !self.frames.contains_key(&id) {
-            let location = *self.locations.get(&id).ok_or_else(|| wrong(format!("there is no location {id}")))?;
+            let location = *self.locations.get(&id).ok_or_else(|| wrong(format!("location {id} does not exist")))?;
             let frames = self.frames_of(location)?;
             self.frames.insert(id, frames);
         }
@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
         let mut frames = Vec::with_capacity(location.line.len());
         for (line, number) in location.line.iter().zip(1..) {
             let id = line.function_id;
-            let function = *self.functions.get(&id).ok_or_else(|| wrong(format!("there is no function {id}")))?;
+            let function = *self.functions.get(&id).ok_or_else(|| wrong(format!("function {id} does not exist")))?;
             let mut frame = Frame::new(text(self.file, function.name)?, Origin::Unknown);
             frame.file = Some(text(self.file, function.filename)?).filter(|file| !file.is_empty()).map(Into::into);
             frame.line = u32::try_from(line.line).ok().filter(|line| *line > 0);
@@ -250,7 +250,7 @@ fn text(file: &messages::Profile, position: i64) -> Result<&str, ReadError> {
         Some(text) => Ok(text),
         // A file without texts may refer to the empty text at 0.
         None if position == 0 => Ok(""),
-        None => Err(wrong(format!("there is no string {position}, of {}", file.string_table.len()))),
+        None => Err(wrong(format!("string {position} does not exist; the file has {}", file.string_table.len()))),
     }
 }
 

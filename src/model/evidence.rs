@@ -11,7 +11,7 @@ pub struct Evidence {
     /// How long the thread was looked at.
     pub window: Duration,
     /// How often it was looked at.
-    pub looks: u32,
+    pub samples: u32,
     /// CPU time that the thread used in the window (its CPU clock).
     pub on_cpu: Option<Duration>,
     /// Time it was ready and the kernel did not run it (`/proc/…/schedstat`).

@@ -58,7 +58,7 @@ pub struct Waited {
 #[non_exhaustive]
 pub enum VictimsUnknown {
     /// The stall lasts.
-    Lasting,
+    Running,
     /// The worker's polls, or its queue, are not told: that takes Tokio's task hooks, and so `tokio_unstable`.
     #[default]
     NotInstrumented,
@@ -179,7 +179,7 @@ impl VictimsUnknown {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Lasting => "lasting",
+            Self::Running => "running",
             Self::NotInstrumented => "not_instrumented",
             Self::NoWorker => "no_worker",
             Self::Outside => "outside",
@@ -191,7 +191,7 @@ impl VictimsUnknown {
 impl fmt::Display for VictimsUnknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Lasting => "told when it is over",
+            Self::Running => "known when the stall has ended",
             Self::NotInstrumented => {
                 "not known which: build with tokio_unstable, whose task hooks and queue lengths tell"
             }

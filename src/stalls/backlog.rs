@@ -42,7 +42,7 @@ pub(super) fn behind<T: WorkerSource>(target: &mut T, stuck: usize, also_stuck: 
             Activity::Polling | Activity::Between => busy += 1,
         }
     }
-    waiting.victims = Err(VictimsUnknown::Lasting);
+    waiting.victims = Err(VictimsUnknown::Running);
     waiting.driver = match (for_events, busy, untold) {
         (1.., _, _) => Driver::Attended,
         (0, 1.., _) => Driver::InPassing,

@@ -112,7 +112,7 @@ impl Gathering {
         let rest = window.saturating_sub(known);
         Evidence {
             window,
-            looks: self.looks,
+            samples: self.looks,
             on_cpu,
             run_queue,
             waits,
@@ -185,7 +185,7 @@ mod tests {
         let evidence = gathering.evidence();
         assert_eq!(evidence.window, Duration::from_millis(20));
         assert_eq!(evidence.on_cpu, Some(Duration::from_millis(4)));
-        assert_eq!(evidence.looks, 4);
+        assert_eq!(evidence.samples, 4);
         let waits: Vec<_> = evidence.waits.iter().map(|wait| (wait.site.to_string(), wait.time.as_millis())).collect();
         assert_eq!(waits, [("fsync".to_owned(), 16)]);
     }
