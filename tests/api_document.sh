@@ -22,8 +22,8 @@ fi
 
 program=${HOLDUP_NEWS_PIPELINE:-}
 if [ -z "$program" ]; then
-    cargo build --example news_pipeline
-    program=$target/debug/examples/news_pipeline
+    cargo build -p news_pipeline
+    program=$target/debug/news_pipeline
 fi
 
 work=$(mktemp -d)

@@ -313,31 +313,6 @@ fn it_ends_when_the_process_becomes_another_program() {
     assert!(output.status.success() && told.contains("started another program"), "{told}");
 }
 
-/// The corpus is found in the folder of this test, or by `HOLDUP_CORPUS`, built with descriptions of types or without.
-#[test]
-fn the_corpus_is_scored_from_outside() {
-    let _alone = support::alone();
-    let mut corpus = Command::new(support::service::example("corpus", "HOLDUP_CORPUS"));
-    corpus.args(["card", "--json", "--outside", env!("CARGO_BIN_EXE_holdup")]);
-    corpus.args(["--place", "task", "--rounds", "2", "--hold", "250"]);
-    let cases = ["thread-sleep", "mutex", "spawn-blocking"];
-    let output = corpus.args(cases.iter().flat_map(|case| ["--case", *case])).output().expect("it starts");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    let card: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((&card["runs"], &card["not_run"]), (&json!(6), &json!([])), "{told}");
-    let rows = card["rows"].as_array().expect("there are rows");
-    let row = |class: &str| rows.iter().find(|row| row["class"] == class).expect("there is such a row");
-    let total = row("total");
-    assert_eq!((&total["stalls"], &total["invented"]), (&json!(8), &json!(0)), "{card:#}");
-    // A machine under load may not run the watchdog during one stall, but not during most of them.
-    assert!(total["found"].as_u64() >= Some(4), "{card:#}");
-    let quiet = &row("quiet")["recall"];
-    assert!(*quiet == 1.0 || quiet.is_null(), "{card:#}");
-    assert_eq!(total["function_right"], 1.0, "{card:#}");
-    assert_eq!(total["line_right"], 1.0, "{card:#}");
-}
-
 #[test]
 fn what_cannot_be_watched_is_said() {
     let output = stalls(u32::MAX >> 1, &[]).output().expect("the command runs");

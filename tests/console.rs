@@ -1,23 +1,20 @@
-//! tokio-console's protocol: a runtime in this process and the reference service show their tasks.
-//!
-//! The reference service must be built with `--features console`; `support/service.rs` finds its program.
+//! The endpoint of tokio-console shows the tasks of a runtime in this process.
 
 // Without `tokio_unstable`, `Console::listen` is an error and `tokio::task::Builder` does not exist.
 #![cfg(tokio_unstable)]
 
 mod support;
 
+#[path = "support/console_client.rs"]
+mod console_client;
+
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use console_api::instrument::InstrumentRequest;
-use console_api::instrument::instrument_client::InstrumentClient;
-use console_api::tasks::Task;
+use console_client::{Shown, wait_for_tasks};
 use holdup::{Check, Console, Coverage, Error};
-use support::service::{Service, program};
-use support::{DEADLINE, Events, alone, wait_until};
+use support::{Events, alone, wait_until};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -30,52 +27,6 @@ fn console() -> SocketAddr {
         assert_eq!(console.init().expect("no other subscriber is set"), address);
         address
     })
-}
-
-/// A task as tokio-console shows it.
-#[derive(Debug)]
-struct Shown {
-    name: String,
-    file: String,
-    line: u32,
-}
-
-impl Shown {
-    fn of(task: Task) -> Self {
-        let named = |field: &&console_api::Field| {
-            field
-                .name
-                .as_ref()
-                .is_some_and(|name| matches!(name, console_api::field::Name::StrName(name) if name == "task.name"))
-        };
-        let value = task.fields.iter().find(named).and_then(|field| field.value.as_ref());
-        let location = task.location.unwrap_or_default();
-        Self {
-            name: value.map(ToString::to_string).unwrap_or_default(),
-            file: location.file.unwrap_or_default(),
-            line: location.line.unwrap_or_default(),
-        }
-    }
-}
-
-/// Connects like `tokio-console`, and reads updates until the tasks satisfy a condition.
-fn wait_for_tasks(address: SocketAddr, what: &str, enough: impl Fn(&[Shown]) -> bool) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("builds");
-    let mut shown = Vec::new();
-    let read = async {
-        let mut client = InstrumentClient::connect(format!("http://{address}")).await.expect("it accepts");
-        let mut updates = client.watch_updates(InstrumentRequest {}).await.expect("it answers").into_inner();
-        while let Some(update) = updates.message().await.expect("the stream continues") {
-            let new = update.task_update.map(|tasks| tasks.new_tasks).unwrap_or_default();
-            shown.extend(new.into_iter().map(Shown::of));
-            if enough(&shown) {
-                return;
-            }
-        }
-        panic!("the stream ended: {what}");
-    };
-    let in_time = runtime.block_on(async { tokio::time::timeout(DEADLINE, read).await.is_ok() });
-    assert!(in_time, "not in {DEADLINE:?}: {what}; there were {shown:#?}");
 }
 
 fn check_of(watch: &holdup::Watch, address: SocketAddr) -> Option<&Check> {
@@ -166,27 +117,4 @@ fn a_subscriber_that_filters_tokios_spans_is_reported() {
     let check = check_of(&watch, address).expect("it listens");
     assert_eq!(check.coverage, Coverage::Missing, "{check}");
     assert!(check.remedy.as_deref().is_some_and(|remedy| remedy.contains("with_filter")), "{check}");
-}
-
-#[test]
-fn the_tasks_of_the_reference_service_are_shown() {
-    let _alone = alone();
-    let service = Service::start(&["--console", "127.0.0.1:0"]);
-    wait_for_tasks(service.address("console"), "the parts of the service", |tasks| {
-        ["publish", "consume", "feed server", "ingest", "api", "readers"].iter().all(|part| {
-            let fits = |task: &Shown| task.name == *part && task.file.ends_with("examples/news_pipeline/service.rs");
-            tasks.iter().any(fits)
-        })
-    });
-}
-
-#[test]
-fn the_reference_service_reports_an_address_in_use() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    let address = taken.local_addr().expect("it is bound").to_string();
-    let output =
-        Command::new(program()).args(["--api", "127.0.0.1:0", "--console", &address]).output().expect("it runs");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success());
-    assert!(stderr.contains(&address) && stderr.contains("--console"), "{stderr}");
 }

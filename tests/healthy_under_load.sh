@@ -18,8 +18,8 @@ seconds=${1:-300}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 program=${HOLDUP_NEWS_PIPELINE:-}
 if [ -z "$program" ]; then
-    cargo build --release --example news_pipeline
-    program=$target/release/examples/news_pipeline
+    cargo build --release -p news_pipeline
+    program=$target/release/news_pipeline
 fi
 
 work=$(mktemp -d)

@@ -52,7 +52,7 @@ for build in "${builds[@]}"; do
     IFS=- read -r debug tokio pointers from <<<"$build"
     flags=""
     options=()
-    parts=(--example corpus)
+    parts=(-p corpus --bin corpus)
     target="$folder/$debug-$tokio-$pointers"
     case "$debug" in
     none) level=none ;;
@@ -72,7 +72,7 @@ for build in "${builds[@]}"; do
     esac
     case "$from" in
     outside)
-        parts+=(--features cli --bin holdup)
+        parts+=(-p holdup --features cli --bin holdup)
         options+=(--outside "$target/release/holdup")
         ;;
     "") ;;
@@ -81,7 +81,7 @@ for build in "${builds[@]}"; do
     echo "==> building $build"
     RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_DEBUG="$level" CARGO_TARGET_DIR="$target" \
         cargo build --locked --release "${parts[@]}"
-    program="$target/release/examples/corpus"
+    program="$target/release/corpus"
     score "$build" "${options[@]}" "$@"
     if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         score "$build-ordinary-user" --user "$ORDINARY" "${options[@]}" "$@"

@@ -14,25 +14,15 @@ pub(crate) mod scene;
 #[cfg(feature = "cli")]
 pub(crate) mod observed;
 
-/// The reference service as a process of its own.
-pub(crate) mod service;
-
-/// Its parts as processes of their own, and brokers.
-pub(crate) mod pipeline;
+/// A deadline for conditions, and one test of a file at a time.
+mod waiting;
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdup::{Phase, Print, Stall, Watch, WatchBuilder};
 
-/// Machines are shared and slow at times; a condition that holds is seen long before.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// One test of a file at a time: a machine that runs several cannot tell computing from not being run.
-pub(crate) fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
+pub(crate) use waiting::{DEADLINE, alone, wait_until};
 
 /// Every event of a watch, in order.
 #[derive(Clone, Default)]
@@ -102,15 +92,6 @@ pub(crate) fn function_of(stall: &Stall) -> String {
         (Some(culprit), _) => culprit.frame.function.to_string(),
         (None, Ok(_)) => "(no culprit)".to_owned(),
         (None, Err(reason)) => format!("({reason})"),
-    }
-}
-
-/// Waits until a condition holds.
-pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let limit = Instant::now() + DEADLINE;
-    while !condition() {
-        assert!(Instant::now() < limit, "not in {DEADLINE:?}: {what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

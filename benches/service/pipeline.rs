@@ -18,8 +18,6 @@
 //!
 //! Beside it stands the CPU time per article, of all threads of the service, which depends less on what else the machine
 //! does. An iteration is 100 000 articles. `-- --sample-size 30` takes more rounds.
-//!
-//! Needs the program: `cargo build --release --example news_pipeline`.
 
 mod support;
 

@@ -5,7 +5,7 @@
 //! process unless real ones are named. `--fault NAME` switches on a real mistake, for holdup to find.
 //!
 //! ```console
-//! $ cargo run --release --example news_pipeline -- --fault sleep --for 10s
+//! $ cargo run --release -p news_pipeline -- --fault sleep --for 10s
 //! ```
 //! Look for the report on stderr: it names `sleep_in_handler`, its line, and what to do instead.
 

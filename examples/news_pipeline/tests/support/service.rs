@@ -77,20 +77,7 @@ impl Drop for Service {
     }
 }
 
-/// `HOLDUP_NEWS_PIPELINE`, or what cargo built beside this test.
+/// The program that `HOLDUP_NEWS_PIPELINE` names; without it, the one that cargo built for this test or bench.
 pub(crate) fn program() -> PathBuf {
-    example("news_pipeline", "HOLDUP_NEWS_PIPELINE")
-}
-
-/// An example of this repository: the one that a variable of the environment names, or what cargo built beside this
-/// test.
-pub(crate) fn example(name: &str, variable: &str) -> PathBuf {
-    if let Some(program) = std::env::var_os(variable) {
-        return program.into();
-    }
-    let test = std::env::current_exe().expect("this program has a path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
-    let program = folder.join("examples").join(name);
-    assert!(program.exists(), "{} is missing: cargo build --example {name} (--release for a bench)", program.display());
-    program
+    std::env::var_os("HOLDUP_NEWS_PIPELINE").map_or_else(|| env!("CARGO_BIN_EXE_news_pipeline").into(), PathBuf::from)
 }

@@ -10,11 +10,11 @@
 
 mod support;
 
-#[path = "../examples/news_pipeline/article.rs"]
+#[path = "../../examples/news_pipeline/src/article.rs"]
 #[allow(dead_code, reason = "only the type is used")]
 mod article;
 
-#[path = "../examples/news_pipeline/numbered.rs"]
+#[path = "../../examples/news_pipeline/src/numbered.rs"]
 mod numbered;
 
 use article::Article;

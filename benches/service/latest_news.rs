@@ -5,7 +5,7 @@
 //! articles that do not change meanwhile. Load and server share the machine's CPUs, so the bare handler's rate is what the
 //! machine can do, and what counts is the ratio of pairs that are measured one right after the other.
 //!
-//! An iteration is 100 000 requests. Needs the program: `cargo build --release --example news_pipeline`.
+//! An iteration is 100 000 requests.
 
 mod support;
 

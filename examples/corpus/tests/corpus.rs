@@ -1,13 +1,10 @@
 //! The corpus of known truth: some of its cases, and its scorer, which is held against truths and reports made by hand.
 
-mod support;
-
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use support::service;
 
 const MS: u64 = 1_000_000;
 
@@ -15,7 +12,7 @@ const MS: u64 = 1_000_000;
 const START: u64 = 1_700_000_000_000 * MS;
 
 fn corpus(arguments: &[&str]) -> Output {
-    Command::new(service::example("corpus", "HOLDUP_CORPUS")).args(arguments).output().expect("it starts")
+    Command::new(env!("CARGO_BIN_EXE_corpus")).args(arguments).output().expect("it starts")
 }
 
 fn card(output: &Output) -> Value {

@@ -1,6 +1,6 @@
 //! The reference service commits every mistake of its catalogue, and holdup names each: function, file, line, cause.
 //!
-//! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, the one that `cargo test` built beside this test.
+//! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, cargo builds it.
 
 mod support;
 
@@ -86,7 +86,7 @@ const FOR_EVER: &str = "never-ends";
 fn is_named(service: &Service, (fault, function, class): (&str, &str, &str)) {
     let stall = service.wait_for_stall(function, class);
     let file = stall["culprit"]["file"].as_str().unwrap_or_default();
-    assert!(file.starts_with("examples/news_pipeline/faults/"), "{fault}: {stall:#}");
+    assert!(file.starts_with("examples/news_pipeline/src/faults/"), "{fault}: {stall:#}");
     assert!(stall["culprit"]["line"].as_u64().is_some(), "{fault}: {stall:#}");
     assert!(stall["cause"]["advice"].as_str().is_some_and(|advice| !advice.is_empty()), "{fault}");
     assert_eq!(stall["task"]["name"], "GET /latest-news", "{fault}");

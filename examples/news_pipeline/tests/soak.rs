@@ -2,7 +2,8 @@
 //! requests good and bad, threads, child processes, runtimes and libraries that come and go.
 //!
 //! ```console
-//! $ cargo build --release --examples && HOLDUP_SOAK=1h cargo test --release --test soak -- --nocapture
+//! $ cargo build --release -p news_pipeline --examples
+//! $ HOLDUP_SOAK=1h cargo test --release -p news_pipeline --test soak -- --nocapture
 //! ```
 //! Half of the time goes to each flavour of runtime; without the variable it takes 20 seconds. It must not crash, hang or refuse a request; no wait for events may be
 //! interrupted; every fault that holds a worker must be counted; memory must stay flat; and no signal may stay caught.
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::http::{ask, get, request};
-use support::service::{Service, example, program};
+use support::service::{Service, program};
 use support::{alone, wait_until};
 
 /// All but those that do not end, or that leak on purpose.
@@ -82,7 +83,7 @@ fn time() -> Duration {
     humantime::parse_duration(&told).expect("HOLDUP_SOAK is a time such as 2m")
 }
 
-/// What the preloaded library counts; see `examples/soak_preload.rs`.
+/// Counts of the preloaded library; see `support/soak_preload.rs`.
 struct Counts(PathBuf);
 
 impl Counts {
@@ -236,9 +237,21 @@ fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or_default()
 }
 
+/// The library that `HOLDUP_SOAK_PRELOAD` names; without it, the example `soak_preload` as cargo built it.
+fn preloaded_library() -> PathBuf {
+    if let Some(library) = std::env::var_os("HOLDUP_SOAK_PRELOAD") {
+        return library.into();
+    }
+    let test = std::env::current_exe().expect("this program has a path");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
+    let library = folder.join("examples/libsoak_preload.so");
+    assert!(library.exists(), "{} is missing: cargo build -p news_pipeline --examples", library.display());
+    library
+}
+
 fn soak(runtime: &[&str], time: Duration) {
     let counts = Counts::new();
-    let library = example("libsoak_preload.so", "HOLDUP_SOAK_PRELOAD");
+    let library = preloaded_library();
     let mut command = Command::new(program());
     command.env("LD_PRELOAD", library).env("HOLDUP_SOAK_COUNTS", &counts.0);
     command.args(["--churn", "--for", "24h", "--readers", "0", "--fault", &FAULTS.join(",")]).args(runtime);

@@ -3,8 +3,6 @@
 //!
 //! - `embedded`: librdkafka's development broker, inside the process.
 //! - `tansu`: a broker that is not ours (`tests/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
-//!
-//! Needs the program: `cargo build --release --example news_pipeline`.
 
 mod support;
 

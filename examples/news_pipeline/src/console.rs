@@ -22,7 +22,7 @@ pub(crate) fn listen(address: Option<&str>) -> anyhow::Result<(ConsoleLayer, Opt
     match address {
         None => Ok((None, None)),
         Some(_) => anyhow::bail!(
-            "--console: this build leaves tokio-console out; build with `RUSTFLAGS=\"--cfg tokio_unstable\" cargo build --features console --example news_pipeline`"
+            "--console: this build leaves tokio-console out; build with `RUSTFLAGS=\"--cfg tokio_unstable\" cargo build --features console -p news_pipeline`"
         ),
     }
 }

@@ -1,6 +1,6 @@
 //! The news API of the reference service: answers, conditions, validation, limits, streams, drain.
 //!
-//! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, the one that `cargo test` built beside this test.
+//! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, cargo builds it.
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Ingest of the reference service: every kind of bad feed is told at `/sources`, and the healthy ones go on.
 //!
-//! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, the one that `cargo test` built beside this test.
+//! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, cargo builds it.
 
 mod support;
 
