@@ -34,7 +34,7 @@
 //! ```
 //! Look for: the same p50, a p99 near it, and no stalls. The reports come one after the other, which nobody minds.
 //!
-//! `flamegraphs/make hunt` does all of this by itself, and `flamegraphs/README.md` shows the pictures and latencies.
+//! `scripts/flamegraphs.sh hunt` does all of this by itself, and `flamegraphs/README.md` shows the pictures and latencies.
 
 use std::{
     fmt::Write as _,

@@ -2,7 +2,7 @@
 //! as the `load` command of the reference service measures them, counted from the first one.
 //!
 //! - `embedded`: librdkafka's development broker, inside the process.
-//! - `tansu`: a broker that is not ours (`tests/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
+//! - `tansu`: a broker that is not ours (`scripts/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
 
 mod support;
 

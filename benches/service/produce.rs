@@ -5,7 +5,7 @@
 //! one, fewer are sent and the time is scaled, because a broker's answer takes as long for the first as for the last.
 //!
 //! - `embedded`: librdkafka's development broker, inside the process.
-//! - `tansu`: a broker that is not ours (`tests/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
+//! - `tansu`: a broker that is not ours (`scripts/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! A client of tokio-console's protocol.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
 //! What the tests share: a watch that remembers its events, and a way to wait for one of them.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
 /// A load whose truth is known.
 pub(crate) mod cpu_load;

@@ -1,7 +1,7 @@
 //! Nothing that Kafka confirmed is lost: 100 000 numbered articles through the reference service's producer and a group
 //! of two consumers, one of which is killed midway, and with it the broker, where that keeps its messages.
 //!
-//! The broker that is not ours is installed by `tests/install_broker.sh`.
+//! The broker that is not ours is installed by `scripts/install_broker.sh`.
 
 mod support;
 

@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_breakpoint_reports_a_pass() {
         let address = pass as *const () as u64;
-        // Some machines refuse breakpoints; the self-check reports it, and `tests/inference.rs` needs them.
+        // Some machines refuse breakpoints; the self-check reports it, and `tests/stalls/inference.rs` needs them.
         let _warm = KeepPerfWarm::keep();
         let Ok(watch) = Breakpoint::set(current_tid(), address) else { return };
         assert!(!watch.passed());

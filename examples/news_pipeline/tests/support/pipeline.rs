@@ -224,7 +224,7 @@ impl Tansu {
         let Some(program) =
             std::env::split_paths(&folders).map(|folder| folder.join("tansu")).find(|path| path.is_file())
         else {
-            let told = "NOT TESTED: the broker that is not ours is not installed; run tests/install_broker.sh";
+            let told = "NOT TESTED: the broker that is not ours is not installed; run scripts/install_broker.sh";
             assert!(std::env::var_os("HOLDUP_REQUIRE_BROKER").is_none(), "{told}");
             // Not with `eprintln`, which the test harness keeps to itself.
             writeln!(std::io::stderr(), "\n{told}\n").expect("standard error takes it");

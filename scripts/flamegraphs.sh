@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# Makes the pictures of this folder: builds the command and the reference service, runs the service healthy and with its
+# faults, and records it. Takes four minutes and a build. Needs the Rust toolchain, gcc, g++ and make, and nothing else.
+#
+#   scripts/flamegraphs.sh            every picture
+#   scripts/flamegraphs.sh hunt       those of one part: cpu, lock, flood, hunt
+#   FLAMEGRAPH_SECONDS=5 …      shorter recordings, to try it
+#   FLAMEGRAPH_RECORDINGS=DIR … keeps the recordings, from which any other format can be made
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${FLAMEGRAPH_SECONDS:-15}
+address=127.0.0.1:${FLAMEGRAPH_PORT:-6160}
+load=(--readers 20 --reader-interval 20ms)
+pictures=flamegraphs
+
+cargo build --release --features cli --bin holdup --example slow_service
+cargo build --release -p news_pipeline
+target=${CARGO_TARGET_DIR:-target}
+holdup=$target/release/holdup
+service=$target/release/news_pipeline
+slow_service=$target/release/examples/slow_service
+
+running=
+recordings=${FLAMEGRAPH_RECORDINGS:-}
+if [ -z "$recordings" ]; then
+    recordings=$(mktemp -d)
+    temporary=$recordings
+fi
+mkdir -p "$recordings"
+trap '[ -z "$running" ] || kill "$running"; rm -rf "${temporary:-}"' EXIT
+
+start() { # options of the service…
+    "$service" --api 127.0.0.1:0 --diagnostics "$address" "$@" >"$recordings/service.log" 2>&1 &
+    running=$!
+    wait_for_endpoint
+    sleep 5 # Until its caches are full.
+}
+
+wait_for_endpoint() {
+    for _ in $(seq 100); do
+        "$holdup" workers "http://$address" >/dev/null 2>&1 && break
+        sleep 0.2
+    done
+}
+
+stop() {
+    kill -INT "$running"
+    wait "$running" || true
+    running=
+}
+
+record() { # mode, rate, recording
+    "$holdup" record "http://$address" --mode "$1" --rate "$2" --duration "$seconds" --output "$recordings/$3.json"
+}
+
+picture() { # recording, picture, options…
+    local from=$1 to=$2
+    shift 2
+    "$holdup" convert "$recordings/$from.json" "$pictures/$to.svg" --hide-runtime-frames "$@" | sed -n 's/^Wrote/wrote/p'
+}
+
+cpu() {
+    start "${load[@]}"
+    record cpu 499 cpu-healthy
+    stop
+
+    start "${load[@]}" --fault cpu
+    record cpu 499 cpu-fault
+    stop
+
+    start "${load[@]}"
+    record cpu 499 cpu-fixed
+    stop
+
+    picture cpu-healthy cpu-healthy
+    "$holdup" convert "$recordings/cpu-healthy.json" "$pictures/cpu-healthy-whole.svg" | sed -n 's/^Wrote/wrote/p'
+    picture cpu-fault cpu-fault
+    picture cpu-fixed cpu-fixed
+    "$holdup" diff "$recordings/cpu-fault.json" "$recordings/cpu-fixed.json" --widths before --hide-runtime-frames \
+        -o "$pictures/cpu-diff.svg"
+}
+
+lock() {
+    start "${load[@]}" --fault lock
+    record stalled 99 stalled-lock
+    record wall 99 wall-lock
+    "$holdup" tasks "http://$address" --duration 5 --by spawn >"$pictures/tasks-lock.txt"
+    stop
+
+    picture stalled-lock stalled-lock
+    picture wall-lock wall-lock --group state
+}
+
+# More articles than the service can take, as benches/pipeline.rs has them.
+flood() {
+    start --readers 4 --reader-interval 20ms --odd-feed flood,flood --feed-interval 1ms
+    record cpu 499 cpu-flood
+    stop
+
+    picture cpu-flood cpu-flood
+}
+
+hunt() {
+    hunted before
+    hunted after --fixed
+    picture hunt-stalled-before hunt-stalled-before
+    picture hunt-wall-before hunt-wall-before --group state
+    picture hunt-wall-after hunt-wall-after --group state
+    for when in before after; do
+        printf '%s\n' "$when"
+        sed -n -e 's|^all ||p' -e '/ stalls$/p' "$recordings/hunt-$when.txt"
+    done >"$pictures/hunt-latency.txt"
+}
+
+hunted() { # before or after the fix, options of the program…
+    local when=$1
+    shift
+    "$slow_service" --diagnostics "$address" --for "$((2 * seconds + 10))s" "$@" >"$recordings/hunt-$when.txt" 2>&1 &
+    running=$!
+    wait_for_endpoint
+    if [ "$when" = before ]; then # After it there are no stalls to draw.
+        record stalled 99 "hunt-stalled-$when"
+    fi
+    record wall 499 "hunt-wall-$when"
+    wait "$running"
+    running=
+}
+
+if [ $# -eq 0 ]; then
+    set -- cpu lock flood hunt
+fi
+for part in "$@"; do
+    case $part in
+        cpu | lock | flood | hunt) "$part" ;;
+        *) echo "there is no part $part; the parts are cpu, lock, flood and hunt" >&2 && exit 2 ;;
+    esac
+done

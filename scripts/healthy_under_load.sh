@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# The healthy service under full load holds nobody up: the reference service in a release build takes in a thousand new
+# articles after the other, and is asked for its news by the `load` command as fast as it answers, while holdup watches.
+# Expected: no stall. Threads that outnumber the CPUs keep each other from running for whole time slices. So the load runs
+# only where the service leaves a CPU idle, as one that comes from another machine would; and the threads of the embedded
+# broker, which is another machine in production, and of its client have the first CPU, the workers all others.
+#
+#   scripts/healthy_under_load.sh [SECONDS, 300 unless told]
+#
+# Prints what the load came to, what the service did, and what holdup reported. Ends with 0 when there was no stall, with 1
+# when there was one, and with 3 when the machine itself kept threads from running for longer than the threshold and there
+# was nothing else: on a machine that is busy with other work, that is neither a success nor a fault of the service.
+# Needs the Rust toolchain, curl and python3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+seconds=${1:-300}
+target=${CARGO_TARGET_DIR:-$PWD/target}
+program=${HOLDUP_NEWS_PIPELINE:-}
+if [ -z "$program" ]; then
+    cargo build --release -p news_pipeline
+    program=$target/release/news_pipeline
+fi
+
+work=$(mktemp -d)
+: >"$work/said" # Read below, maybe before the program has begun.
+workers=$(($(nproc) > 1 ? $(nproc) - 1 : 1))
+"$program" --workers "$workers" --api 127.0.0.1:0 --diagnostics 127.0.0.1:0 --readers 4 --reader-interval 20ms \
+    --odd-feed flood --feed-interval 1ms --for "$((seconds + 120))s" >"$work/said" 2>"$work/log" &
+service=$!
+trap 'kill "$service" 2>/dev/null || true; rm -rf "$work"' EXIT
+
+for _ in $(seq 300); do
+    news=$(sed -n 's|^news *\(http://[^/]*\)/.*|\1|p' "$work/said")
+    if [ -n "$news" ] && curl --silent --fail --output /dev/null "$news/readyz"; then
+        break
+    fi
+    kill -0 "$service" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
+    sleep 0.1
+done
+if [ "$(nproc)" -gt 1 ]; then
+    for thread in /proc/"$service"/task/*; do
+        read -r name <"$thread/comm" || continue
+        case "$name" in
+        tokio-rt-worker) cpus=1-$(($(nproc) - 1)) ;;
+        *) cpus=0 ;;
+        esac
+        taskset --cpu-list --pid "$cpus" "${thread##*/}" >/dev/null || true # It may be gone.
+    done
+fi
+diagnostics=$(sed -n 's|^diagnostics *\(http://[^/]*\)/.*|\1|p' "$work/said")
+
+chrt --idle 0 "$program" load api --url "$news/latest-news" --connections 16 --duration "${seconds}s"
+
+echo "the service: $(curl --silent --fail "$news/healthz")"
+curl --silent --fail "$diagnostics/debug/holdup/stalls" >"$work/stalls.json"
+curl --silent --fail "$diagnostics/debug/holdup/self-check" >"$work/check.json"
+kill "$service"
+wait "$service"
+
+python3 - "$work/stalls.json" "$seconds" <<'PYTHON'
+import json, sys
+
+told = json.load(open(sys.argv[1]))
+stalls = told["stalls"]
+counted = told["counters"]["stalls"]
+print(f"holdup reported {counted} stalls of {len(stalls)} kinds in {sys.argv[2]} s")
+for stall in stalls:
+    culprit = stall.get("culprit") or {}
+    where = culprit.get("function", "(nobody)") + (f", calling {culprit['call']}" if culprit.get("call") else "")
+    task = stall["task"]["name"] or stall["task"]["spawned_at"] if stall.get("task") else "(none)"
+    print(f"  {stall['count']} x {stall['cause']['class']} in {where}, task {task}, the last for {stall['duration_ms']} ms")
+if not counted:
+    sys.exit(0)
+sys.exit(3 if all(stall["cause"]["class"] == "not_scheduled" for stall in stalls) else 1)
+PYTHON

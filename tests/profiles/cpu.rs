@@ -1,0 +1,202 @@
+//! CPU profiles against programs whose truth is known: shares, totals, labels, threads that come and go.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use holdup::{ProfileError, ProfileMode, ProfileOptions, Sample, Watch, WatchFutureExt};
+use support::cpu_load::{LoadedThreads, cpu_in, cpu_of, one_part, passes_through, thread_cpu, two_parts, use_cpu};
+use support::{Events, alone};
+use tokio::runtime::Builder;
+
+fn watch() -> Watch {
+    Events::default().watch()
+}
+
+fn options(rate: u32, seconds: f64) -> ProfileOptions {
+    ProfileOptions::new(ProfileMode::Cpu).rate(rate).duration(Duration::from_secs_f64(seconds))
+}
+
+/// Profiles that many threads under the load, and holds shares and total against the threads' own clocks.
+fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seconds: f64) {
+    let watch = watch();
+    let loads = LoadedThreads::new(threads, part, pause, Duration::from_secs_f64(seconds - 1.5));
+    let profiled = std::thread::spawn(move || watch.profile(&options(rate, seconds)));
+    // The load lies within the window.
+    std::thread::sleep(Duration::from_millis(300));
+    let used = loads.run();
+    let profile = profiled.join().expect("no panic").expect("profiles");
+    let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
+    let share = one / (one + two);
+    let ratio = (one + two) / used.as_nanos() as f64;
+    println!(
+        "{threads} threads, parts of {part:?}, pauses of {pause:?}, {rate} Hz: {} samples, share {share:.3}, total {ratio:.3} of {used:?}; {:?}",
+        profile.sample_count(),
+        profile.quality
+    );
+    // Three points, unless the machine gave so little CPU time that chance alone may exceed that (three sigma).
+    let chance = 3.0 * (2.0 / 9.0 / profile.samples.len() as f64).sqrt();
+    assert!((share - 1.0 / 3.0).abs() < chance.max(0.03), "the share of one_part is {share}, chance is {chance}");
+    assert!((ratio - 1.0).abs() < 0.05, "the total is {ratio} of the threads' clocks");
+    assert!(profile.quality.nameless * 200 < profile.quality.frames, "{:?}", profile.quality);
+    assert!(profile.quality.truncated * 50 < profile.sample_count(), "{:?}", profile.quality);
+}
+
+#[test]
+fn shares_on_one_steady_thread() {
+    let _alone = alone();
+    check_shares(1, Duration::from_millis(7), Duration::ZERO, 99, 9.0);
+    check_shares(1, Duration::from_millis(7), Duration::ZERO, 499, 9.0);
+}
+
+#[test]
+fn shares_on_many_bursty_threads() {
+    let _alone = alone();
+    check_shares(8, Duration::from_micros(2_300), Duration::from_millis(3), 99, 16.0);
+    check_shares(8, Duration::from_micros(2_300), Duration::from_millis(3), 499, 7.0);
+}
+
+#[inline(never)]
+fn recurse(depth: u32, time: Duration) -> u32 {
+    if depth == 0 {
+        use_cpu(time);
+        return 0;
+    }
+    std::hint::black_box(recurse(depth - 1, time)) + 1
+}
+
+#[test]
+fn recursion_is_seen_to_its_full_depth() {
+    let _alone = alone();
+    let watch = watch();
+    let load = std::thread::spawn(|| recurse(300, Duration::from_millis(1500)));
+    let profile = watch.profile(&options(99, 1.0)).expect("profiles");
+    load.join().expect("the load ends");
+    let depths: Vec<usize> = profile
+        .samples
+        .iter()
+        .map(|sample| profile.frames_of(sample).filter(|frame| frame.frame.function.ends_with("recurse")).count())
+        .filter(|depth| *depth > 0)
+        .collect();
+    assert!(depths.len() >= 20, "{} samples", depths.len());
+    let whole = depths.iter().filter(|depth| **depth == 301).count();
+    assert!(whole * 10 >= depths.len() * 9, "{whole} of {} samples reach through all calls", depths.len());
+}
+
+/// Threads one after another, each with one part and two parts of CPU time; returns how much of their time was sampled,
+/// the share of one part, and what chance may add to that.
+fn short_threads(part: Duration) -> (f64, f64, f64) {
+    let watch = watch();
+    let profiled = std::thread::spawn(move || watch.profile(&options(499, 6.0)).expect("profiles"));
+    let (start, mut used) = (Instant::now(), Duration::ZERO);
+    std::thread::sleep(Duration::from_millis(200));
+    while start.elapsed() < Duration::from_millis(5_000) {
+        let short = std::thread::spawn(move || {
+            one_part(part);
+            two_parts(part);
+            thread_cpu()
+        });
+        used += short.join().expect("it ends");
+    }
+    let profile = profiled.join().expect("no panic");
+    let (one, two) = (cpu_in(&profile, "one_part"), cpu_in(&profile, "two_parts"));
+    let (seen, share) = ((one + two) / used.as_nanos() as f64, one / (one + two));
+    println!("threads of {:?}: {used:?} used, {seen:.3} of it sampled, share {share:.3}", part * 3);
+    let tids: std::collections::HashSet<_> =
+        profile.samples.iter().filter_map(|sample| profile.labels_of(sample)?.tid).collect();
+    assert!(tids.len() > 8, "of {} threads", tids.len());
+    (seen, share, 3.0 * (2.0 / 9.0 / profile.samples.len() as f64).sqrt())
+}
+
+/// The kernel looks at a thread's clock when it ticks, here every 4 ms: what a thread uses after its last tick is in no
+/// sample, and a tick that comes before the sampler has found the thread is none. With threads of 30 ms that makes 28 of
+/// 30 ms, and a smaller first third; with threads of 120 ms it is within the bounds that hold for others.
+#[test]
+fn short_lived_threads_are_in_the_profile() {
+    let _alone = alone();
+    // A machine that does not run the sampler finds no thread in time. So one of three tries must do; a bias is in all.
+    let right = |(seen, share, chance): (f64, f64, f64)| {
+        (seen - 1.0).abs() < 0.05 && (share - 1.0 / 3.0).abs() < chance.max(0.03)
+    };
+    let roughly = |(seen, share, _): (f64, f64, f64)| (0.6..1.15).contains(&seen) && (0.15..0.4).contains(&share);
+    let tries = |part: u64| std::iter::repeat_with(move || short_threads(Duration::from_millis(part))).take(3);
+    assert!(tries(40).any(right), "how much of the CPU time is in the profile, and the share of one_part: see above");
+    assert!(tries(10).any(roughly), "likewise");
+}
+
+#[inline(never)]
+fn busy_poll() {
+    use_cpu(Duration::from_millis(3));
+    std::hint::black_box(());
+}
+
+#[test]
+fn one_busy_task_among_fifty_that_sleep() {
+    let _alone = alone();
+    let watch = watch();
+    let runtime =
+        watch.runtime(Builder::new_multi_thread().worker_threads(2).enable_all().name("many")).expect("builds");
+    for _ in 0..50 {
+        runtime.spawn(std::future::pending::<()>());
+    }
+    let task = async {
+        loop {
+            busy_poll();
+            tokio::task::yield_now().await;
+        }
+    };
+    let line = line!() + 1;
+    let busy = runtime.spawn(task.watched_as("busy"));
+    let profile = watch.profile(&options(199, 3.0)).expect("profiles");
+    busy.abort();
+    let total = cpu_in(&profile, "busy_poll");
+    assert!(total > 1e9, "{total} ns in busy_poll");
+    let labelled = cpu_of(&profile, |sample| {
+        passes_through(&profile, sample, "busy_poll")
+            && profile.labels_of(sample).is_some_and(|labels| {
+                labels.runtime.as_deref() == Some("many")
+                    && labels.worker.is_some()
+                    && labels.task.is_some()
+                    && labels.task_name.as_deref() == Some("busy")
+                    && labels
+                        .spawned_at
+                        .as_deref()
+                        .is_some_and(|place| place.ends_with(&format!("profiles/cpu.rs:{line}")))
+            })
+    });
+    assert!(labelled > total * 0.98, "{labelled} of {total} ns carry the task");
+    let of_runtime =
+        |sample: &Sample| profile.labels_of(sample).is_some_and(|labels| labels.runtime.as_deref() == Some("many"));
+    assert!(total > cpu_of(&profile, of_runtime) * 0.9, "tasks that sleep use no CPU time");
+}
+
+#[test]
+fn a_second_cpu_profile_is_refused_and_bad_options_are_explained() {
+    let _alone = alone();
+    let watch = Arc::new(watch());
+    let other = Arc::clone(&watch);
+    // The first of the two to come wins; the long one comes again.
+    let running = std::thread::spawn(move || {
+        loop {
+            match other.profile(&options(99, 1.0)) {
+                Err(ProfileError::Busy { .. }) => {}
+                other => return other.map(|profile| profile.duration),
+            }
+        }
+    });
+    let limit = Instant::now() + support::DEADLINE;
+    let busy = loop {
+        match watch.profile(&options(99, 0.001)) {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < limit && !running.is_finished(), "never refused"),
+        }
+    };
+    assert!(matches!(busy, ProfileError::Busy { .. }), "{busy}");
+    assert!(running.join().expect("no panic").expect("the first goes on") >= Duration::from_secs(1));
+    let error = |options: ProfileOptions| watch.profile(&options).expect_err("refused").to_string();
+    assert!(error(options(0, 1.0)).contains("1 to 1000"));
+    assert!(error(options(99, 0.0)).contains("more than 0"));
+    assert!(error(options(99, 1e6)).contains("300 s"));
+}
