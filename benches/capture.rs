@@ -84,10 +84,10 @@ fn parts(criterion: &mut Criterion) {
     });
     // The last copy may have been taken anywhere in the loop.
     group.bench_function("walk", |bencher| bencher.iter(|| assert!(stacks.walk() > 0)));
-    group.bench_function("name, anew", |bencher| bencher.iter(|| stacks.name_anew()));
+    group.bench_function("name, anew", |bencher| bencher.iter(|| stacks.name_without_cache()));
     group.bench_function("name, forgotten", |bencher| {
         bencher.iter(|| {
-            stacks.forget_names();
+            stacks.clear_names();
             stacks.name()
         });
     });

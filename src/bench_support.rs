@@ -1,5 +1,5 @@
-//! The parts of taking a stack, one by one, and threads that stand still, for the benches. No part of the interface: it changes
-//! at any time.
+//! The single steps of capturing a stack, and stopped threads, for the benchmarks. This is not part of the public interface and
+//! may change at any time.
 
 use std::io;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::symbols::{Origins, Symbolizer};
 use crate::sys::{self, Process, StackCopy, StackSignal};
 use crate::unwind::Unwinder;
 
-/// How long a thread may take to answer the signal, or to stop.
+/// How long a thread may take to answer the signal or to stop.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Does some work while threads of another process stand still.
+/// Does some work while threads of another process are stopped.
 ///
 /// # Errors
-/// When one of them cannot be stopped.
-pub fn while_standing<T: Send>(threads: &[i32], work: impl FnOnce() -> T + Send) -> io::Result<T> {
+/// When one of the threads cannot be stopped.
+pub fn while_stopped<T: Send>(threads: &[i32], work: impl FnOnce() -> T + Send) -> io::Result<T> {
     let work = |stopped: &[sys::Stopped]| match stopped.iter().find_map(|stopped| stopped.registers.err()) {
         Some(reason) => Err(io::Error::other(format!("a thread could not be stopped: {reason:?}"))),
         None => Ok(work()),
@@ -29,7 +29,7 @@ pub fn while_standing<T: Send>(threads: &[i32], work: impl FnOnce() -> T + Send)
     sys::while_stopped(threads, LIMIT, |_| true, work)?.0
 }
 
-/// A thread whose stack is taken.
+/// A thread to capture stacks of.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed {
     tid: i32,
@@ -45,7 +45,7 @@ impl Observed {
     }
 }
 
-/// Copies stacks, walks them and names their frames.
+/// Copies stacks, unwinds them and names their frames.
 #[derive(Debug)]
 pub struct Stacks {
     signal: Arc<StackSignal>,
@@ -59,7 +59,7 @@ impl Stacks {
     /// Installs the signal and reads the unwind tables.
     ///
     /// # Errors
-    /// Where there is no signal to be had, or no list of what is loaded.
+    /// When no signal is free, or the loaded images cannot be listed.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             signal: Arc::new(StackSignal::install(None)?),
@@ -70,7 +70,7 @@ impl Stacks {
         })
     }
 
-    /// Has a thread copy its own stack; returns how many bytes that were, 0 where it did not.
+    /// Makes a thread copy its own stack; returns the number of bytes, 0 after a failure.
     pub fn copy_by_signal(&mut self, thread: Observed) -> usize {
         match self.signal.copy_stack(thread.tid, thread.stack, LIMIT, &mut self.copy) {
             Ok(()) => self.copy.bytes.len(),
@@ -78,27 +78,26 @@ impl Stacks {
         }
     }
 
-    /// Walks the stack that was copied last; returns how many frames it has, 0 where the walk does not reach the
-    /// thread's first function.
+    /// Unwinds the last copied stack; returns its number of frames, 0 if the thread's first function is not reached.
     pub fn walk(&mut self) -> usize {
         let walk = self.unwinder.walk(&self.copy);
         self.addresses = walk.addresses;
         if walk.complete { self.addresses.len() } else { 0 }
     }
 
-    /// Names the stack that was walked last; returns how many frames that are with inlined ones.
+    /// Names the last unwound stack; returns the number of frames, including inlined ones.
     pub fn name(&mut self) -> usize {
         self.symbolizer.frames(&self.addresses).len()
     }
 
-    /// The same by somebody who has never named anything.
+    /// Names the last unwound stack without any cache.
     #[must_use]
-    pub fn name_anew(&self) -> usize {
+    pub fn name_without_cache(&self) -> usize {
         Symbolizer::of(Process::own(), Origins::default()).frames(&self.addresses).len()
     }
 
-    /// Forgets the names, but not the debug information that was opened for them.
-    pub fn forget_names(&mut self) {
+    /// Empties the cache of names. Debug information stays open.
+    pub fn clear_names(&mut self) {
         self.symbolizer.clear_cache();
     }
 }
@@ -119,7 +118,7 @@ impl BusyWorker {
     /// Runs `body` in a poll, and shares the signal of `stacks`. Dropping it waits until `body` returns.
     ///
     /// # Errors
-    /// When the runtime cannot be built, or what is loaded cannot be listed.
+    /// When the runtime cannot be built, or the loaded images cannot be listed.
     pub fn start(stacks: &Stacks, body: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let registry = Arc::new(Registry::default());
         let probe = RuntimeProbe::new("bench".into(), Arc::clone(&registry));
@@ -139,8 +138,8 @@ impl BusyWorker {
         Ok(Self { workers, _runtime: runtime })
     }
 
-    /// Takes the worker's stack as the watchdog and wall-clock profiles do; returns its frames, 0 where it is in no
-    /// poll or its stack could not be taken.
+    /// Captures the worker's stack as the watchdog and wall-clock profiles do. Returns its number of frames, 0 outside of a
+    /// poll or after a failure.
     pub fn sample(&mut self) -> usize {
         self.workers.refresh();
         if self.workers.workers().is_empty() {

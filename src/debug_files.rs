@@ -1,8 +1,8 @@
-//! Where the debug information of a program or library lies that is not in its own file.
+//! Separate files with the debug information of a program or library.
 //!
-//! Searched for as gdb does ("Debugging Information in Separate Files" in its manual), and where people put such files by
-//! hand. A file counts only if it is proven to belong to the program: by its build id, or by the checksum that the
-//! program has of it. Others are refused, and that is said.
+//! The search follows gdb ("Debugging Information in Separate Files" in its manual), and includes places where people put
+//! such files by hand. A file is used only if its build id, or the checksum in the program, proves that it belongs to the
+//! program. Other files are refused with a reason.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -13,47 +13,47 @@ use std::path::{Path, PathBuf};
 use object::read::ReadCache;
 use object::{Object, ObjectSection};
 
-/// Where distributions put debug files.
+/// The folder in which distributions put debug files.
 const DEBUG_FOLDER: &str = "/usr/lib/debug";
 
-/// Larger files are not looked at.
-const MAX_FILE: u64 = 64 << 30;
+/// Bytes of a file that are read for its checksum at most.
+const MAX_FILE_BYTES: u64 = 64 << 30;
 
-/// What a program's file says about its debug files.
+/// A program's references to its debug files.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Links {
-    /// The name of its debug file, and the checksum of that.
+    /// The name and the checksum of its debug file.
     link: Option<(Vec<u8>, u32)>,
     pub(crate) build_id: Option<Vec<u8>>,
 }
 
-/// The files that belong to a program, and those that were found but do not.
+/// The debug files of a program, and files that were found but do not belong to it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DebugFiles {
-    /// The most likely first.
+    /// Debug files, the most likely first.
     pub(crate) found: Vec<PathBuf>,
-    /// Each with the reason, as a sentence.
+    /// Refused files with the reason, as sentences.
     pub(crate) refused: Vec<String>,
 }
 
 impl Links {
-    /// Those of an object file.
+    /// The references in an object file.
     pub(crate) fn of<'d, R: object::ReadRef<'d>>(file: &object::File<'d, R>) -> Self {
         let link = file.gnu_debuglink().ok().flatten().map(|(name, sum)| (name.to_vec(), sum));
         Self { link, build_id: file.build_id().ok().flatten().map(<[u8]>::to_vec) }
     }
 
-    /// Those of the file at a path.
+    /// The references in the file at a path.
     ///
     /// # Errors
-    /// When it cannot be read, or is no object file.
+    /// When it cannot be read or is not an object file.
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
         let cache = ReadCache::new(File::open(path)?);
         let file = object::File::parse(&cache).map_err(io::Error::other)?;
         Ok(Self::of(&file))
     }
 
-    /// The files with debug information of the program at this path.
+    /// The debug files of the program at this path.
     pub(crate) fn find(&self, program: &Path) -> DebugFiles {
         let mut files = DebugFiles::default();
         let mut seen = Vec::new();
@@ -107,18 +107,16 @@ impl Links {
             )),
             (_, _, Some((_, sum))) => match checksum(candidate) {
                 Ok(found) if found == *sum => None,
-                Ok(_) => Some("its checksum is not that which the program has of its debug file".to_owned()),
+                Ok(_) => Some("its checksum differs from the one in the program".to_owned()),
                 Err(error) => Some(format!("it cannot be read: {error}")),
             },
-            _ => Some(
-                "it has no build id that tells whether it belongs to the program; link with -Wl,--build-id".to_owned(),
-            ),
+            _ => Some("it has no build id, so it may not belong to the program; link with -Wl,--build-id".to_owned()),
         }
     }
 }
 
-/// The file with the most debug information for a program: its own, or one that belongs to it. Beside it, the files that
-/// were refused, unless one was found.
+/// The file with the most debug information for a program: its own file or a debug file. The second value has the refused
+/// files if no debug file was found.
 ///
 /// # Errors
 /// When the program's own file cannot be read.
@@ -133,7 +131,7 @@ pub(crate) fn best(program: &Path) -> io::Result<(PathBuf, Vec<String>)> {
     })
 }
 
-/// How much debug information a file has.
+/// Bytes of debug information in a file.
 fn amount(path: &Path) -> io::Result<u64> {
     let cache = ReadCache::new(File::open(path)?);
     let file = object::File::parse(&cache).map_err(io::Error::other)?;
@@ -144,23 +142,22 @@ fn amount(path: &Path) -> io::Result<u64> {
         .sum())
 }
 
-/// The package of split debug information that belongs to a program, beside it as the linker or `dwp` makes it.
+/// The path of a program's package of split debug information. The linker or `dwp` creates it beside the program.
 pub(crate) fn package(program: &Path) -> PathBuf {
     let mut package = program.as_os_str().to_owned();
     package.push(".dwp");
     package.into()
 }
 
-/// What tells one build of a program from every other, stripped or not: its build id, or length and checksum of its code where
-/// it has none.
+/// The identity of a build of a program, stripped or not: its build id, or the length and checksum of its code without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity(Vec<u8>);
 
 impl Identity {
-    /// That of the file at a path.
+    /// The identity of the file at a path.
     ///
     /// # Errors
-    /// When it cannot be read, or is no program.
+    /// When it cannot be read or is not a program.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
         let cache = ReadCache::new(File::open(path)?);
         let file = object::File::parse(&cache).map_err(io::Error::other)?;
@@ -173,24 +170,25 @@ impl Identity {
         Ok(Self([&b"code"[..], &length, &sum].concat()))
     }
 
+    /// The identity as bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// For the name of a file.
+    /// The identity as part of a file name.
     pub(crate) fn name(&self) -> String {
         hexadecimal(self.0.strip_prefix(b"build-id").unwrap_or(&self.0))
     }
 }
 
-/// A build id as people write it.
+/// A build id in hexadecimal.
 fn hexadecimal(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// CRC-32 of a whole file, as `objcopy --add-gnu-debuglink` computes it.
 fn checksum(path: &Path) -> io::Result<u32> {
-    let mut file = File::open(path)?.take(MAX_FILE);
+    let mut file = File::open(path)?.take(MAX_FILE_BYTES);
     let (mut hasher, mut bytes) = (crc32fast::Hasher::new(), vec![0; 1 << 16]);
     loop {
         match file.read(&mut bytes)? {
@@ -205,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_searched_for_where_gdb_does() {
+    fn the_search_includes_the_folders_of_gdb() {
         let links = Links { link: Some((b"app.dbg".to_vec(), 0)), build_id: Some(vec![0xab, 0xcd, 0x01]) };
         let found = links.candidates(Path::new("/opt/app/bin/app"));
         for path in [
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_debug_file_is_refused() {
+    fn files_of_other_programs_are_refused() {
         let links = Links { link: None, build_id: Some(vec![1, 2]) };
         assert!(links.refuse(Path::new("/proc/self/exe")).is_some(), "another build id, or none");
         assert!(links.refuse(Path::new("/proc/self/status")).is_some_and(|why| why.contains("cannot be read")));

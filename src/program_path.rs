@@ -1,4 +1,4 @@
-//! A program, as far as the path of its file and the folder it runs in tell.
+//! The path of a program's file and the folder in which it runs.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use crate::symbols::Origins;
 #[cfg(feature = "attach")]
 use crate::sys::Process;
 
-/// Where a program lies and runs.
+/// The path of a program's file and its working folder.
 #[derive(Debug)]
 pub(crate) struct ProgramPath {
     path: Option<PathBuf>,
@@ -15,33 +15,33 @@ pub(crate) struct ProgramPath {
 }
 
 impl ProgramPath {
-    /// Our own.
+    /// Those of our own program.
     pub(crate) fn own() -> Self {
         Self { path: std::env::current_exe().ok(), folder: std::env::current_dir().ok() }
     }
 
-    /// That of another process.
+    /// Those of another process.
     #[cfg(feature = "attach")]
     pub(crate) fn of(process: Process) -> Self {
         let path = std::fs::read_link(process.file("exe")).ok().map(|path| {
             let shown = path.to_string_lossy();
-            // What the kernel puts behind the path of a file that is no more.
+            // The kernel appends this to the path of a deleted file.
             shown.strip_suffix(" (deleted)").map_or_else(|| path.clone(), PathBuf::from)
         });
         Self { path, folder: std::fs::read_link(process.file("cwd")).ok() }
     }
 
-    /// The name of its file, for people.
+    /// The name of its file, for display.
     pub(crate) fn name(&self) -> Arc<str> {
         self.file_name().as_deref().unwrap_or("unknown").into()
     }
 
-    /// The name of its file, where that can be told.
+    /// The name of its file, if known.
     pub(crate) fn file_name(&self) -> Option<String> {
         Some(self.path.as_ref()?.file_name()?.to_string_lossy().into_owned())
     }
 
-    /// Its own crate, by the name of its file: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
+    /// The program's crate by its file name: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
     pub(crate) fn crate_name(&self) -> Option<String> {
         let name = self.path.as_ref()?.file_stem()?.to_str()?;
         let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
@@ -49,8 +49,8 @@ impl ProgramPath {
         Some(name.replace('-', "_"))
     }
 
-    /// Tells its user's code from everybody else's. Folders whose paths are shown relative to them are where the program
-    /// was built, if it still lies there, and where it was started.
+    /// The origins of the program's code. Shown paths are relative to the folder in which the program was built, if it still
+    /// lies there, and to its working folder.
     pub(crate) fn origins(&self, mut user_crates: Vec<String>) -> Origins {
         user_crates.extend(self.crate_name());
         let built_in = self.path.as_ref().and_then(|path| path.to_str()?.split_once("/target/").map(|(root, _)| root));

@@ -1,18 +1,18 @@
-//! Threads of holdup's own.
+//! Holdup's own threads.
 
 use std::io;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Between two checks whether a thread has ended.
+/// The interval between two checks whether a thread has ended.
 const JOIN_CHECK: Duration = Duration::from_millis(1);
 
-/// Starts a thread with a name that `top -H` shows.
+/// Starts a thread with a name, which `top -H` shows.
 pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
-/// Waits for a thread to end, but not forever: it may be inside the user's callback, or be the calling thread itself.
+/// Waits for a thread to end, until a deadline. It may be inside the user's callback, or be the calling thread itself.
 pub(crate) fn join_until(thread: JoinHandle<()>, deadline: Instant) {
     if thread.thread().id() == std::thread::current().id() {
         return;

@@ -28,7 +28,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-use holdup::bench_support::while_standing;
+use holdup::bench_support::while_stopped;
 use support::rounds::{Rounds, in_turn};
 use support::service::Service;
 
@@ -208,7 +208,7 @@ fn pairs_in_one() -> Vec<(Work, Work)> {
         sleep(TURN);
         Work::between(&before, &Moment::of(&service))
     };
-    let without = || while_standing(&threads, turn).expect("they can be stopped");
+    let without = || while_stopped(&threads, turn).expect("they can be stopped");
     (0..TURNS).map(|number| in_turn(number, without, turn)).collect()
 }
 

@@ -274,7 +274,7 @@ impl Slot {
         }
         self.set_parked(true, Ordering::Release);
         fence(Ordering::SeqCst);
-        let mut held = sys::hold_samples();
+        let mut held = sys::block_sample_signal();
         if self.signals.load(Ordering::Acquire) != 0 {
             held = held.and(self.await_signal());
         }
@@ -295,7 +295,7 @@ impl Slot {
         let start = Instant::now();
         while self.signals.load(Ordering::Acquire) != 0 {
             if start.elapsed() >= MAX_SIGNAL_WAIT {
-                return sys::hold_stack_signal();
+                return sys::block_stack_signal();
             }
             std::thread::yield_now();
         }

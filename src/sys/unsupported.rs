@@ -1,4 +1,4 @@
-//! Every other platform: the same signatures, and nothing to be seen of a thread. Stalls are still noticed and timed.
+//! Other platforms: the same signatures, without any facts about threads. Stalls are still detected and timed.
 
 use std::io;
 use std::ops::Range;
@@ -63,7 +63,7 @@ impl Process {
             return None;
         }
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the result goes into a live struct; a clock that does not exist is refused with EINVAL.
+        // SAFETY: the result goes into a live struct; the system refuses an unknown clock with EINVAL.
         if unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) } != 0 {
             return None;
         }
@@ -151,7 +151,7 @@ pub(crate) fn monotonic_time() -> Duration {
     Duration::ZERO
 }
 
-/// No signal is sent here, so none is held back.
+/// No signal is sent on these platforms, so none is blocked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BlockedSignals;
 
@@ -173,11 +173,11 @@ impl BlockedSignals {
     pub(crate) fn release(self) {}
 }
 
-pub(crate) fn hold_samples() -> BlockedSignals {
+pub(crate) fn block_sample_signal() -> BlockedSignals {
     BlockedSignals
 }
 
-pub(crate) fn hold_stack_signal() -> BlockedSignals {
+pub(crate) fn block_stack_signal() -> BlockedSignals {
     BlockedSignals
 }
 

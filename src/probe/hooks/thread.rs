@@ -84,6 +84,6 @@ pub(crate) fn hold_samples_while_parked(builder: &mut tokio::runtime::Builder) -
         static HELD: Cell<BlockedSignals> = const { Cell::new(BlockedSignals::NONE) };
     }
     builder
-        .on_thread_park(|| HELD.set(sys::hold_samples()))
+        .on_thread_park(|| HELD.set(sys::block_sample_signal()))
         .on_thread_unpark(|| HELD.replace(BlockedSignals::NONE).release())
 }

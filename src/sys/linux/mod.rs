@@ -1,54 +1,54 @@
 //! Linux on x86_64.
 
-/// Taking a signal, and giving it back.
+/// Dispositions of real-time signals.
 mod action;
 
-/// Signals that a thread holds back.
+/// Blocked signals of a thread.
 mod signal_mask;
 
-/// Installing and removing the signal, and asking a thread to copy its own stack.
+/// The signal that makes a thread copy its own stack.
 mod signal;
 
-/// The signal handler.
+/// The handler of that signal.
 mod stack_signal_handler;
 
-/// Timers on threads' CPU clocks, and what they sample.
+/// Timers on threads' CPU clocks, and their samples.
 mod sampling;
 
-/// The handler of their signal.
+/// The handler of the timers' signal.
 mod cpu_signal_handler;
 
-/// Whether a thread was started.
+/// Detects started threads.
 mod newest_thread;
 
-/// Threads: ids, clocks, and what `/proc/PID/task` tells.
+/// Threads: ids, clocks, and the files in `/proc/PID/task`.
 mod thread;
 
-/// Reading memory without trusting the address.
+/// Reads memory at untrusted addresses.
 mod memory;
 
-/// Whether a thread has come past an instruction.
+/// Hardware breakpoints that count.
 mod breakpoint;
 
-/// What is mapped into an address space.
+/// The mappings of an address space.
 mod mappings;
 
-/// CPU time of another process, sampled by the kernel.
+/// CPU samples of another process, taken by the kernel.
 #[cfg(feature = "attach")]
 mod perf;
 
-/// What decides whether we may look at another process.
+/// Permissions to read another process.
 #[cfg(feature = "attach")]
 mod permissions;
 
-/// Stopping threads of another process for a moment.
+/// Stops threads of another process for a moment.
 #[cfg(feature = "attach")]
 mod ptrace_stop;
 
-/// CPU time that a hypervisor takes from this machine.
+/// CPU time taken by a hypervisor.
 mod steal_time;
 
-/// System call numbers, their names and what they wait for.
+/// System calls: numbers, names and the kind of wait.
 mod syscalls;
 
 pub(crate) use breakpoint::{Breakpoint, KeepPerfWarm};
@@ -59,12 +59,12 @@ pub(crate) use perf::{PerfSampler, PerfThread};
 pub(crate) use permissions::{process_ids, raise_file_limit};
 #[cfg(feature = "attach")]
 pub(crate) use ptrace_stop::while_stopped;
-pub(crate) use sampling::{CpuSampler, ThreadNumber, hold_samples};
-pub(crate) use signal::{StackSignal, hold_stack_signal};
+pub(crate) use sampling::{CpuSampler, ThreadNumber, block_sample_signal};
+pub(crate) use signal::{StackSignal, block_stack_signal};
 pub(crate) use signal_mask::BlockedSignals;
 pub(crate) use steal_time::StealTime;
 pub(crate) use syscalls::place;
 pub(crate) use thread::{ThreadProbe, current_stack, current_tid, monotonic_time, thread_cpu_time};
 
-/// Whether stacks can be taken on this platform at all.
+/// Whether stacks can be captured on this platform.
 pub(crate) const SUPPORTED: bool = true;

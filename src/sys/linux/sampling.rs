@@ -229,6 +229,6 @@ fn to_timespec(time: Duration) -> libc::timespec {
 /// Blocks the sampler's signal on this thread, if a sampler exists. A thread does so before it waits for events. Otherwise a
 /// period that ends while the kernel prepares the wait would interrupt it.
 #[inline]
-pub(crate) fn hold_samples() -> BlockedSignals {
-    BlockedSignals::hold(SIGNAL.load(Ordering::Acquire))
+pub(crate) fn block_sample_signal() -> BlockedSignals {
+    BlockedSignals::block(SIGNAL.load(Ordering::Acquire))
 }

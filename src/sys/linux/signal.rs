@@ -1,6 +1,6 @@
-//! Installing and removing holdup's private real-time signal, and asking a running thread to copy its own stack.
+//! Holdup's real-time signal, which makes a running thread copy its own stack.
 //!
-//! Several watches share one installation: the first installs, the last restores what was there before.
+//! Several watches share one installation. The first installs the signal, the last restores the previous disposition.
 
 use std::io;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -12,12 +12,12 @@ use super::action::Action;
 use super::stack_signal_handler;
 use crate::sys::{Registers, SignalError, StackCopy};
 
-/// How long a handler that has begun to copy may take before the requester stops waiting for it.
+/// How long a handler may copy before the requester stops waiting for it.
 const COPY_LIMIT: Duration = Duration::from_secs(1);
 
 static INSTALLED: Mutex<Option<Installed>> = Mutex::new(None);
 
-/// The installed signal, 0 for none, for those who cannot wait for the lock.
+/// The installed signal, 0 for none, for readers without the lock.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
 struct Installed {
@@ -29,18 +29,18 @@ fn installed() -> MutexGuard<'static, Option<Installed>> {
     INSTALLED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A share in the installed signal. Dropping the last one restores the disposition found at the start.
+/// A share in the installed signal. Dropping the last one restores the previous disposition.
 #[derive(Debug)]
 pub(crate) struct StackSignal {
     signal: libc::c_int,
 }
 
 impl StackSignal {
-    /// Installs the handler on `wanted`, or on the first real-time signal that nobody uses.
+    /// Installs the handler on `wanted`, or on the first unused real-time signal.
     ///
     /// # Errors
     /// `AddrInUse` when the wanted signal, or every real-time signal, has a handler already; `InvalidInput` when
-    /// it is no real-time signal.
+    /// it is not a real-time signal.
     pub(crate) fn install(wanted: Option<i32>) -> io::Result<Self> {
         let mut slot = installed();
         if let Some(shared) = slot.as_mut() {
@@ -61,12 +61,12 @@ impl StackSignal {
         Ok(Self { signal })
     }
 
-    /// Its number.
+    /// The signal's number.
     pub(crate) fn number(&self) -> i32 {
         self.signal
     }
 
-    /// Asks thread `tid`, whose stack lies at `stack`, to copy its registers and stack, and waits for the copy.
+    /// Makes thread `tid` copy its registers and its stack with the bounds `stack`, and waits for the copy.
     ///
     /// # Errors
     /// See [`SignalError`]. After `ForeignStack`, `into.registers` are set and `into.bytes` is empty.
@@ -77,7 +77,7 @@ impl StackSignal {
         limit: Duration,
         into: &mut StackCopy,
     ) -> Result<(), SignalError> {
-        // Holding the lock makes this the one requester of the handler's protocol.
+        // The lock makes this the only requester of the handler's protocol.
         let slot = installed();
         if slot.is_none() {
             return Err(SignalError::NotInstalled);
@@ -114,16 +114,16 @@ impl Drop for StackSignal {
     }
 }
 
-/// Holds the signal that asks for a stack back on this thread; none where none is installed.
-pub(crate) fn hold_stack_signal() -> BlockedSignals {
-    BlockedSignals::hold(SIGNAL.load(Ordering::Acquire))
+/// Blocks the stack signal on this thread, if it is installed.
+pub(crate) fn block_stack_signal() -> BlockedSignals {
+    BlockedSignals::block(SIGNAL.load(Ordering::Acquire))
 }
 
-/// Between two looks at whether a thread has answered.
+/// The longest interval between two checks for an answer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Spins briefly, because a running thread answers within microseconds, then sleeps between looks, longer and longer: the
-/// machine does not run a thread that has not answered by then, and each waking would take CPU time from it.
+/// Waits until the handler has copied the stack. It spins briefly, because a scheduled thread answers within microseconds.
+/// Then it sleeps for growing intervals: the thread waits for a CPU, and each wakeup would take CPU time from it.
 fn wait_for_copy(limit: Duration) -> Result<(), SignalError> {
     let start = Instant::now();
     let mut spins = 0_u32;
@@ -166,7 +166,7 @@ fn take_copy(into: &mut StackCopy) -> Result<(), SignalError> {
     if length == 0 {
         return Err(SignalError::ForeignStack);
     }
-    // SAFETY: in state `COPIED` the bytes belong to the requester, which is this thread, and the handler wrote
+    // SAFETY: in state `COPIED` the bytes belong to the requester, which is this thread, and the handler has written
     // `length` of them.
     let bytes = unsafe { std::slice::from_raw_parts(stack_signal_handler::BYTES.as_mut_ptr(), length) };
     into.bytes.extend_from_slice(bytes);
@@ -176,6 +176,6 @@ fn take_copy(into: &mut StackCopy) -> Result<(), SignalError> {
 fn send(tid: i32, signal: libc::c_int) -> bool {
     // SAFETY: getpid has no preconditions.
     let process = unsafe { libc::getpid() };
-    // SAFETY: tgkill takes plain numbers; one that names no thread of this process is refused with ESRCH.
+    // SAFETY: tgkill takes plain numbers; the kernel refuses an id that is no thread of this process with ESRCH.
     unsafe { libc::syscall(libc::SYS_tgkill, process, tid, signal) == 0 }
 }

@@ -1,23 +1,24 @@
-//! The signal handler, and the one slot it writes to.
+//! The handler of the stack signal, and the one slot that it writes to.
 //!
-//! What it does: save `errno`, claim the slot if the request is for this thread, store three registers, copy the
-//! used part of this thread's stack into the slot, publish, restore `errno`. It calls nothing but `gettid` (a bare
-//! system call, async-signal-safe) and `memcpy`; it takes no lock, allocates nothing, unwinds nothing, and its own
-//! stack use is a few hundred bytes, so that it also fits on the small alternate stack that Rust gives its threads.
+//! The handler saves `errno`, claims the slot if the request is for its thread, and stores three registers. Then it copies
+//! the used part of its thread's stack into the slot, publishes the slot and restores `errno`.
+//!
+//! It calls only `gettid` (a bare system call, async-signal-safe) and `memcpy`. It takes no lock, allocates nothing and
+//! unwinds nothing. It needs a few hundred bytes of stack, so it fits on the small alternate stack of Rust's threads.
 //!
 //! # The slot's protocol
 //!
-//! One requester at a time (`signal::StackSignal` holds a lock), and any number of handlers, most of them stale.
+//! There is one requester at a time (`signal::StackSignal` holds a lock) and any number of handlers, most of them stale.
 //!
 //! | state | written by | means |
 //! |---|---|---|
-//! | `FREE` | requester | nobody may touch the slot but the requester |
+//! | `FREE` | requester | only the requester may touch the slot |
 //! | `ASKED` | requester | `THREAD`, `LOW`, `HIGH` are set; the handler of that thread may claim it |
 //! | `COPYING` | handler, by compare-exchange from `ASKED` | the handler alone writes the slot |
 //! | `COPIED` | handler | complete; the requester alone reads it, then sets `FREE` |
 //!
-//! A requester that gives up goes from `ASKED` back to `FREE` by compare-exchange. If that fails, a handler is at
-//! work and the requester waits for `COPIED`. A late signal finds another state or another thread and returns.
+//! A requester that gives up sets `ASKED` back to `FREE` by compare-exchange. If that fails, a handler is copying and the
+//! requester waits for `COPIED`. A late signal finds another state or another thread and returns.
 
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -30,19 +31,19 @@ pub(super) const COPYING: u32 = 2;
 pub(super) const COPIED: u32 = 3;
 
 pub(super) static STATE: AtomicU32 = AtomicU32::new(FREE);
-/// Who is asked.
+/// The thread that is asked.
 pub(super) static THREAD: AtomicI32 = AtomicI32::new(0);
-/// The addresses of that thread's stack, which bound what is copied.
+/// The bounds of that thread's stack. Only bytes between them are copied.
 pub(super) static LOW: AtomicU64 = AtomicU64::new(0);
 pub(super) static HIGH: AtomicU64 = AtomicU64::new(0);
 pub(super) static INSTRUCTION: AtomicU64 = AtomicU64::new(0);
 pub(super) static STACK_POINTER: AtomicU64 = AtomicU64::new(0);
 pub(super) static FRAME_POINTER: AtomicU64 = AtomicU64::new(0);
-/// Bytes copied. 0 where the stack pointer lay outside `LOW..HIGH`.
+/// The number of copied bytes; 0 if the stack pointer lies outside `LOW..HIGH`.
 pub(super) static LENGTH: AtomicUsize = AtomicUsize::new(0);
 pub(super) static BYTES: StackBytes = StackBytes(UnsafeCell::new([0; MAX_STACK_BYTES]));
 
-/// In zeroed memory of the program: pages that no stack ever reached are never touched.
+/// The copied bytes. They lie in zeroed memory of the program, so pages that no stack has reached are never touched.
 pub(super) struct StackBytes(UnsafeCell<[u8; MAX_STACK_BYTES]>);
 
 // SAFETY: the protocol above gives the bytes to one thread at a time: the claiming handler between `COPYING` and
@@ -91,7 +92,7 @@ fn copy_own_stack(context: *const libc::ucontext_t) {
     STATE.store(COPIED, Ordering::Release);
 }
 
-/// `errno` of the interrupted code, which must not see the handler's.
+/// The `errno` of the interrupted code. The handler must not change it.
 pub(super) struct Errno(libc::c_int);
 
 impl Errno {

@@ -1,11 +1,11 @@
-//! System calls: their names, what they wait for, and what file they wait on.
+//! System calls: their names, the kind of wait, and the file they wait on.
 
 use crate::model::evidence::{SyscallKind, WaitSite};
 use crate::sys::Process;
 
 use SyscallKind::{Child, File, Lock, Memory, Network, Other, Pipe, Sleep};
 
-/// What a thread of a process waits for that sleeps in system call `number` with these arguments.
+/// The wait of a thread that sleeps in system call `number` with these arguments.
 pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> WaitSite {
     let Some(&(_, name, kind, descriptor)) = TABLE.iter().find(|(known, ..)| *known == number) else {
         return WaitSite::Syscall { name: format!("syscall {number}"), kind: Other, file: None };
@@ -21,7 +21,7 @@ pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> Wait
     };
     let kind = match (name, file.as_deref()) {
         ("fcntl", _) => fcntl_kind(arguments[1]),
-        // Polling nothing lets time pass.
+        // Polling no descriptor is a sleep.
         ("poll" | "ppoll", None) if arguments[1] == 0 => Sleep,
         (_, Some(file)) => kind_on(kind, file),
         (_, None) => kind,
@@ -29,7 +29,7 @@ pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> Wait
     WaitSite::Syscall { name: name.to_owned(), kind, file }
 }
 
-/// Which argument holds a file descriptor.
+/// The argument with the file descriptor.
 #[derive(Clone, Copy)]
 enum Descriptor {
     None,
@@ -37,7 +37,7 @@ enum Descriptor {
     Polled,
 }
 
-/// The same call waits for different things on different files.
+/// The kind of wait on a file, because the same call waits differently on different files.
 fn kind_on(kind: SyscallKind, file: &str) -> SyscallKind {
     match kind {
         File | Network if file == "socket" => Network,
@@ -52,19 +52,19 @@ fn fcntl_kind(command: u64) -> SyscallKind {
     if waits_for_lock { Lock } else { File }
 }
 
-/// A path, `socket`, `pipe`, or the kernel's name for another kind of file.
+/// A descriptor's path, `socket`, `pipe`, or the kernel's name for another kind of file.
 fn describe(process: Process, descriptor: u64) -> Option<String> {
     let descriptor = i32::try_from(descriptor).ok()?;
     let target = std::fs::read_link(process.file(&format!("fd/{descriptor}"))).ok()?;
     let target = target.to_string_lossy();
-    // `socket:[12345]`: the number tells a reader nothing and would keep equal waits apart.
+    // The number in `socket:[12345]` does not help a reader and would make equal waits differ.
     Some(match target.split_once(":[") {
         Some((kind, _)) => kind.to_owned(),
         None => target.into_owned(),
     })
 }
 
-/// Calls that a thread is seen sleeping in. The names are those of the kernel's tables (libc's `SYS_…`).
+/// System calls in which threads sleep. The names are those of the kernel's tables (libc's `SYS_…`).
 const TABLE: &[(libc::c_long, &str, SyscallKind, Descriptor)] = &[
     (libc::SYS_nanosleep, "nanosleep", Sleep, Descriptor::None),
     (libc::SYS_clock_nanosleep, "clock_nanosleep", Sleep, Descriptor::None),
@@ -152,7 +152,7 @@ const TABLE: &[(libc::c_long, &str, SyscallKind, Descriptor)] = &[
     (libc::SYS_getrandom, "getrandom", Other, Descriptor::None),
 ];
 
-/// Newer than libc's table.
+/// System calls that are missing in libc.
 const SYS_FUTEX_WAITV: libc::c_long = 449;
 const SYS_FUTEX_WAIT: libc::c_long = 455;
 
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_decides_what_a_read_waits_for() {
+    fn the_file_determines_the_kind_of_wait() {
         let file = std::fs::File::open("/proc/self/maps").expect("/proc is mounted");
         let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
         let (pipe, _writer) = std::io::pipe().expect("pipe");
@@ -190,7 +190,7 @@ mod tests {
     fn names_are_unique() {
         for (index, (number, name, ..)) in TABLE.iter().enumerate() {
             let twice = TABLE[index + 1..].iter().any(|(other, other_name, ..)| other == number || other_name == name);
-            assert!(!twice, "{name} stands in the table twice");
+            assert!(!twice, "{name} is in the table twice");
         }
     }
 }

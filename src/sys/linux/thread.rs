@@ -1,4 +1,4 @@
-//! Threads: their ids, stacks and CPU clocks, and what `/proc/PID/task` tells about them.
+//! Threads: their ids, stacks and CPU clocks, and their files in `/proc/PID/task`.
 
 use std::fs::File;
 use std::io;
@@ -17,37 +17,37 @@ pub(crate) fn current_tid() -> i32 {
     unsafe { libc::gettid() }
 }
 
-/// The addresses of the calling thread's stack.
+/// The bounds of the calling thread's stack.
 pub(crate) fn current_stack() -> Option<Range<u64>> {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: pthread_self has no preconditions.
     let this = unsafe { libc::pthread_self() };
-    // SAFETY: the calling thread exists, and `attributes` is there to be initialised by this call.
+    // SAFETY: the calling thread exists, and this call initializes `attributes`.
     if unsafe { libc::pthread_getattr_np(this, attributes.as_mut_ptr()) } != 0 {
         return None;
     }
     let (mut low, mut size) = (std::ptr::null_mut(), 0);
-    // SAFETY: `attributes` was initialised by the call above, and both results go into live variables.
+    // SAFETY: the call above initialized `attributes`, and both results go into live variables.
     let answer = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut low, &raw mut size) };
-    // SAFETY: `attributes` was initialised above and is not used again.
+    // SAFETY: `attributes` was initialized above and is not used again.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
     let low = low.expose_provenance() as u64;
     (answer == 0).then(|| low..low + size as u64)
 }
 
-/// Looks at one thread of a process from outside it. Its files stay open: a look is one `pread`.
+/// Reads the kernel's files about one thread. The files stay open, so a sample costs one `pread` per file.
 #[derive(Debug)]
 pub(crate) struct ThreadProbe {
-    /// Only of our own threads; the kernel does not lend the clocks of others.
+    /// Only for our own threads. The kernel does not offer the clocks of other processes' threads.
     clock: Option<libc::clockid_t>,
     schedstat: Option<File>,
     stat: Option<File>,
     syscall: Option<File>,
-    lately: Option<(Instant, ThreadStat)>,
+    recent: Option<(Instant, ThreadStat)>,
 }
 
-/// How long the faults and the processor of a thread stand for what they are.
-const FRESH: Duration = Duration::from_millis(4);
+/// How long a read of the thread's `stat` file is used again.
+const STAT_MAX_AGE: Duration = Duration::from_millis(4);
 
 impl ThreadProbe {
     pub(crate) fn open(process: Process, tid: i32) -> Self {
@@ -57,11 +57,11 @@ impl ThreadProbe {
             schedstat: open("schedstat"),
             stat: open("stat"),
             syscall: open("syscall"),
-            lately: None,
+            recent: None,
         }
     }
 
-    /// Whether the system call of a sleeping thread can be read; not where the process is not dumpable.
+    /// Whether the system call of a sleeping thread can be read. It cannot if the process is not dumpable.
     pub(crate) fn sees_syscalls(&self) -> bool {
         self.syscall.is_some()
     }
@@ -71,8 +71,8 @@ impl ThreadProbe {
         self.schedstat().is_some_and(|stat| stat.slices > 0)
     }
 
-    /// CPU time that the thread has used so far; of another process's thread, until the kernel last added it up, which it
-    /// does at every tick and whenever the thread goes to sleep.
+    /// CPU time of the thread so far. For another process's thread, it is the time at the last tick or sleep, when the kernel
+    /// adds it up.
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
         match self.clock {
             Some(thread) => clock(thread),
@@ -80,7 +80,7 @@ impl ThreadProbe {
         }
     }
 
-    /// `schedstat`: time on the CPU, time ready but not run, and how often it was put on a CPU.
+    /// The content of `schedstat`: time on a CPU, time ready but not run, and how often the thread was put on a CPU.
     pub(crate) fn schedstat(&self) -> Option<SchedStat> {
         let mut buffer = [0; 96];
         let text = read_text(self.schedstat.as_ref()?, &mut buffer).ok()?;
@@ -90,11 +90,11 @@ impl ThreadProbe {
         Some(SchedStat { on_cpu, run_queue, slices: next()? })
     }
 
-    /// `stat`: the scheduler state and the faults. Fields as numbered in proc(5): 3, 10, 12 and 39.
+    /// Parts of `stat`: scheduler state, faults and CPU. Fields 3, 10, 12 and 39 in proc(5).
     pub(crate) fn stat(&self) -> Option<ThreadStat> {
         let mut buffer = [0; 512];
         let text = read_text(self.stat.as_ref()?, &mut buffer).ok()?;
-        // The name in field 2 may hold spaces and brackets; the last bracket ends it.
+        // The name in field 2 may contain spaces and brackets. The last bracket ends it.
         let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
         Some(ThreadStat {
             state: fields.next()?.chars().next()?,
@@ -104,29 +104,29 @@ impl ThreadProbe {
         })
     }
 
-    /// The same, as it was at most a few milliseconds ago: of the files of a thread, this one costs the kernel most.
-    /// `sleeps` is what another file says now; where that differs, it is read anew.
-    pub(crate) fn recent_stat(&mut self, sleeps: Option<bool>) -> Option<ThreadStat> {
-        let fits = |stat: &ThreadStat| sleeps.is_none_or(|sleeps| sleeps == (stat.state != 'R'));
-        if let Some((at, stat)) = self.lately
-            && at.elapsed() < FRESH
+    /// Parts of `stat`, at most a few milliseconds old, because this file costs the kernel most. `asleep` is the state in
+    /// another file; if it differs, `stat` is read again.
+    pub(crate) fn recent_stat(&mut self, asleep: Option<bool>) -> Option<ThreadStat> {
+        let fits = |stat: &ThreadStat| asleep.is_none_or(|asleep| asleep == (stat.state != 'R'));
+        if let Some((at, stat)) = self.recent
+            && at.elapsed() < STAT_MAX_AGE
             && fits(&stat)
         {
             return Some(stat);
         }
         let stat = self.stat()?;
-        self.lately = Some((Instant::now(), stat));
+        self.recent = Some((Instant::now(), stat));
         Some(stat)
     }
 
-    /// `syscall`: what the thread sleeps in, with its stack and instruction pointer.
+    /// The content of `syscall`: the system call in which the thread sleeps, its stack pointer and instruction pointer.
     pub(crate) fn kernel_state(&self) -> Option<KernelState> {
         let mut buffer = [0; 256];
         parse_syscall(read_text(self.syscall.as_ref()?, &mut buffer).ok()?)
     }
 }
 
-/// The line of `/proc/…/syscall`: `running`, `-1 SP PC`, or `NR ARG1 … ARG6 SP PC`.
+/// Parses the line of `/proc/…/syscall`: `running`, `-1 SP PC`, or `NR ARG1 … ARG6 SP PC`.
 fn parse_syscall(line: &str) -> Option<KernelState> {
     let line = line.trim_end();
     if line == "running" {
@@ -163,19 +163,19 @@ impl Process {
         Ok(entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect())
     }
 
-    /// How many threads it has, without listing them: their folder has a link for each, and two of its own, as every folder.
+    /// The number of its threads, without listing them. Their folder has one link per thread, and two as every folder.
     #[cfg(feature = "attach")]
     pub(crate) fn thread_count(self) -> Option<u64> {
         std::fs::metadata(self.file("task")).ok()?.nlink().checked_sub(2)
     }
 
-    /// The name that the kernel knows a thread by, at most 15 bytes of it.
+    /// The kernel's name of a thread, at most 15 bytes.
     pub(crate) fn thread_name(self, tid: i32) -> Option<String> {
         let name = std::fs::read(self.file(&format!("task/{tid}/comm"))).ok()?;
         Some(String::from_utf8_lossy(&name).trim_end_matches('\n').to_owned())
     }
 
-    /// CPU time of all its threads, those that ended included.
+    /// CPU time of all its threads, including ended ones.
     pub(crate) fn cpu_time(self) -> Option<Duration> {
         match i32::try_from(self.id()) {
             _ if self.is_own() => clock(libc::CLOCK_PROCESS_CPUTIME_ID),
@@ -185,19 +185,19 @@ impl Process {
     }
 }
 
-/// The clock that samples are stamped with.
+/// The monotonic clock, which samples use for their time.
 pub(crate) fn monotonic_time() -> Duration {
     clock(libc::CLOCK_MONOTONIC).unwrap_or_default()
 }
 
-/// CPU time that one of our own threads has used so far.
+/// CPU time of one of our own threads so far.
 pub(crate) fn thread_cpu_time(tid: i32) -> Option<Duration> {
     clock(thread_cpu_clock(tid))
 }
 
 fn clock(clock: libc::clockid_t) -> Option<Duration> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the result goes into a live struct; a clock that does not exist is refused with EINVAL.
+    // SAFETY: the result goes into a live struct; the kernel refuses an unknown clock with EINVAL.
     if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
         return None;
     }
@@ -210,7 +210,7 @@ pub(super) fn thread_cpu_clock(tid: i32) -> libc::clockid_t {
     (!tid << 3) | 6
 }
 
-/// The same for a whole process (`CPUCLOCK_SCHED`), as clock_getcpuclockid(3) computes it.
+/// The clock id of a whole process (`CPUCLOCK_SCHED`), as clock_getcpuclockid(3) computes it.
 fn process_cpu_clock(pid: i32) -> libc::clockid_t {
     (!pid << 3) | 2
 }
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_the_three_forms_of_a_syscall_line() {
+    fn the_three_forms_of_a_syscall_line_are_parsed() {
         assert_eq!(parse_syscall("running\n"), Some(KernelState::Running));
         assert_eq!(
             parse_syscall("-1 0x7ffe10 0x5587\n"),
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn threads_are_counted_without_listing_them() {
         let counted = || Process::own().thread_count();
-        // Those of other tests come and go.
+        // Threads of other tests start and end meanwhile.
         let listed = || Process::own().thread_ids().ok().map(|threads| threads.len() as u64);
         let agree = || (0..1000).any(|_| counted() == listed());
         assert!(agree(), "{:?} and {:?}", counted(), listed());
@@ -252,15 +252,15 @@ mod tests {
         assert!(counted() > Some(4) && agree(), "{:?} and {:?}", counted(), listed());
         for thread in more {
             thread.thread().unpark();
-            thread.join().expect("it ends");
+            thread.join().expect("the thread ends");
         }
         assert_eq!(Process::with_id(u32::MAX).thread_count(), None);
     }
 
     #[test]
-    fn sees_its_own_thread() {
+    fn the_calling_thread_can_be_read() {
         let probe = ThreadProbe::open(Process::own(), current_tid());
-        // While it reads the file, it is inside `pread64`.
+        // The thread is inside `pread64` while it reads the file.
         let state = probe.kernel_state();
         assert!(matches!(state, Some(KernelState::Syscall { number: libc::SYS_pread64, .. })), "{state:?}");
         assert_eq!(probe.stat().map(|stat| stat.state), Some('R'));
