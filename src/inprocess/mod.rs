@@ -1,7 +1,17 @@
 //! The wiring inside the watched process: what the parts of a watch share, and what the endpoint may ask.
 
-/// Profiles: requested, collected, named.
-mod profile;
+/// Collects profiles over a window.
+mod profile_collection;
+
+/// Which profile to collect.
+mod profile_options;
+
+/// Requests of the endpoint that are no profile over a window.
+#[cfg(feature = "http")]
+mod profile_requests;
+
+/// Profiles that are being collected.
+mod profile_sessions;
 
 /// Runtimes that are watched.
 mod runtime;
@@ -15,7 +25,7 @@ mod state;
 /// Windows in which polls are counted.
 mod task_window;
 
-pub(crate) use profile::Stop;
-pub use profile::{ProfileError, ProfileMode, ProfileOptions};
+pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};
+pub(crate) use profile_sessions::Stop;
 pub use runtime::Runtime;
 pub(crate) use state::WatchState;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 #[cfg(feature = "http")]
 use std::time::{Instant, SystemTime};
 
-use super::profile::Sessions;
+use super::profile_sessions::Sessions;
 use super::task_window::TaskWindow;
 use crate::error::Error;
 use crate::model::check::SelfCheck;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::options::ProfileError;
+use super::profile_options::ProfileError;
 
 /// Profiles that may be collected at a time.
 const MAX_SESSIONS: usize = 8;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::options::{ProfileError, ProfileOptions};
-use super::sessions::Stop;
-use crate::inprocess::state::WatchState;
+use super::profile_options::{ProfileError, ProfileOptions};
+use super::profile_sessions::Stop;
+use super::state::WatchState;
 use crate::model::profile::{Profile, ProfileBuilder, ProfileFrame, ValueType};
 use crate::model::stack::Address;
 use crate::process::WorkerSource;

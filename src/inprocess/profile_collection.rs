@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::options::{ProfileError, ProfileMode, ProfileOptions};
-use super::sessions::{Session, Stop};
-use crate::inprocess::state::WatchState;
+use super::profile_options::{ProfileError, ProfileMode, ProfileOptions};
+use super::profile_sessions::{Session, Stop};
+use super::state::WatchState;
 use crate::model::profile::Profile;
 use crate::process::{LocalCpu, LocalWorkers, LocalWorkersConfig};
 use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
