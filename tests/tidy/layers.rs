@@ -14,6 +14,7 @@ const LAYERS: &[Layer] = &[
     ("error", "what can go wrong at start", &[]),
     ("threads", "threads of holdup's own", &[]),
     ("listen", "addresses to listen on", &[]),
+    ("quantity", "durations and numbers, as people write them", &[]),
     ("sys", "the operating system behind a safe API; the only `unsafe`", &["model"]),
     ("probe", "the hot path: what workers do on every poll", &["model", "sys"]),
     ("images", "programs and libraries in an address space", &["sys"]),
@@ -71,7 +72,7 @@ const LAYERS: &[Layer] = &[
     (
         "http",
         "the diagnostics endpoint",
-        &["model", "error", "listen", "threads", "probe", "analysis", "export", "inprocess"],
+        &["model", "quantity", "error", "listen", "threads", "probe", "analysis", "export", "inprocess"],
     ),
     (
         "watch",
@@ -95,7 +96,7 @@ const LAYERS: &[Layer] = &[
         ],
     ),
     ("testing", "the guard for tests", &["model", "error", "probe", "export", "watch"]),
-    ("cli", "the `holdup` command", &["model", "analysis", "export", "import", "inprocess", "attach"]),
+    ("cli", "the `holdup` command", &["quantity", "model", "analysis", "export", "import", "inprocess", "attach"]),
     (
         "bench_support",
         "parts of a stack capture, for benches",
