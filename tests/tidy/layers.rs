@@ -15,8 +15,9 @@ const LAYERS: &[Layer] = &[
     ("threads", "threads of holdup's own", &[]),
     ("listen", "addresses to listen on", &[]),
     ("quantity", "durations and numbers, as people write them", &[]),
+    ("tokio_internals", "everything undocumented of Tokio that holdup relies on", &[]),
     ("sys", "the operating system behind a safe API; the only `unsafe`", &["model"]),
-    ("probe", "the hot path: what workers do on every poll", &["model", "sys"]),
+    ("probe", "the hot path: what workers do on every poll", &["tokio_internals", "model", "sys"]),
     ("images", "programs and libraries in an address space", &["sys"]),
     ("debug_files", "debug information in separate files", &[]),
     ("unwind", "registers and stack bytes to addresses", &["model", "sys", "images"]),
@@ -78,6 +79,7 @@ const LAYERS: &[Layer] = &[
         "watch",
         "the public guard and its builder",
         &[
+            "tokio_internals",
             "model",
             "error",
             "threads",
