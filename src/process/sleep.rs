@@ -16,6 +16,12 @@ pub(crate) struct Sleep {
 }
 
 impl Sleep {
+    /// A sleep for unit tests.
+    #[cfg(test)]
+    pub(crate) fn for_test(stack_pointer: u64, slices: u64) -> Self {
+        Self { stack_pointer, instruction: 0, slices: Some(slices) }
+    }
+
     /// Whether both sleeps are at the same place: the same sleep after a signal, or another one.
     pub(crate) fn is_at(&self, other: &Self) -> bool {
         (self.stack_pointer, self.instruction) == (other.stack_pointer, other.instruction)

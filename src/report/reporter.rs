@@ -23,7 +23,7 @@ use crate::model::stall::{Phase, Stall, StallEvent, StallId};
 use crate::model::task::Task;
 use crate::model::victims::{Victims, VictimsUnknown};
 use crate::model::waiting::Waiting;
-use crate::stalls::{Noticed, Observation, Update};
+use crate::stalls::{EndedStall, Noticed, Observation, Update};
 
 /// Observations on their way from the watchdog to the reporter. A stall makes at most four; the reporter explains
 /// hundreds a second.
@@ -81,7 +81,7 @@ impl<'f> Reporter<'f> {
             match self.queue.recv_timeout(quiet) {
                 Ok(Observation::Noticed(noticed)) => self.noticed(*noticed),
                 Ok(Observation::Updated(id, update)) => self.updated(id, update),
-                Ok(Observation::Ended(id, evidence, victims)) => self.ended(id, Some(evidence), victims),
+                Ok(Observation::Ended(EndedStall { id, evidence, victims })) => self.ended(id, Some(evidence), victims),
                 Err(RecvTimeoutError::Timeout) => self.look_after_open(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -1,4 +1,4 @@
-//! Who waits behind a stuck worker.
+//! The tasks and workers behind a stuck worker.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -9,33 +9,37 @@ use crate::model::waiting::{Driver, Waiting};
 use crate::model::worker::Activity;
 use crate::process::WorkerSource;
 
-/// The system calls in which a parked worker waits for events. The other parked ones wait for it to wake them.
+/// The system calls in which one parked worker waits for events. The other parked workers wait on a futex.
 const EVENT_WAITS: [&str; 3] = ["epoll_wait", "epoll_pwait", "epoll_pwait2"];
 
-/// Looks at the other workers of the stuck one's runtime, and asks how many tasks are queued.
-pub(super) fn behind<T: WorkerSource>(target: &mut T, stuck: usize, also_stuck: &HashMap<u64, Instant>) -> Waiting {
-    let runtime = target.workers()[stuck].runtime.clone();
-    let (local_queue, global_queue) = target.queue_lengths(stuck);
+/// The queue lengths of the stuck worker's runtime, and the activity of its other workers.
+pub(super) fn runtime_backlog<S: WorkerSource>(
+    source: &mut S,
+    stuck: usize,
+    also_stuck: &HashMap<u64, Instant>,
+) -> Waiting {
+    let runtime = source.workers()[stuck].runtime.clone();
+    let (local_queue, global_queue) = source.queue_lengths(stuck);
     let mut waiting = Waiting { local_queue, global_queue, ..Waiting::default() };
-    let (mut for_events, mut untold, mut busy) = (0_u32, 0_u32, 0_u32);
-    for other in 0..target.workers().len() {
-        let worker = &target.workers()[other];
-        // The thread inside `block_on` of a multi-thread runtime drives nothing.
+    let (mut for_events, mut unknown, mut busy) = (0_u32, 0_u32, 0_u32);
+    for other in 0..source.workers().len() {
+        let worker = &source.workers()[other];
+        // The thread inside `block_on` of a multi-thread runtime does not drive I/O and timers.
         if other == stuck || worker.runtime != runtime || worker.index.is_none() {
             continue;
         }
         waiting.others += 1;
         let is_stuck = also_stuck.contains_key(&worker.key);
-        match target.progress(other).activity {
+        match source.progress(other).activity {
             Activity::Parked => {
                 waiting.others_parked += 1;
-                let look = target.sample_thread(other);
-                match &look.sleeps_in {
+                let sample = source.sample_thread(other);
+                match &sample.sleeps_in {
                     Some(WaitSite::Syscall { name, .. }) if EVENT_WAITS.contains(&name.as_str()) => for_events += 1,
                     Some(_) => {}
-                    // It has just been woken.
-                    None if look.runs() => busy += 1,
-                    None => untold += 1,
+                    // The worker has just been woken.
+                    None if sample.runs() => busy += 1,
+                    None => unknown += 1,
                 }
             }
             Activity::Polling | Activity::Between if is_stuck => waiting.others_stalled += 1,
@@ -43,7 +47,7 @@ pub(super) fn behind<T: WorkerSource>(target: &mut T, stuck: usize, also_stuck: 
         }
     }
     waiting.victims = Err(VictimsUnknown::Running);
-    waiting.driver = match (for_events, busy, untold) {
+    waiting.driver = match (for_events, busy, unknown) {
         (1.., _, _) => Driver::Attended,
         (0, 1.., _) => Driver::InPassing,
         (0, 0, 1..) => Driver::Unknown,
@@ -52,20 +56,21 @@ pub(super) fn behind<T: WorkerSource>(target: &mut T, stuck: usize, also_stuck: 
     waiting
 }
 
-/// Since when nobody has been left to take tasks from the queue that all workers of the runtime share: when the last of the
-/// other workers got stuck. `None` while one is free.
-pub(super) fn all_stuck_since<T: WorkerSource>(
-    target: &T,
+/// When the last worker of the runtime got stuck, so that no worker takes tasks from the shared queue. `None` while one is free.
+pub(super) fn all_stuck_since<S: WorkerSource>(
+    source: &S,
     stuck: usize,
-    began: Instant,
+    poll_start: Instant,
     also_stuck: &HashMap<u64, Instant>,
 ) -> Option<Instant> {
-    let ours = &target.workers()[stuck];
-    let others = target
+    let ours = &source.workers()[stuck];
+    let others = source
         .workers()
         .iter()
         .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && worker.index.is_some());
-    others.map(|worker| also_stuck.get(&worker.key).copied()).try_fold(began, |latest, since| Some(latest.max(since?)))
+    others
+        .map(|worker| also_stuck.get(&worker.key).copied())
+        .try_fold(poll_start, |latest, since| Some(latest.max(since?)))
 }
 
 #[cfg(test)]
@@ -80,7 +85,7 @@ mod tests {
     use crate::model::worker::{Progress, Thread, Worker};
     use crate::process::{ThreadSample, WorkerSample};
 
-    /// Workers that do what they are told: what each does, and the system call it sleeps in.
+    /// Workers, and the activity and system call of each.
     struct Scene(Vec<Arc<Worker>>, Vec<(Activity, Option<&'static str>)>);
 
     impl Scene {
@@ -101,7 +106,7 @@ mod tests {
         }
 
         fn driver(others: &[(Activity, Option<&'static str>)], stuck: &[u64]) -> (Driver, usize) {
-            let waiting = behind(&mut Self::new(others), 0, &stuck_now(stuck));
+            let waiting = runtime_backlog(&mut Self::new(others), 0, &stuck_now(stuck));
             assert_eq!((waiting.others, waiting.local_queue, waiting.global_queue), (others.len(), Some(2), None));
             (waiting.driver, waiting.others_stalled)
         }
@@ -149,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn who_drives_the_runtime_meanwhile() {
+    fn the_driver_depends_on_the_other_workers() {
         let (parked, busy) = (Activity::Parked, Activity::Polling);
         assert_eq!(Scene::driver(&[], &[0]), (Driver::Unattended, 0), "a runtime of one worker");
         assert_eq!(
@@ -162,13 +167,17 @@ mod tests {
         assert_eq!(Scene::driver(&[(parked, None)], &[0]), (Driver::Unknown, 0));
     }
     #[test]
-    fn the_shared_queue_waits_when_the_last_worker_gets_stuck() {
+    fn the_shared_queue_is_stuck_when_the_last_worker_gets_stuck() {
         let scene = Scene::new(&[(Activity::Polling, None), (Activity::Polling, None)]);
         let began = Instant::now();
         let later = began + Duration::from_millis(50);
         let stuck = HashMap::from([(0, began), (1, later), (2, began)]);
         assert_eq!(all_stuck_since(&scene, 0, began, &stuck), Some(later));
         assert_eq!(all_stuck_since(&scene, 0, began, &stuck_now(&[0, 1])), None, "one is free");
-        assert_eq!(all_stuck_since(&Scene::new(&[]), 0, began, &stuck_now(&[])), Some(began), "there is no other");
+        assert_eq!(
+            all_stuck_since(&Scene::new(&[]), 0, began, &stuck_now(&[])),
+            Some(began),
+            "there is no other worker"
+        );
     }
 }

@@ -1,277 +1,469 @@
-//! A worker that runs on and on and whose polls do not tell when they begin and end: is it one long poll?
+//! Infers long polls of a worker whose polls are not instrumented.
 //!
-//! Two things prove that it is one. Either its thread slept in a poll, and was not run in between. Or it was seen inside a
-//! poll, and since then nothing has returned to where that poll will return. The first needs no more than looks; the second a
-//! breakpoint that counts ([`WorkerSource::watch_poll_returns`]), which costs the worker one exception each time it is set.
+//! Such a worker reports when it parks and unparks, but not when it polls. Two kinds of evidence prove one long poll:
+//!
+//! - **Same sleep**: the thread sleeps inside a poll, and has not run since.
+//! - **No return**: the worker was seen inside a poll, and since then no poll has returned. Breakpoints at the return addresses
+//!   of polls count the returns ([`WorkerSource::watch_poll_returns`]). Setting one costs the worker one exception.
+//!
+//! Each kind is a state machine, and every sample updates both.
+//!
+//! # Same sleep: [`SleepEvidence`]
+//!
+//! ```text
+//!               sampled: it sleeps                   sampled: the same sleep
+//!             ┌────────────────────▶ ┌───────────┐ ◀──┐
+//!  ┌─────────┐│                      │  Asleep   │────┘
+//!  │ Running ├┘                      │  {since}  │────┐ sampled: another sleep,
+//!  └─────────┘ ◀──────────────────── └───────────┘ ◀──┘ `since` starts again
+//!               sampled: it runs
+//!               contradicted: its stack shows no poll
+//! ```
+//!
+//! # No return: [`ReturnEvidence`]
+//!
+//! ```text
+//!                  breakpoint_set: no return address is known
+//!        ┌──────────────────────────────────────────────────────▶ ┌───────────┐
+//!        │                                                        │ NoAddress │
+//!        │         breakpoint_set: refused                        └─────┬─────┘
+//!        │        ┌─┐                                                   │ a captured stack shows a return address,
+//!        │        ▼ │                                                   │ then breakpoint_set: ok
+//!  ┌─────┴──────────┴┐   breakpoint_set: ok    ┌───────────┐            │
+//!  │    Unwatched    │ ──────────────────────▶ │  Watched  │ ◀──────────┘
+//!  └─────────────────┘ ◀────────────────────── │  {since}  │
+//!           ▲             lost: a poll has     └─────┬─────┘
+//!           │             returned, or the           │ poll_seen: a captured stack shows the watched poll,
+//!           │             stack shows no poll        ▼ and it has not returned
+//!           │                                  ┌───────────┐
+//!           └───────────────────────────────── │  InPoll   │
+//!                 lost: the same               │  {since}  │
+//!                                              └───────────┘
+//! ```
+//!
+//! `Asleep` and `InPoll` become proof once they have lasted for the threshold. A stack captured then must [confirm] the poll.
+//!
+//! [confirm]: PollInference::confirm
 
 use std::time::{Duration, Instant};
 
+use super::sample::SampleContext;
 use crate::model::stack::RawStack;
 use crate::model::stall::Detection;
-use crate::model::worker::Progress;
 use crate::process::{BreakpointError, PollInStack, Sleep, WorkerSource};
 
-/// The time since a worker unparked, as far as it is known that no poll has ended in it.
-#[derive(Debug)]
-pub(super) struct Stretch {
-    slept: Option<(Sleep, Instant)>,
-    /// About since when no poll has returned.
-    watched: Option<Instant>,
-    /// It was seen inside a poll meanwhile.
-    seen: bool,
-    next_watch: Instant,
-    next_stack: Instant,
-    /// Nothing can be watched, because it is not known where polls return to.
-    cold: bool,
+/// In thresholds: the time between two breakpoints on a worker that keeps changing its task.
+const BREAKPOINT_INTERVAL_OF_BUSY_WORKER: u32 = 8;
+
+/// What the samples of a worker's sleep show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum SleepEvidence {
+    Running,
+    Asleep { sleep: Sleep, since: Instant },
 }
 
-/// That no poll has ended for a while.
+impl SleepEvidence {
+    /// The same sleep keeps its start, and another one begins at `start`.
+    fn sampled(self, sleep: Option<Sleep>, start: Instant) -> Self {
+        match (self, sleep) {
+            (_, None) => Self::Running,
+            (Self::Asleep { sleep: before, .. }, Some(now)) if before == now => self,
+            (_, Some(sleep)) => Self::Asleep { sleep, since: start },
+        }
+    }
+
+    /// After its stack was captured: the signal may have woken the thread, which then sleeps again in the same place.
+    fn stack_captured(self, sleep: Option<Sleep>) -> Self {
+        match (self, sleep) {
+            (Self::Asleep { sleep: before, since }, Some(sleep)) if sleep.is_at(&before) => {
+                Self::Asleep { sleep, since }
+            }
+            _ => Self::Running,
+        }
+    }
+
+    /// A stack shows no poll, so the thread sleeps elsewhere.
+    fn contradicted(self) -> Self {
+        Self::Running
+    }
+
+    fn since(self) -> Option<Instant> {
+        match self {
+            Self::Running => None,
+            Self::Asleep { since, .. } => Some(since),
+        }
+    }
+}
+
+/// What the breakpoints at the return addresses of polls show.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum ReturnEvidence {
+    /// No breakpoint is set, or one was hit.
+    Unwatched,
+    /// No breakpoint can be set, because no return address is known.
+    NoAddress,
+    /// No poll has returned since then. Whether the worker is in a poll is not known.
+    Watched { since: Instant },
+    /// No poll has returned since then, and the worker was seen in a poll.
+    InPoll { since: Instant },
+}
+
+impl ReturnEvidence {
+    /// A breakpoint was set, or could not be. `since` is evaluated afterwards.
+    fn breakpoint_set(result: Result<(), BreakpointError>, since: impl FnOnce() -> Instant) -> Self {
+        match result {
+            Ok(()) => Self::Watched { since: since() },
+            Err(BreakpointError::NoReturnAddress) => Self::NoAddress,
+            Err(BreakpointError::Refused) => Self::Unwatched,
+        }
+    }
+
+    /// A stack shows the watched poll, which has not returned.
+    fn poll_seen(self) -> Self {
+        match self {
+            Self::Watched { since } => Self::InPoll { since },
+            Self::Unwatched | Self::NoAddress | Self::InPoll { .. } => self,
+        }
+    }
+
+    /// A poll has returned, or a stack shows no poll.
+    fn lost(self) -> Self {
+        match self {
+            Self::NoAddress => Self::NoAddress,
+            Self::Unwatched | Self::Watched { .. } | Self::InPoll { .. } => Self::Unwatched,
+        }
+    }
+
+    /// Since when no poll has returned.
+    fn since(self) -> Option<Instant> {
+        match self {
+            Self::Unwatched | Self::NoAddress => None,
+            Self::Watched { since } | Self::InPoll { since } => Some(since),
+        }
+    }
+
+    /// Since when the worker has been in one poll.
+    fn in_poll_since(self) -> Option<Instant> {
+        match self {
+            Self::InPoll { since } => Some(since),
+            Self::Unwatched | Self::NoAddress | Self::Watched { .. } => None,
+        }
+    }
+}
+
+/// A time in which no poll has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Standstill {
-    pub(super) since: Instant,
-    /// `None` while nothing proves yet that it is a poll.
+pub(super) struct PossiblePoll {
+    pub(super) start: Instant,
+    /// The proof that it is one poll. `None` as long as there is none.
     pub(super) detection: Option<Detection>,
 }
 
-/// How long before a look something is taken to have begun that the look before did not find, at most: looks that came
-/// later than they should would make more of a poll than it is.
-pub(super) const UNSURE: Duration = Duration::from_millis(2);
-
-/// In thresholds: how long after a breakpoint the next one is set on a worker that does one thing after the other.
-const SELDOM: u32 = 8;
-
-/// Half the time since the look before, below which nothing has had time to begin.
-const AT_ONCE: Duration = Duration::from_micros(100);
-
-/// A look that takes longer was interrupted by the machine.
-const LATE: Duration = Duration::from_millis(1);
-
-/// When a worker is looked at.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LookedAt {
-    /// The middle between the look before and this one, at most [`UNSURE`] ago.
-    pub(super) between: Instant,
-    pub(super) now: Instant,
+/// The evidence on one worker since it unparked.
+#[derive(Debug)]
+pub(super) struct PollInference {
+    threshold: Duration,
+    sleep: SleepEvidence,
+    returns: ReturnEvidence,
+    /// The earliest time of the next breakpoint.
+    next_breakpoint: Instant,
+    /// The earliest time of the next stack.
+    next_stack: Instant,
 }
 
-impl LookedAt {
-    pub(super) fn after(last_look: Instant, now: Instant) -> Self {
-        let unsure = (now.duration_since(last_look) / 2).min(UNSURE);
-        Self { between: now.checked_sub(unsure).unwrap_or(now), now }
+impl PollInference {
+    /// No evidence yet.
+    pub(super) fn new(threshold: Duration, start: Instant) -> Self {
+        Self {
+            threshold,
+            sleep: SleepEvidence::Running,
+            returns: ReturnEvidence::Unwatched,
+            next_breakpoint: start,
+            next_stack: start,
+        }
     }
 
-    /// Whether the look before is not of this very moment. It is where the watchdog was woken, which happens before what it was
-    /// woken for.
-    fn is_behind_another(self) -> bool {
-        self.now.duration_since(self.between) >= AT_ONCE
+    /// Starts at the first sample of an awake worker. Only its sleep is sampled, because most workers park again soon.
+    pub(super) fn start<T: WorkerSource>(source: &mut T, sample: SampleContext, threshold: Duration) -> Self {
+        let mut inference = Self::new(threshold, sample.event_time());
+        let sleep = source.current_sleep(sample.worker);
+        inference.sleep = inference.sleep.sampled(sleep, sample.event_time_now());
+        inference
     }
 
-    /// About when that began which was found just now. The machine may have let the watchdog wait since the look began.
-    fn began(self) -> Instant {
-        let late = self.now.elapsed();
-        if late < LATE { self.between } else { self.between + late }
-    }
-}
-
-impl Stretch {
-    pub(super) fn begin(began: Instant) -> Self {
-        Self { slept: None, watched: None, seen: false, next_watch: began, next_stack: began, cold: false }
-    }
-
-    /// The first look at a worker that has woken: no more than where it sleeps, because most will park again.
-    pub(super) fn begin_awake<T: WorkerSource>(target: &mut T, worker: usize, at: LookedAt) -> Self {
-        let sleep = target.current_sleep(worker);
-        Self { slept: sleep.map(|sleep| (sleep, at.began())), ..Self::begin(at.between) }
-    }
-
-    /// The same of one whose present poll began since the last look, if it is in one: that is watched, though not before `next_watch`.
-    pub(super) fn begin_polling<T: WorkerSource>(
-        target: &mut T,
-        (worker, progress): (usize, Progress),
-        at: LookedAt,
-        next_watch: Option<Instant>,
+    /// The same for a worker whose present poll began since the previous sample. That poll is watched, but not before
+    /// `next_breakpoint`.
+    pub(super) fn start_with_poll<T: WorkerSource>(
+        source: &mut T,
+        sample: SampleContext,
+        next_breakpoint: Option<Instant>,
         threshold: Duration,
     ) -> Self {
-        let mut stretch = Self::begin_awake(target, worker, at);
-        stretch.next_watch = next_watch.unwrap_or(at.now);
-        if at.now >= stretch.next_watch {
-            stretch.watch_present(target, (worker, progress), at, threshold, || at.began());
+        let mut inference = Self::start(source, sample, threshold);
+        inference.next_breakpoint = next_breakpoint.unwrap_or(sample.now);
+        if sample.now >= inference.next_breakpoint {
+            inference.watch_present_poll(source, sample, || sample.event_time_now());
         }
-        stretch
+        inference
     }
 
-    /// When the next breakpoint may be set.
-    pub(super) fn next_watch(&self) -> Instant {
-        self.next_watch
+    /// The earliest time of the next breakpoint.
+    pub(super) fn next_breakpoint(&self) -> Instant {
+        self.next_breakpoint
     }
 
-    /// Looks once more. Takes a stack when no poll has ended for half a threshold, and at most once in half a threshold.
-    pub(super) fn look<T: WorkerSource>(
-        &mut self,
-        target: &mut T,
-        (worker, progress): (usize, Progress),
-        at: LookedAt,
-        threshold: Duration,
-    ) -> Option<Standstill> {
-        let now = at.now;
-        self.follow_sleep(target.current_sleep(worker), at);
-        self.follow_returns(target, (worker, progress), at, threshold);
-        let half = threshold / 2;
-        let asleep = self.slept.is_some_and(|(_, since)| now.duration_since(since) >= half);
-        let due = self.watched.is_some_and(|since| now.duration_since(since) >= half) && !self.seen;
-        if due && !asleep && now >= self.next_stack {
-            self.next_stack = now + half;
-            self.look_at_stack(target, (worker, progress), threshold, Instant::now);
+    /// Takes one more sample, and returns the longest time without the end of a poll.
+    pub(super) fn update<T: WorkerSource>(&mut self, source: &mut T, sample: SampleContext) -> Option<PossiblePoll> {
+        let sleep = source.current_sleep(sample.worker);
+        self.sleep = self.sleep.sampled(sleep, sample.event_time_now());
+        self.update_returns(source, sample);
+        if self.needs_stack(sample.now) {
+            self.next_stack = sample.now + self.threshold / 2;
+            self.check_stack(source, sample, Instant::now);
         }
-        self.standstill(now, threshold)
+        self.possible_poll(sample.now)
     }
 
-    fn follow_sleep(&mut self, sleep: Option<Sleep>, at: LookedAt) {
-        let since =
-            self.slept.filter(|(before, _)| Some(*before) == sleep).map_or_else(|| at.began(), |(_, since)| since);
-        self.slept = sleep.map(|sleep| (sleep, since));
-    }
-
-    fn follow_returns<T: WorkerSource>(
-        &mut self,
-        target: &mut T,
-        (worker, progress): (usize, Progress),
-        at: LookedAt,
-        threshold: Duration,
-    ) {
-        let returned = self.watched.and_then(|_| target.poll_returned(worker));
+    fn update_returns<T: WorkerSource>(&mut self, source: &mut T, sample: SampleContext) {
+        let returned = self.returns.since().and_then(|_| source.poll_returned(sample.worker));
         if returned == Some(false) {
             return;
         }
-        self.forget_watch();
-        // Not at every look: each time costs the worker an exception. One that does one thing after the other is in no long poll,
-        // unless that poll itself does so.
-        let seldom = !self.cold && target.context_changed(worker) == Some(true);
-        let next = if seldom { self.next_watch + threshold * SELDOM } else { self.next_watch };
-        if at.now >= next {
-            // Where the poll before has ended since the last look, the present one began.
-            let since = || if returned == Some(true) { at.began() } else { Instant::now() };
-            self.watch_present(target, (worker, progress), at, threshold, since);
+        self.returns = self.returns.lost();
+        // A breakpoint costs the worker an exception, so it is not set at every sample. A worker that keeps changing its task is
+        // rarely in a long poll.
+        let is_busy = self.returns != ReturnEvidence::NoAddress && source.context_changed(sample.worker) == Some(true);
+        let pause = if is_busy { self.threshold * BREAKPOINT_INTERVAL_OF_BUSY_WORKER } else { Duration::ZERO };
+        if sample.now >= self.next_breakpoint + pause {
+            // If a poll has returned since the previous sample, the present one began after it.
+            let start = || if returned == Some(true) { sample.event_time_now() } else { Instant::now() };
+            self.watch_present_poll(source, sample, start);
         }
     }
 
-    /// Watches the poll that a look finds, and no other for a quarter of a threshold. Where it is not known where polls return to, the
-    /// stack is asked, and not again for half a threshold, because whoever runs is held for it.
-    fn watch_present<T: WorkerSource>(
+    /// Watches the present poll, and no other one for a quarter of a threshold.
+    ///
+    /// Without a known return address it captures a stack to find one. The next stack then comes half a threshold later,
+    /// because a capture interrupts a running thread.
+    fn watch_present_poll<T: WorkerSource>(
         &mut self,
-        target: &mut T,
-        (worker, progress): (usize, Progress),
-        at: LookedAt,
-        threshold: Duration,
-        since: impl Fn() -> Instant,
+        source: &mut T,
+        sample: SampleContext,
+        start: impl Fn() -> Instant,
     ) {
-        self.next_watch = at.now + threshold / 4;
-        self.watch(target, worker, since);
-        if self.cold && at.is_behind_another() {
-            self.next_watch = at.now + threshold / 2;
-            let began = at.began();
-            self.look_at_stack(target, (worker, progress), threshold, || began);
-        } else if self.cold {
-            self.next_watch = at.now;
+        self.next_breakpoint = sample.now + self.threshold / 4;
+        self.set_breakpoint(source, sample.worker, start);
+        if self.returns != ReturnEvidence::NoAddress {
+            return;
+        }
+        if sample.is_separate() {
+            self.next_breakpoint = sample.now + self.threshold / 2;
+            let start = sample.event_time_now();
+            self.check_stack(source, sample, || start);
+        } else {
+            self.next_breakpoint = sample.now;
         }
     }
 
-    /// `since` tells when the poll began that is watched now.
-    fn watch<T: WorkerSource>(&mut self, target: &mut T, worker: usize, since: impl Fn() -> Instant) {
-        self.forget_watch();
-        let watched = target.watch_poll_returns(worker);
-        self.cold = watched == Err(BreakpointError::NoReturnAddress);
-        self.watched = watched.is_ok().then(since);
+    /// `start` is the start of the poll that is watched from now on.
+    fn set_breakpoint<T: WorkerSource>(&mut self, source: &mut T, worker: usize, start: impl Fn() -> Instant) {
+        self.returns = ReturnEvidence::breakpoint_set(source.watch_poll_returns(worker), start);
     }
 
-    fn forget_watch(&mut self) {
-        self.watched = None;
-        self.seen = false;
+    /// Whether only a stack can prove that the watched time is one poll. That time must have lasted for half a threshold.
+    fn needs_stack(&self, now: Instant) -> bool {
+        let is_long = |since| now.duration_since(since) >= self.threshold / 2;
+        let is_long_asleep = self.sleep.since().is_some_and(is_long);
+        let is_unproven = matches!(self.returns, ReturnEvidence::Watched { since } if is_long(since));
+        is_unproven && !is_long_asleep && now >= self.next_stack
     }
 
-    fn look_at_stack<T: WorkerSource>(
-        &mut self,
-        target: &mut T,
-        (worker, progress): (usize, Progress),
-        threshold: Duration,
-        since: impl Fn() -> Instant,
-    ) {
-        let Ok(stack) = target.try_capture_stack(worker, progress) else { return };
-        match target.poll_in_stack(worker, &stack) {
-            PollInStack::Watched => self.seen = target.poll_returned(worker) == Some(false),
-            // The poll may be over by the time at which it is watched: it has to be seen once more.
-            PollInStack::Unwatched => self.watch(target, worker, since),
-            PollInStack::None => {
-                self.forget_watch();
-                self.slept = None;
+    /// Captures a stack to see whether the worker is in a poll. `start` is the start of a poll that was not watched yet.
+    fn check_stack<T: WorkerSource>(&mut self, source: &mut T, sample: SampleContext, start: impl Fn() -> Instant) {
+        let Ok(stack) = source.try_capture_stack(sample.worker, sample.progress) else { return };
+        match source.poll_in_stack(sample.worker, &stack) {
+            PollInStack::Watched if source.poll_returned(sample.worker) == Some(false) => {
+                self.returns = self.returns.poll_seen();
             }
-            // What it does next may be told better.
-            PollInStack::Unknown => self.next_stack = Instant::now() + threshold / 4,
+            PollInStack::Watched => {}
+            // The poll may have returned before the breakpoint was set, so another stack must show it.
+            PollInStack::Unwatched => self.set_breakpoint(source, sample.worker, start),
+            PollInStack::None => {
+                self.returns = self.returns.lost();
+                self.sleep = self.sleep.contradicted();
+            }
+            // The stack was truncated. The next one may be complete.
+            PollInStack::Unknown => self.next_stack = Instant::now() + self.threshold / 4,
         }
     }
 
-    /// Whether a stack that was taken when the standstill was long enough shows a poll. If so, its end is watched.
+    /// Whether a stack captured at the threshold shows the poll. If so, its return is watched.
     pub(super) fn confirm<T: WorkerSource>(
         &mut self,
-        target: &mut T,
+        source: &mut T,
         worker: usize,
         stack: &RawStack,
-        by: Detection,
+        detection: Detection,
     ) -> bool {
-        let on = target.poll_in_stack(worker, stack);
-        let seen = on == PollInStack::Watched || on == PollInStack::Unknown && self.seen && self.watched.is_some();
-        if seen && target.poll_returned(worker) == Some(false) {
+        let poll = source.poll_in_stack(worker, stack);
+        let was_seen = self.returns.in_poll_since().is_some();
+        let is_watched = poll == PollInStack::Watched || poll == PollInStack::Unknown && was_seen;
+        if is_watched && source.poll_returned(worker) == Some(false) {
             return true;
         }
-        if on == PollInStack::Unknown {
-            // What is watched may still be told to be a poll.
-            self.slept = None;
+        match poll {
+            PollInStack::Unknown => {
+                // The stack proves nothing about the sleep. The breakpoint may still prove a poll later.
+                self.sleep = self.sleep.contradicted();
+                false
+            }
+            PollInStack::Watched | PollInStack::Unwatched if detection == Detection::SameSleep => {
+                self.set_breakpoint(source, worker, Instant::now);
+                if !self.is_still_asleep(source, worker) {
+                    self.returns = self.returns.lost();
+                }
+                true
+            }
+            PollInStack::None | PollInStack::Watched | PollInStack::Unwatched => {
+                *self = Self { next_stack: self.next_stack, ..Self::new(self.threshold, Instant::now()) };
+                false
+            }
+        }
+    }
+
+    /// Whether the confirmed poll is still running.
+    pub(super) fn is_still_in_poll<T: WorkerSource>(&self, source: &mut T, worker: usize) -> bool {
+        if self.returns.since().is_some() {
+            return source.poll_returned(worker) == Some(false);
+        }
+        match self.sleep {
+            SleepEvidence::Running => false,
+            SleepEvidence::Asleep { sleep, .. } => source.current_sleep(worker) == Some(sleep),
+        }
+    }
+
+    /// Whether the thread sleeps in the same place after its stack was captured.
+    pub(super) fn is_still_asleep<T: WorkerSource>(&mut self, source: &mut T, worker: usize) -> bool {
+        if self.sleep == SleepEvidence::Running {
             return false;
         }
-        if on == PollInStack::None || by != Detection::SameSleep {
-            *self = Self { next_stack: self.next_stack, ..Self::begin(Instant::now()) };
-            return false;
+        self.sleep = self.sleep.stack_captured(source.current_sleep(worker));
+        self.sleep != SleepEvidence::Running
+    }
+
+    /// When a proven poll will cross the threshold.
+    pub(super) fn crossing(&self) -> Option<Instant> {
+        let starts = [self.returns.in_poll_since(), self.sleep.since()];
+        starts.into_iter().flatten().min().map(|start| start + self.threshold)
+    }
+
+    /// The longest time without the end of a poll. Proven ones come first.
+    fn possible_poll(&self, now: Instant) -> Option<PossiblePoll> {
+        let is_long = |start: &Instant| now.duration_since(*start) >= self.threshold;
+        let proven = [
+            (self.returns.in_poll_since().filter(is_long), Detection::NoReturn),
+            (self.sleep.since().filter(is_long), Detection::SameSleep),
+        ];
+        let proven = proven.into_iter().filter_map(|(start, detection)| Some((start?, detection)));
+        if let Some((start, detection)) = proven.min_by_key(|(start, _)| *start) {
+            return Some(PossiblePoll { start, detection: Some(detection) });
         }
-        self.watch(target, worker, Instant::now);
-        if !self.still_sleeps(target, worker) {
-            self.forget_watch();
+        let longest = [self.returns.since(), self.sleep.since()].into_iter().flatten().min()?;
+        Some(PossiblePoll { start: longest, detection: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_same_sleep_keeps_its_start_and_another_one_begins() {
+        let (start, later) = (Instant::now(), Instant::now() + MS);
+        let (first, second) = (Sleep::for_test(1, 7), Sleep::for_test(1, 8));
+        let asleep = SleepEvidence::Running.sampled(Some(first), start);
+        assert_eq!(asleep, SleepEvidence::Asleep { sleep: first, since: start });
+        assert_eq!(asleep.sampled(Some(first), later), asleep);
+        assert_eq!(asleep.sampled(Some(second), later).since(), Some(later), "the thread has run in between");
+        assert_eq!(asleep.sampled(None, later), SleepEvidence::Running);
+        assert_eq!(asleep.contradicted(), SleepEvidence::Running);
+    }
+
+    #[test]
+    fn a_captured_stack_does_not_end_a_sleep_in_the_same_place() {
+        let start = Instant::now();
+        let (before, after, elsewhere) = (Sleep::for_test(1, 7), Sleep::for_test(1, 8), Sleep::for_test(2, 8));
+        let asleep = SleepEvidence::Running.sampled(Some(before), start);
+        let woken = asleep.stack_captured(Some(after));
+        assert_eq!(woken, SleepEvidence::Asleep { sleep: after, since: start });
+        assert_eq!(asleep.stack_captured(Some(elsewhere)), SleepEvidence::Running);
+        assert_eq!(asleep.stack_captured(None), SleepEvidence::Running);
+        assert_eq!(SleepEvidence::Running.stack_captured(Some(after)), SleepEvidence::Running);
+    }
+
+    #[test]
+    fn a_breakpoint_is_set_refused_or_has_no_address() {
+        let start = Instant::now();
+        let set = |result| ReturnEvidence::breakpoint_set(result, || start);
+        assert_eq!(set(Ok(())), ReturnEvidence::Watched { since: start });
+        assert_eq!(set(Err(BreakpointError::NoReturnAddress)), ReturnEvidence::NoAddress);
+        assert_eq!(set(Err(BreakpointError::Refused)), ReturnEvidence::Unwatched);
+    }
+
+    #[test]
+    fn only_a_watched_poll_is_seen() {
+        let since = Instant::now();
+        let watched = ReturnEvidence::Watched { since };
+        assert_eq!((watched.since(), watched.in_poll_since()), (Some(since), None));
+        assert_eq!(watched.poll_seen(), ReturnEvidence::InPoll { since });
+        assert_eq!(watched.poll_seen().in_poll_since(), Some(since));
+        for other in [ReturnEvidence::Unwatched, ReturnEvidence::NoAddress, ReturnEvidence::InPoll { since }] {
+            assert_eq!(other.poll_seen(), other);
         }
-        true
     }
 
-    /// Whether the poll that was confirmed goes on.
-    pub(super) fn lasts<T: WorkerSource>(&mut self, target: &mut T, worker: usize) -> bool {
-        if self.watched.is_some() {
-            target.poll_returned(worker) == Some(false)
-        } else {
-            self.slept.is_some_and(|(sleep, _)| target.current_sleep(worker) == Some(sleep))
+    #[test]
+    fn lost_evidence_keeps_only_that_no_address_is_known() {
+        let since = Instant::now();
+        for state in [ReturnEvidence::Watched { since }, ReturnEvidence::InPoll { since }, ReturnEvidence::Unwatched] {
+            assert_eq!(state.lost(), ReturnEvidence::Unwatched);
         }
+        assert_eq!(ReturnEvidence::NoAddress.lost(), ReturnEvidence::NoAddress);
     }
 
-    /// Asking for the stack may have woken the thread, which then sleeps on.
-    pub(super) fn still_sleeps<T: WorkerSource>(&mut self, target: &mut T, worker: usize) -> bool {
-        let Some((before, since)) = self.slept else { return false };
-        self.slept = target.current_sleep(worker).filter(|sleep| sleep.is_at(&before)).map(|sleep| (sleep, since));
-        self.slept.is_some()
+    #[test]
+    fn the_longest_proof_wins_and_time_without_proof_only_counts() {
+        let start = Instant::now();
+        let mut inference = PollInference::new(MS * 10, start);
+        assert_eq!(inference.possible_poll(start + MS * 50), None);
+        inference.returns = ReturnEvidence::Watched { since: start };
+        let unproven = PossiblePoll { start, detection: None };
+        assert_eq!(inference.possible_poll(start + MS * 50), Some(unproven), "no stack has shown a poll");
+        inference.sleep = SleepEvidence::Asleep { sleep: Sleep::for_test(1, 7), since: start + MS * 20 };
+        let asleep = PossiblePoll { start: start + MS * 20, detection: Some(Detection::SameSleep) };
+        assert_eq!(inference.possible_poll(start + MS * 50), Some(asleep));
+        assert_eq!(inference.possible_poll(start + MS * 29), Some(unproven), "it has not slept for long enough");
+        inference.returns = inference.returns.poll_seen();
+        let in_poll = PossiblePoll { start, detection: Some(Detection::NoReturn) };
+        assert_eq!(inference.possible_poll(start + MS * 50), Some(in_poll));
+        assert_eq!(inference.crossing(), Some(start + MS * 10));
     }
 
-    /// When what is known to be one poll crosses the threshold.
-    pub(super) fn crossing(&self, threshold: Duration) -> Option<Instant> {
-        let watched = self.watched.filter(|_| self.seen);
-        let asleep = self.slept.map(|(_, since)| since);
-        [watched, asleep].into_iter().flatten().min().map(|since| since + threshold)
-    }
-
-    fn standstill(&self, now: Instant, threshold: Duration) -> Option<Standstill> {
-        let asleep = self.slept.map(|(_, since)| (since, Detection::SameSleep));
-        let watched = self.watched.map(|since| (since, Detection::NoReturn));
-        let longest = [watched, asleep].into_iter().flatten().min_by_key(|(since, _)| *since)?;
-        let proof = |(since, detection): &(Instant, Detection)| {
-            let seen = self.seen || *detection == Detection::SameSleep;
-            seen && now.duration_since(*since) >= threshold
-        };
-        let proven = [watched, asleep].into_iter().flatten().filter(proof).min_by_key(|(since, _)| *since);
-        let (since, detection) = proven.map_or((longest.0, None), |(since, detection)| (since, Some(detection)));
-        Some(Standstill { since, detection })
+    #[test]
+    fn a_stack_is_needed_for_a_watched_time_without_a_long_sleep() {
+        let start = Instant::now();
+        let mut inference = PollInference::new(MS * 10, start);
+        assert!(!inference.needs_stack(start + MS * 50));
+        inference.returns = ReturnEvidence::Watched { since: start };
+        assert!(!inference.needs_stack(start + MS * 4) && inference.needs_stack(start + MS * 5));
+        inference.sleep = SleepEvidence::Asleep { sleep: Sleep::for_test(1, 7), since: start };
+        assert!(!inference.needs_stack(start + MS * 5), "the sleep proves the poll");
+        inference.sleep = SleepEvidence::Running;
+        inference.next_stack = start + MS * 8;
+        assert!(!inference.needs_stack(start + MS * 5) && inference.needs_stack(start + MS * 8));
+        inference.returns = inference.returns.poll_seen();
+        assert!(!inference.needs_stack(start + MS * 50), "the poll was seen");
     }
 }

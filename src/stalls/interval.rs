@@ -1,70 +1,78 @@
-//! How often the watchdog looks: as often as it may cost.
+//! The time between two samples, adapted to what samples cost.
 //!
-//! What a look costs is mostly the waking for it, and that differs: a few microseconds on a machine of one's own, ten times
-//! that under some hypervisors. So the watchdog measures what it uses, and looks less often where that is too much.
-//! Pure: times come in.
+//! Most of the cost is waking up: a few microseconds on bare metal, ten times that under some hypervisors. So the watchdog
+//! measures its own CPU time, and samples less often where it uses too much. This file reads no clock.
 
 use std::time::{Duration, Instant};
 
-/// Of one CPU. A waking costs whom it interrupts about as much again.
+/// The watchdog's share of one CPU. Interrupting a busy CPU costs about as much again.
 const BUDGET: f64 = 0.005;
 
-/// The same while all workers are parked, where nothing tells when one wakes up: then nobody is interrupted.
+/// The share while all workers are parked and do not wake the watchdog. Then it interrupts nothing.
 const IDLE_BUDGET: f64 = 0.009;
 
-/// How long what was used is added up before the pace is changed.
+/// The time after which the interval is adapted.
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// Looks come at least so often: when a poll began is known to half of that.
-const SLOWEST: Duration = Duration::from_millis(4);
+/// Upper bound on the interval. The start of a poll is known to half of it.
+const LONGEST: Duration = Duration::from_millis(4);
 
-/// The time between looks.
+/// The time between samples.
 #[derive(Debug)]
-pub(super) struct Pace {
-    fastest: Duration,
-    slowest: Duration,
+pub(super) struct SamplingInterval {
+    shortest: Duration,
+    longest: Duration,
     interval: Duration,
-    /// While all workers are parked.
+    /// The interval while all workers are parked.
     idle_interval: Duration,
     longest_idle: Duration,
-    since: Instant,
-    looks: u32,
-    /// CPU time that the watchdog had used by then.
-    used: Option<Duration>,
+    window_start: Instant,
+    /// Samples since then.
+    samples: u32,
+    /// The watchdog's CPU time at the start of the window.
+    cpu_at_start: Option<Duration>,
 }
 
-impl Pace {
-    /// Looks this often, or, where that costs too much, less often, but at least five times in two thresholds.
-    pub(super) fn new(fastest: Duration, threshold: Duration, now: Instant) -> Self {
-        let slowest = (threshold * 2 / 5).min(SLOWEST).max(fastest);
-        let longest_idle = slowest.max(threshold * 4 / 5);
-        let (interval, idle_interval) = (fastest, slowest);
-        Self { fastest, slowest, interval, idle_interval, longest_idle, since: now, looks: 0, used: None }
+impl SamplingInterval {
+    /// Starts with the shortest interval. The longest one is 0.4 × `threshold`.
+    pub(super) fn new(shortest: Duration, threshold: Duration, now: Instant) -> Self {
+        let longest = (threshold * 2 / 5).min(LONGEST).max(shortest);
+        let longest_idle = longest.max(threshold * 4 / 5);
+        Self {
+            shortest,
+            longest,
+            interval: shortest,
+            idle_interval: longest,
+            longest_idle,
+            window_start: now,
+            samples: 0,
+            cpu_at_start: None,
+        }
     }
 
     pub(super) fn interval(&self) -> Duration {
         self.interval
     }
 
-    /// While all workers are parked and nothing tells when one wakes up.
+    /// The interval while all workers are parked and none would wake the watchdog.
     pub(super) fn idle_interval(&self) -> Duration {
         self.idle_interval
     }
 
-    /// A look is over, and `used` gives the CPU time that the watchdog has used so far; it is asked twice a second.
-    pub(super) fn looked(&mut self, now: Instant, used: impl FnOnce() -> Option<Duration>) {
-        self.looks += 1;
-        let window = now.duration_since(self.since);
-        if self.used.is_some() && window < WINDOW {
+    /// Counts a sample. `cpu` is the watchdog's CPU time so far, which is read twice a second.
+    pub(super) fn sampled(&mut self, now: Instant, cpu: impl FnOnce() -> Option<Duration>) {
+        self.samples += 1;
+        let window = now.duration_since(self.window_start);
+        if self.cpu_at_start.is_some() && window < WINDOW {
             return;
         }
-        let used = used();
-        if let (Some(before), Some(used)) = (self.used, used) {
-            let look = used.saturating_sub(before) / self.looks;
-            self.interval = look.div_f64(BUDGET).clamp(self.fastest, self.slowest);
-            self.idle_interval = look.div_f64(IDLE_BUDGET).clamp(self.slowest, self.longest_idle);
+        let cpu = cpu();
+        if let (Some(before), Some(cpu)) = (self.cpu_at_start, cpu) {
+            let per_sample = cpu.saturating_sub(before) / self.samples;
+            self.interval = per_sample.div_f64(BUDGET).clamp(self.shortest, self.longest);
+            self.idle_interval = per_sample.div_f64(IDLE_BUDGET).clamp(self.longest, self.longest_idle);
         }
-        (self.since, self.looks, self.used) = (now, 0, used);
+        (self.window_start, self.samples, self.cpu_at_start) = (now, 0, cpu);
     }
 }
 
@@ -74,45 +82,45 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// The interval after seconds of looks that cost so much each.
-    fn after(seconds: u32, cost: Duration, pace: &mut Pace) -> Duration {
-        let (mut now, mut used) = (pace.since, pace.used.unwrap_or_default());
+    /// The interval after some seconds of samples with this cost.
+    fn after(seconds: u32, cost: Duration, intervals: &mut SamplingInterval) -> Duration {
+        let (mut now, mut used) = (intervals.window_start, intervals.cpu_at_start.unwrap_or_default());
         let end = now + Duration::from_secs(seconds.into());
         while now < end {
-            now += pace.interval();
+            now += intervals.interval();
             used += cost;
-            pace.looked(now, || Some(used));
+            intervals.sampled(now, || Some(used));
         }
-        pace.interval()
+        intervals.interval()
     }
 
     #[test]
-    fn looks_as_often_as_wanted_where_that_is_cheap_and_keeps_to_the_budget_elsewhere() {
-        let mut pace = Pace::new(MS, 10 * MS, Instant::now());
-        assert_eq!(after(3, Duration::from_micros(4), &mut pace), MS);
-        let interval = after(3, Duration::from_micros(9), &mut pace);
+    fn cheap_samples_use_the_shortest_interval_and_dear_ones_the_budget() {
+        let mut intervals = SamplingInterval::new(MS, 10 * MS, Instant::now());
+        assert_eq!(after(3, Duration::from_micros(4), &mut intervals), MS);
+        let interval = after(3, Duration::from_micros(9), &mut intervals);
         assert!((interval.as_secs_f64() / 1.8e-3 - 1.0).abs() < 0.1, "{interval:?}");
-        assert_eq!(pace.idle_interval(), SLOWEST);
-        assert_eq!(after(3, Duration::from_micros(45), &mut pace), SLOWEST);
-        assert!((pace.idle_interval().as_secs_f64() / 5e-3 - 1.0).abs() < 0.1, "{pace:?}");
-        assert_eq!(after(3, Duration::from_micros(200), &mut pace), SLOWEST, "however much it costs");
-        assert_eq!(pace.idle_interval(), 8 * MS);
-        assert_eq!(after(3, Duration::from_micros(4), &mut pace), MS, "once that is over");
+        assert_eq!(intervals.idle_interval(), LONGEST);
+        assert_eq!(after(3, Duration::from_micros(45), &mut intervals), LONGEST);
+        assert!((intervals.idle_interval().as_secs_f64() / 5e-3 - 1.0).abs() < 0.1, "{intervals:?}");
+        assert_eq!(after(3, Duration::from_micros(200), &mut intervals), LONGEST, "whatever a sample costs");
+        assert_eq!(intervals.idle_interval(), 8 * MS);
+        assert_eq!(after(3, Duration::from_micros(4), &mut intervals), MS, "when samples are cheap again");
     }
 
     #[test]
-    fn looks_five_times_in_two_thresholds_whatever_it_costs() {
-        let mut pace = Pace::new(MS / 4, MS, Instant::now());
-        assert_eq!(after(3, MS, &mut pace), MS * 2 / 5);
-        let mut pace = Pace::new(MS, 6 * MS, Instant::now());
-        assert_eq!(after(3, MS, &mut pace), 6 * MS * 2 / 5);
+    fn the_interval_stays_below_two_fifths_of_the_threshold() {
+        let mut intervals = SamplingInterval::new(MS / 4, MS, Instant::now());
+        assert_eq!(after(3, MS, &mut intervals), MS * 2 / 5);
+        let mut intervals = SamplingInterval::new(MS, 6 * MS, Instant::now());
+        assert_eq!(after(3, MS, &mut intervals), 6 * MS * 2 / 5);
     }
 
     #[test]
-    fn a_clock_that_does_not_tell_changes_nothing() {
-        let mut pace = Pace::new(MS, 10 * MS, Instant::now());
-        pace.looked(pace.since + WINDOW, || None);
-        pace.looked(pace.since + WINDOW, || None);
-        assert_eq!(pace.interval(), MS);
+    fn an_unreadable_cpu_clock_changes_nothing() {
+        let mut intervals = SamplingInterval::new(MS, 10 * MS, Instant::now());
+        intervals.sampled(intervals.window_start + WINDOW, || None);
+        intervals.sampled(intervals.window_start + WINDOW, || None);
+        assert_eq!(intervals.interval(), MS);
     }
 }

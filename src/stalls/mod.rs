@@ -1,37 +1,59 @@
-//! Notices workers that stopped moving, gathers evidence while they are stuck, and takes their stacks.
+//! The watchdog: notices workers that are stuck in one poll, collects evidence meanwhile, and captures their stacks.
 //!
-//! Everything here works on numbers and addresses. Names, causes and reports are made elsewhere and on another
-//! thread, so that reading debug information never makes the watchdog blind.
+//! Everything here works on numbers and addresses. Another thread makes names, causes and reports of them, because reading
+//! debug information takes so long that the watchdog would miss stalls.
+//!
+//! # A stall, from its start to its end
+//!
+//! ```text
+//!  worker (`probe`)                    watchdog                                      reporter (`report`)
+//!  ─────────────────                   ────────────────────────────────────────      ───────────────────
+//!  the poll begins ──▶ slot ─────────▶ [`sample`]: the same poll again
+//!                                      [`evidence`], [`queue_history`]
+//!  the threshold is crossed ─────────▶ notice: stack, [`backlog`] ─────────────────▶ Observation::Noticed
+//!  a recorder waits in the slot ◀───── record_post_stall
+//!  the poll goes on ─────────────────▶ update: stack again ────────────────────────▶ Observation::Updated
+//!  the poll ends ────────────────────▶ end: evidence and queue history
+//!                                      wait in [`pending_ends`]
+//!  polls the queued tasks ──▶ recorder
+//!  queues are empty, or it parks ────▶ post_stall_polls: recorder and queue
+//!                                      history give the victims ───────────────────▶ Observation::Ended
+//! ```
+//!
+//! Workers whose polls are not instrumented take one step more: [`inferred_poll`] must first prove that they are in one poll.
 
-/// What is known of one stuck poll while it lasts.
+/// The evidence on one poll while it runs.
 mod evidence;
 
-/// Who waits behind a stuck worker.
+/// The worker, its progress, and the times of one sample.
+mod sample;
+
+/// The tasks and workers behind a stuck worker.
 mod backlog;
 
-/// Since when tasks have been queued behind it.
+/// When tasks were queued behind a stuck worker.
 mod queue_history;
 
-/// Stalls that are over, and whose worker is followed.
+/// Ended stalls whose victims are not known yet.
 mod pending_ends;
 
-/// Polls that do not tell: is a worker that runs on inside a long one?
+/// Long polls of workers whose polls are not instrumented.
 mod inferred_poll;
 
-/// What the watchdog tells.
+/// What the watchdog sends to the reporter.
 mod observation;
 
-/// How often it looks.
+/// The time between two samples.
 mod interval;
 
-/// The thread that looks once a millisecond.
+/// The thread that samples the workers.
 mod watchdog;
 
-/// Polls longer than this are stalls, unless another threshold is set.
-pub(crate) const DEFAULT_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(10);
-
-/// The shortest poll that can be told from the time between two samples of the watchdog.
+/// The shortest threshold. Shorter polls are lost in the time between two samples.
 pub(crate) const SMALLEST_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(1);
 
-pub(crate) use observation::{Life, Noticed, Observation, Update};
+/// The threshold, unless another one is set.
+pub(crate) const DEFAULT_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(10);
+
+pub(crate) use observation::{EndedStall, Life, Noticed, Observation, Update};
 pub(crate) use watchdog::{Totals, Watchdog};

@@ -1,4 +1,4 @@
-//! What the watchdog tells: numbers and addresses, to be explained on another thread.
+//! Observations that the watchdog sends to the reporter: numbers and addresses without names.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -11,15 +11,15 @@ use crate::model::victims::{Victims, VictimsUnknown};
 use crate::model::waiting::Waiting;
 use crate::model::worker::Worker;
 
-/// Something happened to a stall.
+/// A change of a stall.
 #[derive(Debug)]
 pub(crate) enum Observation {
-    /// A poll crossed the threshold.
+    /// A poll has crossed the threshold.
     Noticed(Box<Noticed>),
-    /// It lasts, and its stack was taken again.
+    /// The poll is still running, and its stack was captured again.
     Updated(StallId, Update),
-    /// Its poll returned; the evidence covers all of it, and who waited is known as far as it will be.
-    Ended(StallId, Evidence, Result<Victims, VictimsUnknown>),
+    /// The poll has returned.
+    Ended(EndedStall),
 }
 
 /// A stall that has just been noticed.
@@ -34,17 +34,26 @@ pub(crate) struct Noticed {
     pub(crate) first: Update,
 }
 
-/// The state of a stall at one moment of it.
+/// The state of a stall at one moment.
 #[derive(Debug)]
 pub(crate) struct Update {
-    /// How long it had lasted.
+    /// The time since the start of the poll.
     pub(crate) after: Duration,
     pub(crate) stack: Result<RawStack, StackUnavailable>,
     pub(crate) evidence: Evidence,
     pub(crate) waiting: Waiting,
 }
 
-/// How long a stall lasts, readable at any time and also when the observation of its end was lost.
+/// A stall whose poll has returned.
+#[derive(Debug)]
+pub(crate) struct EndedStall {
+    pub(crate) id: StallId,
+    /// The evidence on the whole poll.
+    pub(crate) evidence: Evidence,
+    pub(crate) victims: Result<Victims, VictimsUnknown>,
+}
+
+/// The duration of a stall. It can be read at any time, even if the observation of the end was lost.
 #[derive(Debug)]
 pub(crate) struct Life {
     started: Instant,
@@ -57,15 +66,15 @@ impl Life {
     }
 
     pub(super) fn end(&self, at: Instant) {
-        let _ended_before = self.ended_after.set(at.duration_since(self.started));
+        let _already_ended = self.ended_after.set(at.duration_since(self.started));
     }
 
-    /// How long ago it ended; `None` while it lasts.
+    /// The time since the end of the stall. `None` while it lasts.
     pub(crate) fn ended_ago(&self) -> Option<Duration> {
         Some(self.started.elapsed().saturating_sub(*self.ended_after.get()?))
     }
 
-    /// Until its end, or until now.
+    /// The duration until the end, or until now.
     pub(crate) fn duration(&self) -> Duration {
         self.ended_after.get().copied().unwrap_or_else(|| self.started.elapsed())
     }

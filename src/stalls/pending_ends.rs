@@ -1,97 +1,95 @@
-//! Stalls that are over, until their workers have polled who waited: which takes a moment, and is not waited for long.
+//! Ended stalls whose victims are not known yet. The worker first polls the tasks that waited, which takes a moment.
+//!
+//! ```text
+//!  Watchdog::end_stall ──add──▶ PendingEnd {evidence, queue history}
+//!                                  │  WorkerSource::post_stall_polls: NotYet ──▶ stays, for at most 100 ms
+//!                                  ▼  Seen: QueueHistory::victims    Missed: VictimsUnknown
+//!                               EndedStall ──▶ Observation::Ended
+//! ```
 
 use std::time::{Duration, Instant};
 
-use super::queue_history::Queues;
+use super::observation::EndedStall;
+use super::queue_history::QueueHistory;
 use crate::model::evidence::Evidence;
 use crate::model::post_stall::Followed;
 use crate::model::stall::StallId;
-use crate::model::victims::{Victims, VictimsUnknown};
+use crate::model::victims::VictimsUnknown;
 use crate::model::worker::Progress;
 use crate::process::WorkerSource;
 
-/// The end of a stall is told so long after it at the latest.
-const AT_MOST: Duration = Duration::from_millis(100);
+/// The longest time between the end of a stall and its report.
+const MAX_WAIT: Duration = Duration::from_millis(100);
 
-/// A stall that is over.
+/// An ended stall whose victims are not known yet.
 #[derive(Debug)]
-pub(super) struct Ending {
+pub(super) struct PendingEnd {
     pub(super) id: StallId,
+    /// The worker's key.
     pub(super) worker: u64,
-    /// The stall's poll.
+    /// The worker's progress during the stall.
     pub(super) progress: Progress,
+    /// When the stall ended.
     pub(super) at: Instant,
     pub(super) evidence: Evidence,
-    pub(super) queues: Queues,
+    pub(super) queues: QueueHistory,
 }
 
-/// A stall whose end can be told.
-#[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) id: StallId,
-    pub(super) evidence: Evidence,
-    pub(super) victims: Result<Victims, VictimsUnknown>,
-}
-
-/// All of them; at most one for each worker.
+/// At most one pending end for each worker.
 #[derive(Debug, Default)]
-pub(crate) struct Endings(Vec<Ending>);
+pub(crate) struct PendingEnds(Vec<PendingEnd>);
 
-impl Endings {
+impl PendingEnds {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// A stall is over. The one before of the same worker has waited long enough.
-    pub(super) fn add<T: WorkerSource>(&mut self, target: &mut T, ending: Ending) -> Option<Ended> {
-        let before = self.of(target, ending.worker);
-        self.0.push(ending);
+    /// Adds an end, and returns the previous one of the same worker with the polls recorded so far.
+    pub(super) fn add<S: WorkerSource>(&mut self, source: &mut S, end: PendingEnd) -> Option<EndedStall> {
+        let before = self.take_of_worker(source, end.worker);
+        self.0.push(end);
         before
     }
 
-    /// The one of this worker, as far as it is known.
-    pub(super) fn of<T: WorkerSource>(&mut self, target: &mut T, worker: u64) -> Option<Ended> {
-        let at = self.0.iter().position(|ending| ending.worker == worker)?;
-        let ending = self.0.swap_remove(at);
-        let followed = followed(target, &ending, true);
-        Some(ending.told(followed))
+    /// The end of this worker's stall, with the polls recorded so far.
+    pub(super) fn take_of_worker<S: WorkerSource>(&mut self, source: &mut S, worker: u64) -> Option<EndedStall> {
+        let at = self.0.iter().position(|end| end.worker == worker)?;
+        let end = self.0.swap_remove(at);
+        Some(end.complete_now(source))
     }
 
-    /// Those whose victims are known by now, or will not be.
-    pub(super) fn known<T: WorkerSource>(&mut self, target: &mut T, now: Instant) -> Vec<Ended> {
-        let mut known = Vec::new();
+    /// The ends whose victims are known by now, or have been awaited for too long.
+    pub(super) fn take_completed<S: WorkerSource>(&mut self, source: &mut S, now: Instant) -> Vec<EndedStall> {
+        let mut completed = Vec::new();
         let mut waiting = Vec::with_capacity(self.0.len());
-        for ending in self.0.drain(..) {
-            let late = now.saturating_duration_since(ending.at) >= AT_MOST;
-            match followed(target, &ending, late) {
-                Followed::NotYet => waiting.push(ending),
-                followed => known.push(ending.told(followed)),
+        for end in self.0.drain(..) {
+            let is_late = now.saturating_duration_since(end.at) >= MAX_WAIT;
+            match source.post_stall_polls(end.worker, end.progress, is_late) {
+                Followed::NotYet => waiting.push(end),
+                polls => completed.push(end.complete(polls)),
             }
         }
         self.0 = waiting;
-        known
+        completed
     }
 
-    /// All that are left: nobody will ask again.
-    pub(super) fn all<T: WorkerSource>(&mut self, target: &mut T) -> Vec<Ended> {
-        let ended = self.0.drain(..).map(|ending| {
-            let followed = followed(target, &ending, true);
-            ending.told(followed)
-        });
-        ended.collect()
+    /// All remaining ends, when the watchdog stops.
+    pub(super) fn take_all<S: WorkerSource>(&mut self, source: &mut S) -> Vec<EndedStall> {
+        self.0.drain(..).map(|end| end.complete_now(source)).collect()
     }
 }
 
-fn followed<T: WorkerSource>(target: &mut T, ending: &Ending, now: bool) -> Followed {
-    target.post_stall_polls(ending.worker, ending.progress, now)
-}
+impl PendingEnd {
+    fn complete_now<S: WorkerSource>(self, source: &mut S) -> EndedStall {
+        let polls = source.post_stall_polls(self.worker, self.progress, true);
+        self.complete(polls)
+    }
 
-impl Ending {
-    fn told(self, followed: Followed) -> Ended {
-        let victims = match followed {
+    fn complete(self, polls: Followed) -> EndedStall {
+        let victims = match polls {
             Followed::Seen(polls) => Ok(self.queues.victims(&polls)),
             Followed::Missed | Followed::NotYet => Err(VictimsUnknown::Missed),
         };
-        Ended { id: self.id, evidence: self.evidence, victims }
+        EndedStall { id: self.id, evidence: self.evidence, victims }
     }
 }

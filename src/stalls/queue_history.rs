@@ -1,4 +1,4 @@
-//! Since when tasks have been queued behind a stuck worker: how full its queues were at each look. Pure.
+//! When tasks were queued behind a stuck worker, known from the queue lengths in each sample. This file reads no clock.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -6,32 +6,32 @@ use std::time::{Duration, Instant};
 use crate::model::post_stall::{PolledAfter, PostStallPolls, Queued};
 use crate::model::victims::{Victim, Victims, Waited};
 
-/// Different times at which tasks came that are told apart, per queue. What comes later is taken together.
-const MAX_RUNS: usize = 64;
+/// The limit of groups per queue. Later arrivals join the last group.
+const MAX_GROUPS: usize = 64;
 
-/// Who became ready so shortly before the end did not wait.
+/// A task that became ready less than this before the end of the stall is no victim.
 const MIN_WAIT: Duration = Duration::from_millis(1);
 
-/// The queues behind one stuck worker, look by look.
+/// The queues behind one stuck worker.
 #[derive(Debug)]
-pub(super) struct Queues {
-    began: Instant,
+pub(super) struct QueueHistory {
+    poll_start: Instant,
     own: Arrivals,
-    /// As long as every other worker is stuck too; otherwise somebody empties it.
+    /// Only while every other worker is stuck too. Otherwise another worker empties the shared queue.
     shared: Option<Arrivals>,
 }
 
-/// Who came when. First in, first out.
+/// The arrivals in one queue, first in, first out.
 #[derive(Debug)]
 struct Arrivals {
-    runs: VecDeque<Run>,
+    groups: VecDeque<Group>,
     length: usize,
-    looked: Instant,
+    last_sample: Instant,
 }
 
-/// Tasks that came between two looks.
+/// Tasks that were queued between two samples.
 #[derive(Clone, Copy, Debug)]
-struct Run {
+struct Group {
     after: Instant,
     before: Instant,
     count: usize,
@@ -39,81 +39,80 @@ struct Run {
 
 impl Arrivals {
     fn new(since: Instant) -> Self {
-        Self { runs: VecDeque::new(), length: 0, looked: since }
+        Self { groups: VecDeque::new(), length: 0, last_sample: since }
     }
 
-    fn look(&mut self, now: Instant, length: usize) {
+    fn add_sample(&mut self, now: Instant, length: usize) {
         let new = length.saturating_sub(self.length);
-        if new > 0 && self.runs.len() < MAX_RUNS {
-            self.runs.push_back(Run { after: self.looked, before: now, count: new });
-        } else if let Some(last) = self.runs.back_mut().filter(|_| new > 0) {
+        if new > 0 && self.groups.len() < MAX_GROUPS {
+            self.groups.push_back(Group { after: self.last_sample, before: now, count: new });
+        } else if let Some(last) = self.groups.back_mut().filter(|_| new > 0) {
             last.before = now;
             last.count += new;
         }
         self.shrink(length);
         self.length = length;
-        self.looked = now;
+        self.last_sample = now;
     }
 
-    /// No more than so many are left: others have taken some from the head.
+    /// Removes tasks at the head, which other workers have taken, until `length` are left.
     fn shrink(&mut self, length: usize) {
-        let mut gone = self.length.saturating_sub(length);
-        self.length -= gone;
-        while gone > 0
-            && let Some(first) = self.runs.front_mut()
+        let mut excess = self.length.saturating_sub(length);
+        self.length -= excess;
+        while excess > 0
+            && let Some(first) = self.groups.front_mut()
         {
-            let here = gone.min(first.count);
-            first.count -= here;
-            gone -= here;
+            let removed = excess.min(first.count);
+            first.count -= removed;
+            excess -= removed;
             if first.count == 0 {
-                self.runs.pop_front();
+                self.groups.pop_front();
             }
         }
     }
 
-    /// When the one at this place came. `None`: after the last look.
-    fn at(&self, mut place: usize) -> Option<Run> {
-        self.runs.iter().copied().find(|run| {
-            let here = place < run.count;
-            place = place.saturating_sub(run.count);
-            here
+    /// The group of the task at this position. `None` if it was queued after the last sample.
+    fn at(&self, mut position: usize) -> Option<Group> {
+        self.groups.iter().copied().find(|group| {
+            let is_inside = position < group.count;
+            position = position.saturating_sub(group.count);
+            is_inside
         })
     }
 
-    /// How many of those at these places had come by the last look.
+    /// The number of these positions that were filled by the last sample.
     fn known(&self, (first, count): (usize, usize)) -> u64 {
         self.length.saturating_sub(first).min(count) as u64
     }
 }
 
-impl Queues {
-    /// Of a poll that began then.
-    pub(super) fn new(began: Instant) -> Self {
-        Self { began, own: Arrivals::new(began), shared: None }
+impl QueueHistory {
+    pub(super) fn new(poll_start: Instant) -> Self {
+        Self { poll_start, own: Arrivals::new(poll_start), shared: None }
     }
 
-    /// One look at them. `stuck_since`: when the last of the other workers got stuck, if none is free.
-    pub(super) fn look(
+    /// Adds the queue lengths of one sample. `all_stuck_since` is when the last other worker got stuck, if all are.
+    pub(super) fn add_sample(
         &mut self,
         now: Instant,
         (own, shared): (Option<usize>, Option<usize>),
-        stuck_since: Option<Instant>,
+        all_stuck_since: Option<Instant>,
     ) {
         if let Some(own) = own {
-            self.own.look(now, own);
+            self.own.add_sample(now, own);
         }
-        match (stuck_since, shared) {
+        match (all_stuck_since, shared) {
             (Some(since), Some(shared)) => {
-                let since = since.max(self.began);
-                self.shared.get_or_insert_with(|| Arrivals::new(since)).look(now, shared);
+                let since = since.max(self.poll_start);
+                self.shared.get_or_insert_with(|| Arrivals::new(since)).add_sample(now, shared);
             }
             _ => self.shared = None,
         }
     }
 
-    /// Who waited, of those whom the worker polled after the stall.
+    /// The victims: tasks polled after the stall that were queued during it.
     pub(super) fn victims(mut self, after: &PostStallPolls) -> Victims {
-        // Who stands where, when the stall ended, is told from the head: what was stolen since the last look is gone.
+        // Positions count from the head at the end of the stall, so tasks stolen since the last sample are removed first.
         self.own.shrink(after.own);
         if let Some(shared) = &mut self.shared {
             shared.shrink(after.shared);
@@ -128,22 +127,22 @@ impl Queues {
     }
 
     fn waited(&self, poll: &PolledAfter, ended: Instant) -> Option<Waited> {
-        let since = |ready: Instant| poll.at.saturating_duration_since(ready.max(self.began));
+        let since = |ready: Instant| poll.at.saturating_duration_since(ready.max(self.poll_start));
         if let Some(ready) = poll.delay.and_then(|delay| poll.at.checked_sub(delay)) {
             let waited = since(ready);
             return (ended.saturating_duration_since(ready) >= MIN_WAIT).then(|| Waited::between(waited, waited));
         }
-        let run = match poll.queued {
-            Queued::Own(place) => self.own.at(place)?,
-            Queued::Shared(place) => self.shared.as_ref()?.at(place)?,
-            // Whoever is pushed out of this place goes to the end of the queue, so the newest of all is in it.
+        let group = match poll.queued {
+            Queued::Own(position) => self.own.at(position)?,
+            Queued::Shared(position) => self.shared.as_ref()?.at(position)?,
+            // A task pushed out of the LIFO slot goes to the end of the queue, so the slot holds the newest task.
             Queued::Next => {
-                let after = self.own.runs.back().map_or(self.began, |run| run.after);
+                let after = self.own.groups.back().map_or(self.poll_start, |group| group.after);
                 return Some(Waited::between(Duration::ZERO, since(after)));
             }
             Queued::Elsewhere => return None,
         };
-        Some(Waited::between(since(run.before), since(run.after)))
+        Some(Waited::between(since(group.before), since(group.after)))
     }
 }
 
@@ -165,8 +164,8 @@ mod tests {
         PostStallPolls { ended, own, shared, polls, dropped: 0, own_left: (own, 0), shared_left: (shared, 0) }
     }
 
-    /// Id, at least, at most; in milliseconds.
-    fn told(victims: &Victims) -> Vec<(u64, u128, u128)> {
+    /// The id of each victim, and the bounds of its wait in milliseconds.
+    fn bounds(victims: &Victims) -> Vec<(u64, u128, u128)> {
         let one = |victim: &Victim| {
             let Waited { at_least, at_most, .. } = victim.waited;
             (victim.task.id.map_or(0, |id| id.0), at_least.as_millis(), at_most.as_millis())
@@ -175,12 +174,12 @@ mod tests {
     }
 
     #[test]
-    fn waits_lie_between_the_looks_that_show_a_task_come_and_its_poll() {
+    fn a_wait_began_between_the_two_samples_around_the_arrival() {
         let start = Instant::now();
-        let mut queues = Queues::new(start);
-        queues.look(start + ms(2), (Some(1), Some(0)), Some(start));
-        queues.look(start + ms(50), (Some(1), Some(0)), Some(start));
-        queues.look(start + ms(51), (Some(2), Some(3)), Some(start));
+        let mut queues = QueueHistory::new(start);
+        queues.add_sample(start + ms(2), (Some(1), Some(0)), Some(start));
+        queues.add_sample(start + ms(50), (Some(1), Some(0)), Some(start));
+        queues.add_sample(start + ms(51), (Some(2), Some(3)), Some(start));
         let end = start + ms(100);
         let polls = vec![
             polled(1, end, Queued::Own(0), None),
@@ -191,27 +190,31 @@ mod tests {
             polled(6, end, Queued::Next, None),
         ];
         let victims = queues.victims(&post_stall(end, 3, 3, polls));
-        assert_eq!(told(&victims), [(1, 98, 100), (2, 49, 50), (4, 49, 50), (6, 0, 50)], "3 came in the end");
+        assert_eq!(
+            bounds(&victims),
+            [(1, 98, 100), (2, 49, 50), (4, 49, 50), (6, 0, 50)],
+            "3 was queued after the last sample"
+        );
         assert_eq!(victims.more, 0);
     }
 
     #[test]
-    fn the_shared_queue_waits_only_while_nobody_else_can_take_from_it() {
+    fn tasks_in_the_shared_queue_wait_only_while_all_workers_are_stuck() {
         let start = Instant::now();
         let end = start + ms(100);
         let polls = vec![polled(1, end, Queued::Shared(0), None)];
-        let mut queues = Queues::new(start);
-        queues.look(start + ms(2), (Some(0), Some(1)), None);
-        queues.look(start + ms(60), (Some(0), Some(1)), Some(start + ms(50)));
-        assert_eq!(told(&queues.victims(&post_stall(end, 0, 1, polls.clone()))), [(1, 40, 50)]);
-        let mut queues = Queues::new(start);
-        queues.look(start + ms(2), (Some(0), Some(1)), Some(start));
-        queues.look(start + ms(3), (Some(0), Some(1)), None);
-        assert_eq!(told(&queues.victims(&post_stall(end, 0, 1, polls))), []);
+        let mut queues = QueueHistory::new(start);
+        queues.add_sample(start + ms(2), (Some(0), Some(1)), None);
+        queues.add_sample(start + ms(60), (Some(0), Some(1)), Some(start + ms(50)));
+        assert_eq!(bounds(&queues.victims(&post_stall(end, 0, 1, polls.clone()))), [(1, 40, 50)]);
+        let mut queues = QueueHistory::new(start);
+        queues.add_sample(start + ms(2), (Some(0), Some(1)), Some(start));
+        queues.add_sample(start + ms(3), (Some(0), Some(1)), None);
+        assert_eq!(bounds(&queues.victims(&post_stall(end, 0, 1, polls))), []);
     }
 
     #[test]
-    fn what_tokio_tells_is_exact() {
+    fn schedule_latency_gives_exact_waits() {
         let start = Instant::now();
         let end = start + ms(100);
         let at = end + ms(1);
@@ -220,47 +223,47 @@ mod tests {
             polled(2, at, Queued::Next, Some(ms(1))),
             polled(3, at, Queued::Own(0), Some(ms(500))),
         ];
-        let victims = Queues::new(start).victims(&post_stall(end, 1, 0, polls));
-        assert_eq!(told(&victims), [(3, 101, 101), (1, 31, 31)], "the second became ready when the stall ended");
+        let victims = QueueHistory::new(start).victims(&post_stall(end, 1, 0, polls));
+        assert_eq!(bounds(&victims), [(3, 101, 101), (1, 31, 31)], "the second became ready when the stall ended");
     }
 
     #[test]
-    fn tasks_that_were_stolen_are_not_confused_with_those_behind_them() {
+    fn stolen_tasks_are_removed_from_the_head() {
         let start = Instant::now();
         let end = start + ms(100);
-        let mut queues = Queues::new(start);
-        queues.look(start + ms(2), (Some(2), None), None);
-        queues.look(start + ms(80), (Some(3), None), None);
-        // Two of the three were stolen; another one came in the end.
-        queues.look(start + ms(90), (Some(1), None), None);
+        let mut queues = QueueHistory::new(start);
+        queues.add_sample(start + ms(2), (Some(2), None), None);
+        queues.add_sample(start + ms(80), (Some(3), None), None);
+        // Two of the three were stolen, and another one was queued after the last sample.
+        queues.add_sample(start + ms(90), (Some(1), None), None);
         let polls = vec![polled(3, end, Queued::Own(0), None), polled(4, end, Queued::Own(1), None)];
-        assert_eq!(told(&queues.victims(&post_stall(end, 2, 0, polls))), [(3, 20, 98)]);
+        assert_eq!(bounds(&queues.victims(&post_stall(end, 2, 0, polls))), [(3, 20, 98)]);
     }
 
     #[test]
-    fn who_is_not_polled_soon_is_counted() {
+    fn victims_that_were_not_polled_in_time_are_counted() {
         let start = Instant::now();
         let end = start + ms(100);
-        let mut queues = Queues::new(start);
-        queues.look(start + ms(2), (Some(9), None), None);
+        let mut queues = QueueHistory::new(start);
+        queues.add_sample(start + ms(2), (Some(9), None), None);
         let after = PostStallPolls {
             dropped: 2,
             own_left: (4, 6),
             ..post_stall(end, 10, 0, vec![polled(1, end, Queued::Own(0), None)])
         };
         let victims = queues.victims(&after);
-        assert_eq!((told(&victims), victims.more), (vec![(1, 98, 100)], 7), "one came in the end");
+        assert_eq!((bounds(&victims), victims.more), (vec![(1, 98, 100)], 7), "one was queued after the last sample");
     }
 
     #[test]
-    fn times_of_arrival_are_bounded() {
+    fn the_number_of_groups_is_bounded() {
         let start = Instant::now();
-        let mut queues = Queues::new(start);
-        let many = MAX_RUNS as u64 + 10;
-        for look in 1..=many {
-            queues.look(start + ms(look), (Some(look as usize), None), None);
+        let mut queues = QueueHistory::new(start);
+        let many = MAX_GROUPS as u64 + 10;
+        for sample in 1..=many {
+            queues.add_sample(start + ms(sample), (Some(sample as usize), None), None);
         }
-        assert_eq!((queues.own.runs.len(), queues.own.length), (MAX_RUNS, many as usize));
-        assert!(queues.own.at(many as usize - 1).is_some_and(|run| run.before == start + ms(many)));
+        assert_eq!((queues.own.groups.len(), queues.own.length), (MAX_GROUPS, many as usize));
+        assert!(queues.own.at(many as usize - 1).is_some_and(|group| group.before == start + ms(many)));
     }
 }

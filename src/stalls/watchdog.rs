@@ -1,8 +1,17 @@
-//! The thread that looks at every worker about once a millisecond, or as often as it may cost, and sleeps while all of them
-//! are parked.
+//! The thread that samples every worker about once a millisecond, and sleeps while all of them are parked.
 //!
-//! Workers only count; the watchdog has the clock. It sees a poll at the first look after the poll began, so its
-//! times are late by up to one look at either end, and it takes the middle.
+//! Workers only count their polls; the watchdog has the clock. It sees a poll in the first sample after the poll began. So it
+//! dates the start and the end of a poll to the midpoint between two samples.
+//!
+//! Five points in time have names:
+//!
+//! | name | meaning |
+//! |---|---|
+//! | [`SampleContext::midpoint`] | the middle between two samples |
+//! | [`SampleContext::event_time`] | the time of an event first seen in a sample: the midpoint, but at most 2 ms ago |
+//! | [`PossiblePoll::start`](super::inferred_poll::PossiblePoll::start) | since when no poll of an uninstrumented worker has ended |
+//! | `WatchedWorker::poll_start` | the estimated start of the poll, from which its duration is reported |
+//! | `WatchedWorker::counting_start` | from when the poll counts towards the threshold; later than its start after a gap |
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,169 +19,185 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::backlog::{all_stuck_since, behind};
-use super::evidence::Gathering;
-use super::inferred_poll::{LookedAt, Stretch, UNSURE};
-use super::interval::Pace;
-use super::observation::{Life, Noticed, Observation, Update};
-use super::pending_ends::{Ended, Ending, Endings};
-use super::queue_history::Queues;
+use super::backlog::{all_stuck_since, runtime_backlog};
+use super::evidence::EvidenceCollector;
+use super::inferred_poll::PollInference;
+use super::interval::SamplingInterval;
+use super::observation::{EndedStall, Life, Noticed, Observation, Update};
+use super::pending_ends::{PendingEnd, PendingEnds};
+use super::queue_history::QueueHistory;
+use super::sample::SampleContext;
 use crate::model::stall::{Detection, StallId};
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
 use crate::process::{self, WorkerSource};
 
-/// Looks this long after the last activity before sleeping: waking the watchdog costs the worker a system call.
+/// The watchdog sleeps only after this time without activity, because waking it costs a worker a system call.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// The longest sleep, after which the watchdog looks whether it is still wanted.
+/// The longest sleep. Then the watchdog checks whether it must stop.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// A look that comes later than this many of the shortest intervals, or two of the present ones, is a gap: the machine
-/// did not run the watchdog.
-const GAP: u32 = 5;
+/// A sample is late if it comes after more than this many of the shortest intervals, and after two of the present ones.
+/// The operating system did not run the watchdog in that time.
+const LATE_INTERVALS: u32 = 5;
 
-/// As long as a stall is no older, its end is looked for as often as can be, however dear looks are.
+/// As long as a stall is younger, the watchdog samples at the shortest interval, to date its end exactly.
 const YOUNG: Duration = Duration::from_millis(100);
 
-/// When the stack of a lasting stall is taken again, in thresholds.
-const RETAKE_AT: [u32; 2] = [4, 16];
+/// When the stack of a running stall is captured again, in thresholds.
+const RECAPTURE_AT: [u32; 2] = [4, 16];
 
-/// Counts that others read while the watchdog runs.
+/// Counters that other threads read while the watchdog runs.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    /// Every stall that was noticed.
+    /// All stalls noticed.
     pub(crate) noticed: AtomicU64,
-    /// Stalls whose observation found no place in the queue.
+    /// Stalls that found the queue of observations full.
     pub(crate) lost: AtomicU64,
 }
 
-/// Watches one target.
+/// Watches the workers of one source.
 pub(crate) struct Watchdog<T> {
-    target: T,
+    source: T,
     threshold: Duration,
-    /// The time between looks, where that costs little.
-    fastest: Duration,
-    /// The time between looks.
+    shortest_interval: Duration,
+    /// The present time between samples.
     interval: Duration,
     totals: Arc<Totals>,
     observations: SyncSender<Observation>,
     stop: Arc<AtomicBool>,
-    /// Workers that are stuck now, and since when.
+    /// The start of the stall of each stuck worker, by the worker's key.
     stuck: HashMap<u64, Instant>,
-    /// Stalls that are over, and will be told once it is known who waited.
-    endings: Endings,
+    /// Ended stalls whose victims are not known yet.
+    pending_ends: PendingEnds,
 }
 
-/// One worker's present state, as long as it does not move.
-struct Watched {
+/// One worker, as long as its progress does not change.
+struct WatchedWorker {
     progress: Progress,
-    /// About when it began.
-    began: Instant,
-    /// From when on it counts towards the threshold.
-    counted_from: Instant,
-    gathering: Option<Gathering>,
-    stall: Option<Ongoing>,
-    /// Of a worker whose polls do not tell.
-    stretch: Option<Stretch>,
-    /// When the next breakpoint may be set, by the stretch before.
-    next_watch: Option<Instant>,
-    /// Of a poll that told when it began.
-    queues: Queues,
+    /// The estimated start of the poll, or of the time between two polls.
+    poll_start: Instant,
+    /// From when the poll counts towards the threshold.
+    counting_start: Instant,
+    evidence: Option<EvidenceCollector>,
+    stall: Option<OngoingStall>,
+    /// Only for an uninstrumented worker.
+    inference: Option<PollInference>,
+    /// The earliest time of the next breakpoint, taken over from the previous inference.
+    next_breakpoint: Option<Instant>,
+    /// The tasks queued during the poll. Only filled for an instrumented poll.
+    queues: QueueHistory,
 }
 
-struct Ongoing {
+struct OngoingStall {
     id: StallId,
     life: Arc<Life>,
-    /// The stacks taken since the first.
-    retaken: usize,
-    /// Whether it will be told who waited, or why not.
+    /// The number of stacks captured after the first.
+    recaptures: usize,
+    /// Whether the worker's polls after the stall will be recorded, or why not.
     victims: Result<(), VictimsUnknown>,
 }
 
-impl Watched {
-    fn begin(progress: Progress, last_look: Instant, now: Instant) -> Self {
-        let began = last_look + now.duration_since(last_look) / 2;
+impl WatchedWorker {
+    fn new(sample: SampleContext) -> Self {
+        let poll_start = sample.midpoint();
         Self {
-            progress,
-            began,
-            counted_from: LookedAt::after(last_look, now).between,
-            gathering: None,
+            progress: sample.progress,
+            poll_start,
+            counting_start: sample.event_time(),
+            evidence: None,
             stall: None,
-            stretch: None,
-            next_watch: None,
-            queues: Queues::new(began),
+            inference: None,
+            next_breakpoint: None,
+            queues: QueueHistory::new(poll_start),
         }
     }
 
-    fn next_watch(&self) -> Option<Instant> {
-        self.stretch.as_ref().map(Stretch::next_watch).or(self.next_watch)
+    /// An uninstrumented worker that runs on. Its present poll began at `start`.
+    fn inferred(progress: Progress, start: Instant, inference: PollInference) -> Self {
+        Self {
+            progress,
+            poll_start: start,
+            counting_start: start,
+            evidence: None,
+            stall: None,
+            inference: Some(inference),
+            next_breakpoint: None,
+            queues: QueueHistory::new(start),
+        }
+    }
+
+    fn next_breakpoint(&self) -> Option<Instant> {
+        self.inference.as_ref().map(PollInference::next_breakpoint).or(self.next_breakpoint)
     }
 }
 
 impl<T: WorkerSource> Watchdog<T> {
-    /// Looks once a millisecond, or four times per threshold; less often where that costs too much, see [`Pace`].
+    /// The shortest interval is one millisecond, or a quarter of a shorter threshold. See [`SamplingInterval`].
     pub(crate) fn new(
-        target: T,
+        source: T,
         threshold: Duration,
         totals: Arc<Totals>,
         observations: SyncSender<Observation>,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let fastest = (threshold / 4).min(Duration::from_millis(1));
+        let shortest_interval = (threshold / 4).min(Duration::from_millis(1));
         Self {
-            target,
+            source,
             threshold,
-            fastest,
-            interval: fastest,
+            shortest_interval,
+            interval: shortest_interval,
             totals,
             observations,
             stop,
             stuck: HashMap::new(),
-            endings: Endings::default(),
+            pending_ends: PendingEnds::default(),
         }
     }
 
-    /// Looks until told to stop.
+    /// Samples the workers until it is stopped.
     pub(crate) fn run(mut self) {
-        let mut watched: HashMap<u64, Watched> = HashMap::new();
-        let mut last_look = Instant::now();
-        let mut last_active = last_look;
-        let mut pace = Pace::new(self.fastest, self.threshold, last_look);
+        let mut watched: HashMap<u64, WatchedWorker> = HashMap::new();
+        let mut previous = Instant::now();
+        let mut last_active = previous;
+        let mut intervals = SamplingInterval::new(self.shortest_interval, self.threshold, previous);
         while !self.stop.load(Ordering::Relaxed) {
-            if self.target.refresh() {
-                self.forget_departed(&mut watched);
+            if self.source.refresh() {
+                self.remove_departed_workers(&mut watched);
             }
             let now = Instant::now();
-            if self.look_at_all(&mut watched, last_look, now) {
+            if self.sample_workers(&mut watched, previous, now) {
                 last_active = now;
             }
-            last_look = now;
-            for ended in self.endings.known(&mut self.target, now) {
-                self.tell_end(ended);
+            previous = now;
+            for ended in self.pending_ends.take_completed(&mut self.source, now) {
+                self.send(Observation::Ended(ended));
             }
-            let idle = now.duration_since(last_active) > GRACE && self.endings.is_empty();
-            if idle && self.target.sleep_until_active(LONGEST_SLEEP) {
-                last_look = Instant::now();
-                last_active = last_look;
+            let idle = now.duration_since(last_active) > GRACE && self.pending_ends.is_empty();
+            if idle && self.source.sleep_until_active(LONGEST_SLEEP) {
+                previous = Instant::now();
+                last_active = previous;
             } else {
-                pace.looked(now, process::cpu_of_this_thread);
-                self.interval = if idle { pace.idle_interval() } else { pace.interval() };
+                intervals.sampled(now, process::cpu_of_this_thread);
+                self.interval = if idle { intervals.idle_interval() } else { intervals.interval() };
                 std::thread::sleep(self.pause(&watched, now));
             }
         }
-        for ended in self.endings.all(&mut self.target) {
-            self.tell_end(ended);
+        for ended in self.pending_ends.take_all(&mut self.source) {
+            self.send(Observation::Ended(ended));
         }
     }
 
-    /// How long to the next look: shorter where a poll crosses the threshold before, or a stall is about to end.
-    fn pause(&self, watched: &HashMap<u64, Watched>, now: Instant) -> Duration {
+    /// The time until the next sample. It is shorter where a poll will cross the threshold, or a stall is young.
+    fn pause(&self, watched: &HashMap<u64, WatchedWorker>, now: Instant) -> Duration {
         let wanted = watched.values().filter_map(|state| {
-            let next = match (&state.stall, &state.stretch) {
-                (Some(_), _) => return (now.duration_since(state.began) < YOUNG).then_some(self.fastest),
-                (None, Some(stretch)) => stretch.crossing(self.threshold)?,
-                (None, None) if state.progress.activity == Activity::Polling => state.counted_from + self.threshold,
+            let next = match (&state.stall, &state.inference) {
+                (Some(_), _) => {
+                    return (now.duration_since(state.poll_start) < YOUNG).then_some(self.shortest_interval);
+                }
+                (None, Some(inference)) => inference.crossing()?,
+                (None, None) if state.progress.activity == Activity::Polling => state.counting_start + self.threshold,
                 (None, None) => return None,
             };
             let wanted = next.saturating_duration_since(now);
@@ -181,255 +206,267 @@ impl<T: WorkerSource> Watchdog<T> {
         wanted.min().map_or(self.interval, |wanted| wanted.min(self.interval))
     }
 
-    /// Workers that are gone have ended whatever they were in.
-    fn forget_departed(&mut self, watched: &mut HashMap<u64, Watched>) {
+    /// A worker that no longer exists has ended its poll.
+    fn remove_departed_workers(&mut self, watched: &mut HashMap<u64, WatchedWorker>) {
         let now = Instant::now();
         watched.retain(|key, state| {
-            let present = self.target.workers().iter().any(|worker| worker.key == *key);
-            if !present {
+            let is_present = self.source.workers().iter().any(|worker| worker.key == *key);
+            if !is_present {
                 self.stuck.remove(key);
-                self.end(*key, state, now);
+                self.end_stall(*key, state, now);
             }
-            present
+            is_present
         });
     }
 
-    /// Returns whether any worker is active.
-    fn look_at_all(&mut self, watched: &mut HashMap<u64, Watched>, last_look: Instant, now: Instant) -> bool {
-        let mut active = false;
-        for index in 0..self.target.workers().len() {
-            let worker = &self.target.workers()[index];
+    /// Samples every worker, and returns whether any is active.
+    fn sample_workers(&mut self, watched: &mut HashMap<u64, WatchedWorker>, previous: Instant, now: Instant) -> bool {
+        let mut any_active = false;
+        for index in 0..self.source.workers().len() {
+            let progress = self.source.progress(index);
+            let sample = SampleContext { worker: index, progress, previous, now };
+            let worker = &self.source.workers()[index];
             let key = worker.key;
-            let idle_between = worker.index.is_none();
-            let silent = worker.uninstrumented;
-            let progress = self.target.progress(index);
-            active |= match progress.activity {
+            any_active |= match progress.activity {
                 Activity::Polling => true,
-                Activity::Between => !idle_between,
+                // The thread inside `block_on` of a multi-thread runtime does not report its parks.
+                Activity::Between => worker.index.is_some(),
                 Activity::Parked => false,
             };
-            let known = watched.get_mut(&key).filter(|state| state.progress == progress);
-            if let Some(state) = known {
-                match progress.activity {
-                    Activity::Polling => self.look_at_poll(index, state, last_look, now, Some(Detection::Instrumented)),
-                    Activity::Between if silent => self.look_at_stretch(index, state, last_look, now),
-                    Activity::Between | Activity::Parked => {}
-                }
+            if let Some(state) = watched.get_mut(&key).filter(|state| state.progress == progress) {
+                self.sample_unchanged(state, sample);
                 continue;
             }
             let before = watched.remove(&key);
-            let mut state = Watched::begin(progress, last_look, now);
-            state.next_watch = before.as_ref().and_then(Watched::next_watch);
-            if silent && progress.activity == Activity::Between {
-                let at = LookedAt::after(last_look, now);
-                let was_parked = before.as_ref().is_some_and(|before| before.progress.activity == Activity::Parked);
-                (state.began, state.counted_from) = (at.between, at.between);
-                state.stretch = Some(if was_parked {
-                    Stretch::begin_polling(&mut self.target, (index, progress), at, state.next_watch, self.threshold)
-                } else {
-                    Stretch::begin_awake(&mut self.target, index, at)
-                });
-            }
-            if progress.activity == Activity::Polling {
-                self.target.note_progress(index, progress, state.began);
-            }
+            let state = self.start_watching(before.as_ref(), sample);
             watched.insert(key, state);
             if let Some(mut before) = before {
-                self.moved_on(index, &mut before, last_look, now);
+                self.worker_moved_on(&mut before, sample);
             }
         }
-        active
+        any_active
     }
 
-    /// Whatever held the worker at the last look is over.
-    fn moved_on(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
+    /// The first sample of a worker with this progress.
+    fn start_watching(&mut self, before: Option<&WatchedWorker>, sample: SampleContext) -> WatchedWorker {
+        let mut state = WatchedWorker::new(sample);
+        state.next_breakpoint = before.and_then(WatchedWorker::next_breakpoint);
+        let activity = sample.progress.activity;
+        if activity == Activity::Polling {
+            self.source.note_progress(sample.worker, sample.progress, state.poll_start);
+        }
+        if activity == Activity::Between && self.source.workers()[sample.worker].uninstrumented {
+            let was_parked = before.is_some_and(|before| before.progress.activity == Activity::Parked);
+            (state.poll_start, state.counting_start) = (sample.event_time(), sample.event_time());
+            state.inference = Some(if was_parked {
+                PollInference::start_with_poll(&mut self.source, sample, state.next_breakpoint, self.threshold)
+            } else {
+                PollInference::start(&mut self.source, sample, self.threshold)
+            });
+        }
+        state
+    }
+
+    /// A worker whose progress has not changed since the previous sample.
+    fn sample_unchanged(&mut self, state: &mut WatchedWorker, sample: SampleContext) {
+        match sample.progress.activity {
+            Activity::Polling => self.sample_poll(state, sample, Some(Detection::Instrumented)),
+            Activity::Between if self.source.workers()[sample.worker].uninstrumented => {
+                self.sample_uninstrumented(state, sample);
+            }
+            Activity::Between | Activity::Parked => {}
+        }
+    }
+
+    /// The state of the previous sample has ended, and with it its stall.
+    fn worker_moved_on(&mut self, state: &mut WatchedWorker, sample: SampleContext) {
         if state.stall.is_none() {
             return;
         }
-        let unsure = now.duration_since(last_look) / 2;
-        // What is inferred is known to have lasted until the last look.
-        let end = last_look + if state.stretch.is_some() { unsure.min(UNSURE) } else { unsure };
-        let key = self.target.workers()[index].key;
+        let end = if state.inference.is_some() { sample.inferred_end() } else { sample.midpoint() };
+        let key = self.source.workers()[sample.worker].key;
         self.stuck.remove(&key);
-        if let Some(gathering) = &mut state.gathering {
-            gathering.finish(now, self.target.sample_thread(index));
+        if let Some(evidence) = &mut state.evidence {
+            evidence.finish(sample.now, self.source.sample_thread(sample.worker));
         }
-        self.end(key, state, end);
+        self.end_stall(key, state, end);
     }
 
-    /// A worker that has been running on since the last look, and may be in a poll that does not tell.
-    fn look_at_stretch(&mut self, index: usize, state: &mut Watched, last_look: Instant, now: Instant) {
-        let stretch = state.stretch.get_or_insert_with(|| Stretch::begin(now));
-        let detection = if state.stall.is_some() {
-            if !stretch.lasts(&mut self.target, index) {
-                let next_watch = state.next_watch();
-                self.moved_on(index, state, last_look, now);
-                let at = LookedAt::after(last_look, now);
-                let worker = (index, state.progress);
-                *state = Watched::begin(state.progress, at.between, at.between);
-                state.stretch = Some(Stretch::begin_polling(&mut self.target, worker, at, next_watch, self.threshold));
-                return;
+    /// An uninstrumented worker that has not parked since the previous sample, and may be in a long poll.
+    fn sample_uninstrumented(&mut self, state: &mut WatchedWorker, sample: SampleContext) {
+        let inference = state.inference.get_or_insert_with(|| PollInference::new(self.threshold, sample.now));
+        if state.stall.is_some() {
+            if inference.is_still_in_poll(&mut self.source, sample.worker) {
+                self.sample_poll(state, sample, Some(Detection::Instrumented));
+            } else {
+                let next = state.next_breakpoint();
+                self.worker_moved_on(state, sample);
+                let inference = PollInference::start_with_poll(&mut self.source, sample, next, self.threshold);
+                *state = WatchedWorker::inferred(sample.progress, sample.event_time(), inference);
             }
-            Some(Detection::Instrumented)
-        } else {
-            let at = LookedAt::after(last_look, now);
-            let still = stretch.look(&mut self.target, (index, state.progress), at, self.threshold);
-            let Some(still) = still else {
-                state.gathering = None;
-                return;
-            };
-            if still.since != state.began {
-                state.gathering = None;
-                (state.began, state.counted_from) = (still.since, still.since);
-                return;
-            }
-            still.detection
+            return;
+        }
+        let Some(poll) = inference.update(&mut self.source, sample) else {
+            state.evidence = None;
+            return;
         };
-        self.look_at_poll(index, state, last_look, now, detection);
+        if poll.start != state.poll_start {
+            state.evidence = None;
+            (state.poll_start, state.counting_start) = (poll.start, poll.start);
+            return;
+        }
+        self.sample_poll(state, sample, poll.detection);
     }
 
-    /// A poll that was there at the last look too. It becomes a stall only where it is known to be one poll.
-    fn look_at_poll(
-        &mut self,
-        index: usize,
-        state: &mut Watched,
-        last_look: Instant,
-        now: Instant,
-        detection: Option<Detection>,
-    ) {
-        let interval = now.duration_since(last_look);
-        let gap = interval > (self.fastest * GAP).max(self.interval * 2);
-        match &mut state.gathering {
-            None if gap => {
-                // Nothing was known of this poll before the gap, so nothing tells whether it ran in it. From here on it
-                // is, however late the next looks come.
-                state.counted_from = now;
-                state.stretch = None;
-                state.gathering = Some(Gathering::begin(now, self.target.sample_thread(index)));
-                return;
-            }
-            None => state.gathering = Some(Gathering::begin(now, self.target.sample_thread(index))),
-            Some(gathering) => {
-                gathering.late(interval.saturating_sub(self.interval * 2));
-                if gap || gathering.due(now) {
-                    let look = self.target.sample_thread(index);
-                    // A look at what the thread does after the poll would mislead; the end is seen at the next one.
-                    if self.target.progress(index) == state.progress {
-                        gathering.add(now, look);
-                    }
-                }
-            }
+    /// A poll that the previous sample has seen too. It becomes a stall only if `detection` proves that it is one poll.
+    fn sample_poll(&mut self, state: &mut WatchedWorker, sample: SampleContext, detection: Option<Detection>) {
+        if !self.collect_evidence(state, sample) {
+            return;
         }
-        if detection == Some(Detection::Instrumented) && state.stretch.is_none() {
-            let stuck_since = all_stuck_since(&self.target, index, state.began, &self.stuck);
-            let depths = self.target.queue_lengths(index);
-            // After the poll the worker has emptied them.
-            if self.target.progress(index) == state.progress {
-                state.queues.look(now, depths, stuck_since);
-            }
+        if detection == Some(Detection::Instrumented) && state.inference.is_none() {
+            self.sample_queues(state, sample);
         }
-        let lasted = now.duration_since(state.counted_from);
+        let lasted = sample.now.duration_since(state.counting_start);
         match (&state.stall, detection) {
-            (None, Some(detection)) if lasted >= self.threshold => self.notice(index, state, now, detection),
+            (None, Some(detection)) if lasted >= self.threshold => self.notice_stall(state, sample, detection),
             (Some(stall), _) => {
-                let next = RETAKE_AT.get(stall.retaken);
+                let next = RECAPTURE_AT.get(stall.recaptures);
                 if next.is_some_and(|thresholds| lasted >= self.threshold * *thresholds) {
-                    self.update(index, state, now);
+                    self.update_stall(state, sample);
                 }
             }
             (None, _) => {}
         }
     }
 
-    fn notice(&mut self, index: usize, state: &mut Watched, now: Instant, detection: Detection) {
-        // All before anything slower: the poll may end at any moment, and the time belongs to `now`.
+    /// Adds this sample to the evidence on the poll. Returns false where the poll counts only from now on.
+    fn collect_evidence(&mut self, state: &mut WatchedWorker, sample: SampleContext) -> bool {
+        let (now, interval) = (sample.now, sample.interval());
+        let is_late = interval > (self.shortest_interval * LATE_INTERVALS).max(self.interval * 2);
+        let Some(evidence) = &mut state.evidence else {
+            state.evidence = Some(EvidenceCollector::begin(now, self.source.sample_thread(sample.worker)));
+            if is_late {
+                // There is no evidence on the poll before the gap, so nothing says whether the thread ran in it. From now on
+                // there is, even if the next samples are late too.
+                state.counting_start = now;
+                state.inference = None;
+            }
+            return !is_late;
+        };
+        evidence.add_watchdog_delay(interval.saturating_sub(self.interval * 2));
+        if is_late || evidence.is_due(now) {
+            let thread = self.source.sample_thread(sample.worker);
+            // A sample from after the poll would mislead. The next sample sees the end.
+            if self.source.progress(sample.worker) == state.progress {
+                evidence.add(now, thread);
+            }
+        }
+        true
+    }
+
+    /// Adds the present queue lengths to the history of the poll.
+    fn sample_queues(&mut self, state: &mut WatchedWorker, sample: SampleContext) {
+        let stuck_since = all_stuck_since(&self.source, sample.worker, state.poll_start, &self.stuck);
+        let lengths = self.source.queue_lengths(sample.worker);
+        // After the poll the worker empties its queues.
+        if self.source.progress(sample.worker) == state.progress {
+            state.queues.add_sample(sample.now, lengths, stuck_since);
+        }
+    }
+
+    fn notice_stall(&mut self, state: &mut WatchedWorker, sample: SampleContext, detection: Detection) {
+        // Read before anything slower: the poll may end at any moment.
         let at = SystemTime::now();
-        let task = self.target.task(index, state.progress).unwrap_or_default();
-        let Some(first) = self.take(index, state, now) else { return };
-        if detection.is_inferred() && !self.is_in_poll(index, state, &first, detection) {
-            state.gathering = None;
+        let task = self.source.task(sample.worker, state.progress).unwrap_or_default();
+        let Some(first) = self.capture(state, sample) else { return };
+        if detection.is_inferred() && !self.is_confirmed(state, sample, &first, detection) {
+            state.evidence = None;
             return;
         }
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
-        let life = Arc::new(Life::begun(state.began));
-        let worker = Arc::clone(&self.target.workers()[index]);
+        let life = Arc::new(Life::begun(state.poll_start));
+        let worker = Arc::clone(&self.source.workers()[sample.worker]);
         let victims = match worker.index {
             None => Err(VictimsUnknown::NoWorker),
-            Some(_) => self.follow(index, state.progress),
+            Some(_) => self.record_post_stall(sample.worker, state.progress),
         };
-        state.stall = Some(Ongoing { id, life: Arc::clone(&life), retaken: 0, victims });
-        self.stuck.insert(worker.key, state.began);
+        state.stall = Some(OngoingStall { id, life: Arc::clone(&life), recaptures: 0, victims });
+        self.stuck.insert(worker.key, state.poll_start);
         let noticed = Noticed { id, worker, task, at, detection, life, first };
-        self.tell(Observation::Noticed(Box::new(noticed)));
+        self.send(Observation::Noticed(Box::new(noticed)));
     }
 
-    fn is_in_poll(&mut self, index: usize, state: &mut Watched, taken: &Update, detection: Detection) -> bool {
-        match (&mut state.stretch, &taken.stack) {
-            (Some(stretch), Ok(stack)) => stretch.confirm(&mut self.target, index, stack, detection),
+    /// Whether the first stack shows the inferred poll.
+    fn is_confirmed(
+        &mut self,
+        state: &mut WatchedWorker,
+        sample: SampleContext,
+        first: &Update,
+        detection: Detection,
+    ) -> bool {
+        match (&mut state.inference, &first.stack) {
+            (Some(inference), Ok(stack)) => inference.confirm(&mut self.source, sample.worker, stack, detection),
             _ => false,
         }
     }
 
-    fn update(&mut self, index: usize, state: &mut Watched, now: Instant) {
-        let update = self.take(index, state, now);
-        if let Some(stretch) = &mut state.stretch {
-            let _asleep = stretch.still_sleeps(&mut self.target, index);
+    fn update_stall(&mut self, state: &mut WatchedWorker, sample: SampleContext) {
+        let update = self.capture(state, sample);
+        if let Some(inference) = &mut state.inference {
+            let _asleep = inference.is_still_asleep(&mut self.source, sample.worker);
         }
         let Some(stall) = &mut state.stall else { return };
-        stall.retaken += 1;
+        stall.recaptures += 1;
         let id = stall.id;
         if let Some(update) = update {
-            self.tell(Observation::Updated(id, update));
+            self.send(Observation::Updated(id, update));
         }
     }
 
-    fn take(&mut self, index: usize, state: &mut Watched, now: Instant) -> Option<Update> {
-        let stack = self.target.capture_stack(index, state.progress);
-        let gathering = state.gathering.as_mut()?;
-        let look = self.target.sample_thread(index);
-        if self.target.progress(index) == state.progress {
-            gathering.add(Instant::now(), look);
+    /// Captures the stack, and everything else that a report shows of the poll.
+    fn capture(&mut self, state: &mut WatchedWorker, sample: SampleContext) -> Option<Update> {
+        let stack = self.source.capture_stack(sample.worker, state.progress);
+        let evidence = state.evidence.as_mut()?;
+        let thread = self.source.sample_thread(sample.worker);
+        if self.source.progress(sample.worker) == state.progress {
+            evidence.add(Instant::now(), thread);
         }
-        let evidence = gathering.evidence();
-        let waiting = behind(&mut self.target, index, &self.stuck);
-        Some(Update { after: now.duration_since(state.began), stack, evidence, waiting })
+        let evidence = evidence.evidence();
+        let waiting = runtime_backlog(&mut self.source, sample.worker, &self.stuck);
+        Some(Update { after: sample.now.duration_since(state.poll_start), stack, evidence, waiting })
     }
 
-    /// From its end on, the worker tells what it polls.
-    fn follow(&mut self, index: usize, progress: Progress) -> Result<(), VictimsUnknown> {
-        let worker = self.target.workers()[index].key;
-        // It is the turn of the next one: of the stall before, whatever is known is told.
-        if let Some(before) = self.endings.of(&mut self.target, worker) {
-            self.tell_end(before);
+    /// Makes the worker record its polls from the end of the stall on.
+    fn record_post_stall(&mut self, index: usize, progress: Progress) -> Result<(), VictimsUnknown> {
+        let worker = self.source.workers()[index].key;
+        // A worker records for one stall at a time: the previous one ends with the polls recorded so far.
+        if let Some(before) = self.pending_ends.take_of_worker(&mut self.source, worker) {
+            self.send(Observation::Ended(before));
         }
-        self.target.record_post_stall(index, progress)
+        self.source.record_post_stall(index, progress)
     }
 
-    fn end(&mut self, worker: u64, state: &mut Watched, at: Instant) {
+    fn end_stall(&mut self, worker: u64, state: &mut WatchedWorker, at: Instant) {
         let Some(stall) = state.stall.take() else { return };
         stall.life.end(at);
-        let Some(gathering) = &state.gathering else { return };
-        let (id, evidence) = (stall.id, gathering.evidence());
+        let Some(evidence) = &state.evidence else { return };
+        let (id, evidence) = (stall.id, evidence.evidence());
         if let Err(reason) = stall.victims {
-            self.tell_end(Ended { id, evidence, victims: Err(reason) });
+            self.send(Observation::Ended(EndedStall { id, evidence, victims: Err(reason) }));
             return;
         }
-        let queues = std::mem::replace(&mut state.queues, Queues::new(at));
-        let ending = Ending { id, worker, progress: state.progress, at, evidence, queues };
-        if let Some(before) = self.endings.add(&mut self.target, ending) {
-            self.tell_end(before);
+        let queues = std::mem::replace(&mut state.queues, QueueHistory::new(at));
+        let pending = PendingEnd { id, worker, progress: state.progress, at, evidence, queues };
+        if let Some(before) = self.pending_ends.add(&mut self.source, pending) {
+            self.send(Observation::Ended(before));
         }
     }
 
-    fn tell_end(&self, Ended { id, evidence, victims }: Ended) {
-        self.tell(Observation::Ended(id, evidence, victims));
-    }
-
-    /// Never waits. A full queue loses the observation: a stall without its first one stays unexplained, and is
-    /// counted; an end that is lost can still be told from its [`Life`].
-    fn tell(&self, observation: Observation) {
-        let first = matches!(observation, Observation::Noticed(_));
-        if self.observations.try_send(observation).is_err() && first {
+    /// Never waits: an observation is lost if the queue is full. A lost first one is counted, because that stall stays
+    /// unexplained. A lost end is still known from its [`Life`].
+    fn send(&self, observation: Observation) {
+        let is_first = matches!(observation, Observation::Noticed(_));
+        if self.observations.try_send(observation).is_err() && is_first {
             self.totals.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -441,7 +478,7 @@ mod tests {
 
     use std::cell::Cell;
 
-    use super::super::inferred_poll::Standstill;
+    use super::super::inferred_poll::PossiblePoll;
     use super::*;
     use crate::model::evidence::{SyscallKind, WaitSite};
     use crate::model::post_stall::{PolledAfter, PostStallPolls, Queued};
@@ -452,15 +489,14 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// One worker that sleeps in the same poll, until its queues are looked at for the last time.
+    /// One worker that sleeps in one poll, until its queue lengths are read for the last time.
     struct Asleep {
         workers: Vec<Arc<Worker>>,
-        /// How many tasks any worker may take, at each look from the first of the last ones on.
+        /// The lengths of the shared queue in the last samples.
         queued: Cell<&'static [usize]>,
-        /// What its stack shows.
-        on: PollInStack,
-        /// Where its poll returns to is known.
-        warm: bool,
+        stack_shows: PollInStack,
+        /// The return address of its poll is known.
+        has_address: bool,
     }
 
     impl WorkerSource for Asleep {
@@ -514,12 +550,12 @@ mod tests {
         }
 
         fn poll_in_stack(&mut self, _worker: usize, _stack: &RawStack) -> PollInStack {
-            self.warm |= self.on == PollInStack::Unwatched;
-            self.on
+            self.has_address |= self.stack_shows == PollInStack::Unwatched;
+            self.stack_shows
         }
 
         fn watch_poll_returns(&mut self, _worker: usize) -> Result<(), BreakpointError> {
-            if self.warm { Ok(()) } else { Err(BreakpointError::NoReturnAddress) }
+            if self.has_address { Ok(()) } else { Err(BreakpointError::NoReturnAddress) }
         }
 
         fn poll_returned(&self, _worker: usize) -> Option<bool> {
@@ -527,108 +563,119 @@ mod tests {
         }
     }
 
-    /// What a worker does whose polls do not tell.
-    const AWAKE: Progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
-
-    /// A stretch of a worker that was seen parked, and awake 4 ms later.
-    fn woken(target: &mut Asleep, parked: Instant) -> Stretch {
-        Stretch::begin_polling(target, (0, AWAKE), LookedAt::after(parked, parked + MS * 4), None, MS * 10)
+    /// A sample of an uninstrumented worker that is awake.
+    fn sample(previous: Instant, now: Instant) -> SampleContext {
+        let progress = Progress { sequence: 1, parks: 0, activity: Activity::Between };
+        SampleContext { worker: 0, progress, previous, now }
     }
 
-    /// A look at it 4 ms after another.
-    fn look(stretch: &mut Stretch, target: &mut Asleep, at: Instant) -> Option<Standstill> {
-        stretch.look(target, (0, AWAKE), LookedAt::after(at - MS * 4, at), MS * 10)
+    /// The inference on a worker that was parked in one sample, and awake in the next one 4 ms later.
+    fn woken(source: &mut Asleep, parked: Instant) -> PollInference {
+        PollInference::start_with_poll(source, sample(parked, parked + MS * 4), None, MS * 10)
+    }
+
+    /// A sample 4 ms after the previous one.
+    fn update(inference: &mut PollInference, source: &mut Asleep, at: Instant) -> Option<PossiblePoll> {
+        inference.update(source, sample(at - MS * 4, at))
     }
 
     fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {
-        let (observations, told) = sync_channel(16);
+        let (observations, receiver) = sync_channel(16);
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
         let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, uninstrumented: false };
-        let target =
-            Asleep { workers: vec![Arc::new(worker)], queued: Cell::new(&[]), on: PollInStack::Watched, warm: true };
-        (Watchdog::new(target, threshold, Arc::default(), observations, Arc::default()), told)
+        let source = Asleep {
+            workers: vec![Arc::new(worker)],
+            queued: Cell::new(&[]),
+            stack_shows: PollInStack::Watched,
+            has_address: true,
+        };
+        (Watchdog::new(source, threshold, Arc::default(), observations, Arc::default()), receiver)
     }
 
-    /// When the stall is noticed where every look comes so long after the one before, and how late that is said to be.
+    /// When a stall is noticed with this time between samples, and the delay of the watchdog in its evidence.
     fn noticed(every: Duration, threshold: Duration) -> Option<(Duration, Duration)> {
-        let (mut watchdog, told) = watchdog(threshold);
+        let (mut watchdog, receiver) = watchdog(threshold);
         let (start, mut watched) = (Instant::now(), HashMap::new());
         (1..100).map(|number| every * number).find_map(|at| {
-            watchdog.look_at_all(&mut watched, start + at - every, start + at);
-            let Ok(Observation::Noticed(noticed)) = told.try_recv() else { return None };
+            watchdog.sample_workers(&mut watched, start + at - every, start + at);
+            let Ok(Observation::Noticed(noticed)) = receiver.try_recv() else { return None };
             Some((at, noticed.first.evidence.watchdog_late))
         })
     }
 
     #[test]
-    fn a_stall_is_noticed_also_where_every_look_comes_late() {
+    fn a_stall_is_noticed_even_if_every_sample_is_late() {
         assert_eq!(noticed(MS, MS * 10), Some((MS * 11, Duration::ZERO)));
-        // The first look finds the poll, the second that it is the same one after a gap, and the time counts from there.
+        // The first sample finds the poll, the second one finds the same poll after a gap, and its time counts from there.
         assert_eq!(noticed(MS * 8, MS * 10), Some((MS * 32, MS * 12)));
         assert_eq!(noticed(MS * 20, MS * 10), Some((MS * 60, MS * 18)));
     }
 
     #[test]
-    fn what_is_inferred_counts_from_the_middle_between_looks() {
-        let (mut watchdog, _told) = watchdog(MS * 10);
-        let target = &mut watchdog.target;
+    fn an_inferred_poll_counts_from_the_midpoint_between_samples() {
+        let (mut watchdog, _receiver) = watchdog(MS * 10);
+        let source = &mut watchdog.source;
         let parked = Instant::now();
-        let mut stretch = woken(target, parked);
-        let mut look = |at| look(&mut stretch, target, at);
-        let standstill = |detection| Some(Standstill { since: parked + MS * 2, detection });
-        assert_eq!(look(parked + MS * 8), standstill(None), "it is on the stack, but not for long enough");
-        assert_eq!(look(parked + MS * 12), standstill(Some(Detection::NoReturn)));
-        assert_eq!(stretch.crossing(MS * 10), Some(parked + MS * 12));
-        // The look before came long ago.
-        let late = LookedAt::after(parked, parked + MS * 50);
-        assert_eq!(late.between, parked + MS * 48);
+        let mut inference = woken(source, parked);
+        let mut update = |at| update(&mut inference, source, at);
+        let poll = |detection| Some(PossiblePoll { start: parked + MS * 2, detection });
+        assert_eq!(update(parked + MS * 8), poll(None), "it is on the stack, but not for long enough");
+        assert_eq!(update(parked + MS * 12), poll(Some(Detection::NoReturn)));
+        assert_eq!(inference.crossing(), Some(parked + MS * 12));
+        // The previous sample was taken long ago.
+        let late = sample(parked, parked + MS * 50);
+        assert_eq!(late.event_time(), parked + MS * 48);
     }
 
     #[test]
-    fn the_first_poll_of_all_counts_from_its_beginning_too() {
-        let (mut watchdog, _told) = watchdog(MS * 10);
-        let target = &mut watchdog.target;
-        (target.on, target.warm) = (PollInStack::Unwatched, false);
+    fn the_very_first_poll_counts_from_its_start_too() {
+        let (mut watchdog, _receiver) = watchdog(MS * 10);
+        let source = &mut watchdog.source;
+        (source.stack_shows, source.has_address) = (PollInStack::Unwatched, false);
         let parked = Instant::now();
-        let mut stretch = woken(target, parked);
-        target.on = PollInStack::Watched;
-        let standstill = Standstill { since: parked + MS * 2, detection: Some(Detection::NoReturn) };
-        assert_eq!(look(&mut stretch, target, parked + MS * 12), Some(standstill));
-        // As long as no stack tells, it is not asked for at every look.
-        (target.on, target.warm) = (PollInStack::None, false);
+        let mut inference = woken(source, parked);
+        source.stack_shows = PollInStack::Watched;
+        let poll = PossiblePoll { start: parked + MS * 2, detection: Some(Detection::NoReturn) };
+        assert_eq!(update(&mut inference, source, parked + MS * 12), Some(poll));
+        // As long as no stack shows a return address, a stack is not captured in every sample.
+        (source.stack_shows, source.has_address) = (PollInStack::None, false);
         let parked = parked + MS * 8;
-        assert_eq!(woken(target, parked).next_watch(), parked + MS * 9);
+        assert_eq!(woken(source, parked).next_breakpoint(), parked + MS * 9);
     }
 
     #[test]
-    fn a_stack_that_ends_too_early_proves_no_poll_and_hides_none() {
-        let (mut watchdog, _told) = watchdog(MS * 10);
-        let target = &mut watchdog.target;
+    fn a_truncated_stack_neither_proves_nor_disproves_a_poll() {
+        let (mut watchdog, _receiver) = watchdog(MS * 10);
+        let source = &mut watchdog.source;
         let parked = Instant::now();
-        let mut stretch = woken(target, parked);
-        let look = |stretch: &mut Stretch, target: &mut Asleep, ms| look(stretch, target, parked + MS * ms);
-        let standstill = |detection| Some(Standstill { since: parked + MS * 2, detection });
+        let mut inference = woken(source, parked);
+        let update =
+            |inference: &mut PollInference, source: &mut Asleep, ms| update(inference, source, parked + MS * ms);
+        let poll = |detection| Some(PossiblePoll { start: parked + MS * 2, detection });
         let stack = RawStack { addresses: Vec::new(), method: CaptureMethod::Passive, complete: false };
-        target.on = PollInStack::Unknown;
-        assert_eq!(look(&mut stretch, target, 12), standstill(None));
-        assert!(!stretch.confirm(target, 0, &stack, Detection::NoReturn), "no stack has shown a poll");
-        target.on = PollInStack::Watched;
-        assert_eq!(look(&mut stretch, target, 60), standstill(Some(Detection::NoReturn)), "as it was all the while");
-        target.on = PollInStack::Unknown;
-        assert!(stretch.confirm(target, 0, &stack, Detection::NoReturn), "one has, and it has not returned since");
-        target.on = PollInStack::None;
-        assert!(!stretch.confirm(target, 0, &stack, Detection::NoReturn));
-        assert_eq!(look(&mut stretch, target, 64).map(|still| still.detection), Some(None), "it counts anew");
+        source.stack_shows = PollInStack::Unknown;
+        assert_eq!(update(&mut inference, source, 12), poll(None));
+        assert!(!inference.confirm(source, 0, &stack, Detection::NoReturn), "no stack has shown a poll");
+        source.stack_shows = PollInStack::Watched;
+        assert_eq!(update(&mut inference, source, 60), poll(Some(Detection::NoReturn)), "it never returned");
+        source.stack_shows = PollInStack::Unknown;
+        assert!(
+            inference.confirm(source, 0, &stack, Detection::NoReturn),
+            "a stack has shown a poll, and it has not returned since"
+        );
+        source.stack_shows = PollInStack::None;
+        assert!(!inference.confirm(source, 0, &stack, Detection::NoReturn));
+        assert_eq!(update(&mut inference, source, 64).map(|poll| poll.detection), Some(None), "it counts again");
     }
 
     #[test]
-    fn a_look_at_queues_that_the_worker_empties_meanwhile_does_not_count() {
-        let (mut watchdog, _told) = watchdog(MS * 10);
-        // The poll is over when the last look at them comes back.
-        watchdog.target.queued.set(&[4, 4, 0]);
+    fn queue_lengths_read_after_the_poll_do_not_count() {
+        let (mut watchdog, _receiver) = watchdog(MS * 10);
+        // The poll has ended when the last lengths are read.
+        watchdog.source.queued.set(&[4, 4, 0]);
         let (start, mut watched) = (Instant::now(), HashMap::new());
-        for look in 1..=3 {
-            watchdog.look_at_all(&mut watched, start + MS * (look - 1), start + MS * look);
+        for sample in 1..=3 {
+            watchdog.sample_workers(&mut watched, start + MS * (sample - 1), start + MS * sample);
         }
         let end = start + MS * 8;
         let task = Task::default();
