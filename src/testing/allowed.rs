@@ -1,4 +1,4 @@
-//! Blocks that may hold the runtime up. What is inside them is known to, and for a reason.
+//! Blocks that are allowed to stall the runtime, each for a given reason.
 
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,29 +6,30 @@ use std::time::{Duration, SystemTime};
 
 use crate::probe;
 
-/// Blocks that are remembered until their test ends. Further ones are exceptions no more.
-const MAX_SCOPES: usize = 100_000;
+/// The limit of recorded blocks. Further ones are not allowed to stall.
+const MAX_BLOCKS: usize = 100_000;
 
-/// A block that ran to its end.
+/// An allowed block that has ended.
 #[derive(Clone, Debug)]
-pub(super) struct Scope {
-    /// Whose: the registry of the watch whose thread ran it.
+pub(super) struct AllowedBlock {
+    /// The registry of the watch to which the thread belongs.
     registry: usize,
     pub(super) tid: i32,
     pub(super) start: SystemTime,
     pub(super) end: SystemTime,
     pub(super) reason: &'static str,
-    pub(super) place: &'static Location<'static>,
+    pub(super) location: &'static Location<'static>,
 }
 
-static SCOPES: Mutex<Vec<Scope>> = Mutex::new(Vec::new());
+/// Each block is kept until the guard of its test ends.
+static BLOCKS: Mutex<Vec<AllowedBlock>> = Mutex::new(Vec::new());
 
-fn scopes() -> MutexGuard<'static, Vec<Scope>> {
-    SCOPES.lock().unwrap_or_else(PoisonError::into_inner)
+fn blocks() -> MutexGuard<'static, Vec<AllowedBlock>> {
+    BLOCKS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a block that may hold the runtime up, and says why. Its time does not count against the test's guard, if one
-/// watches this thread; outside of guards it does nothing else.
+/// Runs a block that may stall the runtime, for the given reason. The guard of the test does not count its time.
+/// Without a guard, it only runs the block.
 ///
 /// ```
 /// let config = holdup::testing::allow("read once at start, before anything else runs", || std::fs::read("/dev/null"));
@@ -36,45 +37,45 @@ fn scopes() -> MutexGuard<'static, Vec<Scope>> {
 /// ```
 #[track_caller]
 pub fn allow<R>(reason: &'static str, block: impl FnOnce() -> R) -> R {
-    let place = Location::caller();
+    let location = Location::caller();
     let Some((registry, tid)) = probe::current_watch() else { return block() };
-    // Also when the block panics: the test may expect that.
-    let _open = Open { registry, tid, start: SystemTime::now(), reason, place };
+    // A guard, because the block may panic and the test may expect that.
+    let _running = RunningBlock { registry, tid, start: SystemTime::now(), reason, location };
     block()
 }
 
-struct Open {
+struct RunningBlock {
     registry: usize,
     tid: i32,
     start: SystemTime,
     reason: &'static str,
-    place: &'static Location<'static>,
+    location: &'static Location<'static>,
 }
 
-impl Drop for Open {
+impl Drop for RunningBlock {
     fn drop(&mut self) {
-        let Self { registry, tid, start, reason, place } = *self;
-        let mut scopes = scopes();
-        if scopes.len() < MAX_SCOPES {
-            scopes.push(Scope { registry, tid, start, end: SystemTime::now(), reason, place });
+        let Self { registry, tid, start, reason, location } = *self;
+        let mut blocks = blocks();
+        if blocks.len() < MAX_BLOCKS {
+            blocks.push(AllowedBlock { registry, tid, start, end: SystemTime::now(), reason, location });
         }
     }
 }
 
-impl Scope {
+impl AllowedBlock {
     #[cfg(test)]
     #[track_caller]
     pub(super) fn new(tid: i32, start: SystemTime, end: SystemTime, reason: &'static str) -> Self {
-        Self { registry: 0, tid, start, end, reason, place: Location::caller() }
+        Self { registry: 0, tid, start, end, reason, location: Location::caller() }
     }
 
-    /// How much of the time between two moments lies inside.
+    /// The part of the time between two moments that lies in the block.
     pub(super) fn overlap(&self, start: SystemTime, end: SystemTime) -> Duration {
         self.end.min(end).duration_since(self.start.max(start)).unwrap_or_default()
     }
 }
 
-/// Takes out the blocks that ran on threads of one watch.
-pub(super) fn take(registry: usize) -> Vec<Scope> {
-    scopes().extract_if(.., |scope| scope.registry == registry).collect()
+/// Removes and returns the blocks that ran on the threads of one watch.
+pub(super) fn take(registry: usize) -> Vec<AllowedBlock> {
+    blocks().extract_if(.., |block| block.registry == registry).collect()
 }

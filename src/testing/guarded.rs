@@ -1,4 +1,4 @@
-//! A future whose polls are guarded, in a runtime that somebody else built.
+//! A future whose polls are guarded, inside an existing runtime.
 
 use std::future::Future;
 use std::panic::Location;
@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::guard::{Guard, Watching};
+use super::self_test::start_session;
+use super::session::{Session, Settings};
 use crate::probe::{self, Root, RootThread, RuntimeProbe};
 
 pin_project! {
@@ -18,17 +19,17 @@ pin_project! {
     pub struct Guarded<F> {
         #[pin]
         future: Option<Root<F>>,
-        // Until the first poll, when the runtime is known.
-        waiting: Option<(Guard, F)>,
-        watching: Option<(Watching, RootThread)>,
-        place: &'static Location<'static>,
+        // Taken by the first poll, which knows the runtime.
+        unpolled: Option<(Settings, F)>,
+        session: Option<(Session, RootThread)>,
+        location: &'static Location<'static>,
     }
 }
 
 impl<F: Future> Guarded<F> {
     #[track_caller]
-    pub(super) fn new(guard: Guard, future: F) -> Self {
-        Self { future: None, waiting: Some((guard, future)), watching: None, place: Location::caller() }
+    pub(super) fn new(settings: Settings, future: F) -> Self {
+        Self { future: None, unpolled: Some((settings, future)), session: None, location: Location::caller() }
     }
 }
 
@@ -38,28 +39,28 @@ impl<F: Future> Future for Guarded<F> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        if let Some((guard, future)) = this.waiting.take() {
-            let watching = guard.start();
-            let runtime = runtime_here(&watching);
+        if let Some((settings, future)) = this.unpolled.take() {
+            let session = start_session(settings);
+            let runtime = current_runtime(&session);
             let thread = RootThread::enter(&runtime);
-            this.future.set(Some(probe::root_at(future, runtime, this.place)));
-            *this.watching = Some((watching, thread));
+            this.future.set(Some(probe::root_at(future, runtime, this.location)));
+            *this.session = Some((session, thread));
         }
-        let Some(future) = this.future.as_mut().as_pin_mut() else { panic!("polled after it was done") };
+        let Some(future) = this.future.as_mut().as_pin_mut() else { panic!("polled after completion") };
         let output = std::task::ready!(future.poll(context));
         this.future.set(None);
-        if let Some((watching, thread)) = this.watching.take() {
+        if let Some((session, thread)) = this.session.take() {
             drop(thread);
-            watching.end();
+            session.end();
         }
         Poll::Ready(output)
     }
 }
 
-/// The runtime that polls us, as far as it can be watched without hooks.
-fn runtime_here(watching: &Watching) -> Arc<RuntimeProbe> {
+/// A probe for the current runtime, which has no hooks.
+fn current_runtime(session: &Session) -> Arc<RuntimeProbe> {
     let handle = tokio::runtime::Handle::try_current().ok();
     let flavor = handle.as_ref().map(tokio::runtime::Handle::runtime_flavor);
     let name = handle.as_ref().and_then(tokio::runtime::Handle::name);
-    watching.watch.foreign_runtime(flavor == Some(tokio::runtime::RuntimeFlavor::CurrentThread), name)
+    session.watch.foreign_runtime(flavor == Some(tokio::runtime::RuntimeFlavor::CurrentThread), name)
 }

@@ -1,39 +1,42 @@
-//! Fails a test whose runtime was held up, and says by what: function, file and line, cause, for how long, and the stack.
+//! Fails a test that stalls its runtime, and reports the function, file and line, cause, duration and stack.
 //!
 //! ```
 //! # fn main() {
-//! // In a `#[test]`: a current-thread runtime of its own.
+//! // In a `#[test]`: a new current-thread runtime.
 //! holdup::testing::block_on(async {
 //!     tokio::task::yield_now().await;
 //! });
 //! # }
 //! ```
 //!
-//! In a `#[tokio::test]`, whose runtime the macro builds, wrap what it does: `holdup::testing::guard(async { … }).await`.
-//! Then the polls of that future are watched, and of what it starts with [`holdup::spawn`](crate::spawn) on the same
-//! thread. With a builder of your own, [`Guard::block_on_with`] watches everything that the hooks show.
+//! In a `#[tokio::test]` the macro builds the runtime, so wrap the body: `holdup::testing::guard(async { … }).await`.
+//! This watches the polls of that future, and of tasks started with [`holdup::spawn`](crate::spawn) on the same
+//! thread. [`Guard::block_on_with`] takes your own runtime builder and watches every task that the hooks see.
 //!
-//! A [`Guard`] has a threshold (50 ms unless set, because tests run unoptimised, many at a time), an optional budget for
-//! many short holds, and exceptions: [`Guard::allow_function`], and [`allow`] around a block. An exception that never
-//! applied is mentioned, so that it can be removed. A stall that the machine caused, by not running the thread, fails no
-//! test. Tests that run at the same time in one process have guards of their own and do not disturb each other.
+//! A [`Guard`] has a threshold, an optional budget for many short stalls, and exceptions: [`Guard::allow_function`], and
+//! [`allow`] around a block. The default threshold is 50 ms, because tests run unoptimized and many at a time. An exception
+//! that never applied gives a warning, so that it can be removed. A stall fails no test if the operating system caused it by
+//! not running the thread. Tests that run at the same time in one process have separate guards.
 //!
-//! Before the first guard starts, a self-test makes sure that a stall is noticed in this environment
-//! ([`self_test`]): a guard that sees nothing would let every test pass.
+//! Before the first guard starts, a [`self_test`] checks that stalls are noticed in this environment. Without it, a guard that
+//! sees nothing would let every test pass.
 
-/// Exceptions for a block.
+/// Blocks that are allowed to stall.
 mod allowed;
 
-/// What is watched, and how strictly.
+/// The public guard and its rules.
 mod guard;
 
-/// A future whose polls are guarded, in a runtime that somebody else built.
+/// A future that is guarded inside an existing runtime.
 mod guarded;
 
-/// Whether stalls are noticed here at all.
+/// Whether stalls are noticed in this environment.
 mod self_test;
 
-/// What the stalls of a test amount to.
+/// One guarded test.
+mod session;
+
+/// Judges the stalls of a test.
 mod verdict;
 
 pub use allowed::allow;
@@ -44,19 +47,19 @@ pub use verdict::HeldUp;
 
 use std::future::Future;
 
-/// Runs a test's future on a current-thread runtime of its own, with the default [`Guard`].
+/// Runs a test's future on a new current-thread runtime, with the default [`Guard`].
 ///
 /// # Panics
-/// When the runtime was held up for 50 ms or longer, with a message that says by what.
+/// If a poll took 50 ms or longer. The message names its culprit and cause.
 #[track_caller]
 pub fn block_on<F: Future>(future: F) -> F::Output {
     Guard::new().block_on(future)
 }
 
-/// Guards a future inside a runtime that somebody else built, such as that of `#[tokio::test]`, with the default [`Guard`].
+/// Guards a future inside an existing runtime, such as that of `#[tokio::test]`, with the default [`Guard`].
 ///
 /// # Panics
-/// When it is done, if it held up its thread for 50 ms or longer, with a message that says by what.
+/// When the future is ready, if a poll took 50 ms or longer. The message names its culprit and cause.
 #[track_caller]
 pub fn guard<F: Future>(future: F) -> Guarded<F> {
     Guard::new().guard(future)

@@ -1,35 +1,35 @@
-//! What the stalls of a test amount to.
+//! Judges the stalls of a test by the rules of its guard.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
-use super::allowed::Scope;
+use super::allowed::AllowedBlock;
 use crate::export::stall_text::{Repeats, StackDetail, StallView};
 use crate::export::text::{Style, milliseconds};
 use crate::model::cause::CauseClass;
 use crate::model::stall::{Stall, StallEvent, StallId};
 
-/// Stalls that are kept of one test. Further ones are counted.
+/// The limit of recorded stalls. Further ones are only counted.
 const MAX_STALLS: usize = 1000;
 
-/// Stalls whose whole report is in the message.
-const MAX_SHOWN: usize = 3;
+/// The limit of full reports in a message.
+const MAX_REPORTS: usize = 3;
 
-/// What a block took of stalls, together, to have been needed. When a poll began is known to half a look, so that a block
-/// right before it seems to touch it.
-const LEAST: Duration = Duration::from_millis(1);
+/// An allowed block is needed if it overlaps stalls for at least this long in total. The start of a poll is known only to half
+/// a sampling interval, so a block right before the poll seems to overlap it.
+const MIN_OVERLAP: Duration = Duration::from_millis(1);
 
-/// The stalls of a test, as its watch told them.
+/// The stalls that were reported during a test, each with its start.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct RecordedStalls {
     stalls: BTreeMap<StallId, (SystemTime, Stall)>,
     further: u64,
 }
 
-impl Seen {
-    pub(super) fn take(&mut self, event: &StallEvent<'_>) {
+impl RecordedStalls {
+    pub(super) fn record(&mut self, event: &StallEvent<'_>) {
         let stall = event.stall.clone();
         if let Some((_, known)) = self.stalls.get_mut(&stall.id) {
             *known = stall;
@@ -50,107 +50,139 @@ impl Seen {
     }
 }
 
-/// How strict a guard is.
+/// The rules of a guard.
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
     pub(super) threshold: Duration,
-    /// How long all holds together may last, and from how long on a hold counts.
+    /// The limit on the total time of long polls, and the duration from which on a poll counts.
     pub(super) budget: Option<(Duration, Duration)>,
-    /// Parts of functions' names, and why they may.
+    /// Parts of the names of allowed functions, each with a reason.
     pub(super) functions: Vec<(String, String)>,
 }
 
-/// A test's runtime was held up.
+impl Rules {
+    /// The watchdog supports no threshold below 1 ms.
+    pub(super) fn set_threshold(&mut self, threshold: Duration) {
+        self.threshold = threshold.max(Duration::from_millis(1));
+    }
+}
+
+/// The error of a test whose runtime was stalled.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HeldUp {
-    /// The stalls that were too long, in the order they were noticed.
+    /// The stalls that took too long, in the order in which they were noticed.
     pub stalls: Vec<Stall>,
-    /// The time of all holds that count against the budget.
+    /// The total time that counts against the budget.
     pub total: Duration,
     /// The budget, if it was exceeded.
     pub over_budget: Option<Duration>,
     threshold: Duration,
 }
 
-/// What is to be said of a test.
+/// The outcome of a test.
 #[derive(Debug, Default)]
 pub(super) struct Verdict {
     pub(super) held_up: Option<HeldUp>,
-    /// Exceptions that never applied, in sentences.
+    /// A sentence for each exception that never applied.
     pub(super) warnings: Vec<String>,
 }
 
-impl Verdict {
-    /// Judges stalls by the rules and by the blocks that were allowed.
-    pub(super) fn of(seen: &Seen, rules: &Rules, scopes: &[Scope]) -> Self {
-        let mut used_functions = vec![false; rules.functions.len()];
-        // By place: a block that is run often may hold the runtime up once.
-        let mut taken: HashMap<&Location<'_>, Duration> = HashMap::new();
-        let (mut stalls, mut total, mut counted) = (Vec::new(), Duration::ZERO, Vec::new());
-        for (start, stall) in seen.stalls.values() {
-            // The machine did not run the thread: the test is not at fault.
-            if stall.cause.class == CauseClass::NotScheduled {
-                continue;
-            }
-            let (mut left, mut in_blocks) = (stall.duration, false);
-            for scope in scopes.iter().filter(|scope| scope.tid == stall.tid) {
-                let overlap = scope.overlap(*start, *start + stall.duration);
-                *taken.entry(scope.place).or_default() += overlap;
-                if !in_blocks && !overlap.is_zero() {
-                    in_blocks = true;
-                    // A block's time is exact, and a poll's only as exact as the watchdog got to run: beside a block, only
-                    // what it has looked at counts.
-                    left = left.min(stall.cause.evidence.window);
-                }
-                left = left.saturating_sub(overlap);
-            }
-            let on_stack = |name: &str| {
-                let frames = stall.stack.as_ref().map_or(&[][..], |stack| &stack.frames);
-                frames.iter().any(|frame| frame.function.contains(name))
-            };
-            let mut allowed = false;
-            for ((name, _), used) in rules.functions.iter().zip(&mut used_functions) {
-                let applies = on_stack(name);
-                *used |= applies;
-                allowed |= applies;
-            }
-            if allowed {
-                continue;
-            }
-            if left >= rules.threshold {
-                stalls.push(stall.clone());
-            }
-            if rules.budget.is_some_and(|(_, from)| left >= from) {
-                total += left;
-                counted.push(stall);
-            }
+/// Judges stalls by the rules, without the time of allowed blocks.
+pub(super) fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedBlock]) -> Verdict {
+    let mut exceptions = Exceptions::new(rules, blocks);
+    let (mut stalls, mut total, mut counted) = (Vec::new(), Duration::ZERO, Vec::new());
+    for (start, stall) in recorded.stalls.values() {
+        // The operating system did not run the thread, so the test is not at fault.
+        if stall.cause.class == CauseClass::NotScheduled {
+            continue;
         }
-        let over_budget = rules.budget.map(|(budget, _)| budget).filter(|budget| total > *budget);
-        if stalls.is_empty() && over_budget.is_some() {
-            // The longest say most about where the time went.
-            counted.sort_by_key(|stall| std::cmp::Reverse(stall.duration));
-            stalls.extend(counted.into_iter().take(MAX_SHOWN).cloned());
+        let duration = exceptions.duration_outside_blocks(*start, stall);
+        if exceptions.allow_function_of(stall) {
+            continue;
         }
-        let held_up = (!stalls.is_empty()).then_some(HeldUp { stalls, total, over_budget, threshold: rules.threshold });
-        let mut warnings = Vec::new();
-        for ((name, reason), _) in rules.functions.iter().zip(used_functions).filter(|(_, used)| !used) {
-            warnings.push(format!("allow_function(\"{name}\", \"{reason}\") never applied; remove it"));
+        if duration >= rules.threshold {
+            stalls.push(stall.clone());
         }
-        let needed = |scope: &Scope| taken.get(scope.place).is_some_and(|taken| *taken >= LEAST);
-        for scope in scopes.iter().filter(|scope| !needed(scope)) {
-            warnings.push(format!("the allow at {} (\"{}\") held nothing up; remove it", scope.place, scope.reason));
+        if rules.budget.is_some_and(|(_, shortest)| duration >= shortest) {
+            total += duration;
+            counted.push(stall);
         }
+    }
+    let over_budget = rules.budget.map(|(budget, _)| budget).filter(|budget| total > *budget);
+    if stalls.is_empty() && over_budget.is_some() {
+        // The longest ones show best where the time went.
+        counted.sort_by_key(|stall| std::cmp::Reverse(stall.duration));
+        stalls.extend(counted.into_iter().take(MAX_REPORTS).cloned());
+    }
+    let held_up = (!stalls.is_empty()).then_some(HeldUp { stalls, total, over_budget, threshold: rules.threshold });
+    Verdict { held_up, warnings: exceptions.unused_exceptions() }
+}
+
+/// The exceptions of a guard, and which of them have applied.
+struct Exceptions<'r> {
+    functions: Vec<(&'r str, &'r str, bool)>,
+    blocks: &'r [AllowedBlock],
+    /// The overlap with stalls, by the location of the block: a block that runs often may stall only once.
+    overlaps: HashMap<&'r Location<'r>, Duration>,
+}
+
+impl<'r> Exceptions<'r> {
+    fn new(rules: &'r Rules, blocks: &'r [AllowedBlock]) -> Self {
+        let functions = rules.functions.iter().map(|(name, reason)| (name.as_str(), reason.as_str(), false)).collect();
+        Self { functions, blocks, overlaps: HashMap::new() }
+    }
+
+    /// The duration of the stall without its overlap with allowed blocks.
+    fn duration_outside_blocks(&mut self, start: SystemTime, stall: &Stall) -> Duration {
+        let (mut duration, mut any_overlap) = (stall.duration, false);
+        for block in self.blocks.iter().filter(|block| block.tid == stall.tid) {
+            let overlap = block.overlap(start, start + stall.duration);
+            *self.overlaps.entry(block.location).or_default() += overlap;
+            if !any_overlap && !overlap.is_zero() {
+                any_overlap = true;
+                // The time of a block is exact, and that of a poll is not. So outside the block only the time between
+                // samples counts.
+                duration = duration.min(stall.cause.evidence.window);
+            }
+            duration = duration.saturating_sub(overlap);
+        }
+        duration
+    }
+
+    /// Whether an allowed function is on the stack.
+    fn allow_function_of(&mut self, stall: &Stall) -> bool {
+        let frames = stall.stack.as_ref().map_or(&[][..], |stack| &stack.frames);
+        let mut is_allowed = false;
+        for (name, _, has_applied) in &mut self.functions {
+            let applies = frames.iter().any(|frame| frame.function.contains(*name));
+            *has_applied |= applies;
+            is_allowed |= applies;
+        }
+        is_allowed
+    }
+
+    /// A sentence for each exception that never applied.
+    fn unused_exceptions(&self) -> Vec<String> {
+        let functions = self.functions.iter().filter(|(_, _, has_applied)| !has_applied);
+        let functions = functions
+            .map(|(name, reason, _)| format!("allow_function(\"{name}\", \"{reason}\") never applied; remove it"));
+        let is_unused =
+            |block: &&AllowedBlock| self.overlaps.get(block.location).is_none_or(|overlap| *overlap < MIN_OVERLAP);
+        let blocks = self.blocks.iter().filter(is_unused);
+        let blocks = blocks
+            .map(|block| format!("the allow at {} (\"{}\") held nothing up; remove it", block.location, block.reason));
+        let mut warnings: Vec<_> = functions.chain(blocks).collect();
         warnings.sort();
         warnings.dedup();
-        Self { held_up, warnings }
+        warnings
     }
 }
 
-/// First one line that says all, for lists of failed tests, then the whole reports.
+/// A headline that is enough for a list of failed tests, and then the full reports.
 impl fmt::Display for HeldUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "this test held up its runtime: {}", self.stalls.first().map_or_else(String::new, in_short))?;
+        write!(f, "this test held up its runtime: {}", self.stalls.first().map_or_else(String::new, headline))?;
         match self.over_budget {
             Some(budget) => {
                 write!(f, "; all holds together {} of at most {}", milliseconds(self.total), milliseconds(budget))?;
@@ -159,7 +191,7 @@ impl fmt::Display for HeldUp {
             None => {}
         }
         writeln!(f, " (threshold {})", milliseconds(self.threshold))?;
-        for stall in self.stalls.iter().take(MAX_SHOWN) {
+        for stall in self.stalls.iter().take(MAX_REPORTS) {
             let view = StallView::from(stall);
             write!(f, "\n{}", view.report(Repeats::default(), StackDetail::Folded, Style::Plain))?;
         }
@@ -170,7 +202,7 @@ impl fmt::Display for HeldUp {
 impl std::error::Error for HeldUp {}
 
 /// `sleeping for 80.1 ms in api::nap at src/api.rs:12`.
-fn in_short(stall: &Stall) -> String {
+fn headline(stall: &Stall) -> String {
     let mut text = format!("{} for {}", stall.cause.class.title(), milliseconds(stall.duration));
     if let Some(culprit) = &stall.culprit {
         text += &format!(" in {}", culprit.frame.function);
@@ -193,7 +225,7 @@ mod tests {
     use crate::model::task::Task;
     use crate::model::waiting::Waiting;
 
-    fn seen(class: CauseClass, ms: u64) -> Seen {
+    fn recorded(class: CauseClass, ms: u64) -> RecordedStalls {
         let stall = Stall {
             id: StallId(1),
             runtime: "test".into(),
@@ -212,9 +244,9 @@ mod tests {
             stack: Err(StackUnavailable::Unavailable),
             waiting: Waiting::default(),
         };
-        let mut seen = Seen::default();
-        seen.take(&StallEvent { phase: Phase::Ended, stall: &stall });
-        seen
+        let mut recorded = RecordedStalls::default();
+        recorded.record(&StallEvent { phase: Phase::Ended, stall: &stall });
+        recorded
     }
 
     fn rules() -> Rules {
@@ -222,66 +254,66 @@ mod tests {
     }
 
     #[track_caller]
-    fn scope(tid: i32, before_ms: u64, ms: u64) -> Scope {
+    fn block(tid: i32, before_ms: u64, ms: u64) -> AllowedBlock {
         let start = SystemTime::UNIX_EPOCH + Duration::from_secs(100) - Duration::from_millis(before_ms);
-        Scope::new(tid, start, start + Duration::from_millis(ms), "known")
+        AllowedBlock::new(tid, start, start + Duration::from_millis(ms), "known")
     }
 
     #[test]
-    fn what_the_machine_caused_fails_nothing() {
-        assert!(Verdict::of(&seen(CauseClass::NotScheduled, 500), &rules(), &[]).held_up.is_none());
-        assert!(Verdict::of(&seen(CauseClass::Computing, 500), &rules(), &[]).held_up.is_some());
-        assert!(Verdict::of(&seen(CauseClass::Computing, 40), &rules(), &[]).held_up.is_none());
+    fn a_stall_caused_by_the_scheduler_fails_no_test() {
+        assert!(judge(&recorded(CauseClass::NotScheduled, 500), &rules(), &[]).held_up.is_none());
+        assert!(judge(&recorded(CauseClass::Computing, 500), &rules(), &[]).held_up.is_some());
+        assert!(judge(&recorded(CauseClass::Computing, 40), &rules(), &[]).held_up.is_none());
     }
 
     #[test]
     fn the_time_of_an_allowed_block_does_not_count() {
-        // The stall lasted for 200 ms before second 100.
-        let stalls = seen(CauseClass::Sleeping, 200);
-        let verdict = Verdict::of(&stalls, &rules(), &[scope(7, 190, 160)]);
-        assert!(verdict.held_up.is_none() && verdict.warnings.is_empty(), "40 ms are left");
-        assert!(Verdict::of(&stalls, &rules(), &[scope(7, 190, 100)]).held_up.is_some(), "100 ms are left");
-        let elsewhere = Verdict::of(&stalls, &rules(), &[scope(8, 200, 200)]);
+        // The stall took 200 ms, and ended at second 100.
+        let stalls = recorded(CauseClass::Sleeping, 200);
+        let verdict = judge(&stalls, &rules(), &[block(7, 190, 160)]);
+        assert!(verdict.held_up.is_none() && verdict.warnings.is_empty(), "40 ms are outside");
+        assert!(judge(&stalls, &rules(), &[block(7, 190, 100)]).held_up.is_some(), "100 ms are outside");
+        let elsewhere = judge(&stalls, &rules(), &[block(8, 200, 200)]);
         assert!(elsewhere.held_up.is_some(), "another thread's block");
         assert!(elsewhere.warnings[0].contains("\"known\") held nothing up; remove it"), "{:?}", elsewhere.warnings);
     }
 
     #[test]
-    fn beside_an_allowed_block_only_what_was_looked_at_counts() {
-        let mut stalls = seen(CauseClass::Sleeping, 400);
-        let verdict = Verdict::of(&stalls, &rules(), &[scope(7, 330, 300)]);
-        assert!(verdict.held_up.is_some(), "100 ms are left");
+    fn outside_an_allowed_block_only_sampled_time_counts() {
+        let mut stalls = recorded(CauseClass::Sleeping, 400);
+        let verdict = judge(&stalls, &rules(), &[block(7, 330, 300)]);
+        assert!(verdict.held_up.is_some(), "100 ms are outside");
         for (_, stall) in stalls.stalls.values_mut() {
             stall.cause.evidence.window = Duration::from_millis(290);
         }
-        assert!(Verdict::of(&stalls, &rules(), &[scope(7, 330, 300)]).held_up.is_none(), "nobody has seen them");
-        assert!(Verdict::of(&stalls, &rules(), &[]).held_up.is_some());
+        assert!(judge(&stalls, &rules(), &[block(7, 330, 300)]).held_up.is_none(), "no sample has seen them");
+        assert!(judge(&stalls, &rules(), &[]).held_up.is_some());
     }
 
     #[test]
-    fn a_block_that_held_something_up_once_is_needed_and_one_beside_it_is_not() {
-        let stalls = seen(CauseClass::Sleeping, 200);
-        let often = || [(300, 50), (190, 160), (20, 10)].map(|(before, ms)| scope(7, before, ms));
-        assert_eq!(Verdict::of(&stalls, &rules(), &often()).warnings, [""; 0]);
-        let mut beside = scope(7, 210, 10);
+    fn a_block_that_stalled_once_is_needed_and_one_beside_the_stall_is_not() {
+        let stalls = recorded(CauseClass::Sleeping, 200);
+        let often = || [(300, 50), (190, 160), (20, 10)].map(|(before, ms)| block(7, before, ms));
+        assert_eq!(judge(&stalls, &rules(), &often()).warnings, [""; 0]);
+        let mut beside = block(7, 210, 10);
         beside.end += Duration::from_micros(300);
-        let verdict = Verdict::of(&stalls, &rules(), &[scope(7, 190, 160), beside]);
+        let verdict = judge(&stalls, &rules(), &[block(7, 190, 160), beside]);
         assert_eq!(verdict.warnings.len(), 1, "{:?}", verdict.warnings);
     }
 
     #[test]
-    fn an_exception_that_never_applied_is_mentioned() {
+    fn an_exception_that_never_applied_gives_a_warning() {
         let rules = Rules { functions: vec![("api::old".into(), "legacy".into())], ..rules() };
-        let verdict = Verdict::of(&seen(CauseClass::Sleeping, 5), &rules, &[]);
+        let verdict = judge(&recorded(CauseClass::Sleeping, 5), &rules, &[]);
         assert_eq!(verdict.warnings, ["allow_function(\"api::old\", \"legacy\") never applied; remove it"]);
     }
 
     #[test]
-    fn holds_together_exceed_a_budget() {
+    fn short_stalls_together_exceed_a_budget() {
         let budget = |ms| Some((Duration::from_millis(ms), Duration::from_millis(2)));
-        let seen = seen(CauseClass::Computing, 40);
-        let over = Verdict::of(&seen, &Rules { budget: budget(30), ..rules() }, &[]).held_up.expect("is over");
+        let stalls = recorded(CauseClass::Computing, 40);
+        let over = judge(&stalls, &Rules { budget: budget(30), ..rules() }, &[]).held_up.expect("is over");
         assert_eq!((over.total, over.over_budget), (Duration::from_millis(40), Some(Duration::from_millis(30))));
-        assert!(Verdict::of(&seen, &Rules { budget: budget(60), ..rules() }, &[]).held_up.is_none());
+        assert!(judge(&stalls, &Rules { budget: budget(60), ..rules() }, &[]).held_up.is_none());
     }
 }
