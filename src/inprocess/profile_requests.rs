@@ -25,7 +25,7 @@ impl WatchState {
     pub(crate) fn trace(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         options.check()?;
         let wall = Wall::new(self.own_process()?, options.rate, self.log.threshold);
-        self.collect(&mut wall.looks_per_sample(TRACE_LOOKS / options.rate.max(1)), options, stop)
+        self.collect(&mut wall.checks_per_sample(TRACE_LOOKS / options.rate.max(1)), options, stop)
     }
 
     /// Ends the windows that were given this name; returns how many there were.

@@ -1,54 +1,53 @@
-//! The hot path: what workers themselves do, on every poll, so that the watchdog can see how far they have come.
+//! The hot path: workers publish their progress on every poll, and the watchdog reads it.
 //!
 //! # Contract
-//! Per poll: no clock, no lock, no allocation, no system call, no read-modify-write; a handful of plain stores into
-//! one cache line that only this worker writes. `benches/poll_cost.rs` measures it. Registering a worker, parking
-//! and unparking may cost more, because they are rare.
+//! Per poll: no clock, no lock, no allocation, no system call, no read-modify-write. A few plain stores go into one cache
+//! line that only this worker writes. `benches/poll_cost.rs` measures them. Registering, parking and unparking are rare, so
+//! they may cost more.
 //!
-//! While somebody counts polls (`Watch::tasks`), and only then, a worker reads the clock before and after each poll and
-//! adds it to its own [`poll_stats::Ledger`]. After a stall a worker is followed for a few polls ([`post_stall_recorder::Follower`]), which
-//! tells who waited behind it. Whether somebody wants either is one flag in that cache line.
+//! While a window of task statistics is open (`Watch::count_tasks`), a worker also reads the clock before and after each poll
+//! and adds the time to its [`poll_stats::PollStats`]. After a stall, a [`post_stall_recorder::PostStallRecorder`] records a few
+//! polls, to find the victims. One flag in that cache line says whether either is needed.
 //!
 //! # Who writes what
-//! A [`slot::Slot`] is written by the thread that holds it in its thread-local, with one exception:
-//! [`registry::Registry`] detaches the slot of a thread that lost its worker to another (`block_in_place`).
-//! The watchdog only reads. The beginning and end of a window raise and lower a slot's flag,
-//! as the watchdog does when it notices a stall and has heard who waited.
+//! Only the thread that owns a [`slot::Slot`] writes it, with two exceptions. [`registry::Registry`] detaches the slot of a
+//! thread that lost its worker to another one (`block_in_place`). And whoever opens a window, or notices a stall, turns the
+//! recording of polls on and off. Otherwise the watchdog only reads.
 
-/// One cache line per worker: how far it has come.
+/// The progress of a worker, in one pair of cache lines.
 mod slot;
 
-/// What a worker adds up while somebody counts polls.
+/// Statistics of a worker's polls, while a window is open.
 mod poll_stats;
 
-/// What a worker polls right after a stall.
+/// The polls of a worker right after a stall.
 mod post_stall_recorder;
 
-/// How many tasks are queued, and which polls take them.
+/// Queue depths, and which polls take tasks out of the queues.
 mod queue_drain;
 
-/// The ledgers of all workers, put together.
+/// Task statistics, merged from all workers.
 mod poll_stats_merge;
 
-/// The slot of the current thread, and who else holds one.
+/// The slot of the current thread.
 mod thread_slot;
 
 /// The workers of one watch.
 mod registry;
 
-/// The runtimes of one watch, to ask Tokio about their tasks.
+/// The runtimes of one watch, for Tokio's metrics.
 mod runtimes;
 
-/// Hooks given to Tokio's runtime builder, composed with the user's own.
+/// Hooks given to Tokio's runtime builder.
 mod hooks;
 
 /// The future wrapper, which works without `tokio_unstable`.
 mod watched;
 
-/// Names given to tasks, kept once each.
+/// Interned task names.
 mod names;
 
-/// A task's name that is known from outside the task.
+/// A task name that comes from a tracing span.
 #[cfg(feature = "console")]
 mod task_name;
 

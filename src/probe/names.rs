@@ -1,12 +1,12 @@
-//! Names given to tasks, each kept once, in bounded memory. A poll carries only the number.
+//! Interned task names, in bounded memory. A poll carries only the number of its name.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// Distinct names that are kept. Names beyond that are not: their tasks are shown without one.
+/// The limit of distinct names. Tasks with further names are shown without a name.
 pub(crate) const MAX_NAMES: usize = 4096;
 
-/// Longer names are cut.
+/// Longer names are truncated.
 const MAX_NAME_BYTES: usize = 128;
 
 /// The number of a name.
@@ -17,7 +17,7 @@ impl NameId {
     pub(super) const NONE: Self = Self(0);
 }
 
-/// Number 1 is the first name.
+/// The first name has number 1.
 static NAMES: RwLock<Option<Names>> = RwLock::new(None);
 
 #[derive(Default)]
@@ -26,9 +26,9 @@ struct Names {
     by_name: HashMap<Arc<str>, u32>,
 }
 
-/// The number of a name, the same for equal names.
+/// The number of a name. Equal names have the same number.
 pub(super) fn intern(name: &str) -> NameId {
-    let name = cut(name);
+    let name = truncate(name);
     let known = {
         let names = NAMES.read().unwrap_or_else(PoisonError::into_inner);
         names.as_ref().and_then(|names| names.by_name.get(name).copied())
@@ -52,13 +52,13 @@ fn add(name: &str) -> u32 {
     number
 }
 
-/// The name behind a number.
+/// The name with this number.
 pub(super) fn get(id: NameId) -> Option<Arc<str>> {
     let index = usize::try_from(id.0.checked_sub(1)?).ok()?;
     NAMES.read().unwrap_or_else(PoisonError::into_inner).as_ref()?.by_number.get(index).cloned()
 }
 
-fn cut(name: &str) -> &str {
+fn truncate(name: &str) -> &str {
     &name[..name.floor_char_boundary(MAX_NAME_BYTES)]
 }
 
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_names_share_a_number_and_long_ones_are_cut() {
+    fn equal_names_share_a_number_and_long_names_are_truncated() {
         assert_eq!(intern("ingest"), intern("ingest"));
         assert_ne!(intern("ingest"), intern("serve"));
         assert_eq!(get(intern("ingest")).as_deref(), Some("ingest"));

@@ -1,4 +1,4 @@
-//! The runtimes of one watch, to ask Tokio about their tasks. A handle does not keep a runtime running.
+//! Handles of the runtimes of one watch, for Tokio's metrics. A handle does not keep a runtime running.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,14 +6,14 @@ use tokio::runtime::Handle;
 
 use super::queue_drain::local_depth;
 
-/// See the module.
+/// The watched runtimes.
 #[derive(Debug, Default)]
 pub(crate) struct Runtimes(Mutex<Vec<Listed>>);
 
 #[derive(Debug)]
 struct Listed {
     number: u32,
-    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the endpoint tells it"))]
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the endpoint shows it"))]
     name: Arc<str>,
     handle: Handle,
 }
@@ -31,14 +31,14 @@ impl Runtimes {
         self.list().retain(|runtime| runtime.number != number);
     }
 
-    /// How many tasks each runtime has.
+    /// The number of tasks of each runtime.
     #[cfg(feature = "http")]
     pub(crate) fn alive_tasks(&self) -> Vec<(Arc<str>, usize)> {
         let count = |runtime: &Listed| (Arc::clone(&runtime.name), runtime.handle.metrics().num_alive_tasks());
         self.list().iter().map(count).collect()
     }
 
-    /// Tasks in a worker's own queue, which only `tokio_unstable` tells, and in that of its runtime.
+    /// The lengths of a worker's own queue and of the shared queue. The first one needs `tokio_unstable`.
     pub(crate) fn queues(&self, runtime: u32, worker: Option<usize>) -> (Option<usize>, Option<usize>) {
         let list = self.list();
         let Some(listed) = list.iter().find(|listed| listed.number == runtime) else { return (None, None) };

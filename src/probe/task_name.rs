@@ -1,4 +1,4 @@
-//! A task's name that is known from outside the task: told to the worker's slot at every poll.
+//! A task name that comes from a tracing span. Every poll of the task writes it to the worker's slot.
 
 use super::names::{self, NameId};
 use super::thread_slot;
@@ -7,23 +7,23 @@ use super::thread_slot;
 #[derive(Debug)]
 pub(crate) struct TaskName {
     name: NameId,
-    /// What the poll was called before, while this task's lasts.
+    /// The name of the outer poll, while this task is polled.
     outer: Option<NameId>,
 }
 
 impl TaskName {
-    /// `None` for an empty name, and when there is no room for another.
+    /// `None` for an empty name, or if the limit of names is reached.
     pub(crate) fn new(name: &str) -> Option<Self> {
         let name = names::intern(name);
         (name != NameId::NONE).then_some(Self { name, outer: None })
     }
 
-    /// The task's poll has begun on this thread. Tasks are also entered when they are dropped, which is no poll.
+    /// The span was entered on this thread. That is a poll, or the drop of the task, which sets no name.
     pub(crate) fn enter(&mut self) {
         self.outer = thread_slot::current().filter(|slot| slot.polls()).map(|slot| slot.rename(self.name));
     }
 
-    /// The task's poll ends on this thread.
+    /// The span was exited on this thread.
     pub(crate) fn exit(&mut self) {
         if let (Some(outer), Some(slot)) = (self.outer.take(), thread_slot::current()) {
             slot.rename(outer);

@@ -1,4 +1,4 @@
-//! The slot of the current thread: found in two loads on the hot path, given out and taken back on the cold one.
+//! The slot of the current thread. The hot path finds it with two loads; the cold path assigns and returns it.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,26 +7,26 @@ use super::registry::{Registry, RuntimeProbe};
 use super::slot::Slot;
 
 thread_local! {
-    /// No destructor and a constant start: reading it is one load relative to the thread pointer.
+    /// Without a destructor and with a constant initializer, a read is one load relative to the thread pointer.
     static SLOT: Cell<Option<&'static Slot>> = const { Cell::new(None) };
-    /// The runtime that this thread belongs to, for wrapped futures, which are polled without saying for whom.
+    /// The runtime that this thread belongs to. A wrapped future does not know which runtime polls it.
     static RUNTIME: RefCell<Option<Membership>> = const { RefCell::new(None) };
-    /// Gives the slot back when the thread ends.
+    /// Returns the slot when the thread ends.
     static TENANCY: RefCell<Option<Tenancy>> = const { RefCell::new(None) };
 }
 
-/// How a thread belongs to a runtime.
+/// A thread's membership in a runtime.
 #[derive(Clone, Debug)]
 struct Membership {
     runtime: Arc<RuntimeProbe>,
-    /// It is inside `block_on`; otherwise it is a thread of the runtime's pool.
+    /// The thread is inside `block_on`. Otherwise it belongs to the runtime's pool.
     root: bool,
 }
 
-/// Slots that no thread holds. They are never freed, so their number is that of the workers that lived at one time.
+/// Slots without a thread. Slots are never freed, so there are as many as there were concurrent workers at most.
 static FREE_SLOTS: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 
-/// A thread's hold on its slot, and on its entry in a registry.
+/// A thread's ownership of its slot and of its entry in a registry.
 struct Tenancy {
     slot: &'static Slot,
     registry: Option<Arc<Registry>>,
@@ -54,7 +54,7 @@ pub(super) fn current() -> Option<&'static Slot> {
     SLOT.get()
 }
 
-/// Makes the current thread a worker of `runtime`, and returns its slot. `None` while the thread is being torn down.
+/// Makes the current thread a worker of `runtime`, and returns its slot. `None` while the thread ends.
 #[cold]
 pub(super) fn register(runtime: &Arc<RuntimeProbe>, index: Option<usize>) -> Option<&'static Slot> {
     let slot = TENANCY
@@ -72,10 +72,10 @@ pub(super) fn register(runtime: &Arc<RuntimeProbe>, index: Option<usize>) -> Opt
     Some(slot)
 }
 
-/// The current thread is no worker any more, but may become one again.
+/// Ends the current thread's work as a worker. It may become one again.
 fn unregister() {
-    // Threads that are being torn down have given everything back already.
-    let _gone = TENANCY.try_with(|tenancy| {
+    // A thread that ends has already returned its slot.
+    let _ended = TENANCY.try_with(|tenancy| {
         if let Some(tenancy) = tenancy.borrow_mut().as_mut() {
             tenancy.leave_registry();
             tenancy.slot.detach();
@@ -88,13 +88,13 @@ fn take_free_slot() -> &'static Slot {
     free.unwrap_or_else(|| Box::leak(Box::new(Slot::new())))
 }
 
-/// Makes the current thread one of the runtime's pool.
+/// Adds the current thread to the runtime's pool.
 pub(super) fn enter(runtime: &Arc<RuntimeProbe>) {
     let membership = Membership { runtime: Arc::clone(runtime), root: false };
     let _outer = set_membership(Some(membership));
 }
 
-/// Returns the one before. Nothing changes while the thread is being torn down.
+/// Returns the previous membership. Does nothing while the thread ends.
 fn set_membership(membership: Option<Membership>) -> Option<Membership> {
     RUNTIME.try_with(|current| current.replace(membership)).ok().flatten()
 }
@@ -104,21 +104,21 @@ pub(super) fn runtime() -> Option<Arc<RuntimeProbe>> {
     RUNTIME.try_with(|current| current.borrow().as_ref().map(|member| Arc::clone(&member.runtime))).ok().flatten()
 }
 
-/// Which watch the current thread belongs to, if any, as a number that no other has while it lives; and the thread's id.
+/// The current thread's watch, as a number that is unique while the watch exists, and the thread id.
 #[cfg(feature = "testing")]
 pub(crate) fn current_watch() -> Option<(usize, i32)> {
     Some((Arc::as_ptr(&runtime()?.registry).addr(), crate::sys::current_tid()))
 }
 
-/// A thread inside `block_on`: it polls the root future, and on a current-thread runtime every task.
+/// Marks a thread inside `block_on`. It polls the root future, and on a current-thread runtime also every task.
 #[derive(Debug)]
 pub(crate) struct RootThread {
     outer: Option<Membership>,
 }
 
 impl RootThread {
-    /// Makes the current thread a worker of `runtime` until the guard is dropped. Inside a poll of another runtime,
-    /// Tokio allows that only within `block_in_place`: that poll has handed its worker on and holds nobody up.
+    /// Makes the current thread a worker of `runtime` until the guard is dropped. Inside a poll of another runtime, Tokio
+    /// allows this only in `block_in_place`, which has given that poll's worker to another thread.
     pub(crate) fn enter(runtime: &Arc<RuntimeProbe>) -> Self {
         let outer = set_membership(Some(Membership { runtime: Arc::clone(runtime), root: true }));
         register(runtime, runtime.root_index());

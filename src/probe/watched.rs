@@ -1,4 +1,4 @@
-//! The future wrapper: polls are seen without `tokio_unstable`, and named with or without it.
+//! The future wrapper. It instruments polls without `tokio_unstable`, and names them in every build.
 
 use std::future::Future;
 use std::panic::Location;
@@ -16,7 +16,7 @@ use super::slot::{NO_RUNTIME, Slot};
 use super::thread_slot;
 use crate::tokio_internals::task_number;
 
-/// Spawns a task whose polls are watched, also without `tokio_unstable`. Otherwise like [`tokio::spawn`].
+/// Spawns a task whose polls are instrumented even without `tokio_unstable`. Otherwise like [`tokio::spawn`].
 ///
 /// # Panics
 /// Outside a runtime, as `tokio::spawn` does.
@@ -29,10 +29,9 @@ where
     tokio::spawn(future.watched())
 }
 
-/// Like [`spawn`], and reports call the task by this name.
+/// Like [`spawn`], and names the task in reports.
 ///
-/// Names are kept for the life of the process, up to 4096 different ones of up to 128 bytes: give kinds of work a
-/// name, not single requests.
+/// Up to 4096 distinct names of up to 128 bytes are kept until the process ends. So name a kind of work, not a single request.
 ///
 /// # Panics
 /// Outside a runtime, as `tokio::spawn` does.
@@ -45,7 +44,7 @@ where
     spawn_as(name, future.watched_as(name))
 }
 
-/// Tells the name to Tokio too, which traces it for tokio-console.
+/// Gives the name to Tokio as well, so that tokio-console shows it.
 #[cfg(all(tokio_unstable, feature = "console"))]
 #[track_caller]
 fn spawn_as<F>(name: &str, future: F) -> JoinHandle<F::Output>
@@ -53,7 +52,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    tokio::task::Builder::new().name(name).spawn(future).expect("only threads for blocking tasks can be short")
+    tokio::task::Builder::new().name(name).spawn(future).expect("only blocking tasks can fail to spawn")
 }
 
 #[cfg(not(all(tokio_unstable, feature = "console")))]
@@ -66,39 +65,38 @@ where
     tokio::spawn(future)
 }
 
-/// Makes the polls of any future visible and gives them a name.
+/// Instruments the polls of any future, and names them.
 pub trait WatchFutureExt: Future + Sized {
-    /// Watches the polls of this future.
+    /// Instruments the polls of this future.
     ///
-    /// On a runtime built by a [`Watch`](crate::Watch) with `tokio_unstable` every task is watched anyway, and
-    /// this adds nothing.
+    /// On a runtime built by a [`Watch`](crate::Watch) with `tokio_unstable`, every task is instrumented and this has no effect.
     #[track_caller]
     fn watched(self) -> Watched<Self> {
-        Watched { future: self, name: NameId::NONE, task: UNASKED, given_at: Location::caller() }
+        Watched { future: self, name: NameId::NONE, task: UNKNOWN_TASK, given_at: Location::caller() }
     }
 
-    /// Watches the polls of this future, and reports call it by this name, for instance that of the route which a
-    /// request took. Names are bounded as for [`spawn_named`].
+    /// Instruments the polls of this future, and names it in reports, for example after the route of a request. Names are
+    /// bounded as for [`spawn_named`].
     #[track_caller]
     fn watched_as(self, name: &str) -> Watched<Self> {
-        Watched { future: self, name: names::intern(name), task: UNASKED, given_at: Location::caller() }
+        Watched { future: self, name: names::intern(name), task: UNKNOWN_TASK, given_at: Location::caller() }
     }
 }
 
 impl<F: Future> WatchFutureExt for F {}
 
-/// Tokio numbers its tasks from 1, and 0 stands for a future that is no task.
-const UNASKED: u64 = u64::MAX;
+/// The task number before the first poll. The number of a future that is no task is 0; Tokio uses neither of them.
+const UNKNOWN_TASK: u64 = u64::MAX;
 
 pin_project! {
-    /// A future whose polls are watched; see [`WatchFutureExt`].
+    /// A future whose polls are instrumented. See [`WatchFutureExt`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Watched<F> {
         #[pin]
         future: F,
         name: NameId,
-        // Asked for once: looking it up costs more than all the rest.
+        // Read once, because that costs more than the rest of the instrumentation.
         task: u64,
         given_at: &'static Location<'static>,
     }
@@ -110,7 +108,7 @@ impl<F: Future> Future for Watched<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        if *this.task == UNASKED {
+        if *this.task == UNKNOWN_TASK {
             *this.task = tokio::task::try_id().map_or(0, task_number);
         }
         let slot = match thread_slot::current() {
@@ -128,7 +126,7 @@ impl<F: Future> Future for Watched<F> {
                 }
                 outcome
             }
-            // Inside another watched poll, which stays the one that counts; only the name is ours.
+            // Inside another instrumented poll, which stays the one that counts. Only the name changes.
             Some(slot) if *this.name != NameId::NONE => {
                 let _end = EndOfName { slot, outer: slot.rename(*this.name) };
                 this.future.poll(context)
@@ -148,7 +146,7 @@ impl Drop for EndOfPoll {
     }
 }
 
-/// Gives the outer poll its name back, also when the inner one panics.
+/// Restores the name of the outer poll, also when the inner one panics.
 struct EndOfName {
     slot: &'static Slot,
     outer: NameId,
@@ -161,54 +159,54 @@ impl Drop for EndOfName {
     }
 }
 
-/// A wrapped future is polled on a thread that has no slot, or lost its worker. It becomes a worker if it belongs
-/// to a watched runtime, unless `block_in_place` handed its worker on and it is still inside that poll.
+/// Registers the current thread if it belongs to a watched runtime. It has no slot, or lost its worker to another thread.
+/// During the poll that called `block_in_place` it stays unregistered.
 #[cold]
-fn become_worker(held: Option<&'static Slot>) -> Option<&'static Slot> {
-    if held.is_some_and(Slot::polls) {
+fn become_worker(current: Option<&'static Slot>) -> Option<&'static Slot> {
+    if current.is_some_and(Slot::polls) {
         return None;
     }
     let runtime = thread_slot::runtime()?;
-    // No index: a thread of the blocking pool, which holds up nobody.
+    // A thread of the blocking pool has no index, and stalls no worker.
     let index = tokio::runtime::worker_index()?;
     thread_slot::register(&runtime, Some(index))
 }
 
-/// Wraps the future given to `block_on`: its polls are watched, and wake the watchdog.
+/// Wraps the future given to `block_on`. Its polls are instrumented, and wake the watchdog.
 #[track_caller]
 pub(crate) fn root<F: Future>(future: F, runtime: Arc<RuntimeProbe>) -> Root<F> {
     root_at(future, runtime, Location::caller())
 }
 
-/// The same, given to holdup at some other place.
+/// The same for a future that was given to holdup at another location.
 pub(crate) fn root_at<F: Future>(
     future: F,
     runtime: Arc<RuntimeProbe>,
     given_at: &'static Location<'static>,
 ) -> Root<F> {
-    Watched { given_at, ..Ringing { future, runtime }.watched() }
+    Watched { given_at, ..WakesWatchdog { future, runtime }.watched() }
 }
 
-/// The outermost future of a runtime.
-pub(crate) type Root<F> = Watched<Ringing<F>>;
+/// The root future of a runtime.
+pub(crate) type Root<F> = Watched<WakesWatchdog<F>>;
 
 pin_project! {
-    /// A future that wakes the watchdog when it is polled. The thread inside `block_on` of a multi-thread runtime
-    /// parks and unparks without telling, so its polls have to tell.
+    /// A future that wakes the watchdog when it is polled. The thread inside `block_on` of a multi-thread runtime does not
+    /// report its parks, so only its polls can wake the watchdog.
     #[derive(Debug)]
-    pub(crate) struct Ringing<F> {
+    pub(crate) struct WakesWatchdog<F> {
         #[pin]
         future: F,
         runtime: Arc<RuntimeProbe>,
     }
 }
 
-impl<F: Future> Future for Ringing<F> {
+impl<F: Future> Future for WakesWatchdog<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // The poll around this one has begun; see `Registry::sleep_until_active`.
+        // Pairs with the fence in `Registry::sleep_until_active`: the sequence number of this poll is stored.
         fence(Ordering::SeqCst);
         this.runtime.registry.wake_watchdog();
         this.future.poll(context)

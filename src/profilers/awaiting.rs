@@ -1,4 +1,4 @@
-//! What every task waits for over time: one census after the other, folded by await path.
+//! The wait time of every task: repeated task dumps, folded by await path.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,22 +8,22 @@ use crate::model::census::{Await, Census, RuntimeNow, SourcePlace, TaskNow, Task
 use crate::model::profile::{Labels, MAX_VALUES, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
 use crate::model::stack::{Frame, Origin};
 
-/// Different paths with their labels that are kept. Further ones are counted as lost.
+/// The limit of distinct paths with labels. Samples of further ones are lost.
 const MAX_KINDS: usize = 64 * 1024;
 
-/// Branches of one task's path; the rest of its time goes to these.
+/// The limit of branches per task. They share the time of all branches.
 const MAX_BRANCHES: usize = 256;
 
-/// Gives an await its frame: whose code it is, and how its path is shown.
+/// Makes the frame of an await: its origin, and its source path as shown.
 pub(super) type FrameOf<'f> = dyn Fn(&str, Option<&SourcePlace>) -> Frame + 'f;
 
-/// Adds up censuses. A task that waits for several things at a time shares its time evenly among them, so that the whole
-/// is the time of all tasks.
+/// Sums up task dumps. A task that waits for several things shares its time evenly among them, so that the total is the time
+/// of all tasks.
 pub(crate) struct Awaiting<'f> {
     builder: ProfileBuilder,
     frame_of: &'f FrameOf<'f>,
     sums: HashMap<(u32, u32), [i64; MAX_VALUES]>,
-    looks: u32,
+    dumps: u32,
     unreadable: Option<(u64, String)>,
 }
 
@@ -34,17 +34,17 @@ impl std::fmt::Debug for Awaiting<'_> {
 }
 
 impl<'f> Awaiting<'f> {
-    /// Nothing yet.
+    /// An empty profile.
     pub(crate) fn new(frame_of: &'f FrameOf<'f>) -> Self {
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("time", Unit::Nanoseconds)];
         let mut builder = ProfileBuilder::new("tasks", values);
         builder.profile().started_at = SystemTime::now();
-        Self { builder, frame_of, sums: HashMap::new(), looks: 0, unreadable: None }
+        Self { builder, frame_of, sums: HashMap::new(), dumps: 0, unreadable: None }
     }
 
-    /// Adds a census, which stands for the time since the one before.
+    /// Adds a task dump, with the time since the previous one.
     pub(crate) fn add(&mut self, census: &Census, time: Duration) {
-        self.looks += 1;
+        self.dumps += 1;
         let time = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
         for task in &census.tasks {
             let is_local = census.runtimes.get(task.runtime).is_some_and(RuntimeNow::is_local_set);
@@ -70,7 +70,8 @@ impl<'f> Awaiting<'f> {
         let branches = self.branches(task);
         let labels = self.builder.labels(labels);
         let mut parts = i64::try_from(branches.len()).unwrap_or(i64::MAX).max(1);
-        let (mut looks, mut time) = (1, time);
+        // The first branch counts as the sample, so that the number of samples is that of tasks.
+        let (mut samples, mut time) = (1, time);
         for branch in branches {
             let stack = self.builder.stack(&branch);
             if self.sums.len() >= MAX_KINDS && !self.sums.contains_key(&(stack, labels)) {
@@ -79,17 +80,17 @@ impl<'f> Awaiting<'f> {
             }
             let sums = self.sums.entry((stack, labels)).or_default();
             let share = time / parts;
-            sums[0] += looks;
+            sums[0] += samples;
             sums[1] = sums[1].saturating_add(share);
-            (looks, time, parts) = (0, time - share, parts - 1);
+            (samples, time, parts) = (0, time - share, parts - 1);
         }
     }
 
-    /// The stacks of a task, one for each thing that it waits for: frame positions, innermost first.
+    /// The stacks of a task, one for each thing that it waits for. Each holds frame positions, innermost first.
     fn branches(&mut self, task: &TaskNow) -> Vec<Vec<u32>> {
         let mut branches = Vec::new();
         match (&task.path, task.state) {
-            // What it awaited last tells nothing about what it does now.
+            // The last await path does not show what a running task does now.
             (Some(path), TaskState::Running) => {
                 let frames = [self.reason_frame("[is polled]"), self.frame(&path.future, None)];
                 branches.push(frames.to_vec());
@@ -131,12 +132,12 @@ impl<'f> Awaiting<'f> {
         self.builder.frame(ProfileFrame::of(Frame::new(text, Origin::Runtime)))
     }
 
-    /// Says what was not seen, and why.
+    /// Adds a note on what was not seen, and why.
     pub(crate) fn note(&mut self, sentence: String) {
         self.builder.profile().quality.notes.push(sentence);
     }
 
-    /// The profile of that long a time.
+    /// The profile over this duration.
     pub(crate) fn finish(mut self, program: &str, pid: u32, duration: Duration) -> Profile {
         if let Some((times, why)) = self.unreadable.take() {
             self.note(format!("{times} times a task could not be read, for example because {why}"));
@@ -150,16 +151,16 @@ impl<'f> Awaiting<'f> {
         profile.program = program.into();
         profile.pid = pid;
         profile.duration = duration;
-        profile.rate = rate_of(self.looks, duration);
+        profile.rate = rate_of(self.dumps, duration);
         let mut built = self.builder.build();
         built.count_nameless();
         built
     }
 }
 
-/// Looks a second, as many as there were.
-fn rate_of(looks: u32, duration: Duration) -> Option<u32> {
-    let rate = u128::from(looks) * 1000 / duration.as_millis().max(1);
+/// The number of dumps per second.
+fn rate_of(dumps: u32, duration: Duration) -> Option<u32> {
+    let rate = u128::from(dumps) * 1000 / duration.as_millis().max(1);
     u32::try_from(rate).ok().filter(|rate| *rate > 0)
 }
 
@@ -220,14 +221,14 @@ mod tests {
                 ("app;Sleep;[waits for a timer]".to_owned(), 1, 50),
             ]
         );
-        // Two branches that are alike are one stack, and two tasks too.
+        // Equal branches are one stack, and so are equal tasks.
         let twice = || Await { future: "app".to_owned(), children: vec![timer(), timer()], ..Await::default() };
         let tasks = vec![task(TaskState::Idle, twice()), task(TaskState::Idle, twice())];
         assert_eq!(folded(tasks), [("app;Sleep;[waits for a timer]".to_owned(), 2, 202)]);
     }
 
     #[test]
-    fn tasks_that_do_not_wait_say_so() {
+    fn tasks_that_do_not_wait_have_a_frame_that_says_why() {
         let path = || Await {
             future: "app".to_owned(),
             children: vec![leaf("Sleep", WaitsFor::Timer { in_ms: 7 })],

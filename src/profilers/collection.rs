@@ -1,4 +1,4 @@
-//! Samples as they come in: equal stacks are kept once, and everything is bounded.
+//! Collects samples. Equal stacks are kept once, and all memory is bounded.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,28 +10,28 @@ use crate::model::profile::{
 use crate::model::stack::{Address, Frame, Origin, RawStack};
 use crate::process::UnsampledCpu;
 
-/// Different stacks that are kept. Samples of further ones are counted as lost.
+/// The limit of distinct stacks. Samples with further stacks are lost.
 const MAX_STACKS: usize = 64 * 1024;
 
-/// Samples that keep their time. Further ones are added up by stack and labels.
+/// The limit of samples that keep their time. Further ones are summed by stack and labels.
 const MAX_TIMED: usize = 500_000;
 
-/// Slices that are kept. Further ones are counted as lost.
+/// The limit of slices. Further ones are lost.
 const MAX_SLICES: usize = 500_000;
 
-/// Different sets of labels that are kept. Further ones lose the task's id, of which there may be millions.
+/// The limit of label sets. Further ones lose the task id, which can have millions of values.
 const MAX_LABELS: usize = 64 * 1024;
 
-/// A frame before it is named.
+/// A frame without a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum RawFrame {
-    /// Code.
+    /// A code address.
     Address(Address),
-    /// No code: what a thread without a stack does, in brackets.
+    /// The activity of a thread without a stack, in brackets.
     Note(&'static str),
 }
 
-/// What a profiler collected.
+/// The samples of a profiler.
 #[derive(Debug)]
 pub(crate) struct Collection {
     builder: ProfileBuilder,
@@ -44,7 +44,7 @@ pub(crate) struct Collection {
 }
 
 impl Collection {
-    /// An empty one, whose last value is drawn.
+    /// An empty collection. Pictures show its last value.
     pub(crate) fn new(kind: &str, rate: Option<u32>, values: Vec<ValueType>) -> Self {
         let mut builder = ProfileBuilder::new(kind, values);
         builder.profile().started_at = SystemTime::now();
@@ -60,7 +60,7 @@ impl Collection {
         }
     }
 
-    /// Adds a sample of code.
+    /// Adds a sample with a stack.
     pub(crate) fn add(&mut self, at: Duration, stack: &RawStack, labels: Labels, values: [i64; MAX_VALUES]) {
         if !stack.complete {
             self.builder.profile().quality.truncated += 1;
@@ -96,11 +96,10 @@ impl Collection {
         }
     }
 
-    /// Weighs samples of CPU time, which came as one each with the steps since the one before: as periods, and the time
-    /// they make. Returns the time of all.
+    /// Converts the values of CPU samples from a count and steps of CPU time to periods and nanoseconds. Returns the total time.
     ///
-    /// A sample is taken at a fair moment, but the time before it was not all used by what ran at that moment. So the
-    /// samples of a thread share what the thread used, and those of all threads that ended what these used together.
+    /// A sample's stack is representative, but its steps were not all used by that stack. So the samples of a thread share the CPU
+    /// time of the thread, and the samples of all ended threads share theirs.
     pub(crate) fn weigh(&mut self, rest: &UnsampledCpu, steps: u32, period: i64) -> Duration {
         #[derive(Default)]
         struct Group {
@@ -127,7 +126,7 @@ impl Collection {
         let mut time = 0;
         for (labels, values) in &mut all {
             let group = groups.entry(group_of(*labels)).or_default();
-            // From one rounded sum to the next, so that the periods are whole and none is lost.
+            // Differences of rounded sums keep every period whole and lose none.
             let until = |passed: u64| {
                 let (of, all) = (u128::from(group.samples.max(1)) * u128::from(steps), u128::from(group.steps));
                 i64::try_from((all * u128::from(passed) + of / 2) / of).unwrap_or(i64::MAX)
@@ -149,7 +148,7 @@ impl Collection {
         position
     }
 
-    /// Adds what a worker did for a while.
+    /// Adds a slice of a worker's time.
     pub(crate) fn add_slice(
         &mut self,
         labels: Labels,
@@ -165,23 +164,22 @@ impl Collection {
         self.slices.push(Slice::new(labels, start, end, kind, name));
     }
 
-    /// Counts samples that were due and are not there.
+    /// Counts samples that were due but are missing.
     pub(crate) fn lose(&mut self, samples: u64) {
         self.builder.profile().quality.lost += samples;
     }
 
-    /// Says what was not measured, and why.
+    /// Adds a note on what was not measured, and why.
     pub(crate) fn note(&mut self, sentence: String) {
         self.builder.profile().quality.notes.push(sentence);
     }
 
-    /// Says how long it was collected.
+    /// Sets the duration of the window.
     pub(crate) fn end(&mut self, duration: Duration) {
         self.builder.profile().duration = duration;
     }
 
-    /// Gives every address its frames, innermost first, and makes the profile. The frames of one address but the last
-    /// are inlined.
+    /// Makes the profile. `frames_at` returns the frames of an address, innermost first; all but the last one are inlined.
     pub(crate) fn resolve(
         mut self,
         program: &str,
@@ -231,7 +229,7 @@ impl Collection {
     }
 }
 
-/// A frame that is no code.
+/// The frame of a note.
 fn note_frame(note: &str) -> ProfileFrame {
     ProfileFrame::of(Frame { function: note.into(), file: None, line: None, origin: Origin::Runtime, package: None })
 }
@@ -243,7 +241,7 @@ mod tests {
     use crate::model::stack::CaptureMethod;
 
     #[test]
-    fn the_samples_of_a_thread_share_what_it_used() {
+    fn the_samples_of_a_thread_share_its_cpu_time() {
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
         let mut collection = Collection::new("cpu", Some(100), values);
         let stack =
@@ -252,10 +250,10 @@ mod tests {
         for (tid, address, steps) in [(1, 10, 35), (1, 11, 5), (1, 10, 20), (2, 10, 5), (3, 10, 1)] {
             collection.add(Duration::ZERO, &stack(address), of(tid), [1, steps, 0, 0]);
         }
-        // Those that are only added up take part as well.
+        // Samples that are only summed share it too.
         let known = collection.samples[0];
         collection.sums.insert((known.stack, known.labels), [2, 1, 0, 0]);
-        // Thread 1 has used 100 steps, 10 a period; those that ended 16.
+        // Thread 1 has used 100 steps and the ended threads 16. A period has 10 steps.
         let rest = UnsampledCpu { living: HashMap::from([(1, 39), (7, 50)]), ended: 10 };
         assert_eq!(collection.weigh(&rest, 10, 1_000), Duration::from_nanos(12_000));
         let values: Vec<i64> = collection.samples.iter().map(|sample| sample.values[0]).collect();

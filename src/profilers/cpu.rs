@@ -6,14 +6,14 @@ use super::{Collection, Profiler, Window};
 use crate::model::profile::{Unit, ValueType};
 use crate::process::CpuSource;
 
-/// Samples CPU time at a rate. What it cannot tell of a thread's life is in its notes.
+/// Samples CPU time. The notes of the profile list what it could not see.
 pub(crate) struct Cpu<S> {
     source: S,
     rate: u32,
 }
 
 impl<S: CpuSource> Cpu<S> {
-    /// With a source that samples at that rate, in samples per second of CPU time.
+    /// A profiler of a source with this rate, in samples per second of CPU time.
     pub(crate) fn new(source: S, rate: u32) -> Self {
         Self { source, rate }
     }
@@ -26,11 +26,11 @@ impl<S: CpuSource + Send> Profiler for Cpu<S> {
         let mut collection = Collection::new("cpu", Some(self.rate), values);
         let before = self.source.process_cpu_time();
         loop {
-            let goes_on = window.sleep(self.source.collect_interval());
+            let is_open = window.sleep(self.source.collect_interval());
             self.source.collect(&mut |sample| {
                 collection.add(sample.at, &sample.stack, sample.labels, [1, i64::from(sample.steps), 0, 0]);
             })?;
-            if !goes_on || self.source.end_reason().is_some() {
+            if !is_open || self.source.end_reason().is_some() {
                 break;
             }
         }

@@ -1,28 +1,28 @@
-//! Collects weighted stacks over a window: numbers and addresses, to be named afterwards.
+//! Collects weighted stacks over a window: numbers and addresses, which get names later.
 //!
-//! | profiler | unit | what a sample is | what it costs | what it does not see |
+//! | profiler | unit | a sample is | cost | blind spots |
 //! |---|---|---|---|---|
-//! | `cpu` | CPU nanoseconds | one period of one thread's CPU time | a signal per tick of a busy thread; one per sample copies the stack | threads that live for less than a scan (1 ms or more); what the kernel does between ticks |
-//! | `cpu` by `pprof`, where threads have no timers | CPU nanoseconds | one period of the process's CPU time, of whichever thread was interrupted | a signal per sample, whose handler unwinds | tasks; true shares between threads; code of the C library |
-//! | `wall` | nanoseconds | one moment of one worker | a look per worker and sample; a signal if it runs | threads that are no workers; the stacks of polls shorter than a look |
-//! | `wall` of another process | nanoseconds | one moment of one thread | a look per thread and sample; a stop if it runs | which task a worker polls |
-//! | `tasks` of another process | nanoseconds | one task at one moment | reading the memory of all tasks | native stacks; moments between two looks |
-//! | `stalled` | nanoseconds | one stall, or the part of it that one stack stands for | nothing: the watchdog has it | polls shorter than the threshold |
+//! | `cpu` | CPU nanoseconds | one period of one thread's CPU time | a signal per tick of a busy thread; one per sample copies the stack | threads shorter than the scan interval (1 ms or more); kernel work between ticks |
+//! | `cpu` by `pprof`, without timers per thread | CPU nanoseconds | one period of the process's CPU time, on the interrupted thread | a signal per sample, whose handler unwinds | tasks; exact shares between threads; code of the C library |
+//! | `wall` | nanoseconds | one moment of one worker | a read per worker and sample; a signal if it runs | threads that are no workers; the stacks of very short polls |
+//! | `wall` of another process | nanoseconds | one moment of one thread | a read per thread and sample; a stop if it runs | the task that a worker polls |
+//! | `tasks` of another process | nanoseconds | one task at one moment | reading the memory of all tasks | native stacks; moments between two dumps |
+//! | `stalled` | nanoseconds | one stall, or the part of it with one stack | nothing: the watchdog has the stacks | polls shorter than the threshold |
 //!
-//! `cpu` and `wall` are [`Profiler`]s, which run for a while on a thread of their own; stalled time is kept by the
-//! history of a watch, which can tell it at any time.
+//! `cpu` and `wall` are [`Profiler`]s, which run on their own thread for some time. The history of a watch keeps stalled
+//! time, and can report it at any time.
 
-/// What every task of another process waits for over time.
+/// The wait time of every task of another process.
 #[cfg(feature = "attach")]
 mod awaiting;
 
-/// Samples as they come in, with equal stacks kept once.
+/// Collects samples. Equal stacks are kept once.
 mod collection;
 
 /// CPU time of every thread.
 mod cpu;
 
-/// CPU time where threads have no timers of their own.
+/// CPU time on platforms without CPU timers per thread.
 #[cfg_attr(
     not(all(
         feature = "formats",
@@ -38,11 +38,11 @@ mod pprof_sampler;
 #[cfg(feature = "http")]
 mod tasks_now;
 
-/// What every thread of another process does over time.
+/// The wall-clock time of every thread of another process.
 #[cfg(feature = "attach")]
 mod threads;
 
-/// What every worker does over time.
+/// The wall-clock time of every worker.
 mod wall;
 
 #[cfg(feature = "attach")]
@@ -61,25 +61,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Collects samples for a while.
+/// Collects samples for some time.
 pub(crate) trait Profiler: Send {
-    /// Samples until the window is over.
+    /// Samples until the window ends.
     ///
     /// # Errors
-    /// When the target cannot be observed any more.
+    /// If the process can no longer be observed.
     fn run(&mut self, window: &Window) -> io::Result<Collection>;
 }
 
-/// A function on a stack that was named by somebody else.
+/// A frame that the `pprof` package has symbolized.
 #[derive(Debug)]
-pub(crate) struct Found<'f> {
-    /// Its symbol.
+pub(crate) struct PprofFrame<'f> {
+    /// The mangled symbol.
     pub(crate) mangled: &'f str,
     pub(crate) file: Option<&'f str>,
     pub(crate) line: Option<u32>,
 }
 
-/// How long to collect.
+/// The time in which a profiler collects samples.
 #[derive(Debug)]
 pub(crate) struct Window {
     started: Instant,
@@ -88,17 +88,17 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Begins now. `stop` ends it early.
+    /// A window that begins now. `stop` ends it early.
     pub(crate) fn begin(limit: Duration, stop: Arc<AtomicBool>) -> Self {
         Self { started: Instant::now(), limit, stop }
     }
 
-    /// Since its beginning.
+    /// The time since the window began.
     pub(crate) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// Sleeps for a part of it, not past its end; false once it is over.
+    /// Sleeps, but not past the end of the window. Returns false once the window has ended.
     pub(crate) fn sleep(&self, time: Duration) -> bool {
         std::thread::sleep(time.min(self.limit.saturating_sub(self.elapsed())));
         self.elapsed() < self.limit && !self.stop.load(Ordering::Relaxed)

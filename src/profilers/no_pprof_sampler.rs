@@ -1,10 +1,11 @@
-//! Where `pprof` is not there, because it is not needed, not asked for or not made for the platform: the same
-//! signatures, and nothing to be sampled.
+//! The sampler for builds without the `pprof` package: the same signatures, and `start` always fails.
+//!
+//! The package is missing where threads have CPU timers, without the feature `formats`, and on unsupported platforms.
 
 use std::io;
 use std::time::Duration;
 
-use super::{Found, Window};
+use super::{PprofFrame, Window};
 use crate::model::profile::Profile;
 use crate::model::stack::Frame;
 
@@ -12,8 +13,8 @@ pub(crate) enum PprofSampler {}
 
 impl PprofSampler {
     pub(crate) fn start(_rate: u32) -> io::Result<Self> {
-        let reason = "threads have no CPU timers here, and pprof samples instead with the feature formats only, on \
-                      Linux, macOS and FreeBSD";
+        let reason = "threads have no CPU timers on this platform; instead, pprof can sample with the feature `formats` on Linux, \
+                      macOS and FreeBSD";
         Err(io::Error::new(io::ErrorKind::Unsupported, reason))
     }
 
@@ -21,7 +22,7 @@ impl PprofSampler {
         self,
         _window: &Window,
         _cpu_time: impl Fn() -> Option<Duration>,
-        _name: impl FnMut(&Found<'_>) -> Frame,
+        _name: impl FnMut(&PprofFrame<'_>) -> Frame,
     ) -> io::Result<Profile> {
         match self {}
     }

@@ -1,8 +1,8 @@
-//! CPU time where threads have no timers of their own: the package `pprof` samples, and names what it found.
+//! CPU time on platforms without CPU timers per thread. The package `pprof` samples and symbolizes.
 //!
-//! One timer for the whole process interrupts whichever thread the system chooses, so shares between threads are less
-//! sure than those of `cpu`, and nothing tells what task a worker polls. Its signal is SIGPROF, which is ignored once
-//! the window is over: a handler that the program had for it is gone.
+//! One timer for the whole process interrupts a thread that the system chooses. So shares between threads are less certain than
+//! those of `cpu`, and the task that a worker polls is not known. The signal is SIGPROF. It is ignored once the window has ended:
+//! a handler that the program had is lost.
 
 use std::io;
 use std::path::Path;
@@ -10,19 +10,19 @@ use std::time::Duration;
 
 use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Symbol};
 
-use super::{Found, Window};
+use super::{PprofFrame, Window};
 use crate::model::profile::{
     Labels, MAX_VALUES, Profile, ProfileBuilder, ProfileFrame, Quality, Sample, Unit, ValueType,
 };
 use crate::model::stack::Frame;
 
-/// Libraries whose functions may hold a lock that the unwinder, in the signal handler, would wait for.
+/// Libraries that are not sampled: a function may hold a lock that the unwinder in the signal handler would wait for.
 const NOT_INTERRUPTED: [&str; 4] = ["libc", "libgcc", "pthread", "vdso"];
 
-/// How often it looks whether the window shall end early.
+/// The time between two checks whether the window must end early.
 const STOP_CHECK: Duration = Duration::from_millis(20);
 
-/// Samples the whole process by its CPU time. One in a process at a time.
+/// Samples the whole process by its CPU time. A process can have only one at a time.
 pub(crate) struct PprofSampler {
     guard: ProfilerGuard<'static>,
     rate: u32,
@@ -32,22 +32,22 @@ impl PprofSampler {
     /// Starts the timer, at a rate in samples per second of CPU time.
     ///
     /// # Errors
-    /// `ResourceBusy` when `pprof` samples already, for whomever; when the handler cannot be installed.
+    /// `ResourceBusy` if `pprof` is already sampling in this process. Other errors if the handler cannot be installed.
     pub(crate) fn start(rate: u32) -> io::Result<Self> {
         let frequency = i32::try_from(rate).map_err(io::Error::other)?;
         let builder = ProfilerGuardBuilder::default().frequency(frequency).blocklist(&NOT_INTERRUPTED);
         Ok(Self { guard: builder.build().map_err(io_error)?, rate })
     }
 
-    /// Samples until the window is over. `name` makes frames of what was found, `cpu_time` tells that of the process.
+    /// Samples until the window ends. `name` makes the frames, and `cpu_time` returns the CPU time of the process.
     ///
     /// # Errors
-    /// When what was sampled cannot be read back.
+    /// If the samples cannot be read back.
     pub(crate) fn run(
         self,
         window: &Window,
         cpu_time: impl Fn() -> Option<Duration>,
-        mut name: impl FnMut(&Found<'_>) -> Frame,
+        mut name: impl FnMut(&PprofFrame<'_>) -> Frame,
     ) -> io::Result<Profile> {
         let before = cpu_time();
         while window.sleep(STOP_CHECK) {}
@@ -82,12 +82,12 @@ fn io_error(error: pprof::Error) -> io::Error {
     }
 }
 
-/// What was due by the process's own clock and is not there was not sampled: in a library that is not interrupted, or
-/// while another sample was taken.
+/// The quality of the profile. Samples that the process's CPU clock says were due are lost: the thread was in a library that is
+/// not sampled, or another sample was being taken.
 fn quality(samples: u64, period: Duration, used: Option<Duration>) -> Quality {
     let mut notes = vec![
-        "sampled by pprof with one timer for the whole process: shares between threads are less sure, samples have no \
-         task and no time, and threads are told by name"
+        "sampled by pprof with one timer for the whole process: shares between threads are less certain, samples have no \
+         task and no time, and threads are identified by name"
             .to_owned(),
     ];
     let Some(used) = used else { return Quality { notes, ..Quality::default() } };
@@ -105,7 +105,7 @@ fn add(
     builder: &mut ProfileBuilder,
     found: &Frames,
     values: [i64; MAX_VALUES],
-    name: &mut impl FnMut(&Found<'_>) -> Frame,
+    name: &mut impl FnMut(&PprofFrame<'_>) -> Frame,
 ) {
     let mut stack = Vec::new();
     for symbols in found.frames.iter().skip_while(|symbols| symbols.iter().any(is_of_the_sampler)) {
@@ -121,13 +121,13 @@ fn add(
     builder.add(Sample::new(None, stack, labels, values));
 }
 
-fn frame_of(symbol: &Symbol, name: &mut impl FnMut(&Found<'_>) -> Frame) -> Frame {
+fn frame_of(symbol: &Symbol, name: &mut impl FnMut(&PprofFrame<'_>) -> Frame) -> Frame {
     let file = symbol.filename.as_deref().map(Path::to_string_lossy);
     let mangled = symbol.sys_name();
-    name(&Found { mangled: &mangled, file: file.as_deref(), line: symbol.lineno })
+    name(&PprofFrame { mangled: &mangled, file: file.as_deref(), line: symbol.lineno })
 }
 
-/// In builds without optimization the functions that take the stack are the innermost frames of it.
+/// Whether a frame belongs to the sampler. In builds without optimization such frames are the innermost ones.
 fn is_of_the_sampler(symbol: &Symbol) -> bool {
     let name = symbol.name();
     let name = name.trim_start_matches('<');

@@ -1,4 +1,4 @@
-//! One moment: which task each worker polls, and how many tasks wait.
+//! The tasks at one moment: the task that each worker polls, and the number of waiting ones.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::model::profile::{Labels, Unit, ValueType};
 use crate::model::worker::{Activity, Worker};
 use crate::process::WorkerSample;
 
-/// Gathers the tasks that are being polled, one sample each, as Go's goroutine profile has them.
+/// One sample for each task that is being polled, as in Go's goroutine profile.
 pub(crate) struct TasksNow {
     collection: Collection,
-    /// By runtime.
+    /// The number of polled tasks, by runtime.
     polled: HashMap<Arc<str>, usize>,
 }
 
@@ -25,14 +25,14 @@ impl Default for TasksNow {
 }
 
 impl TasksNow {
-    /// Adds what a worker does now.
+    /// Adds the sample of a worker.
     pub(crate) fn add(&mut self, worker: &Worker, sampled: WorkerSample) {
         if sampled.progress.activity != Activity::Polling {
             return;
         }
         let labels = labels_of(worker, &sampled);
-        // What was polled may have changed before it could be told, but was one task then and now. The future given to
-        // `block_on` is none.
+        // An unknown task is counted: the worker has begun another poll meanwhile, but it polled one task all the time. The future
+        // given to `block_on` is no task.
         if sampled.task.as_ref().is_none_or(|task| task.id.is_some()) {
             *self.polled.entry(Arc::clone(&worker.runtime)).or_default() += 1;
         }
@@ -42,7 +42,7 @@ impl TasksNow {
         }
     }
 
-    /// Adds the tasks that wait: those that are alive in each runtime and not polled now.
+    /// Adds the waiting tasks of each runtime: all that exist and are not being polled.
     pub(crate) fn finish(mut self, alive: &[(Arc<str>, usize)]) -> Collection {
         for (runtime, alive) in alive {
             let waiting = alive.saturating_sub(self.polled.get(runtime).copied().unwrap_or_default());

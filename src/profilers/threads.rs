@@ -1,4 +1,4 @@
-//! What every thread of another process does over time, on the CPU and off it.
+//! The wall-clock time of every thread of another process, on CPU and off CPU.
 
 use std::io;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use crate::model::profile::{Labels, Unit, ValueType};
 use crate::model::stack::{CaptureMethod, StackUnavailable};
 use crate::process::RemoteStacks;
 
-/// Looks at every thread at a rate: a sleeping one is not touched, a running one is made to stand still for as long as it
-/// takes to copy its stack. The time since the last look is what a sample weighs.
+/// Samples every thread. A sleeping thread is not touched; a running one is stopped while its stack is copied. The weight of a
+/// sample is the time since the previous one.
 pub(crate) struct Threads {
     process: RemoteStacks,
     rate: u32,
 }
 
 impl Threads {
-    /// At that many looks per second.
+    /// A profiler with this rate, in samples per second.
     pub(crate) fn new(process: RemoteStacks, rate: u32) -> Self {
         Self { process, rate }
     }
@@ -28,7 +28,7 @@ impl Profiler for Threads {
         let interval = Duration::from_secs(1) / self.rate.max(1);
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("time", Unit::Nanoseconds)];
         let mut collection = Collection::new("wall", Some(self.rate), values);
-        let mut last = window.elapsed();
+        let mut previous = window.elapsed();
         while window.sleep(interval) {
             let threads = match self.process.threads() {
                 Ok(threads) => threads,
@@ -38,11 +38,11 @@ impl Profiler for Threads {
                 }
             };
             let now = window.elapsed();
-            let weight = i64::try_from(now.saturating_sub(last).as_nanos()).unwrap_or(i64::MAX);
-            last = now;
+            let weight = i64::try_from(now.saturating_sub(previous).as_nanos()).unwrap_or(i64::MAX);
+            previous = now;
             for thread in threads {
-                let taken = self.process.capture_stack(thread.tid);
-                let state = match &taken {
+                let captured = self.process.capture_stack(thread.tid);
+                let state = match &captured {
                     Ok(stack) if stack.method == CaptureMethod::Passive => "off-cpu",
                     Err(StackUnavailable::Gone) => continue,
                     _ => "on-cpu",
@@ -53,7 +53,7 @@ impl Profiler for Threads {
                     state: Some(state.into()),
                     ..Labels::default()
                 };
-                match taken {
+                match captured {
                     Ok(stack) => collection.add(now, &stack, labels, [1, weight, 0, 0]),
                     Err(_) => collection.add_note(now, "(running, stack not taken)", labels, [1, weight, 0, 0]),
                 }
@@ -63,7 +63,7 @@ impl Profiler for Threads {
         let longest = self.process.longest_stop();
         if !longest.is_zero() {
             let longest = longest.as_secs_f64() * 1e3;
-            collection.note(format!("running threads were made to stand still, each for {longest:.2} ms at most"));
+            collection.note(format!("running threads were stopped, each for {longest:.2} ms at most"));
         }
         Ok(collection)
     }

@@ -1,4 +1,4 @@
-//! What every worker does over time, on the CPU and off it.
+//! The wall-clock time of every worker, on CPU and off CPU.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,90 +10,90 @@ use crate::model::profile::{Labels, SliceKind, Unit, ValueType};
 use crate::model::worker::{Activity, Progress, Worker};
 use crate::process::{WorkerSample, WorkerSource};
 
-/// Looks at every worker at a rate, and takes the stack of those that are inside a poll: without touching them where
-/// they sleep, by signal where they run. The time since the last look is what a sample weighs.
-pub(crate) struct Wall<T> {
-    target: T,
+/// Samples every worker, and captures the stacks of workers in a poll. A sleeping thread is not touched; a running one gets a
+/// signal. The weight of a sample is the time since the previous one.
+pub(crate) struct Wall<S> {
+    source: S,
     rate: u32,
-    looks_per_sample: u32,
+    checks_per_sample: u32,
     threshold: Duration,
 }
 
-/// What a worker has been doing since a look.
-struct Ongoing {
+/// A slice of a worker's time that has not ended.
+struct OpenSlice {
     progress: Progress,
-    since: Duration,
+    start: Duration,
     labels: Labels,
     name: Arc<str>,
 }
 
-impl<T: WorkerSource> Wall<T> {
-    /// Polls longer than `threshold` are stalls.
-    pub(crate) fn new(target: T, rate: u32, threshold: Duration) -> Self {
-        Self { target, rate, looks_per_sample: 1, threshold }
+impl<S: WorkerSource> Wall<S> {
+    /// A profiler with this rate, in samples per second. Polls longer than `threshold` are stalls.
+    pub(crate) fn new(source: S, rate: u32, threshold: Duration) -> Self {
+        Self { source, rate, checks_per_sample: 1, threshold }
     }
 
-    /// Looks for slices so many times as often as it takes samples, which cost more.
+    /// Sets how often slices are checked per sample. A check costs less than a sample.
     #[cfg(feature = "http")]
-    pub(crate) fn looks_per_sample(self, looks: u32) -> Self {
-        Self { looks_per_sample: looks.max(1), ..self }
+    pub(crate) fn checks_per_sample(self, checks: u32) -> Self {
+        Self { checks_per_sample: checks.max(1), ..self }
     }
 
-    /// What a worker does, without its stack.
-    fn look(&self, worker: usize) -> WorkerSample {
-        let progress = self.target.progress(worker);
-        WorkerSample { progress, task: self.target.task(worker, progress), asleep: false, stack: None }
+    /// A sample of a worker without its stack.
+    fn check(&self, worker: usize) -> WorkerSample {
+        let progress = self.source.progress(worker);
+        WorkerSample { progress, task: self.source.task(worker, progress), asleep: false, stack: None }
     }
 
-    fn end(&self, collection: &mut Collection, ongoing: Ongoing, now: Duration) {
-        let lasted = now.saturating_sub(ongoing.since);
-        let kind = match ongoing.progress.activity {
+    fn end_slice(&self, collection: &mut Collection, slice: OpenSlice, now: Duration) {
+        let lasted = now.saturating_sub(slice.start);
+        let kind = match slice.progress.activity {
             Activity::Parked => SliceKind::Parked,
             Activity::Polling if lasted >= self.threshold => SliceKind::Stall,
             Activity::Polling => SliceKind::Poll,
             Activity::Between => return,
         };
-        collection.add_slice(ongoing.labels, ongoing.since, now, kind, ongoing.name);
+        collection.add_slice(slice.labels, slice.start, now, kind, slice.name);
     }
 }
 
-impl<T: WorkerSource + Send> Profiler for Wall<T> {
+impl<S: WorkerSource + Send> Profiler for Wall<S> {
     fn run(&mut self, window: &Window) -> io::Result<Collection> {
-        let interval = Duration::from_secs(1) / self.rate.max(1) / self.looks_per_sample;
+        let interval = Duration::from_secs(1) / self.rate.max(1) / self.checks_per_sample;
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("time", Unit::Nanoseconds)];
         let mut collection = Collection::new("wall", Some(self.rate), values);
-        let mut ongoing: HashMap<u64, Ongoing> = HashMap::new();
-        let mut last = window.elapsed();
-        let mut looks = 0_u32;
+        let mut open_slices: HashMap<u64, OpenSlice> = HashMap::new();
+        let mut previous = window.elapsed();
+        let mut checks = 0_u32;
         while window.sleep(interval) {
-            self.target.refresh();
+            self.source.refresh();
             let now = window.elapsed();
-            looks = looks.wrapping_add(1);
-            let samples = looks.is_multiple_of(self.looks_per_sample);
-            for index in 0..self.target.workers().len() {
-                let sampled = if samples { self.target.sample_worker(index) } else { self.look(index) };
-                let worker = Arc::clone(&self.target.workers()[index]);
-                let labels = labels_of(&worker, &sampled);
-                let unmoved = ongoing.get(&worker.key).is_some_and(|known| known.progress == sampled.progress);
-                if !unmoved {
-                    let (progress, name) = (sampled.progress, name_of(&sampled));
-                    let begun = Ongoing { progress, since: now, labels: labels.clone(), name };
-                    if let Some(before) = ongoing.insert(worker.key, begun) {
-                        self.end(&mut collection, before, now);
+            checks = checks.wrapping_add(1);
+            let is_sample = checks.is_multiple_of(self.checks_per_sample);
+            for index in 0..self.source.workers().len() {
+                let sample = if is_sample { self.source.sample_worker(index) } else { self.check(index) };
+                let worker = Arc::clone(&self.source.workers()[index]);
+                let labels = labels_of(&worker, &sample);
+                let is_unchanged = open_slices.get(&worker.key).is_some_and(|slice| slice.progress == sample.progress);
+                if !is_unchanged {
+                    let (progress, name) = (sample.progress, name_of(&sample));
+                    let slice = OpenSlice { progress, start: now, labels: labels.clone(), name };
+                    if let Some(before) = open_slices.insert(worker.key, slice) {
+                        self.end_slice(&mut collection, before, now);
                     }
                 }
-                if samples {
-                    let weight = i64::try_from(now.saturating_sub(last).as_nanos()).unwrap_or(i64::MAX);
-                    add(&mut collection, now, sampled, labels, [1, weight, 0, 0]);
+                if is_sample {
+                    let weight = i64::try_from(now.saturating_sub(previous).as_nanos()).unwrap_or(i64::MAX);
+                    add(&mut collection, now, sample, labels, [1, weight, 0, 0]);
                 }
             }
-            if samples {
-                last = now;
+            if is_sample {
+                previous = now;
             }
         }
         let end = window.elapsed();
-        for (_, unfinished) in ongoing {
-            self.end(&mut collection, unfinished, end);
+        for (_, slice) in open_slices {
+            self.end_slice(&mut collection, slice, end);
         }
         collection.end(end);
         Ok(collection)
@@ -105,14 +105,14 @@ fn add(collection: &mut Collection, now: Duration, sampled: WorkerSample, labels
         (_, Some(Ok(stack))) => return collection.add(now, &stack, labels, values),
         (_, Some(Err(_))) => "(in a poll, stack not taken)",
         (Activity::Parked, None) => "(parked)",
-        // The thread inside `block_on` of a multi-thread runtime does not say that it parks.
+        // The thread inside `block_on` of a multi-thread runtime does not report its parks.
         (_, None) if labels.worker.is_none() => "(waiting in block_on)",
         (_, None) => "(between polls)",
     };
     collection.add_note(now, note, labels, values);
 }
 
-/// Who a sample of a worker is of.
+/// The labels of a worker's sample.
 pub(super) fn labels_of(worker: &Worker, sampled: &WorkerSample) -> Labels {
     let task = sampled.task.clone().unwrap_or_default();
     let state = match (sampled.progress.activity, &sampled.stack) {
@@ -133,7 +133,7 @@ pub(super) fn labels_of(worker: &Worker, sampled: &WorkerSample) -> Labels {
     }
 }
 
-/// What a slice shows: the name of the task, or where it was spawned.
+/// The name of a slice: that of the task, or where it was spawned.
 fn name_of(sampled: &WorkerSample) -> Arc<str> {
     let task = sampled.task.as_ref();
     match (sampled.progress.activity, task) {
