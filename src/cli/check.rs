@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::client;
+use super::exit_code::NEGATIVE;
 use super::target::EndpointTarget;
-use super::{NEGATIVE, client};
 use crate::export::json::SelfCheckAnswer;
 use crate::model::check::Coverage;
 

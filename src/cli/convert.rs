@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::NEGATIVE;
+use super::exit_code::NEGATIVE;
 use super::profiles::{self, Output, Selection};
 use crate::analysis::group::Group;
 use crate::export::profile::Format;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::NEGATIVE;
+use super::exit_code::NEGATIVE;
 use super::profiles::{self, Output, STDIO, Selection};
 use crate::analysis::diff::{Scale, Widths, between};
 use crate::export::profile::Format;

@@ -22,6 +22,9 @@ mod diff;
 /// `holdup dump`.
 mod dump;
 
+/// Exit codes.
+mod exit_code;
+
 /// `holdup explain`.
 mod explain;
 
@@ -74,10 +77,6 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
-
-/// The exit code of a negative finding: a stall is still running, a profile has no samples, no process runs Tokio, or
-/// the self-check misses something.
-const NEGATIVE: u8 = 1;
 
 /// The text below the list of verbs.
 const NOTES: &str = "Verbs that observe a service take the URL of its endpoint (default http://127.0.0.1:6060), or a \
@@ -157,7 +156,7 @@ pub fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(exit_code::ERROR)
         }
     }
 }

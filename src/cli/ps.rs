@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::NEGATIVE;
+use super::exit_code::NEGATIVE;
 use crate::attach::Processes;
 use crate::export::process_list;
 

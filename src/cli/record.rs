@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::NEGATIVE;
+use super::exit_code::NEGATIVE;
 use super::profiles::{self, Output, Selection};
 use super::recording::Recording;
 use super::symbols::SymbolsArgument;

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::exit_code::NEGATIVE;
 use super::symbols::SourceArguments;
 use super::target::Target;
-use super::{NEGATIVE, client, follow, interrupt};
+use super::{client, follow, interrupt};
 use crate::attach::{Process, WatchedStalls};
 use crate::export::json::{StallJson, StallsAnswer};
 use crate::export::stall_json_view::duration;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::NEGATIVE;
+use super::exit_code::NEGATIVE;
 use super::live::{self, Live};
 use super::profiles::{self, Selection};
 use super::recording::Recording;

@@ -1,6 +1,6 @@
 //! Reads folded stacks: `outermost;…;innermost value`, one line per stack, as flamegraph tools write them.
 
-use super::ReadError;
+use super::error::ReadError;
 use crate::export::profile::Format;
 use crate::model::profile::{Labels, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
 use crate::model::stack::{Frame, Origin};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::ReadError;
+use super::error::ReadError;
 use crate::export::profile::Format;
 use crate::export::profile::json::{
     FORMAT, File, FrameJson, LabelsJson, MappingJson, QualityJson, SampleJson, SliceJson, VERSION, ValueJson,

@@ -2,6 +2,9 @@
 //!
 //! For any input, reading returns a profile or an error with its place, in bounded memory.
 
+/// The error.
+mod error;
+
 /// Folded stacks.
 mod folded;
 
@@ -12,10 +15,11 @@ mod json;
 mod pprof;
 
 use std::borrow::Cow;
-use std::fmt;
 use std::io::Read;
 
 use flate2::read::MultiGzDecoder;
+
+pub use error::ReadError;
 
 use crate::export::profile::Format;
 use crate::model::profile::Profile;
@@ -25,30 +29,6 @@ pub(crate) const MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// The first bytes of every gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-
-/// The error for a file that is not a readable profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ReadError {
-    /// The assumed format: `pprof`, `folded` or `json`.
-    pub format: &'static str,
-    /// The problem and its place.
-    pub problem: String,
-}
-
-impl ReadError {
-    fn new(format: Format, problem: impl Into<String>) -> Self {
-        Self { format: format.name(), problem: problem.into() }
-    }
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not a readable {} profile: {}", self.format, self.problem)
-    }
-}
-
-impl std::error::Error for ReadError {}
 
 impl Profile {
     /// Reads a profile from the content of a file: folded stacks, pprof or holdup's JSON, possibly gzipped.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use prost::Message;
 use prost::bytes::Buf;
 
-use super::ReadError;
+use super::error::ReadError;
 use crate::export::profile::Format;
 use crate::export::profile::pprof_messages as messages;
 use crate::model::plural::plural;
@@ -81,7 +81,7 @@ impl Size {
                 if self.messages > MAX_MESSAGES {
                     return Err(format!("it has more than {MAX_MESSAGES} samples, locations and functions"));
                 }
-                // Period types (11) contain only numbers, so they are not entered.
+                // Period types (11) contain no messages. In mappings and functions, fields 3 and 4 are numbers.
                 if depth == 0 && key >> 3 != 11 {
                     self.of(part, 1)?;
                 }

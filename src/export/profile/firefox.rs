@@ -15,8 +15,9 @@ use fxprof_processed_profile::{
     StaticSchemaMarkerField, StringHandle, ThreadHandle, Timestamp, WeightType,
 };
 
+use super::exporter::{Exporter, nanoseconds};
+use super::summary;
 use super::timeline::{self, Thread};
-use super::{Exporter, nanoseconds, summary};
 use crate::model::profile::{Labels, Profile, Sample, SliceKind, Unit};
 use crate::model::stack::Origin;
 

@@ -9,8 +9,9 @@ use std::io::{self, Write};
 use inferno::flamegraph::color::{Color, PaletteMap};
 use inferno::flamegraph::{self, Options, TextTruncateDirection};
 
+use super::exporter::Exporter;
 use super::folded::{self, Inlined};
-use super::{Exporter, summary};
+use super::summary;
 use crate::model::profile::{Profile, Unit};
 use crate::model::stack::Origin;
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Write};
 
-use super::Exporter;
+use super::exporter::Exporter;
 use crate::model::profile::{Profile, ProfileFrame};
 
 /// Writes folded stacks.

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exporter, nanoseconds};
+use super::exporter::{Exporter, nanoseconds};
 use crate::model::profile::{Labels, Mapping, Profile, ProfileFrame, Quality, Sample, Slice};
 
 /// The value of `format`.

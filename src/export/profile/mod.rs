@@ -1,5 +1,8 @@
 //! Profiles as files: one format, one file, behind one trait. Pure: each exporter writes to a given [`Write`].
 
+/// The trait of all formats.
+mod exporter;
+
 /// Flamegraphs as SVG, drawn by inferno.
 pub(crate) mod flamegraph;
 
@@ -45,16 +48,9 @@ pub use format::{Format, ParseFormatError};
 
 use std::io::{self, Write};
 
-use crate::model::profile::Profile;
+use exporter::Exporter;
 
-/// A writer of one format.
-trait Exporter {
-    /// Writes a whole profile.
-    ///
-    /// # Errors
-    /// I/O errors of `out`, and values that the format cannot express.
-    fn write(&self, profile: &Profile, out: &mut dyn Write) -> io::Result<()>;
-}
+use crate::model::profile::Profile;
 
 impl Profile {
     /// Writes the profile in a format. Some formats are written in small pieces, so use a `BufWriter` or a vector.
@@ -90,9 +86,4 @@ impl Profile {
             )),
         }
     }
-}
-
-/// A duration in whole nanoseconds, at most 584 years.
-fn nanoseconds(time: std::time::Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

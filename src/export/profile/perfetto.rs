@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 
 use prost::Message;
 
+use super::exporter::{Exporter, nanoseconds};
 use super::perfetto_messages as messages;
 use super::perfetto_messages::{Data, EventType};
 use super::timeline::{self, Thread};
-use super::{Exporter, nanoseconds};
 use crate::model::profile::{Labels, Profile, Slice};
 
 /// Writes a Perfetto trace.

@@ -11,8 +11,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
+use super::exporter::{Exporter, nanoseconds};
 use super::pprof_messages as messages;
-use super::{Exporter, nanoseconds};
 use crate::model::profile::{Labels, MAX_VALUES, Profile, Unit};
 
 /// Writes pprof.

@@ -6,8 +6,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::exporter::Exporter;
+use super::summary;
 use super::timeline::{self, Thread};
-use super::{Exporter, summary};
 use crate::model::profile::{Profile, Unit};
 
 /// Writes the format of speedscope.
