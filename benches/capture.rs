@@ -1,15 +1,14 @@
-//! What it costs to take a stack, part by part. All of it happens on the watchdog's or profiler's thread, but for the
-//! signal handler, which copies the stack on the thread that is observed.
-//! Where another thread has to take part, an iteration is the median of [`ROUNDS`]: on a machine that does something
-//! else too, a few rounds wait for a CPU, and would be all that a mean shows.
+//! The cost of capturing a stack, step by step. All steps run on the watchdog's or profiler's thread, except for the signal
+//! handler, which copies the stack on the observed thread.
 //!
-//! - `copy`: a thread that computes is asked by signal to copy its own stack, of that depth: there and back.
-//! - `walk`: from the copied bytes to addresses, function by function.
-//! - `name`: from addresses to functions, files and lines, inlined ones included. `anew` opens the program's debug
-//!   information first, which happens once; `forgotten` are addresses that were not seen before; `remembered` is what a
-//!   profile costs for each further sample.
-//! - `sample`: all but the names, of a worker inside a poll. One that sleeps is not touched: its stack is read from
-//!   memory.
+//! If another thread takes part, an iteration is the median of [`ROUNDS`]. On a busy machine a few rounds wait for a CPU and
+//! would dominate a mean.
+//!
+//! - `copy`: a signal makes a computing thread copy its own stack; the time includes both directions.
+//! - `unwind`: copied bytes to addresses.
+//! - `name`: addresses to functions, files and lines, including inlined ones. `cold` opens the program's debug information
+//!   first, which happens once. `new addresses` has it open. `cached` is the cost of each further sample in a profile.
+//! - `sample`: all steps but the names, of a worker inside a poll. The stack of a sleeping worker is read from memory.
 
 mod support;
 
@@ -22,9 +21,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::bench_support::{BusyWorker, Observed, Stacks};
 use support::profiler::Flamegraph;
 
-/// What a service has above the poll: handlers, middleware, clients.
+/// Frames above the poll, as handlers, middleware and clients of a service.
 const DEPTH: u32 = 50;
 
+/// Rounds per iteration.
 const ROUNDS: usize = 301;
 
 #[inline(never)]
@@ -33,7 +33,7 @@ fn descend(depth: u32, at_the_bottom: &mut dyn FnMut()) -> u32 {
         at_the_bottom();
         return 0;
     }
-    // Not a jump: the call must leave a frame.
+    // The call must leave a frame, so it must not become a jump.
     std::hint::black_box(descend(depth - 1, at_the_bottom)) + 1
 }
 
@@ -43,22 +43,22 @@ fn compute(going: &AtomicBool) {
     }
 }
 
-/// Computes at the bottom of a deep stack until told otherwise.
+/// Computes at the bottom of a deep stack until `going` is false.
 fn deep_thread(going: &Arc<AtomicBool>) -> (Observed, std::thread::JoinHandle<()>) {
-    let (tell, told): (Sender<Observed>, _) = channel();
+    let (sender, receiver): (Sender<Observed>, _) = channel();
     let going = Arc::clone(going);
     let body = move || {
         let mut bottom = || {
-            tell.send(Observed::current()).expect("somebody waits for it");
+            sender.send(Observed::current()).expect("the benchmark receives");
             compute(&going);
         };
         std::hint::black_box(descend(DEPTH, &mut bottom));
     };
     let thread = std::thread::spawn(body);
-    (told.recv().expect("the thread starts"), thread)
+    (receiver.recv().expect("the thread starts"), thread)
 }
 
-/// The median of some rounds, that many times.
+/// The median of all rounds, times the iterations.
 fn median(iterations: u64, mut round: impl FnMut()) -> Duration {
     let mut times: Vec<Duration> = Vec::with_capacity(ROUNDS);
     for _ in 0..ROUNDS {
@@ -82,19 +82,19 @@ fn parts(criterion: &mut Criterion) {
     group.bench_function("copy by signal", |bencher| {
         bencher.iter_custom(|iterations| median(iterations, || assert!(stacks.copy_by_signal(thread) > 0)));
     });
-    // The last copy may have been taken anywhere in the loop.
-    group.bench_function("walk", |bencher| bencher.iter(|| assert!(stacks.walk() > 0)));
-    group.bench_function("name, anew", |bencher| bencher.iter(|| stacks.name_without_cache()));
-    group.bench_function("name, forgotten", |bencher| {
+    // The last copy is from any place in the loop.
+    group.bench_function("unwind", |bencher| bencher.iter(|| assert!(stacks.walk() > 0)));
+    group.bench_function("name, cold", |bencher| bencher.iter(|| stacks.name_without_cache()));
+    group.bench_function("name, new addresses", |bencher| {
         bencher.iter(|| {
             stacks.clear_names();
             stacks.name()
         });
     });
-    group.bench_function("name, remembered", |bencher| bencher.iter(|| stacks.name()));
+    group.bench_function("name, cached", |bencher| bencher.iter(|| stacks.name()));
     group.finish();
     going.store(false, Ordering::Relaxed);
-    joined.join().expect("it ends");
+    joined.join().expect("the thread ends");
 }
 
 fn samples(criterion: &mut Criterion) {

@@ -1,5 +1,5 @@
-//! How long each format takes to write half a minute of a busy service: 3000 samples, 400 different stacks, 30 frames
-//! deep. It happens off the workers; what counts is that a scrape of the endpoint is answered in no time.
+//! The time to write and read each profile format. The profile is half a minute of a busy service: 3000 samples, 400 different
+//! stacks, 30 frames deep. Writing happens off the workers; a scrape of the endpoint must be answered fast.
 
 #[path = "../tests/support/profiles.rs"]
 mod profiles;

@@ -1,18 +1,17 @@
-//! What watching costs per poll.
+//! The cost of watching per poll.
 //!
-//! One task on a one-worker runtime wakes itself and is polled again, [`POLLS`] times a round, and times itself from
-//! its first poll to its last. An iteration is one poll: of [`ROUNDS`] rounds the fastest counts, because whatever
-//! else the machine does can only make a round slower. A poll of this task does nothing else, so this is the worst
-//! case.
+//! One task on a one-worker runtime wakes itself [`POLLS`] times per round and measures the time from its first poll to its
+//! last. An iteration is one poll. The fastest of [`ROUNDS`] rounds counts, because other load can only slow a round down.
+//! A poll of this task does nothing else, so this is the worst case.
 //!
 //! - `bare`: the time of a poll on Tokio alone.
-//! - `added by …`: what a way of watching adds to it. Rounds with and without it are taken in turn.
-//! - `hooks`: a watched runtime with Tokio's task hooks (only under `tokio_unstable`). Budget: 5 ns.
-//! - `empty hooks`: what Tokio takes for calling hooks that do nothing.
+//! - `added by …`: the time that a kind of watching adds. Rounds with and without it alternate.
+//! - `hooks`: a watched runtime with Tokio's task hooks (only with `tokio_unstable`). Budget: 5 ns.
+//! - `empty hooks`: Tokio's own cost of calling hooks that do nothing.
 //! - `the wrapper`: `watched()` on a runtime without task hooks. Budget: 3 ns.
-//! - `… while tasks are counted`: the same while somebody asks for exact statistics (`Watch::tasks`).
-//! - `two clock reads`: what a detector adds that times each poll itself.
-//! - `nothing`: bare against bare, which shows how far the other numbers can be trusted.
+//! - `… while tasks are counted`: the same during a window of exact task statistics.
+//! - `two clock reads`: the cost of a detector that measures each poll itself.
+//! - `nothing`: bare against bare, which shows the noise of the other numbers.
 
 mod support;
 
@@ -27,7 +26,7 @@ use holdup::WatchFutureExt;
 use support::profiler::Flamegraph;
 use tokio::runtime::{Builder, Runtime};
 
-/// A fifth of a millisecond: short enough that some rounds are not disturbed.
+/// Polls per round. A round takes 0.2 ms, so some rounds are undisturbed.
 const POLLS: u32 = 2_000;
 
 const ROUNDS: usize = 60;
@@ -53,7 +52,7 @@ impl Future for WakesItself {
     }
 }
 
-/// What a detector does that times each poll on the worker, on the same hooks.
+/// The hooks of a detector that measures each poll on the worker.
 #[cfg(tokio_unstable)]
 fn timed_hooks(builder: &mut Builder) -> &mut Builder {
     use std::cell::Cell;
@@ -68,7 +67,7 @@ fn timed_hooks(builder: &mut Builder) -> &mut Builder {
     })
 }
 
-/// The same as a future wrapper.
+/// The same measurement as a future wrapper.
 struct Timed<F> {
     inner: F,
     longest: Duration,
@@ -100,10 +99,10 @@ where
     runtime.block_on(async { handle.await.expect("the task ends") })
 }
 
-/// A way to poll: makes one round.
+/// Makes one round of a variant.
 type Way<'a> = &'a dyn Fn() -> Duration;
 
-/// The fastest of several rounds of each way, taken in turn, so that a machine whose speed drifts is fair to both.
+/// The fastest of several rounds of each variant. Rounds alternate, so that a drift of the machine's speed affects both.
 fn fastest<const N: usize>(ways: [Way<'_>; N]) -> [Duration; N] {
     let mut fastest = [Duration::MAX; N];
     for _ in 0..ROUNDS {
@@ -118,14 +117,13 @@ fn per_poll(round: Duration, polls: u64) -> Duration {
     round.mul_f64(polls as f64 / f64::from(POLLS))
 }
 
-/// Runs something while polls are counted, in one window after the other. What is between two of them is shorter than
-/// a round.
+/// Runs something while polls are counted, in consecutive windows. The gap between two windows is shorter than a round.
 fn counting(watch: &holdup::Watch, run: impl FnOnce()) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                watch.tasks(Duration::from_millis(500)).expect("nobody else asks");
+                watch.tasks(Duration::from_millis(500)).expect("no other window is open");
             }
         });
         // The first window opens within microseconds.
@@ -151,19 +149,19 @@ fn poll_cost(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter_custom(|polls| {
                 let [bare, way] = fastest([bare, way]);
-                // Criterion cannot work with no time at all.
+                // Criterion needs a time above zero.
                 per_poll(way.saturating_sub(bare), polls).max(Duration::from_nanos(1))
             });
         });
     };
-    // With task hooks the wrapper finds the poll already marked; its own cost shows on a runtime without them.
+    // With task hooks the poll is marked already. The wrapper's own cost shows on a runtime without them.
     let without = watch.runtime_with(&mut one_worker(), holdup::Hooks::new().without_task_hooks()).expect("builds");
     added("added by the wrapper", &|| round(&without, WakesItself::default().watched()));
     added("added by two clock reads in a wrapper", &|| {
         round(&plain, Timed { inner: WakesItself::default(), longest: Duration::ZERO })
     });
     added("added by nothing", bare);
-    // A watch of its own: windows count the polls of all runtimes of a watch.
+    // A separate watch, because a window counts the polls of all runtimes of its watch.
     let asked = holdup::Watch::builder().print(holdup::Print::Never).start().expect("starts");
     let without = asked.runtime_with(&mut one_worker(), holdup::Hooks::new().without_task_hooks()).expect("builds");
     counting(&asked, || {
@@ -187,7 +185,7 @@ fn poll_cost(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    // An iteration takes as long as its rounds, whatever time it reports; few samples will do.
+    // An iteration takes as long as its rounds, whatever time it reports. So few samples suffice.
     config = Criterion::default().sample_size(30).warm_up_time(Duration::from_millis(500)).without_plots().with_profiler(Flamegraph::new());
     targets = poll_cost
 }

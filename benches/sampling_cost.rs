@@ -1,14 +1,14 @@
-//! What profiling takes from a service that has no CPU time to spare.
+//! The cost of profiling for a service without spare CPU time.
 //!
-//! Eight tasks on two workers are polled again and again; each poll computes for about a microsecond. What counts is how
-//! many polls both workers get done while a profile is collected, with all that collecting it takes, its thread
-//! included. An iteration is one poll of one worker. On a machine with more than three CPUs the profiler's thread has
-//! one of its own, and the numbers show what the signals take.
+//! Eight tasks on two workers are polled all the time, and each poll computes for about a microsecond. The result is the
+//! number of polls of both workers while a profile is collected, including the cost of the profiler's thread. An iteration
+//! is one poll of one worker. On a machine with more than three CPUs the profiler's thread has its own CPU, and the numbers
+//! show the cost of the signals.
 //!
 //! - `bare`: a watched runtime, no profile.
-//! - `added by …`: what a profile adds. Windows with and without it are taken in turn, and of [`ROUNDS`] the fastest
-//!   counts, because whatever else the machine does can only make one slower.
-//! - `nothing`: bare against bare, which shows how far the other numbers can be trusted.
+//! - `added by …`: the time that a profile adds. Windows with and without it alternate. The fastest of [`ROUNDS`] counts,
+//!   because other load can only slow a window down.
+//! - `nothing`: bare against bare, which shows the noise of the other numbers.
 
 mod support;
 
@@ -25,15 +25,15 @@ const WORKERS: u32 = 2;
 
 const TASKS: usize = 8;
 
-/// Long enough for some samples of each worker at 99 Hz.
+/// The length of a window: some samples of each worker at 99 Hz.
 const WINDOW: Duration = Duration::from_millis(250);
 
-/// A profile begins before the window and ends behind it.
+/// The time by which a profile begins before the window and ends after it.
 const MARGIN: Duration = Duration::from_millis(60);
 
 const ROUNDS: usize = 4;
 
-/// A counter that shares its cache lines with no other.
+/// A counter on its own cache lines.
 #[derive(Default)]
 #[repr(align(128))]
 struct Polls(AtomicU64);
@@ -45,7 +45,7 @@ fn work() {
     }
 }
 
-/// The time of a worker's poll, over one window.
+/// The time per poll of a worker, averaged over one window.
 fn window(polls: &[Polls; TASKS]) -> Duration {
     let count = || polls.iter().map(|polls| polls.0.load(Ordering::Relaxed)).sum::<u64>();
     let (began, before) = (Instant::now(), count());
@@ -56,7 +56,7 @@ fn window(polls: &[Polls; TASKS]) -> Duration {
 
 fn window_in_profile(watch: &Watch, options: &ProfileOptions, polls: &[Polls; TASKS]) -> Duration {
     std::thread::scope(|scope| {
-        let profiling = scope.spawn(|| watch.profile(options).expect("nobody else asks"));
+        let profiling = scope.spawn(|| watch.profile(options).expect("no other profile runs"));
         std::thread::sleep(MARGIN);
         let time = window(polls);
         assert!(profiling.join().expect("no panic").sample_count() > 0);
@@ -109,7 +109,7 @@ fn sampling_cost(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    // An iteration takes as long as its windows, whatever time it reports; few samples will do.
+    // An iteration takes as long as its windows, whatever time it reports. So few samples suffice.
     config = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(500)).without_plots().with_profiler(Flamegraph::new());
     targets = sampling_cost
 }
