@@ -43,7 +43,7 @@ try() { # NAME RUSTFLAGS CARGO-ARGUMENTS…
     stalling="$(build stalling "$name" "$flags" 2 "$@")"
     bare="$(build stalling "$name-bare" "$flags" 0 "$@")"
     HOLDUP_STALLING="$stalling" HOLDUP_STALLING_BARE="$bare" check stalls "$name" --test attach_stalls -- \
-        a_task_of_a_local_set polls_that_sleep without_types_stalls the_future_given healthy_polls
+        a_task_of_a_local_set sleeping_and_computing stalls_are_inferred sleeps_in_the_block_on healthy_parked
 }
 
 for version in "${versions[@]}"; do

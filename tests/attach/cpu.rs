@@ -1,4 +1,4 @@
-//! `holdup record --pid` against a process whose truth is known, which knows nothing of it.
+//! `holdup record --pid` with a process of known behavior, which does not use holdup.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 #![allow(unsafe_code, reason = "sends signals to children, and reads the CPU clocks that profiles are held against")]
 
@@ -20,10 +20,10 @@ use support::observed::{KnownProgram, file, finished, holds_perf_events, record}
 /// The bursts of the known program.
 const PART: Duration = Duration::from_micros(2_300);
 
-/// What an ordinary user may do is tried out as this one.
+/// The ordinary user of these tests.
 const NOBODY: &str = "65534";
 
-/// The program that is observed: two threads under a load of known shares, until its input ends.
+/// The observed program: two threads with known shares of a load, until the end of its input.
 #[test]
 #[ignore = "the program that the other tests observe"]
 fn known_program() {
@@ -48,7 +48,7 @@ fn known_program() {
             _ => break,
         }
     }
-    // They end with the process.
+    // The threads end with the process.
     drop(threads);
 }
 
@@ -74,7 +74,7 @@ fn check_shares(profile: &Profile) {
     let (one, two) = (cpu_in(profile, "one_part"), cpu_in(profile, "two_parts"));
     let share = one / (one + two);
     println!("{} samples, share {share:.3}, {:?}", profile.sample_count(), profile.quality);
-    // Four points, unless the machine gave so little CPU time that chance alone may exceed that (three sigma).
+    // The tolerance is four points, or three sigma if the machine gave so little CPU time that chance exceeds them.
     let chance = 3.0 * (2.0 / 9.0 / profile.samples.len() as f64).sqrt();
     assert!((share - 1.0 / 3.0).abs() < chance.max(0.04), "the share of one_part is {share}, chance is {chance}");
     assert!(profile.quality.truncated * 50 < profile.sample_count(), "{:?}", profile.quality);
@@ -98,7 +98,7 @@ fn shares_totals_and_labels_of_another_process() {
     check_shares(&profile);
     assert_eq!(profile.pid, program.id());
     let total = cpu_of(&profile, |_| true);
-    // The program goes on while functions are named, so its clock is read in the recording, and here only as a bound.
+    // The program runs on while functions are named. So its clock is read in the recording, and here only as a bound.
     let note = profile.quality.notes.iter().find_map(|note| note.strip_prefix("the process used "));
     let by_clock: f64 = note.and_then(|note| note.split(' ').next()?.parse().ok()).expect("it says what was used");
     assert!((total / 1e9 / by_clock - 1.0).abs() < 0.05, "{total} ns of {by_clock} s");
@@ -146,7 +146,7 @@ fn an_ordinary_user_records_own_processes_and_no_others() {
     assert_eq!((status.code(), stderr.as_str()), (Some(0), ""));
     let profile = Profile::read(&stdout).expect("it is a profile");
     check_shares(&profile);
-    // A process of root's.
+    // A process of root.
     let own = std::process::id().to_string();
     let refused = record(&prefix, &["--pid", &own, "-d", "1", "-o", "/tmp/never.json"]).spawn().expect("starts");
     let (code, stdout, stderr) = finished(refused);
@@ -155,7 +155,7 @@ fn an_ordinary_user_records_own_processes_and_no_others() {
 }
 
 #[test]
-fn a_program_whose_file_was_deleted_is_named_all_the_same() {
+fn a_program_with_a_deleted_file_is_named() {
     let _alone = alone();
     if !perf_events::allowed() {
         return;
@@ -179,7 +179,7 @@ fn a_program_whose_file_was_deleted_is_named_all_the_same() {
 }
 
 #[test]
-fn over_time_a_sleeping_thread_is_off_cpu_and_a_busy_one_on_and_off() {
+fn wall_profiles_show_threads_on_and_off_cpu() {
     let _alone = alone();
     let mut program = KnownProgram::start(&[], "known_program");
     let path = file("wall.json");
@@ -200,7 +200,7 @@ fn over_time_a_sleeping_thread_is_off_cpu_and_a_busy_one_on_and_off() {
         };
         profile.samples.iter().filter(of).map(|sample| sample.values[1] as f64 / 1e9).sum()
     };
-    // The thread that waits for input, by the name of the test in it.
+    // The thread that waits for input has the name of its test.
     let (waits, whole) = (time("known_program", "off-cpu", "known_program"), time("known_program", "off-cpu", ""));
     assert!(whole > 2.0 && waits > whole * 0.9, "{waits} of {whole} s");
     assert_eq!(time("known_program", "on-cpu", ""), 0.0);
@@ -211,7 +211,7 @@ fn over_time_a_sleeping_thread_is_off_cpu_and_a_busy_one_on_and_off() {
 }
 
 #[test]
-fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
+fn the_end_or_exec_of_the_process_ends_the_recording() {
     let _alone = alone();
     if !perf_events::allowed() {
         return;
@@ -224,7 +224,7 @@ fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
         let recording = record(&[], &["--pid", &program.pid(), "-d", "200", "-o", output]).spawn().expect("starts");
         let sampled = || holds_perf_events(recording.id());
         support::wait_until("it samples", sampled);
-        // So that there are samples: a second of CPU time on a machine that is shared.
+        // A second of CPU time on a shared machine, so that there are samples.
         let before = used(&mut program);
         support::wait_until("the load has run", || used(&mut program) > before + Duration::from_secs(1));
         program.tell(way);
@@ -238,7 +238,7 @@ fn what_was_recorded_is_written_when_the_process_ends_or_becomes_another() {
 }
 
 #[test]
-fn ctrl_c_ends_it_early_and_writes_what_there_is() {
+fn ctrl_c_ends_the_recording_and_writes_the_profile() {
     let _alone = alone();
     if !perf_events::allowed() {
         return;
@@ -250,7 +250,7 @@ fn ctrl_c_ends_it_early_and_writes_what_there_is() {
     support::wait_until("it samples", || holds_perf_events(recording.id()));
     let before = used(&mut program);
     support::wait_until("the load has run", || used(&mut program) > before + Duration::from_secs(1));
-    // SAFETY: the child has not been waited for, so the number is still its own.
+    // SAFETY: the child has not been waited for, so the id is still its own.
     assert_eq!(unsafe { libc::kill(recording.id().cast_signed(), libc::SIGINT) }, 0);
     let (code, stdout, stderr) = finished(recording);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
@@ -260,7 +260,7 @@ fn ctrl_c_ends_it_early_and_writes_what_there_is() {
 }
 
 #[test]
-fn what_cannot_be_observed_is_explained_with_exit_code_2() {
+fn unobservable_processes_are_refused_with_exit_code_2() {
     let _alone = alone();
     let program = KnownProgram::start(&[], "known_program");
     let pid = program.pid();

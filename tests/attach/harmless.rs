@@ -1,5 +1,5 @@
-//! What is observed from outside goes on as if nothing were: idle threads are not woken, and a recorder that is killed
-//! leaves nothing behind.
+//! Observation from outside does not disturb a process: idle threads are not woken, and a killed recorder leaves no thread
+//! stopped.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../support/mod.rs"]
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use support::alone;
 use support::observed::{KnownProgram, file, finished, record};
 
-/// Idle workers, and a thread that computes.
+/// A program with idle workers and a computing thread.
 #[test]
 #[ignore = "the program that the other tests observe"]
 fn idle_program() {
@@ -29,7 +29,7 @@ fn idle_program() {
     runtime.block_on(std::future::pending::<()>());
 }
 
-/// How often each thread of that name was put on a CPU, in the order of their ids.
+/// How often each thread with this name was put on a CPU, in the order of their ids.
 fn runs_of(pid: u32, name: &str) -> Vec<u64> {
     let mut runs: Vec<(u32, u64)> = threads(pid, name)
         .into_iter()
@@ -56,7 +56,7 @@ fn cpu_of(pid: u32, tid: u32) -> Duration {
     Duration::from_nanos(text.split_whitespace().next().expect("is there").parse().expect("is a number"))
 }
 
-/// Starts it, and waits until its workers are parked for good.
+/// Starts the program and waits until its workers stay parked.
 fn idle() -> KnownProgram {
     let program = KnownProgram::start(&[], "idle_program");
     let mut before = Vec::new();
@@ -88,7 +88,7 @@ fn parked_workers_are_not_woken() {
     }
 }
 
-/// Killed while it stops a thread again and again, at several moments.
+/// The recorder is killed at several moments while it stops a thread repeatedly.
 #[test]
 fn a_recorder_that_is_killed_leaves_the_target_running() {
     let _alone = alone();
@@ -99,13 +99,13 @@ fn a_recorder_that_is_killed_leaves_the_target_running() {
     for round in 0..8 {
         let arguments = ["--pid", &program.pid(), "-m", "wall", "-d", "60", "-r", "1000", "-o", output];
         let mut recording = record(&[], &arguments).spawn().expect("starts");
-        // The kernel tells the thread that seized it, which lives for one stop.
+        // The kernel reports the tracer thread, which lives for one stop.
         let traced = || {
             let status = std::fs::read_to_string(format!("/proc/{}/task/{tid}/status", program.id()));
             let status = status.expect("it lives");
             status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() != "0"))
         };
-        // It is seized and let go a thousand times a second.
+        // The thread is seized and released a thousand times per second.
         let limit = Instant::now() + support::DEADLINE;
         while !traced() {
             assert!(Instant::now() < limit, "round {round}: it is never stopped");

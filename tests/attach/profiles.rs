@@ -1,4 +1,4 @@
-//! `holdup record --pid` of what tasks await and of stalled time, against programs whose tasks and polls are known.
+//! `holdup record --pid` in the modes `tasks` and `stalled`, with programs of known tasks and polls.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../support/mod.rs"]
@@ -28,7 +28,7 @@ fn profile(pid: u32, arguments: &[&str]) -> Profile {
     Profile::read(&output.stdout).expect("it is a profile")
 }
 
-/// Stacks, outermost first, with the time of each in seconds.
+/// The stacks, outermost frame first, each with its time in seconds.
 fn stacks(profile: &Profile) -> Vec<(String, f64)> {
     let time = profile.value_named("time").expect("has time");
     let stack = |sample: &holdup::Sample| {
@@ -47,7 +47,7 @@ fn tasks_are_folded_by_what_they_await_and_weighed_by_time() {
         assert_eq!((&*profile.kind, profile.pid), ("tasks", program.pid()));
         let stacks = stacks(&profile);
         let time = |stack: &str| stacks.iter().filter(|(found, _)| found == stack).map(|(_, time)| time).sum::<f64>();
-        // All tasks were there all the time, so their times are to each other as their numbers.
+        // All tasks lived all the time, so their times have the ratio of their numbers.
         let one =
             time("awaiting::nested;awaiting::middle;awaiting::leaf;tokio::time::sleep::Sleep;[waits for a timer]");
         assert!((0.5..=10.0).contains(&one), "one task in 2 s, {one}: {stacks:#?}");
@@ -66,13 +66,13 @@ fn tasks_are_folded_by_what_they_await_and_weighed_by_time() {
             let share = time(stack) / one;
             assert!((share / tasks - 1.0).abs() < 0.1, "{stack} has {share} times that of one task: {stacks:#?}");
         }
-        assert_where_it_waits(&profile);
+        assert_await_site(&profile);
         assert!(profile.quality.notes.iter().any(|note| note.contains("looks at all tasks")), "{:?}", profile.quality);
     }
 }
 
 #[test]
-fn tasks_of_a_local_set_are_among_them() {
+fn tasks_of_a_local_set_are_included() {
     let program = Awaiting::with("unlisted");
     let profile = profile(program.pid(), &["--mode", "tasks", "-d", "2"]);
     let stacks = stacks(&profile);
@@ -83,14 +83,14 @@ fn tasks_of_a_local_set_are_among_them() {
     ] {
         assert!(stacks.iter().any(|(found, time)| found == stack && *time > 0.0), "{stack} is not in {stacks:#?}");
     }
-    // A function on the blocking pool is no task: it waits for nothing.
+    // A function on the blocking pool is not a task. It awaits nothing.
     assert!(!stacks.iter().any(|(stack, _)| stack.contains("blocking_functions")), "{stacks:#?}");
     let sets = profile.samples.iter().filter_map(|sample| profile.labels_of(sample)?.runtime.clone());
     assert!(sets.filter(|runtime| runtime.starts_with("local-set-")).count() >= 3);
 }
 
-/// Frames have the place of the await, and samples the task's type and state.
-fn assert_where_it_waits(profile: &Profile) {
+/// Frames have the line of the await, and samples have the task's type and state.
+fn assert_await_site(profile: &Profile) {
     let source = include_str!("../fixtures/awaiting/src/main.rs");
     let line = source.lines().position(|line| line.ends_with("// many")).expect("is marked") + 1;
     let sample = profile.samples.iter().find(|sample| {
@@ -107,7 +107,7 @@ fn assert_where_it_waits(profile: &Profile) {
 }
 
 #[test]
-fn a_stall_that_lasts_is_stalled_time_with_its_cause() {
+fn a_running_stall_is_stalled_time_with_its_cause() {
     for (word, function, cause) in
         [("sleep", "stalling::naps", "[sleeping]"), ("compute", "stalling::computes", "[computing]")]
     {
@@ -118,7 +118,7 @@ fn a_stall_that_lasts_is_stalled_time_with_its_cause() {
         support::wait_until("the stall is seen, unless the machine does not run us", || {
             let output = record(program.pid(), &[&["--format", "json"], &arguments[..]].concat());
             recorded = Profile::read(&output.stdout).ok().filter(|profile| profile.sample_count() == 1);
-            // On a machine that runs neither of us, it is that.
+            // On a busy machine the cause may be that the thread was not scheduled.
             let is_cause = |profile: &Profile| {
                 let sample = profile.samples.first().expect("has one");
                 profile.frames_of(sample).next().is_some_and(|frame| &*frame.frame.function == cause)
@@ -127,7 +127,7 @@ fn a_stall_that_lasts_is_stalled_time_with_its_cause() {
         });
         let profile = recorded.expect("was seen");
         assert_eq!((&*profile.kind, profile.pid), ("stalled", program.pid()));
-        // A stack is taken again while it lasts; what computes is found elsewhere then.
+        // A running stall is captured again, and a computing function is then at another line.
         for sample in &profile.samples {
             assert!(profile.frames_of(sample).any(|frame| &*frame.frame.function == function), "{profile:#?}");
         }
@@ -145,7 +145,7 @@ fn a_program_without_stalls_has_no_stalled_time() {
 
 #[test]
 fn a_recording_of_tasks_ends_with_the_process() {
-    // It may be killed before it is looked at, and then later.
+    // The process may be killed before the first sample or later.
     let mut after = Duration::from_millis(250);
     support::wait_until("it ends while it is recorded", || {
         let mut program = Stalling::with("multi_thread");
@@ -166,13 +166,13 @@ fn a_recording_of_tasks_ends_with_the_process() {
 }
 
 #[test]
-fn modes_that_are_not_there_are_named() {
+fn unknown_modes_are_refused_with_a_list() {
     let program = Stalling::with("multi_thread");
     let output = record(program.pid(), &["--mode", "heap", "--format", "folded"]);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && told.contains("cpu, wall, tasks and stalled"), "{told}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && errors.contains("cpu, wall, tasks and stalled"), "{errors}");
     let outside = ["record", "127.0.0.1:1", "--mode", "tasks", "--format", "folded", "-o", "-"];
     let output = Command::new(env!("CARGO_BIN_EXE_holdup")).args(outside).output().expect("the command runs");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && told.contains("--pid"), "{told}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && errors.contains("--pid"), "{errors}");
 }

@@ -9,9 +9,9 @@ use std::process::{Child, Command};
 use serde_json::Value;
 use support::observed::KnownProgram;
 
-/// The program that is found.
+/// A program that runs Tokio.
 #[test]
-#[ignore = "the program that the other test looks for"]
+#[ignore = "the program that the other test finds"]
 fn tokio_program() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(3).enable_all().build().expect("builds");
     println!("\nready");
@@ -34,7 +34,7 @@ fn holdup_ps(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("is text")
 }
 
-/// Which Tokio these tests are built with.
+/// The version of Tokio in these tests.
 fn tokio_version() -> String {
     let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).expect("is there");
     let after = lock.split("name = \"tokio\"\nversion = \"").nth(1).expect("is locked");
@@ -42,17 +42,17 @@ fn tokio_version() -> String {
 }
 
 #[test]
-fn finds_what_runs_tokio_and_nothing_else() {
+fn programs_that_run_tokio_are_found() {
     let with_tokio = KnownProgram::start(&[], "tokio_program");
     let without = Killed(Command::new("sleep").arg("600").spawn().expect("starts"));
     let answer: Value = serde_json::from_str(&holdup_ps(&["--json"])).expect("is JSON");
     let processes = answer["processes"].as_array().expect("is a list");
     let find = |pid: u32| processes.iter().find(|process| process["pid"] == pid);
     assert!(find(without.0.id()).is_none(), "sleep(1) runs no Tokio: {answer}");
-    let found = find(with_tokio.id()).unwrap_or_else(|| panic!("is not found: {answer}"));
+    let found = find(with_tokio.id()).unwrap_or_else(|| panic!("the program is missing: {answer}"));
     let versions = found["tokio_versions"].as_array().expect("is a list");
     assert!(versions.iter().any(|version| *version == *tokio_version()), "{found}");
-    // The test's main thread, that of the test, and the workers.
+    // The main thread, the thread of the test, and the workers.
     assert!(found["tokio_threads"] == 3 && found["threads"].as_u64() >= Some(4), "{found}");
     assert!(["symbols", "lines", "full"].iter().any(|tier| found["debug_info"] == *tier), "{found}");
     for verb in found["verbs"].as_array().expect("is a list") {

@@ -1,4 +1,4 @@
-//! `holdup stalls --pid`: the stalls of a program whose polls are known, seen from outside.
+//! `holdup stalls --pid`: the stalls of a program with known polls, observed from outside.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../support/mod.rs"]
@@ -23,15 +23,15 @@ fn stalls(pid: u32, arguments: &[&str]) -> Command {
     command
 }
 
-/// `holdup stalls --pid N --follow --json`, which is read on a thread of its own.
+/// A running `holdup stalls --pid N --follow --json`. Another thread reads its output.
 struct Follower {
     command: Child,
     stalls: Receiver<Value>,
 }
 
 impl Follower {
-    /// Starts it, and returns when it watches: a first stall was seen. Machines are slow at times, so a stall is one from
-    /// 100 ms on.
+    /// Starts the command and waits for a first stall, which shows that it watches. The threshold is 100 ms, because some
+    /// machines are slow.
     fn of(program: &mut Stalling) -> Self {
         Self::with(program, &[])
     }
@@ -44,11 +44,11 @@ impl Follower {
             .spawn()
             .expect("the command runs");
         let output = BufReader::new(command.stdout.take().expect("is piped"));
-        let (tell, stalls) = mpsc::channel();
+        let (sender, stalls) = mpsc::channel();
         std::thread::spawn(move || {
             for line in output.lines() {
                 let stall = serde_json::from_str(&line.expect("text")).expect("JSON");
-                if tell.send(stall).is_err() {
+                if sender.send(stall).is_err() {
                     return;
                 }
             }
@@ -62,7 +62,7 @@ impl Follower {
         follower
     }
 
-    /// Waits until nothing is told any more that happened before.
+    /// Waits until all earlier stalls have been reported.
     fn drain(&mut self) {
         while self.stalls.recv_timeout(std::time::Duration::from_secs(1)).is_ok() {}
     }
@@ -70,14 +70,14 @@ impl Follower {
     /// The next stall that has ended.
     fn ended(&self) -> Value {
         loop {
-            let stall = self.stalls.recv_timeout(support::DEADLINE).expect("a stall is told");
+            let stall = self.stalls.recv_timeout(support::DEADLINE).expect("a stall is reported");
             if stall["ended"] == true {
                 return stall;
             }
         }
     }
 
-    /// Its end, which must have come by itself.
+    /// The output of the command, which must end without a kill.
     fn output(self) -> Output {
         self.command.wait_with_output().expect("it ends")
     }
@@ -98,7 +98,7 @@ fn a_task_of_a_local_set_is_named() {
     let _alone = support::alone();
     let mut program = Stalling::with("local_set");
     let follower = Follower::of(&mut program);
-    // It is searched for once a second.
+    // The command searches for the task once per second.
     let mut stall = Value::Null;
     support::wait_until("its task has a name", || {
         program.ask("nap 300");
@@ -110,7 +110,7 @@ fn a_task_of_a_local_set_is_named() {
 }
 
 #[test]
-fn polls_that_sleep_and_polls_that_compute_are_seen_and_told_apart() {
+fn sleeping_and_computing_polls_are_distinguished() {
     let _alone = support::alone();
     for flavor in ["multi_thread", "current_thread"] {
         let mut program = Stalling::with(flavor);
@@ -122,7 +122,7 @@ fn polls_that_sleep_and_polls_that_compute_are_seen_and_told_apart() {
         assert_eq!(stall["task"]["name"], "stalling::sleeps_in_poll", "{stall:#}");
         assert_eq!(
             stall["stack_quality"]["method"], "without touching the thread",
-            "it slept, and was not stopped: {stall:#}"
+            "a sleeping thread is not stopped: {stall:#}"
         );
         let lasted = stall["duration_ms"].as_f64().expect("a time");
         assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
@@ -131,45 +131,45 @@ fn polls_that_sleep_and_polls_that_compute_are_seen_and_told_apart() {
         let stall = follower.ended();
         assert_eq!(culprit(&stall), "stalling::computes", "{stall:#}");
         assert_eq!(stall["task"]["name"], "stalling::computes_in_poll", "{stall:#}");
-        // A machine that is busy with other things does not let it compute.
+        // On a busy machine the thread may not be scheduled.
         let cause = stall["cause"]["class"].as_str().expect("a word");
         assert!(["computing", "not_scheduled"].contains(&cause), "{stall:#}");
         assert!(stall["cause"]["evidence"]["on_cpu_ms"].as_f64() > Some(50.0), "{stall:#}");
         follower.interrupt();
-        assert!(follower.output().status.success(), "Ctrl-C is how it ends");
+        assert!(follower.output().status.success(), "Ctrl-C is the normal end");
     }
 }
 
-/// As cargo builds releases: nothing in memory tells how far a worker has come, but stacks and breakpoints do.
+/// Cargo builds releases without types. Memory does not show the progress of a worker, but stacks and breakpoints do.
 #[test]
-fn without_types_stalls_are_inferred() {
+fn stalls_are_inferred_without_types() {
     let _alone = support::alone();
-    // It takes functions from the stack that tell `block_in_place` and the future given to `block_on`.
+    // Link-time optimization removes the stack frames that show `block_in_place` and the `block_on` future.
     let lto = std::env::var_os("HOLDUP_LTO").is_some();
-    // Where it optimises, the compiler keeps one piece of code for all that is dropped in the same way.
+    // With optimization, the linker keeps one function for all types that are dropped in the same way.
     let merged = std::env::var_os("HOLDUP_STALLING_BARE").is_some();
     let of = |stall: &Value, name: &str| {
         let task = &stall["task"];
         assert_eq!((&task["id"], &task["spawned_at"]), (&Value::Null, &Value::Null), "{stall:#}");
         let unsure =
-            task["name"].as_str().is_none_or(|told| told.ends_with(", or one that is dropped in the same way"));
+            task["name"].as_str().is_none_or(|name| name.ends_with(", or one that is dropped in the same way"));
         assert!(task["name"] == name || merged && unsure, "{stall:#}");
     };
     for flavor in ["multi_thread", "current_thread"] {
         let mut program = Stalling::bare(flavor);
-        // What was kept of the whole program has its types.
+        // The cache may have types from the program with debug information.
         let mut follower = Follower::with(&mut program, &["--no-cache"]);
         program.ask("healthy 300");
         if flavor == "multi_thread" && !lto {
             program.ask("handed 500");
         }
-        // Threads that have become workers are looked for four times a second.
+        // The command searches for new workers four times per second.
         program.ask("waits 600");
         let took = program.ask("sleep 500");
         let stall = follower.ended();
         assert_eq!((culprit(&stall), &stall["culprit"]["line"]), ("stalling::naps", &Value::Null), "{stall:#}");
         assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
-        // Whichever proves more of it.
+        // The detection that proves the longer duration is reported.
         assert!(stall["detection"] == "same_sleep" || stall["detection"] == "no_return", "{stall:#}");
         of(&stall, "stalling::sleeps_in_poll");
         assert_eq!(stall["stack_quality"]["method"], "without touching the thread", "{stall:#}");
@@ -183,7 +183,7 @@ fn without_types_stalls_are_inferred() {
         of(&stall, "stalling::computes_in_poll");
         let cause = stall["cause"]["class"].as_str().expect("a word");
         assert!(["computing", "not_scheduled"].contains(&cause), "{stall:#}");
-        // At least so long: a machine that is busy with other things does not let it be seen from its beginning.
+        // A lower bound, because the start may not be seen on a busy machine.
         let lasted = stall["duration_ms"].as_f64().expect("a time");
         assert!((100.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
 
@@ -192,36 +192,39 @@ fn without_types_stalls_are_inferred() {
             let stall = follower.ended();
             let worker = if flavor == "multi_thread" { Value::Null } else { json!(0) };
             assert_eq!((culprit(&stall), &stall["worker"]), ("stalling::naps", &worker), "{stall:#}");
-            assert_eq!(stall["task"]["name"], Value::Null, "it is no task: {stall:#}");
+            assert_eq!(stall["task"]["name"], Value::Null, "the block_on future is not a task: {stall:#}");
             let lasted = stall["duration_ms"].as_f64().expect("a time");
             assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
         }
         follower.interrupt();
         let output = follower.output();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{told}");
-        assert_eq!(told.matches("note: ").count(), 1, "{told}");
-        assert!(told.contains("without descriptions of types") && told.contains("`debug = 2`"), "{told}");
+        let output_text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{output_text}");
+        assert_eq!(output_text.matches("note: ").count(), 1, "{output_text}");
+        assert!(
+            output_text.contains("without descriptions of types") && output_text.contains("`debug = 2`"),
+            "{output_text}"
+        );
     }
 }
 
 #[test]
-fn without_types_parked_workers_are_not_woken_either() {
+fn parked_workers_are_not_woken_without_types() {
     let _alone = support::alone();
     let mut program = Stalling::bare("multi_thread");
     program.ask("waits 100");
     let before = program.ask("parks");
     let output = stalls(program.pid(), &["--duration", "2", "--no-cache"]).output().expect("the command runs");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.starts_with("No stall so far."), "{told}");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.starts_with(&format!("watching process {}: 2 workers, ", program.pid())), "{said}");
-    assert_eq!(program.ask("parks"), before, "workers that are woken park again");
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && output_text.starts_with("No stall so far."), "{output_text}");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.starts_with(&format!("watching process {}: 2 workers, ", program.pid())), "{errors}");
+    assert_eq!(program.ask("parks"), before, "a woken worker would park again");
 }
 
-/// Nothing tells one poll of it from the next, but a thread that sleeps and is not run in between is in one.
+/// The polls of the `block_on` future are indistinguishable. But an uninterrupted sleep lies inside one poll.
 #[test]
-fn the_future_given_to_block_on_is_seen_where_it_sleeps() {
+fn sleeps_in_the_block_on_future_are_stalls() {
     let _alone = support::alone();
     let mut program = Stalling::with("multi_thread");
     let mut follower = Follower::of(&mut program);
@@ -238,7 +241,7 @@ fn the_future_given_to_block_on_is_seen_where_it_sleeps() {
 }
 
 #[test]
-fn healthy_polls_parked_workers_and_handed_on_workers_are_no_stalls() {
+fn healthy_parked_and_handed_over_workers_have_no_stalls() {
     let _alone = support::alone();
     for flavor in ["multi_thread", "current_thread"] {
         let mut program = Stalling::with(flavor);
@@ -248,7 +251,7 @@ fn healthy_polls_parked_workers_and_handed_on_workers_are_no_stalls() {
         if flavor == "multi_thread" {
             program.ask("handed 500");
         }
-        // What comes next is what was done last.
+        // The next reported stall must be the last command's.
         program.ask("sleep 400");
         let stall = follower.ended();
         assert_eq!(culprit(&stall), "stalling::naps", "{stall:#}");
@@ -266,19 +269,19 @@ fn parked_workers_are_not_woken() {
     program.ask("waits 100");
     let before = program.ask("parks");
     let output = stalls(program.pid(), &["--duration", "1"]).output().expect("the command runs");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.starts_with("No stall so far."), "{told}");
-    let said = String::from_utf8_lossy(&output.stderr);
+    let output_text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && output_text.starts_with("No stall so far."), "{output_text}");
+    let errors = String::from_utf8_lossy(&output.stderr);
     let watching = format!("watching process {}: ", program.pid());
-    assert!(said.starts_with(&watching) && said.lines().count() == 1, "it has nothing else to say: {said}");
-    assert_eq!(program.ask("parks"), before, "workers that are woken park again");
+    assert!(errors.starts_with(&watching) && errors.lines().count() == 1, "nothing else is reported: {errors}");
+    assert_eq!(program.ask("parks"), before, "a woken worker would park again");
 }
 
 #[test]
-fn a_stall_that_lasts_is_the_exit_code() {
+fn a_running_stall_sets_the_exit_code() {
     let _alone = support::alone();
     let mut program = Stalling::with("multi_thread");
-    // Also one that began long before.
+    // The stall begins long before the watch.
     program.tell("compute 30000");
     let output = stalls(program.pid(), &["--duration", "2", "--json"]).output().expect("the command runs");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
@@ -289,42 +292,42 @@ fn a_stall_that_lasts_is_the_exit_code() {
 }
 
 #[test]
-fn it_ends_with_the_process_and_says_so() {
+fn the_end_of_the_process_is_reported() {
     let _alone = support::alone();
     let mut program = Stalling::with("multi_thread");
     let follower = Follower::of(&mut program);
     program.tell("sleep 60000");
-    let stall = follower.stalls.recv_timeout(support::DEADLINE).expect("it is told");
+    let stall = follower.stalls.recv_timeout(support::DEADLINE).expect("the stall is reported");
     assert_eq!((&stall["ended"], culprit(&stall)), (&Value::Bool(false), "stalling::naps"));
     program.kill();
     let output = follower.output();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(told.contains(&format!("process {} has ended", program.pid())), "{told}");
-    assert_eq!(output.status.code(), Some(0), "nothing lasts any more: {told}");
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert!(output_text.contains(&format!("process {} has ended", program.pid())), "{output_text}");
+    assert_eq!(output.status.code(), Some(0), "no stall is running: {output_text}");
 }
 
 #[test]
-fn it_ends_when_the_process_becomes_another_program() {
+fn exec_of_another_program_ends_the_watch() {
     let _alone = support::alone();
     let mut program = Stalling::with("multi_thread");
     let follower = Follower::of(&mut program);
     program.tell("exec");
     let output = follower.output();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && told.contains("started another program"), "{told}");
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output_text.contains("started another program"), "{output_text}");
 }
 
 #[test]
-fn what_cannot_be_watched_is_said() {
+fn unwatchable_processes_are_refused_with_a_reason() {
     let output = stalls(u32::MAX >> 1, &[]).output().expect("the command runs");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && told.contains("there is no process"), "{told}");
+    let output_text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && output_text.contains("there is no process"), "{output_text}");
     let mut other = Command::new("sleep").arg("60").spawn().expect("sleep runs");
     let output = stalls(other.id(), &[]).output().expect("the command runs");
-    let told = String::from_utf8_lossy(&output.stderr);
+    let output_text = String::from_utf8_lossy(&output.stderr);
     other.kill().expect("it lives");
     other.wait().expect("it is ours");
-    assert!(output.status.code() == Some(2) && told.contains("no Tokio runtime is known"), "{told}");
+    assert!(output.status.code() == Some(2) && output_text.contains("no Tokio runtime is known"), "{output_text}");
     let output = stalls(std::process::id(), &["--threshold", "10us"]).output().expect("the command runs");
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
