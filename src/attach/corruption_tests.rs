@@ -1,5 +1,5 @@
-//! The readers against memory and debug information that make no sense: they end, and do not panic, whatever bytes there
-//! are. Real ones are damaged, because pure nonsense leads nowhere.
+//! The readers against damaged memory and debug information: whatever the bytes are, they end and do not panic. Real data is
+//! damaged, because random data ends every reader early.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ mod awaiting;
 
 use awaiting::{Awaiting, MANY};
 
-/// A number that looks like chance, always the same for the same input (splitmix64).
+/// A pseudo-random number, the same for the same input (splitmix64).
 fn chance(of: u64) -> u64 {
     let mixed = of.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ fn chance(of: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Memory in which one word in so many is another, and one page in so many is missing.
+/// Memory in which one word in a number is replaced, and one page in a number is missing.
 struct Damaged<'a> {
     memory: &'a Snapshot,
     seed: u64,
@@ -140,15 +140,15 @@ fn packed_types_tell_the_same_and_damaged_ones_do_not_panic() {
         let futures = subject.find_block_on_futures();
         Subject { block_on_futures: Some(&futures), ..subject }.census()
     };
-    let (told, expected) = (census(&whole), census(&program));
+    let (found, expected) = (census(&whole), census(&program));
     let with_paths = expected.tasks.iter().filter(|task| task.path.is_some()).count();
     assert!(with_paths > MANY, "{with_paths} of {}", expected.tasks.len());
-    assert_eq!(told.tasks, expected.tasks);
+    assert_eq!(found.tasks, expected.tasks);
     assert!(
         expected.threads.iter().any(|thread| thread.block_on_future.is_some()),
         "the future given to block_on is found"
     );
-    assert_eq!(told.threads, expected.threads);
+    assert_eq!(found.threads, expected.threads);
     assert_eq!(whole.source_roots(), program.source_roots());
     let (mut read, mut refused) = (0, 0);
     for seed in 0..200 {

@@ -1,4 +1,4 @@
-//! Where in a process's memory tasks may lie that no runtime has a list of.
+//! Searches a process's memory for tasks that no runtime lists: those of a `LocalSet` and of `spawn_blocking`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -10,18 +10,18 @@ use crate::images::Image;
 use crate::process::{HeapMatches, Snapshot};
 use crate::sys::{Mapping, Process};
 
-/// They are not searched for more often.
+/// The shortest time between two searches.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
 
-/// Searching takes no more than one part in so many of the time.
+/// Searching takes at most one part in this many of the time.
 const SHARE: u32 = 8;
 
-/// The tables of functions that such tasks point to. A program that has none of those tasks has no such table either.
+/// The vtables that such tasks point to. A program without such tasks has no such vtable.
 #[derive(Debug, Default)]
 pub(crate) struct HeapTaskTables {
     tables: HashSet<u64>,
-    /// How far the reference to its table lies behind the beginning of a task.
-    behind: u64,
+    /// The offset of the vtable pointer in a task, in bytes.
+    offset: u64,
 }
 
 impl HeapTaskTables {
@@ -32,40 +32,39 @@ impl HeapTaskTables {
         let constants: Vec<_> = process.mappings().unwrap_or_default();
         let constants: Vec<_> =
             constants.iter().filter(inside).map(|mapping| mapping.start..mapping.end.min(image.range.end)).collect();
-        let Some((tables, behind)) = subject.heap_task_vtables(&constants, kinds) else { return Self::default() };
-        Self { tables, behind }
+        let Some((tables, offset)) = subject.heap_task_vtables(&constants, kinds) else { return Self::default() };
+        Self { tables, offset }
     }
 
-    /// Looks through all memory of the process, while it runs.
+    /// Searches all memory of the process while it runs.
     pub(crate) fn search(&self, process: Process) -> HeapTasks {
-        HeapTasks { found: HeapMatches::of(process, &self.tables), behind: self.behind }
+        HeapTasks { found: HeapMatches::of(process, &self.tables), offset: self.offset }
     }
 }
 
-/// Places in memory where tasks may be that no runtime has a list of.
+/// Places in memory where such tasks may be.
 #[derive(Debug, Default)]
 pub(crate) struct HeapTasks {
     found: HeapMatches,
-    behind: u64,
+    offset: u64,
 }
 
 impl HeapTasks {
-    /// Where their headers would be, given the control blocks of the process's threads.
+    /// The addresses of their headers, given the control blocks of the process's threads.
     pub(crate) fn headers(&self, pointers: impl Iterator<Item = u64>) -> Vec<u64> {
-        self.found.off_stacks(pointers).into_iter().map(|place| place.wrapping_sub(self.behind)).collect()
+        self.found.off_stacks(pointers).into_iter().map(|place| place.wrapping_sub(self.offset)).collect()
     }
 
     pub(crate) fn missing(&self) -> Option<String> {
         let left_out = self.found.left_out;
         (left_out > 0).then(|| {
             let mebibytes = left_out >> 20;
-            format!("tasks of a LocalSet and of spawn_blocking were not looked for in {mebibytes} MiB of its memory")
+            format!("tasks of a LocalSet and of spawn_blocking were not searched for in {mebibytes} MiB of its memory")
         })
     }
 }
 
-/// Tasks of a `LocalSet` of a process that is read again and again: they are searched for now and then, and new ones are
-/// seen late.
+/// Repeated searches for tasks of `LocalSet`s. A new task is seen with the next search.
 #[derive(Debug, Default)]
 pub(crate) struct HeapTaskSearch {
     tables: OnceLock<HeapTaskTables>,
@@ -80,7 +79,7 @@ struct Search {
 }
 
 impl HeapTaskSearch {
-    /// Searches, unless the last time was not long ago.
+    /// Searches, unless the last search is recent.
     pub(crate) fn search(&self, process: Process, image: &Image, program: &Program<'_>) {
         let tables = self.tables.get_or_init(|| HeapTaskTables::of(process, image, program, HeapTaskKinds::LocalSets));
         let is_old = |search: &Search| search.ended.elapsed() >= (search.took * (SHARE - 1)).max(SEARCH_EVERY);
@@ -93,7 +92,7 @@ impl HeapTaskSearch {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(search));
     }
 
-    /// Where their headers would be, by the last search.
+    /// The addresses of their headers, by the last search.
     pub(crate) fn headers(&self, threads: &[(i32, u64)]) -> Vec<u64> {
         let pointers = threads.iter().map(|(_, pointer)| *pointer);
         self.last().map(|search| search.found.headers(pointers)).unwrap_or_default()

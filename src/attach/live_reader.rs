@@ -1,4 +1,4 @@
-//! A program's debug information, and the process that it describes.
+//! Reads tasks of a process while it runs on.
 
 use super::error::AttachError;
 use super::heap_tasks::HeapTaskSearch;
@@ -11,15 +11,15 @@ use crate::model::task::TaskId;
 use crate::process::Snapshot;
 use crate::sys::{self, Process};
 
-/// Reads a process that runs on meanwhile. What changes while it is read may be unknown, or torn.
+/// Reads a process that runs on. A value that changes during the read may be unknown, or torn.
 #[derive(Debug)]
 pub(crate) struct LiveReader<'a, 'd> {
     pub(crate) process: Process,
     image: &'a Image,
     program: &'a Program<'d>,
-    /// From where a thread's variables begin to its control block.
+    /// The distance from the start of a thread's variables to its control block, in bytes.
     before: Option<u64>,
-    /// Tasks of a `LocalSet`, as far as they were found.
+    /// Tasks of `LocalSet`s that were found in memory.
     heap_tasks: HeapTaskSearch,
 }
 
@@ -46,7 +46,7 @@ impl<'a, 'd> LiveReader<'a, 'd> {
         Ok(Self { process, image, program, before: image.thread_locals(), heap_tasks: HeapTaskSearch::default() })
     }
 
-    /// Threads to begin at, given by their number and the address of their control block.
+    /// Threads to start at, given by thread id and the address of the control block.
     pub(crate) fn starts(&self, threads: &[(i32, u64)]) -> Vec<ThreadStart> {
         let start = |(tid, pointer): &(i32, u64)| ThreadStart {
             tid: *tid,
@@ -62,12 +62,12 @@ impl<'a, 'd> LiveReader<'a, 'd> {
         Subject { threads, now: sys::monotonic_time(), ..Subject::of(self.program, memory, self.image.bias) }
     }
 
-    /// Looks now and then for tasks that are in no list of a runtime, for whoever reads tasks afterwards.
+    /// Searches memory for tasks that no runtime lists, at most once a second. Later readings include them.
     pub(crate) fn search_heap(&self) {
         self.heap_tasks.search(self.process, self.image, self.program);
     }
 
-    /// Every task, read while the process runs on; but no functions on the blocking pool.
+    /// Every task except functions on the blocking pool, read while the process runs on.
     pub(crate) fn census(&self, threads: &[(i32, u64)]) -> Census {
         self.search_heap();
         let (unlisted, memory) = (self.heap_tasks.headers(threads), Snapshot::of(self.process));

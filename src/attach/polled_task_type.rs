@@ -1,5 +1,5 @@
-//! Which type of task a stack lies in the poll of, in a program that describes no types: Tokio has one function for each type
-//! that polls it, and some more, and their symbols or what they call tells the type.
+//! The type of the polled task by its stack, for programs without descriptions of types. Tokio has its own poll functions for
+//! each type of task; their symbols, or the functions that they call, name the type.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -19,7 +19,7 @@ pub(crate) struct PolledTasks<'p, 'd> {
     program: &'p Program<'d>,
     frames: Arc<PollFrames>,
     functions: OnceLock<TaskFunctions>,
-    /// By the functions that poll them: no more than the program has.
+    /// By the functions that poll them. The program bounds their number.
     known: Mutex<HashMap<Vec<u64>, Option<TaskType>>>,
 }
 
@@ -33,7 +33,7 @@ impl<'p, 'd> PolledTasks<'p, 'd> {
         let _functions = self.functions();
     }
 
-    /// The name of the future that is polled on a stack, given by its addresses and by what they are called.
+    /// The name of the future that is polled on a stack, given as addresses and as frames.
     pub(crate) fn future_on(&self, stack: &[Address], frames: &[Frame]) -> Option<Arc<str>> {
         let functions = self.frames.poll_functions(stack);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ impl<'p, 'd> PolledTasks<'p, 'd> {
                 found?
             }
         };
-        // It cannot be another one where this one's code is on the stack.
+        // The type is certain where its own code is on the stack.
         ty.uncertain &= frames.iter().all(|frame| *frame.function != *ty.future);
         Some(ty.label().into())
     }

@@ -13,17 +13,17 @@ use crate::program_path::ProgramPath;
 use crate::sys::{self, PerfSampler, Permissions, Process, ProcessStatus};
 use crate::tokio_internals::symbols::is_worker_thread;
 
-/// All of them.
+/// The processes that run Tokio.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
-    /// Those that hold Tokio, by number.
+    /// Processes with Tokio, by process id.
     pub(crate) with_tokio: Vec<ProcessSeen>,
-    /// Processes whose files could not be read, and whose threads do not have the names of Tokio's.
+    /// The number of processes with unreadable files and without threads that are named like Tokio's.
     pub(crate) unseen: usize,
 }
 
 impl Processes {
-    /// Looks at every process but our own.
+    /// Examines every process except our own.
     ///
     /// # Errors
     /// When `/proc` cannot be listed.
@@ -44,7 +44,7 @@ impl Processes {
             let tokio_threads = tokio_threads(process);
             if facts.as_ref().is_some_and(|facts| facts.tokio) || tokio_threads > 0 {
                 let verbs = verbs(process, &rights, refused.as_ref(), facts.as_ref());
-                found.with_tokio.push(seen(process, &status, tokio_threads, facts, verbs));
+                found.with_tokio.push(process_seen(process, &status, tokio_threads, facts, verbs));
             } else if facts.is_none() {
                 found.unseen += 1;
             }
@@ -53,7 +53,7 @@ impl Processes {
     }
 }
 
-fn seen(
+fn process_seen(
     process: Process,
     status: &ProcessStatus,
     tokio_threads: usize,
@@ -70,7 +70,7 @@ fn tokio_threads(process: Process) -> usize {
     names.filter(|name| is_worker_thread(name)).count()
 }
 
-/// The facts of the first of its files that holds Tokio, the program itself before its libraries; otherwise of any.
+/// The facts of the first file with Tokio, the program before its libraries; otherwise of any file.
 fn facts_of(process: Process, known: &mut HashMap<PathBuf, ProgramFacts>) -> Option<ProgramFacts> {
     let mut images = Images::of(process);
     images.load_new().ok()?;
@@ -94,7 +94,7 @@ fn facts_of(process: Process, known: &mut HashMap<PathBuf, ProgramFacts>) -> Opt
     any
 }
 
-/// Tries out what each verb begins with.
+/// Tries the first step of each verb.
 fn verbs(
     process: Process,
     rights: &Permissions,

@@ -34,7 +34,7 @@ pub(crate) struct WatchRequest {
     pub(crate) callback: Option<Callback>,
 }
 
-/// Who looks on while another process is watched.
+/// The caller's part in a watch: it checks again and again, and sums up in the end.
 pub(crate) trait Observer {
     /// What the observer has in the end.
     type Summary;

@@ -1,5 +1,5 @@
-//! What is kept of a program's debug information, in a file: its types, and where the program was stripped of them, the names
-//! of its code. The cache keeps such files by itself, and `holdup symbols extract` writes one for a stripped program.
+//! A file of holdup's own format with a program's types, and the names of its code where the program is stripped. The cache
+//! writes such files, and `holdup symbols extract` writes one for a stripped program.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,30 +11,30 @@ use crate::debug_files::Identity;
 use crate::dwarf::{Program, Sections, pack};
 use crate::symbols::NameTable;
 
-/// What such files begin with.
+/// The first bytes of each file.
 const MAGIC: &[u8; 8] = b"holdupsy";
 
-/// Files of another version are refused: they are quickly made anew.
+/// Files of another version are refused, because a new one is written quickly.
 const VERSION: u32 = 2;
 
 /// Larger files are refused.
 pub(crate) const MAX_FILE: u64 = 1 << 30;
 
-/// Behind the beginning: version, checksum.
+/// The length of magic number, version and checksum in bytes.
 const HEAD: usize = MAGIC.len() + 8;
 
-/// What is in one.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    /// Of the program it was made of.
+    /// The build of the program that the file describes.
     identity: Vec<u8>,
-    /// Types; empty where it describes none.
+    /// Types; empty where the program describes none.
     pub(crate) types: Vec<u8>,
-    /// Names and lines; empty where it has none.
+    /// Names and lines; empty where the file has none.
     pub(crate) names: Vec<u8>,
 }
 
-/// The same as it stands in the file; bytes are not read one by one.
+/// The contents as the file stores them. Slices are read at once, not byte by byte.
 #[derive(Serialize, Deserialize)]
 struct Stored<'a> {
     identity: &'a [u8],
@@ -55,17 +55,17 @@ impl Contents {
         Ok([&MAGIC[..], &VERSION.to_le_bytes(), &sum.to_le_bytes(), &body].concat())
     }
 
-    /// What is in a file that belongs to this program.
+    /// The contents of a file that belongs to this program.
     ///
     /// # Errors
-    /// When it is no such file, is damaged, or belongs to another program, as the end of a sentence.
+    /// The end of a sentence, where the file is none of ours, is damaged, or belongs to another program.
     pub(crate) fn from_bytes(bytes: &[u8], identity: &Identity) -> Result<Self, String> {
-        let (head, body) = bytes.split_at_checked(HEAD).ok_or("it is no file of symbols")?;
-        let numbers = head.strip_prefix(MAGIC).ok_or("it is no file of symbols")?;
+        let (head, body) = bytes.split_at_checked(HEAD).ok_or("it is not a symbol file")?;
+        let numbers = head.strip_prefix(MAGIC).ok_or("it is not a symbol file")?;
         let number =
             |at: usize| numbers.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes);
         if number(0) != Some(VERSION) {
-            return Err("another version of holdup has made it".to_owned());
+            return Err("another version of holdup wrote it".to_owned());
         }
         if number(4) != Some(crc32fast::hash(body)) {
             return Err("it is damaged".to_owned());
@@ -80,7 +80,7 @@ impl Contents {
     /// Reads a file for this program.
     ///
     /// # Errors
-    /// As above.
+    /// As [`from_bytes`](Self::from_bytes), and where the file cannot be read.
     pub(crate) fn read(file: File, identity: &Identity) -> Result<Self, String> {
         let mut bytes = Vec::new();
         let read = file.take(MAX_FILE).read_to_end(&mut bytes);
@@ -89,19 +89,19 @@ impl Contents {
     }
 }
 
-/// How much of a program a file of symbols holds.
+/// What a symbol file holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extracted {
-    /// In bytes.
+    /// The size in bytes.
     pub(crate) size: usize,
-    /// Whether it tells what tasks await.
+    /// Whether it describes types, which await paths need.
     pub(crate) types: bool,
 }
 
-/// Writes what is needed of an unstripped program's debug information, for a stripped one of the same build.
+/// Writes the needed part of an unstripped program's debug information, for the stripped program of the same build.
 ///
 /// # Errors
-/// When the program cannot be read, or the file not be written.
+/// When the program cannot be read, or the file cannot be written.
 pub(crate) fn extract(program: &Path, to: &Path) -> io::Result<Extracted> {
     let identity = Identity::of(program)?;
     let sections = Sections::read(program)?;
@@ -131,7 +131,7 @@ mod tests {
             assert!(Contents::from_bytes(&bytes[..position], &own).is_err(), "{position} bytes");
         }
         let other = Contents { identity: vec![7], ..Contents::default() }.to_bytes().expect("it is small");
-        let told = Contents::from_bytes(&other, &own).expect_err("it is another's");
-        assert!(told.contains("another build"), "{told}");
+        let error = Contents::from_bytes(&other, &own).expect_err("it is another's");
+        assert!(error.contains("another build"), "{error}");
     }
 }

@@ -79,7 +79,7 @@ fn describe_descriptors(process: Process, census: &mut Census) {
     }
 }
 
-/// Tasks with all that they await.
+/// A census with await paths, through descriptions of types.
 fn census_by_types(
     process: Process,
     image: &Image,
@@ -97,7 +97,7 @@ fn census_by_types(
         subject.touch(usize::MAX);
         let mut futures = lock();
         *futures = Subject { memory: &Snapshot::of(process), ..subject }.find_block_on_futures();
-        // For the memory that it reads.
+        // The rehearsal reads the memory that the census needs.
         let _rehearsed = Subject { block_on_futures: Some(&futures), ..subject }.census();
     };
     let touch = |memory: &Snapshot, threads: &[FrozenThread]| {
@@ -119,7 +119,7 @@ fn census_by_types(
     Ok((Census { tier: DebugTier::Full, ..subject.census() }, moment))
 }
 
-/// Stacks of what was held as they were then; of what sleeps, as they are now.
+/// Names stacks: of held threads as they were then, of sleeping threads as they are now.
 fn name_stacks(process: Process, symbolizer: &mut Symbolizer, moment: &FrozenProcess, census: &mut Census) {
     let (Ok(mut unwinder), Ok(mut other)) = (Unwinder::of(process), RemoteStacks::open(process)) else {
         return;
@@ -130,7 +130,7 @@ fn name_stacks(process: Process, symbolizer: &mut Symbolizer, moment: &FrozenPro
                 let walk = unwinder.walk_now(copy);
                 Ok(RawStack { addresses: walk.addresses, method: CaptureMethod::Stop, complete: walk.complete })
             }
-            // It could not be held then, and is not disturbed now.
+            // A thread that could not be held then is not stopped now.
             None if at.runs => Err(StackUnavailable::TooLate),
             None => other.capture_stack(at.tid),
         };
@@ -141,6 +141,6 @@ fn name_stacks(process: Process, symbolizer: &mut Symbolizer, moment: &FrozenPro
             taken_after: Duration::ZERO,
         });
     }
-    // What slept then may run now.
+    // A thread that slept then may run now, and was stopped for its stack.
     census.quality.pause = other.longest_stop();
 }

@@ -1,4 +1,5 @@
-//! A census of a program that describes no types: what its shape and its symbols tell.
+//! A census of a program without descriptions of types: tasks are recognized by the shape of their headers, and named by
+//! symbols.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,10 +17,10 @@ use crate::process::{FrozenProcess, FrozenThread, LiveMemory, Snapshot};
 use crate::symbols::{TaskFunctions, TaskType};
 use crate::sys::{Mapping, Process};
 
-/// Tasks with their numbers and states, and with the types of their futures as far as symbols tell.
+/// Tasks with ids and states, and with the types of their futures where symbols name them.
 ///
 /// # Errors
-/// When memory may not be read, or no Tokio is found.
+/// When memory cannot be read, or no Tokio is found.
 pub(crate) fn census_by_scan(
     process: Process,
     image: &Image,
@@ -49,7 +50,7 @@ pub(crate) fn census_by_scan(
         let subject = Subject { threads, now, ..Subject::of(program, memory, image.bias) };
         scanned_census(&subject, tasks, polled, &name)
     };
-    // For the memory that it reads.
+    // The rehearsal reads the memory that the census needs.
     let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| drop(take(memory, threads, Duration::ZERO));
     let moment = FrozenProcess::freeze(process, &rehearse, &|_, _| {}).map_err(failed)?;
     let mut census = take(&moment.memory, &moment.threads, moment.now);
@@ -60,13 +61,13 @@ pub(crate) fn census_by_scan(
         missing.push("no task was found by its shape".to_owned());
     }
     if scan.incomplete {
-        missing.push("tasks: not all memory was searched for them; some are missing".to_owned());
+        missing.push("some tasks may be missing: not all memory was searched for them".to_owned());
     }
     Ok((census, moment))
 }
 
-/// The type of the tasks that these functions belong to, by symbols, or by debug information that names functions with their
-/// type arguments, but describes no types.
+/// The type of the tasks that these functions belong to. Symbols name it, or debug information that names functions with their
+/// type arguments.
 pub(crate) fn task_type(symbols: &TaskFunctions, program: &Program<'_>, functions: &[u64]) -> Option<TaskType> {
     symbols.task_type(functions).or_else(|| {
         let names = |function: &u64| program.task_names(symbols.in_file(*function));

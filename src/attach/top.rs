@@ -1,4 +1,4 @@
-//! What another process does, again and again: its workers many times a second, its tasks once a window.
+//! The activity of another process, window by window: workers are sampled many times a second, tasks once a window.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -21,17 +21,17 @@ use crate::sys::{Process, ThreadProbe};
 /// Between two samples of all workers.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Reading all tasks takes no more than one part in so many of the time.
+/// Reading all tasks takes at most one part in this many of the time.
 const SHARE: u32 = 4;
 
-/// Where variables of running threads are is not found at once. The first window begins when no worker is new any more, but
-/// so soon at the latest.
+/// The variables of running threads are found late. The first window begins when no new worker appears, at the latest after
+/// this time.
 const FIRST_WORKERS: Duration = Duration::from_secs(2);
 
-/// Tasks whose names are kept. Emptied when full.
+/// The limit on cached task names. A full cache is emptied.
 const MAX_NAMES: usize = 16 * 1024;
 
-/// Kinds of tasks that are told apart.
+/// The limit on kinds of waiting tasks.
 const MAX_KINDS: usize = 4096;
 
 /// Calls `show` once an interval with what happened in it, until `show` or `stop` ends it, or the process has ended.
@@ -87,11 +87,11 @@ struct ActivitySampler {
     threshold: Duration,
     began: Instant,
     window: Instant,
-    looks: u32,
+    samples: u32,
     last_sample: Instant,
-    /// By the worker's key.
+    /// Sums by the worker's key.
     workers: HashMap<u64, WorkerSums>,
-    /// What was polled, by the task's number; `None` for the future given to `block_on`.
+    /// Time in polls by task id; `None` for the future given to `block_on`.
     polled: HashMap<Option<TaskId>, Shares>,
     names: HashMap<TaskId, Option<Arc<str>>>,
     census: Census,
@@ -99,7 +99,7 @@ struct ActivitySampler {
     shown: Vec<WorkerActivity>,
 }
 
-/// A worker, in this window.
+/// The sums of a worker in this window.
 struct WorkerSums {
     tid: i32,
     probe: ThreadProbe,
@@ -107,7 +107,7 @@ struct WorkerSums {
     cpu: Duration,
     tells_cpu: bool,
     busy: Duration,
-    /// How long the watchdog has seen it awake by the last look, where that is what tells.
+    /// The time awake by the last sample. Known for workers without descriptions of types only.
     awake: Option<Duration>,
 }
 
@@ -125,7 +125,7 @@ impl ActivitySampler {
             threshold,
             began: now,
             window: now,
-            looks: 0,
+            samples: 0,
             last_sample: now,
             workers: HashMap::new(),
             polled: HashMap::new(),
@@ -136,11 +136,11 @@ impl ActivitySampler {
         }
     }
 
-    /// Looks at every worker once. The time since the last look counts for what is seen now.
+    /// Samples every worker once. The time since the last sample counts for the state that is seen now.
     fn sample(&mut self, watching: &Watching<'_, '_>) {
         let now = Instant::now();
         let since = now.duration_since(std::mem::replace(&mut self.last_sample, now));
-        self.looks += 1;
+        self.samples += 1;
         let has_new = match watching.untyped_workers() {
             Some(workers) => self.sample_untyped(&workers),
             None => watching.with_workers(|typed| self.sample_typed(typed, since)).unwrap_or(false),
@@ -150,7 +150,7 @@ impl ActivitySampler {
         }
     }
 
-    /// Returns whether there is a new worker.
+    /// Samples workers through descriptions of types. Returns whether a worker is new.
     fn sample_typed(&mut self, typed: &mut TypedWorkers<'_>, since: Duration) -> bool {
         typed.refresh();
         let workers = typed.workers().to_vec();
@@ -169,7 +169,7 @@ impl ActivitySampler {
         has_new
     }
 
-    /// The same where the watchdog itself is all that tells.
+    /// Samples workers through what the watchdog has found. Returns whether a worker is new.
     fn sample_untyped(&mut self, workers: &[UntypedWorker]) -> bool {
         let has_new = self.begin_sample(workers.iter().map(|found| &found.worker));
         for found in workers.iter().filter(|found| found.worker.index.is_some()) {
@@ -183,7 +183,7 @@ impl ActivitySampler {
         has_new
     }
 
-    /// Forgets what is not among these; returns whether one of them is new.
+    /// Forgets workers that are gone; returns whether one is new.
     fn begin_sample<'w>(&mut self, present: impl Iterator<Item = &'w Arc<Worker>> + Clone) -> bool {
         self.shown.clear();
         let keys: HashSet<u64> = present.clone().map(|worker| worker.key).collect();
@@ -192,7 +192,7 @@ impl ActivitySampler {
         shown.any(|worker| !self.workers.contains_key(&worker.key))
     }
 
-    /// What it is inside of a poll of, if it is: a task, or the future given to `block_on`.
+    /// Adds a sample. `polls` is the polled task, or the future given to `block_on` as `Some(None)`.
     fn sample_worker(&mut self, worker: &Worker, now: Activity, polls: Option<Option<TaskId>>, since: Duration) {
         let sums = self.sums(worker);
         let cpu = sums.used();
@@ -227,7 +227,7 @@ impl ActivitySampler {
         });
     }
 
-    /// What was seen since the last time, and begins anew.
+    /// The activity of this window. Begins the next one.
     fn finish_window(&mut self, program: &str, watching: &Watching<'_, '_>) -> ActivityNow {
         self.take_census(watching);
         let window = self.window.elapsed();
@@ -254,7 +254,7 @@ impl ActivitySampler {
             pid: self.process.id(),
             program: program.to_owned(),
             window,
-            looks: self.looks,
+            looks: self.samples,
             runtimes,
             tells_tasks,
             states: states.into_iter().filter(|(_, tasks)| *tasks > 0).collect(),
@@ -274,10 +274,10 @@ impl ActivitySampler {
         for sums in self.workers.values_mut() {
             (sums.busy, sums.cpu) = (Duration::ZERO, Duration::ZERO);
         }
-        (self.window, self.looks, self.last_sample) = (Instant::now(), 0, Instant::now());
+        (self.window, self.samples, self.last_sample) = (Instant::now(), 0, Instant::now());
     }
 
-    /// Of many tasks, not every time.
+    /// Skips the census where many tasks make it slow.
     fn take_census(&mut self, watching: &Watching<'_, '_>) {
         if let Some((taken, took)) = self.census_taken
             && taken.elapsed() < took * (SHARE - 1)
@@ -320,7 +320,7 @@ impl ActivitySampler {
 }
 
 impl WorkerSums {
-    /// CPU time since the last time.
+    /// CPU time since the last call.
     fn used(&mut self) -> Duration {
         let now = self.probe.cpu_time();
         let used = now.zip(self.cpu_before).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before));
@@ -333,7 +333,7 @@ fn part(time: Duration, of: Duration) -> f64 {
     time.as_secs_f64() / of.as_secs_f64().max(1e-9)
 }
 
-/// Tasks that wait, by what they wait for.
+/// Waiting tasks by function, place and reason.
 fn waiting(census: &Census) -> Vec<WaitingTasks> {
     let mut kinds: HashMap<(&str, Option<String>, String), usize> = HashMap::new();
     for task in census.tasks.iter().filter(|task| task.state == TaskState::Idle) {
@@ -343,20 +343,20 @@ fn waiting(census: &Census) -> Vec<WaitingTasks> {
             *kinds.entry(key).or_default() += 1;
         }
     }
-    let told = |((future, at, reason), tasks): ((&str, Option<String>, String), usize)| WaitingTasks {
+    let kind = |((future, at, reason), tasks): ((&str, Option<String>, String), usize)| WaitingTasks {
         future: future.to_owned(),
         at,
         reason,
         tasks,
     };
-    let mut kinds: Vec<WaitingTasks> = kinds.into_iter().map(told).collect();
+    let mut kinds: Vec<WaitingTasks> = kinds.into_iter().map(kind).collect();
     kinds.sort_by(|one, other| {
         other.tasks.cmp(&one.tasks).then_with(|| (&one.future, &one.at).cmp(&(&other.future, &other.at)))
     });
     kinds
 }
 
-/// The innermost await in the program's own code, and what is waited for there.
+/// The innermost await in the program's own code, and the reasons for the wait.
 fn place_and_reason(task: &TaskNow) -> (Option<String>, String) {
     const MOST: usize = 3;
     let Some(path) = &task.path else {
@@ -374,7 +374,7 @@ fn place_and_reason(task: &TaskNow) -> (Option<String>, String) {
     (at, reason)
 }
 
-/// Of several branches, the first tells the place.
+/// The first of several branches gives the place.
 fn walk(node: &Await, at: &mut Option<String>, reasons: &mut Vec<String>) {
     if node.children.is_empty() {
         let reason = node.reason().unwrap_or_else(|| node.future.clone());

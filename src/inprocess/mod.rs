@@ -16,7 +16,7 @@ mod profile_sessions;
 /// Runtimes that are watched.
 mod runtime;
 
-/// What can be seen, tried out at start.
+/// What holdup can see, tested at start.
 pub(crate) mod self_check;
 
 /// What the parts of a watch share.

@@ -13,7 +13,7 @@ use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
 use crate::sys::{self, Process};
 use crate::unwind::Unwinder;
 
-/// How often a profile of stalled time looks whether it shall end early.
+/// Between two checks whether a profile of stalled time is to end early.
 const STOP_CHECK: Duration = Duration::from_millis(20);
 
 impl WatchState {
@@ -62,14 +62,13 @@ impl WatchState {
         }))
     }
 
-    /// Takes a place among the sessions, and begins the window.
+    /// Enters the list of sessions, and begins the window.
     fn begin(&self, options: &ProfileOptions, stop: &Stop) -> Result<(Session<'_>, Window), ProfileError> {
         let session = self.profiles.begin(stop)?;
         Ok((session, Window::begin(options.duration, stop.flag())))
     }
 
-    /// Names what was collected. The symbolizer is taken for one address at a time, because stalls are explained with
-    /// it too.
+    /// Names the collected addresses. The symbolizer is locked for one address at a time, because the reporter uses it too.
     pub(crate) fn resolve(&self, collection: Collection) -> Profile {
         let mappings = self.log.symbolizer().mappings();
         collection.resolve(&self.log.program, std::process::id(), mappings, |address| {
@@ -77,7 +76,7 @@ impl WatchState {
         })
     }
 
-    /// CPU time where threads have no timers of their own.
+    /// CPU time on platforms without timers per thread.
     fn cpu_of_process(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         let sampler = PprofSampler::start(options.rate).map_err(cannot_start)?;
         let (_session, window) = self.begin(options, stop)?;

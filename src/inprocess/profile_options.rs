@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Samples per second unless another rate is asked for: not a divisor of what services do every 10 or 100 ms.
+/// The default rate in samples per second. It is no multiple of the periods of 10 and 100 ms that services often have.
 const DEFAULT_RATE: u32 = 99;
 
 const HIGHEST_RATE: u32 = 1000;
@@ -24,7 +24,7 @@ pub enum ProfileMode {
     Cpu,
     /// What every worker does over time, on the CPU and off it.
     Wall,
-    /// Time inside polls that stalled, by stack and cause. Costs nothing: it is what the watchdog sees anyway.
+    /// Time inside polls that stalled, by stack and cause. Costs nothing, because the watchdog measures it anyway.
     Stalled,
 }
 
@@ -52,41 +52,41 @@ impl std::str::FromStr for ProfileMode {
     }
 }
 
-/// What profile to collect.
+/// Which profile to collect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProfileOptions {
     /// What to measure.
     pub mode: ProfileMode,
-    /// For how long: 30 s unless set, 5 minutes at most.
+    /// The length of the window: 30 s unless set, 5 minutes at most.
     pub duration: Duration,
-    /// Samples per second, for modes that sample: 99 unless set, 1000 at most. A CPU timer is looked at when the kernel
-    /// ticks, often 250 times a second; a sample then stands for several.
+    /// Samples per second, for modes that sample: 99 unless set, 1000 at most. The kernel checks CPU timers at its ticks,
+    /// often 250 a second; at higher rates a sample stands for several periods.
     pub rate: u32,
 }
 
 impl ProfileOptions {
-    /// The defaults.
+    /// The defaults for a mode: 30 s at 99 samples per second.
     #[must_use]
     pub fn new(mode: ProfileMode) -> Self {
         Self { mode, duration: DEFAULT_DURATION, rate: DEFAULT_RATE }
     }
 
-    /// For how long.
+    /// Sets the length of the window.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = duration;
         self
     }
 
-    /// How many samples per second.
+    /// Sets the number of samples per second.
     #[must_use]
     pub fn rate(mut self, rate: u32) -> Self {
         self.rate = rate;
         self
     }
 
-    /// Whether it can be collected.
+    /// Checks rate and duration.
     pub(crate) fn check(&self) -> Result<(), ProfileError> {
         if !(1..=HIGHEST_RATE).contains(&self.rate) {
             return Err(ProfileError::Rate { asked: self.rate, highest: HIGHEST_RATE });
@@ -110,31 +110,31 @@ impl Default for ProfileOptions {
 pub enum ProfileError {
     /// There is no such mode.
     Mode {
-        /// What was asked for.
+        /// The requested value.
         asked: String,
     },
     /// The rate is 0 or too high.
     Rate {
-        /// What was asked for.
+        /// The requested value.
         asked: u32,
-        /// The highest one that is allowed.
+        /// The highest allowed rate.
         highest: u32,
     },
     /// The window is empty or too long.
     Duration {
-        /// What was asked for.
+        /// The requested value.
         asked: Duration,
-        /// The longest one that is allowed.
+        /// The longest allowed window.
         longest: Duration,
     },
     /// CPU time of this process is being sampled already, or too many profiles are being collected.
     Busy {
-        /// What to wait for.
+        /// What is going on, as the beginning of a sentence.
         what: &'static str,
     },
     /// This platform or this process does not allow it.
     Unavailable(io::Error),
-    /// The window broke off.
+    /// The collection failed during the window.
     Failed(io::Error),
 }
 

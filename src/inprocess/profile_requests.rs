@@ -1,4 +1,4 @@
-//! What the endpoint asks for besides profiles of a window.
+//! Requests of the endpoint that are no profile over a window.
 
 use std::sync::Arc;
 
@@ -10,8 +10,8 @@ use crate::model::stack::Address;
 use crate::process::WorkerSource;
 use crate::profilers::{TasksNow, Wall};
 
-/// Looks per second of a trace: a slice is known to within the time between two.
-const TRACE_LOOKS: u32 = 1000;
+/// Samples of each worker per second in a trace. They bound the accuracy of its slices.
+const TRACE_SAMPLES: u32 = 1000;
 
 impl WatchState {
     /// The function that an address lies in, if anything names it.
@@ -21,21 +21,21 @@ impl WatchState {
         (!frame.is_nameless()).then(|| Arc::clone(&frame.frame.function))
     }
 
-    /// What every worker does over time, looked at a thousand times a second, with samples at the rate of the options.
+    /// The activity of every worker over time, sampled a thousand times a second, with stacks at the rate of the options.
     pub(crate) fn trace(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
         options.check()?;
         let wall = Wall::new(self.own_process()?, options.rate, self.log.threshold);
-        self.collect(&mut wall.checks_per_sample(TRACE_LOOKS / options.rate.max(1)), options, stop)
+        self.collect(&mut wall.checks_per_sample(TRACE_SAMPLES / options.rate.max(1)), options, stop)
     }
 
-    /// Ends the windows that were given this name; returns how many there were.
+    /// Ends the windows with this name; returns their number.
     pub(crate) fn stop_profiles(&self, name: &str) -> usize {
         let sessions = self.profiles.lock();
         let named = sessions.values().filter(|stop| stop.is_named(name));
         named.map(Stop::stop).count()
     }
 
-    /// What every worker does at this moment, with its stack inside a poll, and how many tasks wait: one sample each.
+    /// The present activity of every worker, with its stack inside a poll, and the number of waiting tasks: one sample each.
     pub(crate) fn tasks_now(&self) -> Result<Profile, ProfileError> {
         let mut target = self.own_process()?;
         let mut tasks = TasksNow::default();
@@ -55,7 +55,7 @@ impl WatchState {
         self.log.stalled_profile(std::process::id(), &stalled, at, started.elapsed())
     }
 
-    /// A profile of this process of something that is not counted.
+    /// An empty profile of this process, for a kind that holdup does not measure.
     pub(crate) fn empty_profile(&self, kind: &str, values: Vec<ValueType>) -> Profile {
         let mut builder = ProfileBuilder::new(kind, values);
         let (started, at) = self.started;

@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::profile_options::ProfileError;
 
-/// Profiles that may be collected at a time.
+/// The limit on profiles at a time.
 const MAX_SESSIONS: usize = 8;
 
 /// Ends a window early. Clones end the same one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stop {
     flag: Arc<AtomicBool>,
-    /// By which others may end it too.
+    /// A name by which other requests can end the window.
     #[cfg(feature = "http")]
     name: Option<Arc<str>>,
 }
@@ -29,7 +29,7 @@ impl Stop {
         self.name.as_deref() == Some(name)
     }
 
-    /// Ends with a flag that somebody sets.
+    /// Ends the window when this flag is set.
     #[cfg(feature = "attach")]
     pub(crate) fn with(flag: Arc<AtomicBool>) -> Self {
         Self {
@@ -81,7 +81,7 @@ impl Sessions {
     }
 }
 
-/// A place among the sessions, given back when dropped.
+/// A place in the list of sessions, given back on drop.
 pub(super) struct Session<'p> {
     sessions: &'p Sessions,
     number: u64,

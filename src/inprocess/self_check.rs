@@ -1,4 +1,4 @@
-//! What can be seen in this process: tried out at start, and told with the exact setting that would show more.
+//! What holdup can see in this process: tested at start, and reported with the exact setting that would show more.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -9,23 +9,23 @@ use crate::model::check::{Check, Coverage, SelfCheck};
 use crate::sys::{self, Breakpoint, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
-/// How long the thread that stacks are tried out on may take to get where it is wanted.
+/// The time limit for each test on the trial thread.
 const TRIAL_LIMIT: Duration = Duration::from_millis(500);
 
-/// What trying out gave.
+/// The results of the tests.
 pub(crate) struct Tested {
     pub(crate) unwinder: Option<Unwinder>,
-    /// Whether the stack of a sleeping thread could be read without touching it; if not, why.
+    /// Whether the stack of a sleeping thread can be read without a signal, or the reason why not.
     passive: Result<(), String>,
-    /// The same for a running thread, by signal.
+    /// Whether a running thread copies its stack on a signal, or the reason why not.
     signal: Result<(), String>,
-    /// Whether it is seen that a thread comes past an instruction; if not, why. Asked only where task hooks are missing.
+    /// Whether a breakpoint notices that a thread passes an instruction, or the reason why not.
     returns: Result<(), String>,
     sees_run_queue: bool,
     names: Option<CodeNames>,
 }
 
-/// What the self-check goes by.
+/// The input of the self-check.
 pub(crate) struct Seen<'a> {
     pub(crate) threshold: Duration,
     pub(crate) signal: Option<i32>,
@@ -42,7 +42,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) console_is_seen: bool,
 }
 
-/// Takes a stack of a thread of our own both ways: nothing else proves that it works in this process.
+/// Captures stacks of a trial thread both ways. Only a trial proves that capturing works in this process.
 pub(crate) fn try_out(signal: Option<&StackSignal>) -> Tested {
     let mut unwinder = Unwinder::of(Process::own()).ok();
     let names = unwinder.as_ref().and_then(|unwinder| unwinder.images().program()?.names());
@@ -73,16 +73,16 @@ struct Trial {
 }
 
 impl Trial {
-    /// The other thread first sleeps in `recv`, then runs until it is told to stop.
+    /// The trial thread first sleeps in `recv`, then runs until `stop` is set.
     fn run(unwinder: &mut Unwinder, signal: Option<&StackSignal>) -> Option<Self> {
-        let (tell, told) = mpsc::channel();
+        let (ready, started) = mpsc::channel();
         let (wake, sleep) = mpsc::channel::<()>();
         let stop = AtomicBool::new(false);
         let stop = &stop;
-        // Moves `wake` in: whichever way this returns, the other thread's `recv` does too.
+        // `wake` moves in, so that the trial thread's `recv` returns however this closure ends.
         std::thread::scope(move |scope| {
             let body = move || {
-                if tell.send((sys::current_tid(), sys::current_stack())).is_err() || sleep.recv().is_err() {
+                if ready.send((sys::current_tid(), sys::current_stack())).is_err() || sleep.recv().is_err() {
                     return;
                 }
                 let limit = Instant::now() + TRIAL_LIMIT;
@@ -91,7 +91,7 @@ impl Trial {
                 }
             };
             std::thread::Builder::new().name("holdup-self-check".into()).spawn_scoped(scope, body).ok()?;
-            let (tid, stack) = told.recv_timeout(TRIAL_LIMIT).ok()?;
+            let (tid, stack) = started.recv_timeout(TRIAL_LIMIT).ok()?;
             let stack = stack?;
             let probe = ThreadProbe::open(Process::own(), tid);
             let passive = try_passive(unwinder, &probe, stack.end);
@@ -117,7 +117,7 @@ fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Resul
         if let Some(KernelState::Syscall { stack_pointer, instruction, .. }) = probe.kernel_state() {
             let registers = Registers { instruction, stack_pointer, frame_pointer: None };
             Process::own().copy_stack(registers, Some(stack_pointer..high), &mut copy);
-            // How far the walk gets depends on the code that sleeps; what it cannot decide is asked by signal.
+            // The sleeping code decides how far the walk gets. A signal answers what the walk cannot.
             if !unwinder.walk(&copy).addresses.is_empty() && !copy.bytes.is_empty() {
                 return Ok(());
             }
@@ -127,7 +127,7 @@ fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Resul
     Err("the stack of a sleeping thread could not be read".to_owned())
 }
 
-/// What the thread of the trial comes past while it runs.
+/// The instruction that the trial thread passes while it runs.
 #[inline(never)]
 fn milestone() {
     std::hint::spin_loop();
@@ -156,7 +156,7 @@ fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u
     }
 }
 
-/// Writes the check as `tracing` events: what is missing or limited as warnings.
+/// Writes the check as `tracing` events: missing and limited lines as warnings.
 pub(crate) fn log(check: &SelfCheck) {
     for line in &check.checks {
         match line.coverage {
@@ -193,8 +193,9 @@ fn polls(threshold: Duration, tested: &Tested) -> Check {
             None,
         );
     }
-    let told = "this build has no task hooks: exactly of futures given to holdup::spawn, .watched() or block_on";
-    let (silent, more) = match (tested.names, &tested.passive, &tested.returns) {
+    let instrumented =
+        "this build has no task hooks: exactly of futures given to holdup::spawn, .watched() or block_on";
+    let (uninstrumented, more) = match (tested.names, &tested.passive, &tested.returns) {
         (None | Some(CodeNames::None), _, _) => (
             "of other tasks not at all, because this program is stripped or cannot be read".to_owned(),
             "strip nothing",
@@ -210,7 +211,7 @@ fn polls(threshold: Duration, tested: &Tested) -> Check {
     };
     let remedy = "build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn";
     let remedy = if more.is_empty() { remedy.to_owned() } else { format!("{remedy}, or {more}") };
-    check("task polls", Coverage::Limited, format!("{told}; {silent}; {limit}"), Some(&remedy))
+    check("task polls", Coverage::Limited, format!("{instrumented}; {uninstrumented}; {limit}"), Some(&remedy))
 }
 
 fn running_stacks(seen: &Seen<'_>) -> Check {
@@ -261,7 +262,7 @@ fn names(seen: &Seen<'_>) -> Check {
             subject,
             Coverage::Limited,
             format!(
-                "functions, but no files, lines or inlined calls; your code is told by the crate name: {}",
+                "functions, but no files, lines or inlined calls; your code is recognized by its crate name: {}",
                 seen.user_crates.join(", ")
             ),
             Some("set debug = 1 in the release profile of Cargo.toml; name further crates of yours with user_crate(…)"),
@@ -313,7 +314,7 @@ fn endpoint(address: std::net::SocketAddr) -> Check {
     )
 }
 
-/// By the subscriber of the thread that starts the watch, which in most programs is the global one.
+/// Uses the subscriber of the thread that starts the watch, which in most programs is the global one.
 #[cfg(feature = "console")]
 fn console(address: std::net::SocketAddr, is_seen: bool) -> Check {
     let subject = "tokio-console";

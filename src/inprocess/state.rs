@@ -21,7 +21,7 @@ pub(crate) struct WatchState {
     pub(crate) log: Arc<StallLog>,
     /// The watched workers. Workers write to it, the watchdog and profilers read it.
     pub(crate) registry: Arc<Registry>,
-    /// PollStarts when each worker does what it does, written by the watchdog.
+    /// When each worker began what it does now, written by the watchdog.
     pub(crate) since: Arc<PollStarts>,
     pub(crate) self_check: SelfCheck,
     #[cfg(feature = "http")]

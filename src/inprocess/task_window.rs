@@ -1,4 +1,4 @@
-//! A window in which polls are counted: a guard, so that whoever goes away counts no longer.
+//! A window in which polls are counted. It is a guard, so that a caller that goes away ends it.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ impl TaskWindow {
         Ok(Self { registry, number })
     }
 
-    /// Ends the window: what was counted in it.
+    /// Ends the window and returns its statistics.
     pub(crate) fn finish(self) -> TaskStats {
         self.registry.close_window(self.number).unwrap_or_default()
     }

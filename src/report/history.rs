@@ -1,4 +1,4 @@
-//! Stalls so far, in bounded memory: those that last one by one, those that ended by kind.
+//! Stalls so far, in bounded memory: open stalls one by one, ended stalls by kind.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,27 +11,27 @@ use crate::model::cause::CauseClass;
 use crate::model::stall::{Counters, Stall, StallEntry, StallId};
 use crate::stalls::Life;
 
-/// Kinds of stalls that are kept. The one seen longest ago makes room, and is counted.
+/// The limit on kinds of ended stalls. The oldest kind makes room, and is counted as forgotten.
 const MAX_KINDS: usize = 256;
 
-/// When the end of a stall is told at the latest: the watchdog waits a moment to hear who waited.
-const SAID_BY: Duration = Duration::from_secs(1);
+/// The watchdog reports an end within this time: it waits a moment for the victims.
+const END_REPORT_LIMIT: Duration = Duration::from_secs(1);
 
-/// A stall that lasts.
+/// A stall that still lasts.
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) stall: Stall,
     pub(crate) life: Arc<Life>,
-    /// When a stack was taken, and the part of it inside the poll.
+    /// The time of each capture since the start of the stall, with the frames inside the poll.
     pub(crate) taken: Vec<(Duration, PollStack)>,
-    /// Whether it was reported, so that its end is too.
+    /// Whether the stall was reported. If so, its end is reported too.
     pub(crate) reported: bool,
-    /// When it is mentioned again if it still lasts.
+    /// The duration at which a reminder is due.
     pub(crate) remind_after: Duration,
 }
 
 impl Open {
-    /// The stall, as long as it has lasted by now. Its end is told when it is known who waited.
+    /// The stall with its duration by now. Its end is reported when its victims are known.
     fn now(&self) -> Stall {
         Stall { duration: self.life.duration(), ..self.stall.clone() }
     }
@@ -56,13 +56,13 @@ struct Kind {
     first_noticed_at: SystemTime,
 }
 
-/// See the module.
+/// The stalls of one watch.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     open: Vec<Open>,
     kinds: HashMap<u64, Kind>,
     stalled: StalledTime,
-    pub(crate) told: Counters,
+    pub(crate) reported: Counters,
 }
 
 impl History {
@@ -78,15 +78,15 @@ impl History {
         !self.open.is_empty()
     }
 
-    /// The stalls that last.
+    /// The open stalls.
     pub(crate) fn all_open_mut(&mut self) -> impl Iterator<Item = &mut Open> {
         self.open.iter_mut()
     }
 
-    /// Stalls that have ended although nobody said so: the queue was full.
-    pub(crate) fn ended_unsaid(&self) -> Vec<StallId> {
-        let unsaid = |open: &&Open| open.life.ended_ago().is_some_and(|ago| ago >= SAID_BY);
-        self.open.iter().filter(unsaid).map(|open| open.stall.id).collect()
+    /// Stalls that ended unreported, because the queue was full.
+    pub(crate) fn ended_unreported(&self) -> Vec<StallId> {
+        let unreported = |open: &&Open| open.life.ended_ago().is_some_and(|ago| ago >= END_REPORT_LIMIT);
+        self.open.iter().filter(unreported).map(|open| open.stall.id).collect()
     }
 
     /// How many equal stalls have ended.
@@ -94,7 +94,7 @@ impl History {
         self.kinds.get(&kind).map_or(0, |kind| kind.count)
     }
 
-    /// Moves a stall from those that last to those that ended; returns it and whether it was reported.
+    /// Moves a stall from the open to the ended ones; returns it, and whether it was reported.
     pub(crate) fn close(&mut self, id: StallId) -> Option<(Stall, bool)> {
         let position = self.open.iter().position(|open| open.stall.id == id)?;
         let open = self.open.swap_remove(position);
@@ -110,7 +110,7 @@ impl History {
             let oldest = self.kinds.iter().min_by_key(|(_, kind)| kind.newest.noticed_at).map(|(key, _)| *key);
             if let Some(oldest) = oldest {
                 self.kinds.remove(&oldest);
-                self.told.forgotten += 1;
+                self.reported.forgotten += 1;
             }
         }
         let kind = self.kinds.entry(key).or_insert_with(|| Kind {
@@ -128,19 +128,19 @@ impl History {
     }
 
     pub(crate) fn entries(&self) -> Vec<StallEntry> {
-        let mut lasting: Vec<StallEntry> = self.open.iter().map(|open| StallEntry::alone(open.now())).collect();
-        lasting.sort_by_key(|entry| std::cmp::Reverse(entry.stall.id));
+        let mut entries: Vec<StallEntry> = self.open.iter().map(|open| StallEntry::alone(open.now())).collect();
+        entries.sort_by_key(|entry| std::cmp::Reverse(entry.stall.id));
         let mut ended: Vec<StallEntry> = self.kinds.values().map(entry_of_kind).collect();
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.stall.noticed_at));
-        lasting.extend(ended);
-        lasting
+        entries.extend(ended);
+        entries
     }
 
     pub(crate) fn counters(&self) -> Counters {
-        self.told
+        self.reported
     }
 
-    /// Stalled time so far, that of stalls that still last included.
+    /// Stalled time so far, including that of open stalls.
     pub(crate) fn stalled_time(&self) -> StalledTime {
         let mut stalled = self.stalled.clone();
         for open in &self.open {

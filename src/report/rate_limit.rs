@@ -1,5 +1,5 @@
-//! How often equal stalls are reported: at once the first time, then rarely, and never more than a few a second in
-//! all. Pure: the time is given. Counting and the history are not limited.
+//! Limits how often equal stalls are reported: the first at once, the next ones rarely, and never more than a few a second.
+//! Counters and the history are not limited. Pure: the caller gives the time.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 /// An equal stall is reported again after this long.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// Reports of different stalls in quick succession.
+/// The number of reports that may follow each other at once.
 const BURST: u32 = 10;
 
 /// After a burst, one report per this long.
 const REFILL: Duration = Duration::from_secs(1);
 
-/// Kinds of stalls whose last report is remembered.
+/// The limit on remembered kinds of stalls.
 const MAX_KINDS: usize = 1024;
 
 /// Decides which stalls are reported.
@@ -70,7 +70,7 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(limit.admit(1, start), None);
         }
-        assert_eq!(limit.admit(2, start), Some(5), "another kind is reported, and tells what was held back");
+        assert_eq!(limit.admit(2, start), Some(5), "another kind is reported, with the number of suppressed ones");
         assert_eq!(limit.admit(1, start + AGAIN_AFTER), Some(0));
     }
 

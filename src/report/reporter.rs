@@ -1,5 +1,5 @@
-//! Explains observations and tells them to whoever wants to know: the terminal, `tracing`, the user's callback, and
-//! the history that the endpoint serves. On a thread of its own, so that nothing slow makes the watchdog blind.
+//! Explains observations and reports them: to the terminal, to `tracing`, to the user's callback, and to the history that the
+//! endpoint serves. It has its own thread, so that slow work never delays the watchdog.
 
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,22 +29,22 @@ use crate::stalls::{EndedStall, Noticed, Observation, Update};
 /// hundreds a second.
 pub(crate) const QUEUE: usize = 1024;
 
-/// How long the reporter waits for news before it looks after stalls that last.
+/// The reporter checks open stalls after this long without an observation.
 const QUIET: Duration = Duration::from_millis(500);
 
-/// How long it waits while none lasts. Its queue wakes it, also when the watchdog is gone.
+/// The wait while no stall is open. The queue wakes the reporter, also when the watchdog is gone.
 const FOREVER: Duration = Duration::from_secs(3600);
 
-/// A stall that still lasts is mentioned again after this long, and then after ten times as long each time.
+/// The first reminder of an open stall. Each further one comes after ten times as long.
 const FIRST_REMINDER: Duration = Duration::from_secs(10);
 
-/// Updates before this many thresholds are not worth a line of their own on the terminal.
+/// Updates before this many thresholds are not printed.
 const LINE_FROM: u32 = 16;
 
-/// Stacks kept of one stall.
+/// The limit on kept stacks of one stall.
 const MAX_TAKEN: usize = 8;
 
-/// Tells the name of the future that is polled on a stack.
+/// The name of the future that is polled on a stack.
 pub(crate) type FutureOn<'f> = dyn Fn(&[Address], &[Frame]) -> Option<Arc<str>> + Sync + 'f;
 
 pub(crate) struct Reporter<'f> {
@@ -52,11 +52,11 @@ pub(crate) struct Reporter<'f> {
     queue: Receiver<Observation>,
     sinks: Sinks,
     rate_limit: RateLimit,
-    /// For tasks of which nothing else is known.
+    /// Names tasks of which nothing else is known.
     future_on: Option<&'f FutureOn<'f>>,
 }
 
-/// A stack with names, and what follows from it.
+/// A stall with its newest stack explained.
 struct Explained {
     stall: Stall,
     part: PollStack,
@@ -73,7 +73,7 @@ impl<'f> Reporter<'f> {
         Self { future_on, ..self }
     }
 
-    /// Until the watchdog is gone and everything it said is told.
+    /// Runs until the watchdog is gone and everything is reported.
     pub(crate) fn run(mut self) {
         self.log.symbolizer().warm_up();
         loop {
@@ -82,7 +82,7 @@ impl<'f> Reporter<'f> {
                 Ok(Observation::Noticed(noticed)) => self.noticed(*noticed),
                 Ok(Observation::Updated(id, update)) => self.updated(id, update),
                 Ok(Observation::Ended(EndedStall { id, evidence, victims })) => self.ended(id, Some(evidence), victims),
-                Err(RecvTimeoutError::Timeout) => self.look_after_open(),
+                Err(RecvTimeoutError::Timeout) => self.check_open(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
@@ -111,7 +111,7 @@ impl<'f> Reporter<'f> {
         let taken_after = first.after;
         let Explained { stall, part } = self.explain(blank, first);
         if stall.stack.as_ref().is_ok_and(|stack| worker_handed_over(&stack.frames)) {
-            self.log.history().told.dismissed += 1;
+            self.log.history().reported.dismissed += 1;
             return;
         }
         let kind = kind_of(&stall);
@@ -119,7 +119,7 @@ impl<'f> Reporter<'f> {
         let count = {
             let mut history = self.log.history();
             if held_back.is_none() {
-                history.told.suppressed += 1;
+                history.reported.suppressed += 1;
             }
             history.open(Open {
                 stall: stall.clone(),
@@ -178,9 +178,9 @@ impl<'f> Reporter<'f> {
         self.call(Phase::Ended, &stall);
     }
 
-    /// Stalls whose end was lost in a full queue, and stalls that go on and on.
-    fn look_after_open(&mut self) {
-        let ended = self.log.history().ended_unsaid();
+    /// Closes stalls with an end that was lost in a full queue, and reminds of stalls that last.
+    fn check_open(&mut self) {
+        let ended = self.log.history().ended_unreported();
         for id in ended {
             self.ended(id, None, Err(VictimsUnknown::Missed));
         }
@@ -198,7 +198,7 @@ impl<'f> Reporter<'f> {
         }
     }
 
-    /// Names the stack, and draws what follows: culprit and cause. A stack that could not be taken leaves the last.
+    /// Names the stack, and finds culprit and cause. Without a new stack, the last one stays.
     fn explain(&mut self, mut stall: Stall, update: Update) -> Explained {
         let Update { after, stack, evidence, waiting } = update;
         stall.waiting = waiting;
@@ -231,7 +231,7 @@ impl<'f> Reporter<'f> {
         let Some(callback) = &self.sinks.callback else { return };
         let event = StallEvent { phase, stall };
         if catch_unwind(AssertUnwindSafe(|| callback(&event))).is_err() {
-            self.log.history().told.callback_panics += 1;
+            self.log.history().reported.callback_panics += 1;
         }
     }
 }

@@ -10,17 +10,16 @@ use crate::model::profile::{Labels, Profile, ProfileBuilder, ProfileFrame, Sampl
 use crate::model::stack::{Frame, Origin};
 use crate::model::stall::Stall;
 
-/// Different stacks, tasks and causes whose stalled time is kept apart; time in further ones is shown as one.
+/// The limit on kinds of stalled time. Time of further kinds is added up as one.
 const MAX_KINDS: usize = 4096;
 
-/// What the time of all further stacks is called.
+/// The name of that sum.
 const OTHER_STACKS: &str = "(other stacks)";
 
 /// Frames inside the poll, innermost first.
 pub(crate) type PollStack = Arc<[Frame]>;
 
-/// The frames of a stall's stack that lie inside the poll. What lies outside is the runtime's way to it, the same for
-/// all.
+/// The frames of a stall's stack inside the poll. The frames outside belong to the runtime and are the same for all stalls.
 pub(crate) fn inside_poll(frames: &[Frame]) -> PollStack {
     frames[..poll_boundary(frames)].into()
 }
@@ -39,7 +38,7 @@ struct Sums {
     total: Duration,
 }
 
-/// See the module.
+/// Stalled time by kind.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StalledTime {
     kinds: HashMap<Arc<Kind>, Sums>,
@@ -64,7 +63,7 @@ impl StalledTime {
         known.total += sums.total;
     }
 
-    /// What was added since an earlier copy.
+    /// The time that was added since an earlier copy.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let mut kinds = HashMap::new();
         for (kind, sums) in &self.kinds {
@@ -81,7 +80,7 @@ impl StalledTime {
         Self { kinds }
     }
 
-    /// As a profile, drawn by time. The innermost frame of each stack is the cause, in brackets.
+    /// A profile of stalled time. The innermost frame of each stack is the cause, in brackets.
     pub(crate) fn profile(&self, started_at: SystemTime, duration: Duration) -> Profile {
         let time = |name| ValueType::new(name, Unit::Nanoseconds);
         let values = vec![ValueType::new("stalls", Unit::Count), time("on_cpu"), time("off_cpu"), time("stalled")];
@@ -119,7 +118,7 @@ fn no_code(name: &str) -> Frame {
     Frame { function: name.into(), file: None, line: None, origin: Origin::Runtime, package: None }
 }
 
-/// Whose stall it was. Not which task or thread: stalls of one kind are many tasks'.
+/// The labels of a stall. They leave out task id and thread, because stalls of one kind come from many tasks.
 fn labels_of(stall: &Stall) -> Labels {
     Labels {
         runtime: Some(Arc::clone(&stall.runtime)),
@@ -130,7 +129,7 @@ fn labels_of(stall: &Stall) -> Labels {
     }
 }
 
-/// How much of a stall the thread was on the CPU, from 0 to 1.
+/// The share of a stall that the thread spent on the CPU, from 0 to 1.
 fn on_cpu_share(stall: &Stall) -> f64 {
     let evidence = &stall.cause.evidence;
     let window = evidence.window.as_secs_f64();
