@@ -5,7 +5,8 @@
 mod profiles;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use holdup::{Format, Profile};
+use holdup::Profile;
+use holdup::profile::Format;
 
 fn write(criterion: &mut Criterion) {
     let profile = profiles::cpu(3000, 400, 30);

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::WatchFutureExt;
 use support::profiler::Flamegraph;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 
 /// Polls per round. A round takes 0.2 ms, so some rounds are undisturbed.
 const POLLS: u32 = 2_000;
@@ -91,7 +91,7 @@ fn one_worker() -> Builder {
 }
 
 /// One round: the time of [`POLLS`] polls.
-fn round<F>(runtime: &Runtime, task: F) -> Duration
+fn round<F>(runtime: &Handle, task: F) -> Duration
 where
     F: Future<Output = Duration> + Send + 'static,
 {
@@ -123,7 +123,7 @@ fn counting(watch: &holdup::Watch, run: impl FnOnce()) {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                watch.tasks(Duration::from_millis(500)).expect("no other window is open");
+                watch.count_tasks_blocking(Duration::from_millis(500)).expect("no other window is open");
             }
         });
         // The first window opens within microseconds.
@@ -136,7 +136,7 @@ fn counting(watch: &holdup::Watch, run: impl FnOnce()) {
 fn poll_cost(criterion: &mut Criterion) {
     let watch = holdup::Watch::builder().print(holdup::Print::Never).start().expect("starts");
     let plain = one_worker().build().expect("builds");
-    let bare: Way<'_> = &|| round(&plain, WakesItself::default());
+    let bare: Way<'_> = &|| round(plain.handle(), WakesItself::default());
 
     let mut group = criterion.benchmark_group("poll");
     group.bench_function("bare", |bencher| {
@@ -156,29 +156,33 @@ fn poll_cost(criterion: &mut Criterion) {
     };
     // With task hooks the poll is marked already. The wrapper's own cost shows on a runtime without them.
     let without = watch.runtime_with(&mut one_worker(), holdup::Hooks::new().without_task_hooks()).expect("builds");
-    added("added by the wrapper", &|| round(&without, WakesItself::default().watched()));
+    added("added by the wrapper", &|| round(without.handle().tokio(), WakesItself::default().watched()));
     added("added by two clock reads in a wrapper", &|| {
-        round(&plain, Timed { inner: WakesItself::default(), longest: Duration::ZERO })
+        round(plain.handle(), Timed { inner: WakesItself::default(), longest: Duration::ZERO })
     });
     added("added by nothing", bare);
     // A separate watch, because a window counts the polls of all runtimes of its watch.
     let asked = holdup::Watch::builder().print(holdup::Print::Never).start().expect("starts");
     let without = asked.runtime_with(&mut one_worker(), holdup::Hooks::new().without_task_hooks()).expect("builds");
     counting(&asked, || {
-        added("added by the wrapper while tasks are counted", &|| round(&without, WakesItself::default().watched()));
+        added("added by the wrapper while tasks are counted", &|| {
+            round(without.handle().tokio(), WakesItself::default().watched())
+        });
     });
     #[cfg(tokio_unstable)]
     {
         let counted = asked.runtime(&mut one_worker()).expect("builds");
         counting(&asked, || {
-            added("added by hooks while tasks are counted", &|| round(&counted, WakesItself::default()));
+            added("added by hooks while tasks are counted", &|| {
+                round(counted.handle().tokio(), WakesItself::default())
+            });
         });
         let hooks = watch.runtime(&mut one_worker()).expect("builds");
-        added("added by hooks", &|| round(&hooks, WakesItself::default()));
+        added("added by hooks", &|| round(hooks.handle().tokio(), WakesItself::default()));
         let empty = one_worker().on_before_task_poll(|_| {}).on_after_task_poll(|_| {}).build().expect("builds");
-        added("added by empty hooks", &|| round(&empty, WakesItself::default()));
+        added("added by empty hooks", &|| round(empty.handle(), WakesItself::default()));
         let timed = timed_hooks(&mut one_worker()).build().expect("builds");
-        added("added by two clock reads in hooks", &|| round(&timed, WakesItself::default()));
+        added("added by two clock reads in hooks", &|| round(timed.handle(), WakesItself::default()));
     }
     group.finish();
 }

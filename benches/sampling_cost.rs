@@ -56,7 +56,7 @@ fn window(polls: &[Polls; TASKS]) -> Duration {
 
 fn window_in_profile(watch: &Watch, options: &ProfileOptions, polls: &[Polls; TASKS]) -> Duration {
     std::thread::scope(|scope| {
-        let profiling = scope.spawn(|| watch.profile(options).expect("no other profile runs"));
+        let profiling = scope.spawn(|| watch.profile_blocking(options).expect("no other profile runs"));
         std::thread::sleep(MARGIN);
         let time = window(polls);
         assert!(profiling.join().expect("no panic").sample_count() > 0);

@@ -24,7 +24,8 @@ use std::{
 };
 
 use anyhow::Context;
-use holdup::{Format, Print, ProfileMode, ProfileOptions};
+use holdup::profile::Format;
+use holdup::{Print, ProfileMode, ProfileOptions};
 
 /// A section of 10 ms shows in one sample of 99 Hz, and says nothing; some hundred samples do.
 const WINDOW: Duration = Duration::from_secs(2);
@@ -48,7 +49,7 @@ fn main() -> anyhow::Result<()> {
     };
     // Collected on this thread, while the section runs on a worker. Another mode answers another question:
     // `Wall` where the section waits, `Stalled` what the watchdog has seen of it.
-    let profile = watch.profile(&ProfileOptions::new(ProfileMode::Cpu).duration(WINDOW).rate(199))?;
+    let profile = watch.profile_blocking(&ProfileOptions::new(ProfileMode::Cpu).duration(WINDOW).rate(199))?;
     enough.store(true, Relaxed);
     runtime.block_on(section)?;
 

@@ -15,7 +15,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use holdup::{Phase, Print, StallEvent};
+use holdup::stall::Phase;
+use holdup::{Print, StallEvent};
 
 /// Stalls that may wait to be handled; further ones are dropped here, and holdup still counts them.
 const QUEUE: usize = 1024;

@@ -1,57 +1,67 @@
-//! What can go wrong when a watch starts, builds a runtime or counts polls.
+//! Errors of a watch.
 
 use std::fmt;
 use std::io;
 use std::time::Duration;
 
-/// Why a watch could not start, a runtime could not be built, or polls could not be counted.
+/// The error of starting a watch, of building a runtime, or of counting polls.
+///
+/// The message contains the cause and the remedy, so [`source`](std::error::Error::source) returns `None`: a chain of
+/// messages would repeat the cause.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let error = holdup::Watch::builder().threshold(Duration::from_micros(1)).start().unwrap_err();
+/// assert!(error.to_string().contains("choose 1ms or more"));
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The threshold is too small for a watchdog that looks once a millisecond.
+    /// The threshold is too small for a watchdog that samples once a millisecond.
     Threshold {
-        /// What was asked for.
+        /// The requested threshold.
         asked: Duration,
-        /// The smallest one that works.
+        /// The smallest valid threshold.
         smallest: Duration,
     },
-    /// The endpoint's address cannot be listened on.
+    /// The endpoint cannot listen on the address.
     Listen {
-        /// What was asked for.
+        /// The requested address.
         address: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// tokio-console's address cannot be listened on.
+    /// The server of tokio-console cannot listen on the address.
     Console {
-        /// What was asked for.
+        /// The requested address.
         address: String,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Tokio traces tasks, which tokio-console shows, under `tokio_unstable` only.
+    /// tokio-console needs Tokio's traces of tasks, which exist under `tokio_unstable` only.
     NoTaskTracing,
-    /// The program has a global `tracing` subscriber already.
+    /// The program already has a global `tracing` subscriber.
     SubscriberTaken,
-    /// The signal asked for cannot be used.
+    /// The requested signal cannot be used.
     Signal {
-        /// What was asked for.
+        /// The requested signal's number.
         signal: i32,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// A thread of holdup's own could not be started.
+    /// A thread could not be started.
     Thread(io::Error),
-    /// Tokio's builder already has a hook that holdup needs, and would lose it.
+    /// Tokio's builder already has a hook, which holdup would replace.
     HookTaken {
-        /// The method that set it.
+        /// The builder method that set it.
         hook: &'static str,
     },
     /// Tokio could not build the runtime.
     Runtime(io::Error),
-    /// Polls are counted for as many others as can be at a time.
+    /// Too many windows of task statistics are open.
     TooManyWindows {
-        /// How many can be.
+        /// The maximum number of windows.
         limit: usize,
     },
 }
@@ -64,39 +74,38 @@ impl fmt::Display for Error {
             }
             Self::Listen { address, source } => write!(
                 f,
-                "the diagnostics endpoint cannot listen on {address}: {source}; choose another address with listen(…), port 0 picks a free one"
+                "the diagnostics endpoint cannot listen on {address}: {source}; choose another address with listen(…), or port 0 for a free one"
             ),
             Self::Console { address, source } => write!(
                 f,
-                "tokio-console cannot be served on {address}: {source}; choose another address, port 0 picks a free one"
+                "the tokio-console server cannot listen on {address}: {source}; choose another address, or port 0 for a free one"
             ),
             Self::NoTaskTracing => write!(
                 f,
-                "tokio-console needs what Tokio traces about tasks, which this build leaves out; build with RUSTFLAGS=\"--cfg tokio_unstable\""
+                "tokio-console needs Tokio's traces of tasks, which this build lacks; build with RUSTFLAGS=\"--cfg tokio_unstable\""
             ),
             Self::SubscriberTaken => write!(
                 f,
-                "the program has a global tracing subscriber already, so init() cannot set one; add Console::layer() to it instead"
+                "init() cannot set a global tracing subscriber, because the program already has one; add Console::layer() to it instead"
             ),
-            Self::Signal { signal, source } => {
-                write!(
-                    f,
-                    "signal {signal} cannot be used for taking stacks: {source}; choose another with signal(…), or let holdup choose"
-                )
-            }
-            Self::Thread(source) => write!(f, "a thread of holdup's own could not be started: {source}"),
+            Self::Signal { signal, source } => write!(
+                f,
+                "signal {signal} cannot be used to capture stacks: {source}; choose another with signal(…), or let holdup choose"
+            ),
+            Self::Thread(source) => write!(f, "holdup could not start a thread: {source}"),
             Self::HookTaken { hook } => write!(
                 f,
                 "the runtime builder already has a hook set with {hook}, which holdup would replace; give it to runtime_with(builder, Hooks::new().{hook}(…)) instead"
             ),
             Self::Runtime(source) => write!(f, "Tokio could not build the runtime: {source}"),
-            Self::TooManyWindows { limit } => write!(
-                f,
-                "polls are counted for {limit} others already, which is the most at a time; ask again when one of them is done"
-            ),
+            Self::TooManyWindows { limit } => {
+                write!(
+                    f,
+                    "too many concurrent windows of task statistics (limit {limit}); ask again when one has ended"
+                )
+            }
         }
     }
 }
 
-/// The causes are part of the messages.
 impl std::error::Error for Error {}

@@ -1,7 +1,7 @@
 //! Finds what holds up a Tokio runtime, while it happens.
 //!
-//! A Tokio worker that is stuck in one poll runs nothing else. holdup notices it within milliseconds, while it
-//! still lasts, and says which worker, in which task, in which line, why, and what to do.
+//! A Tokio worker that is stuck in one poll runs nothing else. holdup notices the stall within milliseconds, while it
+//! still lasts. The report names the worker, the task, the line, the cause and the remedy.
 //!
 //! ```
 //! use std::time::Duration;
@@ -12,37 +12,49 @@
 //! # Ok::<(), holdup::Error>(())
 //! ```
 //!
-//! Every part of a stall can be had in four ways: as a block of text on the terminal ([`WatchBuilder::print`]), as a
-//! [`tracing`] event under the target `holdup::stall`, in a callback ([`WatchBuilder::on_stall`]), and from a bounded
-//! history ([`Watch::stalls`], and over HTTP with [`WatchBuilder::listen`]).
+//! Stalls are reported in four ways: a block of text on the terminal ([`WatchBuilder::print`]), a [`tracing`] event
+//! with the target `holdup::stall`, a callback ([`WatchBuilder::on_stall`]), and a bounded history ([`Watch::stalls`];
+//! over HTTP with `WatchBuilder::listen`).
 //!
-//! # What it costs
-//! Per poll, a handful of plain stores into one cache line: no clock, no lock, no allocation. A thread of its own
-//! looks at every worker once a millisecond while any worker is awake, and sleeps while all are parked.
+//! # Modules
+//! - The root: [`Watch`] and its [`WatchBuilder`], the watched [`Runtime`] and its [`Handle`], and [`spawn`].
+//! - [`stall`]: stalls, their causes, stacks and victims.
+//! - [`profile`]: profiles of CPU time, wall time and stalled time, and their file formats.
+//! - [`tasks`]: what each task did in a window of time.
+//! - [`workers`]: what each worker does now.
+//! - [`check`]: what holdup can observe in this process.
+//! - `json`: the endpoint's JSON. `testing`: a guard for tests.
 //!
-//! # What it needs
-//! - `RUSTFLAGS="--cfg tokio_unstable"` shows every poll of every task. Without it, long polls of other tasks are inferred, and exactly seen are those of futures given to
-//!   [`spawn`], [`WatchFutureExt::watched`] and [`Runtime::block_on`].
-//! - `debug = 1` in the release profile shows files, lines and inlined calls. Without it, functions.
-//! - Linux on `x86_64` for stacks and causes. Elsewhere stalls are noticed and timed, and CPU profiles
-//!   are those of the `pprof` crate.
+//! # Cost
+//! Per poll, a handful of plain stores into one cache line: no clock, no lock, no allocation. A separate thread samples
+//! every worker once a millisecond while any worker is awake. It sleeps while all workers are parked.
 //!
-//! [`Watch::self_check`] says which of these hold in this process, and what is missing.
+//! # Requirements
+//! - `RUSTFLAGS="--cfg tokio_unstable"` instruments every poll of every task. Without it, holdup instruments the futures
+//!   given to [`spawn`], [`WatchFutureExt::watched`], [`Runtime::spawn`] and [`Runtime::block_on`]. Long polls of other
+//!   tasks are inferred.
+//! - `debug = 1` in the release profile adds files, lines and inlined calls to stacks. Without it, stacks have function
+//!   names only.
+//! - Linux on `x86_64` is needed for stacks and causes. On other platforms stalls are noticed and timed, and CPU
+//!   profiles come from the `pprof` crate.
+//!
+//! [`Watch::self_check`] lists which of these hold in this process, and what to change.
 //!
 //! # Features
 //! - `http` (default): the diagnostics endpoint.
 //! - `export` (part of `http`): profiles as flamegraph, folded, speedscope and JSON.
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
 //! - `testing`: a guard for tests, `holdup::testing`.
-//! - `console`: tokio-console, beside holdup's own diagnostics.
-//! - `cli`: the `holdup` command; with `attach`, which lets it observe other processes.
-//! - `schedule-latency`: [`Watch::tasks`] tells how long ready tasks waited, on runtimes whose builder was told
-//!   `track_task_schedule_latency()`; needs `tokio_unstable`.
+//! - `console`: tokio-console beside holdup's own diagnostics.
+//! - `attach`: observes other processes. `cli`: the `holdup` command.
+//! - `schedule-latency`: [`Watch::count_tasks`] also reports how long ready tasks waited. It needs `tokio_unstable`, and
+//!   `track_task_schedule_latency()` on the runtime's builder.
 //!
 //! # Data flow
-//! workers → `probe` → `target` → `stalls` → (`symbols`, `diagnose`) → `watch` → (`export`, `http`, `cli`). See
+//! workers → `probe` → `process` → `stalls` → (`symbols`, `diagnose`) → `report` → (`export`, `http`, `cli`). See
 //! `ARCHITECTURE.md`.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     all(feature = "attach", not(feature = "cli")),
     allow(dead_code, unused_imports, reason = "other processes are observed by the command, and by nobody else")
@@ -50,69 +62,69 @@
 
 // Modules in the order of the data flow; blank lines keep them so.
 
-/// What is observed and reported: plain data.
+/// Observations and reports as plain data.
 mod model;
 
-/// Talks to the operating system. The only module with `unsafe`.
+/// The operating system. The only module with `unsafe`.
 mod sys;
 
 /// Every undocumented detail of Tokio that other modules rely on.
 mod tokio_internals;
 
-/// The hot path: what workers do on every poll.
+/// The hot path: hooks that run on every poll.
 mod probe;
 
-/// The programs and libraries in our address space.
+/// The program and its libraries in the address space.
 mod images;
 
-/// Debug information in files of its own.
+/// Separate files of debug information.
 #[cfg(feature = "attach")]
 mod debug_files;
 
-/// From registers and stack bytes to addresses.
+/// Turns registers and stack bytes into addresses.
 mod unwind;
 
 /// The process that is observed.
 mod process;
 
-/// How to read another program's runtimes, tasks and futures.
+/// Debug information of another program: the layout of its runtimes, tasks and futures.
 #[cfg(feature = "attach")]
 mod dwarf;
 
-/// Every task, and what it awaits.
+/// The census: every task and its await path.
 #[cfg(feature = "attach")]
 mod census;
 
-/// Notices stuck workers and gathers evidence.
+/// The watchdog: notices stalls and collects evidence.
 mod stalls;
 
-/// Where CPU time and time go, by stack.
+/// Collects CPU time and wall time by stack.
 mod profilers;
 
-/// From addresses to names.
+/// Turns addresses into names.
 mod symbols;
 
-/// From evidence and stacks to causes and culprits.
+/// Turns evidence and stacks into causes and culprits.
 mod diagnose;
 
-/// Profiles filtered, grouped, summed by function and compared.
+/// Filters, groups, sums and compares profiles.
 #[cfg(any(feature = "http", all(test, feature = "formats")))]
 mod analysis;
 
-/// One format, one file.
+/// Output formats, one per file.
 mod export;
 
-/// Profiles read back from files.
+/// Reads profiles from files.
 #[cfg(feature = "formats")]
 mod import;
 
-/// What can go wrong at start.
+/// Errors of a watch.
 mod error;
 
-/// Threads of holdup's own.
+/// Threads that holdup starts.
 mod threads;
 
-/// A program, by its path.
+/// A program's path.
 mod program_path;
 
 /// Durations and numbers in arguments and parameters.
@@ -123,7 +135,7 @@ mod quantity;
 #[cfg(any(feature = "http", feature = "console"))]
 mod listen;
 
-/// What happens after a stall is noticed.
+/// Reports of stalls, their history and limits.
 mod report;
 
 /// The wiring inside the watched process.
@@ -151,7 +163,7 @@ pub mod testing;
 #[doc(hidden)]
 pub mod cli;
 
-/// The parts of taking a stack, for the benches.
+/// The steps of a stack capture, for the benches.
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench_support;
@@ -159,36 +171,132 @@ pub mod bench_support;
 #[cfg(feature = "console")]
 pub use console::Console;
 pub use error::Error;
-#[cfg(feature = "export")]
-pub use export::profile::{Format, ParseFormatError};
-#[cfg(feature = "formats")]
-pub use import::ReadError;
-pub use inprocess::{ProfileError, ProfileMode, ProfileOptions, Runtime};
-pub use model::cause::{Cause, CauseClass, ParseCauseError};
-pub use model::check::{Check, Coverage, SelfCheck};
-pub use model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
-pub use model::profile::{
-    Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Quality, Sample, Slice, SliceKind, Unit,
-    ValueType,
-};
-pub use model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
-pub use model::stall::{Counters, Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, Stalls};
-pub use model::task::{Task, TaskId};
-pub use model::task_stats::{Delay, ParseWordError, TaskColumn, TaskGroup, TaskStats, TaskUse};
-pub use model::victims::{Victim, Victims, VictimsUnknown, Waited};
-pub use model::waiting::{Driver, Waiting};
-pub use model::worker::{Activity, WorkerNow};
+pub use inprocess::{Handle, Runtime};
 pub use probe::{Hooks, WatchFutureExt, Watched, spawn, spawn_named};
+#[doc(inline)]
+pub use profile::{Profile, ProfileMode, ProfileOptions};
+#[doc(inline)]
+pub use stall::{Stall, StallEvent};
 pub use watch::{Print, Watch, WatchBuilder};
 
-/// The README's example compiles.
-#[cfg(all(doctest, feature = "http"))]
-#[doc = include_str!("../README.md")]
-struct Readme;
+/// Stalls: polls that hold a worker longer than the threshold.
+///
+/// A [`Stall`](stall::Stall) has a [`Cause`](stall::Cause) with its [`Evidence`](stall::Evidence), a
+/// [`Culprit`](stall::Culprit), a [`Stack`](stall::Stack) and the [`Victims`](stall::Victims) that waited for it.
+///
+/// ```
+/// use std::time::Duration;
+/// use holdup::stall::{CauseClass, Phase, Stall, StallEvent};
+///
+/// // A callback for `WatchBuilder::on_stall`, and a stall to test it with.
+/// fn line(event: &StallEvent<'_>) -> String {
+///     let culprit = event.stall.culprit.as_ref().map_or("unknown", |culprit| &culprit.frame.function);
+///     format!("{} {culprit}: {}", event.phase, event.stall.cause.class)
+/// }
+///
+/// let stall = Stall::example("shop::price", Duration::from_millis(25), CauseClass::Sleeping);
+/// assert_eq!(line(&StallEvent::new(Phase::Noticed, &stall)), "noticed shop::price: sleeping");
+/// ```
+pub mod stall {
+    pub use crate::model::cause::{Cause, CauseClass, ParseCauseError};
+    pub use crate::model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
+    pub use crate::model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
+    pub use crate::model::stall::{
+        Counters, Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, Stalls,
+    };
+    pub use crate::model::victims::{Victim, Victims, VictimsUnknown, Waited};
+    pub use crate::model::waiting::{Driver, Waiting};
+}
 
-/// The endpoint's JSON, for programs that read it.
+/// Profiles: weighted stacks over a window of time, and their file formats.
+///
+/// ```no_run
+/// use holdup::profile::{ProfileMode, ProfileOptions};
+///
+/// let watch = holdup::Watch::builder().start()?;
+/// let profile = watch.profile_blocking(&ProfileOptions::new(ProfileMode::Wall))?;
+/// println!("{} samples, {} lost", profile.sample_count(), profile.quality.lost);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub mod profile {
+    #[cfg(feature = "export")]
+    pub use crate::export::profile::{Format, ParseFormatError};
+    #[cfg(feature = "formats")]
+    pub use crate::import::ReadError;
+    pub use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions};
+    pub use crate::model::profile::{
+        Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Quality, Sample, Slice, SliceKind, Unit,
+        ValueType,
+    };
+    #[doc(no_inline)]
+    pub use crate::stall::{Frame, Origin};
+}
+
+/// Tasks, and what each of them did in a window of time.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let watch = holdup::Watch::builder().start()?;
+/// let stats = watch.count_tasks_blocking(Duration::from_millis(10))?;
+/// for task in &stats.tasks {
+///     println!("{:?}: {} polls, {:?} busy", task.name, task.polls, task.busy);
+/// }
+/// # Ok::<(), holdup::Error>(())
+/// ```
+pub mod tasks {
+    pub use crate::model::task::{Task, TaskId};
+    pub use crate::model::task_stats::{Delay, ParseWordError, TaskColumn, TaskGroup, TaskStats, TaskUse};
+}
+
+/// The self-check: what holdup can observe in this process, and what would let it observe more.
+///
+/// ```
+/// use holdup::check::Coverage;
+///
+/// let watch = holdup::Watch::builder().start()?;
+/// for check in &watch.self_check().checks {
+///     if check.coverage != Coverage::Full {
+///         println!("{check}");
+///     }
+/// }
+/// # Ok::<(), holdup::Error>(())
+/// ```
+pub mod check {
+    pub use crate::model::check::{Check, Coverage, SelfCheck};
+}
+
+/// Workers, and what each of them does now.
+///
+/// ```
+/// use holdup::workers::Activity;
+///
+/// let watch = holdup::Watch::builder().start()?;
+/// let polling = watch.workers().iter().filter(|worker| worker.activity == Activity::Polling).count();
+/// # assert_eq!(polling, 0, "no runtime was built");
+/// # Ok::<(), holdup::Error>(())
+/// ```
+pub mod workers {
+    pub use crate::model::worker::{Activity, WorkerNow};
+}
+
+/// The endpoint's JSON, for programs that read it. Fields are only added.
+///
+/// ```
+/// use holdup::json::StallsAnswer;
+///
+/// fn longest_ms(body: &str) -> serde_json::Result<f64> {
+///     let answer: StallsAnswer = serde_json::from_str(body)?;
+///     Ok(answer.stalls.iter().map(|stall| stall.longest_ms).fold(0.0, f64::max))
+/// }
+/// ```
 #[cfg(feature = "http")]
 pub mod json {
     pub use crate::export::json::*;
     pub use crate::export::task_json::*;
 }
+
+/// The README's examples compile.
+#[cfg(all(doctest, feature = "http"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

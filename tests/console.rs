@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use console_client::{Shown, wait_for_tasks};
-use holdup::{Check, Console, Coverage, Error};
+use holdup::check::{Check, Coverage};
+use holdup::{Console, Error};
 use support::{Events, alone, wait_until};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;

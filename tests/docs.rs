@@ -236,7 +236,7 @@ fn causes_are_those_of_the_code() {
     let begin = text.find(BEGIN).and_then(|at| Some(at + text[at..].find("-->")? + "-->\n".len()));
     let begin = begin.expect("the beginning is marked");
     let end = text.find(END).expect("the end is marked");
-    let generated: String = holdup::CauseClass::ALL
+    let generated: String = holdup::stall::CauseClass::ALL
         .iter()
         .map(|cause| format!("\n### `{}`: {}\n\n{}\n", cause.as_str(), cause.title(), cause.advice()))
         .collect();
@@ -247,7 +247,7 @@ fn causes_are_those_of_the_code() {
         return;
     }
     assert_eq!(text[begin..end], generated, "run `UPDATE_DOCS=1 cargo test --test docs`");
-    for cause in holdup::CauseClass::ALL {
+    for cause in holdup::stall::CauseClass::ALL {
         assert!(text.contains(&format!("\n| `{}` |", cause.as_str())), "{cause} is not in the table");
     }
 }

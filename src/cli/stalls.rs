@@ -108,7 +108,7 @@ fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Res
 
 /// Prints the new stalls, each by itself even if several are equal.
 fn follow_on(so_far: &WatchedStalls, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut news = so_far.changes.iter().cloned().map(StallEntry::alone);
+    let mut news = so_far.changes.iter().cloned().map(StallEntry::new);
     news.try_for_each(|stall| write_news(out, &StallJson::from(&stall), arguments))
 }
 

@@ -47,7 +47,7 @@ pub struct StallJson {
     /// The duration of the poll, so far or in all. A lower bound for an inferred stall.
     pub duration_ms: f64,
     /// How the stall was detected: `instrumented`, or inferred from `same_sleep` or `no_return`; see
-    /// [`Detection`](crate::Detection).
+    /// [`Detection`](crate::stall::Detection).
     #[serde(default = "instrumented")]
     pub detection: String,
     /// Whether the poll has returned.
@@ -78,7 +78,7 @@ pub struct StallJson {
     pub noticed_unix_ms: u64,
 }
 
-/// See [`Waiting`](crate::Waiting).
+/// See [`Waiting`](crate::stall::Waiting).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct WaitingJson {
     /// Tasks in the stuck worker's local queue; null without `tokio_unstable`.
@@ -98,7 +98,7 @@ pub struct WaitingJson {
     pub victims: VictimsJson,
 }
 
-/// See [`Victims`](crate::Victims).
+/// See [`Victims`](crate::stall::Victims).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct VictimsJson {
     /// A summary in one line.
@@ -116,7 +116,7 @@ pub struct VictimsJson {
     pub tasks: Vec<VictimJson>,
 }
 
-/// See [`Waited`](crate::Waited).
+/// See [`Waited`](crate::stall::Waited).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct WaitedJson {
     /// The lower bound; 0 if the task may have become ready only at the end of the stall.
@@ -125,7 +125,7 @@ pub struct WaitedJson {
     pub at_most_ms: f64,
 }
 
-/// See [`Victim`](crate::Victim).
+/// See [`Victim`](crate::stall::Victim).
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct VictimJson {
     /// The task.

@@ -5,9 +5,6 @@
 /// Responses.
 mod answer;
 
-/// Work that takes too long for the endpoint's thread.
-mod collecting;
-
 /// The index page.
 mod index;
 

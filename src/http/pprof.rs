@@ -16,10 +16,9 @@ use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
 use super::answer::{HTML, TEXT, answer};
-use super::collecting::on_own_thread;
 use crate::export::profile::Format;
 use crate::export::stack_list;
-use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState, on_own_thread};
 use crate::model::profile::{Profile, Sample, Unit, ValueType};
 
 const ROOT: &str = "/debug/pprof/";

@@ -10,13 +10,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::answer::{TEXT, answer, failed};
-use super::collecting::on_own_thread;
 use super::query::{BadQuery, Query};
 use crate::analysis::filter::{Filter, pattern};
 use crate::analysis::group::{self, Group};
 use crate::analysis::runtime_frames;
 use crate::export::profile::Format;
-use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState, on_own_thread};
 use crate::model::plural::plural;
 
 /// Short, because a person waits for the flamegraph in a browser.

@@ -13,7 +13,10 @@ mod profile_requests;
 /// Profiles that are being collected.
 mod profile_sessions;
 
-/// Runtimes that are watched.
+/// Blocking work behind a future.
+mod own_thread;
+
+/// Watched runtimes and their handles.
 mod runtime;
 
 /// What holdup can see, tested at start.
@@ -25,7 +28,8 @@ mod state;
 /// Windows in which polls are counted.
 mod task_window;
 
+pub(crate) use own_thread::on_own_thread;
 pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};
 pub(crate) use profile_sessions::Stop;
-pub use runtime::Runtime;
+pub use runtime::{Handle, Runtime};
 pub(crate) use state::WatchState;

@@ -132,9 +132,9 @@ mod tests {
         let load = || known_load(Duration::from_secs(4));
         let load = std::thread::Builder::new().name("loaded".into()).spawn(load).expect("a thread starts");
         let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(3));
-        let profile = watch.profile(&options).expect("profiles");
+        let profile = watch.profile_blocking(&options).expect("profiles");
         load.join().expect("ends");
-        let of_load = |sample: &&crate::Sample| {
+        let of_load = |sample: &&crate::profile::Sample| {
             profile.frames_of(sample).any(|frame| frame.frame.function.ends_with("known_load"))
                 && profile.labels_of(sample).and_then(|labels| labels.thread.as_deref()) == Some("loaded")
         };
@@ -149,6 +149,9 @@ mod tests {
             );
         }
         assert!(profile.quality.notes.iter().any(|note| note.contains("by pprof")), "{:?}", profile.quality);
-        assert!(watch.profile(&options.duration(Duration::from_millis(50))).is_ok(), "it can be started again");
+        assert!(
+            watch.profile_blocking(&options.duration(Duration::from_millis(50))).is_ok(),
+            "it can be started again"
+        );
     }
 }

@@ -1,31 +1,60 @@
-//! Runtimes that are watched.
+//! Watched runtimes and their handles.
 
 use std::future::Future;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::{EnterGuard, RuntimeFlavor, RuntimeMetrics};
+use tokio::task::JoinHandle;
+
 use crate::inprocess::WatchState;
-use crate::probe::{self, RootThread, RuntimeProbe};
+use crate::probe::{self, RootThread, RuntimeProbe, WatchFutureExt};
 use crate::symbols::crate_of;
 
-/// A Tokio runtime that is watched. It dereferences to [`tokio::runtime::Runtime`].
+/// A watched Tokio runtime; built by [`Watch::runtime`](crate::Watch::runtime).
 ///
-/// Use its own [`block_on`](Self::block_on): Tokio calls no hook for the future given to `block_on`, so that the
-/// runtime's own would leave that future unwatched.
+/// It has the methods of [`tokio::runtime::Runtime`], and watches what they run. Dropping it shuts the runtime down as
+/// Tokio does.
+///
+/// ```
+/// let watch = holdup::Watch::builder().start()?;
+/// let runtime = watch.runtime(&mut tokio::runtime::Builder::new_current_thread())?;
+/// let task = runtime.spawn(async { 6 * 7 });
+/// assert_eq!(runtime.block_on(task).expect("the task ends"), 42);
+/// # Ok::<(), holdup::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Runtime {
     inner: tokio::runtime::Runtime,
-    probe: Arc<RuntimeProbe>,
-    state: Arc<WatchState>,
+    handle: Handle,
     listed: Listed,
 }
 
-/// The runtime's place in the list of those whose tasks are counted, given back when the runtime is gone.
+/// A handle to a watched [`Runtime`]. Clones refer to the same runtime.
+///
+/// It has the methods of [`tokio::runtime::Handle`], and watches what they run.
+///
+/// ```
+/// let watch = holdup::Watch::builder().start()?;
+/// let runtime = watch.runtime(&mut tokio::runtime::Builder::new_multi_thread())?;
+/// let handle = runtime.handle().clone();
+/// let answer = std::thread::spawn(move || handle.block_on(async { 42 }));
+/// assert_eq!(answer.join().expect("the thread ends"), 42);
+/// # Ok::<(), holdup::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Handle {
+    inner: tokio::runtime::Handle,
+    probe: Arc<RuntimeProbe>,
+    state: Arc<WatchState>,
+    name: Arc<str>,
+}
+
+/// The runtime's entry in the list of runtimes whose tasks are counted. It is removed with the runtime.
 #[derive(Debug)]
 struct Listed {
     state: Arc<WatchState>,
-    /// `None`: it stays in the list as long as the watch.
+    /// `None`: the entry lives as long as the watch.
     number: Option<u32>,
 }
 
@@ -41,51 +70,162 @@ impl Runtime {
     pub(crate) fn new(inner: tokio::runtime::Runtime, probe: Arc<RuntimeProbe>, state: Arc<WatchState>) -> Self {
         state.runtimes.add(probe.number(), probe.name(), inner.handle().clone());
         let listed = Listed { state: Arc::clone(&state), number: Some(probe.number()) };
-        Self { inner, probe, state, listed }
+        let name = probe.name();
+        let handle = Handle { inner: inner.handle().clone(), probe, state, name };
+        Self { inner, handle, listed }
     }
 
-    /// Runs a future to its end on this thread, and watches it like a task.
+    /// Runs a future to completion on this thread, and watches its polls. It blocks the thread.
     ///
     /// # Panics
     /// Inside another runtime, as [`tokio::runtime::Runtime::block_on`] does.
     #[track_caller]
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.learn_user_crate(std::any::type_name::<F>());
-        let watched = probe::root(future, Arc::clone(&self.probe));
-        let _thread = RootThread::enter(&self.probe);
+        self.handle.learn_user_crate(std::any::type_name::<F>());
+        let watched = probe::root(future, Arc::clone(&self.handle.probe));
+        let _thread = RootThread::enter(&self.handle.probe);
         self.inner.block_on(watched)
     }
 
-    /// See [`tokio::runtime::Runtime::shutdown_timeout`].
-    pub fn shutdown_timeout(self, timeout: Duration) {
-        self.inner.shutdown_timeout(timeout);
+    /// Spawns a task on this runtime, and watches its polls; see [`tokio::runtime::Runtime::spawn`].
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(future)
     }
 
-    /// See [`tokio::runtime::Runtime::shutdown_background`].
+    /// Runs a blocking function on the runtime's blocking pool; see [`tokio::runtime::Runtime::spawn_blocking`]. Threads
+    /// of that pool hold no worker, so they are not watched.
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(&self, function: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.handle.spawn_blocking(function)
+    }
+
+    /// Makes this runtime the current one, for instance for `tokio::spawn`, until the guard is dropped; see
+    /// [`tokio::runtime::Runtime::enter`].
+    #[must_use = "the runtime is left when the guard is dropped"]
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    /// A handle to this runtime, which can be cloned and sent to other threads.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Tokio's metrics of this runtime.
+    #[must_use]
+    pub fn metrics(&self) -> RuntimeMetrics {
+        self.handle.metrics()
+    }
+
+    /// Shuts the runtime down, and waits for blocking functions up to a limit. It blocks the thread; see
+    /// [`tokio::runtime::Runtime::shutdown_timeout`].
+    pub fn shutdown_timeout(self, limit: Duration) {
+        self.inner.shutdown_timeout(limit);
+    }
+
+    /// Shuts the runtime down without waiting; see [`tokio::runtime::Runtime::shutdown_background`].
     pub fn shutdown_background(self) {
         self.inner.shutdown_background();
     }
 
-    /// The bare runtime. Its tasks stay watched; what is given to its `block_on` is not.
+    /// Tokio's own runtime. Its tasks stay watched under `tokio_unstable`; futures given to its `block_on` are not.
     #[must_use]
-    pub fn into_inner(mut self) -> tokio::runtime::Runtime {
+    pub fn into_tokio(mut self) -> tokio::runtime::Runtime {
         self.listed.number = None;
         self.inner
     }
+}
 
-    /// Where there are no line tables, the type of the future is the best hint at which crate is the user's.
+impl Handle {
+    /// Runs a future to completion on this thread, and watches its polls. It blocks the thread.
+    ///
+    /// As with Tokio's handle, a `current_thread` runtime runs its tasks, I/O and timers in [`Runtime::block_on`] only.
+    ///
+    /// # Panics
+    /// Inside another runtime, or after the runtime's shutdown, as [`tokio::runtime::Handle::block_on`] does.
+    #[track_caller]
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.learn_user_crate(std::any::type_name::<F>());
+        let watched = probe::root(future, Arc::clone(&self.probe));
+        let _thread = RootThread::enter_beside_workers(&self.probe);
+        self.inner.block_on(watched)
+    }
+
+    /// Spawns a task on the runtime, and watches its polls; see [`tokio::runtime::Handle::spawn`].
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.inner.spawn(future.watched())
+    }
+
+    /// Runs a blocking function on the runtime's blocking pool; see [`tokio::runtime::Handle::spawn_blocking`].
+    #[track_caller]
+    pub fn spawn_blocking<F, R>(&self, function: F) -> JoinHandle<R>
+    where
+        F: FnOnce() -> R + Send + 'static,
+        R: Send + 'static,
+    {
+        self.inner.spawn_blocking(function)
+    }
+
+    /// Makes the runtime the current one until the guard is dropped; see [`tokio::runtime::Handle::enter`].
+    #[must_use = "the runtime is left when the guard is dropped"]
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.inner.enter()
+    }
+
+    /// Tokio's metrics of the runtime.
+    #[must_use]
+    pub fn metrics(&self) -> RuntimeMetrics {
+        self.inner.metrics()
+    }
+
+    /// The runtime's flavor.
+    #[must_use]
+    pub fn runtime_flavor(&self) -> RuntimeFlavor {
+        self.inner.runtime_flavor()
+    }
+
+    /// The runtime's name in reports: that of its builder, otherwise `runtime-1`, `runtime-2` and so on.
+    ///
+    /// ```
+    /// let watch = holdup::Watch::builder().start()?;
+    /// let runtime = watch.runtime(tokio::runtime::Builder::new_current_thread().name("api"))?;
+    /// assert_eq!(runtime.handle().name(), "api");
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Tokio's own handle, for libraries that ask for one.
+    ///
+    /// Tasks spawned with it are watched under `tokio_unstable`, and inferred otherwise. Futures given to its `block_on`
+    /// are not watched.
+    #[must_use]
+    pub fn tokio(&self) -> &tokio::runtime::Handle {
+        &self.inner
+    }
+
+    /// Records the crate of the user's future. Without line tables it is the best hint at the user's crates.
     fn learn_user_crate(&self, future: &str) {
         let Some(name) = crate_of(future) else { return };
         if !["core", "alloc", "std", "tokio", "futures_util"].contains(&name) {
             self.state.log.add_user_crate(name);
         }
-    }
-}
-
-impl Deref for Runtime {
-    type Target = tokio::runtime::Runtime;
-
-    fn deref(&self) -> &tokio::runtime::Runtime {
-        &self.inner
     }
 }

@@ -62,7 +62,7 @@ impl WatchState {
         self.since.workers_now(&self.registry)
     }
 
-    /// Starts to count polls.
+    /// Opens a window in which polls are counted.
     pub(crate) fn count_tasks(&self) -> Result<TaskWindow, Error> {
         TaskWindow::open(Arc::clone(&self.registry))
     }

@@ -158,6 +158,14 @@ pub struct Cause {
     pub evidence: Evidence,
 }
 
+impl Cause {
+    /// A cause with its evidence.
+    #[must_use]
+    pub fn new(class: CauseClass, evidence: Evidence) -> Self {
+        Self { class, evidence }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

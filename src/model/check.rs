@@ -1,19 +1,22 @@
-//! The self-check: what is watched, by which means, what stays invisible and which setting would change that.
+//! The self-check: what holdup can observe in this process, by which means, and what would let it observe more.
 
-/// How well one thing can be seen.
+use std::fmt;
+
+/// How much of one subject holdup can observe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Coverage {
     /// All of it.
     Full,
-    /// Some of it; the remedy says how to see the rest.
+    /// Part of it. The remedy says how to observe the rest.
     Limited,
-    /// Nothing of it.
+    /// None of it.
     Missing,
 }
 
 impl Coverage {
-    /// The word used in JSON and on screens.
+    /// The word for it in JSON and on screens.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -23,22 +26,28 @@ impl Coverage {
     }
 }
 
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// One line of the self-check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Check {
-    /// What is looked at, such as "task polls".
+    /// The subject, such as "task polls".
     pub subject: &'static str,
-    /// How well it can be seen.
+    /// How much of it can be observed.
     pub coverage: Coverage,
-    /// By which means, or why not.
+    /// The means, or the obstacle.
     pub detail: String,
-    /// The exact setting that would let holdup see more.
+    /// The exact setting that would let holdup observe more.
     pub remedy: Option<String>,
 }
 
-impl std::fmt::Display for Check {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.subject, self.detail)?;
         match &self.remedy {
             Some(remedy) => write!(f, "; to see more, {remedy}"),
@@ -47,18 +56,18 @@ impl std::fmt::Display for Check {
     }
 }
 
-/// What a [`Watch`](crate::Watch) found out about itself when it started.
+/// What a [`Watch`](crate::Watch) found at its start; see [`Watch::self_check`](crate::Watch::self_check).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SelfCheck {
-    /// One line a subject.
+    /// One line per subject.
     pub checks: Vec<Check>,
 }
 
-impl std::fmt::Display for SelfCheck {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for SelfCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for check in &self.checks {
-            writeln!(f, "{:<8}{check}", check.coverage.as_str())?;
+            writeln!(f, "{:<8}{check}", check.coverage)?;
         }
         Ok(())
     }

@@ -1,69 +1,79 @@
-//! What the kernel tells about a stuck thread between two moments: numbers, before anybody interprets them.
+//! Evidence: what the kernel reports about a stuck thread between two moments, as uninterpreted numbers.
 
+use std::fmt;
 use std::time::Duration;
 
-/// What a stuck worker's thread did while it was looked at.
+/// What a stuck worker's thread did while it was observed.
 ///
-/// All durations lie within [`window`](Self::window), which starts about two milliseconds into the poll.
+/// All durations lie within [`window`](Self::window), which starts about two milliseconds into the poll. A value of
+/// `None` was not available from the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Evidence {
-    /// How long the thread was looked at.
+    /// How long the thread was observed.
     pub window: Duration,
-    /// How often it was looked at.
+    /// The number of samples in the window.
     pub samples: u32,
     /// CPU time that the thread used in the window (its CPU clock).
     pub on_cpu: Option<Duration>,
-    /// Time it was ready and the kernel did not run it (`/proc/…/schedstat`).
+    /// Time in which the thread was ready and the kernel did not run it (`/proc/…/schedstat`).
     pub run_queue: Option<Duration>,
-    /// Time that a hypervisor took from the CPU it ran on, in steps of 10 ms; the kernel may have counted it as CPU
-    /// time before it learned of it. `None` on machines that no hypervisor takes time from.
+    /// Time that a hypervisor took from the thread's CPU, in steps of 10 ms. The kernel may have counted it as CPU time
+    /// first. `None` on machines without stolen time.
     pub stolen: Option<Duration>,
-    /// Further time it was runnable while its CPU clock stood still: it is still in the queue, or a hypervisor took
-    /// the CPU away.
+    /// Further time in which the thread was runnable but its CPU clock stood still: it is still queued, or a
+    /// hypervisor took the CPU.
     pub starved: Duration,
-    /// What it was waiting in, by the time it was seen there; the longest first.
+    /// The waits of the thread, the longest first.
     pub waits: Vec<WaitTime>,
     /// Page faults served without reading from disk.
     pub minor_faults: Option<u64>,
-    /// Page faults that had to read from disk.
+    /// Page faults that read from disk.
     pub major_faults: Option<u64>,
-    /// The thread's scheduler state at the last look: `R` running, `S` asleep, `D` asleep in the kernel
-    /// and not to be woken, `T` stopped.
+    /// The thread's scheduler state at the last sample: `R` running, `S` asleep, `D` in uninterruptible sleep,
+    /// `T` stopped.
     pub state: Option<char>,
-    /// By how much holdup's own watchdog was late in the window: then the machine ran neither of the two.
+    /// The delay of holdup's own watchdog in the window. A large value means that the machine ran neither thread.
     pub watchdog_late: Duration,
 }
 
-/// Something a thread waited in, and for how long it was seen there.
+/// A wait site, and the time that a thread spent there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WaitTime {
-    /// What it was.
+    /// The site.
     pub site: WaitSite,
-    /// The time between looks that found it there.
+    /// The time between samples that found the thread there.
     pub time: Duration,
 }
 
-/// Where in the kernel a thread sleeps.
+impl WaitTime {
+    /// Time spent at a site.
+    #[must_use]
+    pub fn new(site: WaitSite, time: Duration) -> Self {
+        Self { site, time }
+    }
+}
+
+/// Where in the kernel a thread waits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum WaitSite {
     /// In a system call.
     Syscall {
-        /// Its name, such as `futex`; `syscall 451` where this version of holdup has no name for it.
+        /// Its name, such as `futex`; `syscall 451` if holdup has no name for it.
         name: String,
-        /// What kind of wait this is.
+        /// What the call waits for.
         kind: SyscallKind,
-        /// What the file descriptor in its arguments stands for, such as `socket` or a path.
+        /// The file behind the descriptor in its arguments: `socket`, or a path.
         file: Option<String>,
     },
-    /// Not in a system call: the kernel serves a page fault or another exception.
+    /// In the handler of a page fault or of another exception.
     Fault,
 }
 
-impl std::fmt::Display for WaitSite {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for WaitSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Syscall { name, file: Some(file), .. } => write!(f, "{name} on {file}"),
             Self::Syscall { name, file: None, .. } => f.write_str(name),
@@ -76,9 +86,9 @@ impl std::fmt::Display for WaitSite {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SyscallKind {
-    /// Time to pass.
+    /// Time.
     Sleep,
-    /// A lock, a channel, a condition or a thread: everything that is built on futexes, and file locks.
+    /// A futex (locks, channels, condition variables, thread joins) or a file lock.
     Lock,
     /// A file or directory.
     File,

@@ -1,17 +1,17 @@
-//! What is observed and reported, as plain data: no clocks, no I/O, no globals.
+//! Observations and reports as plain data: no clocks, no I/O, no globals.
 //!
-//! A *target* produces these values, pure code turns them into findings and files, thin faces show them.
+//! `process` produces these values, pure code turns them into findings and files, and thin front ends show them.
 
 /// Counts with their nouns.
 pub(crate) mod plural;
 
-/// Tasks, by Tokio's own id.
+/// Tasks and their ids.
 pub(crate) mod task;
 
-/// What tasks did in a window of time.
+/// Statistics of tasks in a window of time.
 pub(crate) mod task_stats;
 
-/// Names of types as the compiler writes them.
+/// Type names as the compiler writes them.
 #[cfg(feature = "attach")]
 pub(crate) mod type_name;
 
@@ -21,25 +21,25 @@ pub(crate) mod worker;
 /// Addresses, frames and stacks.
 pub(crate) mod stack;
 
-/// Numbers that tell what a stuck thread was doing.
+/// Numbers about a stuck thread.
 pub(crate) mod evidence;
 
-/// What a stuck thread was doing, in one word, with a sentence of advice.
+/// Causes of stalls, with advice.
 pub(crate) mod cause;
 
-/// Who waits behind a stall.
+/// The work that waits for a stuck worker.
 pub(crate) mod waiting;
 
-/// Which tasks had to wait.
+/// The tasks that waited for a stuck worker.
 pub(crate) mod victims;
 
-/// What a worker does after a stall.
+/// The polls of a worker after a stall.
 pub(crate) mod post_stall;
 
-/// Stalls, from notice to end.
+/// Stalls.
 pub(crate) mod stall;
 
-/// What holdup can see in this process, and what would let it see more.
+/// The self-check.
 pub(crate) mod check;
 
 /// Processes of this machine.
@@ -49,10 +49,10 @@ pub(crate) mod process;
 /// Profiles: weighted stacks with names.
 pub(crate) mod profile;
 
-/// What a process has done since a moment ago.
+/// The activity of a process since the last sample.
 #[cfg(feature = "attach")]
 pub(crate) mod activity;
 
-/// All tasks at one moment, and what they await.
+/// All tasks at one moment, and their await paths.
 #[cfg(feature = "attach")]
 pub(crate) mod census;

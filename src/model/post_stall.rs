@@ -1,19 +1,19 @@
-//! What a worker polled right after a stall, as it told itself. Who of them were victims is decided in `stalls`.
+//! What a worker polled right after a stall. `stalls` decides which of these tasks were victims.
 
 use std::time::{Duration, Instant};
 
 use super::task::Task;
 
-/// Where a task was queued that a worker polls after a stall.
+/// The queue that a task came from when a worker polled it after a stall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queued {
-    /// In the worker's own queue when the stall ended: how many were before it.
+    /// The worker's own queue at the end of the stall, with the number of tasks before it.
     Own(usize),
-    /// In the one place before that queue (Tokio's LIFO slot), which tells nobody that it is taken.
+    /// Tokio's LIFO slot, which no metric covers.
     Next,
-    /// In the queue that all workers share, likewise.
+    /// The queue shared by all workers, with the number of tasks before it.
     Shared(usize),
-    /// Anywhere else: it came later, or was taken from another worker.
+    /// Elsewhere: the task became ready later, or was stolen from another worker.
     Elsewhere,
 }
 
@@ -23,35 +23,35 @@ pub(crate) struct PolledAfter {
     pub(crate) task: Task,
     pub(crate) at: Instant,
     pub(crate) queued: Queued,
-    /// How long it was ready by then, where Tokio tells.
+    /// How long the task had been ready, if Tokio reports it.
     pub(crate) delay: Option<Duration>,
 }
 
-/// What a worker did after a stall.
+/// The polls of a worker after a stall.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PostStallPolls {
     /// When the stall ended.
     pub(crate) ended: Instant,
-    /// How many tasks were in the worker's own queue then.
+    /// The length of the worker's own queue at that time.
     pub(crate) own: usize,
-    /// And in the shared one.
+    /// The length of the shared queue at that time.
     pub(crate) shared: usize,
-    /// Those that had been queued.
+    /// The polls of tasks that had been queued.
     pub(crate) polls: Vec<PolledAfter>,
-    /// Polls of tasks that had been queued, for which there was no room.
+    /// The number of such polls that did not fit.
     pub(crate) dropped: u64,
-    /// Tasks that had been in the worker's own queue, and are not polled yet: where the first of them stood, and how many.
+    /// Tasks of the worker's own queue that are not polled yet: the position of the first, and their number.
     pub(crate) own_left: (usize, usize),
-    /// Likewise of those in the shared queue.
+    /// The same for the shared queue.
     pub(crate) shared_left: (usize, usize),
 }
 
-/// How far following a worker has come.
+/// The state of a post-stall recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Followed {
-    /// It may still poll a task that waited.
+    /// The worker may still poll a task that waited.
     NotYet,
-    /// It was not seen to end the stall.
+    /// The end of the stall was not seen.
     Missed,
     Seen(PostStallPolls),
 }

@@ -1,7 +1,7 @@
-//! Profiles: weighted stacks over a window of time, with names, labels, and what is known of their quality.
+//! Profiles: weighted stacks over a window of time, with names, labels and their quality.
 //!
-//! Frames, stacks and labels are kept once each and named by their position, because a profile of a busy service has
-//! many thousand samples and few different stacks. [`ProfileBuilder`] makes one.
+//! Each frame, stack and label set is stored once and referred to by position: a profile of a busy service has many
+//! thousand samples but few different stacks. [`ProfileBuilder`] builds one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,14 +11,14 @@ use std::time::{Duration, SystemTime};
 use super::stack::{Frame, Origin};
 use super::task::TaskId;
 
-/// The most values that a sample has.
+/// The maximum number of values of a sample.
 pub const MAX_VALUES: usize = 4;
 
-/// Weighted stacks over a window of time.
+/// Weighted stacks over a window of time; made by [`Watch::profile`](crate::Watch::profile) or a [`ProfileBuilder`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Profile {
-    /// What was measured, in one word: `cpu`, `wall`, `stalled`.
+    /// What was measured: `cpu`, `wall`, `stalled`.
     pub kind: Arc<str>,
     /// The program that was observed.
     pub program: Arc<str>,
@@ -26,42 +26,43 @@ pub struct Profile {
     pub pid: u32,
     /// When the window began.
     pub started_at: SystemTime,
-    /// How long the window was.
+    /// The length of the window.
     pub duration: Duration,
-    /// Samples per second; `None` where events were measured, not moments.
+    /// Samples per second. `None` for a profile of events.
     pub rate: Option<u32>,
-    /// What the numbers of each sample are, in order; at most [`MAX_VALUES`].
+    /// The meaning of each sample's values, in order. At most [`MAX_VALUES`].
     pub values: Vec<ValueType>,
-    /// The position in `values` of the one that graphs are drawn by.
+    /// The position in `values` of the value that graphs show.
     pub drawn: usize,
     /// The programs and libraries that addresses lie in.
     pub mappings: Vec<Mapping>,
-    /// Every different frame.
+    /// All distinct frames.
     pub frames: Vec<ProfileFrame>,
-    /// Every different stack: positions in `frames`, innermost first.
+    /// All distinct stacks, as positions in `frames`. The innermost frame comes first.
     pub stacks: Vec<Arc<[u32]>>,
-    /// Every different set of labels.
+    /// All distinct label sets.
     pub labels: Vec<Labels>,
-    /// The samples, in order of time where they have one.
+    /// The samples, sorted by time if they have one.
     pub samples: Vec<Sample>,
-    /// What workers did over time, where that was recorded, in order of their start.
+    /// What workers did over time, sorted by start. Empty unless it was recorded.
     pub slices: Vec<Slice>,
-    /// How far it can be trusted.
+    /// The quality of the data.
     pub quality: Quality,
 }
 
-/// What a number in a sample is.
+/// The meaning of one value of a sample.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ValueType {
-    /// Its name, as Go's profiles call it where they have it: `samples`, `cpu`, `contentions`, `delay`.
+    /// Its name, as in Go's profiles if they have it: `samples`, `cpu`, `contentions`, `delay`.
     pub name: Arc<str>,
     /// Its unit.
     pub unit: Unit,
 }
 
 impl ValueType {
-    /// A value of that name and unit.
+    /// A value type with a name and a unit.
+    #[must_use]
     pub fn new(name: &str, unit: Unit) -> Self {
         Self { name: name.into(), unit }
     }
@@ -71,11 +72,11 @@ impl ValueType {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Unit {
-    /// Plain numbers.
+    /// A number.
     Count,
-    /// Time.
+    /// Nanoseconds.
     Nanoseconds,
-    /// Memory.
+    /// Bytes of memory.
     Bytes,
 }
 
@@ -83,7 +84,8 @@ impl Unit {
     /// Every unit.
     pub const ALL: [Self; 3] = [Self::Count, Self::Nanoseconds, Self::Bytes];
 
-    /// The word that pprof uses.
+    /// The word for it in pprof files.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Count => "count",
@@ -99,44 +101,46 @@ impl Unit {
 pub struct Mapping {
     /// Its first address.
     pub start: u64,
-    /// The first address behind it.
+    /// The first address after it.
     pub end: u64,
-    /// Where in the file `start` lies, in bytes.
+    /// The position of `start` in the file, in bytes.
     pub offset: u64,
     /// The file, or a name in brackets such as `[vdso]`.
     pub file: Arc<str>,
-    /// The GNU build id in hexadecimal, where it has one.
+    /// The GNU build id in hexadecimal, if it has one.
     pub build_id: Option<Arc<str>>,
 }
 
 impl Mapping {
     /// A mapping without a build id.
+    #[must_use]
     pub fn new(start: u64, end: u64, offset: u64, file: impl Into<Arc<str>>) -> Self {
         Self { start, end, offset, file: file.into(), build_id: None }
     }
 }
 
-/// A frame, and where its code is.
+/// A frame with the location of its code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ProfileFrame {
     /// Function, file, line.
     pub frame: Frame,
-    /// Inlined into the frame behind it on the stack, with which it shares its address.
+    /// Whether it is inlined into the next outer frame, which has the same address.
     pub inlined: bool,
-    /// The address that was looked up; 0 for a frame that is no code, such as `(parked)`.
+    /// The resolved address. 0 for a frame without code, such as `(parked)`.
     pub address: u64,
-    /// The mapping that the address lies in.
+    /// The position in [`Profile::mappings`] of the address's mapping.
     pub mapping: Option<u32>,
 }
 
 impl ProfileFrame {
-    /// A frame that was really called, without a known address.
+    /// A frame that is not inlined and has no known address.
+    #[must_use]
     pub fn of(frame: Frame) -> Self {
         Self { frame, inlined: false, address: 0, mapping: None }
     }
 
-    /// Whether an address stands for its name: `0x5581…` or `libfoo.so+0x12f0`.
+    /// Whether its name is only an address: `0x5581…` or `libfoo.so+0x12f0`.
     #[must_use]
     pub fn is_nameless(&self) -> bool {
         let function = &*self.frame.function;
@@ -146,7 +150,7 @@ impl ProfileFrame {
     }
 }
 
-/// Who a sample is of. What is unknown is `None`.
+/// The thread, worker and task of a sample. Unknown values are `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Labels {
@@ -154,22 +158,23 @@ pub struct Labels {
     pub thread: Option<Arc<str>>,
     /// The kernel's thread id.
     pub tid: Option<i32>,
-    /// The runtime's name, on a worker.
+    /// The runtime's name, if the thread is a worker.
     pub runtime: Option<Arc<str>>,
     /// Tokio's worker index.
     pub worker: Option<u32>,
-    /// The task that was being polled.
+    /// The polled task.
     pub task: Option<TaskId>,
     /// That task's name.
     pub task_name: Option<Arc<str>>,
-    /// Where that task was spawned, as `file:line`.
+    /// That task's spawn location as `file:line`.
     pub spawned_at: Option<Arc<str>>,
-    /// What the thread did: `on-cpu`, `off-cpu`, `parked`; in stalled time, the cause's word.
+    /// The thread's state: `on-cpu`, `off-cpu`, `parked`. For stalled time: the cause's word.
     pub state: Option<Arc<str>>,
 }
 
 impl Labels {
-    /// Every label that is known, by its name in files.
+    /// The known labels, with their names in files.
+    #[must_use]
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
         let text = |name, value: &Option<Arc<str>>| value.as_ref().map(|value| (name, value.to_string()));
         [
@@ -192,55 +197,57 @@ impl Labels {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// When, since the start of the window; `None` for a sum over the window.
+    /// Its time since the start of the window. `None` for a sum over the window.
     pub at: Option<Duration>,
-    /// Its position in [`Profile::stacks`].
+    /// The position of its stack in [`Profile::stacks`].
     pub stack: u32,
-    /// Its position in [`Profile::labels`].
+    /// The position of its labels in [`Profile::labels`].
     pub labels: u32,
-    /// As many as [`Profile::values`] has; the rest is 0.
+    /// One value for each of [`Profile::values`]; the rest is 0.
     pub values: [i64; MAX_VALUES],
 }
 
 impl Sample {
     /// A sample.
+    #[must_use]
     pub fn new(at: Option<Duration>, stack: u32, labels: u32, values: [i64; MAX_VALUES]) -> Self {
         Self { at, stack, labels, values }
     }
 }
 
-/// What a worker did for a while.
+/// A span of time in which a worker did one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Slice {
-    /// Who: the position in [`Profile::labels`]. Its thread is the track that the slice lies on.
+    /// The position of its labels in [`Profile::labels`]. Their thread is the track of the slice.
     pub labels: u32,
-    /// Since the start of the window.
+    /// Its start, since the start of the window.
     pub start: Duration,
-    /// Since the start of the window.
+    /// Its end, since the start of the window.
     pub end: Duration,
-    /// What it did.
+    /// What the worker did.
     pub kind: SliceKind,
-    /// What to show: the task's name or spawn location, a stall's culprit.
+    /// The caption: the task's name or spawn location, or a stall's culprit.
     pub name: Arc<str>,
 }
 
 impl Slice {
     /// A slice.
+    #[must_use]
     pub fn new(labels: u32, start: Duration, end: Duration, kind: SliceKind, name: Arc<str>) -> Self {
         Self { labels, start, end, kind, name }
     }
 }
 
-/// What a slice shows.
+/// What a worker did in a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum SliceKind {
-    /// Waiting for something to do.
+    /// It was parked.
     Parked,
-    /// Inside one poll.
+    /// It was inside one poll.
     Poll,
-    /// Inside one poll for longer than the threshold.
+    /// It was inside one poll for longer than the threshold.
     Stall,
 }
 
@@ -248,7 +255,8 @@ impl SliceKind {
     /// Every kind.
     pub const ALL: [Self; 3] = [Self::Parked, Self::Poll, Self::Stall];
 
-    /// The word used in files.
+    /// The word for it in files.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Parked => "parked",
@@ -258,19 +266,19 @@ impl SliceKind {
     }
 }
 
-/// How far a profile can be trusted.
+/// The quality of a profile: what was lost, and what has no name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quality {
-    /// Samples that were due and could not be taken or kept.
+    /// Samples that were due but could not be captured or stored.
     pub lost: u64,
-    /// Samples whose stack does not reach the thread's first function.
+    /// Samples with a stack that does not reach the thread's first function.
     pub truncated: u64,
-    /// Frames of all samples.
+    /// The number of frames of all samples.
     pub frames: u64,
-    /// Those of them that nothing names.
+    /// The number of those frames without a name.
     pub nameless: u64,
-    /// What was not measured, and why, in sentences.
+    /// Sentences about what was not measured, and why.
     pub notes: Vec<String>,
 }
 
@@ -287,19 +295,19 @@ impl Profile {
         self.stack(sample.stack)
     }
 
-    /// The frames of the stack at that position, innermost first.
+    /// The frames of the stack at a position, innermost first. Empty if there is no such stack.
     pub fn stack(&self, position: u32) -> impl DoubleEndedIterator<Item = &ProfileFrame> + Clone {
         let stack: &[u32] = self.stacks.get(position as usize).map_or(&[], |stack| stack);
         stack.iter().filter_map(|frame| self.frames.get(*frame as usize))
     }
 
-    /// The value that graphs are drawn by; `None` where no value is recorded.
+    /// The value that graphs show. `None` if the profile has no values.
     #[must_use]
     pub fn drawn_value(&self) -> Option<&ValueType> {
         self.values.get(self.drawn)
     }
 
-    /// The position of the value of that name.
+    /// The position of the value with a name.
     #[must_use]
     pub fn value_named(&self, name: &str) -> Option<usize> {
         self.values.iter().position(|value| &*value.name == name)
@@ -311,7 +319,7 @@ impl Profile {
         self.labels.get(sample.labels as usize)
     }
 
-    /// Counts frames of all samples and those that nothing names.
+    /// Counts the frames of all samples, and those without a name.
     pub(crate) fn count_nameless(&mut self) {
         let (mut frames, mut nameless) = (0, 0);
         for sample in &self.samples {
@@ -324,7 +332,7 @@ impl Profile {
         self.quality.nameless = nameless;
     }
 
-    /// The position of the value that tells how many there were of what was measured.
+    /// The position of the value that counts the measured events.
     pub(crate) fn counted(&self) -> Option<usize> {
         let counts = |value: &ValueType| {
             value.unit == Unit::Count && matches!(&*value.name, "samples" | "stalls" | "contentions")
@@ -332,15 +340,28 @@ impl Profile {
         self.values.iter().position(counts)
     }
 
-    /// How many samples, stalls or contentions (as Go calls them) it was made from: the sum of that value, otherwise
-    /// the number of its samples.
+    /// The number of samples, stalls or contentions (Go's word): the sum of that value if the profile has one, otherwise
+    /// the number of samples.
     #[must_use]
     pub fn sample_count(&self) -> u64 {
         self.counted().map_or(self.samples.len() as u64, |value| u64::try_from(self.total(value)).unwrap_or_default())
     }
 }
 
-/// Makes a [`Profile`], keeping equal frames, stacks and labels once.
+/// Builds a [`Profile`], and stores equal frames, stacks and labels once.
+///
+/// ```
+/// use std::time::Duration;
+/// use holdup::profile::{Labels, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
+/// use holdup::stall::{Frame, Origin};
+///
+/// let mut builder = ProfileBuilder::new("cpu", vec![ValueType::new("cpu", Unit::Nanoseconds)]);
+/// builder.program("shop").duration(Duration::from_secs(1));
+/// let frame = builder.frame(ProfileFrame::of(Frame::new("shop::price", Origin::User)));
+/// let (stack, labels) = (builder.stack(&[frame]), builder.labels(Labels::default()));
+/// builder.add(Sample::new(None, stack, labels, [7_000_000, 0, 0, 0]));
+/// assert_eq!(builder.build().total(0), 7_000_000);
+/// ```
 #[derive(Debug)]
 pub struct ProfileBuilder {
     profile: Profile,
@@ -350,7 +371,7 @@ pub struct ProfileBuilder {
 }
 
 impl ProfileBuilder {
-    /// An empty profile of one kind, drawn by its last value.
+    /// An empty profile of a kind such as `cpu`. Graphs show its last value.
     #[must_use]
     pub fn new(kind: &str, values: Vec<ValueType>) -> Self {
         let profile = Profile {
@@ -373,23 +394,70 @@ impl ProfileBuilder {
         Self { profile, frames: HashMap::new(), stacks: HashMap::new(), labels: HashMap::new() }
     }
 
-    /// Everything but frames, stacks, labels and samples can be set freely.
-    pub fn profile(&mut self) -> &mut Profile {
+    /// Sets the name of the observed program.
+    pub fn program(&mut self, program: impl Into<Arc<str>>) -> &mut Self {
+        self.profile.program = program.into();
+        self
+    }
+
+    /// Sets the process id of the observed program.
+    pub fn pid(&mut self, pid: u32) -> &mut Self {
+        self.profile.pid = pid;
+        self
+    }
+
+    /// Sets when the window began.
+    pub fn started_at(&mut self, started_at: SystemTime) -> &mut Self {
+        self.profile.started_at = started_at;
+        self
+    }
+
+    /// Sets the length of the window.
+    pub fn duration(&mut self, duration: Duration) -> &mut Self {
+        self.profile.duration = duration;
+        self
+    }
+
+    /// Sets the number of samples per second. `None` for a profile of events.
+    pub fn rate(&mut self, rate: Option<u32>) -> &mut Self {
+        self.profile.rate = rate;
+        self
+    }
+
+    /// Sets the position in [`Profile::values`] of the value that graphs show.
+    pub fn drawn(&mut self, drawn: usize) -> &mut Self {
+        self.profile.drawn = drawn;
+        self
+    }
+
+    /// Sets the programs and libraries. Frames refer to them by position.
+    pub fn mappings(&mut self, mappings: Vec<Mapping>) -> &mut Self {
+        self.profile.mappings = mappings;
+        self
+    }
+
+    /// The quality of the data, to be changed.
+    pub fn quality(&mut self) -> &mut Quality {
+        &mut self.profile.quality
+    }
+
+    /// The unfinished profile. Its frames, stacks and labels are changed by readers of complete files only.
+    pub(crate) fn profile(&mut self) -> &mut Profile {
         &mut self.profile
     }
 
-    /// The position of a frame.
+    /// The position of a frame, which is added unless an equal one is known.
     pub fn frame(&mut self, frame: ProfileFrame) -> u32 {
         position(&mut self.frames, &mut self.profile.frames, frame)
     }
 
-    /// The position of a stack of frame positions, innermost first.
+    /// The position of a stack of frame positions, innermost first. It is added unless an equal one is known.
     pub fn stack(&mut self, frames: &[u32]) -> u32 {
         position(&mut self.stacks, &mut self.profile.stacks, frames.into())
     }
 
-    /// Leaves out the outermost frames of a stack that nothing names: the C library's way of starting a thread, whose
-    /// functions are not in its table of symbols. It is the same for all threads, and tells nothing.
+    /// Removes the outermost frames without a name: the C library's start of a thread, which is not in its symbol table
+    /// and the same for all threads.
     pub(crate) fn trim(&self, frames: &mut Vec<u32>) {
         let entry = |frame: &u32| {
             let frame = self.profile.frames.get(*frame as usize);
@@ -400,7 +468,7 @@ impl ProfileBuilder {
         }
     }
 
-    /// The position of a set of labels.
+    /// The position of a label set, which is added unless an equal one is known.
     pub fn labels(&mut self, labels: Labels) -> u32 {
         position(&mut self.labels, &mut self.profile.labels, labels)
     }
@@ -410,12 +478,12 @@ impl ProfileBuilder {
         self.profile.samples.push(sample);
     }
 
-    /// Adds what a worker did for a while.
+    /// Adds a slice.
     pub fn add_slice(&mut self, slice: Slice) {
         self.profile.slices.push(slice);
     }
 
-    /// The profile, in order of time.
+    /// The profile, with samples and slices sorted by time.
     #[must_use]
     pub fn build(mut self) -> Profile {
         self.profile.samples.sort_by_key(|sample| sample.at);
@@ -449,7 +517,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_frames_stacks_and_labels_are_kept_once() {
+    fn equal_frames_stacks_and_labels_are_stored_once() {
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
         let mut builder = ProfileBuilder::new("cpu", values);
         for at in [30, 10, 20] {

@@ -3,27 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A code address to look up: for a caller, the last byte of its call instruction, not the return address,
-/// which may already belong to the next line or the next function.
+/// A code address to resolve. For a caller it is the last byte of the call instruction: the return address may already
+/// belong to the next line or function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Address(pub(crate) u64);
 
-/// How a stack was taken.
+/// How a stack was captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CaptureMethod {
-    /// Read while the thread slept, without touching it.
+    /// Read from memory while the thread slept.
     Passive,
-    /// Copied by the thread itself in a signal handler.
+    /// Copied by the thread itself, in a signal handler.
     Signal,
-    /// Read while the thread was made to stand still.
+    /// Read while the thread was stopped.
     Stop,
-    /// Copied by the kernel at a tick of the thread's CPU time.
+    /// Copied by the kernel, at a tick of the thread's CPU clock.
     Tick,
 }
 
 impl CaptureMethod {
-    /// How the stack was taken, as the end of a sentence that begins with "stack taken".
+    /// The method in words, after "stack taken": `by signal`.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Passive => "without touching the thread",
@@ -39,7 +40,7 @@ impl CaptureMethod {
 pub(crate) struct RawStack {
     pub(crate) addresses: Vec<Address>,
     pub(crate) method: CaptureMethod,
-    /// Unwound to the thread's first function.
+    /// Whether it reaches the thread's first function.
     pub(crate) complete: bool,
 }
 
@@ -47,15 +48,15 @@ pub(crate) struct RawStack {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StackUnavailable {
-    /// The poll ended before its stack could be taken.
+    /// The poll ended before the capture.
     TooLate,
-    /// The thread did not answer the signal in time; it may block that signal or not get to run.
+    /// The thread did not answer the signal in time. It blocks the signal, or the machine did not run it.
     NoAnswer,
-    /// Stacks cannot be taken on this platform or in this process; the self-check says why.
+    /// Stacks cannot be captured on this platform or in this process. The self-check says why.
     Unavailable,
     /// The thread has ended.
     Gone,
-    /// The thread runs, and may not be stopped: it belongs to somebody else, or a debugger holds it already.
+    /// The thread runs and may not be stopped: it belongs to another user, or a debugger holds it already.
     Refused,
 }
 
@@ -75,7 +76,9 @@ impl std::fmt::Display for StackUnavailable {
     }
 }
 
-/// Whose code a frame is.
+impl std::error::Error for StackUnavailable {}
+
+/// The kind of code that a frame belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Origin {
@@ -87,9 +90,9 @@ pub enum Origin {
     Runtime,
     /// Any other crate.
     Dependency,
-    /// libc and other system libraries, the vDSO.
+    /// libc, other system libraries, or the vDSO.
     System,
-    /// No name, no file: nothing tells.
+    /// Unknown: the frame has neither a name nor a file.
     Unknown,
 }
 
@@ -97,7 +100,8 @@ impl Origin {
     /// Every origin.
     pub const ALL: [Self; 6] = [Self::User, Self::Std, Self::Runtime, Self::Dependency, Self::System, Self::Unknown];
 
-    /// The word used in JSON.
+    /// The word for it in JSON.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -110,29 +114,39 @@ impl Origin {
     }
 }
 
-/// One function call on a stack. Inlined calls are frames of their own.
+/// One function call on a stack. Inlined calls are separate frames.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Frame {
-    /// The function as a Rust developer writes it; an address in hexadecimal where nothing names it.
+    /// The function's path as in Rust source; a hexadecimal address if it has no symbol.
     pub function: Arc<str>,
-    /// The source file, relative to the project where that can be told. Needs line tables.
+    /// The source file, relative to the project if its root is known. Needs line tables.
     pub file: Option<Arc<str>>,
     /// The line in that file, counted from 1.
     pub line: Option<u32>,
-    /// Whose code it is.
+    /// The kind of code it belongs to.
     pub origin: Origin,
-    /// The package or library it belongs to, such as `tokio` or `libc.so.6`, where that can be told.
+    /// Its package or library, such as `tokio` or `libc.so.6`, if known.
     pub package: Option<Arc<str>>,
 }
 
 impl Frame {
-    /// A frame of which nothing is known but its name and whose it is.
+    /// A frame without file, line and package. They can be set afterwards.
+    ///
+    /// ```
+    /// use holdup::stall::{Frame, Origin};
+    ///
+    /// let mut frame = Frame::new("shop::price", Origin::User);
+    /// (frame.file, frame.line) = (Some("src/price.rs".into()), Some(42));
+    /// assert_eq!(frame.location().as_deref(), Some("src/price.rs:42"));
+    /// ```
+    #[must_use]
     pub fn new(function: impl Into<Arc<str>>, origin: Origin) -> Self {
         Self { function: function.into(), file: None, line: None, origin, package: None }
     }
 
-    /// `file:line`, as far as known.
+    /// Its `file:line`, or the file alone if the line is unknown.
+    #[must_use]
     pub fn location(&self) -> Option<String> {
         let file = self.file.as_ref()?;
         Some(match self.line {
@@ -148,10 +162,18 @@ impl Frame {
 pub struct Stack {
     /// Innermost first.
     pub frames: Vec<Frame>,
-    /// How it was taken.
+    /// How it was captured.
     pub method: CaptureMethod,
-    /// Reaches the thread's first function; otherwise outer frames are missing.
+    /// Whether it reaches the thread's first function. Otherwise outer frames are missing.
     pub complete: bool,
-    /// How long the stall had lasted when it was taken.
+    /// How long the stall had lasted at the capture.
     pub taken_after: Duration,
+}
+
+impl Stack {
+    /// A complete stack, captured at the start of a stall.
+    #[must_use]
+    pub fn new(frames: Vec<Frame>, method: CaptureMethod) -> Self {
+        Self { frames, method, complete: true, taken_after: Duration::ZERO }
+    }
 }

@@ -1,24 +1,28 @@
 //! Stalls: polls that hold a worker longer than the threshold.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::cause::Cause;
-use super::stack::{Frame, Stack, StackUnavailable};
+use super::cause::{Cause, CauseClass};
+use super::evidence::Evidence;
+use super::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
 use super::task::Task;
 use super::waiting::Waiting;
 
-/// Numbers the stalls of one [`Watch`](crate::Watch) from 1, in the order they were noticed.
+/// The number of a stall. Each [`Watch`](crate::Watch) numbers its stalls from 1, in the order in which it notices them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StallId(pub u64);
 
-impl std::fmt::Display for StallId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for StallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// A poll that holds, or held, a worker longer than the threshold.
+/// A poll that holds a worker longer than the threshold.
+///
+/// Tests of callbacks start from [`Stall::example`] and set the fields they need.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stall {
@@ -26,53 +30,95 @@ pub struct Stall {
     pub id: StallId,
     /// The runtime's name.
     pub runtime: Arc<str>,
-    /// Tokio's worker index. `None`: the thread that called `block_on` on a multi-thread runtime.
+    /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime.
     pub worker: Option<usize>,
     /// The thread's name.
     pub thread: Arc<str>,
     /// The kernel's thread id.
     pub tid: i32,
-    /// The task whose poll it is.
+    /// The polled task.
     pub task: Task,
-    /// From how long on a poll counts as a stall.
+    /// The threshold: a longer poll is a stall.
     pub threshold: Duration,
-    /// How long the poll has lasted, or lasted: within about a millisecond at either end.
+    /// The duration of the poll so far, or in total once it has ended. Each end is accurate to about a millisecond.
     pub duration: Duration,
-    /// How it is known that it is one poll. Unless the poll told itself, the duration may be too short, by what came before the first proof,
-    /// and too long by 4 ms at most.
+    /// How the poll was detected. For an inferred poll, the duration excludes the time before the first proof and
+    /// exceeds the real one by 4 ms at most.
     pub detection: Detection,
-    /// About when the poll began; where it is inferred, about from when on it is known.
+    /// When the poll began, to about a millisecond. For an inferred poll: the time of the first proof.
     pub began_at: SystemTime,
-    /// When it was noticed.
+    /// When the stall was noticed.
     pub noticed_at: SystemTime,
     /// Whether the poll has returned.
     pub ended: bool,
     /// Why the worker was stuck.
     pub cause: Cause,
-    /// The frame in the user's own code that leads to it, where there is one.
+    /// The innermost frame of the user's code. `None` if the stack has no such frame.
     pub culprit: Option<Culprit>,
     /// The newest stack, or why there is none.
     pub stack: Result<Stack, StackUnavailable>,
-    /// Who waited behind it when that was taken.
+    /// The work that waited for this worker when the stack was captured.
     pub waiting: Waiting,
 }
 
-/// How it is known that a stall is one poll, and not many short ones in a row.
+impl Stall {
+    /// A stall to test callbacks with: a poll that still runs, on worker 0 of `runtime-1`, above a threshold of 10 ms.
+    ///
+    /// `function` is the culprit, and the stack's only frame. Every other field can be set afterwards.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use holdup::{Stall, stall::CauseClass};
+    ///
+    /// let mut stall = Stall::example("shop::price", Duration::from_millis(25), CauseClass::Lock);
+    /// stall.worker = Some(3);
+    /// stall.task.name = Some("checkout".into());
+    /// assert_eq!(stall.culprit.expect("it has one").frame.function.as_ref(), "shop::price");
+    /// ```
+    #[must_use]
+    pub fn example(function: &str, duration: Duration, class: CauseClass) -> Self {
+        let threshold = Duration::from_millis(10);
+        let frame = Frame::new(function, Origin::User);
+        let mut stack = Stack::new(vec![frame.clone()], CaptureMethod::Passive);
+        stack.taken_after = threshold;
+        Self {
+            id: StallId(1),
+            runtime: "runtime-1".into(),
+            worker: Some(0),
+            thread: "tokio-rt-worker".into(),
+            tid: 1,
+            task: Task::default(),
+            threshold,
+            duration,
+            detection: Detection::Instrumented,
+            began_at: SystemTime::UNIX_EPOCH,
+            noticed_at: SystemTime::UNIX_EPOCH + threshold,
+            ended: false,
+            cause: Cause::new(class, Evidence::default()),
+            culprit: Some(Culprit::new(frame, 0)),
+            stack: Ok(stack),
+            waiting: Waiting::default(),
+        }
+    }
+}
+
+/// How holdup knows that a stall is one long poll and not many short ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Detection {
-    /// The poll told when it began: by Tokio's task hooks, or because its future is wrapped.
+    /// The poll is instrumented, by Tokio's task hooks or by a wrapped future. Its beginning is known.
     #[default]
     Instrumented,
-    /// Inferred: the worker's thread slept inside a poll, and was not run in between.
+    /// Inferred: the worker's thread slept inside the poll, and did not run between two samples.
     SameSleep,
-    /// Inferred: the worker was seen inside a poll, and nothing had returned for so long to where that poll returns to.
-    /// Time before the poll in which the runtime itself was busy counts.
+    /// Inferred: a sample found the worker inside a poll, and no poll has returned to the runtime since. Time that the
+    /// runtime itself spent before the poll is included.
     NoReturn,
 }
 
 impl Detection {
-    /// The word used in JSON and in events.
+    /// The word for it in JSON and in `tracing` events.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Instrumented => "instrumented",
@@ -81,19 +127,23 @@ impl Detection {
         }
     }
 
-    /// The variant of a word, `Instrumented` of words from a later version.
+    /// The variant of a word. Unknown words, of later versions, mean `Instrumented`.
     #[cfg(feature = "cli")]
     pub(crate) fn of_word(word: &str) -> Self {
         [Self::SameSleep, Self::NoReturn].into_iter().find(|detection| detection.as_str() == word).unwrap_or_default()
     }
 
-    /// The poll did not tell; its task is unknown then, and the duration less exact.
+    /// Whether the poll was inferred. Its task is unknown then, and its duration is less exact.
+    ///
+    /// ```
+    /// assert!(!holdup::stall::Detection::Instrumented.is_inferred());
+    /// ```
     #[must_use]
     pub fn is_inferred(self) -> bool {
         self != Self::Instrumented
     }
 
-    /// What a reader of a report should know of it; `None` for a poll that told.
+    /// The evidence of an inferred poll, in one sentence. `None` for an instrumented one.
     #[must_use]
     pub fn explanation(self) -> Option<&'static str> {
         match self {
@@ -104,32 +154,47 @@ impl Detection {
     }
 }
 
-/// The innermost frame in the user's own code, and the call it made.
+impl fmt::Display for Detection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The innermost frame of the user's code, and the call it made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Culprit {
     /// The frame.
     pub frame: Frame,
-    /// Its position in the stack.
+    /// Its position in the stack. The innermost frame has position 0.
     pub depth: usize,
-    /// The function it called, such as `std::thread::sleep`; `None` where it computed by itself.
+    /// The function it called, such as `std::thread::sleep`. `None` if it was running its own code.
     pub call: Option<Arc<str>>,
 }
 
-/// Where a stall is in its life.
+impl Culprit {
+    /// A frame that runs its own code.
+    #[must_use]
+    pub fn new(frame: Frame, depth: usize) -> Self {
+        Self { frame, depth, call: None }
+    }
+}
+
+/// The stage of a stall.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// It has just crossed the threshold and still holds its worker.
+    /// The poll has just exceeded the threshold and still runs.
     Noticed,
-    /// It lasts; its stack was taken again (at 4 and at 16 times the threshold).
+    /// The poll still runs, and its stack was captured again (at 4 and at 16 times the threshold).
     Updated,
     /// The poll has returned.
     Ended,
 }
 
 impl Phase {
-    /// The word used in events.
+    /// The word for it in `tracing` events.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Noticed => "noticed",
@@ -139,49 +204,64 @@ impl Phase {
     }
 }
 
-/// What a callback is given.
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The argument of a callback; see [`WatchBuilder::on_stall`](crate::WatchBuilder::on_stall).
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct StallEvent<'a> {
-    /// Where the stall is in its life.
+    /// The stage of the stall.
     pub phase: Phase,
     /// The stall as it is known now.
     pub stall: &'a Stall,
 }
 
-/// Equal stalls: the same culprit reached the same way, for the same cause.
+impl<'a> StallEvent<'a> {
+    /// An event to test a callback with; see [`Stall::example`].
+    #[must_use]
+    pub fn new(phase: Phase, stall: &'a Stall) -> Self {
+        Self { phase, stall }
+    }
+}
+
+/// A group of equal stalls: the same culprit and the same cause, reached by the same calls.
 ///
-/// A stall that still lasts is an entry of its own until it ends.
+/// A stall that still runs is a separate entry until it ends.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StallEntry {
-    /// The newest of them. Its id is that of the first.
+    /// The newest stall, with the number of the first one.
     pub stall: Stall,
-    /// How many.
+    /// The number of stalls.
     pub count: u64,
-    /// Their time together.
+    /// The sum of their durations.
     pub total: Duration,
-    /// The longest of them.
+    /// The longest duration.
     pub longest: Duration,
-    /// When the first of them was noticed.
+    /// When the first one was noticed.
     pub first_noticed_at: SystemTime,
 }
 
 impl StallEntry {
-    /// One stall by itself.
-    pub(crate) fn alone(stall: Stall) -> Self {
+    /// An entry of one stall.
+    #[must_use]
+    pub fn new(stall: Stall) -> Self {
         let (total, longest, first_noticed_at) = (stall.duration, stall.duration, stall.noticed_at);
         Self { stall, count: 1, total, longest, first_noticed_at }
     }
 }
 
-/// What a watch has seen so far: a bounded history, newest first, and what it left out.
-#[derive(Clone, Debug)]
+/// The bounded history of a watch, newest first, and its counters.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stalls {
-    /// Stalls that last, then equal stalls counted together, the newest first.
+    /// Stalls that still run, then groups of equal stalls. The newest come first.
     pub entries: Vec<StallEntry>,
-    /// Counts of every stall, also of those that are in no entry.
+    /// Counts of all stalls, including those that have left the history.
     pub counters: Counters,
 }
 
@@ -189,18 +269,18 @@ pub struct Stalls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Every stall.
+    /// All stalls.
     pub stalls: u64,
-    /// Reports (terminal blocks and tracing events) held back by the rate limit.
+    /// Reports (terminal blocks and `tracing` events) that the rate limit held back.
     pub suppressed: u64,
-    /// Stalls that could not be explained because the reporter could not keep up.
+    /// Stalls without an explanation, because the reporter could not keep up.
     pub unexplained: u64,
     /// Entries dropped from the bounded history.
     pub forgotten: u64,
-    /// Polls that looked like stalls, but had handed their worker on (`block_in_place`).
+    /// Long polls that were no stalls, because they had handed their worker on (`block_in_place`).
     pub dismissed: u64,
-    /// Stacks that could not be taken.
+    /// Stacks that could not be captured.
     pub stacks_missed: u64,
-    /// Calls of the user's callback that panicked.
+    /// Panics of the user's callback.
     pub callback_panics: u64,
 }

@@ -1,4 +1,4 @@
-//! What tasks did in a window of time, counted poll by poll: plain values, grouped and sorted.
+//! Statistics of tasks in a window of time: every poll is counted. Rows can be grouped and sorted.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -10,23 +10,22 @@ use std::time::Duration;
 
 use super::task::TaskId;
 
-/// What the tasks of a window did; made by [`Watch::tasks`](crate::Watch::tasks).
+/// The statistics of a window; see [`Watch::count_tasks`](crate::Watch::count_tasks).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct TaskStats {
-    /// How long the window was.
+    /// The length of the window.
     pub window: Duration,
-    /// One for each task that was inside a poll in the window, in no order. A task that was polled by no worker in
-    /// the window is not among them.
+    /// One entry for each task that was polled in the window, in no particular order.
     pub tasks: Vec<TaskUse>,
-    /// Polls of tasks beyond those that are kept apart: they are added up by spawn location, in entries without an id.
+    /// The number of polls beyond the limit of separate tasks. Entries without an id hold their sum per spawn location.
     pub polls_not_kept_apart: u64,
 }
 
-/// What one task did in the window, or all tasks of one spawn location together.
+/// The statistics of one task in a window, or the sum of all tasks of one spawn location.
 ///
-/// A poll that began before the window counts from the start of the window, and one that lasts beyond it until its
-/// end; `longest` may be such a part. What a task does inside `block_in_place` holds no worker, and is not counted.
+/// A poll that crosses an end of the window counts with the part inside; `longest` may be such a part. Time inside
+/// `block_in_place` is not counted, because it holds no worker.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TaskUse {
@@ -34,39 +33,39 @@ pub struct TaskUse {
     pub runtime: Arc<str>,
     /// Tokio's id. `None` for several tasks together, and for the future given to `block_on`.
     pub id: Option<TaskId>,
-    /// The name given to holdup: the outermost one of the newest poll that has one. `None` where tasks counted
-    /// together differ in it.
+    /// The name given to holdup: the outermost one of the newest poll with a name. `None` if the summed tasks have
+    /// different names.
     pub name: Option<Arc<str>>,
-    /// Where the task was spawned, or where the future was given to holdup.
+    /// Where the task was spawned, or where its future was given to holdup.
     pub spawned_at: &'static Location<'static>,
-    /// How many tasks this is; 0 for those that are not kept apart.
+    /// The number of tasks; 0 beyond the limit of separate tasks.
     pub tasks: u64,
-    /// How many of them were seen to end in the window. A task that is dropped outside a poll is not seen.
+    /// The number of tasks that ended in the window. A task that is dropped outside a poll is not counted.
     pub ended: u64,
-    /// Polls.
+    /// The number of polls.
     pub polls: u64,
-    /// The time inside polls, together.
+    /// The total time inside polls.
     pub busy: Duration,
     /// The longest poll.
     pub longest: Duration,
-    /// The time from the end of the last poll to the end of the window; zero inside a poll.
+    /// The time from the end of the last poll to the end of the window. Zero if the window ended inside a poll.
     pub idle: Duration,
-    /// How long polls were put off after the task was ready; `None` where Tokio does not tell.
+    /// The delay from ready to polled. `None` without the feature `schedule-latency`.
     pub delay: Option<Delay>,
-    /// The indices of the workers that polled it, in order; empty for the thread in `block_on` of a multi-thread
+    /// The indices of the workers that polled it, in ascending order. Empty for a thread in `block_on` of a multi-thread
     /// runtime.
     pub workers: Vec<usize>,
 }
 
-/// From ready to polled.
+/// How long ready tasks waited for their poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delay {
-    /// Polls of which the delay is known.
+    /// The number of polls with a known delay.
     pub polls: u64,
-    /// Their delays together.
+    /// The sum of their delays.
     pub total: Duration,
-    /// The longest one.
+    /// The longest delay.
     pub longest: Duration,
 }
 
@@ -75,7 +74,7 @@ impl Delay {
         (polls > 0).then_some(Self { polls, total, longest })
     }
 
-    /// The delay of a poll on average.
+    /// The average delay of a poll.
     #[must_use]
     pub fn mean(&self) -> Duration {
         mean(self.total, self.polls)
@@ -83,13 +82,13 @@ impl Delay {
 }
 
 impl TaskUse {
-    /// The time of a poll on average.
+    /// The average duration of a poll.
     #[must_use]
     pub fn mean(&self) -> Duration {
         mean(self.busy, self.polls)
     }
 
-    /// Adds what another task, or another worker, did.
+    /// Adds the statistics of another task, or of the same task on another worker.
     pub(crate) fn add(&mut self, other: &Self) {
         self.tasks += other.tasks;
         self.ended += other.ended;
@@ -113,38 +112,38 @@ fn mean(total: Duration, polls: u64) -> Duration {
     Duration::from_nanos(u64::try_from(total.as_nanos() / u128::from(polls.max(1))).unwrap_or(u64::MAX))
 }
 
-/// What stands in one row of a table of tasks.
+/// The meaning of one row in a table of tasks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskGroup {
     /// One task.
     Task,
-    /// All tasks of one runtime that were spawned at one place.
+    /// All tasks of one runtime and one spawn location.
     #[default]
     Spawn,
 }
 
-/// A column that tables of tasks can be sorted by: numbers from the greatest, words and places in their order, and
-/// what is unknown last.
+/// A column to sort a table of tasks by. Numbers sort in descending order, names and locations in ascending order, and
+/// unknown values come last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TaskColumn {
     /// The time inside polls.
     #[default]
     Busy,
-    /// Polls.
+    /// The number of polls.
     Polls,
     /// The longest poll.
     Max,
-    /// The time of a poll on average.
+    /// The average duration of a poll.
     Mean,
     /// The time since the last poll.
     Idle,
-    /// The delay of a poll on average.
+    /// The average delay of a poll.
     Delay,
-    /// Tokio's id; by spawn location, the number of tasks.
+    /// Tokio's id, or the number of tasks in a row of several.
     Task,
-    /// Where the task was spawned.
+    /// The spawn location.
     Spawn,
     /// The name given to holdup.
     Name,
@@ -200,7 +199,7 @@ impl TaskColumn {
     }
 }
 
-/// A word that names no group or column.
+/// The error of parsing a word that is no [`TaskGroup`] or [`TaskColumn`]. Its message lists the known words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseWordError {
     word: String,
@@ -215,7 +214,7 @@ impl ParseWordError {
 
 impl fmt::Display for ParseWordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} is unknown; there is {}", self.word, self.known)
+        write!(f, "unknown word {:?}; choose one of {}", self.word, self.known)
     }
 }
 
@@ -241,13 +240,20 @@ impl FromStr for TaskColumn {
 
 impl TaskStats {
     /// The rows of a table, sorted.
+    ///
+    /// ```
+    /// use holdup::tasks::{TaskColumn, TaskGroup, TaskStats};
+    ///
+    /// let rows = TaskStats::default().rows(TaskGroup::Spawn, TaskColumn::Busy);
+    /// assert!(rows.is_empty());
+    /// ```
     #[must_use]
     pub fn rows(&self, by: TaskGroup, sort: TaskColumn) -> Vec<TaskUse> {
         let mut rows = match by {
             TaskGroup::Task => self.tasks.clone(),
             TaskGroup::Spawn => self.by_spawn(),
         };
-        // Equal rows stand in an order of their own, the same each time.
+        // Equal rows need a stable order too.
         rows.sort_by(|a, b| {
             sort.compare(a, b).then_with(|| (&a.runtime, a.spawned_at, a.id).cmp(&(&b.runtime, b.spawned_at, b.id)))
         });
@@ -307,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_of_one_place_are_added_up() {
+    fn tasks_of_one_spawn_location_are_summed() {
         let rows = stats().rows(TaskGroup::Spawn, TaskColumn::Busy);
         assert_eq!(rows.len(), 2);
         let row = &rows[0];
@@ -315,7 +321,7 @@ mod tests {
         assert_eq!((row.busy, row.longest), (Duration::from_millis(12), Duration::from_millis(7)));
         assert_eq!((row.idle, row.workers.as_slice()), (Duration::from_millis(1), &[0, 1][..]));
         assert_eq!(row.delay.map(|delay| delay.mean()), Some(Duration::from_millis(2)));
-        assert_eq!(rows[1].name.as_deref(), Some("a"), "they have it in common");
+        assert_eq!(rows[1].name.as_deref(), Some("a"), "both have this name");
     }
 
     #[test]
@@ -332,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn words_name_columns_and_groups_and_unknown_ones_the_choice() {
+    fn words_parse_and_unknown_words_list_the_choice() {
         for column in TaskColumn::ALL {
             assert_eq!(column.as_str().parse(), Ok(column));
         }

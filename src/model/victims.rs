@@ -1,81 +1,85 @@
-//! Victims: tasks that were ready and had to wait behind a stall.
+//! Victims: tasks that were ready while a stall held their worker.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::task::Task;
 
-/// Victims that are told one by one. Further ones are counted.
-pub(crate) const MAX_TOLD: usize = 64;
+/// Victims that are listed. Further ones are counted.
+pub(crate) const MAX_LISTED: usize = 64;
 
 /// Kinds of victims that a sentence names.
 const MAX_KINDS: usize = 3;
 
-/// Who had to wait behind a stall: the tasks that were ready while it lasted, and that the stuck worker polled after it. A task
-/// that another worker took meanwhile is none, nor is one that became ready within the last look before the end.
+/// The victims of a stall: tasks that were ready during the stall, and that the stuck worker polled after it.
+///
+/// Excluded are tasks that another worker took, and tasks that became ready after the last sample before the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Victims {
-    /// Those who waited longest, the longest first; up to 64.
+    /// The victims that waited longest, at most 64. The longest wait comes first.
     pub tasks: Vec<Victim>,
-    /// How many there were beyond those.
+    /// The number of further victims.
     pub more: u64,
     /// The longest wait.
     pub longest: Waited,
-    /// All waits together; of victims that were not polled soon after the stall, nothing.
+    /// The sum of all waits. It excludes victims that were not polled soon after the stall.
     pub total: Waited,
 }
 
-/// In one line who waited, or why that is not known.
+/// One line about the victims, or why they are unknown.
 pub(crate) fn sentence(victims: &Result<Victims, VictimsUnknown>) -> String {
     victims.as_ref().map_or_else(ToString::to_string, Victims::sentence)
 }
 
-/// A task that was ready and had to wait behind a stall.
+/// A task that was ready while a stall held its worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Victim {
     /// The task.
     pub task: Task,
-    /// From when it was ready, but not before the stall's begin, to its poll.
+    /// The time from the later of its wake and the stall's beginning to its poll.
     pub waited: Waited,
 }
 
-/// How long, between two bounds. Both are equal where Tokio told when the task became ready (the feature `schedule-latency`);
-/// otherwise it was once a millisecond that somebody looked.
+/// A wait, between two bounds.
+///
+/// Both bounds are equal if Tokio reported when the task became ready (feature `schedule-latency`). Otherwise the queues
+/// were sampled once a millisecond.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waited {
-    /// At least so long. Zero of the one task that waits in Tokio's LIFO slot: it may have become ready as late as at the
-    /// end of the stall.
+    /// The lower bound. It is zero for a task in Tokio's LIFO slot, which may have become ready at the end of the stall.
     pub at_least: Duration,
-    /// At most so long.
+    /// The upper bound.
     pub at_most: Duration,
 }
 
-/// Why it is not known which tasks waited.
+/// Why the victims of a stall are unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum VictimsUnknown {
-    /// The stall lasts.
+    /// The stall has not ended.
     Running,
-    /// The worker's polls, or its queue, are not told: that takes Tokio's task hooks, and so `tokio_unstable`.
+    /// The worker's polls or its queue are not instrumented. Both need `tokio_unstable`.
     #[default]
     NotInstrumented,
-    /// Nobody waits behind the thread inside `block_on` of a multi-thread runtime: it polls nothing else.
+    /// The thread is inside `block_on` of a multi-thread runtime, and polls no tasks. It has no victims.
     NoWorker,
-    /// Another process does not tell.
+    /// The stall happened in another process, whose queues are not recorded.
     Outside,
-    /// The worker went on, was handed on or ended before it could be followed.
+    /// The worker went on, was handed on or ended before its polls could be recorded.
     Missed,
 }
 
 impl Victim {
-    pub(crate) fn new(task: Task, waited: Waited) -> Self {
+    /// A victim and its wait.
+    #[must_use]
+    pub fn new(task: Task, waited: Waited) -> Self {
         Self { task, waited }
     }
 
-    /// Whether it was ready while the stall lasted; otherwise it may have become so at its very end.
+    /// Whether the task was certainly ready during the stall. Otherwise it may have become ready at its very end.
     #[must_use]
     pub fn is_certain(&self) -> bool {
         !self.waited.at_least.is_zero()
@@ -83,7 +87,17 @@ impl Victim {
 }
 
 impl Waited {
-    pub(crate) fn between(at_least: Duration, at_most: Duration) -> Self {
+    /// A wait between two bounds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use holdup::stall::Waited;
+    ///
+    /// let waited = Waited::between(Duration::from_millis(19), Duration::from_millis(20));
+    /// assert_eq!(waited.to_string(), "20 ms");
+    /// ```
+    #[must_use]
+    pub fn between(at_least: Duration, at_most: Duration) -> Self {
         Self { at_least: at_least.min(at_most), at_most }
     }
 
@@ -94,7 +108,7 @@ impl Waited {
         }
     }
 
-    /// The bounds are so close together that one number will do.
+    /// Whether the bounds are so close that one number is enough.
     #[must_use]
     pub fn is_close(&self) -> bool {
         self.at_most.saturating_sub(self.at_least) <= (self.at_most / 10).max(Duration::from_millis(3))
@@ -103,26 +117,27 @@ impl Waited {
 }
 
 impl Victims {
-    /// Puts together who is known, and how many more there were.
-    pub(crate) fn new(mut tasks: Vec<Victim>, more: u64) -> Self {
+    /// The given victims, and `more` unlisted ones.
+    #[must_use]
+    pub fn new(mut tasks: Vec<Victim>, more: u64) -> Self {
         tasks.sort_by_key(|victim| std::cmp::Reverse((victim.waited.at_most, victim.waited.at_least)));
         let total = tasks.iter().fold(Waited::default(), |sum, victim| sum.plus(victim.waited));
         let longest = Waited {
             at_least: tasks.iter().map(|victim| victim.waited.at_least).max().unwrap_or_default(),
             at_most: tasks.iter().map(|victim| victim.waited.at_most).max().unwrap_or_default(),
         };
-        let untold = tasks.len().saturating_sub(MAX_TOLD);
-        tasks.truncate(MAX_TOLD);
-        Self { tasks, more: more.saturating_add(untold as u64), longest, total }
+        let unlisted = tasks.len().saturating_sub(MAX_LISTED);
+        tasks.truncate(MAX_LISTED);
+        Self { tasks, more: more.saturating_add(unlisted as u64), longest, total }
     }
 
-    /// How many.
+    /// The number of all victims.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.more.saturating_add(self.tasks.len() as u64)
     }
 
-    /// In one line, the tasks by what they have in common: `5 tasks, the longest 0.3 s, together 1.5 s: 4 × "serve", 1 × …`.
+    /// One line that groups the victims by name: `5 tasks, the longest 300 ms, together 1.50 s: 4 × "serve", 1 × …`.
     #[must_use]
     pub fn sentence(&self) -> String {
         let tasks = match self.count() {
@@ -132,15 +147,15 @@ impl Victims {
         };
         let kinds = self.kinds();
         let named: Vec<_> = kinds.iter().take(MAX_KINDS).map(|(kind, count)| format!("{count} × {kind}")).collect();
-        let told: u64 = kinds.iter().take(MAX_KINDS).map(|(_, count)| count).sum();
-        let more = match self.count() - told {
+        let listed: u64 = kinds.iter().take(MAX_KINDS).map(|(_, count)| count).sum();
+        let more = match self.count() - listed {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
         format!("{tasks}, the longest {}, together {}: {}{more}", self.longest, self.total, named.join(", "))
     }
 
-    /// What they are called, or where they were spawned, with how many there are; the most first.
+    /// The victims grouped by name or spawn location, with their number. The largest group comes first.
     fn kinds(&self) -> Vec<(String, u64)> {
         let mut kinds: Vec<(String, u64)> = Vec::new();
         for victim in &self.tasks {
@@ -175,7 +190,7 @@ impl fmt::Display for Waited {
 }
 
 impl VictimsUnknown {
-    /// The word used in JSON.
+    /// The word for it in JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -192,15 +207,15 @@ impl fmt::Display for VictimsUnknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Running => "known when the stall has ended",
-            Self::NotInstrumented => {
-                "not known which: build with tokio_unstable, whose task hooks and queue lengths tell"
-            }
+            Self::NotInstrumented => "unknown: build with tokio_unstable, which adds task hooks and queue lengths",
             Self::NoWorker => "none: the thread in block_on polls no tasks",
-            Self::Outside => "not known which: another process does not tell",
-            Self::Missed => "not known which: the worker went on before it could be followed",
+            Self::Outside => "unknown: the queues of another process are not recorded",
+            Self::Missed => "unknown: the worker went on before its polls could be recorded",
         })
     }
 }
+
+impl std::error::Error for VictimsUnknown {}
 
 #[cfg(test)]
 mod tests {
@@ -213,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn victims_are_told_by_what_they_have_in_common() {
+    fn victims_are_grouped_by_name() {
         let victims = Victims::new(
             vec![victim(1, "serve", 298, 300), victim(2, "flush", 0, 300), victim(3, "serve", 299, 300)],
             2,
@@ -231,9 +246,9 @@ mod tests {
     }
 
     #[test]
-    fn many_victims_are_counted_and_their_waits_too() {
+    fn unlisted_victims_are_counted_and_their_waits_are_summed() {
         let victims = Victims::new((0..100).map(|id| victim(id, "serve", 10, 10)).collect(), 5);
-        assert_eq!((victims.tasks.len(), victims.more, victims.count()), (MAX_TOLD, 41, 105));
+        assert_eq!((victims.tasks.len(), victims.more, victims.count()), (MAX_LISTED, 41, 105));
         assert_eq!(victims.total.at_most, Duration::from_secs(1));
         assert_eq!(victims.sentence(), "105 tasks, the longest 10 ms, together 1.00 s: 64 × \"serve\" and 41 more");
     }

@@ -1,29 +1,29 @@
-//! Who waits behind a stall, as far as it can be seen from inside.
+//! The work that waits for a stuck worker.
 
 use super::plural::plural;
 use super::victims::{Victims, VictimsUnknown};
 
-/// What stood still behind a stuck worker when its stack was taken, and once it is over, which tasks waited.
+/// The work that waited for a stuck worker when its stack was captured, and the victims once the stall has ended.
 ///
-/// While it lasts, Tokio does not tell which tasks are ready; it tells how many are queued. Those in the stuck worker's own
-/// queue wait for it unless another worker steals them, and the one task that a worker keeps for itself next (Tokio's LIFO
-/// slot, which is not counted) cannot be stolen at all. Afterwards the worker polls them first, and so they are known.
+/// During a stall Tokio reports the number of queued tasks, but not which ones. Tasks in the stuck worker's own queue wait
+/// unless another worker steals them. The task in Tokio's LIFO slot is not counted, and cannot be stolen. After the stall
+/// the worker polls these tasks first, which identifies them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Waiting {
-    /// Tasks in the stuck worker's own queue. Known under `tokio_unstable`.
+    /// The length of the stuck worker's own queue. Known under `tokio_unstable` only.
     pub local_queue: Option<usize>,
-    /// Tasks in the queue that all workers of the runtime share.
+    /// The length of the queue that all workers of the runtime share.
     pub global_queue: Option<usize>,
-    /// Who looks after the runtime's I/O and timers meanwhile.
+    /// Whether the runtime's I/O and timers are driven meanwhile.
     pub driver: Driver,
-    /// Other workers of the runtime.
+    /// The number of other workers of the runtime.
     pub others: usize,
-    /// How many of those were parked.
+    /// The number of other workers that were parked.
     pub others_parked: usize,
-    /// How many of those were held up by stalls of their own.
+    /// The number of other workers that were stalled too.
     pub others_stalled: usize,
-    /// Which tasks waited, or why that is not known.
+    /// The victims, or why they are unknown.
     pub victims: Result<Victims, VictimsUnknown>,
 }
 
@@ -41,33 +41,34 @@ impl Default for Waiting {
     }
 }
 
-/// Who looks after a runtime's I/O and timers while one of its workers is stuck. Only a worker that parks or is between
-/// two polls does.
+/// Whether a runtime's I/O and timers are driven while one of its workers is stuck. Only a worker that is parked or
+/// between two polls drives them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Driver {
-    /// A worker waits for events.
+    /// A parked worker waits for events.
     Attended,
-    /// Other workers are busy, and look in between.
+    /// Other workers are busy, and drive I/O and timers between polls.
     InPassing,
-    /// Nobody: sockets and timers of the whole runtime wait for the stall to end, or for another worker to wake.
+    /// No worker: all sockets and timers of the runtime wait until the stall ends or another worker wakes.
     Unattended,
-    /// The kernel does not tell what parked workers wait for.
+    /// Unknown: the kernel does not show what parked workers wait for.
     #[default]
     Unknown,
 }
 
 impl Driver {
-    /// Every one.
+    /// Every variant.
     pub const ALL: [Self; 4] = [Self::Attended, Self::InPassing, Self::Unattended, Self::Unknown];
 
-    /// The one that this word stands for; unknown for words that this version does not know.
+    /// The variant of a word; `Unknown` for other words.
     #[cfg(feature = "cli")]
     pub(crate) fn of_word(word: &str) -> Self {
         Self::ALL.into_iter().find(|driver| driver.as_str() == word).unwrap_or_default()
     }
 
-    /// The word used in JSON.
+    /// The word for it in JSON.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Attended => "attended",
@@ -79,7 +80,8 @@ impl Driver {
 }
 
 impl Waiting {
-    /// In one line.
+    /// One line: queue lengths, other workers and the driver. Empty if nothing is known.
+    #[must_use]
     pub fn sentence(&self) -> String {
         let mut parts = Vec::new();
         let tasks = |count: usize| plural(count, "task");
@@ -113,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sentence_says_what_is_known_and_nothing_else() {
+    fn the_sentence_has_only_known_values() {
         assert_eq!(Waiting::default().sentence(), "");
         let one = Waiting { others: 1, driver: Driver::Attended, ..Waiting::default() };
         assert_eq!(one.sentence(), "0 of 1 other workers parked; I/O and timers are driven");

@@ -1,4 +1,4 @@
-//! Workers: who they are, and what they are doing at one moment.
+//! Workers: their identity, and their activity at one moment.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -6,18 +6,17 @@ use std::time::Duration;
 
 use super::task::Task;
 
-/// A thread that polls tasks, as long as it does so for one runtime under one index.
+/// A thread that polls tasks of one runtime under one worker index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Worker {
-    /// Unique in the process; never used again.
+    /// Unique in the process, and never reused.
     pub(crate) key: u64,
     /// The runtime's name.
     pub(crate) runtime: Arc<str>,
-    /// Tokio's worker index. `None`: the thread that called `block_on` on a multi-thread runtime.
+    /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime.
     pub(crate) index: Option<usize>,
     pub(crate) thread: Thread,
-    /// Its tasks are polled without a word, because task hooks are missing: what it does between two polls that were
-    /// told may be a poll.
+    /// Its polls are not instrumented, because task hooks are missing. It may poll between two instrumented polls.
     pub(crate) uninstrumented: bool,
 }
 
@@ -27,78 +26,79 @@ pub(crate) struct Thread {
     /// The kernel's thread id.
     pub(crate) tid: i32,
     pub(crate) name: Arc<str>,
-    /// The addresses of its stack, where they could be told.
+    /// The addresses of its stack, if known.
     pub(crate) stack: Option<Range<u64>>,
 }
 
-/// Where the memory of another process tells how far a worker has come.
+/// Where another process keeps the state of a worker in memory.
 #[cfg(feature = "attach")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WorkerPlace {
     pub(crate) tid: i32,
-    /// The address of its runtime, which tells runtimes apart.
+    /// The address of its runtime, which identifies the runtime.
     pub(crate) runtime: u64,
     /// Tokio's worker index. `None`: a thread in `block_on` of a multi-thread runtime.
     pub(crate) index: Option<usize>,
-    /// Where its thread points to its context, as long as it is this worker.
+    /// The address of the thread-local pointer to its context. It is set while the thread is this worker.
     pub(crate) pointer: u64,
-    /// 0 for a thread in `block_on` of a multi-thread runtime.
+    /// The context's address; 0 for a thread in `block_on` of a multi-thread runtime.
     pub(crate) context: u64,
-    /// The number of the task that its thread is busy with.
+    /// The id of the task that its thread polls.
     pub(crate) task: OptionPlace,
-    /// How much the poll may do before it should yield; there is such a budget inside a poll only.
+    /// The coop budget, which exists inside a poll only.
     pub(crate) budget: OptionPlace,
-    /// What tells one poll from the next. `None`: nothing does.
+    /// The worker's core, whose tick differs from poll to poll. `None` if it cannot be read.
     pub(crate) core: Option<CorePlace>,
 }
 
-/// Where a worker keeps what it works with.
+/// Where a worker keeps its core.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CorePlace {
-    /// It gives it away inside `block_in_place`.
+    /// The core itself, which `block_in_place` hands on.
     pub(crate) option: OptionPlace,
-    /// In it: a number of 32 bits that grows from task to task.
+    /// The offset of the tick, a 32-bit number that grows from task to task.
     pub(crate) tick_offset: u64,
 }
 
-/// Where an `Option` is, and how to tell whether it is `Some`.
+/// The address of an `Option`, and its encoding of `Some`.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OptionPlace {
     pub(crate) marker: u64,
-    /// The bits of the word at `marker` that count.
+    /// The relevant bits of the word at `marker`.
     pub(crate) mask: u64,
     pub(crate) value: u64,
-    /// Whether it is `Some` where the marker has that value, or where it has any other.
+    /// Whether `value` means `Some`. Otherwise every other value does.
     pub(crate) value_is_some: bool,
-    /// Where the value is, if there is one.
+    /// The address of the content.
     pub(crate) content: u64,
 }
 
 #[cfg(feature = "attach")]
 impl OptionPlace {
-    /// Whether it is `Some`, by the word at its marker.
+    /// Whether a marker word means `Some`.
     pub(crate) fn is_some(&self, word: u64) -> bool {
         (word & self.mask == self.value) == self.value_is_some
     }
 }
 
-/// What a worker is doing.
+/// The activity of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Activity {
-    /// It has nothing to do and waits in the runtime's own park.
+    /// It waits for work in the runtime's park.
     Parked,
-    /// It runs, between two polls: looking for work, or driving I/O and timers. Where task hooks are missing, it may also
-    /// be inside a poll that does not tell.
+    /// It runs between two polls: it searches for work, or drives I/O and timers. Without task hooks it may also be inside
+    /// an uninstrumented poll.
     Between,
     /// It is inside a poll.
     Polling,
 }
 
 impl Activity {
-    /// The word used in JSON and on screens.
+    /// The word for it in JSON and on screens.
+    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Parked => "parked",
@@ -108,34 +108,34 @@ impl Activity {
     }
 }
 
-/// How far a worker has come. Two equal values mean that it has not moved in between.
+/// The progress of a worker. Two equal values mean no progress in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// Grows by one when a poll starts and when it ends.
+    /// Grows by one at the start and at the end of each poll.
     pub(crate) sequence: u64,
-    /// Grows by one when it parks and when it unparks.
+    /// Grows by one at each park and unpark.
     pub(crate) parks: u32,
     pub(crate) activity: Activity,
 }
 
-/// What one worker does now.
+/// A worker's state at one moment; see [`Watch::workers`](crate::Watch::workers).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerNow {
     /// The runtime's name.
     pub runtime: Arc<str>,
-    /// Tokio's worker index. `None`: the thread that called `block_on` on a multi-thread runtime.
+    /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime.
     pub worker: Option<usize>,
     /// The thread's name.
     pub thread: Arc<str>,
     /// The kernel's thread id.
     pub tid: i32,
-    /// Parked, between polls, or polling.
+    /// Its activity.
     pub activity: Activity,
-    /// The task inside the poll, where it polls.
+    /// The polled task. `None` outside a poll.
     pub task: Option<Task>,
-    /// How long this poll has lasted, within about a millisecond; `None` where it does not poll.
+    /// The duration of the current poll so far, to about a millisecond. `None` outside a poll.
     pub polling_for: Option<Duration>,
-    /// Polls that this worker has started since it was first seen.
+    /// The number of polls since the worker was first seen.
     pub polls: u64,
 }

@@ -19,8 +19,16 @@ thread_local! {
 #[derive(Clone, Debug)]
 struct Membership {
     runtime: Arc<RuntimeProbe>,
-    /// The thread is inside `block_on`. Otherwise it belongs to the runtime's pool.
-    root: bool,
+    role: Role,
+}
+
+/// What a thread is to its runtime.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    /// A thread of the runtime's pool.
+    Pool,
+    /// A thread inside `block_on`, as the worker of this index.
+    Root { index: Option<usize> },
 }
 
 /// Slots without a thread. Slots are never freed, so there are as many as there were concurrent workers at most.
@@ -90,7 +98,7 @@ fn take_free_slot() -> &'static Slot {
 
 /// Adds the current thread to the runtime's pool.
 pub(super) fn enter(runtime: &Arc<RuntimeProbe>) {
-    let membership = Membership { runtime: Arc::clone(runtime), root: false };
+    let membership = Membership { runtime: Arc::clone(runtime), role: Role::Pool };
     let _outer = set_membership(Some(membership));
 }
 
@@ -120,8 +128,17 @@ impl RootThread {
     /// Makes the current thread a worker of `runtime` until the guard is dropped. Inside a poll of another runtime, Tokio
     /// allows this only in `block_in_place`, which has given that poll's worker to another thread.
     pub(crate) fn enter(runtime: &Arc<RuntimeProbe>) -> Self {
-        let outer = set_membership(Some(Membership { runtime: Arc::clone(runtime), root: true }));
-        register(runtime, runtime.root_index());
+        Self::enter_as(runtime, runtime.root_index())
+    }
+
+    /// The same for a thread that polls its future only, while another one is the worker of a current-thread runtime.
+    pub(crate) fn enter_beside_workers(runtime: &Arc<RuntimeProbe>) -> Self {
+        Self::enter_as(runtime, None)
+    }
+
+    fn enter_as(runtime: &Arc<RuntimeProbe>, index: Option<usize>) -> Self {
+        let outer = set_membership(Some(Membership { runtime: Arc::clone(runtime), role: Role::Root { index } }));
+        register(runtime, index);
         Self { outer }
     }
 }
@@ -130,8 +147,8 @@ impl Drop for RootThread {
     fn drop(&mut self) {
         unregister();
         let outer = self.outer.take();
-        if let Some(Membership { runtime, root: true }) = &outer {
-            register(runtime, runtime.root_index());
+        if let Some(Membership { runtime, role: Role::Root { index } }) = &outer {
+            register(runtime, *index);
         }
         set_membership(outer);
     }

@@ -128,7 +128,7 @@ impl History {
     }
 
     pub(crate) fn entries(&self) -> Vec<StallEntry> {
-        let mut entries: Vec<StallEntry> = self.open.iter().map(|open| StallEntry::alone(open.now())).collect();
+        let mut entries: Vec<StallEntry> = self.open.iter().map(|open| StallEntry::new(open.now())).collect();
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.stall.id));
         let mut ended: Vec<StallEntry> = self.kinds.values().map(entry_of_kind).collect();
         ended.sort_by_key(|entry| std::cmp::Reverse(entry.stall.noticed_at));

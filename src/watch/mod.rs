@@ -1,24 +1,26 @@
-//! The one place that wires the parts together.
+//! The public guard: it wires the parts together.
 //!
 //! ```text
 //! workers ── slots ──▶ watchdog ── observations ──▶ reporter ──▶ history ──▶ endpoint, Watch::stalls
 //!            probe      stalls       (bounded)      symbols,        │
 //!                         │                         diagnose        └──▶ terminal, tracing, callback
-//!                       target
+//!                       process
 //! ```
 
-/// What the user asks for, and how it is started.
+/// The builder, which starts a watch.
 mod builder;
 
 pub use builder::{Print, WatchBuilder};
 
+use std::future::Future;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::inprocess::{ProfileError, ProfileOptions, Runtime, Stop, WatchState};
+use crate::inprocess::{ProfileError, ProfileOptions, Runtime, Stop, WatchState, on_own_thread};
 use crate::model::check::SelfCheck;
 use crate::model::profile::Profile;
 use crate::model::stall::{Counters, Stalls};
@@ -30,13 +32,22 @@ use crate::threads::join_until;
 use crate::tokio_internals;
 use crate::unwind::PollFrames;
 
-/// How long dropping a watch waits for a callback or a client that does not return.
+/// The time that dropping a watch waits for a callback or a client that does not return.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// Watches the Tokio runtimes that it builds, until it is dropped.
+/// A guard that watches the Tokio runtimes it builds, until it is dropped.
 ///
-/// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. Tokio cannot
-/// remove hooks from a runtime: those stay, as a few plain stores per poll that nobody reads.
+/// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. It blocks for up to
+/// two seconds if a callback does not return. Tokio cannot remove hooks from a runtime: they remain, and cost a few plain
+/// stores per poll.
+///
+/// ```
+/// let watch = holdup::Watch::builder().start()?;
+/// let runtime = watch.runtime(&mut tokio::runtime::Builder::new_multi_thread())?;
+/// runtime.block_on(async { /* the service */ });
+/// assert_eq!(watch.counters().stalls, 0);
+/// # Ok::<(), holdup::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Watch {
     state: Arc<WatchState>,
@@ -44,30 +55,48 @@ pub struct Watch {
     threads: Vec<JoinHandle<()>>,
     #[cfg(feature = "http")]
     endpoint: Option<crate::http::Endpoint>,
-    /// Dropped last: nobody asks for stacks any more.
+    /// Dropped last, when no thread captures stacks any more.
     _signal: Option<Arc<StackSignal>>,
 }
 
+/// Why a future of a watch has no result.
+const NO_THREAD: &str = "its thread could not be started, or panicked";
+
 impl Watch {
-    /// Describes what to watch and how to tell.
+    /// A builder, which sets what to watch and how to report.
     #[must_use]
     pub fn builder() -> WatchBuilder {
         WatchBuilder::default()
     }
 
-    /// Builds a runtime and watches it. Any number of runtimes of either flavour can be watched at a time.
+    /// Builds a runtime and watches it. A watch can have any number of runtimes, of either flavor.
     ///
-    /// Name it with [`tokio::runtime::Builder::name`], or reports call it `runtime-1`, `runtime-2` and so on.
+    /// Reports use the name set with [`tokio::runtime::Builder::name`], otherwise `runtime-1`, `runtime-2` and so on.
+    ///
+    /// ```
+    /// let watch = holdup::Watch::builder().start()?;
+    /// let api = watch.runtime(tokio::runtime::Builder::new_multi_thread().name("api").enable_all())?;
+    /// let jobs = watch.runtime(tokio::runtime::Builder::new_current_thread().name("jobs"))?;
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::HookTaken`] when the builder has a thread hook that this would replace, otherwise what
-    /// [`tokio::runtime::Builder::build`] says. Task hooks cannot be asked for: give yours to
-    /// [`runtime_with`](Self::runtime_with), or Tokio drops them without a word.
+    /// - [`Error::HookTaken`] if the builder has a thread hook that this would replace. Give it to
+    ///   [`runtime_with`](Self::runtime_with) instead. Task hooks of the builder cannot be detected: Tokio replaces them
+    ///   silently, so give them to `runtime_with` too.
+    /// - [`Error::Runtime`] if [`tokio::runtime::Builder::build`] fails.
     pub fn runtime(&self, builder: &mut tokio::runtime::Builder) -> Result<Runtime, Error> {
         self.runtime_with(builder, Hooks::new())
     }
 
-    /// Builds a runtime, watches it, and calls the given hooks beside holdup's own.
+    /// Builds a runtime and watches it. The given hooks are called in addition to holdup's own.
+    ///
+    /// ```
+    /// let watch = holdup::Watch::builder().start()?;
+    /// let hooks = holdup::Hooks::new().on_thread_start(|| println!("a worker starts"));
+    /// let runtime = watch.runtime_with(&mut tokio::runtime::Builder::new_multi_thread(), hooks)?;
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
     ///
     /// # Errors
     /// See [`runtime`](Self::runtime).
@@ -88,62 +117,146 @@ impl Watch {
         Ok(Runtime::new(inner, probe, Arc::clone(&self.state)))
     }
 
-    /// What can be seen in this process, by which means, and which setting would let holdup see more.
+    /// What holdup can observe in this process, by which means, and which setting would let it observe more.
+    ///
+    /// ```
+    /// let watch = holdup::Watch::builder().start()?;
+    /// println!("{}", watch.self_check());
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
     #[must_use]
     pub fn self_check(&self) -> &SelfCheck {
         &self.state.self_check
     }
 
-    /// The stalls so far: those that last, then equal ones counted together, the newest first.
+    /// The stalls so far: those that still run, then groups of equal stalls. The newest come first.
+    ///
+    /// ```
+    /// let watch = holdup::Watch::builder().start()?;
+    /// for entry in watch.stalls().entries {
+    ///     println!("{} × {}, the longest {:?}", entry.count, entry.stall.cause.class, entry.longest);
+    /// }
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
     #[must_use]
     pub fn stalls(&self) -> Stalls {
         self.state.log.stalls()
     }
 
-    /// Counts since the start.
+    /// Counts since the start of the watch. They are cheap to read, for instance for metrics.
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.state.log.counters()
     }
 
-    /// What each worker does now.
+    /// What each worker does now. The order of workers is stable.
     #[must_use]
     pub fn workers(&self) -> Vec<WorkerNow> {
         self.state.workers()
     }
 
-    /// Collects a profile, and returns when its window is over.
+    /// Collects a profile. The future completes at the end of its window; dropping it ends the window early.
     ///
-    /// ```no_run
+    /// The work runs on a separate thread, so no worker is blocked. The future may be awaited on any executor.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// use holdup::{ProfileMode, ProfileOptions};
+    ///
+    /// # let watch = holdup::Watch::builder().start()?;
+    /// # let runtime = watch.runtime(&mut tokio::runtime::Builder::new_current_thread())?;
+    /// # runtime.block_on(async {
+    /// let options = ProfileOptions::new(ProfileMode::Stalled).duration(Duration::from_millis(20));
+    /// let profile = watch.profile(&options).await?;
+    /// println!("{} stalls", profile.sample_count());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).expect("it is collected");
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`ProfileError`].
+    pub fn profile(
+        &self,
+        options: &ProfileOptions,
+    ) -> impl Future<Output = Result<Profile, ProfileError>> + Send + use<> {
+        let (state, options) = (Arc::clone(&self.state), *options);
+        async move {
+            let collect = move |state: &WatchState, stop: &Stop| state.profile(&options, stop);
+            let collected = on_own_thread(&state, Stop::default(), collect).await;
+            collected.unwrap_or_else(|| Err(ProfileError::Failed(io::Error::other(NO_THREAD))))
+        }
+    }
+
+    /// Collects a profile on the calling thread, and blocks it for the length of the window. The async twin is
+    /// [`profile`](Self::profile).
+    ///
+    /// ```
+    /// # use std::time::Duration;
     /// use holdup::{ProfileMode, ProfileOptions};
     ///
     /// let watch = holdup::Watch::builder().start()?;
-    /// let profile = watch.profile(&ProfileOptions::new(ProfileMode::Cpu))?;
-    /// println!("{} samples", profile.sample_count());
+    /// let options = ProfileOptions::new(ProfileMode::Stalled).duration(Duration::from_millis(20));
+    /// println!("{} stalls", watch.profile_blocking(&options)?.sample_count());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     /// See [`ProfileError`].
-    pub fn profile(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
+    pub fn profile_blocking(&self, options: &ProfileOptions) -> Result<Profile, ProfileError> {
         self.state.profile(options, &Stop::default())
     }
 
-    /// Counts every poll for so long, and says what each task did. It waits: in a task, call it through
-    /// [`tokio::task::spawn_blocking`].
+    /// Counts every poll in a window, and returns the statistics of each task. Dropping the future ends the window early.
     ///
-    /// Only while somebody counts, workers read the clock before and after each poll. Several windows may overlap.
-    /// Where task hooks are missing, what is counted are polls of wrapped futures, by where they were given to holdup.
+    /// Workers read the clock before and after each poll while a window is open. Windows may overlap, up to four. Without
+    /// task hooks, only wrapped futures are counted, by the location where they were given to holdup.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let watch = holdup::Watch::builder().start()?;
+    /// # let runtime = watch.runtime(&mut tokio::runtime::Builder::new_current_thread())?;
+    /// # runtime.block_on(async {
+    /// let stats = watch.count_tasks(Duration::from_millis(20)).await?;
+    /// println!("{} tasks were polled", stats.tasks.len());
+    /// # Ok::<(), holdup::Error>(())
+    /// # })?;
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
     ///
     /// # Errors
-    /// [`Error::TooManyWindows`] when polls are counted for four others already.
-    pub fn tasks(&self, window: Duration) -> Result<TaskStats, Error> {
-        let counting = self.state.count_tasks()?;
-        std::thread::sleep(window);
-        Ok(counting.finish())
+    /// [`Error::TooManyWindows`] if four windows are open already, and [`Error::Thread`] if no thread can be started.
+    pub fn count_tasks(&self, window: Duration) -> impl Future<Output = Result<TaskStats, Error>> + Send + use<> {
+        let state = Arc::clone(&self.state);
+        async move {
+            let count = move |state: &WatchState, stop: &Stop| Ok(state.count_tasks()?.finish_after(window, stop));
+            let counted = on_own_thread(&state, Stop::default(), count).await;
+            counted.unwrap_or_else(|| Err(Error::Thread(io::Error::other(NO_THREAD))))
+        }
     }
 
-    /// The address of the diagnostics endpoint, if one was asked for.
+    /// Counts every poll in a window on the calling thread, and blocks it for the length of the window. The async twin is
+    /// [`count_tasks`](Self::count_tasks).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use holdup::tasks::{TaskColumn, TaskGroup};
+    ///
+    /// let watch = holdup::Watch::builder().start()?;
+    /// let stats = watch.count_tasks_blocking(Duration::from_millis(20))?;
+    /// for row in stats.rows(TaskGroup::Spawn, TaskColumn::Busy) {
+    ///     println!("{} tasks of {}: {:?} busy", row.tasks, row.spawned_at, row.busy);
+    /// }
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TooManyWindows`] if four windows are open already.
+    pub fn count_tasks_blocking(&self, window: Duration) -> Result<TaskStats, Error> {
+        Ok(self.state.count_tasks()?.finish_after(window, &Stop::default()))
+    }
+
+    /// The address of the diagnostics endpoint. `None` unless the builder was given one.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn endpoint(&self) -> Option<std::net::SocketAddr> {
@@ -153,19 +266,19 @@ impl Watch {
 
 #[cfg(feature = "testing")]
 impl Watch {
-    /// The number by which `probe::current_watch` knows it.
+    /// Its number in `probe::current_watch`.
     pub(crate) fn registry_key(&self) -> usize {
         Arc::as_ptr(&self.state.registry).addr()
     }
 
-    /// A runtime that somebody else built, of which only wrapped futures can be seen.
+    /// A runtime built without holdup. Only its wrapped futures are watched.
     pub(crate) fn foreign_runtime(&self, current_thread: bool, name: Option<&str>) -> Arc<RuntimeProbe> {
         let probe = RuntimeProbe::new(self.state.next_runtime_name(), Arc::clone(&self.state.registry));
         probe.set_built(current_thread, name);
         probe
     }
 
-    /// Stops, and waits that long at most until everything that was noticed is told.
+    /// Stops the watch, and waits until every noticed stall is reported, up to a limit.
     pub(crate) fn finish(mut self, limit: Duration) {
         self.stop_within(limit);
     }

@@ -191,7 +191,7 @@ fn wall_profiles_show_threads_on_and_off_cpu() {
     let profile = profile_in(&path);
     println!("{} samples, {:?}", profile.sample_count(), profile.quality);
     let time = |thread: &str, state: &str, function: &str| -> f64 {
-        let of = |sample: &&holdup::Sample| {
+        let of = |sample: &&holdup::profile::Sample| {
             let labels = profile.labels_of(sample);
             labels.is_some_and(|labels| {
                 labels.thread.as_deref().is_some_and(|name| name.starts_with(thread))

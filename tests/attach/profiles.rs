@@ -31,7 +31,7 @@ fn profile(pid: u32, arguments: &[&str]) -> Profile {
 /// The stacks, outermost frame first, each with its time in seconds.
 fn stacks(profile: &Profile) -> Vec<(String, f64)> {
     let time = profile.value_named("time").expect("has time");
-    let stack = |sample: &holdup::Sample| {
+    let stack = |sample: &holdup::profile::Sample| {
         let names: Vec<String> =
             profile.frames_of(sample).rev().map(|frame| frame.frame.function.to_string()).collect();
         (names.join(";"), sample.values[time] as f64 / 1e9)
@@ -100,7 +100,7 @@ fn assert_await_site(profile: &Profile) {
     let sample = sample.expect("there are many");
     let frame = &profile.frames_of(sample).next_back().expect("has frames").frame;
     assert_eq!((frame.file.as_deref(), frame.line), (Some("src/main.rs"), u32::try_from(line).ok()));
-    assert_eq!(frame.origin, holdup::Origin::User);
+    assert_eq!(frame.origin, holdup::stall::Origin::User);
     let labels = profile.labels_of(sample).expect("has labels");
     let of = (labels.task_name.as_deref(), labels.state.as_deref(), labels.runtime.as_deref());
     assert_eq!(of, (Some("awaiting::many"), Some("idle"), Some("runtime-1")));

@@ -199,7 +199,7 @@ fn spin(stop: &AtomicBool) {
 #[test]
 fn causes_are_explained() {
     let all = text(&holdup(&["explain"]).stdout);
-    for class in holdup::CauseClass::ALL {
+    for class in holdup::stall::CauseClass::ALL {
         assert!(all.contains(class.advice()), "{class}");
     }
     let one = text(&holdup(&["explain", "lock"]).stdout);

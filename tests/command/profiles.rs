@@ -7,7 +7,8 @@ mod profiles;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use holdup::{Format, Profile};
+use holdup::Profile;
+use holdup::profile::Format;
 
 /// An empty folder for a test.
 fn folder(name: &str) -> PathBuf {

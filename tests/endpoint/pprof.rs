@@ -70,7 +70,7 @@ fn types(file: &protos::Profile) -> Vec<(&str, &str)> {
 /// The total of a value over the samples with a function on the stack.
 fn through(answer: &Answer, function: &str, value: usize) -> i64 {
     let profile = Profile::read(&answer.body).expect("holdup reads it too");
-    let passes = |sample: &&holdup::Sample| {
+    let passes = |sample: &&holdup::profile::Sample| {
         profile.frames_of(sample).any(|frame| frame.frame.function.ends_with(&format!("::{function}")))
     };
     profile.samples.iter().filter(passes).map(|sample| sample.values[value]).sum()

@@ -6,7 +6,8 @@ mod support;
 use std::io::Read;
 use std::net::SocketAddr;
 
-use holdup::{Format, Profile};
+use holdup::Profile;
+use holdup::profile::Format;
 use serde_json::Value;
 use support::http::{Answer, answer, ask, get, request};
 use support::scene::Scene;

@@ -179,7 +179,7 @@ fn a_disconnected_client_frees_its_window() {
     });
     drop(clients);
     wait_until("a window is free again", || ask().0 == 200);
-    watch.tasks(Duration::ZERO).expect("a window is free inside too");
+    watch.count_tasks_blocking(Duration::ZERO).expect("a window is free inside too");
 }
 
 #[test]

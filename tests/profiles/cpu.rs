@@ -6,7 +6,8 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdup::{ProfileError, ProfileMode, ProfileOptions, Sample, Watch, WatchFutureExt};
+use holdup::profile::{ProfileError, Sample};
+use holdup::{ProfileMode, ProfileOptions, Watch, WatchFutureExt};
 use support::cpu_load::{LoadedThreads, cpu_in, cpu_of, one_part, passes_through, thread_cpu, two_parts, use_cpu};
 use support::{Events, alone};
 use tokio::runtime::Builder;
@@ -23,7 +24,7 @@ fn options(rate: u32, seconds: f64) -> ProfileOptions {
 fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seconds: f64) {
     let watch = watch();
     let loads = LoadedThreads::new(threads, part, pause, Duration::from_secs_f64(seconds - 1.5));
-    let profiled = std::thread::spawn(move || watch.profile(&options(rate, seconds)));
+    let profiled = std::thread::spawn(move || watch.profile_blocking(&options(rate, seconds)));
     // The load lies within the window.
     std::thread::sleep(Duration::from_millis(300));
     let used = loads.run();
@@ -72,7 +73,7 @@ fn recursion_is_seen_to_its_full_depth() {
     let _alone = alone();
     let watch = watch();
     let load = std::thread::spawn(|| recurse(300, Duration::from_millis(1500)));
-    let profile = watch.profile(&options(99, 1.0)).expect("profiles");
+    let profile = watch.profile_blocking(&options(99, 1.0)).expect("profiles");
     load.join().expect("the load ends");
     let depths: Vec<usize> = profile
         .samples
@@ -89,7 +90,7 @@ fn recursion_is_seen_to_its_full_depth() {
 /// the share of one part, and what chance may add to that.
 fn short_threads(part: Duration) -> (f64, f64, f64) {
     let watch = watch();
-    let profiled = std::thread::spawn(move || watch.profile(&options(499, 6.0)).expect("profiles"));
+    let profiled = std::thread::spawn(move || watch.profile_blocking(&options(499, 6.0)).expect("profiles"));
     let (start, mut used) = (Instant::now(), Duration::ZERO);
     std::thread::sleep(Duration::from_millis(200));
     while start.elapsed() < Duration::from_millis(5_000) {
@@ -149,7 +150,7 @@ fn one_busy_task_among_fifty_that_sleep() {
     };
     let line = line!() + 1;
     let busy = runtime.spawn(task.watched_as("busy"));
-    let profile = watch.profile(&options(199, 3.0)).expect("profiles");
+    let profile = watch.profile_blocking(&options(199, 3.0)).expect("profiles");
     busy.abort();
     let total = cpu_in(&profile, "busy_poll");
     assert!(total > 1e9, "{total} ns in busy_poll");
@@ -180,7 +181,7 @@ fn a_second_cpu_profile_is_refused_and_bad_options_are_explained() {
     // The first of the two to come wins; the long one comes again.
     let running = std::thread::spawn(move || {
         loop {
-            match other.profile(&options(99, 1.0)) {
+            match other.profile_blocking(&options(99, 1.0)) {
                 Err(ProfileError::Busy { .. }) => {}
                 other => return other.map(|profile| profile.duration),
             }
@@ -188,14 +189,14 @@ fn a_second_cpu_profile_is_refused_and_bad_options_are_explained() {
     });
     let limit = Instant::now() + support::DEADLINE;
     let busy = loop {
-        match watch.profile(&options(99, 0.001)) {
+        match watch.profile_blocking(&options(99, 0.001)) {
             Err(error) => break error,
             Ok(_) => assert!(Instant::now() < limit && !running.is_finished(), "never refused"),
         }
     };
     assert!(matches!(busy, ProfileError::Busy { .. }), "{busy}");
     assert!(running.join().expect("no panic").expect("the first goes on") >= Duration::from_secs(1));
-    let error = |options: ProfileOptions| watch.profile(&options).expect_err("refused").to_string();
+    let error = |options: ProfileOptions| watch.profile_blocking(&options).expect_err("refused").to_string();
     assert!(error(options(0, 1.0)).contains("1 to 1000"));
     assert!(error(options(99, 0.0)).contains("more than 0"));
     assert!(error(options(99, 1e6)).contains("300 s"));

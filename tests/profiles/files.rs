@@ -9,7 +9,8 @@ use std::collections::HashSet;
 use std::io::Read;
 use std::path::PathBuf;
 
-use holdup::{Format, Labels, Profile, ProfileBuilder, Unit, ValueType};
+use holdup::Profile;
+use holdup::profile::{Format, Labels, ProfileBuilder, Unit, ValueType};
 use pprof::protos::Message;
 use serde_json::Value;
 

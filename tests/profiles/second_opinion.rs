@@ -82,7 +82,7 @@ fn of_holdup(number: usize) -> Opinion {
     let watch = Events::default().watch();
     let options = ProfileOptions::new(ProfileMode::Cpu).rate(RATE).duration(LOAD + Duration::from_secs(2));
     let loads = threads(number);
-    let profiled = std::thread::spawn(move || watch.profile(&options));
+    let profiled = std::thread::spawn(move || watch.profile_blocking(&options));
     // The load lies within the window.
     std::thread::sleep(Duration::from_millis(300));
     let used = loads.run().as_secs_f64();

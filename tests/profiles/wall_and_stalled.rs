@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use holdup::{Profile, ProfileMode, ProfileOptions, Sample, SliceKind, Watch, WatchFutureExt};
+use holdup::profile::{Sample, SliceKind};
+use holdup::{Profile, ProfileMode, ProfileOptions, Watch, WatchFutureExt};
 use support::{Events, alone, function_of};
 use tokio::runtime::Builder;
 
@@ -87,7 +88,7 @@ fn state<'p>(profile: &'p Profile, sample: &Sample) -> &'p str {
 
 fn profile(watch: &Watch, mode: ProfileMode, seconds: f64) -> Profile {
     let options = ProfileOptions::new(mode).rate(199).duration(Duration::from_secs_f64(seconds));
-    watch.profile(&options).expect("profiles")
+    watch.profile_blocking(&options).expect("profiles")
 }
 
 #[test]
@@ -192,7 +193,7 @@ fn stalled_time_of_two_functions_by_cause_and_only_within_the_window() {
     let before = runtime.spawn(before.watched_as("before"));
     runtime.block_on(async { before.await.expect("it ends") });
     events.wait_for("it has ended", |phase, stall| {
-        phase == holdup::Phase::Ended && function_of(stall).ends_with("stall_outside")
+        phase == holdup::stall::Phase::Ended && function_of(stall).ends_with("stall_outside")
     });
 
     let profiling = Arc::clone(&watch);

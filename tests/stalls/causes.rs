@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use holdup::{CaptureMethod, CauseClass, Phase, WatchFutureExt};
+use holdup::WatchFutureExt;
+use holdup::stall::{CaptureMethod, CauseClass, Phase};
 use support::{DEADLINE, Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
 

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use holdup::{CauseClass, Detection, Hooks, Phase, Runtime, Stall, Watch};
+use holdup::stall::{CauseClass, Detection, Phase};
+use holdup::{Hooks, Runtime, Stall, Watch};
 use support::{DEADLINE, Events, alone, function_of};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;

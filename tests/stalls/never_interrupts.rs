@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use holdup::{CaptureMethod, Detection, Hooks, ProfileMode, ProfileOptions, Sample, Stall, WatchFutureExt};
+use holdup::profile::Sample;
+use holdup::stall::{CaptureMethod, Detection};
+use holdup::{Hooks, ProfileMode, ProfileOptions, Stall, WatchFutureExt};
 use support::{Events, alone, function_of, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Builder;
@@ -172,7 +174,7 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     let stalling = runtime.spawn(stalling.watched());
     let profile = |mode, rate, milliseconds| {
         let options = ProfileOptions::new(mode).rate(rate).duration(Duration::from_millis(milliseconds));
-        watch.profile(&options).expect("profiles")
+        watch.profile_blocking(&options).expect("profiles")
     };
     let (mut sampled, mut of_workers) = (0, 0);
     std::thread::scope(|scope| {
@@ -240,7 +242,7 @@ fn a_parked_worker_holds_the_sampling_signal_back() {
         std::thread::scope(|scope| {
             let profiling = scope.spawn(|| {
                 let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(1));
-                watch.profile(&options).expect("profiles")
+                watch.profile_blocking(&options).expect("profiles")
             });
             wait_until("one signal is held back", || held_back(&tid).count_ones() == 1);
             profiling.join().expect("no panic");

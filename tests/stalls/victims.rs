@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use holdup::{Phase, Runtime, Stall, Victims, VictimsUnknown, Watch};
+use holdup::stall::{Phase, Victims, VictimsUnknown};
+use holdup::{Runtime, Stall, Watch};
 use support::{DEADLINE, Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
 use tokio::task::JoinHandle;
@@ -415,7 +416,7 @@ fn where_tokio_measures_delays_waits_are_exact() {
         assert_eq!(waited.at_least, waited.at_most, "{victims:#?}");
     }
     // The late one became ready so much later. Who is polled first is up to Tokio, and a poll of these takes next to nothing.
-    let wait = |task: &holdup::Victim| (task.task.name.as_deref() == Some("late"), task.waited.at_most);
+    let wait = |task: &holdup::stall::Victim| (task.task.name.as_deref() == Some("late"), task.waited.at_most);
     let waits: Vec<_> = victims.tasks.iter().map(wait).collect();
     let late = waits.iter().find(|(late, _)| *late).map(|(_, wait)| *wait).expect("it is told");
     assert!(waits.iter().all(|(is_late, wait)| *is_late || *wait + HELD / 10 >= late + HELD), "{victims:#?}");

@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use holdup::Driver;
+use holdup::stall::Driver;
 use support::{Events, alone, function_of};
 use tokio::runtime::Builder;
 
@@ -63,5 +63,5 @@ fn a_worker_that_took_the_driver_with_it_is_told() {
         function_of(stall) == "stalls_waiting::hold_up" && stall.waiting.driver == Driver::Unattended
     });
     assert_eq!((stall.waiting.others, stall.waiting.others_parked, stall.waiting.others_stalled), (1, 1, 0));
-    assert!(stall.waiting.sentence().contains("nobody drives I/O and timers"), "{}", stall.waiting.sentence());
+    assert!(stall.waiting.sentence().contains("no worker drives this runtime's I/O"), "{}", stall.waiting.sentence());
 }

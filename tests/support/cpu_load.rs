@@ -5,7 +5,8 @@ use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use holdup::{Profile, Sample};
+use holdup::Profile;
+use holdup::profile::Sample;
 
 /// CPU time of the calling thread.
 pub(crate) fn thread_cpu() -> Duration {

@@ -20,7 +20,8 @@ mod waiting;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use holdup::{Phase, Print, Stall, Watch, WatchBuilder};
+use holdup::stall::Phase;
+use holdup::{Print, Stall, Watch, WatchBuilder};
 
 pub(crate) use waiting::{DEADLINE, alone, wait_until};
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use holdup::{
-    Frame, Labels, Mapping, Origin, Profile, ProfileBuilder, ProfileFrame, Sample, Slice, SliceKind, TaskId, Unit,
-    ValueType,
-};
+use holdup::Profile;
+use holdup::profile::{Labels, Mapping, ProfileBuilder, ProfileFrame, Sample, Slice, SliceKind, Unit, ValueType};
+use holdup::stall::{Frame, Origin};
+use holdup::tasks::TaskId;
 
 /// Nanoseconds of one sample at 99 Hz.
 pub(crate) const PERIOD: i64 = 10_101_010;
@@ -14,7 +14,7 @@ pub(crate) const PERIOD: i64 = 10_101_010;
 pub(crate) fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
     let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
     let mut builder = ProfileBuilder::new("cpu", values);
-    describe(builder.profile());
+    describe(&mut builder);
     let frames: Vec<Vec<u32>> = (0..stacks).map(|stack| frames(&mut builder, stack, depth)).collect();
     let stacks: Vec<u32> = frames.iter().map(|frames| builder.stack(frames)).collect();
     for number in 0..samples {
@@ -43,22 +43,23 @@ pub(crate) fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
             ));
         }
     }
-    let quality = &mut builder.profile().quality;
+    let quality = builder.quality();
     (quality.lost, quality.truncated, quality.nameless) = (3, 1, 2);
     quality.frames = u64::from(samples) * u64::from(depth);
     quality.notes = vec!["kernel frames are not shown".to_owned()];
     builder.build()
 }
 
-fn describe(profile: &mut Profile) {
-    profile.program = "news_pipeline".into();
-    profile.pid = 4242;
-    profile.started_at = SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789);
-    profile.duration = Duration::from_secs(15);
-    profile.rate = Some(99);
+fn describe(builder: &mut ProfileBuilder) {
+    builder
+        .program("news_pipeline")
+        .pid(4242)
+        .started_at(SystemTime::UNIX_EPOCH + Duration::from_nanos(1_700_000_000_123_456_789))
+        .duration(Duration::from_secs(15))
+        .rate(Some(99));
     let mut program = Mapping::new(0x5500_0000_0000, 0x5500_0100_0000, 0x1000, "/opt/news_pipeline");
     program.build_id = Some("0123456789abcdef0123456789abcdef01234567".into());
-    profile.mappings = vec![program, Mapping::new(0x7f00_0000_0000, 0x7f00_0020_0000, 0, "/lib/libc.so.6")];
+    builder.mappings(vec![program, Mapping::new(0x7f00_0000_0000, 0x7f00_0020_0000, 0, "/lib/libc.so.6")]);
 }
 
 /// Innermost first: a leaf of its own, an inlined frame, shared frames of every origin, and the start of the thread.

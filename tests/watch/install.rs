@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use holdup::{Coverage, Error, Hooks, Print, Watch};
+use holdup::check::Coverage;
+use holdup::{Error, Hooks, Print, Watch};
 use support::{Events, alone, wait_until};
 use tokio::runtime::Builder;
 

@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use holdup::{Print, TaskColumn, TaskGroup, TaskStats, TaskUse, Watch, WatchFutureExt};
+use holdup::tasks::{TaskColumn, TaskGroup, TaskStats, TaskUse};
+use holdup::{Print, Watch, WatchFutureExt};
 use support::{DEADLINE, alone, wait_until};
 use tokio::runtime::Builder;
 
@@ -69,7 +70,8 @@ fn work(polls: u64, poll: Duration) -> (Work, Arc<Books>) {
 fn count_during<R: Send>(watch: &Watch, run: impl Fn() -> R + Sync) -> (TaskStats, R) {
     for seconds in [2, 10, 30] {
         let attempt = std::thread::scope(|scope| {
-            let counting = scope.spawn(move || watch.tasks(Duration::from_secs(seconds)).expect("few ask"));
+            let counting =
+                scope.spawn(move || watch.count_tasks_blocking(Duration::from_secs(seconds)).expect("few ask"));
             // Nothing tells from outside when the window is open; it takes microseconds.
             std::thread::sleep(Duration::from_millis(200));
             let outcome = run();
@@ -167,7 +169,7 @@ fn an_idle_task_is_seen_to_be_idle_and_a_stuck_one_to_be_busy() {
     assert_eq!((stuck.polls, stuck.ended, stuck.idle), (1, 0, Duration::ZERO), "it is still in its poll");
     assert!(stuck.longest > Duration::from_millis(500) && stuck.busy == stuck.longest, "{stuck:#?}");
     // The next window finds it in a poll that began before.
-    let later = watch.tasks(Duration::from_millis(100)).expect("few ask");
+    let later = watch.count_tasks_blocking(Duration::from_millis(100)).expect("few ask");
     let stuck = named(&later, "stuck");
     assert_eq!(stuck.polls, 1);
     assert!(stuck.busy >= Duration::from_millis(100), "{stuck:#?}");
@@ -262,7 +264,7 @@ fn windows_overlap_up_to_a_limit_and_each_counts_its_own() {
         .watched_as("yields"),
     );
     std::thread::scope(|scope| {
-        let count = |ms: u64| watch.tasks(Duration::from_millis(ms));
+        let count = |ms: u64| watch.count_tasks_blocking(Duration::from_millis(ms));
         let windows: Vec<_> = [400, 400, 400, 800].map(|ms| scope.spawn(move || count(ms))).into_iter().collect();
         wait_until("a fifth is refused", || match count(0) {
             Err(error) => error.to_string().contains("ask again"),
@@ -275,7 +277,7 @@ fn windows_overlap_up_to_a_limit_and_each_counts_its_own() {
         assert!(polls.iter().all(|polls| *polls > 0), "{polls:?}");
         assert!(polls[3] > polls[0], "twice the time: {polls:?}");
     });
-    assert!(watch.tasks(Duration::ZERO).is_ok(), "there is room again");
+    assert!(watch.count_tasks_blocking(Duration::ZERO).is_ok(), "there is room again");
     stop.store(true, Ordering::Relaxed);
     runtime.block_on(async { task.await.expect("it ends") });
 }
@@ -292,7 +294,7 @@ fn windows_and_workers_that_come_and_go_lose_and_double_nothing() {
         let glimpses = scope.spawn(|| {
             let (mut glimpses, mut polls) = (0_u64, 0_u64);
             while !done.load(Ordering::Relaxed) {
-                let stats = watch.tasks(Duration::from_micros(200)).expect("few ask");
+                let stats = watch.count_tasks_blocking(Duration::from_micros(200)).expect("few ask");
                 polls += stats.tasks.iter().map(|task| task.polls).sum::<u64>();
                 glimpses += 1;
             }

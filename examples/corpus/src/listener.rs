@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use holdup::{Print, Stall, StallEvent, Victim, VictimsUnknown, Watch, WatchBuilder};
+use holdup::stall::{Victim, VictimsUnknown};
+use holdup::{Print, Stall, StallEvent, Watch, WatchBuilder};
 
 use crate::report::{FORMAT, Report, ReportedStall, ReportedVictim};
 use crate::truth::nanoseconds;

@@ -1,7 +1,6 @@
 //! Where a case runs: the matrix that the harness applies to every case, so that cases need not know.
 
 use std::future::Future;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,15 +50,12 @@ impl Built {
             Self::Plain(runtime) => runtime.block_on(future),
         }
     }
-}
 
-impl Deref for Built {
-    type Target = tokio::runtime::Runtime;
-
-    fn deref(&self) -> &Self::Target {
+    /// Tokio's own handle.
+    pub(crate) fn handle(&self) -> &tokio::runtime::Handle {
         match self {
-            Self::Watched(runtime) => runtime,
-            Self::Plain(runtime) => runtime,
+            Self::Watched(runtime) => runtime.handle().tokio(),
+            Self::Plain(runtime) => runtime.handle(),
         }
     }
 }

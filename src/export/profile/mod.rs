@@ -59,9 +59,9 @@ impl Profile {
     /// I/O errors of `out`; [`io::ErrorKind::Unsupported`] for a format of a feature that is not compiled in.
     ///
     /// ```
-    /// # let profile = holdup::ProfileBuilder::new("cpu", Vec::new()).build();
+    /// # let profile = holdup::profile::ProfileBuilder::new("cpu", Vec::new()).build();
     /// let mut svg = Vec::new();
-    /// profile.write(holdup::Format::Flamegraph, &mut svg)?;
+    /// profile.write(holdup::profile::Format::Flamegraph, &mut svg)?;
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {

@@ -153,7 +153,7 @@ fn start_and_shut_down(scene: &Scene) -> anyhow::Result<()> {
     for round in 0..20 {
         let flavor = if round % 2 == 0 { Flavor::MultiThread } else { Flavor::CurrentThread };
         let runtime = flavor.runtime(&scene.watcher, "short-lived")?;
-        runtime.spawn(std::future::pending::<()>());
+        runtime.handle().spawn(std::future::pending::<()>());
         runtime.block_on(tokio::time::sleep(Duration::from_millis(5)));
     }
     Ok(())
