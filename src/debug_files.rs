@@ -56,18 +56,18 @@ impl Links {
     /// The debug files of the program at this path.
     pub(crate) fn find(&self, program: &Path) -> DebugFiles {
         let mut files = DebugFiles::default();
-        let mut seen = Vec::new();
+        let mut visited = Vec::new();
         for candidate in self.candidates(program) {
             let Ok(path) = candidate.canonicalize() else { continue };
             let is_program = program.canonicalize().is_ok_and(|program| program == path);
-            if is_program || !path.is_file() || seen.contains(&path) {
+            if is_program || !path.is_file() || visited.contains(&path) {
                 continue;
             }
             match self.refuse(&candidate) {
                 None => files.found.push(candidate),
                 Some(why) => files.refused.push(format!("{} is not used: {why}", candidate.display())),
             }
-            seen.push(path);
+            visited.push(path);
         }
         files
     }

@@ -227,8 +227,8 @@ pub(crate) struct Exports(Vec<(Range<u64>, String)>);
 impl Exports {
     /// The function that contains an address.
     pub(crate) fn find(&self, address: u64) -> Option<&str> {
-        let behind = self.0.partition_point(|(range, _)| range.start <= address);
-        let (range, name) = self.0.get(behind.checked_sub(1)?)?;
+        let count = self.0.partition_point(|(range, _)| range.start <= address);
+        let (range, name) = self.0.get(count.checked_sub(1)?)?;
         range.contains(&address).then_some(name)
     }
 }

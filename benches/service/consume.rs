@@ -1,8 +1,8 @@
-//! What one member of a consumer group takes in: an iteration is 100 000 articles received, parsed and stored for commit,
-//! as the `load` command of the reference service measures them, counted from the first one.
+//! The throughput of one member of a consumer group. An iteration is 100 000 articles received, parsed and stored for commit.
+//! The `load` command of the reference service measures them from the first article on.
 //!
 //! - `embedded`: librdkafka's development broker, inside the process.
-//! - `tansu`: a broker that is not ours (`scripts/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
+//! - `tansu`: a real broker (`scripts/install_broker.sh`), or the one in `KAFKA_BOOTSTRAP_SERVERS`.
 
 mod support;
 
@@ -23,7 +23,7 @@ fn consume(criterion: &mut Criterion) {
         let arguments = [vec!["consumer", "--messages", &messages], broker.arguments()].concat();
         group.bench_function(broker.name, |bencher| {
             bencher.iter_custom(|iterations| {
-                // The first measurement is that of the producer, which has to come before.
+                // The first measurement is the producer's, which must run before.
                 (0..iterations)
                     .map(|_| Duration::from_secs_f64(f64::from(MESSAGES) / load(&arguments)[1].per_second))
                     .sum()

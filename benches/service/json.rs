@@ -1,11 +1,11 @@
-//! The JSON of the reference service, by serde_json and by sonic-rs, which uses the CPU's vector instructions.
+//! The JSON of the reference service with serde_json and with sonic-rs, which uses the CPU's vector instructions.
 //!
-//! - `write one`, `read one`: an article as it goes to Kafka and comes back, some 200 bytes.
+//! - `write one`, `read one`: an article on its way to and from Kafka, about 200 bytes.
 //! - `write answer`: the 100 articles of `/latest-news`.
 //! - `read archive`: 10 000 articles in one document.
 //!
-//! Both are used through serde, with the same types and the same result, which is checked. sonic-rs chooses the
-//! instructions when it is compiled: `RUSTFLAGS="-C target-cpu=native"` is its best case, and none of it the usual one.
+//! Both use serde with the same types, and the results are checked to be equal. sonic-rs selects instructions at compile
+//! time: `RUSTFLAGS="-C target-cpu=native"` is its best case, no flag the usual one.
 //! `benches/README.md` says what follows.
 
 mod support;

@@ -1,9 +1,8 @@
-//! What `/latest-news` costs beside a bare axum handler that answers the same bytes.
+//! The throughput of `/latest-news` compared with a bare axum handler that answers the same bytes.
 //!
-//! Both are asked by the `load` command of the reference service, over [`CONNECTIONS`] connections that stay open, each of
-//! which asks again as soon as it was answered (a closed loop). The service is whole and watched, with a cache of 100
-//! articles that do not change meanwhile. Load and server share the machine's CPUs, so the bare handler's rate is what the
-//! machine can do, and what counts is the ratio of pairs that are measured one right after the other.
+//! The `load` command of the reference service sends requests to both over [`CONNECTIONS`] open connections, each in a closed
+//! loop. The service is complete and watched, with a cache of 100 unchanging articles. Load and server share the machine's
+//! CPUs, so the bare handler's rate is the machine's limit. The result is the ratio of consecutive measurements.
 //!
 //! An iteration is 100 000 requests.
 
@@ -23,7 +22,7 @@ const REQUESTS: u32 = 100_000;
 
 const CONNECTIONS: &str = "16";
 
-/// How long each of the two is asked in a round.
+/// The duration of each measurement in a round.
 const WINDOW: &str = "2s";
 
 /// Articles in the cache.
@@ -31,7 +30,7 @@ const ARTICLES: usize = 100;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The whole service, with all its news, of which it gets no more.
+/// The complete service with all its articles. It gets no new ones.
 fn service() -> (Service, Bytes) {
     let service = Service::start_for("1h", &["--readers", "0", "--feed-interval", "1h"]);
     let limit = Instant::now() + DEADLINE;
@@ -40,7 +39,7 @@ fn service() -> (Service, Bytes) {
         let body = ureq::get(&url).call().expect("the API answers").body_mut().read_to_vec().expect("a body");
         let news: serde_json::Value = serde_json::from_slice(&body).expect("it is JSON");
         if news["items"].as_array().map_or(0, Vec::len) == ARTICLES {
-            // The last articles may replace others; the body is for the size, and the size stays.
+            // The last articles may replace others. The body is used for its size, which stays the same.
             return (service, body.into());
         }
         assert!(Instant::now() < limit, "there are no {ARTICLES} articles in {DEADLINE:?}");
@@ -48,7 +47,7 @@ fn service() -> (Service, Bytes) {
     }
 }
 
-/// A handler that does nothing but answer these bytes.
+/// A handler that only answers these bytes.
 fn bare(runtime: &Runtime, body: Bytes) -> SocketAddr {
     let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port is free");
     let address = listener.local_addr().expect("it is bound");

@@ -1,23 +1,25 @@
-//! What watching costs the whole pipeline, and what a second thread gives it.
+//! The cost of watching the whole pipeline, and the gain of a second thread.
 //!
-//! The reference service runs from the feeds to the answers: two feeds that have a thousand new articles at every visit,
-//! parsed, told apart from known ones, published to the embedded broker and confirmed, consumed, cached, while four readers ask for the
-//! news. It takes in what it can, so its articles a second are what all of it costs. In a round, two services take turns of a
-//! second each: while one runs, the other is stopped (`SIGSTOP`), so that the machine's ups and downs, which last longer, fall on
-//! both. Each round starts them anew, because where a process lies in memory makes it faster or slower. What counts is the median of
-//! the rounds' ratios.
+//! The reference service runs completely. Two feeds have a thousand new articles at every visit. The service parses and
+//! deduplicates them, publishes them to the embedded broker, consumes and caches them, while four readers request the news.
+//! It is always saturated, so its articles per second measure the total cost.
 //!
-//! - `holdup on`: watched, beside not watched (`--watch off`). The goal is a ratio of 0.99 or more. With `MALLOC_ARENA_MAX=64`
-//!   in the environment each thread has a part of glibc's memory for itself; otherwise holdup's make others share one.
-//! - `holdup at work`: the same watched process, a second with and a second without holdup's threads, which stand still
-//!   in those seconds (`ptrace`). What differs from process to process falls out, and each pair of seconds counts as a
-//!   round, so this is the sharper one; but task hooks are called in both, what those cost is for `poll_cost`.
-//! - `a CPU profile at 99 Hz`: watched and profiled all the time, beside not watched.
-//! - `current-thread`: watched on a current-thread runtime, beside watched on a multi-thread one.
-//! - `nothing`: not watched, beside not watched: how far the other numbers can be trusted.
+//! In a round, two services alternate every second: one runs while the other is stopped (`SIGSTOP`). Slow changes of the
+//! machine's speed then affect both. Each round starts new processes, because the memory layout of a process changes its
+//! speed. The result is the median of the rounds' ratios.
 //!
-//! Beside it stands the CPU time per article, of all threads of the service, which depends less on what else the machine
-//! does. An iteration is 100 000 articles. `-- --sample-size 30` takes more rounds.
+//! - `holdup on`: watched against not watched (`--watch off`). The goal is a ratio of at least 0.99. With
+//!   `MALLOC_ARENA_MAX=64` in the environment each thread has its own arena of glibc; otherwise holdup's threads make others
+//!   share one.
+//! - `holdup at work`: one watched process, alternating a second with and a second without holdup's threads, which are
+//!   stopped (`ptrace`) in those seconds. Differences between processes cancel out, and each pair of seconds is a round, so
+//!   this is more precise. Task hooks run in both cases; `poll_cost` measures them.
+//! - `a CPU profile at 99 Hz`: watched and profiled all the time, against not watched.
+//! - `current-thread`: watched on a current-thread runtime, against watched on a multi-thread one.
+//! - `nothing`: not watched against not watched, which shows the noise of the other numbers.
+//!
+//! The second result is the CPU time per article of all threads, which depends less on other load. An iteration is 100 000
+//! articles. `-- --sample-size 30` takes more rounds.
 
 mod support;
 
@@ -34,29 +36,29 @@ use support::service::Service;
 
 const ARTICLES: u32 = 100_000;
 
-/// Articles that are taken in before the first turn: caches are full, and the group has its partitions.
+/// Articles before the first turn. Caches are full then, and the group has its partitions.
 const BEFORE: u64 = 50_000;
 
-/// What comes before the turns lasts at least so long: the names of the program are loaded then, once, at its first stall.
+/// The shortest time before the first turn. The program's names are loaded in it, at the first stall.
 const STARTING: Duration = Duration::from_secs(2);
 
-/// Of each service in a round.
+/// Turns of each service in a round.
 const TURNS: usize = 10;
 
 const TURN: Duration = Duration::from_secs(1);
 
-/// What comes first in a turn does not count: the service was stopped, and what it knows of time is old.
+/// The start of a turn that does not count, because the service was stopped and its clocks are behind.
 const SETTLING: Duration = Duration::from_millis(200);
 
-/// A profile begins before the first turn and ends behind the last.
+/// The time by which a profile begins before the first turn and ends after the last.
 const MARGIN: Duration = Duration::from_secs(2);
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A service ends by itself after this, whatever became of the bench.
+/// The service ends by itself after this time, also if the benchmark has failed.
 const LIFE: &str = "180s";
 
-/// The threads by which holdup watches.
+/// The names of holdup's threads.
 const AT_WORK: [&str; 2] = ["holdup-watchdog", "holdup-reporter"];
 
 const LOAD: [&str; 8] =
@@ -68,19 +70,19 @@ const PROFILED: Way = Way { name: "a CPU profile at 99 Hz", arguments: &["--watc
 const CURRENT_THREAD: Way =
     Way { name: "current-thread", arguments: &["--runtime", "current-thread"], profiled: false };
 
-/// How the service is run.
+/// A variant of the service.
 struct Way {
     name: &'static str,
     arguments: &'static [&'static str],
     profiled: bool,
 }
 
-/// What one service did in its turns.
+/// The work of one service in its turns.
 #[derive(Clone, Copy, Default)]
 struct Work {
     articles: u64,
     time: Duration,
-    /// In the unit of `/proc`, which does not matter for a ratio.
+    /// CPU time in the unit of `/proc`; the unit cancels out in a ratio.
     cpu: u64,
 }
 
@@ -106,7 +108,7 @@ impl AddAssign for Work {
     }
 }
 
-/// The service at one moment.
+/// The counters of a service at one moment.
 struct Moment {
     at: Instant,
     articles: u64,
@@ -120,7 +122,7 @@ impl Moment {
         let at = Instant::now();
         let articles = health["consumed"].as_u64().expect("a number");
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.child.id())).expect("it runs");
-        // Behind the name, which may hold anything: state, and from the twelfth on the times in user and kernel.
+        // The name may contain anything. After it follow the state and, from the twelfth field on, the times in user and kernel.
         let (_, fields) = stat.rsplit_once(')').expect("it has a name");
         let cpu = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
         Self { at, articles, cpu }
@@ -134,7 +136,7 @@ fn get(url: &str) -> Vec<u8> {
 }
 
 fn profile(service: &Service) -> JoinHandle<Vec<u8>> {
-    // Also while it is stopped, which takes no samples.
+    // The profile also covers the time while the service is stopped, which has no samples.
     let seconds = (2 * TURNS as u32 * (TURN + SETTLING) + 2 * MARGIN).as_secs();
     let url = format!(
         "http://{}/debug/holdup/profile?mode=cpu&rate=99&format=folded&seconds={seconds}",
@@ -145,7 +147,7 @@ fn profile(service: &Service) -> JoinHandle<Vec<u8>> {
     profiling
 }
 
-/// The service once it takes in articles as fast as it can.
+/// A service in its saturated state.
 fn under_load(way: &Way) -> Service {
     let service = Service::start_for(LIFE, &[&LOAD, way.arguments].concat());
     let started = Instant::now();
@@ -158,7 +160,7 @@ fn under_load(way: &Way) -> Service {
     service
 }
 
-/// A service that is stopped but in its turns.
+/// A service that runs in its turns only.
 struct Player {
     service: Service,
     work: Work,
@@ -198,7 +200,7 @@ impl Player {
     }
 }
 
-/// Without holdup's threads and with them, in turn, in one process: each pair by itself.
+/// Alternates turns without and with holdup's threads in one process; each pair is a round.
 fn pairs_in_one() -> Vec<(Work, Work)> {
     let service = under_load(&ON);
     let threads = threads_of_holdup(service.child.id());

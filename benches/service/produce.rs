@@ -1,11 +1,11 @@
-//! What a producer gets done that waits for the broker's answer to each message, and one that does not.
+//! The throughput of a producer that waits for the broker's answer to each message, and of one that does not.
 //!
-//! An iteration is 100 000 numbered articles through the reference service's own producer, as its `load` command measures
-//! them: from the first one handed over to the last one confirmed by all replicas, without the start of the program. One by
-//! one, fewer are sent and the time is scaled, because a broker's answer takes as long for the first as for the last.
+//! An iteration is 100 000 numbered articles through the reference service's producer. Its `load` command measures from the
+//! first article to the confirmation of the last by all replicas, without the start of the program. One by one, fewer
+//! articles are sent and the time is scaled, because each answer takes equally long.
 //!
 //! - `embedded`: librdkafka's development broker, inside the process.
-//! - `tansu`: a broker that is not ours (`scripts/install_broker.sh`), or that of `KAFKA_BOOTSTRAP_SERVERS`.
+//! - `tansu`: a real broker (`scripts/install_broker.sh`), or the one in `KAFKA_BOOTSTRAP_SERVERS`.
 
 mod support;
 
@@ -20,10 +20,10 @@ use support::rounds::median;
 
 const MESSAGES: u32 = 100_000;
 
-/// Sent one by one in a sample: half a second on the embedded broker, two on one that has a disk.
+/// Messages per sample, one by one: half a second on the embedded broker, two on a broker with a disk.
 const ONE_BY_ONE: u32 = 5_000;
 
-/// Messages a second, in each sample.
+/// Messages per second, for each sample.
 fn rates(group: &mut BenchmarkGroup<'_, WallTime>, broker: &Broker, how: &str, messages: u32) -> Vec<f64> {
     let messages = messages.to_string();
     let arguments = [vec!["producer", "--publish", how, "--messages", &messages], broker.arguments()].concat();

@@ -1,7 +1,7 @@
 //! Flamegraphs of benches: `cargo bench --bench NAME -- --profile-time 5` leaves `profile/flamegraph.svg` in each
 //! bench's folder below `target/criterion`.
 //!
-//! pprof's own integration is for an older criterion, whose trait is another.
+//! pprof's own integration needs an older version of criterion.
 
 use std::fs::File;
 use std::path::Path;
@@ -10,13 +10,13 @@ use criterion::profiler::Profiler;
 use pprof::flamegraph::Options;
 use pprof::{ProfilerGuard, ProfilerGuardBuilder};
 
-/// Samples per second of CPU time that are asked for; the kernel gives at most one a tick, often 250 a second.
+/// Requested samples per second of CPU time. The kernel gives at most one per tick, often 250 per second.
 const RATE_HZ: i32 = 997;
 
-/// Their functions may hold a lock that the unwinder in the signal handler would wait for.
+/// Libraries that are not unwound. Their functions may hold a lock that the unwinder in the signal handler would wait for.
 const NOT_UNWOUND: &[&str] = &["libc", "libgcc", "pthread", "vdso"];
 
-/// Samples all threads of the bench by CPU time, and draws where they were.
+/// Samples the CPU time of all threads of a benchmark and draws a flamegraph.
 pub(crate) struct Flamegraph {
     running: Option<ProfilerGuard<'static>>,
 }

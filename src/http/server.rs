@@ -35,7 +35,7 @@ const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(360);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time limit for the endpoint's thread to end.
-const STOP_LIMIT: Duration = Duration::from_secs(1);
+const SERVER_STOP_LIMIT: Duration = Duration::from_secs(1);
 
 /// Binds the address. A bad address is an error when the watch starts.
 pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
@@ -76,7 +76,7 @@ impl Drop for Endpoint {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            join_until(thread, Instant::now() + STOP_LIMIT);
+            join_until(thread, Instant::now() + SERVER_STOP_LIMIT);
         }
     }
 }

@@ -67,8 +67,8 @@ impl NameTable {
 
     /// The frames of an address in the program's file, innermost first.
     pub(super) fn find(&self, address: u64) -> Vec<NamedFrame<'_>> {
-        let behind = self.starts.partition_point(|start| *start <= address);
-        let piece = behind.checked_sub(1).and_then(|position| self.pieces.get(position));
+        let count = self.starts.partition_point(|start| *start <= address);
+        let piece = count.checked_sub(1).and_then(|position| self.pieces.get(position));
         let frames = piece.and_then(|(_, number)| self.frames.get(*number as usize));
         let text = |number: u32| Some(self.texts.get((number as usize).checked_sub(1)?)?.as_str());
         let named =

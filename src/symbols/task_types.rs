@@ -110,11 +110,11 @@ impl TaskFunctions {
     }
 
     fn by_calls(&self, starts: &[u64]) -> Option<CallEvidence> {
-        let (mut seen, mut next): (HashSet<u64>, Vec<u64>) = (HashSet::new(), starts.to_vec());
+        let (mut visited, mut next): (HashSet<u64>, Vec<u64>) = (HashSet::new(), starts.to_vec());
         let (mut tasks, mut stages, mut called) = (Vec::new(), Vec::new(), HashSet::new());
         for _ in 0..=MAX_CALLS {
             for function in std::mem::take(&mut next) {
-                if seen.len() >= MAX_FUNCTIONS || !seen.insert(function) {
+                if visited.len() >= MAX_FUNCTIONS || !visited.insert(function) {
                     continue;
                 }
                 for target in self.calls(function) {
@@ -158,8 +158,8 @@ impl TaskFunctions {
         let relative = |position: usize| -> Option<u64> {
             let bytes = code.get(position..position.checked_add(4)?)?;
             let distance = i32::from_le_bytes(bytes.try_into().ok()?);
-            let behind = function.wrapping_add(position as u64 + 4);
-            Some(behind.wrapping_add_signed(i64::from(distance)))
+            let next = function.wrapping_add(position as u64 + 4);
+            Some(next.wrapping_add_signed(i64::from(distance)))
         };
         let target = |position: usize| match code.get(position..)? {
             // call and jmp

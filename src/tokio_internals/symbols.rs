@@ -1,7 +1,7 @@
 //! Parts of the symbols of Tokio's functions and variables, and texts in its binaries.
 //!
 //! Legacy and v0 mangling both write a path segment as its length and its name, so one fragment matches both.
-//! `tests/tokio_versions.sh` runs the named tests with every supported version of Tokio.
+//! `scripts/tokio_versions.sh` runs the named tests with every supported version of Tokio.
 
 /// Any symbol of Tokio.
 ///
@@ -15,7 +15,7 @@ pub(crate) const RUNTIME: &str = "5tokio7runtime";
 
 /// Any symbol of `tokio::runtime::task`, in a symbol that is known to be Tokio's.
 ///
-/// Test: `stalls_are_inferred_without_types` in `tests/attach_stalls.rs`.
+/// Test: `stalls_are_inferred_without_types` in `tests/attach/stalls.rs`.
 pub(crate) const TASK: &str = "7runtime4task";
 
 /// `tokio::runtime::task::raw::poll`, the function that polls tasks of one type. Its v0 symbol names that type.
@@ -36,28 +36,28 @@ pub(crate) const POLL: &str = "4poll";
 /// Schedulers and the ways into a runtime: `tokio::runtime::{scheduler, runtime, context::runtime}` and
 /// `tokio::task::local`.
 ///
-/// Test: `stalls_are_inferred_without_types` in `tests/attach_stalls.rs`.
+/// Test: `stalls_are_inferred_without_types` in `tests/attach/stalls.rs`.
 pub(crate) const SCHEDULERS: [&str; 4] =
     ["5tokio7runtime9scheduler", "5tokio7runtime7runtime", "5tokio7runtime7context7runtime", "5tokio4task5local"];
 
 /// Functions of a multi-thread worker.
 ///
-/// Test: `stalls_are_inferred_without_types` in `tests/attach_stalls.rs`.
+/// Test: `stalls_are_inferred_without_types` in `tests/attach/stalls.rs`.
 pub(crate) const MULTI_THREAD_WORKER: &str = "12multi_thread6worker";
 
 /// Functions of a current-thread runtime.
 ///
-/// Test: `stalls_are_inferred_without_types` in `tests/attach_stalls.rs`.
+/// Test: `stalls_are_inferred_without_types` in `tests/attach/stalls.rs`.
 pub(crate) const CURRENT_THREAD: &str = "14current_thread";
 
 /// The `block_on` of a multi-thread runtime. It polls, although its path contains `park`.
 ///
-/// Test: `stalls_are_inferred_without_types` in `tests/attach_stalls.rs`.
+/// Test: `stalls_are_inferred_without_types` in `tests/attach/stalls.rs`.
 pub(crate) const PARKER_BLOCK_ON: &str = "16CachedParkThread8block_on";
 
 /// Functions of `tokio::runtime` that wait: every `park`, and `tokio::runtime::{driver, io::driver, time}`.
 ///
-/// Test: `stalls_are_inferred_without_types` in `tests/attach_stalls.rs`.
+/// Test: `stalls_are_inferred_without_types` in `tests/attach/stalls.rs`.
 pub(crate) const PARKS: [&str; 6] =
     ["4park", "12park_timeout", "13park_internal", "7runtime6driver", "2io6driver", "7runtime4time"];
 
@@ -90,7 +90,7 @@ pub(crate) const TASK_STAGES: [&str; 2] = ["Stage<", "CoreStage<"];
 
 /// The default names of worker threads: since Tokio 1.23, and before.
 ///
-/// Test: `programs_that_run_tokio_are_found` in `tests/attach_ps.rs`.
+/// Test: `programs_that_run_tokio_are_found` in `tests/attach/ps.rs`.
 pub(crate) const WORKER_THREADS: [&str; 2] = ["tokio-rt-worker", "tokio-runtime-worker"];
 
 /// Whether the kernel's name of a thread is the default name of a worker. The kernel keeps 15 bytes.

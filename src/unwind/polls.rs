@@ -217,8 +217,8 @@ impl PollFrames {
     }
 
     fn function_at(&self, address: u64) -> Option<&(Range<u64>, TokioFunction)> {
-        let behind = self.functions.partition_point(|(range, _)| range.start <= address);
-        self.functions.get(behind.checked_sub(1)?).filter(|(range, _)| range.contains(&address))
+        let count = self.functions.partition_point(|(range, _)| range.start <= address);
+        self.functions.get(count.checked_sub(1)?).filter(|(range, _)| range.contains(&address))
     }
 }
 

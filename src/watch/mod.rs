@@ -33,7 +33,7 @@ use crate::tokio_internals;
 use crate::unwind::PollFrames;
 
 /// The time that dropping a watch waits for a callback or a client that does not return.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
+const WATCH_STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A guard that watches the Tokio runtimes it builds, until it is dropped.
 ///
@@ -298,6 +298,6 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.stop_within(STOP_LIMIT);
+        self.stop_within(WATCH_STOP_LIMIT);
     }
 }

@@ -125,7 +125,7 @@ fn an_ordinary_user_records_own_processes_and_no_others() {
     }
     // SAFETY: geteuid has no preconditions.
     if unsafe { libc::geteuid() } != 0 {
-        println!("whoever runs this is an ordinary user already, and the other tests hold");
+        println!("an ordinary user runs the tests already, and the other tests cover it");
         return;
     }
     let prefix = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
@@ -206,7 +206,7 @@ fn wall_profiles_show_threads_on_and_off_cpu() {
     assert_eq!(time("known_program", "on-cpu", ""), 0.0);
     let (runs, sleeps) = (time("load-", "on-cpu", ""), time("load-", "off-cpu", "sleep"));
     assert!(runs > 0.3 && sleeps > 0.05, "{runs} s on the CPU or in its queue, {sleeps} s asleep");
-    assert!(time("load-", "on-cpu", "_part") > 0.0, "some of them stood still long enough to be seen");
+    assert!(time("load-", "on-cpu", "_part") > 0.0, "some of them were stopped long enough to be sampled");
     assert!(used(&mut program) > before, "the program goes on");
 }
 

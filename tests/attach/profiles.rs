@@ -115,7 +115,7 @@ fn a_running_stall_is_stalled_time_with_its_cause() {
         program.tell(&format!("{word} 60000"));
         let arguments = ["--mode", "stalled", "--threshold", "100ms", "-d", "3"];
         let mut recorded = None;
-        support::wait_until("the stall is seen, unless the machine does not run us", || {
+        support::wait_until("the stall is recorded", || {
             let output = record(program.pid(), &[&["--format", "json"], &arguments[..]].concat());
             recorded = Profile::read(&output.stdout).ok().filter(|profile| profile.sample_count() == 1);
             // On a busy machine the cause may be that the thread was not scheduled.
@@ -125,7 +125,7 @@ fn a_running_stall_is_stalled_time_with_its_cause() {
             };
             recorded.as_ref().is_some_and(is_cause)
         });
-        let profile = recorded.expect("was seen");
+        let profile = recorded.expect("the stall was recorded");
         assert_eq!((&*profile.kind, profile.pid), ("stalled", program.pid()));
         // A running stall is captured again, and a computing function is then at another line.
         for sample in &profile.samples {

@@ -1,8 +1,8 @@
-//! The brokers that there are to measure with: the embedded one, and a real one where there is one.
+//! The brokers of the benchmarks: the embedded one, and a real one if available.
 
 use super::pipeline::Tansu;
 
-/// A broker, alive as long as this.
+/// A broker. It runs as long as this value lives.
 pub(crate) struct Broker {
     pub(crate) name: &'static str,
     servers: Option<String>,
@@ -10,13 +10,13 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// The arguments of a command that is to use it.
+    /// The arguments that make a command use it.
     pub(crate) fn arguments(&self) -> Vec<&str> {
         self.servers.as_deref().map_or_else(Vec::new, |servers| vec!["--bootstrap-servers", servers])
     }
 }
 
-/// The embedded broker, and that of `KAFKA_BOOTSTRAP_SERVERS`; without that, Tansu where it is installed.
+/// The embedded broker, and the one in `KAFKA_BOOTSTRAP_SERVERS`, otherwise Tansu if it is installed.
 pub(crate) fn all() -> Vec<Broker> {
     let mut all = vec![Broker { name: "embedded", servers: None, _running: None }];
     let named = std::env::var("KAFKA_BOOTSTRAP_SERVERS").ok().filter(|servers| !servers.is_empty());

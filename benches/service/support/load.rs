@@ -1,4 +1,4 @@
-//! The `load` command of the reference service, run as a user runs it, and what it measured.
+//! Runs the `load` command of the reference service and reads its measurements.
 
 use std::process::{Command, Stdio};
 
@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::service::program;
 
-/// What the command prints of one measurement; the rest of it is for people.
+/// The part of a printed measurement that the benchmarks use.
 #[derive(Deserialize, Clone, Copy, Debug)]
 pub(crate) struct Measurement {
     pub(crate) done: u64,
@@ -22,13 +22,13 @@ pub(crate) struct Latency {
     pub(crate) p99: f64,
 }
 
-/// Runs `load` with these arguments. What the environment says about Kafka does not count.
+/// Runs `load` with these arguments. Kafka settings of the environment are ignored.
 ///
 /// # Panics
 ///
-/// When it fails, or when something of what it was to do is missing: then there is nothing to measure.
+/// When the command fails or has not done all its work.
 pub(crate) fn load(arguments: &[&str]) -> Vec<Measurement> {
-    let told = Command::new(program())
+    let output = Command::new(program())
         .arg("load")
         .args(arguments)
         .arg("--json")
@@ -36,8 +36,8 @@ pub(crate) fn load(arguments: &[&str]) -> Vec<Measurement> {
         .stderr(Stdio::inherit())
         .output()
         .expect("the program starts");
-    assert!(told.status.success(), "load {arguments:?} failed: {}", told.status);
-    let measured: Vec<Measurement> = serde_json::from_slice(&told.stdout).expect("it prints JSON");
+    assert!(output.status.success(), "load {arguments:?} failed: {}", output.status);
+    let measured: Vec<Measurement> = serde_json::from_slice(&output.stdout).expect("it prints JSON");
     for one in &measured {
         assert!(one.done > 0 && one.failed == 0 && one.not_begun == 0, "load {arguments:?}: {one:?}");
     }

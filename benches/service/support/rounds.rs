@@ -1,14 +1,14 @@
-//! Two ways of doing the same, measured in turn: the machine's own ups and downs fall on both, and on neither more often.
+//! Measures two variants alternately, so that changes of the machine's speed affect both equally.
 
 use std::fmt;
 
-/// The ratios of pairs that were measured one right after the other.
+/// The ratios of consecutive measurements.
 #[derive(Default)]
 pub(crate) struct Rounds {
     ratios: Vec<f64>,
 }
 
-/// Measures both ways once, the first one first in every other round.
+/// Measures both variants once. The first variant comes first in every other round.
 pub(crate) fn in_turn<T>(round: usize, first: impl FnOnce() -> T, second: impl FnOnce() -> T) -> (T, T) {
     if round.is_multiple_of(2) {
         let measured = first();
@@ -29,9 +29,9 @@ impl Rounds {
     }
 }
 
-/// The median, an interval that holds the true one in 19 of 20 cases, and the quartiles.
+/// The median, an interval that contains the true median in 19 of 20 cases, and the quartiles.
 ///
-/// The interval is that of the sign test: of the ordered values, those `0.98 √n` places below and above the middle.
+/// The interval is that of the sign test: the ordered values `0.98 √n` places below and above the middle.
 impl fmt::Display for Rounds {
     fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.ratios.len() as f64;
@@ -52,7 +52,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 
-/// Between two values, the one in proportion.
+/// The value at a proportion, interpolated between two values.
 fn quantile(values: &[f64], part: f64) -> f64 {
     let mut ordered = values.to_vec();
     ordered.sort_by(f64::total_cmp);

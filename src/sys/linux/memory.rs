@@ -50,14 +50,14 @@ impl Process {
             let read = unsafe { libc::process_vm_readv(process, &raw const local, 1, remotes.as_ptr(), count, 0) };
             let mut read = bytes.get(..usize::try_from(read).unwrap_or(0)).unwrap_or_default();
             for part in parts {
-                let Some((own, behind)) = read.split_at_checked(part.length) else {
+                let Some((own, rest)) = read.split_at_checked(part.length) else {
                     // The read ends at the first unreadable part.
                     into.resize(into.len() + part.words, None);
                     break;
                 };
                 let words = rest_of(addresses, into.len(), part.words);
                 into.extend(words.iter().map(|address| word_at(own, address - part.start)));
-                read = behind;
+                read = rest;
             }
         }
     }

@@ -43,8 +43,8 @@ pub(crate) fn while_stopped<T: Send>(
         let asked: Vec<_> = seized.into_iter().map(interrupt).collect();
         let stopped: Vec<_> = asked.into_iter().map(|(tid, asked)| Stop::wait(tid, asked, limit)).collect();
         let first = stopped.iter().filter_map(|stop| stop.since).min();
-        let seen: Vec<Stopped> = stopped.iter().map(Stop::seen).collect();
-        let outcome = work(&seen);
+        let threads: Vec<Stopped> = stopped.iter().map(Stop::outcome).collect();
+        let outcome = work(&threads);
         stopped.iter().for_each(Stop::release);
         // Threads that were seized and did not stop are released at the end of this thread.
         (outcome, first.map_or(Duration::ZERO, |first| first.elapsed()))
@@ -89,7 +89,7 @@ impl Stop {
         stop
     }
 
-    fn seen(&self) -> Stopped {
+    fn outcome(&self) -> Stopped {
         Stopped { tid: self.tid, registers: self.outcome, thread_pointer: self.thread_pointer }
     }
 
