@@ -1,18 +1,18 @@
-//! Adopt holdup in an axum service that exists already.
+//! Adopt holdup in an existing axum service.
 //!
-//! Shows: the two places that change (marked `holdup:`), and what you get for it. `main` was `#[tokio::main] async`
-//! before; the handlers stay as they were.
+//! Shows the two changed places (marked `holdup:`) and their effect. Before, `main` was `#[tokio::main] async`. The
+//! handlers do not change.
 //!
-//! Run it, and ask for both pages in a second terminal (any other address: `… -- API DIAGNOSTICS`):
+//! Run it, and request both pages in a second terminal (other addresses: `… -- API DIAGNOSTICS`):
 //!
 //! ```console
 //! $ cargo run --example adopt_axum
 //! $ curl http://127.0.0.1:3000/quick
 //! $ curl http://127.0.0.1:3000/version
 //! ```
-//! Look for: nothing about `/quick`. For `/version`, a report in the first terminal that names the task `GET /version`,
-//! the function `ask_uname` with its line, the cause (waiting for a child process) and what to do instead. The same at
-//! <http://127.0.0.1:6060/>, with the history. Ctrl-C ends it.
+//! `/quick` causes no report. For `/version`, the first terminal shows a report with the task `GET /version`, the function
+//! `ask_uname` and its line, the cause (waiting for a child process) and the remedy. <http://127.0.0.1:6060/> shows the
+//! same with the history. Ctrl-C ends it.
 
 use std::{env, process::Command};
 
@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
     let api = addresses.next().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let diagnostics = addresses.next().unwrap_or_else(|| "127.0.0.1:6060".to_owned());
 
-    // holdup: the first place. Keep `watch` for as long as the runtime runs.
+    // holdup: the first place. Keep `watch` while the runtime runs.
     let watch = holdup::Watch::builder().listen(diagnostics).start()?;
     let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().enable_all())?;
     runtime.block_on(serve(&api))
@@ -40,7 +40,7 @@ async fn serve(address: &str) -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/quick", get(|| async { "quick\n" }))
         .route("/version", get(version))
-        // holdup: the second place. Without it the report is the same, but does not know the request.
+        // holdup: the second place. Without it the report does not name the request.
         .layer(middleware::from_fn(name_the_request));
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on http://{}/", listener.local_addr()?);
@@ -48,7 +48,7 @@ async fn serve(address: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The route, not the path: a name per article would tell nothing.
+/// The route instead of the path, because one name per article would be too many.
 async fn name_the_request(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("(no such route)", MatchedPath::as_str);
     let name = format!("{} {route}", request.method());
@@ -59,13 +59,13 @@ async fn version() -> String {
     ask_uname().unwrap_or_else(|error| format!("unknown: {error}\n"))
 }
 
-/// The mistake: the worker waits for another program. `tokio::process::Command` would let it go.
+/// The mistake: the worker waits for another program. `tokio::process::Command` would not block it.
 fn ask_uname() -> std::io::Result<String> {
     let output = Command::new("sh").args(["-c", "sleep 0.2; uname -sr"]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 async fn interrupted() {
-    // Where Ctrl-C cannot be caught, it ends the program by itself.
+    // If Ctrl-C cannot be caught, it ends the program by itself.
     let _caught = tokio::signal::ctrl_c().await;
 }

@@ -1,12 +1,12 @@
-//! One watch for several runtimes: a multi-thread one for requests, and a current-thread one on a thread of its own.
+//! One watch for several runtimes: a multi-thread one for requests, and a current-thread one on a separate thread.
 //!
-//! Shows: that each runtime is built by the same watch, and that reports tell them apart by name.
+//! Shows that the same watch builds each runtime, and that reports distinguish them by name.
 //!
 //! ```console
 //! $ cargo run --example several_runtimes
 //! ```
-//! Look for: the workers of both runtimes in the first table; stalls of `requests` on one of two workers, while the
-//! other goes on, and of `ticker` on its only one, where everything stands still meanwhile. It ends by itself.
+//! The first table has the workers of both runtimes. A stall of `requests` blocks one of two workers, and the other goes
+//! on. A stall of `ticker` blocks its only worker, and so the whole runtime. It ends by itself.
 
 use std::{
     thread,
@@ -18,7 +18,7 @@ use tokio::runtime::Builder;
 
 fn main() -> anyhow::Result<()> {
     let watch = Watch::builder().threshold(Duration::from_millis(10)).print(Print::Never).start()?;
-    // The name is what reports call a runtime.
+    // Reports show this name of the runtime.
     let requests = watch.runtime(Builder::new_multi_thread().worker_threads(2).name("requests").enable_all())?;
     let ticker = watch.runtime(Builder::new_current_thread().name("ticker").enable_all())?;
 
@@ -47,7 +47,7 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ticks for a second, with one mistake in between; tells the longest time between two ticks.
+/// Ticks for a second, with one mistake in between. Returns the longest time between two ticks.
 fn tick(runtime: &Runtime) -> Duration {
     runtime.block_on(async {
         let started = Instant::now();

@@ -1,26 +1,26 @@
-//! The five-minute hunt: a service whose p99 is bad for no visible reason, found with holdup, and fixed.
+//! The five-minute hunt: a service with a bad p99 for no visible reason. holdup finds the cause, and the fix removes it.
 //!
-//! The service answers `/price` in no time, two hundred times a second. Once a second a dashboard asks for `/report`
-//! three times at once, which is known to take a while and may. Users complain about `/price`.
+//! The service answers `/price` immediately, two hundred times per second. Once per second a dashboard requests `/report`
+//! three times at once, which is expected to be slow. Users complain about `/price`.
 //!
-//! **1. See the complaint.** Both sides are in this one program: a client on a runtime of its own prints the latency of
-//! `/price`, counted from when the request was due, so that waiting requests are not left out.
+//! **1. See the complaint.** Client and service are in this one program. The client has its own runtime and prints the
+//! latency of `/price`, counted from the due time of each request, so that waiting requests count too.
 //!
 //! ```console
 //! $ cargo run --release --example slow_service
 //! ```
-//! p50 is good, p99 is tens of milliseconds (hundreds without `--release`), although cores are idle most of the time and
-//! the handler of `/price` does nothing.
+//! p50 is good, p99 is tens of milliseconds (hundreds without `--release`), although the CPUs are mostly idle and the
+//! handler of `/price` does nothing.
 //!
 //! **2. Ask holdup**, in a second terminal, while it runs (60 s):
 //!
 //! ```console
 //! $ cargo run --release --features cli -- stalls
 //! ```
-//! Look for: the task `GET /report`, the culprit `render_report` with its line, the cause `computing`, and the advice.
-//! Both workers render at the same time, and meanwhile nobody answers `/price`.
+//! The report names the task `GET /report`, the culprit `render_report` with its line, the cause `computing`, and the
+//! advice. Both workers render at the same time, and meanwhile no worker answers `/price`.
 //!
-//! **3. See it as a picture**, before:
+//! **3. See it as a picture** before the fix:
 //!
 //! ```console
 //! $ cargo run --release --features cli -- record --mode stalled -d 20 -o before.svg
@@ -32,7 +32,7 @@
 //! $ cargo run --release --example slow_service -- --fixed
 //! $ cargo run --release --features cli -- stalls
 //! ```
-//! Look for: the same p50, a p99 near it, and no stalls. The reports come one after the other, which nobody minds.
+//! Now p50 is the same, p99 is near it, and there are no stalls. The reports are rendered one after another, which is fine.
 //!
 //! `scripts/flamegraphs.sh hunt` does all of this by itself, and `flamegraphs/README.md` shows the pictures and latencies.
 
@@ -63,7 +63,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-/// A slow service, and the same one fixed.
+/// A slow service, and its fixed version.
 #[derive(Parser, Debug)]
 struct Options {
     /// Render reports on the blocking pool
@@ -83,13 +83,13 @@ const PRICE_EVERY: Duration = Duration::from_millis(5);
 const REPORTS_EVERY: Duration = Duration::from_secs(1);
 const REPORTS_AT_ONCE: usize = 3;
 
-/// Latencies are told this often.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+/// Pause between two lines with latencies.
+const PRINT_EVERY: Duration = Duration::from_secs(5);
 
-/// Rendered and compressed in tens of milliseconds in a release build.
+/// Rows of a report. A release build renders and compresses it in tens of milliseconds.
 const REPORT_LINES: u32 = 60_000;
 
-/// Reports rendered at once; further ones wait without a thread.
+/// Limit of concurrently rendered reports. Further ones wait without a thread.
 static RENDERERS: Semaphore = Semaphore::const_new(1);
 
 fn main() -> anyhow::Result<()> {
@@ -101,7 +101,7 @@ fn main() -> anyhow::Result<()> {
     if let Some(endpoint) = watch.endpoint() {
         println!("diagnostics  http://{endpoint}/");
     }
-    // What the clients measure must not depend on the runtime that they measure.
+    // The clients' measurements must not depend on the measured runtime.
     let clients = thread::Builder::new().name("clients".to_owned()).spawn(move || ask(address, options.run_for))?;
     let report = if options.fixed { get(report_fixed) } else { get(report) };
     let routes = Router::new()
@@ -125,12 +125,12 @@ async fn report() -> Vec<u8> {
 }
 
 async fn report_fixed() -> Vec<u8> {
-    // Closed by nobody, so there is always a turn; and rendering does not panic.
+    // The semaphore is never closed, and rendering does not panic.
     let _turn = RENDERERS.acquire().await;
     tokio::task::spawn_blocking(render_report).await.unwrap_or_default()
 }
 
-// Not inlined: reports name it in builds without debug information too.
+// Not inlined, so that reports name it in builds without debug information too.
 #[inline(never)]
 fn render_report() -> Vec<u8> {
     let mut text = String::new();
@@ -143,7 +143,7 @@ fn render_report() -> Vec<u8> {
     packed.finish().unwrap_or_default()
 }
 
-/// Asks for prices and reports at their times, whatever the answers to earlier questions do.
+/// Sends requests for prices and reports at their due times, independent of earlier responses.
 fn ask(address: SocketAddr, run_for: Duration) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -151,8 +151,8 @@ fn ask(address: SocketAddr, run_for: Duration) -> anyhow::Result<()> {
         let mut prices = interval(PRICE_EVERY);
         prices.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut reports = interval(REPORTS_EVERY);
-        let mut tell = interval(TELL_EVERY);
-        tell.tick().await;
+        let mut print = interval(PRINT_EVERY);
+        print.tick().await;
         let (mut asked, mut latencies) = (JoinSet::new(), Latencies::default());
         while started.elapsed() < run_for {
             tokio::select! {
@@ -163,18 +163,18 @@ fn ask(address: SocketAddr, run_for: Duration) -> anyhow::Result<()> {
                     }
                 }
                 Some(answer) = asked.join_next() => latencies.take(answer?),
-                _ = tell.tick() => latencies.tell(),
+                _ = print.tick() => latencies.print(),
             }
         }
         while let Some(answer) = asked.join_next().await {
             latencies.take(answer?);
         }
-        latencies.tell_all();
+        latencies.print_all();
         Ok(())
     })
 }
 
-/// How long the answer took from when it was due, if it came.
+/// The latency of a response since its due time, if it came.
 async fn question(address: SocketAddr, path: &'static str, due: Instant) -> (&'static str, anyhow::Result<Duration>) {
     (path, answer(address, path).await.map(|()| due.elapsed()))
 }
@@ -191,7 +191,7 @@ async fn answer(address: SocketAddr, path: &str) -> anyhow::Result<()> {
 
 #[derive(Default)]
 struct Latencies {
-    /// Since they were told last.
+    /// Since the last line.
     prices: Vec<Duration>,
     all_prices: Vec<Duration>,
     all_reports: Vec<Duration>,
@@ -207,12 +207,12 @@ impl Latencies {
         }
     }
 
-    fn tell(&mut self) {
+    fn print(&mut self) {
         println!("/price       {}", percentiles(&mut self.prices));
         self.all_prices.append(&mut self.prices);
     }
 
-    fn tell_all(&mut self) {
+    fn print_all(&mut self) {
         self.all_prices.append(&mut self.prices);
         println!("all /price   {}", percentiles(&mut self.all_prices));
         println!("all /report  {}", percentiles(&mut self.all_reports));

@@ -1,12 +1,12 @@
-//! A callback of your own for every stall: to count it, to log it your way, or to call somebody.
+//! A callback for every stall: to count it, to log it in your format, or to send an alert.
 //!
-//! Shows: `on_stall` with its three phases, what a stall holds, and how to get out of the callback quickly.
+//! Shows `on_stall` with its three phases, the contents of a stall, and a callback that returns quickly.
 //!
 //! ```console
 //! $ cargo run --example stall_callback
 //! ```
-//! Look for: `noticed` lines *before* the poll has ended (the sleep of 400 ms is noticed after some 10 ms), `still`
-//! lines at 4 and 16 times the threshold, and at the end a table of what was counted. It ends by itself.
+//! `noticed` lines appear *before* the end of the poll (the sleep of 400 ms is noticed after about 10 ms), and `still`
+//! lines at 4 and 16 times the threshold. The end is a table of counts. It ends by itself.
 
 use std::{
     collections::BTreeMap,
@@ -18,11 +18,11 @@ use std::{
 use holdup::stall::Phase;
 use holdup::{Print, StallEvent};
 
-/// Stalls that may wait to be handled; further ones are dropped here, and holdup still counts them.
+/// Capacity of the queue. Further stalls are dropped here, but holdup counts them.
 const QUEUE: usize = 1024;
 
-/// What we want to know of a stall. The event itself is only lent to the callback.
-struct Told {
+/// The needed parts of a stall. The callback only borrows the event.
+struct Event {
     phase: Phase,
     culprit: String,
     cause: String,
@@ -30,12 +30,12 @@ struct Told {
 }
 
 fn main() -> anyhow::Result<()> {
-    let (tell, told) = sync_channel(QUEUE);
-    // The callback runs on holdup's reporter thread, and while it runs, further reports wait. So it hands on what it
-    // needs, and a thread of our own takes its time (here it prints; it might send a message).
+    let (sender, events) = sync_channel(QUEUE);
+    // The callback runs on holdup's reporter thread, and further reports wait for it. So it only passes the needed parts
+    // on, and a separate thread does the slow work (here it prints; it could send a message).
     let handler = thread::spawn(move || {
         let mut ended: BTreeMap<String, (u32, Duration)> = BTreeMap::new();
-        for Told { phase, culprit, cause, duration } in told {
+        for Event { phase, culprit, cause, duration } in events {
             match phase {
                 Phase::Noticed => println!("noticed after {duration:>7.1?}: {culprit}"),
                 Phase::Updated => println!("still, after  {duration:>7.1?}: {culprit} ({cause})"),
@@ -55,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     let watch = holdup::Watch::builder()
         .threshold(Duration::from_millis(10))
         .print(Print::Never)
-        .on_stall(move |event| hand_on(&tell, event))
+        .on_stall(move |event| pass_on(&sender, event))
         .start()?;
     let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().enable_all())?;
     runtime.block_on(async {
@@ -65,7 +65,7 @@ fn main() -> anyhow::Result<()> {
         }
     });
     drop(runtime);
-    // Ends the reporter, and with it the callback and its end of the queue.
+    // Ends the reporter, and with it the callback and its sender.
     drop(watch);
 
     println!("\ntimes  longest  what");
@@ -75,15 +75,15 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn hand_on(tell: &SyncSender<Told>, event: &StallEvent<'_>) {
+fn pass_on(sender: &SyncSender<Event>, event: &StallEvent<'_>) {
     let stall = event.stall;
     let culprit = match &stall.culprit {
         Some(culprit) => culprit.frame.function.to_string(),
         None => "nothing of ours".to_owned(),
     };
-    let told = Told { phase: event.phase, culprit, cause: stall.cause.class.to_string(), duration: stall.duration };
-    // Never wait here: a full queue loses this one.
-    let _lost_if_full = tell.try_send(told);
+    let parts = Event { phase: event.phase, culprit, cause: stall.cause.class.to_string(), duration: stall.duration };
+    // Never wait here: with a full queue, this stall is dropped.
+    let _lost_if_full = sender.try_send(parts);
 }
 
 async fn wait_for(task: tokio::task::JoinHandle<()>) {

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The news API does what its OpenAPI document says: schemathesis (from PyPI) makes requests of that document, valid and
-# invalid ones, and compares every answer with it.
+# Tests the news API against its OpenAPI document: schemathesis (from PyPI) generates valid and invalid requests, and checks
+# every response.
 #
 #   scripts/api_document.sh [options of `schemathesis run`, such as --max-examples 500]
 #
 # Needs python3 with venv, curl, and access to PyPI once: schemathesis is installed into target/schemathesis.
-# HOLDUP_NEWS_PIPELINE names the program to test; without it, it is built. Ends with 0 when nothing differs. Left out is
+# HOLDUP_NEWS_PIPELINE names the program to test; without it, cargo builds it. Exits with 0 without a difference. It skips
 # /stream, which does not end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -27,13 +27,13 @@ if [ -z "$program" ]; then
 fi
 
 work=$(mktemp -d)
-: >"$work/said" # Read below, maybe before the program has begun.
-"$program" --api 127.0.0.1:0 --diagnostics 127.0.0.1:0 --readers 0 --for 10m >"$work/said" 2>"$work/log" &
+: >"$work/output" # It is read below, possibly before the program has started.
+"$program" --api 127.0.0.1:0 --diagnostics 127.0.0.1:0 --readers 0 --for 10m >"$work/output" 2>"$work/log" &
 service=$!
 trap 'kill "$service" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 for _ in $(seq 300); do
-    url=$(sed -n 's|^news *\(http://[^/]*\)/.*|\1|p' "$work/said")
+    url=$(sed -n 's|^news *\(http://[^/]*\)/.*|\1|p' "$work/output")
     if [ -n "$url" ] && curl --silent --fail --output /dev/null "$url/readyz"; then
         break
     fi
@@ -41,5 +41,5 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 
-# In the folder of its own, because schemathesis keeps its examples where it runs.
+# In a temporary folder, because schemathesis writes its examples to the working directory.
 (cd "$work" && "$tools/bin/schemathesis" run "$url/openapi.json" --exclude-path /stream --checks all --no-color "$@")

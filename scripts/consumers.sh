@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Opens profiles that holdup wrote with the programs they are for, and fails when one of them does not take its file.
+# Opens profiles that holdup wrote with their consumers, and fails if one of them rejects its file.
 #
 #   scripts/consumers.sh FILE…        for example after `cargo test --test profiles_files`: target/tmp/profiles/*
 #
-# By the end of its name each file goes to
+# The extension of a file selects its consumer:
 #   .pb.gz            Go's pprof: -top, -tags, -traces, -comments
 #   .folded .txt      inferno-flamegraph
 #   .svg              headless Chromium, without a script error
 #   .speedscope.json  speedscope's published schema, and speedscope itself in headless Chromium
-#   .pftrace          Perfetto's published messages: no unknown field, slices in pairs, every reference leads somewhere
-#   .json.gz          the Firefox Profiler's processed format: tables of equal length, every reference leads somewhere
-#   .json             skipped: holdup's own, which `cargo test` reads back
+#   .pftrace          Perfetto's published messages: no unknown field, slices in pairs, every reference is valid
+#   .json.gz          the Firefox Profiler's processed format: tables of equal length, every reference is valid
+#   .json             skipped: holdup's own format, which `cargo test` reads back
 # Perfetto's trace processor and the Firefox Profiler themselves are not in the package registries.
 #
-# Installs what is missing: golang-go, chromium, nodejs and npm from Debian; perfetto, protobuf and jsonschema from PyPI
-# into a folder; speedscope from npm, and inferno from crates.io, likewise. CONSUMERS_DIR keeps that folder and the
-# screenshots for the next time; it is a temporary one otherwise.
+# Installs missing programs: golang-go, chromium, nodejs and npm from Debian; into a folder perfetto, protobuf and
+# jsonschema from PyPI, speedscope from npm, and inferno from crates.io. CONSUMERS_DIR names a folder to keep, with the
+# screenshots; the default is a temporary one.
 set -euo pipefail
 
 [ $# -gt 0 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
@@ -57,7 +57,7 @@ browser() { # page, options…
         --allow-file-access-from-files --virtual-time-budget=20000 --enable-logging=stderr "$@" "$page" \
         2>"$folder/browser.log" || fail "Chromium did not open $page"
     rm -rf "$profile"
-    # The first word of a message of the page, not of the browser.
+    # The first word of messages from the page, not from the browser.
     ! grep -E 'CONSOLE.*(Uncaught|Error)' "$folder/browser.log" || fail "$page has a script error"
 }
 
@@ -71,7 +71,7 @@ pprof() {
     grep -q '^lost=' "$folder/comments" || fail "$1 does not carry its quality"
     samples=$(grep -c -- '-----------+---' "$folder/traces" || true)
     if [ "$samples" -gt 1 ]; then
-        # What was read from another program's file or from folded stacks has none, and stalls of one kind are many threads'.
+        # Samples from another program's file or from folded stacks have none, and stalls of one kind belong to many threads.
         grep -qE '^kind=(pprof|folded|stalled)$' "$folder/comments" || grep -q ' thread: ' "$folder/tags" ||
             fail "$1 has no threads"
         ! grep -E '%  ::' "$folder/top" || fail "$1: pprof cut names"
@@ -105,7 +105,7 @@ import json, sys, jsonschema
 file, schema = (json.load(open(path)) for path in sys.argv[1:])
 jsonschema.validate(file, schema)
 PYTHON
-    # As speedscope's own command does: a script beside the page hands over the file.
+    # Like speedscope's own command: a script beside the page passes the file.
     printf 'speedscope.loadFileFromBase64("profile.speedscope.json", "%s")' "$(base64 -w0 "$1")" >"$folder/load.js"
     local page="file://$(realpath "$tool")/index.html#localProfilePath=$(realpath "$folder")/load.js"
     browser "$page" --screenshot="$folder/$(basename "$1").png"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Makes the pictures of this folder: builds the command and the reference service, runs the service healthy and with its
-# faults, and records it. Takes four minutes and a build. Needs the Rust toolchain, gcc, g++ and make, and nothing else.
+# Makes the pictures in flamegraphs/: builds the command and the reference service, and records the service without and with
+# faults. Takes four minutes and a build. Needs the Rust toolchain, gcc, g++ and make.
 #
 #   scripts/flamegraphs.sh            every picture
-#   scripts/flamegraphs.sh hunt       those of one part: cpu, lock, flood, hunt
-#   FLAMEGRAPH_SECONDS=5 …      shorter recordings, to try it
-#   FLAMEGRAPH_RECORDINGS=DIR … keeps the recordings, from which any other format can be made
+#   scripts/flamegraphs.sh hunt       the pictures of one part: cpu, lock, flood, hunt
+#   FLAMEGRAPH_SECONDS=5 …            shorter recordings, for a trial
+#   FLAMEGRAPH_RECORDINGS=DIR …       keeps the recordings, for other formats
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -92,7 +92,7 @@ lock() {
     picture wall-lock wall-lock --group state
 }
 
-# More articles than the service can take, as benches/pipeline.rs has them.
+# More articles than the service can process, as in benches/service/pipeline.rs.
 flood() {
     start --readers 4 --reader-interval 20ms --odd-feed flood,flood --feed-interval 1ms
     record cpu 499 cpu-flood

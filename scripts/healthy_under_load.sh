@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# The healthy service under full load holds nobody up: the reference service in a release build takes in a thousand new
-# articles after the other, and is asked for its news by the `load` command as fast as it answers, while holdup watches.
-# Expected: no stall. Threads that outnumber the CPUs keep each other from running for whole time slices. So the load runs
-# only where the service leaves a CPU idle, as one that comes from another machine would; and the threads of the embedded
-# broker, which is another machine in production, and of its client have the first CPU, the workers all others.
+# Checks that the healthy service under full load has no stall. The reference service in a release build ingests thousands
+# of new articles, the `load` command requests its news at full speed, and holdup watches. If threads outnumber the CPUs,
+# some of them wait for whole time slices. So the load runs only on idle CPU time, like a load from another machine. The
+# threads of the embedded broker and its client run on the first CPU, and the workers on all others.
 #
-#   scripts/healthy_under_load.sh [SECONDS, 300 unless told]
+#   scripts/healthy_under_load.sh [SECONDS]        the default is 300
 #
-# Prints what the load came to, what the service did, and what holdup reported. Ends with 0 when there was no stall, with 1
-# when there was one, and with 3 when the machine itself kept threads from running for longer than the threshold and there
-# was nothing else: on a machine that is busy with other work, that is neither a success nor a fault of the service.
+# Prints the results of the load, the counters of the service, and holdup's stalls. Exits with 0 without a stall and with 1
+# with one. Exits with 3 if the machine did not run threads for longer than the threshold and there were no other stalls: on
+# a busy machine, this is neither a success nor an error of the service.
 # Needs the Rust toolchain, curl and python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,15 +22,15 @@ if [ -z "$program" ]; then
 fi
 
 work=$(mktemp -d)
-: >"$work/said" # Read below, maybe before the program has begun.
+: >"$work/output" # It is read below, possibly before the program has started.
 workers=$(($(nproc) > 1 ? $(nproc) - 1 : 1))
 "$program" --workers "$workers" --api 127.0.0.1:0 --diagnostics 127.0.0.1:0 --readers 4 --reader-interval 20ms \
-    --odd-feed flood --feed-interval 1ms --for "$((seconds + 120))s" >"$work/said" 2>"$work/log" &
+    --odd-feed flood --feed-interval 1ms --for "$((seconds + 120))s" >"$work/output" 2>"$work/log" &
 service=$!
 trap 'kill "$service" 2>/dev/null || true; rm -rf "$work"' EXIT
 
 for _ in $(seq 300); do
-    news=$(sed -n 's|^news *\(http://[^/]*\)/.*|\1|p' "$work/said")
+    news=$(sed -n 's|^news *\(http://[^/]*\)/.*|\1|p' "$work/output")
     if [ -n "$news" ] && curl --silent --fail --output /dev/null "$news/readyz"; then
         break
     fi
@@ -48,7 +47,7 @@ if [ "$(nproc)" -gt 1 ]; then
         taskset --cpu-list --pid "$cpus" "${thread##*/}" >/dev/null || true # It may be gone.
     done
 fi
-diagnostics=$(sed -n 's|^diagnostics *\(http://[^/]*\)/.*|\1|p' "$work/said")
+diagnostics=$(sed -n 's|^diagnostics *\(http://[^/]*\)/.*|\1|p' "$work/output")
 
 chrt --idle 0 "$program" load api --url "$news/latest-news" --connections 16 --duration "${seconds}s"
 
@@ -61,9 +60,9 @@ wait "$service"
 python3 - "$work/stalls.json" "$seconds" <<'PYTHON'
 import json, sys
 
-told = json.load(open(sys.argv[1]))
-stalls = told["stalls"]
-counted = told["counters"]["stalls"]
+answer = json.load(open(sys.argv[1]))
+stalls = answer["stalls"]
+counted = answer["counters"]["stalls"]
 print(f"holdup reported {counted} stalls of {len(stalls)} kinds in {sys.argv[2]} s")
 for stall in stalls:
     culprit = stall.get("culprit") or {}

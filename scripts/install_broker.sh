@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs Tansu, the Kafka broker that examples/news_pipeline/tests/delivery.rs starts: a process that is not ours, with SQLite storage.
-# Needs the Rust toolchain and a C compiler. Goes where `cargo install` puts programs; does nothing when it is there.
+# Installs Tansu, an external Kafka broker with SQLite storage, for examples/news_pipeline/tests/delivery.rs.
+# Needs the Rust toolchain and a C compiler. Installs with `cargo install`; does nothing if it is installed.
 set -euo pipefail
 
 version=0.6.0
@@ -10,8 +10,8 @@ if command -v tansu >/dev/null && tansu --version 2>/dev/null | grep -qF "$versi
     exit 0
 fi
 
-# Without optimisation it is built in a third of the time, and fast enough for the test. No debug information, and no
-# flags of this repository: cargo reads .cargo/config.toml of the folder that it runs in.
+# An unoptimized build takes a third of the time and is fast enough for the test. It has no debug information and no flags
+# of this repository, because cargo reads .cargo/config.toml of the working directory.
 cd "${TMPDIR:-/tmp}"
 unset CARGO_TARGET_DIR
 RUSTFLAGS="" CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0 \

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# `holdup dump` and `holdup stalls` against versions of Tokio, optimisation and link-time optimisation, with and without
-# tokio_unstable: every task of one known program has its path, and the stalls of another are told, also where it describes no
-# types. Downloads those versions and builds each; not a part of .ci/run.
+# Tests `holdup dump` and `holdup stalls` with versions of Tokio, optimization levels and link-time optimization, with and
+# without tokio_unstable. Every task of one known program must have its await path, and every stall of another must be
+# reported, also without debug information for types. Downloads and builds each version. Not part of .ci/run.
 #
 #   scripts/tokio_versions.sh [VERSION…]
 set -euo pipefail
@@ -53,7 +53,7 @@ for version in "${versions[@]}"; do
     try "$version-debug" ""
     try "$version-release" "" --release
 done
-# What the newest of them is built with, besides.
+# Other builds with the newest version.
 try "$version-unstable" "--cfg tokio_unstable" --release
 HOLDUP_LTO=1 CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 try "$version-lto" "" --release
 CARGO_PROFILE_RELEASE_OPT_LEVEL=s try "$version-small" "" --release

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The score card of every kind of release build. Each build compiles everything anew, into a folder of its own.
+# The score card of every kind of release build. Each build compiles everything into a separate folder.
 set -euo pipefail
 
 usage() {
@@ -10,11 +10,11 @@ Builds, runs and scores the corpus. FOLDER, outside the source tree, gets the bu
 NAME.txt and NAME.json. OPTIONS go to `corpus card`, such as `--place task --rounds 3`.
 
 A BUILD is three words: debug information (none, lines, full), tokio_unstable (unstable, stable) and frame pointers
-(fp, nofp), such as `lines-unstable-nofp`; or `all`, which are twelve. Without one: the first of each kind, and every
-build that differs from it in one word. Each is scored as this user, and, if that is root, as an ordinary one too.
+(fp, nofp), such as `lines-unstable-nofp`; or `all` for all twelve. The default is `lines-unstable-nofp` and every build
+that differs from it in one word. Each is scored as the current user, and if that is root, as an ordinary user too.
 
-With a fourth word, as in `full-unstable-nofp-outside`, holdup does not watch inside: the `holdup` command does, by
-process id. Without `full` there are no descriptions of types, and stalls are inferred.
+With a fourth word, as in `full-unstable-nofp-outside`, the `holdup` command watches from outside, by process id.
+Without `full` there is no debug information for types, and stalls are inferred.
 TEXT
 }
 

@@ -178,7 +178,7 @@ fn top_shows_the_functions_of_an_endpoint_and_check_its_self_check() {
     busy.join().expect("it ends");
     let shown = text(&top.stdout);
     assert_eq!(top.status.code(), Some(0), "{}", text(&top.stderr));
-    assert!(shown.contains("CPU time") && shown.contains("command::spin"), "{shown}");
+    assert!(shown.contains("CPU time") && shown.contains("command_endpoint::spin"), "{shown}");
 
     let check = holdup(&["check", &address]);
     let shown = text(&check.stdout);

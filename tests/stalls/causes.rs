@@ -93,7 +93,7 @@ fn slow_peer() -> SocketAddr {
     address
 }
 
-fn both_flavours() -> [(&'static str, Builder); 2] {
+fn both_flavors() -> [(&'static str, Builder); 2] {
     let mut multi = Builder::new_multi_thread();
     multi.worker_threads(2).enable_all();
     let mut current = Builder::new_current_thread();
@@ -104,7 +104,7 @@ fn both_flavours() -> [(&'static str, Builder); 2] {
 /// Runs `act` in a task again and again until a stall with this culprit and cause is seen; returns it.
 fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'static) {
     let _alone = alone();
-    for (flavour, mut builder) in both_flavours() {
+    for (flavor, mut builder) in both_flavors() {
         let events = Events::default();
         let watch = events.watch();
         let runtime = watch.runtime(&mut builder).expect("builds");
@@ -126,7 +126,7 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
                 acting.abort();
             });
         });
-        let what = format!("{name}, {class}, {flavour}");
+        let what = format!("{name}, {class}, {flavor}");
         let stall = events.wait_for(&what, |phase, stall| {
             phase == Phase::Ended && function_of(stall) == name && stall.cause.class == class
         });
@@ -219,7 +219,7 @@ impl Gate {
 #[test]
 fn a_stall_that_does_not_end_is_noticed_updated_and_only_later_ended() {
     let _alone = alone();
-    for (flavour, mut builder) in both_flavours() {
+    for (flavor, mut builder) in both_flavors() {
         let events = Events::default();
         let watch = events.watch();
         let runtime = watch.runtime(&mut builder).expect("builds");
@@ -232,8 +232,8 @@ fn a_stall_that_does_not_end_is_noticed_updated_and_only_later_ended() {
             });
         });
         let is_gate = |stall: &holdup::Stall| function_of(stall) == "stalls_causes::Gate::wait";
-        let noticed = events.wait_for(flavour, |phase, stall| phase == Phase::Noticed && is_gate(stall));
-        assert!(!noticed.ended && noticed.cause.class == CauseClass::Lock, "{flavour}: {noticed:#?}");
+        let noticed = events.wait_for(flavor, |phase, stall| phase == Phase::Noticed && is_gate(stall));
+        assert!(!noticed.ended && noticed.cause.class == CauseClass::Lock, "{flavor}: {noticed:#?}");
         events.wait_for("taken again at 4 thresholds", |phase, stall| {
             phase == Phase::Updated && stall.id == noticed.id && stall.duration >= stall.threshold * 4
         });
@@ -242,21 +242,21 @@ fn a_stall_that_does_not_end_is_noticed_updated_and_only_later_ended() {
         });
         let now = watch.stalls();
         let entry = now.entries.iter().find(|entry| entry.stall.id == noticed.id).expect("it is in the history");
-        assert!(!entry.stall.ended, "{flavour}: it lasts");
-        assert!(entry.stall.duration >= noticed.duration, "{flavour}: it grows");
+        assert!(!entry.stall.ended, "{flavor}: it lasts");
+        assert!(entry.stall.duration >= noticed.duration, "{flavor}: it grows");
         let workers = watch.workers();
-        assert!(workers.iter().any(|now| now.polling_for >= Some(noticed.threshold)), "{flavour}: {workers:#?}");
+        assert!(workers.iter().any(|now| now.polling_for >= Some(noticed.threshold)), "{flavor}: {workers:#?}");
         gate.open();
         running.join().expect("the runtime ends");
         let ended = events.wait_for("ended", |phase, stall| phase == Phase::Ended && stall.id == noticed.id);
-        assert!(ended.ended && ended.duration >= ended.threshold * 16, "{flavour}: {:?}", ended.duration);
+        assert!(ended.ended && ended.duration >= ended.threshold * 16, "{flavor}: {:?}", ended.duration);
     }
 }
 
 #[test]
 fn the_future_given_to_block_on_is_watched_too() {
     let _alone = alone();
-    for (flavour, mut builder) in both_flavours() {
+    for (flavor, mut builder) in both_flavors() {
         let events = Events::default();
         let watch = events.watch();
         let runtime = watch.runtime(&mut builder).expect("builds");
@@ -266,9 +266,9 @@ fn the_future_given_to_block_on_is_watched_too() {
                 tokio::task::yield_now().await;
             }
         });
-        let stall = events.wait_for(flavour, |_, stall| function_of(stall) == "stalls_causes::nap");
-        assert_eq!(stall.task.id, None, "{flavour}: it is no task");
-        assert_eq!(stall.worker, (flavour == "current-thread").then_some(0), "{flavour}");
+        let stall = events.wait_for(flavor, |_, stall| function_of(stall) == "stalls_causes::nap");
+        assert_eq!(stall.task.id, None, "{flavor}: it is no task");
+        assert_eq!(stall.worker, (flavor == "current-thread").then_some(0), "{flavor}");
     }
 }
 
@@ -312,7 +312,7 @@ fn many_short_polls_are_no_stall() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.builder().threshold(Duration::from_millis(20)).start().expect("starts");
-    for (_, mut builder) in both_flavours() {
+    for (_, mut builder) in both_flavors() {
         let runtime = watch.runtime(&mut builder).expect("builds");
         runtime.block_on(async {
             let busy = holdup::spawn(async {

@@ -1,5 +1,5 @@
-//! A program whose tasks, awaits and locks are known: `tests/fixtures/awaiting`, built with descriptions of types, which the
-//! tests themselves are built without.
+//! A program with known tasks, awaits and locks: `tests/fixtures/awaiting`. It is built with debug information for types,
+//! which the tests do not have.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead, BufReader};
@@ -7,51 +7,51 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 
-/// Tasks of it that all do the same.
+/// Number of its equal tasks.
 pub(crate) const MANY: usize = 10;
 
-/// Built once for all tests; that it can be built is a part of them. `HOLDUP_AWAITING` names one that was built otherwise.
+/// Built once for all tests of a binary. `HOLDUP_AWAITING` names another build.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     std::env::var_os("HOLDUP_AWAITING")
         .map_or_else(|| build("awaiting", &[("CARGO_PROFILE_DEV_DEBUG", "2")], &[]), PathBuf::from)
 });
 
-/// Builds the program with these variables set and these arguments to cargo, in a folder of that name.
+/// Builds the program with these environment variables and cargo arguments, in a folder of this name.
 pub(crate) fn build(name: &str, variables: &[(&str, &str)], arguments: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/awaiting");
-    // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
+    // The test lies in `target/debug/deps`, and `target/tmp` is cargo's folder for files of tests.
     let test = std::env::current_exe().expect("it runs");
     let target = test.ancestors().nth(3).expect("lies in the target folder").join("tmp").join(name);
     let mut cargo = Command::new(env!("CARGO"));
-    // Its dependencies are among those of the tests, so nothing needs to be downloaded.
+    // Its dependencies are a subset of those of the tests, so nothing is downloaded.
     cargo.args(["build", "--locked", "--offline", "--quiet"]).args(arguments).current_dir(&folder);
     cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_INCREMENTAL", "0").envs(variables.iter().copied());
     let output = cargo.output().expect("cargo runs");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the program that is looked at cannot be built:\n{told}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the observed program cannot be built:\n{message}");
     target.join("debug/awaiting")
 }
 
-/// The program with descriptions of types in its own file.
+/// The program with debug information in its own file.
 pub(crate) fn program() -> &'static Path {
     &PROGRAM
 }
 
-/// The program, running.
+/// The running program. It is killed on drop.
 pub(crate) struct Awaiting(Child);
 
 impl Awaiting {
-    /// Starts it with two workers, and returns when all its tasks wait but one, which runs.
+    /// Starts it with two workers. Returns when one task runs and all others wait.
     pub(crate) fn start() -> Self {
         Self::with("multi_thread")
     }
 
-    /// The same on the runtime of that flavor.
+    /// Starts it on a runtime of this flavor.
     pub(crate) fn with(flavor: &str) -> Self {
         Self::of(program(), flavor)
     }
 
-    /// The same of another file.
+    /// Starts another build of it.
     pub(crate) fn of(program: &Path, flavor: &str) -> Self {
         let mut child = Command::new(program)
             .args([&MANY.to_string(), flavor])

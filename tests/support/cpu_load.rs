@@ -1,4 +1,4 @@
-//! A load whose truth is known: two functions that share CPU time 1:2, and the clock they go by.
+//! A load with known shares: two functions that use CPU time 1:2, and their clock.
 #![allow(unsafe_code, reason = "reads the CPU clocks that profiles are held against")]
 
 use std::sync::{Arc, Barrier};
@@ -17,7 +17,7 @@ pub(crate) fn thread_cpu() -> Duration {
     Duration::new(time.tv_sec.cast_unsigned(), u32::try_from(time.tv_nsec).expect("is below a second"))
 }
 
-/// Computes until this thread has used that much CPU time.
+/// Computes until this thread has used this much CPU time.
 #[inline(always)]
 pub(crate) fn use_cpu(time: Duration) {
     let until = thread_cpu() + time;
@@ -41,7 +41,7 @@ pub(crate) fn two_parts(time: Duration) {
     std::hint::black_box(());
 }
 
-/// Bursts of one part and two parts for a while; returns the CPU time it used.
+/// Runs bursts of one part and two parts for this time. Returns the used CPU time.
 pub(crate) fn load(part: Duration, pause: Duration, time: Duration) -> Duration {
     let (start, before) = (Instant::now(), thread_cpu());
     while start.elapsed() < time {
@@ -68,7 +68,7 @@ pub(crate) fn cpu_in(profile: &Profile, function: &str) -> f64 {
     cpu_of(profile, |sample| passes_through(profile, sample, function))
 }
 
-/// Threads that are about to put the machine under the load, each with its CPU time as result.
+/// Threads with the load, ready to start. Each returns its CPU time.
 pub(crate) struct LoadedThreads {
     ready: Arc<Barrier>,
     threads: Vec<JoinHandle<Duration>>,
@@ -89,7 +89,7 @@ impl LoadedThreads {
         Self { ready, threads }
     }
 
-    /// Lets them begin, waits for all of them, and tells the CPU time they used.
+    /// Starts them, waits for their end, and returns their CPU time.
     pub(crate) fn run(self) -> Duration {
         self.ready.wait();
         self.threads.into_iter().map(|thread| thread.join().expect("the load ends")).sum()

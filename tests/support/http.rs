@@ -1,11 +1,11 @@
-//! A client that sees all of an answer: status, every header, the bytes of the body.
+//! An HTTP client with access to the whole response: status, every header, the bytes of the body.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
 use super::DEADLINE;
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -15,7 +15,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The value of a header, if it is there.
+    /// The value of a header, if present.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -25,7 +25,7 @@ impl Answer {
     }
 }
 
-/// Asks, and leaves the answer for later. Dropping the connection is what a client does that goes away.
+/// Sends a request without reading the response. Dropping the connection simulates a client that disconnects.
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("connects");
     stream.set_read_timeout(Some(DEADLINE)).expect("is set");
@@ -37,7 +37,7 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, body: &[u8]) ->
     stream
 }
 
-/// Waits for the answer.
+/// Reads the response.
 pub(crate) fn answer(mut stream: TcpStream) -> Answer {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("the endpoint answers");

@@ -1,16 +1,16 @@
-//! What the tests share: a watch that remembers its events, and a way to wait for one of them.
+//! Shared code of the tests: a watch that records its events, and waits for events.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
-/// A load whose truth is known.
+/// A load with known shares.
 pub(crate) mod cpu_load;
 
-/// A client that sees all of an answer.
+/// An HTTP client with access to the whole response.
 pub(crate) mod http;
 
-/// A runtime with known habits.
+/// A runtime with known tasks.
 pub(crate) mod scene;
 
-/// A process that is observed from outside.
+/// A process that is watched from outside.
 #[cfg(feature = "cli")]
 pub(crate) mod observed;
 
@@ -36,7 +36,7 @@ struct Shared {
 }
 
 impl Events {
-    /// A quiet watch with a threshold of 10 ms that tells these events.
+    /// A watch without output and with a threshold of 10 ms, which records its events here.
     pub(crate) fn watch(&self) -> Watch {
         self.builder().start().expect("the watch starts")
     }
@@ -57,14 +57,14 @@ impl Events {
         self.list().clone()
     }
 
-    /// Whether a stall of the task of this name has ended.
+    /// Whether a stall of the task with this name has ended.
     pub(crate) fn any_ended(&self, task: &str) -> bool {
         let ended =
             |(phase, stall): &(Phase, Stall)| *phase == Phase::Ended && stall.task.name.as_deref() == Some(task);
         self.list().iter().any(ended)
     }
 
-    /// The first event that satisfies the condition. Shows all of them when there is none in time.
+    /// Waits for the first event that satisfies the condition. Panics with all events after the deadline.
     pub(crate) fn wait_for(&self, what: &str, condition: impl Fn(Phase, &Stall) -> bool) -> Stall {
         let limit = Instant::now() + DEADLINE;
         let mut events = self.list();
@@ -87,7 +87,7 @@ fn summary(events: &[(Phase, Stall)]) -> Vec<String> {
     events.iter().map(one).collect()
 }
 
-/// The culprit's function, or what stands for it.
+/// The culprit's function, or the reason why there is none.
 pub(crate) fn function_of(stall: &Stall) -> String {
     match (&stall.culprit, &stall.stack) {
         (Some(culprit), _) => culprit.frame.function.to_string(),
@@ -96,7 +96,7 @@ pub(crate) fn function_of(stall: &Stall) -> String {
     }
 }
 
-/// Starts something that keeps others out, and starts it again where another came first.
+/// Starts something exclusive, and repeats this if another one was first.
 pub(crate) fn start_first<T>(what: &str, start: impl Fn() -> T, others_are_refused: impl Fn() -> bool) -> T {
     let limit = Instant::now() + DEADLINE;
     loop {

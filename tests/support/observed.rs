@@ -1,10 +1,10 @@
-//! A process that is observed from outside: the test's own program once more, which runs one test, marked as ignored.
+//! A process that is watched from outside: the test's own program, which runs one test marked as ignored.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
-/// One test of this program, in a process of its own, which ends with this value. It prints `ready` first.
+/// One test of this program in a separate process, which is killed on drop. It prints `ready` first.
 pub(crate) struct KnownProgram {
     child: Child,
     input: ChildStdin,
@@ -12,12 +12,12 @@ pub(crate) struct KnownProgram {
 }
 
 impl KnownProgram {
-    /// Starts it, as another user with the prefix that makes it so.
+    /// Starts it, with a command prefix such as one that changes the user.
     pub(crate) fn start(prefix: &[&str], test: &str) -> Self {
         Self::start_file(&std::env::current_exe().expect("is running"), prefix, test)
     }
 
-    /// The same from a copy of the program.
+    /// Starts a copy of the program.
     pub(crate) fn start_file(program: &Path, prefix: &[&str], test: &str) -> Self {
         let mut child = command(prefix, program)
             .args(["--exact", test, "--ignored", "--nocapture"])
@@ -39,12 +39,12 @@ impl KnownProgram {
         self.child.id()
     }
 
-    /// Gives it a line of input.
+    /// Writes a line to its input.
     pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("it reads");
     }
 
-    /// Gives it a line of input, and waits for its answer.
+    /// Writes a line to its input, and reads the answer.
     pub(crate) fn ask(&mut self, line: &str) -> String {
         self.tell(line);
         self.output.next().expect("it answers").expect("is text")
@@ -58,7 +58,7 @@ impl Drop for KnownProgram {
     }
 }
 
-/// The program itself, or another that is told to run it.
+/// A command that runs the program, through the prefix if there is one.
 fn command(prefix: &[&str], program: &Path) -> Command {
     match prefix {
         [] => Command::new(program),
@@ -77,14 +77,14 @@ pub(crate) fn record(prefix: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-/// Its exit code, output and errors.
+/// Its exit code, standard output and standard error.
 pub(crate) fn finished(child: Child) -> (Option<i32>, String, String) {
     let Output { status, stdout, stderr } = child.wait_with_output().expect("it ends");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("is text");
     (status.code(), text(stdout), text(stderr))
 }
 
-/// A file to write that is not there.
+/// The path of a file that does not exist.
 pub(crate) fn file(name: &str) -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("attach");
     std::fs::create_dir_all(&folder).expect("a folder for files");

@@ -1,4 +1,4 @@
-//! Whether this environment allows perf events: containers often refuse `perf_event_open`.
+//! Checks whether this environment allows perf events. Containers often forbid `perf_event_open`.
 #![allow(unsafe_code, reason = "asks the kernel for a breakpoint")]
 
 /// `PERF_TYPE_BREAKPOINT` and `HW_BREAKPOINT_X` of `linux/perf_event.h`.
@@ -8,10 +8,10 @@ const EXECUTED: u64 = 4;
 /// `exclude_kernel` and `exclude_hv`.
 const USER_ONLY: u64 = 1 << 5 | 1 << 6;
 
-/// The first version of `struct perf_event_attr` that has lengths of breakpoints: nine words.
+/// The size of the first version of `struct perf_event_attr` with breakpoint lengths: nine words.
 const SIZE: u64 = 72;
 
-/// Tries it; where it is refused, says loudly that what needs it is not tested.
+/// Tries to open one. If this is forbidden, prints that dependent behavior is not tested.
 pub(crate) fn allowed() -> bool {
     let mut event = [0_u64; 9];
     event[0] = BREAKPOINT | SIZE << 32;
@@ -19,7 +19,7 @@ pub(crate) fn allowed() -> bool {
     event[6] = EXECUTED << 32;
     event[7] = (allowed as fn() -> bool) as *const () as u64;
     event[8] = size_of::<usize>() as u64;
-    // SAFETY: the event is live and as long as it says; the other arguments are numbers: this thread, any CPU, no group.
+    // SAFETY: the event is live and has its declared size; the other arguments are numbers: this thread, any CPU, no group.
     let file = unsafe { libc::syscall(libc::SYS_perf_event_open, event.as_ptr(), 0, -1, -1, 0) };
     if file < 0 {
         println!("NOT TESTED: perf_event_open is refused here: {}", std::io::Error::last_os_error());

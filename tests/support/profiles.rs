@@ -1,4 +1,4 @@
-//! Profiles like those of a real service, with known truth.
+//! Profiles like those of a real service, with known contents.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use holdup::tasks::TaskId;
 /// Nanoseconds of one sample at 99 Hz.
 pub(crate) const PERIOD: i64 = 10_101_010;
 
-/// A CPU profile of a service with two workers: so many samples over so many different stacks of that depth.
+/// A CPU profile of a service with two workers, with these numbers of samples, stacks and frames per stack.
 pub(crate) fn cpu(samples: u32, stacks: u32, depth: u32) -> Profile {
     let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
     let mut builder = ProfileBuilder::new("cpu", values);
@@ -62,7 +62,7 @@ fn describe(builder: &mut ProfileBuilder) {
     builder.mappings(vec![program, Mapping::new(0x7f00_0000_0000, 0x7f00_0020_0000, 0, "/lib/libc.so.6")]);
 }
 
-/// Innermost first: a leaf of its own, an inlined frame, shared frames of every origin, and the start of the thread.
+/// Innermost first: a unique leaf, an inlined frame, shared frames of every origin, and the start of the thread.
 fn frames(builder: &mut ProfileBuilder, stack: u32, depth: u32) -> Vec<u32> {
     let mut frames = Vec::new();
     for level in (0..depth).rev() {
@@ -87,7 +87,7 @@ fn frames(builder: &mut ProfileBuilder, stack: u32, depth: u32) -> Vec<u32> {
             (frame.file, frame.line) = (Some(format!("src/layer_{level}.rs").into()), Some(10 + level));
         }
         let inlined = depth - level == 1 && depth > 4;
-        // An inlined frame shares the address of the one that it is inlined into.
+        // An inlined frame has the address of its caller.
         let place = if inlined { level - 1 } else { level };
         let mut frame = ProfileFrame::of(frame);
         frame.inlined = inlined;

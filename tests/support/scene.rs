@@ -1,5 +1,5 @@
-//! A runtime with known habits: one task computes in short polls, one sleeps in its polls, one waits for a lock that a
-//! thread holds, and five wait for ever.
+//! A runtime with known tasks: one computes in short polls, one sleeps in its polls, one waits for a lock that a thread
+//! holds, and five wait forever.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,13 +11,13 @@ use tokio::runtime::Builder;
 
 use super::Events;
 
-/// Well above the threshold, so that a stall is sleep or lock for most of it.
+/// Well above the threshold, so that most of a stall is sleep or lock.
 const STALL: Duration = Duration::from_millis(60);
 
-/// Between two stalls.
+/// Pause between two stalls.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Dropped from top to bottom: a stuck task must come free before its runtime ends.
+/// Dropped from top to bottom, because a stuck task must be released before its runtime is dropped.
 pub(crate) struct Scene {
     _stuck: Sender<()>,
     _lock: Arc<Mutex<()>>,
@@ -38,7 +38,7 @@ pub(crate) fn wait_for_lock(lock: &Mutex<()>) {
     std::hint::black_box(());
 }
 
-/// Shorter than the threshold: it is in no stall.
+/// Shorter than the threshold, so it is no stall.
 #[inline(never)]
 pub(crate) fn compute_briefly() {
     let start = Instant::now();
@@ -48,7 +48,7 @@ pub(crate) fn compute_briefly() {
     std::hint::black_box(());
 }
 
-/// The line of the call is known to the tests.
+/// Tests find the line of the call by its text.
 #[inline(never)]
 pub(crate) fn stay_stuck(until: &Receiver<()>) {
     let _ended = until.recv();
@@ -56,7 +56,7 @@ pub(crate) fn stay_stuck(until: &Receiver<()>) {
 }
 
 impl Scene {
-    /// Watched, with an endpoint. `stuck` adds a task that does not come back from its poll.
+    /// Starts it, watched and with an endpoint. `stuck` adds a task with a poll that never returns.
     pub(crate) fn start(stuck: bool) -> Self {
         let watch = Events::default().builder().threshold(STALL / 2).listen("127.0.0.1:0").start().expect("starts");
         let mut builder = Builder::new_multi_thread();
@@ -97,7 +97,7 @@ impl Scene {
     }
 }
 
-/// Holds the lock most of the time, as long as somebody else has it too.
+/// Holds the lock most of the time, until all other owners are gone.
 fn hold(lock: &Arc<Mutex<()>>) {
     let lock = Arc::downgrade(lock);
     std::thread::spawn(move || {

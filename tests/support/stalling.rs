@@ -1,5 +1,5 @@
-//! A program whose polls are known: `tests/fixtures/stalling`, built with descriptions of types, which the tests themselves
-//! are built without.
+//! A program with known polls: `tests/fixtures/stalling`. It is built with debug information for types, which the tests do
+//! not have.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::LazyLock;
 
-/// Built once for all tests; that it can be built is a part of them. `HOLDUP_STALLING` names one that was built otherwise.
+/// Built once for all tests of a binary. `HOLDUP_STALLING` names another build.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     if let Some(program) = std::env::var_os("HOLDUP_STALLING") {
         return program.into();
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/stalling");
-    // `target/debug/deps/TEST` leads to `target/tmp`, which is cargo's place for what tests make.
+    // The test lies in `target/debug/deps`, and `target/tmp` is cargo's folder for files of tests.
     let test = std::env::current_exe().expect("it runs");
     let target = test.ancestors().nth(3).expect("lies in the target folder").join("tmp/stalling");
     let mut cargo = Command::new(env!("CARGO"));
-    // Its dependencies are among those of the tests, so nothing needs to be downloaded.
+    // Its dependencies are a subset of those of the tests, so nothing is downloaded.
     cargo.args(["build", "--locked", "--offline", "--quiet"]).current_dir(&folder);
     cargo.env("CARGO_TARGET_DIR", &target).env("CARGO_PROFILE_DEV_DEBUG", "2").env("CARGO_INCREMENTAL", "0");
     let output = cargo.output().expect("cargo runs");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "the program that is watched cannot be built:\n{told}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the watched program cannot be built:\n{message}");
     target.join("debug/stalling")
 });
 
-/// The program, running.
+/// The running program. It is killed on drop.
 pub(crate) struct Stalling {
     child: Child,
     input: ChildStdin,
@@ -34,12 +34,12 @@ pub(crate) struct Stalling {
 }
 
 impl Stalling {
-    /// Starts it with one runtime of that flavor.
+    /// Starts it with one runtime of this flavor.
     pub(crate) fn with(flavor: &str) -> Self {
         Self::of(&PROGRAM, flavor)
     }
 
-    /// The same without debug information, as cargo builds releases. `HOLDUP_STALLING_BARE` names one that was built so.
+    /// Starts a copy without debug information, like cargo's release builds. `HOLDUP_STALLING_BARE` names another build.
     pub(crate) fn bare(flavor: &str) -> Self {
         static BARE: LazyLock<PathBuf> = LazyLock::new(|| {
             if let Some(program) = std::env::var_os("HOLDUP_STALLING_BARE") {
@@ -71,7 +71,7 @@ impl Stalling {
         self.child.id()
     }
 
-    /// Tells it what to do, and does not wait.
+    /// Sends a command without waiting.
     pub(crate) fn tell(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("it listens");
     }
@@ -80,7 +80,7 @@ impl Stalling {
         self.output.next().expect("it answers").expect("in text")
     }
 
-    /// Tells it what to do, and returns the number it answers.
+    /// Sends a command, and returns the number in its answer.
     pub(crate) fn ask(&mut self, line: &str) -> u64 {
         self.tell(line);
         self.answer().parse().expect("a number")

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Upper bound for every wait. It is long because shared machines can be slow.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Runs one test of a file at a time: on a machine with several, a watchdog cannot tell computing from waiting for a CPU.
+/// Runs one test of a file at a time. With several, threads wait for a CPU, which a watchdog may take for computing.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,5 +1,5 @@
-//! Tasks that become ready while a stall lasts: their wait is part of the truth. Some are woken in the middle of every stall,
-//! by a thread of their own; cases may make others ready themselves.
+//! Tasks that become ready during a stall. Their wait is part of the truth. A separate thread wakes some of them in every
+//! stall; cases may make others ready.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -13,29 +13,29 @@ use tokio::sync::Notify;
 use crate::place;
 use crate::truth::nanoseconds;
 
-/// So many are woken in each stall.
+/// Number of tasks woken in each stall.
 const WOKEN: usize = 3;
 
-/// So long after its begin: the shortest stalls that are to be found are three times as long.
+/// Time from the start of the stall to the wake. The shortest stalls that must be found are three times as long.
 const AFTER: Duration = Duration::from_millis(4);
 
-/// A task that was ready while a stall lasted, and had not been polled when it ended.
+/// A task that became ready during a stall and was not polled before its end.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct TrueVictim {
-    /// Tokio's id.
+    /// Tokio's task id.
     pub(crate) task: u64,
-    /// When it became ready; nanoseconds since 1970.
+    /// When it became ready, in nanoseconds since 1970.
     pub(crate) ready_ns: u64,
 }
 
-/// A task that tells when it has been polled.
+/// A task and whether it has been polled.
 #[derive(Clone, Debug)]
 struct Waits {
     victim: TrueVictim,
     polled: Arc<AtomicBool>,
 }
 
-/// A task that waits to be woken.
+/// A task that waits for its wake.
 #[derive(Debug)]
 struct Sleeper {
     task: u64,
@@ -47,7 +47,7 @@ struct Sleeper {
 struct State {
     sleepers: Vec<Sleeper>,
     ready: Vec<Waits>,
-    /// Stalls that last.
+    /// The current stalls.
     lasting: usize,
 }
 
@@ -70,7 +70,7 @@ impl State {
     }
 }
 
-/// See the module.
+/// The tasks of a run.
 #[derive(Debug)]
 pub(crate) struct Bystanders {
     state: Arc<Mutex<State>>,
@@ -78,7 +78,7 @@ pub(crate) struct Bystanders {
 }
 
 impl Bystanders {
-    /// Starts the thread that wakes them; it ends when nobody asks any more.
+    /// Starts the thread that wakes them. It ends when all senders are gone.
     pub(crate) fn start() -> anyhow::Result<Arc<Self>> {
         let state = Arc::<Mutex<State>>::default();
         let (begun, stalls) = channel();
@@ -87,16 +87,16 @@ impl Bystanders {
         Ok(Arc::new(Self { state, begun }))
     }
 
-    /// Spawns those that are woken, on the runtime whose stalls will come.
+    /// Spawns the tasks to wake, on the runtime that will stall.
     pub(crate) fn spawn_on(&self, runtime: &Handle) {
         let _inside = runtime.enter();
         let sleepers = (0..WOKEN).map(|_| {
             let (wake, polled) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(true)));
-            let (woken, told) = (Arc::clone(&wake), Arc::clone(&polled));
+            let (woken, flag) = (Arc::clone(&wake), Arc::clone(&polled));
             let task = place::spawn(async move {
                 loop {
                     woken.notified().await;
-                    told.store(true, Ordering::SeqCst);
+                    flag.store(true, Ordering::SeqCst);
                 }
             });
             Sleeper { task: number(task.id()), wake, polled }
@@ -105,22 +105,22 @@ impl Bystanders {
         lock(&self.state).sleepers = sleepers;
     }
 
-    /// Spawns a task that is ready at once, and ends when it is polled.
+    /// Spawns a task that is ready at once and ends at its first poll.
     pub(crate) fn spawn_ready(&self) {
         let polled = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&polled);
-        let task = place::spawn(async move { told.store(true, Ordering::SeqCst) });
+        let flag = Arc::clone(&polled);
+        let task = place::spawn(async move { flag.store(true, Ordering::SeqCst) });
         lock(&self.state).made_ready(number(task.id()), &polled);
     }
 
-    /// A stall begins.
+    /// Notes the start of a stall.
     pub(crate) fn begin(&self) {
         lock(&self.state).lasting += 1;
-        // Nobody listens when the thread is gone, which ends after everything else.
+        // Fails only if the thread has ended, which is last.
         let _told = self.begun.send(Instant::now());
     }
 
-    /// It ends: who waits still. With several stalls at a time, they are the first one's that ends.
+    /// Notes the end of a stall, and returns the tasks that still wait. Of concurrent stalls, the first that ends gets them.
     pub(crate) fn end(&self) -> Vec<TrueVictim> {
         let mut state = lock(&self.state);
         state.lasting = state.lasting.saturating_sub(1);
@@ -143,7 +143,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Tokio shows it as text only. 0 is no task's.
+/// The number in Tokio's task id, which is available as text only. 0 is not used.
 fn number(id: tokio::task::Id) -> u64 {
     id.to_string().parse().unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! All cases, each in a process of its own, one after another: neighbours would be part of the truth.
+//! Runs all cases, each in a separate process, one after another, because concurrent cases would disturb each other.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,10 +13,10 @@ use crate::place::{Flavor, Place};
 use crate::run::write;
 use crate::score::{self, Card, Pair};
 
-/// A run takes a few seconds at most.
+/// Time limit of a run, which takes a few seconds at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Names that are not answered for are given up after a second: `resolv.conf(5)`.
+/// Name lookups without an answer fail after a second: `resolv.conf(5)`.
 const RESOLVER: (&str, &str) = ("RES_OPTIONS", "timeout:1 attempts:1");
 
 /// One cell of the matrix.
@@ -33,7 +33,7 @@ impl Run {
     }
 }
 
-/// Runs what was asked for, and scores it.
+/// Runs the selected cases and scores them.
 pub(crate) fn run(options: &CardOptions) -> anyhow::Result<Card> {
     let folder = Folder::make(options)?;
     let (mut pairs, mut not_run) = (Vec::new(), Vec::new());
@@ -42,7 +42,7 @@ pub(crate) fn run(options: &CardOptions) -> anyhow::Result<Card> {
         eprintln!("{}/{} {}", done + 1, runs.len(), run.name());
         match run_one(*run, options, &folder.path) {
             Ok(pair) => pairs.push(pair),
-            // It would be so with every other case too.
+            // Every other case would fail in the same way.
             Err(error) if error.is::<Refused>() => return Err(error),
             Err(error) => not_run.push(format!("{}: {error:#}", run.name())),
         }
@@ -109,7 +109,7 @@ fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pai
     score::read_pair(&truth, &report)
 }
 
-/// The process of a case, which ends with this at the latest.
+/// The process of a case. It is killed on drop.
 struct Running(Child);
 
 impl Running {
@@ -143,7 +143,7 @@ fn as_user(user: Option<u32>, program: &Path) -> Command {
     command
 }
 
-/// Where truths and reports go; removed in the end unless they are to be kept.
+/// The folder of truths and reports. It is removed at the end unless it is to be kept.
 struct Folder {
     path: PathBuf,
     keep: bool,
@@ -167,7 +167,7 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         if !self.keep {
-            // What stays behind lies in the temporary folder.
+            // Remaining files lie in the temporary folder.
             let _left = std::fs::remove_dir_all(&self.path);
         }
     }

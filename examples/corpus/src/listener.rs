@@ -1,5 +1,4 @@
-//! What holdup says of its own process, written as a report. With `outside.rs` the only file of the corpus that reads
-//! holdup's words.
+//! Writes holdup's stalls of its own process as a report. Only this file and `outside.rs` depend on holdup's output.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,15 +10,15 @@ use holdup::{Print, Stall, StallEvent, Watch, WatchBuilder};
 use crate::report::{FORMAT, Report, ReportedStall, ReportedVictim};
 use crate::truth::nanoseconds;
 
-/// holdup's own default.
+/// holdup's default threshold.
 pub(crate) const THRESHOLD: Duration = Duration::from_millis(10);
 
-/// Collects what holdup says.
+/// Collects holdup's stall events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Listener(Arc<Mutex<BTreeMap<u64, ReportedStall>>>);
 
 impl Listener {
-    /// A watch that is listened to.
+    /// A watch that reports to this listener.
     pub(crate) fn builder(&self, print: Print) -> WatchBuilder {
         let listener = self.clone();
         Watch::builder().threshold(THRESHOLD).print(print).on_stall(move |event| listener.hear(event))
@@ -38,13 +37,13 @@ impl Listener {
         known.victims = victims(event.stall);
     }
 
-    /// All of it. Complete once the watch is dropped.
+    /// The report. It is complete after the watch is dropped.
     pub(crate) fn report(&self) -> Report {
         report_of(self.0.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect())
     }
 }
 
-/// A report of holdup, from inside or outside.
+/// An empty report of holdup, from inside or outside.
 pub(crate) fn report_of(stalls: Vec<ReportedStall>) -> Report {
     Report {
         format: FORMAT.to_owned(),

@@ -1,39 +1,39 @@
-//! The corpus of known truth: cases that hold a runtime up, or do not; and a score card for what a tool says of them.
+//! The corpus of known truth: cases that stall a runtime or do not, and a score card for the reports of a tool.
 //!
-//! `README.md` beside this file documents the commands and both files: what happened, and what a tool reported.
+//! `README.md` in this package documents the commands and both file formats: truth and report.
 
-/// What happened, told by the case itself.
+/// The truth of a run, recorded by the case itself.
 #[macro_use]
 mod truth;
 
 /// How quiet the machine was.
 mod witness;
 
-/// Tasks that become ready while a stall lasts.
+/// Tasks that become ready during a stall.
 mod bystanders;
 
-/// What a tool said, in a form that any tool can write.
+/// The report of a tool, in a format that any tool can write.
 mod report;
 
-/// What is done to runtimes.
+/// The cases.
 mod cases;
 
-/// Where cases run: flavors of runtimes, and places in them.
+/// The flavors of runtimes and the places in them.
 mod place;
 
 /// One case in this process.
 mod run;
 
-/// What holdup says, written as a report.
+/// holdup's stalls of its own process, as a report.
 mod listener;
 
-/// What the `holdup` command says of another process, written as a report.
+/// The stalls of another process by the `holdup` command, as a report.
 mod outside;
 
-/// Truth held against reports.
+/// Compares truth and reports.
 mod score;
 
-/// All cases, each in a process of its own.
+/// Runs all cases, each in a separate process.
 mod card;
 
 /// The arguments.

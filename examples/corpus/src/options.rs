@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::place::{Flavor, Place};
 
-/// Cases of known truth for tools that find what holds up a Tokio runtime, and a score card for them.
+/// Cases of known truth for tools that detect stalls of a Tokio runtime, and a score card for them.
 #[derive(Debug, Parser)]
 #[command(name = "corpus")]
 pub(crate) struct Options {
@@ -18,24 +18,24 @@ pub(crate) struct Options {
 pub(crate) enum Verb {
     /// Lists the cases
     List,
-    /// Runs one case in this process, and writes what happened and what holdup said
+    /// Runs one case in this process, and writes the truth and holdup's report
     Run(RunOptions),
-    /// Holds reports against truths
+    /// Compares reports with truths
     Score(ScoreOptions),
-    /// Runs all cases, each in a process of its own, and prints the score card
+    /// Runs all cases, each in a separate process, and prints the score card
     Card(CardOptions),
 }
 
-/// How a case is run, alone or with others.
+/// Options of every run.
 #[derive(Debug, Args)]
 pub(crate) struct HowOptions {
-    /// How often a case that stalls does so
+    /// Number of rounds of a case that stalls
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: u32,
-    /// For how many milliseconds each stall lasts, where the case can choose; otherwise 14, 20, 35, 60 and 110 in turn
+    /// Duration of each stall in milliseconds, if the case can choose; by default 14, 20, 35, 60 and 110 in turn
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) hold: Option<u32>,
-    /// Spawns tasks unwrapped, on runtimes without task hooks: what is found is inferred
+    /// Spawns tasks without instrumentation, on runtimes without task hooks, so that stalls are inferred
     #[arg(long)]
     pub(crate) silent: bool,
 }
@@ -47,28 +47,28 @@ pub(crate) struct RunOptions {
     /// The kind of runtime
     #[arg(long, value_enum, default_value_t = Flavor::MultiThread)]
     pub(crate) flavor: Flavor,
-    /// Where in it the case runs
+    /// The place in the runtime
     #[arg(long, value_enum, default_value_t = Place::Task)]
     pub(crate) place: Place,
     #[command(flatten)]
     pub(crate) how: HowOptions,
-    /// Where to write what happened
+    /// File for the truth
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: PathBuf,
-    /// Where to write what holdup said
+    /// File for holdup's report
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
-    /// Also prints holdup's own words to standard error
+    /// Also prints holdup's own reports to standard error
     #[arg(long)]
     pub(crate) print: bool,
-    /// Nobody watches inside: says `ready` once its runtimes are up, and begins when a line comes in
+    /// Does not watch inside: prints `ready` when its runtimes are up, and begins when it reads a line
     #[arg(long, conflicts_with_all = ["report", "print", "silent"])]
     pub(crate) outside: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreOptions {
-    /// Truths and reports in turn: TRUTH REPORT TRUTH REPORT …
+    /// Alternating truths and reports: TRUTH REPORT TRUTH REPORT …
     #[arg(required = true, value_name = "TRUTH REPORT")]
     pub(crate) files: Vec<PathBuf>,
     /// Prints the card as JSON
@@ -89,16 +89,16 @@ pub(crate) struct CardOptions {
     pub(crate) places: Vec<Place>,
     #[command(flatten)]
     pub(crate) how: HowOptions,
-    /// Nobody watches inside: this `holdup` command does, by process id
+    /// Watches with this `holdup` command from outside, by process id
     #[arg(long, value_name = "HOLDUP", conflicts_with = "silent")]
     pub(crate) outside: Option<PathBuf>,
-    /// Keeps truths and reports in this folder; otherwise they are removed
+    /// Keeps truths and reports in this folder; by default they are removed
     #[arg(long, value_name = "FOLDER")]
     pub(crate) keep: Option<PathBuf>,
     /// Runs the cases as this user, by number; needs root, and `setpriv`
     #[arg(long, value_name = "UID")]
     pub(crate) user: Option<u32>,
-    /// What stands above the card, such as the kind of build
+    /// Title of the card, such as the kind of build
     #[arg(long, default_value = "")]
     pub(crate) title: String,
     /// Also writes the card as JSON into this file

@@ -1,4 +1,4 @@
-//! What the `holdup` command says of another process, by its id, written as a report; and how that process waits for it.
+//! Writes the stalls that the `holdup` command finds in another process as a report, and makes that process wait for it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,23 +16,23 @@ use crate::report::{Report, ReportedStall, ReportedVictim};
 use crate::run::SETTLED;
 use crate::truth::nanoseconds;
 
-/// What a case says whose runtimes are up.
+/// The line of a case when its runtimes are up.
 const READY: &str = "ready";
 
-/// How the command's line begins that says that it watches.
+/// The start of the command's line when it watches.
 const WATCHING: &str = "watching process ";
 
-/// Says that this process can be watched now, and waits for a line that says that it is. In the case's process.
+/// Announces that this process can be watched, and waits for a line. Runs in the process of the case.
 pub(crate) fn wait_until_watched() -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{READY}").context("standard output is closed")?;
     let read = std::io::stdin().lock().read_line(&mut String::new()).context("standard input cannot be read")?;
     anyhow::ensure!(read > 0, "standard input was closed before anybody watched");
-    // Here the watcher still reads debug information.
+    // The command still reads debug information now.
     std::thread::sleep(SETTLED);
     Ok(())
 }
 
-/// The command did not begin to watch. That is no property of a case.
+/// The command did not begin to watch. This is not an error of a case.
 #[derive(Debug)]
 pub(crate) struct Refused {
     said: String,
@@ -54,10 +54,10 @@ pub(crate) struct Outside {
 }
 
 impl Outside {
-    /// Has `holdup` watch a case that was started with pipes, and lets the case begin.
+    /// Makes `holdup` watch a case with piped input and output, and lets the case begin.
     ///
     /// # Errors
-    /// [`Refused`] where it cannot be watched.
+    /// [`Refused`] if the process cannot be watched.
     pub(crate) fn watch(case: &mut Child, mut holdup: Command, limit: Instant) -> anyhow::Result<Self> {
         let said = Lines::of(case.stdout.take().context("its output is not piped")?);
         said.until(READY, limit).map_err(|_| anyhow::anyhow!("it has ended before its runtimes were up"))?;
@@ -75,14 +75,14 @@ impl Outside {
         Ok(watching)
     }
 
-    /// All that the command said of a case that has ended.
+    /// The report of the command about an ended case.
     pub(crate) fn report(mut self, limit: Instant) -> anyhow::Result<Report> {
         let ended = |command: &mut Child| command.try_wait().map(|status| status.is_some());
         while !ended(&mut self.command)? {
             anyhow::ensure!(Instant::now() < limit, "the command has not ended with the process that it watches");
             std::thread::sleep(Duration::from_millis(5));
         }
-        let heard = self.heard.take().and_then(|heard| heard.join().ok()).context("nobody listened")??;
+        let heard = self.heard.take().and_then(|heard| heard.join().ok()).context("the output was not read")??;
         Ok(report_of(heard.0.into_values().collect()))
     }
 }
@@ -94,25 +94,25 @@ impl Drop for Outside {
     }
 }
 
-/// Lines of a process as they come. They are read to the end, whoever listens.
+/// Lines of a process as they arrive. They are read to the end, even without a receiver.
 struct Lines(Receiver<String>);
 
 impl Lines {
     fn of(output: impl Read + Send + 'static) -> Self {
-        let (tell, lines) = channel();
+        let (sender, lines) = channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // Nobody may listen any more.
-                let _told = tell.send(line);
+                // The receiver may be gone.
+                let _sent = sender.send(line);
             }
         });
         Self(lines)
     }
 
-    /// Waits for a line that begins so.
+    /// Waits for a line with this start.
     ///
     /// # Errors
-    /// Everything that was said instead.
+    /// The lines that came instead.
     fn until(&self, begin: &str, limit: Instant) -> Result<(), String> {
         let mut said = Vec::new();
         loop {
@@ -126,16 +126,16 @@ impl Lines {
     }
 }
 
-/// The last word on each stall, by its number.
+/// The last event of each stall, by its number.
 #[derive(Debug, Default)]
 struct Heard(BTreeMap<u64, ReportedStall>);
 
 impl Heard {
-    /// To the end.
+    /// Reads to the end.
     fn from(words: impl Read) -> anyhow::Result<Self> {
         let mut heard = Self::default();
         for line in BufReader::new(words).lines() {
-            let line = line.context("what the command says cannot be read")?;
+            let line = line.context("the output of the command cannot be read")?;
             let now = since_1970(SystemTime::now());
             heard.hear(&serde_json::from_str(&line).with_context(|| format!("this is no stall: {line}"))?, now);
         }
@@ -145,7 +145,7 @@ impl Heard {
     fn hear(&mut self, stall: &StallJson, now: u64) {
         let start = from_ms(stall.began_unix_ms);
         let known = self.0.entry(stall.id).or_insert_with(|| ReportedStall {
-            // The first word is said when it is noticed, and tells how long it has lasted by then.
+            // The first event comes when the stall is noticed, with its duration so far.
             noticed_ns: (!stall.ended).then(|| start.saturating_add(from_ms(stall.duration_ms))),
             told_ns: Some(now),
             ..ReportedStall::begun(start, stall.tid)
@@ -159,17 +159,17 @@ impl Heard {
     }
 }
 
-fn victims(told: &VictimsJson) -> Option<Vec<ReportedVictim>> {
+fn victims(reported: &VictimsJson) -> Option<Vec<ReportedVictim>> {
     let one =
         |victim: &VictimJson| Some(ReportedVictim { task: victim.task.id?, certain: victim.waited.at_least_ms > 0.0 });
-    match told.missing.as_deref() {
-        None => Some(told.tasks.iter().filter_map(one).collect()),
+    match reported.missing.as_deref() {
+        None => Some(reported.tasks.iter().filter_map(one).collect()),
         Some("no_worker") => Some(Vec::new()),
         Some(_) => None,
     }
 }
 
-/// From milliseconds with fractions to nanoseconds.
+/// Converts fractional milliseconds to nanoseconds.
 fn from_ms(ms: f64) -> u64 {
     Duration::try_from_secs_f64(ms / 1e3).map_or(0, nanoseconds)
 }
@@ -184,7 +184,7 @@ mod tests {
     const BEGAN_NS: u64 = 1_700_000_000_500_000_000;
     const MS: u64 = 1_000_000;
 
-    /// A line of `holdup stalls --pid N --follow --json`: a stall of thread 7 after so many milliseconds.
+    /// A line of `holdup stalls --pid N --follow --json`: a stall of thread 7 with this duration.
     fn word(id: u64, duration_ms: f64, ended: bool, missing: &str) -> Value {
         json!({
             "id": id, "runtime": "runtime-1", "worker": 0, "thread": "tokio-rt-worker", "tid": 7,
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!((first.duration_ns, first.thread), (50 * MS, Some(7)));
         assert_eq!((first.function.as_deref(), first.cause.as_deref()), (Some("app::nap"), Some("lock")));
         assert_eq!((first.file.as_deref(), first.line), (Some("src/nap.rs"), Some(7)));
-        assert!(first.victims.is_none(), "from outside it is not told who waits");
+        assert!(first.victims.is_none(), "from outside, victims are unknown");
         assert!(first.told_ns > first.noticed_ns);
         assert_eq!((second.duration_ns, second.victims.as_ref().map(Vec::len)), (60 * MS, Some(0)));
     }

@@ -1,4 +1,4 @@
-//! Where a case runs: the matrix that the harness applies to every case, so that cases need not know.
+//! Flavors of runtimes and places in them. The harness runs every case in all of them.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,13 +12,13 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use crate::bystanders::Bystanders;
 
-/// What a case does, round by round.
+/// The code of a case for one round.
 pub(crate) type Rounds = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
-/// Whether tasks are spawned as if nobody watched, and without task hooks.
+/// Whether tasks are spawned without instrumentation and without task hooks.
 static SILENT: AtomicBool = AtomicBool::new(false);
 
-/// From now on tasks are spawned with `tokio::spawn` on runtimes without task hooks: what is found is inferred.
+/// From now on, tasks are spawned with `tokio::spawn` on runtimes without task hooks, so that stalls are inferred.
 pub(crate) fn spawn_silently() {
     SILENT.store(true, Ordering::Relaxed);
 }
@@ -27,19 +27,19 @@ fn is_silent() -> bool {
     SILENT.load(Ordering::Relaxed)
 }
 
-/// Who watches the runtimes of this process.
+/// The watcher of the runtimes of this process.
 #[derive(Clone, Debug)]
 pub(crate) enum Watcher {
     /// holdup, in this process.
     Inside(Arc<Watch>),
-    /// Another process, of which nothing is known here.
+    /// Another process.
     Outside,
 }
 
 /// A runtime.
 pub(crate) enum Built {
     Watched(Runtime),
-    /// As any program builds it.
+    /// An unwatched runtime.
     Plain(tokio::runtime::Runtime),
 }
 
@@ -67,7 +67,7 @@ pub(crate) enum Flavor {
     CurrentThread,
 }
 
-/// Where in the runtime.
+/// A place in the runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Place {
     /// A spawned task.
@@ -76,15 +76,15 @@ pub(crate) enum Place {
     Root,
     /// A task of a `LocalSet`.
     Local,
-    /// A task of a runtime that runs inside a task of another.
+    /// A task of a runtime inside a task of another runtime.
     Nested,
 }
 
 impl Flavor {
-    /// Both.
+    /// Both flavors.
     pub(crate) const ALL: [Self; 2] = [Self::MultiThread, Self::CurrentThread];
 
-    /// The word on the command line and in files.
+    /// The word for it on the command line and in files.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::MultiThread => "multi-thread",
@@ -92,7 +92,7 @@ impl Flavor {
         }
     }
 
-    /// A runtime of this kind, watched by whoever watches.
+    /// Builds a runtime of this kind with this watcher.
     pub(crate) fn runtime(self, watcher: &Watcher, name: &str) -> anyhow::Result<Built> {
         let mut builder = match self {
             Self::MultiThread => Builder::new_multi_thread(),
@@ -108,10 +108,10 @@ impl Flavor {
 }
 
 impl Place {
-    /// All of them.
+    /// All places.
     pub(crate) const ALL: [Self; 4] = [Self::Task, Self::Root, Self::Local, Self::Nested];
 
-    /// The word on the command line and in files.
+    /// The word for it on the command line and in files.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Task => "task",
@@ -121,7 +121,7 @@ impl Place {
         }
     }
 
-    /// Runs a case here, to its end.
+    /// Runs a case in this place.
     pub(crate) fn run(
         self,
         watcher: &Watcher,
@@ -146,7 +146,7 @@ impl Place {
                 let nested = move || inner.block_on(async { spawn(rounds).await? });
                 runtime.block_on(async {
                     match flavor {
-                        // The outer task hands its worker on, and becomes the thread of the inner runtime.
+                        // The outer task hands its worker over, and its thread runs the inner runtime.
                         Flavor::MultiThread => spawn(async { tokio::task::block_in_place(nested) }).await?,
                         Flavor::CurrentThread => tokio::task::spawn_blocking(nested).await?,
                     }
@@ -156,7 +156,7 @@ impl Place {
     }
 }
 
-/// As users of Tokio spawn; where its task hooks are missing, as users of holdup do to have every poll seen.
+/// Spawns with `tokio::spawn` if there are task hooks, and with `holdup::spawn` otherwise, so that polls are instrumented.
 pub(crate) fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,

@@ -1,54 +1,54 @@
-//! What a tool said about one run. Any tool's report can be put into this form.
+//! The report of a tool about one run. Reports of any tool can be converted to this format.
 
 use serde::{Deserialize, Serialize};
 
 /// The first field of a report file.
 pub(crate) const FORMAT: &str = "stall-report/1";
 
-/// What a tool said about one run.
+/// The report of a tool about one run.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Report {
     pub(crate) format: String,
     /// The tool and its version.
     pub(crate) tool: String,
-    /// From how long on the tool calls a poll a stall.
+    /// The tool's threshold for a stall.
     pub(crate) threshold_ns: u64,
     pub(crate) stalls: Vec<ReportedStall>,
 }
 
-/// One stall as the tool saw it. What it does not tell is left out.
+/// One stall as the tool reported it. Missing information is omitted.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ReportedStall {
-    /// When it began; nanoseconds since 1970, like the other times.
+    /// The start, in nanoseconds since 1970 like the other times.
     pub(crate) start_ns: u64,
-    /// How long it lasted, as far as the tool saw.
+    /// The observed duration.
     pub(crate) duration_ns: u64,
     /// When the tool noticed it.
     #[serde(default)]
     pub(crate) noticed_ns: Option<u64>,
-    /// When the tool told its user.
+    /// When the tool reported it to its user.
     #[serde(default)]
     pub(crate) told_ns: Option<u64>,
     /// The kernel's thread id.
     #[serde(default)]
     pub(crate) thread: Option<u64>,
-    /// The user's function that is to blame.
+    /// The culprit, a function of the user.
     #[serde(default)]
     pub(crate) function: Option<String>,
     #[serde(default)]
     pub(crate) file: Option<String>,
     #[serde(default)]
     pub(crate) line: Option<u32>,
-    /// One of the words in `README.md`, or any other.
+    /// One of the words in `README.md`, or another one.
     #[serde(default)]
     pub(crate) cause: Option<String>,
-    /// Tasks that were ready and had to wait behind it; `None`: the tool does not tell.
+    /// Tasks that were ready and had to wait. `None` if the tool does not report them.
     #[serde(default)]
     pub(crate) victims: Option<Vec<ReportedVictim>>,
 }
 
 impl ReportedStall {
-    /// One of which nothing is known yet but when it began, and on which thread.
+    /// A stall with only its start and its thread.
     pub(crate) fn begun(start_ns: u64, thread: i32) -> Self {
         Self {
             start_ns,
@@ -65,12 +65,12 @@ impl ReportedStall {
     }
 }
 
-/// A task that waited, by what the tool says.
+/// A task that waited, as the tool reported it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct ReportedVictim {
-    /// Tokio's id.
+    /// Tokio's task id.
     pub(crate) task: u64,
-    /// False where it may as well have become ready only at the end.
+    /// False if it may have become ready only at the end.
     #[serde(default = "certainly")]
     pub(crate) certain: bool,
 }

@@ -1,4 +1,4 @@
-//! One case in this process: what happened goes into one file, what holdup said into another.
+//! Runs one case in this process, and writes the truth and holdup's report to two files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::place::{self, Watcher};
 use crate::truth::{Cause, FORMAT, Log, Truth};
 use crate::witness::Witness;
 
-/// Services have been up for a while when something stalls; here holdup still reads its debug information.
+/// Pause before the first stall, while holdup reads its debug information. Services run for a while before a stall.
 pub(crate) const SETTLED: Duration = Duration::from_millis(250);
 
-/// Between two stalls: they are stalls of their own.
+/// Pause between two stalls, to separate them.
 const PAUSE: Duration = Duration::from_millis(15);
 
 /// Runs the case, and writes both files.
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let hold = options.how.hold.map(|ms| Duration::from_millis(ms.into()));
     let scene = Scene { log: log.clone(), watcher: watcher.clone(), round: 0, hold };
     options.place.run(&watcher, options.flavor, &bystanders, Box::pin(repeat(case, scene, rounds)))?;
-    // Its threads tell what they know before they end.
+    // Its threads report before they end.
     drop(watcher);
 
     let truth = Truth {
@@ -72,7 +72,7 @@ fn watch_inside(options: &RunOptions, listener: &Listener) -> anyhow::Result<Wat
     std::thread::sleep(SETTLED);
     if options.how.silent {
         place::spawn_silently();
-        // With task hooks at hand, holdup reads what it infers from only when a runtime does without.
+        // holdup prepares the inference of polls only for a runtime without task hooks.
         drop(options.flavor.runtime(&watcher, "silent")?);
         std::thread::sleep(SETTLED * 4);
     }

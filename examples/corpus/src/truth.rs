@@ -1,5 +1,5 @@
-//! What a case did, when, on which thread, in which line and why: measured by the case itself, around the call that
-//! holds its worker. Nothing here knows any tool.
+//! The truth of a case: time, thread, line and cause of each stall. The case measures it around the call that holds its
+//! worker. This file is independent of any tool.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use crate::witness::{Witness, ready_times};
 /// The first field of a truth file.
 pub(crate) const FORMAT: &str = "stall-truth/1";
 
-/// Why a worker cannot go on. Documented in `README.md`.
+/// The cause of a stall. `README.md` documents it.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Cause {
@@ -28,7 +28,7 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
-    /// The word in both files.
+    /// The word for it in both formats.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Computing => "computing",
@@ -43,48 +43,48 @@ impl Cause {
     }
 }
 
-/// What happened in one run of one case.
+/// The truth of one run of one case.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Truth {
     pub(crate) format: String,
     pub(crate) case: String,
     /// The kind of runtime.
     pub(crate) flavor: String,
-    /// Where in it the case ran.
+    /// The place in the runtime.
     pub(crate) place: String,
-    /// The cause of its stalls; `None`: nothing holds the runtime up.
+    /// The cause of its stalls. `None` if nothing stalls the runtime.
     pub(crate) cause: Option<Cause>,
     /// Every call that held a worker, in order.
     pub(crate) stalls: Vec<TrueStall>,
 }
 
-/// One call that held a worker.
+/// A call that held a worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct TrueStall {
     /// Nanoseconds since 1970.
     pub(crate) start_ns: u64,
-    /// By the monotonic clock.
+    /// The duration by the monotonic clock.
     pub(crate) duration_ns: u64,
     /// The kernel's thread id.
     pub(crate) thread: u64,
     /// The user's function that makes the call.
     pub(crate) function: String,
     pub(crate) file: String,
-    /// The lines the call lies in: one, or those of a loop.
+    /// The lines of the call: one, or those of a loop.
     pub(crate) first_line: u32,
     pub(crate) last_line: u32,
     pub(crate) cause: Cause,
     /// Time on a CPU, by the kernel's account of this thread.
     pub(crate) on_cpu_ns: u64,
-    /// Time ready and not run, likewise.
+    /// Time in the run queue, from the same account.
     pub(crate) run_queue_ns: u64,
-    /// What a hypervisor took from all CPUs together meanwhile, in steps of 10 ms.
+    /// Steal time of all CPUs meanwhile, in steps of 10 ms.
     pub(crate) stolen_ns: u64,
-    /// By how much a thread that wanted to run every millisecond was late meanwhile, at worst.
+    /// The largest delay meanwhile of a thread that wakes every millisecond.
     pub(crate) late_ns: u64,
-    /// How long any other thread of the process was ready and not run meanwhile, at worst.
+    /// The longest time meanwhile that another thread of the process was in the run queue.
     pub(crate) others_ready_ns: u64,
-    /// Tasks that were ready before its end and had not been polled by then; `None`: nobody knows.
+    /// Tasks that were ready before its end and were not polled by then. `None` if unknown.
     #[serde(default)]
     pub(crate) victims: Option<Vec<TrueVictim>>,
 }
@@ -92,13 +92,13 @@ pub(crate) struct TrueStall {
 /// A place in the source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Here {
-    /// The path of a function inside the one that is meant.
+    /// The path of a function inside the function in question.
     pub(crate) inside: &'static str,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
 }
 
-/// Where this stands.
+/// This place in the source.
 macro_rules! here {
     () => {{
         fn inside() {}
@@ -106,7 +106,7 @@ macro_rules! here {
     }};
 }
 
-/// Makes a call, and notes that it held its worker. The call stands in the line of the macro.
+/// Makes a call and records it as a stall. The call is in the line of the macro.
 macro_rules! held {
     ($log:expr, $call:expr) => {{
         let begun = $log.begin(here!());
@@ -126,17 +126,17 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// An empty one for a case whose stalls have this cause.
+    /// An empty truth for a case with this cause.
     pub(crate) fn new(cause: Cause, witness: Arc<Witness>, bystanders: Arc<Bystanders>) -> Self {
         Self { cause, witness, bystanders, stalls: Arc::default() }
     }
 
-    /// Spawns a task that is ready at once: if a stall keeps it from being polled, it is among those that waited.
+    /// Spawns a task that is ready at once. If a stall delays its poll, it is one of the victims.
     pub(crate) fn spawn_ready(&self) {
         self.bystanders.spawn_ready();
     }
 
-    /// A stall begins here and now.
+    /// Records the start of a stall.
     pub(crate) fn begin(&self, here: Here) -> Begun<'_> {
         let thread = current_thread();
         let (ready, stolen) = (ready_times(), stolen());
@@ -146,13 +146,13 @@ impl Log {
         Begun { log: self, here, thread, ready, accounts, stolen, at: SystemTime::now(), since: Instant::now() }
     }
 
-    /// What was noted.
+    /// The recorded truth.
     pub(crate) fn stalls(&self) -> Vec<TrueStall> {
         self.stalls.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// A stall that lasts.
+/// A current stall.
 #[must_use = "it ends with `end`"]
 pub(crate) struct Begun<'l> {
     log: &'l Log,
@@ -172,7 +172,7 @@ impl Begun<'_> {
         others.map(|(thread, ready)| ready.saturating_sub(before(thread))).max().unwrap_or(0)
     }
 
-    /// It ends in this line.
+    /// Records its end, in this line.
     pub(crate) fn end(self, last_line: u32) {
         let duration = self.since.elapsed();
         let victims = self.log.bystanders.end();
@@ -198,23 +198,23 @@ impl Begun<'_> {
     }
 }
 
-/// Without the marks of closures and async bodies, which are the function's own.
+/// The name without the marks of closures and async bodies.
 pub(crate) fn readable(function: &str) -> String {
     function.replace("::{{closure}}", "").replace("::{closure}", "")
 }
 
-/// Whole nanoseconds; those of several centuries fit.
+/// Whole nanoseconds. Several centuries fit.
 pub(crate) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The kernel's id of this thread; 0 where it does not tell.
+/// The kernel's id of this thread, or 0 if it is unavailable.
 fn current_thread() -> u64 {
     let link = std::fs::read_link("/proc/thread-self").ok();
     link.and_then(|link| link.file_name()?.to_str()?.parse().ok()).unwrap_or(0)
 }
 
-/// What the kernel writes down about this thread, in nanoseconds since its start.
+/// The kernel's scheduler statistics of this thread, in nanoseconds since its start.
 #[derive(Clone, Copy, Debug, Default)]
 struct Accounts {
     on_cpu: u64,
@@ -222,7 +222,7 @@ struct Accounts {
 }
 
 impl Accounts {
-    /// Nothing where the kernel keeps no such accounts.
+    /// Zero without these statistics.
     fn read() -> Self {
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
         let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok());
@@ -230,7 +230,7 @@ impl Accounts {
     }
 }
 
-/// What a hypervisor took from all CPUs since the machine's start: the eighth number of the first line.
+/// Steal time of all CPUs since boot: the eighth number of the first line.
 fn stolen() -> Duration {
     let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
     let steps = text.split_whitespace().nth(8).and_then(|number| number.parse().ok()).unwrap_or(0);

@@ -1,7 +1,7 @@
-//! How quiet the machine was: a thread that wants to run every millisecond and writes down by how much it was late, and
-//! how long threads of this process were ready and not run.
+//! How quiet the machine was: the delay of a thread that wakes every millisecond, and the time of this process's threads
+//! in the run queue.
 //!
-//! No tool can notice a stall in time in which the machine does not run it, so the card has a row for quiet moments.
+//! A tool cannot notice a stall while the machine does not run it, so the card has a row for quiet moments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,17 +12,17 @@ use crate::truth::nanoseconds;
 
 const INTERVAL: Duration = Duration::from_millis(1);
 
-/// What the thread saw. Nanoseconds since its start.
+/// The observations of the thread, in nanoseconds since its start.
 #[derive(Debug)]
 pub(crate) struct Witness {
     since: Instant,
     last_ran: AtomicU64,
-    /// The longest time between two moments at which it ran, since somebody asked it to begin.
+    /// The longest time between two runs, since the last reset.
     longest: AtomicU64,
 }
 
 impl Witness {
-    /// Starts the thread; it ends when nobody asks any more.
+    /// Starts the thread. It ends when this value is dropped.
     pub(crate) fn start() -> anyhow::Result<Arc<Self>> {
         let witness = Arc::new(Self { since: Instant::now(), last_ran: AtomicU64::new(0), longest: AtomicU64::new(0) });
         let asked = Arc::downgrade(&witness);
@@ -42,12 +42,12 @@ impl Witness {
         self.longest.fetch_max(now.saturating_sub(before), Ordering::Relaxed);
     }
 
-    /// Forgets what was.
+    /// Resets the maximum.
     pub(crate) fn begin(&self) {
         self.longest.store(0, Ordering::Relaxed);
     }
 
-    /// By how much it was late since then, at worst; also if it still is.
+    /// The largest delay since the reset, including a current one.
     pub(crate) fn late(&self) -> Duration {
         let now = nanoseconds(self.since.elapsed());
         let lasting = now.saturating_sub(self.last_ran.load(Ordering::Relaxed));
@@ -55,8 +55,8 @@ impl Witness {
     }
 }
 
-/// How long each thread of this process has been ready and not run, in nanoseconds since its start, by its id. Nothing
-/// where the kernel keeps no such accounts.
+/// The time of each thread of this process in the run queue, in nanoseconds since its start, by its id. Empty without
+/// these statistics.
 pub(crate) fn ready_times() -> BTreeMap<u64, u64> {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     let one = |task: std::fs::DirEntry| {

@@ -1,4 +1,4 @@
-//! What the user may choose about the news API.
+//! Options of the news API.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ pub(crate) struct ApiOptions {
     #[arg(long, env = "NEWS_CACHE_SIZE", value_name = "N", default_value = "100", value_parser = cache_size)]
     pub(crate) cache_size: usize,
 
-    /// How many posted items are kept; beyond it, the oldest goes
+    /// How many posted items are kept; further ones replace the oldest
     #[arg(long, env = "NEWS_ITEMS", value_name = "N", default_value = "1000", value_parser = items)]
     pub(crate) items: usize,
 
@@ -32,23 +32,23 @@ pub(crate) struct ApiOptions {
     #[arg(long, env = "NEWS_HEADER_LIMIT", value_name = "SIZE", default_value = "16KiB", value_parser = header_size)]
     pub(crate) header_limit: usize,
 
-    /// How long a client may take to send the head of a request, also on a connection that it keeps open
+    /// How long a client may take to send the head of a request, also on a reused connection
     #[arg(long, env = "NEWS_HEADER_TIMEOUT", value_name = "TIME", default_value = "15s", value_parser = pause)]
     pub(crate) header_timeout: Duration,
 
-    /// How long an answer may take, with the reading of the request's body
+    /// How long a request may take, including the reading of its body
     #[arg(long, env = "NEWS_REQUEST_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = pause)]
     pub(crate) request_timeout: Duration,
 
-    /// Connections at once; further ones wait until one ends
+    /// Concurrent connections; further ones wait until one ends
     #[arg(long, env = "NEWS_CONNECTIONS", value_name = "N", default_value = "1024", value_parser = many)]
     pub(crate) connections: usize,
 
-    /// Requests at once; further ones are answered 503
+    /// Concurrent requests; further ones get status 503
     #[arg(long, env = "NEWS_REQUESTS", value_name = "N", default_value = "512", value_parser = many)]
     pub(crate) requests: usize,
 
-    /// Readers of /stream at once; further ones are answered 503
+    /// Concurrent readers of /stream; further ones get status 503
     #[arg(long, env = "NEWS_STREAMS", value_name = "N", default_value = "64", value_parser = many)]
     pub(crate) streams: usize,
 }

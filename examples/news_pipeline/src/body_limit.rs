@@ -1,4 +1,4 @@
-//! Reads the body of an answer up to a limit, and never holds more than that.
+//! Reads the body of a response up to a limit and never holds more.
 
 use anyhow::ensure;
 use bytesize::ByteSize;
@@ -10,7 +10,7 @@ use reqwest::{
 /// The whole body.
 ///
 /// # Errors
-/// When it is, or says that it is, larger than `limit` bytes (`flag` sets the limit), and when it breaks off.
+/// If it is, or is announced to be, larger than `limit` bytes (`flag` sets the limit), or if it breaks off.
 pub(crate) async fn read(mut response: Response, limit: usize, flag: &str) -> anyhow::Result<Vec<u8>> {
     let fits = |bytes: u64| {
         let size = u64::try_from(limit).unwrap_or(u64::MAX);
@@ -29,14 +29,14 @@ pub(crate) async fn read(mut response: Response, limit: usize, flag: &str) -> an
 /// The start of a body.
 pub(crate) struct Start {
     pub(crate) bytes: Vec<u8>,
-    /// Whether there is no more.
+    /// Whether this is the whole body.
     pub(crate) is_all: bool,
 }
 
-/// The first `limit` bytes; the rest is not fetched.
+/// The first `limit` bytes. The rest is not fetched.
 ///
 /// # Errors
-/// When the answer breaks off before.
+/// If the response breaks off before.
 pub(crate) async fn read_start(mut response: Response, limit: usize) -> anyhow::Result<Start> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
@@ -52,7 +52,7 @@ pub(crate) async fn read_start(mut response: Response, limit: usize) -> anyhow::
     Ok(Start { bytes, is_all: true })
 }
 
-/// The encoding that `Content-Type` names, as it is written there.
+/// The encoding named by `Content-Type`, as written.
 pub(crate) fn charset(headers: &HeaderMap) -> Option<String> {
     let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     kind.split(';').skip(1).find_map(|parameter| {

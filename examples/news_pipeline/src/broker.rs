@@ -1,6 +1,6 @@
-//! The Kafka broker: one inside the process for development, or the real one that was named.
+//! The Kafka broker: an embedded one for development, or the named real one.
 //!
-//! Everything above sees a bootstrap address and cannot tell the two apart.
+//! All other code gets a bootstrap address, which is the same for both.
 
 use std::{ptr::NonNull, time::Duration};
 
@@ -13,11 +13,11 @@ use rdkafka::{
 
 use crate::{broker_options::BrokerOptions, topics::TOPICS};
 
-/// The embedded broker drops the oldest messages of a partition beyond this, in bytes, and says nothing. Eight
-/// partitions make that 40 MiB, more than a consumer that is alive ever leaves lying.
+/// The embedded broker drops the oldest messages of a partition beyond this many bytes, without an error. Eight
+/// partitions hold 40 MiB, more than the backlog of any running consumer.
 pub(crate) const EMBEDDED_RETENTION: u64 = 5 * 1024 * 1024;
 
-/// Fewer could not hold what a consumer leaves lying while it starts.
+/// Fewer could not hold the backlog of a starting consumer.
 const EMBEDDED_PARTITIONS_MIN: i32 = 8;
 
 pub(crate) enum Broker {
@@ -38,7 +38,7 @@ impl Broker {
         }
     }
 
-    /// How many bytes of messages it keeps at least, where that is less than a disk.
+    /// The guaranteed capacity in bytes, if it is limited by memory.
     pub(crate) fn retention(&self) -> Option<u64> {
         match self {
             Self::Embedded(broker) => Some(EMBEDDED_RETENTION * u64::from(broker.partitions.unsigned_abs())),
@@ -46,7 +46,7 @@ impl Broker {
         }
     }
 
-    /// What a client needs to reach this broker; the rest is the client's own business.
+    /// The client settings that select this broker. Each client adds its own.
     pub(crate) fn client_config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.bootstrap_servers());
@@ -74,7 +74,7 @@ impl Broker {
     }
 }
 
-/// librdkafka's development broker, alive as long as the client that owns it. Dropping it blocks.
+/// librdkafka's mock broker. It lives as long as the client that owns it. Dropping it blocks.
 pub(crate) struct EmbeddedBroker {
     bootstrap_servers: String,
     partitions: i32,
@@ -95,8 +95,8 @@ impl EmbeddedBroker {
     }
 }
 
-/// The embedded broker waits 3 s for more members before a new group may start, and rdkafka's safe
-/// interface cannot say otherwise.
+/// Removes the initial delay of groups: the embedded broker waits 3 s for more members, and rdkafka's safe
+/// interface cannot change that.
 #[expect(unsafe_code, reason = "rdkafka exposes this setting in its raw bindings only")]
 fn let_groups_start_at_once(owner: &BaseProducer) -> anyhow::Result<()> {
     let client = owner.client().native_ptr();
@@ -109,7 +109,7 @@ fn let_groups_start_at_once(owner: &BaseProducer) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How rdkafka starts tasks of its own here: with a name, so that a report can show them.
+/// Spawns rdkafka's own tasks with a name, so that reports can show them.
 pub(crate) struct WatchedTasks;
 
 impl AsyncRuntime for WatchedTasks {

@@ -1,4 +1,5 @@
-//! What passed between the service and Kafka, and how much waits: backpressure, as numbers. Relaxed: only totals matter.
+//! Counters of messages to and from Kafka, and of queued ones: backpressure in numbers. Relaxed, because only totals
+//! matter.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -23,29 +24,29 @@ pub(crate) struct BrokerCounters {
     dead_letters: AtomicU64,
 }
 
-/// The counters at one moment, as `/counters` shows them.
+/// A snapshot of the counters, as `/counters` shows it.
 #[derive(Serialize, ToSchema, Debug)]
 pub(crate) struct BrokerCounts {
-    /// Articles that wait for the broker's confirmation now.
+    /// Articles that currently wait for the broker's confirmation.
     outstanding: u64,
-    /// The most that ever waited at once.
+    /// The maximum of waiting articles so far.
     outstanding_most: u64,
-    /// How often the client's own queue had no room, and a send waited for that.
+    /// How often a send waited because the client's own queue was full.
     queue_full: u64,
-    /// Articles that the broker confirmed.
+    /// Articles confirmed by the broker.
     confirmed: u64,
-    /// Microseconds from the send to the confirmation: mean, and the longest.
+    /// Microseconds from the send to the confirmation: mean and maximum.
     wait_mean_us: u64,
     wait_most_us: u64,
     /// Deliveries that failed and were tried again.
     retried: u64,
-    /// Articles that can never be delivered, such as one that is too large; each is in the log.
+    /// Articles that can never be delivered, for example because of their size; each is logged.
     undeliverable: u64,
-    /// Clients that could not go on, and were made anew.
+    /// Clients that were replaced after a fatal error.
     clients_replaced: u64,
-    /// How often the group shared out its partitions anew.
+    /// Rebalances of the group.
     rebalances: u64,
-    /// Messages that were no articles and went to the dead-letter topic.
+    /// Messages that were no articles and were sent to the dead-letter topic.
     dead_letters: u64,
 }
 
@@ -67,7 +68,7 @@ impl BrokerCounters {
         }
     }
 
-    /// Articles that wait for the broker's confirmation now.
+    /// Articles that currently wait for the broker's confirmation.
     pub(crate) fn outstanding(&self) -> u64 {
         self.outstanding.load(Relaxed)
     }
@@ -76,7 +77,7 @@ impl BrokerCounters {
         self.undeliverable.load(Relaxed)
     }
 
-    /// One send more, until the guard is dropped.
+    /// Counts a send until the guard is dropped.
     pub(crate) fn sending(&self) -> Sending<'_> {
         let outstanding = self.outstanding.fetch_add(1, Relaxed) + 1;
         self.outstanding_most.fetch_max(outstanding, Relaxed);
@@ -115,7 +116,7 @@ impl BrokerCounters {
     }
 }
 
-/// An article on its way.
+/// An article that waits for its confirmation.
 #[derive(Debug)]
 pub(crate) struct Sending<'counters>(&'counters BrokerCounters);
 

@@ -1,6 +1,6 @@
-//! What the user may choose about Kafka, by flag or environment variable, and the client settings that follow from it.
+//! Options of Kafka, by flag or environment variable, and the client settings derived from them.
 //!
-//! Single values are checked while they are read, what must fit together by [`BrokerOptions::check`].
+//! Parsing checks single values. [`BrokerOptions::check`] checks combinations.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -14,27 +14,27 @@ use crate::{
     options::{Switch, limit},
 };
 
-/// Long enough to fill batches, short enough for news. Who waits for every single answer would wait this long each time.
+/// Long enough to fill batches, short enough for news. A producer that publishes one by one would pay it each time.
 const LINGER_PIPELINED: Duration = Duration::from_millis(5);
 
-/// Session timeouts that joining a group may take. Processing one article takes far less.
+/// The poll interval in session timeouts, enough to join a group. Processing one article takes far less.
 const SESSIONS_TO_JOIN: u32 = 3;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct BrokerOptions {
-    /// Kafka brokers, "host:port,host:port"; without them, a development broker runs inside the process
+    /// Kafka brokers, "host:port,host:port"; by default, a development broker runs inside the process
     #[arg(long, env = "KAFKA_BOOTSTRAP_SERVERS", value_name = "LIST", value_parser = servers)]
     bootstrap_servers: Option<String>,
 
-    /// Whether an article waits until the broker has the one before
+    /// Whether an article waits for the confirmation of the previous one
     #[arg(long, env = "NEWS_PUBLISH", value_name = "HOW", default_value = "pipelined")]
     publish: Publish,
 
-    /// Sends that may wait for the broker's answer at once, when pipelined; by the linger, it bounds what a second can take
+    /// Limit of unconfirmed sends when pipelined; with the linger, it bounds the throughput
     #[arg(long, env = "NEWS_OUTSTANDING", value_name = "N", default_value = "10000", value_parser = outstanding)]
     outstanding: NonZeroUsize,
 
-    /// How long a batch waits for more articles; without it, 5ms when pipelined and 0ms one by one
+    /// How long a batch waits for more articles; by default 5ms when pipelined and 0ms one by one
     #[arg(long, env = "NEWS_LINGER", value_name = "TIME", value_parser = linger)]
     linger: Option<Duration>,
 
@@ -42,8 +42,8 @@ pub(crate) struct BrokerOptions {
     #[arg(long, env = "NEWS_BATCH_SIZE", value_name = "BYTES", default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     batch_size: u32,
 
-    /// Largest article with its key and Kafka's own fields; a larger one is counted and left out. Brokers have a limit of
-    /// their own
+    /// Largest article including its key and Kafka's own fields; larger ones are counted and skipped. Brokers have
+    /// their own limit
     #[arg(long, env = "NEWS_MESSAGE_SIZE_LIMIT", value_name = "SIZE", default_value = "1MB", value_parser = message_size)]
     message_size_limit: usize,
 
@@ -51,15 +51,15 @@ pub(crate) struct BrokerOptions {
     #[arg(long, env = "NEWS_COMPRESSION", value_name = "CODEC", default_value = "none")]
     compression: Compression,
 
-    /// Who must have an article before it counts as published
+    /// Which replicas must have an article before it counts as published
     #[arg(long, env = "NEWS_ACKS", value_name = "WHO", default_value = "all")]
     acks: Acks,
 
-    /// Whether the broker drops what a retry sends twice; needs `--acks all`
+    /// Whether the broker drops duplicates of retries; needs `--acks all`
     #[arg(long, env = "NEWS_IDEMPOTENCE", value_name = "SWITCH", default_value = "on")]
     idempotence: Switch,
 
-    /// How long the client itself tries to deliver an article; then it is counted, and published anew
+    /// How long the client tries to deliver an article; afterward the failure is counted and the article is sent again
     #[arg(long, env = "NEWS_DELIVERY_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = delivery_timeout)]
     delivery_timeout: Duration,
 
@@ -67,28 +67,28 @@ pub(crate) struct BrokerOptions {
     #[arg(long, env = "NEWS_GROUP", value_name = "NAME", default_value = "news-cache", value_parser = group)]
     group: String,
 
-    /// How long a silent member of the group keeps its partitions
+    /// How long a member of the group keeps its partitions without a heartbeat
     #[arg(long, env = "NEWS_SESSION_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = session_timeout)]
     session_timeout: Duration,
 
-    /// Pause between two commits; a crash repeats what was consumed since the last one
+    /// Pause between two commits; after a crash, articles since the last one are consumed again
     #[arg(long, env = "NEWS_COMMIT_INTERVAL", value_name = "TIME", default_value = "1s", value_parser = commit_interval)]
     commit_interval: Duration,
 
-    /// Partitions of topics that are created
+    /// Partitions of created topics
     #[arg(long, env = "NEWS_PARTITIONS", value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(i32).range(1..=1000))]
     partitions: i32,
 
-    /// Copies of each partition of topics that are created; 0 leaves it to the broker
+    /// Replicas of each partition of created topics; 0 leaves the number to the broker
     #[arg(long, env = "NEWS_REPLICATION", value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=16))]
     replication: i32,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum Publish {
-    /// Each article waits until the broker has the one before
+    /// Each article waits for the confirmation of the previous one
     OneByOne,
-    /// Many articles are on their way at once, up to `--outstanding`
+    /// Up to `--outstanding` articles wait for their confirmation at once
     Pipelined,
 }
 
@@ -102,20 +102,20 @@ enum Compression {
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 enum Acks {
-    /// All replicas that are in sync
+    /// All in-sync replicas
     All,
     /// The leader of the partition
     Leader,
-    /// Nobody: what is lost on the way is not noticed
+    /// None: lost articles are not noticed
     None,
 }
 
 impl BrokerOptions {
-    /// What must fit together. Called before anything is started.
+    /// Checks combinations of values. Called before anything is started.
     pub(crate) fn check(&self) -> anyhow::Result<()> {
         ensure!(
             self.idempotence == Switch::Off || self.acks == Acks::All,
-            "--idempotence on needs --acks all, because only then the broker can tell a repetition; \
+            "--idempotence on needs --acks all, because only then the broker recognizes a repetition; \
              choose --acks all or --idempotence off"
         );
         ensure!(
@@ -127,12 +127,12 @@ impl BrokerOptions {
         Ok(())
     }
 
-    /// The real brokers, if any. An empty variable counts as none, as deployments often leave it.
+    /// The real brokers, if any. An empty variable counts as none, because deployments often leave it empty.
     pub(crate) fn bootstrap_servers(&self) -> Option<&str> {
         self.bootstrap_servers.as_deref().filter(|list| !list.is_empty())
     }
 
-    /// Sends that may wait for the broker at once.
+    /// Limit of unconfirmed sends.
     pub(crate) fn outstanding(&self) -> usize {
         match self.publish {
             Publish::OneByOne => 1,
@@ -144,17 +144,17 @@ impl BrokerOptions {
         self.partitions
     }
 
-    /// Copies of each partition; in Kafka's protocol, -1 leaves the number to the broker.
+    /// Replicas of each partition. In Kafka's protocol, -1 leaves the number to the broker.
     pub(crate) fn replication(&self) -> i32 {
         if self.replication == 0 { -1 } else { self.replication }
     }
 
-    /// The same choices for another group, one that has read nothing yet.
+    /// The same options for a new group, which has read nothing yet.
     pub(crate) fn with_group(&self, group: String) -> Self {
         Self { group, ..self.clone() }
     }
 
-    /// Completes the settings of a client that publishes.
+    /// Adds the settings of a producer.
     pub(crate) fn configure_producer(&self, mut config: ClientConfig) -> ClientConfig {
         config
             .set("enable.idempotence", if self.idempotence == Switch::On { "true" } else { "false" })
@@ -167,24 +167,24 @@ impl BrokerOptions {
         config
     }
 
-    /// Completes the settings of a client that consumes, as a member of the group.
+    /// Adds the settings of a consumer in the group.
     pub(crate) fn configure_consumer(&self, mut config: ClientConfig) -> ClientConfig {
         config
             .set("group.id", &self.group)
             .set("auto.offset.reset", "earliest")
-            // An offset is committed only after it was stored by hand, which is after the article was processed.
+            // The code stores an offset after it has processed the article; only stored offsets are committed.
             .set("enable.auto.offset.store", "false")
             .set("auto.commit.interval.ms", self.commit_interval.as_millis().to_string())
             .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
-            // Also how long a member waits for the answer to its joining: the default of five minutes would pass before
-            // it asks again where a restart of the broker swallowed the question.
+            // It is also the time limit for joining a group. If a restarting broker loses that request, the default of
+            // five minutes would pass before the next attempt.
             .set("max.poll.interval.ms", (self.session_timeout * SESSIONS_TO_JOIN).as_millis().to_string())
-            // The age of the freshest news; the default of 500 ms would be seen by readers.
+            // It bounds the age of new articles. Readers would notice the default of 500 ms.
             .set("fetch.wait.max.ms", "50");
         config
     }
 
-    /// For people: how articles are published.
+    /// The publishing options, for people.
     pub(crate) fn describe_publishing(&self) -> String {
         match self.publish {
             Publish::OneByOne => format!("one by one, linger {:?}", self.linger()),
@@ -223,7 +223,7 @@ impl Acks {
     }
 }
 
-/// A list of brokers as Kafka's clients write it. Whether anybody answers there shows later.
+/// A list of brokers in the format of Kafka clients. It is not contacted here.
 fn servers(list: &str) -> Result<String, String> {
     let list = list.trim();
     if list.is_empty() {
@@ -243,12 +243,12 @@ fn servers(list: &str) -> Result<String, String> {
     Ok(list.to_owned())
 }
 
-/// The range that the client accepts.
+/// The accepted range of the client.
 fn message_size(text: &str) -> Result<usize, String> {
     size(text, ByteSize::kb(1), ByteSize::gb(1))
 }
 
-/// 100 000 articles are some 25 MB; more would only be memory.
+/// 100 000 articles are about 25 MB. More would only use memory.
 fn outstanding(text: &str) -> Result<NonZeroUsize, String> {
     match text.parse::<NonZeroUsize>() {
         Ok(count) if count.get() <= 100_000 => Ok(count),
@@ -264,7 +264,7 @@ fn delivery_timeout(text: &str) -> Result<Duration, String> {
     limit(text, Duration::from_secs(1), Duration::from_secs(3600))
 }
 
-/// The range that brokers accept by default begins and ends here.
+/// The accepted range of brokers by default.
 fn session_timeout(text: &str) -> Result<Duration, String> {
     limit(text, Duration::from_secs(6), Duration::from_secs(300))
 }

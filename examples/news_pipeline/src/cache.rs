@@ -1,6 +1,6 @@
-//! The newest articles, newest first, never more than a fixed number; and who wants to hear of new ones.
+//! The newest articles, newest first, up to a fixed number; and the subscribers to new ones.
 //!
-//! A standard Mutex is right here: it is held for microseconds and never across an `.await`.
+//! A standard Mutex suffices: it is held for microseconds and never across an `.await`.
 
 use std::{
     cmp::Reverse,
@@ -16,18 +16,18 @@ use tokio::sync::broadcast;
 
 use crate::article::Article;
 
-/// News that a listener may be behind before it misses some.
+/// Capacity of a subscriber's queue. A slower subscriber misses articles.
 const BEHIND: usize = 256;
 
 pub(crate) struct Cache {
     size: usize,
     shelf: Mutex<Shelf>,
-    /// Grows with every change, while the shelf is locked.
+    /// Incremented with every change, under the lock of the shelf.
     version: AtomicU64,
     news: broadcast::Sender<Arc<Article>>,
 }
 
-/// The id makes the order total, so that articles of the same second do not replace each other.
+/// The id makes the order total. Without it, articles of the same second would replace each other.
 type Place = (Reverse<DateTime<Utc>>, String);
 
 #[derive(Default)]
@@ -41,7 +41,7 @@ impl Cache {
         Self { size, shelf: Mutex::default(), version: AtomicU64::new(0), news: broadcast::channel(BEHIND).0 }
     }
 
-    /// Adds an article unless it is already there; beyond the size, the oldest goes.
+    /// Adds an article unless it is already there. Beyond the size, it replaces the oldest.
     pub(crate) fn insert(&self, article: Article) {
         let article = Arc::new(article);
         let mut shelf = self.shelf();
@@ -55,28 +55,28 @@ impl Cache {
         {
             shelf.ids.remove(&oldest);
             if oldest == article.id {
-                return; // Older than everything here, so nothing has changed.
+                return; // It is older than all others, so nothing has changed.
             }
         }
         self.version.fetch_add(1, Release);
         drop(shelf);
-        // Fails when nobody listens.
+        // Fails without subscribers.
         let _ = self.news.send(article);
     }
 
-    /// The newest articles, of one source or all, and the version of the cache that they are.
+    /// The newest articles of one source or of all, and the version of the cache.
     pub(crate) fn newest(&self, limit: usize, source: Option<&str>) -> (u64, Vec<Arc<Article>>) {
         let shelf = self.shelf();
         let wanted = shelf.newest_first.values().filter(|article| source.is_none_or(|name| article.source == name));
         (self.version(), wanted.take(limit).cloned().collect())
     }
 
-    /// Differs from an earlier one when the cache has changed in between.
+    /// The current version; it changes with the cache.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Acquire)
     }
 
-    /// Every article that is added from now on.
+    /// A subscription to all articles that are added from now on.
     pub(crate) fn listen(&self) -> broadcast::Receiver<Arc<Article>> {
         self.news.subscribe()
     }
@@ -86,7 +86,7 @@ impl Cache {
     }
 
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        // A panic half-way through an insert leaves at worst one id without its article.
+        // A panic during an insert leaves at most one id without its article.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

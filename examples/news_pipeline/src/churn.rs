@@ -1,4 +1,4 @@
-//! What a process does in a long life besides its work (`--churn`): threads, child processes and runtimes come and go.
+//! Churn besides the work (`--churn`): starts and ends threads, child processes and runtimes all the time.
 
 use std::{
     process::{Command, Stdio},
@@ -15,13 +15,13 @@ use crate::shutdown::Drain;
 /// Threads at a time.
 const THREADS: usize = 4;
 
-/// What a thread computes for, and what a task waits for.
+/// Computing time of a thread, and waiting time of a task.
 const SHORT: Duration = Duration::from_millis(2);
 
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Goes round until the drain.
+/// Runs rounds until the drain.
 pub(crate) fn run(watch: &holdup::Watch, drain: &Drain) -> anyhow::Result<()> {
     while drain.clone().requested().now_or_never().is_none() {
         threads()?;
@@ -50,7 +50,7 @@ fn compute() {
     }
 }
 
-/// A fork, an exec and an end.
+/// One fork, exec and exit.
 fn child() -> anyhow::Result<()> {
     let status = Command::new("true").stdin(Stdio::null()).status().context("cannot run `true`")?;
     ensure!(status.success(), "`true` says {status}");
@@ -68,14 +68,14 @@ fn runtime(watch: &holdup::Watch, builder: &mut Builder) -> anyhow::Result<()> {
     })
 }
 
-/// The signals this process catches, as the kernel tells them; the first 33 are not holdup's to take.
+/// The signals that this process catches, from `/proc`. holdup uses none of the first 33.
 pub(crate) fn caught_signals() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?;
     u64::from_str_radix(mask.trim(), 16).ok().map(|mask| mask >> 33)
 }
 
-/// They are those of before.
+/// Fails if the process catches other signals than before.
 pub(crate) fn check_signals(before: Option<u64>) -> anyhow::Result<()> {
     let after = caught_signals();
     ensure!(after == before, "real-time signals caught before the watch: {before:x?}, after it: {after:x?}");

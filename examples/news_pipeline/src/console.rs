@@ -1,10 +1,10 @@
-//! tokio-console, where it was asked for and built in: the layer for the logs, and where it listens.
+//! tokio-console, if requested and built in: its tracing layer and its address.
 
 use std::net::SocketAddr;
 
 use tracing_subscriber::{Layer, Registry};
 
-/// `None` is a layer too: one that does nothing.
+/// `None` is a layer that does nothing.
 pub(crate) type ConsoleLayer = Option<Box<dyn Layer<Registry> + Send + Sync>>;
 
 #[cfg(feature = "console")]

@@ -1,8 +1,8 @@
-//! Reads the topic, as a member of a group whose members share the work.
+//! Reads the topic as a member of a group that shares the work.
 //!
-//! An offset is stored for commit only after its article was taken in, or its message is in the dead-letter topic. So a
-//! restart repeats at most what came after the last commit, and loses nothing. Making and closing the client block:
-//! blocking pool.
+//! An offset is stored for commit only after its article is in the cache or its message is in the dead-letter topic. So
+//! a restart repeats at most the messages since the last commit, and loses none. Creating and closing the client block,
+//! so they run on the blocking pool.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -30,10 +30,10 @@ use crate::{
 
 type NewsConsumer = StreamConsumer<Member, WatchedTasks>;
 
-/// A broker that is away makes `recv` fail over and over.
+/// Pause after a failed `recv`, which fails repeatedly without a broker.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// Where consumed articles go. Once `take` has returned, the article counts as processed, and may never come again.
+/// The destination of consumed articles. After `take` has returned, the article counts as processed.
 pub(crate) trait Shelf: Send + Sync {
     fn take(&self, article: Article) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
@@ -49,7 +49,7 @@ impl Shelf for Arc<Cache> {
 ///
 /// # Errors
 ///
-/// When a client cannot be made, or the shelf takes no more.
+/// If a client cannot be created, or the shelf accepts no more articles.
 pub(crate) async fn run(
     config: ClientConfig,
     options: BrokerOptions,
@@ -60,7 +60,7 @@ pub(crate) async fn run(
     let dead_letters = DeadLetters::with(options.configure_producer(config.clone()));
     let group = options.configure_consumer(config.clone());
     tokio::select! {
-        // A subscription to a topic that is not there yet would be looked at again only minutes later.
+        // The client would retry a subscription to a missing topic only minutes later.
         topics = topics::ready(config, options) => topics?,
         () = drain.clone().requested() => return Ok(()),
     }
@@ -68,7 +68,7 @@ pub(crate) async fn run(
     let consumer = tokio::task::spawn_blocking(move || subscribe(&group, member)).await??;
     let consuming = Consuming { consumer: &consumer, shelf, dead_letters, counters };
     let outcome = consuming.until(drain).await;
-    // Closing commits what is stored and leaves the group, so that the others take over at once.
+    // Closing commits the stored offsets and leaves the group, so that the others take over at once.
     tokio::task::spawn_blocking(move || drop(consumer)).await?;
     outcome
 }
@@ -79,7 +79,7 @@ fn subscribe(config: &ClientConfig, member: Member) -> anyhow::Result<NewsConsum
     Ok(consumer)
 }
 
-/// What happens to this member of the group, told where it is seen.
+/// Logs and counts the events of this member of the group.
 struct Member {
     counters: Arc<Counters>,
 }
@@ -126,7 +126,7 @@ impl<S: Shelf> Consuming<'_, S> {
                     tokio::select! {
                         biased;
                         processed = self.process(&message) => processed?,
-                        // Only what has to wait for the broker comes here; its offset is not stored, so it comes again.
+                        // This point is reached only if the broker is needed. The offset is not stored, so the message comes again.
                         () = &mut drained => break,
                     }
                     self.store(&message);
@@ -140,8 +140,8 @@ impl<S: Shelf> Consuming<'_, S> {
                     }
                 }
             }
-            // rdkafka's stream knows nothing of Tokio's budget: with a backlog it is always ready, and this
-            // task would hold its worker until the backlog is gone.
+            // rdkafka's stream ignores Tokio's coop budget: with a backlog it is always ready, and this
+            // task would hold its worker until the backlog is empty.
             tokio::task::coop::consume_budget().await;
         }
         self.dead_letters.close().await
@@ -168,13 +168,13 @@ impl<S: Shelf> Consuming<'_, S> {
 
     fn store(&self, message: &BorrowedMessage<'_>) {
         if let Err(error) = self.consumer.store_offset_from_message(message) {
-            // Happens when the partition has just moved to another member, which will read it again.
+            // Fails if the partition has just moved to another member, which reads the message again.
             warn!("an offset was not stored: {error}");
         }
     }
 }
 
-/// The article of a message, or why it is none.
+/// The article in a message, or the reason why there is none.
 fn article(message: &BorrowedMessage<'_>) -> Result<Article, String> {
     let payload = message.payload().ok_or("it is empty")?;
     serde_json::from_slice(payload).map_err(|error| format!("it is not an article: {error}"))

@@ -1,4 +1,4 @@
-//! What the service has done since it started, for `/healthz` and `/counters`. Relaxed: only the totals matter.
+//! Counters since the start, for `/healthz` and `/counters`. Relaxed, because only the totals matter.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,13 +11,13 @@ pub(crate) struct Counters {
     started: Instant,
     /// New articles found in feeds.
     pub(crate) fetched: AtomicU64,
-    /// Articles whose delivery the broker confirmed.
+    /// Articles confirmed by the broker.
     pub(crate) produced: AtomicU64,
     /// Articles read back from the topic.
     pub(crate) consumed: AtomicU64,
     /// Feeds, deliveries and messages that failed.
     pub(crate) errors: AtomicU64,
-    /// What passed between the service and Kafka.
+    /// Messages to and from Kafka.
     pub(crate) broker: BrokerCounters,
 }
 

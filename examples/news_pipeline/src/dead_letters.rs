@@ -1,4 +1,4 @@
-//! Messages that are no articles go to a topic of their own, unchanged, with the reason in their headers, so that they
+//! Messages that are no articles are sent unchanged to the dead-letter topic, with the reason in their headers. So they
 //! neither stop the pipeline nor get lost.
 
 use std::time::Duration;
@@ -17,10 +17,10 @@ use crate::{outage::Outage, producer::NewsProducer, topics::DEAD_LETTERS};
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// How long a full queue of the client is waited for; with one letter at a time it is never full.
+/// Time limit for a full queue of the client. With one letter at a time it is never full.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The dead-letter topic. Its client is made for the first letter, because most services never write one.
+/// The dead-letter topic. Its client is created for the first letter, because most services never need it.
 pub(crate) struct DeadLetters {
     config: ClientConfig,
     producer: OnceCell<NewsProducer>,
@@ -32,16 +32,16 @@ impl DeadLetters {
         Self { config, producer: OnceCell::new(), outage: Outage::of("the dead-letter topic") }
     }
 
-    /// Returns when the broker has the message, however often that has to be tried.
+    /// Sends the message, with retries, until the broker has it.
     ///
     /// # Errors
     ///
-    /// When the client cannot be made.
+    /// If the client cannot be created.
     pub(crate) async fn bury(&self, message: &OwnedMessage, reason: &str) -> anyhow::Result<()> {
         let producer = self.producer.get_or_try_init(|| self.connect()).await?;
         loop {
             let error = match send(producer, message, message.payload(), reason).await {
-                // The headers made it larger than a message may be; the reason is worth more than the rest.
+                // The headers made the message too large. The reason is worth more than the rest.
                 Err(KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge)) => {
                     match send(producer, message, None, reason).await {
                         Ok(()) => break,
@@ -70,7 +70,7 @@ impl DeadLetters {
             .context("cannot make the Kafka producer for dead letters")
     }
 
-    /// Ends the client, if there is one.
+    /// Closes the client, if there is one.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || drop(self)).await?;
         Ok(())

@@ -1,5 +1,5 @@
-//! Where log lines go: stderr, one line each, filtered by `RUST_LOG`. Text for people on a terminal, JSON for programs
-//! otherwise. tokio-console sees past that filter.
+//! Log lines on stderr, filtered by `RUST_LOG`: text on a terminal, JSON otherwise. The filter does not apply to
+//! tokio-console.
 
 use std::io::{IsTerminal, stderr};
 
@@ -11,21 +11,21 @@ use tracing_subscriber::{
 
 use crate::{console::ConsoleLayer, operations::LogForm};
 
-/// librdkafka says several times a second what producer and consumer report themselves. `RUST_LOG` brings it back.
+/// librdkafka repeats several times per second what producer and consumer log themselves. `RUST_LOG` enables it.
 const DEFAULT_FILTER: &str = "info,librdkafka=off,rdkafka=off";
 
-/// holdup prints its report as a block beside lines for people, so its event about the same stall is left out there.
+/// holdup prints its report as a block beside text lines, so its event about the same stall is filtered there.
 const NO_STALLS: &str = "holdup::stall=off";
 
-/// How stalls are told beside the log lines, so that each is told once, and JSON lines stay JSON lines.
+/// Selects how stalls are printed beside the log lines. Each is printed once, and JSON output stays JSON.
 pub(crate) fn start(console: ConsoleLayer, form: LogForm) -> anyhow::Result<holdup::Print> {
     let text = match form {
         LogForm::Auto => stderr().is_terminal(),
         LogForm::Text => true,
         LogForm::Json => false,
     };
-    // Not one subscriber with an optional layer: below a filtered layer, one that does nothing makes the event after
-    // each event that the filter refuses disappear.
+    // This is not one subscriber with an optional layer: a layer that does nothing, below a filtered layer, drops the
+    // event after each filtered event.
     match console {
         Some(console) => registry().with(console).with(lines(text)).try_init(),
         None => registry().with(lines(text)).try_init(),

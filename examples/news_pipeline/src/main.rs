@@ -2,19 +2,21 @@
 //!
 //! Feeds are fetched over HTTP, published to the Kafka topic `latest-news`, consumed into a bounded
 //! newest-first cache, and served as JSON. It runs anywhere: feed server and broker are inside the
-//! process unless real ones are named. `--fault NAME` switches on a real mistake, for holdup to find.
+//! process unless real ones are named. `--fault NAME` switches on a real mistake that holdup then reports.
 //!
 //! ```console
 //! $ cargo run --release -p news_pipeline -- --fault sleep --for 10s
 //! ```
-//! Look for the report on stderr: it names `sleep_in_handler`, its line, and what to do instead.
+//! The report on stderr names `sleep_in_handler`, its line, and the remedy.
 
-// In data-flow order: from a feed to the answer of a request.
+// In the order of the data flow: from a feed to the response.
 mod options;
 
 mod ingest_options;
 
 mod api_options;
+
+mod build_info;
 
 mod broker_options;
 
@@ -84,7 +86,7 @@ use crate::{
     service::Service,
 };
 
-/// How long blocking calls of libraries may still take after everything of ours has stopped.
+/// Time limit for blocking calls of libraries after all tasks of the service have ended.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
@@ -109,7 +111,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> anyhow::Result<()> {
     let (console_layer, console) = console::listen(options.console())?;
     let print = logs::start(console_layer, options.operations.logs)?;
-    // Whatever may block happens here, before there is a worker that it could hold up.
+    // Everything that may block happens here, before there are workers.
     let service = Service::prepare(options)?;
     if options.watch == Switch::Off {
         ensure!(!options.operations.churn, "--churn makes runtimes that are watched: leave --watch on");

@@ -1,4 +1,4 @@
-//! Articles with a number, for load and delivery tests: about 250 bytes of JSON each, like a real headline.
+//! Articles with a number, for load and delivery tests. Each is about 250 bytes of JSON, like a real headline.
 
 use chrono::{DateTime, Utc};
 
@@ -7,14 +7,14 @@ use crate::article::Article;
 pub(crate) fn article(number: u64) -> Article {
     Article {
         id: number.to_string(),
-        title: format!("Number {number}: what holds up a runtime, and who waits behind it in the meantime"),
+        title: format!("Number {number}: what holds up a runtime, and which tasks have to wait for it meanwhile"),
         link: format!("https://news.example/numbered/{number}"),
         source: "numbered".to_owned(),
         published_at: published_at(number),
     }
 }
 
-/// One a second since 2020, so that the order of publication is the order of the numbers.
+/// One per second since 2020, so that the order of publication is the order of the numbers.
 fn published_at(number: u64) -> DateTime<Utc> {
     const FIRST: i64 = 1_577_836_800;
     i64::try_from(number)

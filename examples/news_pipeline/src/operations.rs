@@ -1,4 +1,4 @@
-//! What the user may choose about how the program is run: for how long, how it ends, how it logs.
+//! Options of the process: its duration, its end, its logs.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ pub(crate) struct OperationsOptions {
     #[arg(long = "for", env = "NEWS_FOR", value_name = "TIME", value_parser = pause)]
     pub(crate) run_for: Option<Duration>,
 
-    /// Besides the work: threads, child processes and watched runtimes come and go all the time; for soak tests
+    /// Start and end threads, child processes and watched runtimes all the time; for soak tests
     #[arg(long, env = "NEWS_CHURN")]
     pub(crate) churn: bool,
 
-    /// How long a drain may take: finish what was begun, flush, commit
+    /// How long a drain may take: end running work, flush, commit
     #[arg(long, env = "NEWS_DRAIN_LIMIT", value_name = "TIME", default_value = "3s", value_parser = drain_limit)]
     pub(crate) drain_limit: Duration,
 
@@ -34,7 +34,7 @@ pub(crate) enum LogForm {
 }
 
 impl OperationsOptions {
-    /// How long the last deliveries of a drain may take. Leaves a third for the rest of it: commit and close.
+    /// Time limit for the last deliveries of a drain. It leaves a third for commit and close.
     pub(crate) fn flush_limit(&self) -> Duration {
         self.drain_limit * 2 / 3
     }

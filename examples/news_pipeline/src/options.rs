@@ -1,6 +1,6 @@
-//! What the user may choose, by flag or environment variable; a flag wins.
+//! The options, by flag or environment variable. A flag wins.
 //!
-//! Every value is checked here, so that the rest of the service only meets values that make sense.
+//! All values are checked here, so that the rest of the service gets valid ones.
 
 use std::{num::NonZeroUsize, time::Duration};
 
@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long = "fault", env = "NEWS_FAULT", value_name = "NAME", value_delimiter = ',', value_parser = fault)]
     faults: Vec<FaultChoice>,
 
-    /// Whether holdup watches; off, to measure what that costs
+    /// Whether holdup watches; off, to measure its cost
     #[arg(long, env = "NEWS_WATCH", value_name = "SWITCH", default_value = "on")]
     pub(crate) watch: Switch,
 
@@ -46,11 +46,11 @@ pub(crate) struct Options {
     #[arg(long, env = "NEWS_THRESHOLD", value_name = "TIME", default_value = "10ms", value_parser = pause)]
     pub(crate) threshold: Duration,
 
-    /// Tokio runtime that the service runs on
+    /// Flavor of the Tokio runtime
     #[arg(long, env = "NEWS_RUNTIME", value_name = "KIND", default_value = "multi-thread")]
     runtime: RuntimeKind,
 
-    /// Worker threads of the multi-thread runtime; without it, one per core
+    /// Worker threads of the multi-thread runtime; by default, one per CPU
     #[arg(long, env = "NEWS_WORKERS", value_name = "N", value_parser = workers)]
     workers: Option<NonZeroUsize>,
 
@@ -90,12 +90,12 @@ impl Options {
         self.faults.iter().any(|choice| matches!(choice, FaultChoice::List))
     }
 
-    /// Where tokio-console is to be served, if anywhere. An empty variable counts as nowhere.
+    /// The address for tokio-console, if any. An empty variable counts as none.
     pub(crate) fn console(&self) -> Option<&str> {
         self.console.as_deref().filter(|address| !address.trim().is_empty())
     }
 
-    /// The faults to commit, each once, in the order they were named.
+    /// The faults to commit, each once, in the given order.
     pub(crate) fn faults(&self) -> Vec<&'static Fault> {
         let mut chosen: Vec<&'static Fault> = Vec::new();
         for choice in &self.faults {
@@ -112,7 +112,7 @@ impl Options {
         self.faults().iter().any(|fault| fault.holds_worker_forever)
     }
 
-    /// The builder of the runtime, as anyone would write it; holdup adds itself to it.
+    /// The usual builder of a runtime. holdup adds itself to it.
     pub(crate) fn runtime(&self) -> tokio::runtime::Builder {
         let mut builder = match self.runtime {
             RuntimeKind::MultiThread => tokio::runtime::Builder::new_multi_thread(),
@@ -123,13 +123,13 @@ impl Options {
         {
             builder.worker_threads(workers.get());
         }
-        // Reports call the runtime by this name.
+        // Reports show this name of the runtime.
         builder.name("news").enable_all();
         builder
     }
 }
 
-/// A time within bounds.
+/// Parses a duration within bounds.
 pub(crate) fn limit(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
     let time =
         humantime::parse_duration(text).map_err(|error| format!("{error}; write a time such as 250ms, 10s or 2m"))?;

@@ -1,5 +1,5 @@
-//! Keeps a failure that repeats readable in the log: it is said at the 1st, 2nd, 4th, 8th… time in a
-//! row, and once more when it is over. Nothing is silent, and nothing fills the disk.
+//! Limits the log lines of a repeating failure: the 1st, 2nd, 4th, 8th… failure in a row is logged, and then its
+//! end. So no failure goes unnoticed, and none fills the disk.
 
 use std::{
     fmt::Display,
@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 
-/// The failures in a row of one thing that is tried again and again.
+/// The consecutive failures of one operation that is retried.
 #[derive(Debug)]
 pub(crate) struct Outage {
     what: String,
@@ -32,7 +32,7 @@ impl Outage {
     }
 
     pub(crate) fn worked(&self) {
-        // A load first, because this is nearly always the healthy case.
+        // A load first, because there is nearly always no failure.
         if self.failures.load(Relaxed) > 0 {
             let failures = self.failures.swap(0, Relaxed);
             info!("{}: works again (failed {failures} times before)", self.what);

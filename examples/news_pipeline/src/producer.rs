@@ -1,7 +1,7 @@
-//! Publishes articles to Kafka, one by one or many at a time but never more than a bound, and counts every outcome.
+//! Publishes articles to Kafka, one by one or with a bounded number at once, and counts every result.
 //!
-//! A delivery that fails is tried again until it works or the service drains; only what no broker will ever take is
-//! given up, with a line in the log. Making, flushing and dropping the client block: blocking pool.
+//! A failed delivery is retried until it succeeds or the service drains. An article that no broker accepts is logged and
+//! dropped. Creating, flushing and dropping the client block, so they run on the blocking pool.
 
 use std::{
     pin::pin,
@@ -36,15 +36,15 @@ use crate::{
 
 pub(crate) type NewsProducer = FutureProducer<DefaultClientContext, WatchedTasks>;
 
-/// A full queue of the client empties at the broker's speed.
+/// Pause before the next attempt if the client's queue is full.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(5);
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// How long one flush of a drain blocks its thread of the blocking pool.
+/// Time limit of one flush, which blocks a thread of the blocking pool.
 const FLUSH: Duration = Duration::from_millis(100);
 
-/// Publishes what the fetcher found. Ends when the fetcher has gone and every delivery is decided, or when the drain
+/// Publishes the fetched articles. Ends when the fetcher is gone and every delivery has a result, or when the drain
 /// takes longer than `flush_limit`.
 pub(crate) async fn run(
     config: ClientConfig,
@@ -88,7 +88,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// A client that publishes, and is made anew when it cannot go on.
+/// A producer client that is replaced after a fatal error.
 pub(crate) struct Publisher {
     config: ClientConfig,
     client: RwLock<Client>,
@@ -115,11 +115,11 @@ impl Publisher {
         })
     }
 
-    /// Publishes until the stream ends and every delivery is decided. `delivered` is told how long each took.
+    /// Publishes until the stream ends and every delivery has a result. Calls `delivered` with the latency of each.
     ///
     /// # Errors
     ///
-    /// When no client can be made.
+    /// If no client can be created.
     pub(crate) async fn publish_all(
         &self,
         articles: impl Stream<Item = Article>,
@@ -130,13 +130,13 @@ impl Publisher {
             if let Some(wait) = outcome? {
                 delivered(wait);
             }
-            // rdkafka's futures know nothing of Tokio's budget; with a fast broker there is always one that is ready.
+            // rdkafka's futures ignore Tokio's coop budget; with a fast broker one of them is always ready.
             consume_budget().await;
         }
         Ok(())
     }
 
-    /// Publishes one article, and tells how long that took; `None` if no broker would ever take it.
+    /// Publishes one article and returns the latency. `None` if no broker accepts it.
     async fn publish(&self, article: Article) -> anyhow::Result<Option<Duration>> {
         let _sending = self.counters.broker.sending();
         let payload = serde_json::to_vec(&article)?;
@@ -175,7 +175,7 @@ impl Publisher {
         }
     }
 
-    /// Hands a message to the client, waits for room where there is none, and then for the broker's confirmation.
+    /// Passes a message to the client, waits for room in its queue, and then for the broker's confirmation.
     async fn send(&self, producer: &NewsProducer, key: &str, payload: &[u8]) -> Result<(), KafkaError> {
         let mut record = FutureRecord::to(TOPIC).key(key).payload(payload);
         let delivery = loop {
@@ -200,9 +200,9 @@ impl Publisher {
         self.client.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// An idempotent client gives up for good when the broker no longer knows what it has of it, as after a restart that
-    /// lost something: going on might repeat messages. At-least-once may repeat them, so a new client sends again
-    /// what was not confirmed. Of all the sends that notice, the first one replaces the client.
+    /// Replaces a client after a fatal error. An idempotent client fails for good when a restarted broker has lost its
+    /// state, because going on might repeat messages. At-least-once delivery may repeat them, so a new client sends the
+    /// unconfirmed messages again. The first failing send replaces the client.
     async fn replace(&self, spent: Client) -> anyhow::Result<()> {
         let one_at_a_time = self.replacing.lock().await;
         if self.client().generation == spent.generation {
@@ -211,16 +211,16 @@ impl Publisher {
             self.counters.broker.was_replaced();
         }
         drop(one_at_a_time);
-        // The last one to let go of a client ends it, which blocks.
+        // The last owner closes the client, which blocks.
         tokio::task::spawn_blocking(move || drop(spent)).await?;
         Ok(())
     }
 
-    /// Makes batches go at once, whatever their linger. Returns an error only.
+    /// Sends batches at once, regardless of the linger. Returns only with an error.
     async fn keep_flushing(&self) -> anyhow::Error {
         loop {
             let Client { producer, .. } = self.client();
-            // A flush that is not done in time is repeated; the deliveries tell how each article fared.
+            // An incomplete flush is repeated. The deliveries report the result of each article.
             if let Err(panic) = tokio::task::spawn_blocking(move || producer.flush(FLUSH).is_ok()).await {
                 return panic.into();
             }
@@ -228,14 +228,14 @@ impl Publisher {
         }
     }
 
-    /// Nothing is outstanding in the normal case, and then this takes no time.
+    /// Normally nothing is outstanding, and this takes no time.
     pub(crate) async fn close(self) -> anyhow::Result<()> {
         tokio::task::spawn_blocking(move || drop(self)).await?;
         Ok(())
     }
 }
 
-/// The client, and how many there were before it.
+/// The client, and the number of its predecessors.
 #[derive(Clone)]
 struct Client {
     producer: NewsProducer,
@@ -246,7 +246,7 @@ async fn make(config: ClientConfig) -> anyhow::Result<NewsProducer> {
     tokio::task::spawn_blocking(move || config.create()).await?.context("cannot make the Kafka producer")
 }
 
-/// Whether the broker would refuse the message every time.
+/// Whether the broker rejects the message every time.
 fn is_for_good(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

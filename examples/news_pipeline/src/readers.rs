@@ -1,5 +1,5 @@
-//! Simulated readers: they ask for `/latest-news` over real HTTP, so that the handlers run (and a fault
-//! shows) without anyone calling.
+//! Simulated readers: they request `/latest-news` over real HTTP, so that the handlers run, and commit faults, without
+//! a user.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::{outage::Outage, shutdown::Drain};
 
-/// How long a reader waits. A handler that holds a worker for good never answers.
+/// Time limit of a request. A handler that holds its worker for good never answers.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 pub(crate) struct Readers {
@@ -18,7 +18,7 @@ pub(crate) struct Readers {
     pub(crate) interval: Duration,
 }
 
-/// The page that is read, as reachable from this machine even if the API listens on all addresses.
+/// The requested page, reachable from this machine even if the API listens on all addresses.
 pub(crate) fn page(mut api: SocketAddr) -> anyhow::Result<Url> {
     if api.ip().is_unspecified() {
         api.set_ip(match api {
@@ -37,7 +37,7 @@ impl Readers {
         }
     }
 
-    /// Reads until the drain, each reader in a task of its own.
+    /// Reads until the drain, each reader in a separate task.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let readers: Vec<JoinHandle<()>> = (0..self.count)
             .map(|_| {

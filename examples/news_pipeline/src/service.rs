@@ -1,4 +1,4 @@
-//! The composition root: makes the parts, connects them, and stops them in order.
+//! The composition root: creates the parts, connects them, and stops them in order.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -15,6 +15,7 @@ use crate::{
     article::Article,
     broker::Broker,
     broker_options::BrokerOptions,
+    build_info,
     cache::Cache,
     consumer,
     counters::Counters,
@@ -28,11 +29,11 @@ use crate::{
     shutdown::Drain,
 };
 
-/// Articles that may wait between fetcher and producer. Full means that the broker is behind; the
-/// fetcher then waits, so nothing is lost and memory stays flat.
+/// Capacity of the queue between fetcher and producer. When it is full, the fetcher waits for the broker, so
+/// nothing is lost and memory stays flat.
 const FETCHED_QUEUE: usize = 256;
 
-/// Everything the service needs, made before the runtime exists.
+/// The parts of the service, created before the runtime.
 pub(crate) struct Service {
     api: Api,
     api_listener: TcpListener,
@@ -40,13 +41,13 @@ pub(crate) struct Service {
     fetcher: Fetcher,
     broker: Broker,
     broker_options: BrokerOptions,
-    /// How long a drain waits for the last deliveries.
+    /// Time limit of a drain for the last deliveries.
     flush_limit: Duration,
     readers: Readers,
 }
 
 impl Service {
-    /// Binds, loads certificates, starts the embedded broker: all of it blocks, none of it on a worker.
+    /// Binds, loads certificates and starts the embedded broker. All of this blocks, so it happens before there are workers.
     pub(crate) fn prepare(options: &Options) -> anyhow::Result<Self> {
         let counters = Arc::new(Counters::starting_now());
         let address = &options.api.api;
@@ -87,8 +88,9 @@ impl Service {
         })
     }
 
-    /// Says where everything is, for people: on stdout, so that it can be kept apart from the logs.
+    /// Prints the addresses and the build on stdout, separate from the logs.
     pub(crate) fn announce(&self, diagnostics: Option<SocketAddr>, console: Option<SocketAddr>) {
+        println!("build        {}", build_info::describe());
         println!("news         {}", self.readers.page);
         if let Some(address) = diagnostics {
             println!("diagnostics  http://{address}/  (stalls: http://{address}/debug/holdup/stalls)");
@@ -103,7 +105,7 @@ impl Service {
         println!("faults       {}", self.api.faults.describe());
     }
 
-    /// Runs until the drain is requested and done. Each part is a task with a name that a report can show.
+    /// Runs until the drain is complete. Each part is a task with a name for reports.
     pub(crate) async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let Self { api, api_listener, feed_server, fetcher, broker, broker_options, flush_limit, readers } = self;
         let (fetched, to_publish) = mpsc::channel::<Article>(FETCHED_QUEUE);
@@ -121,7 +123,7 @@ impl Service {
         let api = holdup::spawn_named("api", api::serve(api, api_listener, drain.clone()));
         let readers = holdup::spawn_named("readers", readers.run(drain));
 
-        // The first part that fails ends the service; a drain makes all of them finish without an error.
+        // The first failing part ends the service. A drain ends all parts without an error.
         let outcome = tokio::try_join!(
             part("news API", api),
             part("consumer", consumer),
@@ -130,7 +132,7 @@ impl Service {
             part("feed server", feeds),
             part("readers", readers),
         );
-        // Ends the embedded broker, which blocks for a moment; nothing uses it any more.
+        // Stops the embedded broker, which blocks for a moment. Nothing uses it any more.
         tokio::task::spawn_blocking(move || drop(broker)).await?;
         outcome?;
         info!("drained and stopped");

@@ -1,8 +1,8 @@
-//! Decides when the service ends: signal, time limit, or a drain that does not come to an end.
+//! Decides when the service ends: signal, time limit, or a drain that takes too long.
 //!
-//! This is a thread with a small runtime of its own, because the service's runtime may be stuck, which
-//! is what this example is about. First signal or `--for`: drain. Second signal: exit at once with 130.
-//! A drain that misses its deadline is reported in one sentence and ends the process.
+//! This is a thread with its own small runtime, because the service's runtime may be stuck. The first signal or `--for`
+//! starts the drain. The second signal exits at once with 130. A drain that misses its deadline is reported in one
+//! sentence and ends the process.
 
 use std::{future::pending, process, thread, time::Duration};
 
@@ -16,28 +16,28 @@ use tracing::info;
 
 use crate::operations::OperationsOptions;
 
-/// What a shell reports for a program ended by Ctrl-C.
+/// The exit code of a program ended by Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
 
-/// Told to every part of the service: resolves when it is time to stop.
+/// The stop signal for every part of the service.
 #[derive(Clone, Debug)]
 pub(crate) struct Drain(watch::Receiver<bool>);
 
 impl Drain {
-    /// One that is requested by sending `true`, or by dropping the sender.
+    /// A drain that is requested by sending `true` or by dropping the sender.
     pub(crate) fn by_hand() -> (watch::Sender<bool>, Self) {
         let (request, requested) = watch::channel(false);
         (request, Self(requested))
     }
 
-    /// Resolves once the drain is requested, at once if it already was.
+    /// Resolves when the drain is requested, immediately if it already was.
     pub(crate) async fn requested(mut self) {
-        // The sender only goes away together with the thread that decides, so that counts as a request.
+        // The sender is dropped only with the deciding thread, so that counts as a request.
         let _ = self.0.wait_for(|requested| *requested).await;
     }
 }
 
-/// Starts the deciding thread. Signals are caught from here on.
+/// Starts the deciding thread. It catches signals from now on.
 pub(crate) fn supervise(operations: &OperationsOptions, expects_stuck_worker: bool) -> anyhow::Result<Drain> {
     let (run_for, drain_limit) = (operations.run_for, operations.drain_limit);
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -84,7 +84,7 @@ async fn decide(
         limit = time_limit(run_for) => info!("{limit:?} are over: draining"),
     }
     request.send_replace(true);
-    // A drain that succeeds ends the process from `main`, and this thread with it.
+    // After a successful drain, `main` ends the process, and this thread with it.
     match timeout(drain_limit, signals.next()).await {
         Ok(name) => exit_now(INTERRUPTED, &format!("{name} again: stopped without draining.")),
         Err(_) if expects_stuck_worker => {
@@ -110,7 +110,7 @@ async fn time_limit(run_for: Option<Duration>) -> Duration {
     }
 }
 
-#[expect(clippy::exit, reason = "the main thread may be the stuck one, so nobody else can end the process")]
+#[expect(clippy::exit, reason = "the main thread may be stuck, so it cannot end the process")]
 fn exit_now(code: i32, why: &str) -> ! {
     eprintln!("{why}");
     process::exit(code)

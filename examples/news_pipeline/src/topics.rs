@@ -1,6 +1,6 @@
-//! The topics, and how they come to be on a broker that does not make them by itself.
+//! The topics, and their creation on brokers that do not create topics automatically.
 //!
-//! A broker that is away is asked again until it is there: nothing is published or read before.
+//! An unavailable broker is contacted again until it answers. Nothing is published or read before.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use tracing::info;
 
 use crate::{broker_options::BrokerOptions, outage::Outage};
 
-/// Where articles travel.
+/// The topic of articles.
 pub(crate) const TOPIC: &str = "latest-news";
 
-/// Where messages end that are no articles, each with the reason.
+/// The topic of messages that are no articles, each with the reason.
 pub(crate) const DEAD_LETTERS: &str = "latest-news-dead";
 
 pub(crate) const TOPICS: [&str; 2] = [TOPIC, DEAD_LETTERS];
 
-/// How long a broker may take to answer.
+/// Time limit for an answer of the broker.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(500);
 
-/// Waits until the broker has all topics, and creates those that are missing.
+/// Creates the missing topics, and waits until the broker has all of them.
 pub(crate) async fn ready(config: ClientConfig, options: BrokerOptions) -> anyhow::Result<()> {
     let outage = Outage::of("the topics");
     let admin: AdminClient<DefaultClientContext> = tokio::task::spawn_blocking(move || config.create())
@@ -52,14 +52,14 @@ pub(crate) async fn ready(config: ClientConfig, options: BrokerOptions) -> anyho
         }
     }
     outage.worked();
-    // Ends the client's thread, which takes a moment.
+    // Ends the client's thread, which blocks for a moment.
     tokio::task::spawn_blocking(move || drop(admin)).await?;
     Ok(())
 }
 
 type Admin = AdminClient<DefaultClientContext>;
 
-/// The metadata call blocks, so it takes the client to the blocking pool and back.
+/// The metadata call blocks, so it runs on the blocking pool.
 async fn ask_for_missing(admin: Admin) -> anyhow::Result<(Admin, anyhow::Result<Vec<&'static str>>)> {
     let asked = tokio::task::spawn_blocking(move || {
         let missing = missing(&admin);
@@ -69,8 +69,8 @@ async fn ask_for_missing(admin: Admin) -> anyhow::Result<(Admin, anyhow::Result<
 }
 
 fn missing(admin: &Admin) -> anyhow::Result<Vec<&'static str>> {
-    // All topics, because asking for one by its name may create it, with the broker's defaults.
-    let metadata = admin.inner().fetch_metadata(None, PATIENCE).context("the broker does not tell its topics")?;
+    // Requests all topics, because a request for one name may create that topic with the broker's defaults.
+    let metadata = admin.inner().fetch_metadata(None, PATIENCE).context("the broker does not list its topics")?;
     let is_there = |name: &&str| metadata.topics().iter().any(|topic| topic.name() == *name);
     Ok(TOPICS.into_iter().filter(|name| !is_there(name)).collect())
 }
@@ -82,7 +82,7 @@ async fn create(admin: &Admin, missing: &[&str], options: &BrokerOptions) -> any
     let limits = AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
     for outcome in admin.create_topics(&topics, &limits).await.context("the broker creates no topics")? {
         match outcome {
-            // Somebody else was faster.
+            // Another client created it first.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
             Err((topic, code)) => {
                 return Err(anyhow!(

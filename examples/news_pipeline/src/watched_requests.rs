@@ -1,7 +1,7 @@
-//! Gives every request a name that a report can show, such as `GET /latest-news`.
+//! Gives every request a name for reports, such as `GET /latest-news`.
 //!
-//! axum spawns its connection tasks itself, so `holdup::spawn_named` cannot name them; the future of
-//! the request can carry the name instead. This also makes requests visible on stable Tokio.
+//! axum spawns its connection tasks itself, so `holdup::spawn_named` cannot name them. Instead, the future of
+//! the request has the name. This also makes requests visible without `tokio_unstable`.
 
 use axum::{
     extract::{MatchedPath, Request},
@@ -11,7 +11,7 @@ use axum::{
 use holdup::WatchFutureExt;
 
 pub(crate) async fn watch(request: Request, next: Next) -> Response {
-    // The route, not the path: a report with one name per article would help nobody.
+    // The route instead of the path, because one name per article would be too many.
     let route = match request.extensions().get::<MatchedPath>() {
         Some(route) => route.as_str(),
         None => "(no such route)",

@@ -1,5 +1,5 @@
-//! What the reference service does when its broker is away, when messages are no articles, when it is told to end, and
-//! when it is told nonsense: it says so, goes on where it can, and loses nothing that was confirmed.
+//! The reference service without a broker, with messages that are no articles, at a stop, and with invalid options: it
+//! reports the error, goes on if it can, and loses no confirmed article.
 
 mod support;
 
@@ -16,13 +16,13 @@ use serde_json::Value;
 use support::pipeline::{Folder, Member, PATIENCE, Part, Tansu, eventually};
 use support::service::program;
 
-/// The whole service on free ports, with these brokers.
+/// Starts the whole service on free ports, with these brokers.
 fn service(servers: &str, arguments: &[&str]) -> Part {
     let always = ["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--bootstrap-servers", servers];
     Part::start(&[&always, arguments].concat())
 }
 
-/// What a page of the service's API holds.
+/// The JSON of a page of the service's API.
 fn page(service: &Part, path: &str) -> Value {
     let news = service.announced("news");
     let url = news.replace("/latest-news", path);
@@ -39,7 +39,7 @@ fn number(page: &Value, field: &str) -> u64 {
 fn a_broker_that_is_away_at_the_start_is_waited_for() {
     let Some(mut tansu) = Tansu::installed("tansu-late") else { return };
     let service = service(&tansu.servers(), &["--drain-limit", "30s"]);
-    service.wait_for_log("the topics: the broker does not tell its topics");
+    service.wait_for_log("the topics: the broker does not list its topics");
     eventually("articles wait", || number(&page(&service, "/healthz"), "fetched") > 0);
     assert_eq!(number(&page(&service, "/healthz"), "produced"), 0);
 
@@ -55,9 +55,9 @@ fn a_broker_that_is_away_at_the_start_is_waited_for() {
 
 #[test]
 fn a_service_without_its_broker_answers_and_ends_in_time() {
-    // Nothing listens on port 1 of a machine that is not a museum.
+    // Nothing listens on port 1.
     let service = service("127.0.0.1:1", &["--drain-limit", "2s"]);
-    service.wait_for_log("the topics: the broker does not tell its topics");
+    service.wait_for_log("the topics: the broker does not list its topics");
     eventually("articles wait", || number(&page(&service, "/healthz"), "fetched") > 0);
     service.signal("TERM");
     let (code, logged) = service.end();
@@ -72,7 +72,7 @@ fn a_broker_that_is_away_midway_holds_back_a_bounded_number_and_loses_none() {
     let service = service(&broker.announced("broker"), &["--outstanding", "4", "--feed-interval", "100ms"]);
     eventually("articles pass", || number(&page(&service, "/healthz"), "consumed") > 20);
 
-    // Stopped, not ended: its connections stay, and nobody answers.
+    // Stopped but not ended: its connections stay open without answers.
     broker.signal("STOP");
     eventually("backpressure is seen", || number(&page(&service, "/counters"), "outstanding") == 4);
     let fetched = number(&page(&service, "/healthz"), "fetched");
@@ -108,7 +108,7 @@ fn deliveries_that_fail_are_counted_and_tried_again() {
     service.signal("TERM");
     let (code, logged) = service.end();
     assert_eq!(code, Some(0), "{logged:#?}");
-    assert!(logged.iter().any(|line| line.contains("an article was not delivered")), "it is told: {logged:#?}");
+    assert!(logged.iter().any(|line| line.contains("an article was not delivered")), "it is logged: {logged:#?}");
 }
 
 #[test]
@@ -119,10 +119,14 @@ fn a_drain_does_not_wait_for_a_batch_to_fill() {
     eventually("articles wait for company", || number(&page(&service, "/counters"), "outstanding") > 0);
     assert_eq!(number(&page(&service, "/healthz"), "produced"), 0);
     service.signal("TERM");
-    let told = Instant::now();
+    let signaled = Instant::now();
     let (code, logged) = service.end();
     assert_eq!(code, Some(0), "everything was flushed and confirmed: {logged:#?}");
-    assert!(told.elapsed() < Duration::from_secs(30), "it took {:?}, nearly as long as the linger", told.elapsed());
+    assert!(
+        signaled.elapsed() < Duration::from_secs(30),
+        "it took {:?}, nearly as long as the linger",
+        signaled.elapsed()
+    );
 }
 
 #[test]
@@ -134,15 +138,19 @@ fn a_second_signal_ends_it_at_once() {
     eventually("something waits", || number(&page(&service, "/counters"), "outstanding") > 0);
     service.signal("TERM");
     service.wait_for_log("SIGTERM: draining");
-    let told = Instant::now();
+    let signaled = Instant::now();
     service.signal("INT");
     let (code, logged) = service.end();
     broker.signal("CONT");
     assert_eq!(code, Some(130), "{logged:#?}");
-    assert!(told.elapsed() < Duration::from_secs(60), "it took {:?}, and the drain has five minutes", told.elapsed());
+    assert!(
+        signaled.elapsed() < Duration::from_secs(60),
+        "it took {:?}, and the drain has five minutes",
+        signaled.elapsed()
+    );
 }
 
-/// What stands in a header of the dead letter.
+/// The text of a header of the dead letter.
 fn header(message: &impl Message, key: &str) -> String {
     let headers = message.headers().expect("it has headers");
     let found = headers.iter().find(|header| header.key == key).and_then(|header| header.value);
@@ -167,7 +175,7 @@ fn messages_that_are_no_articles_go_to_the_dead_letter_topic_with_the_reason() {
     producer.flush(PATIENCE).expect("the broker takes them");
     let produced = Part::start(&["produce", "--count", "10", "--bootstrap-servers", &servers]).end();
     assert_eq!(produced.0, Some(0), "{:#?}", produced.1);
-    eventually("the articles behind them arrive", || member.recorded().len() == 10);
+    eventually("the articles after them arrive", || member.recorded().len() == 10);
 
     let consumer: BaseConsumer =
         config.set("group.id", "mourner").set("auto.offset.reset", "earliest").create().expect("a consumer");
@@ -193,7 +201,7 @@ fn messages_that_are_no_articles_go_to_the_dead_letter_topic_with_the_reason() {
     assert_eq!(member.leave(), Some(0));
 }
 
-/// A feed of three articles, the second of which is large, and a fourth one from the third visit on.
+/// A feed of three articles with a large second one, and from the third visit on a fourth.
 fn feed_with_a_large_article() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://{}/feed.xml", listener.local_addr().expect("it is bound"));
@@ -203,7 +211,7 @@ fn feed_with_a_large_article() -> String {
              <link>https://news.invalid/{name}</link><pubDate>Sat, 01 Jan 2000 00:00:00 +0000</pubDate></item>"
         )
     };
-    // As long as the service lets a title be, in letters of four bytes.
+    // The longest title that the service accepts, in characters of four bytes.
     let items = [item("1", "Before"), item("2", &"𝔏".repeat(500)), item("3", "After"), item("4", "Later")];
     std::thread::spawn(move || {
         for (visit, mut connection) in listener.incoming().flatten().enumerate() {
@@ -219,7 +227,7 @@ fn feed_with_a_large_article() -> String {
 }
 
 #[test]
-fn an_article_that_no_broker_takes_is_counted_and_told_and_the_others_arrive() {
+fn an_article_that_no_broker_accepts_is_counted_and_logged_and_the_others_arrive() {
     let broker = Part::start(&["broker"]);
     let feed = feed_with_a_large_article();
     let service = service(
@@ -228,7 +236,7 @@ fn an_article_that_no_broker_takes_is_counted_and_told_and_the_others_arrive() {
     );
     eventually("those before, after and later arrive", || {
         let health = page(&service, "/healthz");
-        // A broker may hand an article on before it tells the producer that it has it.
+        // A broker may deliver an article before it confirms it to the producer.
         number(&health, "consumed") == 3 && number(&health, "produced") == 3
     });
     let news = page(&service, "/latest-news");
@@ -243,8 +251,8 @@ fn an_article_that_no_broker_takes_is_counted_and_told_and_the_others_arrive() {
     service.signal("TERM");
     let (code, logged) = service.end();
     assert_eq!(code, Some(0), "what is given up does not hold up the end: {logged:#?}");
-    let told: Vec<_> = logged.iter().filter(|line| line.contains("cannot be published")).collect();
-    assert!(told.len() == 1 && told[0].contains("MessageSizeTooLarge"), "once, with the reason: {logged:#?}");
+    let lines: Vec<_> = logged.iter().filter(|line| line.contains("cannot be published")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("MessageSizeTooLarge"), "once, with the reason: {logged:#?}");
 }
 
 fn title(article: &Value) -> &str {
@@ -268,33 +276,33 @@ fn nonsense_is_refused_at_the_start_with_what_to_do() {
         (&["consume", "--record", "/nowhere/at/all"], "cannot write to /nowhere/at/all"),
     ];
     for (arguments, expected) in refused {
-        let told = Command::new(program()).args(arguments).output().expect("it runs");
-        let stderr = String::from_utf8_lossy(&told.stderr).into_owned();
-        assert!(!told.status.success(), "{arguments:?} was taken");
+        let output = Command::new(program()).args(arguments).output().expect("it runs");
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{arguments:?} was accepted");
         assert!(stderr.contains(expected), "{arguments:?} was refused with {stderr}");
     }
 }
 
 #[test]
-fn the_load_command_tells_throughput_and_percentiles() {
+fn the_load_command_prints_throughput_and_percentiles() {
     let broker = Part::start(&["broker"]);
     let servers = broker.announced("broker");
     let service = service(&servers, &["--readers", "0"]);
     let url = service.announced("news");
-    let told = Command::new(program())
+    let output = Command::new(program())
         .args(["load", "all", "--json", "--messages", "2000", "--bootstrap-servers", &servers])
         .args(["--url", &url, "--duration", "1s", "--rate", "50", "--connections", "4"])
         .output()
         .expect("it runs");
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let told: Value = serde_json::from_slice(&told.stdout).expect("it is JSON");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let results: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
     for (place, done) in [(0, 2000), (1, 2000), (2, 50)] {
-        assert_eq!(told[place]["done"].as_u64(), Some(done), "{told:#}");
-        assert_eq!(told[place]["failed"].as_u64(), Some(0), "{told:#}");
-        assert!(told[place]["per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{told:#}");
+        assert_eq!(results[place]["done"].as_u64(), Some(done), "{results:#}");
+        assert_eq!(results[place]["failed"].as_u64(), Some(0), "{results:#}");
+        assert!(results[place]["per_second"].as_f64().is_some_and(|rate| rate > 0.0), "{results:#}");
     }
     for place in [0, 2] {
-        let latency = &told[place]["latency_us"];
+        let latency = &results[place]["latency_us"];
         let all = ["p50", "p90", "p99", "p99_9", "max"].map(|name| number(latency, name));
         assert!(all.is_sorted() && all[0] > 0, "{latency:#}");
     }

@@ -34,7 +34,7 @@ fn the_reference_service_says_that_the_address_is_taken() {
     let address = taken.local_addr().expect("it is bound").to_string();
     let output =
         Command::new(program()).args(["--api", "127.0.0.1:0", "--console", &address]).output().expect("it runs");
-    let told = String::from_utf8_lossy(&output.stderr);
+    let message = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(told.contains(&address) && told.contains("--console"), "{told}");
+    assert!(message.contains(&address) && message.contains("--console"), "{message}");
 }

@@ -1,7 +1,7 @@
-//! Nothing that Kafka confirmed is lost: 100 000 numbered articles through the reference service's producer and a group
-//! of two consumers, one of which is killed midway, and with it the broker, where that keeps its messages.
+//! No confirmed article is lost: 100 000 numbered articles pass through the reference service's producer and a group of
+//! two consumers. One consumer is killed midway, and with it the broker if its storage is persistent.
 //!
-//! The broker that is not ours is installed by `scripts/install_broker.sh`.
+//! `scripts/install_broker.sh` installs the external broker.
 
 mod support;
 
@@ -9,30 +9,30 @@ use std::time::Duration;
 
 use support::pipeline::{Folder, Member, Part, SESSION_TIMEOUT, Tansu, eventually, missing};
 
-/// Articles of the whole test.
+/// Number of articles.
 const COUNT: u64 = 100_000;
 
-/// How many of them each consumer has before one of them is killed.
+/// Articles that each consumer has before one of them is killed.
 const BEFORE_THE_KILL: usize = 3_000;
 
-/// Published after the group was gone, in the orderly way.
+/// Articles published after the group has left.
 const LATER: u64 = 500;
 
 fn produce(servers: &str, arguments: &[&str]) -> Part {
     Part::start(&[&["produce", "--bootstrap-servers", servers], arguments].concat())
 }
 
-/// Kills a consumer midway, calls `midway`, and looks for every number.
+/// Kills a consumer midway, calls `midway`, and checks that every number arrives.
 fn delivers_every_number(name: &str, servers: &str, midway: impl FnOnce()) {
     let folder = Folder::new(name);
-    // The survivor comes first, and leads the group: Tansu 0.6 may wait for ever for a leader that is gone.
+    // The survivor joins first and leads the group, because Tansu 0.6 may wait forever for a leader that is gone.
     let survivor = Member::join(servers, &folder, "survivor");
     survivor.part.wait_for_log("this member has 8 partitions");
     let victim = Member::join(servers, &folder, "victim");
     for member in [&victim, &survivor] {
         member.part.wait_for_log("this member has 4 partitions");
     }
-    // At this rate, publishing takes as many seconds as the kill needs to fall into the middle of it.
+    // At this rate, publishing takes long enough for a kill in the middle of it.
     let producer = produce(servers, &["--count", &COUNT.to_string(), "--rate", "10000"]);
     eventually("both consume", || [&victim, &survivor].iter().all(|member| member.recorded().len() >= BEFORE_THE_KILL));
     victim.part.signal("KILL");
@@ -55,7 +55,7 @@ fn delivers_every_number(name: &str, servers: &str, midway: impl FnOnce()) {
     an_orderly_restart_repeats_nothing(servers, &folder);
 }
 
-/// A new member of a group whose last member has left in the orderly way gets what came later, and nothing twice.
+/// After the last member of a group has left, a new member gets only later articles.
 fn an_orderly_restart_repeats_nothing(servers: &str, folder: &Folder) {
     let successor = Member::join(servers, folder, "successor");
     let later = produce(servers, &["--from", &COUNT.to_string(), "--count", &LATER.to_string()]);
@@ -63,7 +63,7 @@ fn an_orderly_restart_repeats_nothing(servers: &str, folder: &Folder) {
     assert_eq!(code, Some(0), "{logged:#?}");
     let expected: Vec<u64> = (COUNT..COUNT + LATER).collect();
     eventually("what came later is recorded", || successor.recorded().len() >= expected.len());
-    // What is repeated would come first, before what came later in the same partition.
+    // Repeated articles would come before later ones of the same partition.
     let mut recorded = successor.recorded();
     recorded.sort_unstable();
     assert_eq!(recorded, expected);
@@ -83,8 +83,8 @@ fn a_broker_that_is_not_ours_loses_nothing_when_it_is_killed_too() {
     let servers = tansu.servers();
     delivers_every_number("tansu", &servers, || {
         tansu.kill();
-        // Every client notices, and nobody's session lives on. If only the victim's ended, Tansu 0.6 would tell the
-        // survivor so, and then hand it the partitions that it had before: its group is formed, and stays so.
+        // Every session ends. If only the victim's ended, Tansu 0.6 would give the survivor the same partitions as
+        // before, because it does not change the group.
         std::thread::sleep(SESSION_TIMEOUT + Duration::from_secs(1));
         tansu.run();
     });

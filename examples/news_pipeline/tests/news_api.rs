@@ -1,4 +1,4 @@
-//! The news API of the reference service: answers, conditions, validation, limits, streams, drain.
+//! The news API of the reference service: responses, conditions, validation, limits, streams, drain.
 //!
 //! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, cargo builds it.
 
@@ -15,7 +15,7 @@ use support::{DEADLINE, wait_until};
 
 const PROBLEM: &str = "application/problem+json";
 
-/// An answer as a client sees it.
+/// A response as the client receives it.
 struct Answer {
     status: u16,
     headers: ureq::http::HeaderMap,
@@ -31,7 +31,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// It is a problem as RFC 9457 has it, of this status.
+    /// Checks that it is a problem in the format of RFC 9457, with this status.
     fn is_problem(&self, status: u16) -> Value {
         let problem = self.json();
         assert_eq!((self.status, self.header("content-type")), (status, PROBLEM), "{problem:#}");
@@ -42,7 +42,7 @@ impl Answer {
     }
 }
 
-/// What these tests ask of the service.
+/// Requests of these tests.
 trait Asked {
     fn url(&self, path: &str) -> String;
 
@@ -90,26 +90,26 @@ fn answer(mut response: ureq::http::Response<ureq::Body>) -> Answer {
     }
 }
 
-/// Writes bytes as they are, and reads until the other side has closed.
+/// Writes raw bytes, and reads until the other side closes.
 fn converse(service: &Service, request: &str) -> String {
     let mut connection = TcpStream::connect(service.address("news")).expect("it listens");
     connection.set_read_timeout(Some(DEADLINE)).expect("a time limit is possible");
     connection.write_all(request.as_bytes()).expect("it is taken");
-    let mut told = Vec::new();
-    // The other side may end with a reset, after what it had to say.
-    let _end = connection.read_to_end(&mut told);
-    String::from_utf8_lossy(&told).into_owned()
+    let mut response = Vec::new();
+    // The other side may reset the connection after its response.
+    let _end = connection.read_to_end(&mut response);
+    String::from_utf8_lossy(&response).into_owned()
 }
 
 #[test]
 fn news_are_bounded_filtered_and_conditional() {
-    // Feeds that stop: what is cached does not change while it is looked at.
+    // The feeds stop, so that the cache does not change during the test.
     let service = Service::start(&["--feed-interval", "1h", "--readers", "0", "--cache-size", "50"]);
     wait_until("all feeds are in the cache", || service.get("/healthz").json()["consumed"] == 120);
 
     let news = service.get("/latest-news");
     let items = news.json()["items"].as_array().cloned().expect("a list");
-    assert_eq!(items.len(), 50, "the cache keeps as many as it was told");
+    assert_eq!(items.len(), 50, "the cache has the requested size");
     let dates: Vec<&str> = items.iter().filter_map(|item| item["published_at"].as_str()).collect();
     assert_eq!(dates.len(), 50);
     let date = |text: &str| chrono::DateTime::parse_from_rfc3339(text).expect("a date");
@@ -192,27 +192,28 @@ fn limits_hold_and_the_service_goes_on() {
     service.post("/items", "application/json", item(2000).as_bytes()).is_problem(413);
 
     // Declared far too large, and never sent.
-    let told = converse(
+    let response = converse(
         &service,
         "POST /items HTTP/1.1\r\nHost: news\r\nContent-Type: application/json\r\nContent-Length: 99999999\r\nConnection: close\r\n\r\n",
     );
-    assert!(told.starts_with("HTTP/1.1 413 "), "{told}");
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
     // Without a length, in chunks.
     let chunk = "7".repeat(4096);
-    let told = converse(
+    let response = converse(
         &service,
         &format!(
             "POST /items HTTP/1.1\r\nHost: news\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1000\r\n{chunk}\r\n"
         ),
     );
-    assert!(told.starts_with("HTTP/1.1 413 "), "{told}");
+    assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
 
-    let told = converse(&service, &format!("GET / HTTP/1.1\r\nHost: news\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000)));
-    assert!(told.starts_with("HTTP/1.1 431 "), "{told}");
+    let response =
+        converse(&service, &format!("GET / HTTP/1.1\r\nHost: news\r\nX-Long: {}\r\n\r\n", "a".repeat(20_000)));
+    assert!(response.starts_with("HTTP/1.1 431 "), "{response}");
 
-    // A head that never ends (slow-loris): the connection is closed, without an answer or with 408.
-    let told = converse(&service, "GET / HTTP/1.1\r\nHost: ne");
-    assert!(told.is_empty() || told.starts_with("HTTP/1.1 408 "), "{told}");
+    // A head that never ends (slow-loris): the connection is closed, without a response or with 408.
+    let response = converse(&service, "GET / HTTP/1.1\r\nHost: ne");
+    assert!(response.is_empty() || response.starts_with("HTTP/1.1 408 "), "{response}");
 
     service.get("/nowhere").is_problem(404);
     let refused = service.post("/latest-news", "application/json", b"{}");
@@ -224,15 +225,15 @@ fn limits_hold_and_the_service_goes_on() {
 #[test]
 fn a_body_that_never_ends_takes_no_longer_than_a_request_may() {
     let service = Service::start(&["--readers", "0", "--request-timeout", "500ms"]);
-    let told = converse(
+    let response = converse(
         &service,
         "POST /items HTTP/1.1\r\nHost: news\r\nContent-Type: application/json\r\nContent-Length: 100\r\nConnection: close\r\n\r\n{",
     );
-    assert!(told.starts_with("HTTP/1.1 503 ") && told.contains("--request-timeout"), "{told}");
+    assert!(response.starts_with("HTTP/1.1 503 ") && response.contains("--request-timeout"), "{response}");
     assert!(service.get("/healthz").json()["refused"].as_u64() >= Some(1));
 }
 
-/// The head of a request and the first byte of its body; a look whether it is answered waits for a moment only.
+/// Sends the head of a request and the first byte of its body, with a short read timeout.
 fn begin_post(service: &Service) -> TcpStream {
     let mut stream = TcpStream::connect(service.address("news")).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_millis(50))).expect("a time limit is possible");
@@ -245,8 +246,8 @@ fn begin_post(service: &Service) -> TcpStream {
 fn requests_beyond_the_limit_are_refused() {
     let service = Service::start(&["--readers", "0", "--requests", "1", "--request-timeout", "20s"]);
     service.wait_for_news();
-    // Keeps the only turn: its body does not come. The turn of the request before may be over a moment after its answer; then
-    // this one is refused, and tried again.
+    // It occupies the only permit, because its body does not arrive. The previous request may release its permit shortly
+    // after its response; then this one is rejected and sent again.
     let mut waiting = begin_post(&service);
     wait_until("the turn is taken", || {
         let answered = waiting.read(&mut [0]).is_ok();
@@ -284,7 +285,7 @@ fn connections_beyond_the_limit_wait_for_one_that_ends() {
 }
 
 #[test]
-fn the_stream_tells_news_and_ends_with_the_service() {
+fn the_stream_sends_articles_and_ends_with_the_service() {
     let mut service = Service::start(&["--readers", "0", "--streams", "1"]);
     let mut connection = TcpStream::connect(service.address("news")).expect("it listens");
     connection.set_read_timeout(Some(DEADLINE)).expect("a time limit is possible");
@@ -304,8 +305,8 @@ fn the_stream_tells_news_and_ends_with_the_service() {
         assert!(article["title"].is_string() && article["published_at"].is_string(), "{article:#}");
     }
 
-    let told = Command::new("kill").arg(service.child.id().to_string()).status().expect("`kill` is there");
-    assert!(told.success());
+    let signaled = Command::new("kill").arg(service.child.id().to_string()).status().expect("`kill` is there");
+    assert!(signaled.success());
     let status = std::cell::Cell::new(None);
     wait_until("the service ends", || {
         status.set(service.child.try_wait().expect("it is our child"));
@@ -342,8 +343,8 @@ fn the_index_and_the_document_say_what_there_is() {
 }
 
 #[test]
-fn wrong_options_are_told_at_the_start() {
-    for (arguments, told) in [
+fn wrong_options_are_reported_at_the_start() {
+    for (arguments, message) in [
         (["--body-limit", "1B"], "between 64 B and 64"),
         (["--items", "0"], "between 1 and 1000000"),
         (["--requests", "many"], "between 1 and 100000"),
@@ -352,7 +353,7 @@ fn wrong_options_are_told_at_the_start() {
         (["--api", "127.0.0.1"], "--api chooses the address"),
     ] {
         let ended = Command::new(program()).args(arguments).output().expect("it runs");
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert!(!ended.status.success() && said.contains(told), "{arguments:?}: {said}");
+        let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && stderr.contains(message), "{arguments:?}: {stderr}");
     }
 }

@@ -1,4 +1,4 @@
-//! Ingest of the reference service: every kind of bad feed is told at `/sources`, and the healthy ones go on.
+//! Ingest of the reference service: `/sources` reports every kind of bad feed, and the healthy ones go on.
 //!
 //! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, cargo builds it.
 
@@ -16,13 +16,13 @@ use support::{DEADLINE, wait_until};
 /// The embedded feeds without a fault.
 const HEALTHY: [&str; 6] = ["world", "science", "markets", "harbour", "culture", "weather"];
 
-/// What this test asks of the service.
+/// Requests of this test.
 trait Asked {
     fn get(&self, path: &str) -> Value;
 
     fn source(&self, name: &str) -> Value;
 
-    /// Waits until this holds for the source, and returns it.
+    /// Waits until the condition holds for the source, and returns its state.
     fn wait_for_source(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Value;
 }
 
@@ -56,7 +56,7 @@ fn number(source: &Value, field: &str) -> u64 {
 }
 
 #[test]
-fn every_bad_feed_is_told_and_the_others_go_on() {
+fn every_bad_feed_is_reported_and_the_others_go_on() {
     let bad = [
         ("slow", "not complete within 1s"),
         ("drip", "not complete within 1s"),
@@ -79,7 +79,7 @@ fn every_bad_feed_is_told_and_the_others_go_on() {
         "256KiB",
         "--feed-interval",
         "200ms",
-        // Room for the items of 2000 too.
+        // Large enough for the items of the year 2000 too.
         "--cache-size",
         "1000",
         "--readers",
@@ -113,14 +113,14 @@ fn every_bad_feed_is_told_and_the_others_go_on() {
 }
 
 #[test]
-fn a_feed_that_nests_without_end_is_told() {
+fn a_feed_with_deep_nesting_is_reported() {
     let service = Service::start(&["--odd-feed", "deep", "--readers", "0"]);
     let deep = service.wait_for_source("deep", "fails", |source| source["state"] == "failing");
     assert!(deep["error"].as_str().unwrap_or_default().contains("not a feed"), "{deep:#}");
 }
 
 #[test]
-fn a_feed_that_breaks_off_is_told() {
+fn a_feed_that_breaks_off_is_reported() {
     let service = Service::start(&["--odd-feed", "cut", "--readers", "0"]);
     let cut = service.wait_for_source("cut", "fails", |source| source["state"] == "failing");
     assert!(!cut["error"].as_str().unwrap_or_default().is_empty(), "{cut:#}");
@@ -145,7 +145,7 @@ fn a_failing_feed_is_tried_later_and_later() {
     assert!((400..=800).contains(&last), "the longest pause, up to doubled by chance: {late:#}");
 }
 
-/// The head of a request, in small letters.
+/// The head of a request, in lower case.
 fn head_of(connection: &mut TcpStream) -> String {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -155,17 +155,17 @@ fn head_of(connection: &mut TcpStream) -> String {
     String::from_utf8_lossy(&head).to_lowercase()
 }
 
-/// A feed with one article, which tells what it was asked.
+/// A feed with one article, and the requests that it received.
 fn feed_with_tag() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let url = format!("http://user:secret@{}/feed.xml?key=secret", listener.local_addr().expect("it is bound"));
     let asked = Arc::new(Mutex::new(Vec::new()));
-    let told = Arc::clone(&asked);
+    let requests = Arc::clone(&asked);
     std::thread::spawn(move || {
         for mut connection in listener.incoming().flatten() {
             let request = head_of(&mut connection);
             let known = request.contains("if-none-match: \"v1\"");
-            told.lock().unwrap_or_else(PoisonError::into_inner).push(request);
+            requests.lock().unwrap_or_else(PoisonError::into_inner).push(request);
             let feed = "<rss version=\"2.0\"><channel><title>t</title><item><guid isPermaLink=\"false\">7</guid>\
                 <title>Only one</title><link>https://news.invalid/7</link>\
                 <pubDate>Sat, 01 Jan 2000 00:00:00 +0000</pubDate></item></channel></rss>";
@@ -196,7 +196,7 @@ fn requests_are_conditional_and_secrets_stay_inside() {
     assert!(!asked[0].contains("if-none-match"), "{asked:?}");
     assert!(asked[1].contains("if-none-match: \"v1\""), "{asked:?}");
     assert!(asked[1].contains("if-modified-since: sat, 01 jan 2000 00:00:00 gmt"), "{asked:?}");
-    assert!(asked[0].contains("authorization: basic"), "the source itself is told: {asked:?}");
+    assert!(asked[0].contains("authorization: basic"), "the source receives it: {asked:?}");
     wait_until("it comes through", || service.get("/latest-news")["items"][0]["title"] == "Only one");
 }
 
@@ -215,10 +215,10 @@ fn duplicates_are_dropped() {
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    // Six feeds show 120 items, so each has forgotten its own when it is visited again.
+    // Six feeds show 120 items, so the items of a feed are forgotten before its next visit.
     let service = Service::start(&["--feed-interval", "100ms", "--feed-memory", "100", "--readers", "0"]);
     let world = service.wait_for_source("world", "is read again", |source| number(source, "articles") >= 45);
-    // With room for all of them it is about one in ten.
+    // With a large enough memory, it is about one in ten.
     assert!(number(&world, "duplicates") < 4 * number(&world, "articles"), "taken as new again: {world:#}");
     let items = service.get("/latest-news")["items"].as_array().cloned().expect("a list");
     let mut ids: Vec<&str> = items.iter().filter_map(|item| item["id"].as_str()).collect();
@@ -227,7 +227,7 @@ fn what_is_remembered_is_bounded() {
     assert_eq!(ids.len(), items.len(), "and still no article twice in the cache");
 }
 
-/// Pages by path, each an answer with its head.
+/// Pages by path, each a response with its head.
 fn pages() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let address = listener.local_addr().expect("it is bound");
@@ -295,15 +295,17 @@ fn titles_are_scraped_in_order_with_errors_in_place() {
     for ((url, title), line) in cases.iter().zip(lines) {
         assert!(line.starts_with(&format!("{url}\t{title}")), "{line}, not {title}");
     }
-    let said = String::from_utf8_lossy(&scraped.stderr).into_owned();
-    assert!(!scraped.status.success() && said.contains("5 of 11 pages gave no title"), "{said}");
+    let stderr = String::from_utf8_lossy(&scraped.stderr).into_owned();
+    assert!(!scraped.status.success() && stderr.contains("5 of 11 pages gave no title"), "{stderr}");
 }
 
 #[test]
-fn wrong_options_are_told_at_the_start() {
-    for (arguments, told) in [
+fn wrong_options_are_reported_at_the_start() {
+    for (arguments, message) in [
         (vec!["--feed", "ftp://news.invalid/"], "only http:// and https://"),
-        (vec!["--feed", "https://news.invalid/", "--odd-feed", "huge"], "cannot be used with"),
+        (vec!["--feed", "http://news.invalid/", "--odd-feed", "huge"], "cannot be used with"),
+        #[cfg(not(feature = "tls"))]
+        (vec!["--feed", "https://news.invalid/"], "--features tls"),
         (vec!["--odd-feed", "none"], "possible values"),
         (vec!["--feed-size-limit", "large"], "such as 64KiB"),
         (vec!["--feeds-at-once", "0"], "between 1 and 256"),
@@ -312,15 +314,15 @@ fn wrong_options_are_told_at_the_start() {
         (vec!["scrape", "news.invalid"], "write a whole address"),
     ] {
         let ended = Command::new(program()).args(&arguments).output().expect("it runs");
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert!(!ended.status.success() && said.contains(told), "{arguments:?}: {said}");
+        let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(!ended.status.success() && stderr.contains(message), "{arguments:?}: {stderr}");
     }
 }
 
-/// The variables do what the flags do.
+/// Environment variables have the effect of flags.
 #[test]
 fn options_are_taken_from_the_environment() {
     let ended = Command::new(program()).env("NEWS_FEEDS_AT_ONCE", "1000").output().expect("it runs");
-    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-    assert!(!ended.status.success() && said.contains("between 1 and 256"), "{said}");
+    let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(!ended.status.success() && stderr.contains("between 1 and 256"), "{stderr}");
 }

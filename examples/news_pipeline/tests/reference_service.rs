@@ -1,4 +1,4 @@
-//! The reference service commits every mistake of its catalogue, and holdup names each: function, file, line, cause.
+//! The reference service commits every mistake of its catalogue, and holdup reports function, file, line and cause.
 //!
 //! `HOLDUP_NEWS_PIPELINE` names the program to test; without it, cargo builds it.
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::DEADLINE;
 use support::service::{Service, program};
 
-/// What is switched on, the function that makes the mistake, and the cause that is to be told.
+/// The fault, the function that makes the mistake, and the expected cause.
 const FAULTS: [(&str, &str, &str); 11] = [
     ("sleep", "sleep_in_handler", "sleeping"),
     ("sync-read", "read_with_fsync_in_handler", "file"),
@@ -26,16 +26,16 @@ const FAULTS: [(&str, &str, &str); 11] = [
     ("never-ends", "lock_twice", "lock"),
 ];
 
-/// Those that hold no worker by themselves, so that there is no stall to name.
+/// Faults that hold no worker by themselves, so that there is no stall.
 const NO_STALLS: [&str; 6] = ["herd", "unbounded-spawn", "starved-pool", "lost-waker", "cache-leak", "neighbour"];
 
-/// What this test asks of the service.
+/// Requests of this test.
 trait Asked {
     fn stalls(&self) -> Value;
 
     fn wait_for_stall(&self, function: &str, class: &str) -> Value;
 
-    /// Asks it to end, and returns its exit code.
+    /// Sends SIGTERM, and returns the exit code.
     fn terminate(self) -> Option<i32>;
 }
 
@@ -66,8 +66,8 @@ impl Asked for Service {
     }
 
     fn terminate(mut self) -> Option<i32> {
-        let told = Command::new("kill").arg(self.child.id().to_string()).status().expect("`kill` is there");
-        assert!(told.success());
+        let signaled = Command::new("kill").arg(self.child.id().to_string()).status().expect("`kill` is there");
+        assert!(signaled.success());
         let limit = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
@@ -79,10 +79,10 @@ impl Asked for Service {
     }
 }
 
-/// The one that is on its own, because it may end all others: see its file.
+/// This fault is tested alone, because it may stop all others: see its file.
 const FOR_EVER: &str = "never-ends";
 
-/// holdup names the function, its file and line, the cause, what to do, and the request.
+/// holdup reports the function, its file and line, the cause, the remedy, and the request.
 fn is_named(service: &Service, (fault, function, class): (&str, &str, &str)) {
     let stall = service.wait_for_stall(function, class);
     let file = stall["culprit"]["file"].as_str().unwrap_or_default();

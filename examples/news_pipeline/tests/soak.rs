@@ -1,12 +1,13 @@
-//! The reference service for as long as told, with everything at once: every fault in turn, profiles that start and stop,
-//! requests good and bad, threads, child processes, runtimes and libraries that come and go.
+//! The reference service under everything at once, for a given time: every fault in turn, profiles that start and stop,
+//! valid and invalid requests, and threads, child processes, runtimes and libraries that start and end.
 //!
 //! ```console
 //! $ cargo build --release -p news_pipeline --examples
 //! $ HOLDUP_SOAK=1h cargo test --release -p news_pipeline --test soak -- --nocapture
 //! ```
-//! Half of the time goes to each flavour of runtime; without the variable it takes 20 seconds. It must not crash, hang or refuse a request; no wait for events may be
-//! interrupted; every fault that holds a worker must be counted; memory must stay flat; and no signal may stay caught.
+//! Each flavor of runtime gets half of the time; the default is 20 seconds. The service must not crash, hang or reject a
+//! request. No `epoll_wait` may be interrupted. Every fault that holds a worker must be counted. Memory must stay flat,
+//! and no signal may stay caught.
 
 mod support;
 
@@ -22,7 +23,7 @@ use support::http::{ask, get, request};
 use support::service::{Service, program};
 use support::{alone, wait_until};
 
-/// All but those that do not end, or that leak on purpose.
+/// All faults except those that never end or leak.
 const FAULTS: [&str; 14] = [
     "sleep",
     "sync-read",
@@ -40,7 +41,7 @@ const FAULTS: [&str; 14] = [
     "neighbour",
 ];
 
-/// What the endpoint must answer with 200, and what with an error of the client's.
+/// Requests with the expected status 200, and requests with an expected client error.
 const GOOD: [&str; 12] = [
     "/",
     "/healthz",
@@ -65,22 +66,22 @@ const BAD: [&str; 7] = [
     "/debug/pprof/heap?seconds=x",
 ];
 
-/// The clients that ask for news, each of which commits a fault.
+/// Number of clients that request news. Each request commits a fault.
 const READERS: usize = 3;
 
-/// What is allocated settles for the first third. In the last one it may be more than in the middle by this share, and by so
-/// much. The process is larger than that, and grows for longer: an allocator with an arena for every few threads keeps what
-/// lies free between the blocks. That has a bound.
+/// Allocated memory settles in the first third. In the last third it may exceed the middle one by this factor plus this
+/// many bytes. Resident memory is larger and grows for longer, because an allocator with many arenas keeps free blocks. It
+/// has an upper bound.
 const GROWTH: f64 = 1.1;
 const GROWTH_BYTES: f64 = 8e6;
 const MOST_BYTES: f64 = 1e9;
 
-/// In shorter runs more and more is allocated: debug information is still being read.
+/// In shorter runs allocated memory still grows, while debug information is read.
 const SETTLED_AFTER: Duration = Duration::from_secs(300);
 
 fn time() -> Duration {
-    let told = std::env::var("HOLDUP_SOAK").unwrap_or_else(|_| "20s".to_owned());
-    humantime::parse_duration(&told).expect("HOLDUP_SOAK is a time such as 2m")
+    let time = std::env::var("HOLDUP_SOAK").unwrap_or_else(|_| "20s".to_owned());
+    humantime::parse_duration(&time).expect("HOLDUP_SOAK is a time such as 2m")
 }
 
 /// Counts of the preloaded library; see `support/soak_preload.rs`.
@@ -93,7 +94,7 @@ impl Counts {
         Self(path)
     }
 
-    /// Waits, interrupted waits, libraries loaded, not loaded, bytes allocated.
+    /// Waits, interrupted waits, loaded libraries, failed loads, allocated bytes.
     fn now(&self) -> [u64; 5] {
         let bytes = std::fs::read(&self.0).expect("it is there");
         let number = |index: usize| u64::from_ne_bytes(bytes[index * 8..][..8].try_into().expect("eight bytes"));
@@ -107,7 +108,7 @@ impl Drop for Counts {
     }
 }
 
-/// What a run takes, looked at every few seconds.
+/// Memory and threads of a run, sampled every few seconds.
 #[derive(Debug, Default)]
 struct Memory {
     allocated: Vec<f64>,
@@ -116,7 +117,7 @@ struct Memory {
 }
 
 impl Memory {
-    /// The medians of the middle third of the run and of the last.
+    /// The medians of the middle third and of the last third.
     fn middle_and_last(values: &[f64]) -> (f64, f64) {
         let third = values.len() / 3;
         (median(&values[third..2 * third]), median(&values[2 * third..]))
@@ -133,7 +134,7 @@ impl std::fmt::Display for Memory {
     }
 }
 
-/// One service under all of it.
+/// One service under load.
 struct Soak {
     api: SocketAddr,
     diagnostics: SocketAddr,
@@ -161,7 +162,7 @@ impl Soak {
         }
     }
 
-    /// One CPU profile after the other, at several rates; clients go away in the middle of the last.
+    /// Takes CPU profiles at several rates. The client of the last disconnects early.
     fn profile(&self) {
         let whole = ["mode=cpu&rate=99&seconds=2", "mode=cpu&rate=999&seconds=1.3", "mode=wall&rate=99&seconds=1"];
         while self.goes_on() {
@@ -191,31 +192,31 @@ impl Soak {
                 assert!((400..500).contains(&answer.status), "{path}: {} {}", answer.status, answer.text());
             }
             assert_eq!(request(self.diagnostics, "DELETE", "/debug/holdup/stalls", b"").status, 405);
-            // A client that goes away at once, and one that says nothing. One CPU profile runs at a time, which is `profile`'s.
+            // A client that disconnects at once, and one that sends nothing. The only CPU profile at a time is that of `profile`.
             drop(ask(self.diagnostics, "GET", "/debug/holdup/profile?mode=wall&seconds=30", b""));
             drop(std::net::TcpStream::connect(self.diagnostics).expect("connects"));
             self.asked.fetch_add((GOOD.len() + BAD.len() + 3) as u64, Ordering::Relaxed);
         }
     }
 
-    /// What is allocated and how large the process is (its anonymous memory) over time, in bytes, and the most threads.
+    /// Samples allocated memory and resident anonymous memory, in bytes, and the maximum of threads.
     fn watch_memory(&self, counts: &Counts) -> Memory {
         let mut memory = Memory::default();
         let pause = (self.until - Instant::now()) / 60;
-        let mut told = Instant::now();
+        let mut printed = Instant::now();
         while self.goes_on() {
             let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("the service lives");
             let value = |key: &str| -> u64 {
-                let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel tells");
+                let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("the kernel lists it");
                 line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("it is a number")
             };
             let [waited, interrupted, _, _, allocated] = counts.now();
             memory.allocated.push(allocated as f64);
             memory.resident.push(value("RssAnon:") as f64 * 1024.0);
             memory.threads = memory.threads.max(value("Threads:"));
-            if told.elapsed() > Duration::from_secs(60) {
-                told = Instant::now();
-                let left = self.until.saturating_duration_since(told).as_secs();
+            if printed.elapsed() > Duration::from_secs(60) {
+                printed = Instant::now();
+                let left = self.until.saturating_duration_since(printed).as_secs();
                 println!(
                     "{left} s left: {} MB allocated, {} MB resident, {} threads, {interrupted} of {waited} waits interrupted, {} requests, {} profiles",
                     allocated / 1_000_000,
@@ -282,7 +283,7 @@ fn soak(runtime: &[&str], time: Duration) {
     wait_until("every fault that held a worker is counted", || seen() >= held);
     let [waited, interrupted, loaded, not_loaded, _] = counts.now();
     println!(
-        "{runtime:?}, {time:?}: {} requests, {} profiles, {} other questions; {held} faults held a worker, {} stalls; \
+        "{runtime:?}, {time:?}: {} requests, {} profiles, {} other requests; {held} faults held a worker, {} stalls; \
          {interrupted} of {waited} waits interrupted; {loaded} libraries loaded; {memory}",
         soak.requests.load(Ordering::Relaxed),
         soak.profiles.load(Ordering::Relaxed),
@@ -302,14 +303,14 @@ fn soak(runtime: &[&str], time: Duration) {
         assert!(last < middle * GROWTH + GROWTH_BYTES, "memory grows: {memory:?}");
     }
 
-    let told = Command::new("kill").arg(soak.pid.to_string()).status().expect("`kill` is there");
-    assert!(told.success());
+    let signaled = Command::new("kill").arg(soak.pid.to_string()).status().expect("`kill` is there");
+    assert!(signaled.success());
     let mut status = None;
     wait_until("the service ends", || {
         status = service.child.try_wait().expect("it is our child");
         status.is_some()
     });
-    // It also fails when a signal is still caught after the watch was dropped.
+    // The exit code is also an error if a signal is still caught after the watch was dropped.
     assert_eq!(status.and_then(|status| status.code()), Some(0));
 }
 

@@ -1,4 +1,4 @@
-//! Work for the CPU. Each works until its time is up, so that it lasts as long on a fast machine as on a slow one.
+//! Computation. Each case computes for a given time, so that it is as long on a fast machine as on a slow one.
 
 use std::hint::black_box;
 use std::io::Write as _;
@@ -103,7 +103,7 @@ fn backtrack(scene: &Scene, pattern: &fancy_regex::Regex) {
     let begun = scene.log.begin(here!());
     let since = Instant::now();
     while since.elapsed() < length {
-        // It gives up at its limit, again and again.
+        // It fails at its limit, repeatedly.
         black_box(pattern.is_match(&text).is_ok());
     }
     begun.end(line!());

@@ -1,4 +1,4 @@
-//! Tasks that are ready behind a stall, in the queue of the stuck worker and in that of all workers.
+//! Tasks that are ready during a stall, in the queue of the stalled worker and in the global queue.
 
 use std::sync::{Arc, Barrier};
 
@@ -8,7 +8,7 @@ use super::{Case, Scene};
 use crate::place;
 use crate::truth::Cause;
 
-/// Tasks that a stalling one spawns first.
+/// Tasks that the stalling task spawns first.
 const SPAWNED: usize = 5;
 
 pub(super) const CASES: &[Case] = &[
@@ -43,7 +43,7 @@ fn spawn_and_nap(scene: &Scene) {
 }
 
 async fn nap_twice(scene: Scene) -> anyhow::Result<()> {
-    // Not Tokio's, which would wake the one into the queue of the other, behind its stall. Both are there within microseconds.
+    // Not Tokio's barrier, which would wake one task into the queue of the other, during its stall. Both arrive within microseconds.
     let both = Arc::new(Barrier::new(2));
     let (first, second) = (scene.clone(), scene);
     let (here, there) = (Arc::clone(&both), both);

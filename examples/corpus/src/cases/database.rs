@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use super::{Case, Scene, prepared, scratch};
 use crate::truth::Cause;
 
-/// Rows of the table that is searched.
+/// Rows of the searched table.
 const ROWS: u32 = 400;
 
 pub(super) const CASES: &[Case] = &[
@@ -48,7 +48,7 @@ fn fill(database: &Connection) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// With every commit on the disk before it returns.
+/// A database with synchronous commits.
 fn open(path: &Path) -> anyhow::Result<Connection> {
     let database = Connection::open(path)?;
     database.execute_batch("PRAGMA synchronous = FULL; CREATE TABLE news (id INTEGER, title TEXT)")?;

@@ -8,10 +8,10 @@ use std::time::Instant;
 use super::{Case, Scene, later, prepared, scratch};
 use crate::truth::Cause;
 
-/// What is read and written at a time, and what becomes of it: the file stays this long.
+/// Size of each read and write, and of the file.
 const PART: usize = 1 << 20;
 
-/// Files in the folder that is walked.
+/// Files in the walked folder.
 const FILES: u32 = 400;
 
 pub(super) const CASES: &[Case] = &[
@@ -39,7 +39,7 @@ pub(super) const CASES: &[Case] = &[
             remove(file, &path).await
         })
     }),
-    Case::stall("directory-walk", "looks at every file of a folder", Cause::File, |scene| {
+    Case::stall("directory-walk", "reads the metadata of every file of a folder", Cause::File, |scene| {
         Box::pin(async move {
             let folder = scratch("folder");
             let (filled, walked) = (folder.clone(), folder.clone());
@@ -51,7 +51,7 @@ pub(super) const CASES: &[Case] = &[
     Case::stall("pipe-read", "reads a pipe that is written to late", Cause::File, |scene| {
         Box::pin(async move {
             let (mut reader, mut writer) = std::io::pipe()?;
-            // A reader that is gone is one whose case has failed.
+            // The reader is gone only if the case has failed.
             later(scene.length(), move || drop(writer.write_all(&[1])))?;
             read_pipe(&scene, &mut reader)
         })

@@ -1,4 +1,4 @@
-//! Calls into C, and a program that is showered with signals.
+//! Calls into C, and a program that gets many signals.
 #![allow(unsafe_code, reason = "calls of C functions are what these cases are about")]
 
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Case, Scene};
 use crate::truth::Cause;
 
-/// Between two signals.
+/// Pause between two signals.
 const MICROSECONDS: i64 = 1_000;
 
 pub(super) const CASES: &[Case] = &[
@@ -60,7 +60,7 @@ fn count_in_shower(scene: &Scene) {
     begun.end(line!());
 }
 
-/// Signals as long as it lives. Tokio's handler takes them.
+/// Sends signals until it is dropped. Tokio's handler takes them.
 struct Shower;
 
 impl Shower {
@@ -79,6 +79,6 @@ impl Drop for Shower {
 fn set_timer(microseconds: i64) {
     let every = libc::timeval { tv_sec: 0, tv_usec: microseconds };
     let timer = libc::itimerval { it_interval: every, it_value: every };
-    // SAFETY: `timer` lives through the call, and the old one is not asked for.
+    // SAFETY: `timer` is live during the call, and the old one is not requested.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()) };
 }

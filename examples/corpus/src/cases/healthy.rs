@@ -1,4 +1,4 @@
-//! Runtimes that are busy and yet healthy: whoever reports a stall here has invented it.
+//! Runtimes that are busy but healthy. A stall that is reported here is invented.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_millis(60);
 
 const HONEST_POLLS: u32 = 60;
 
-/// How long an honest poll takes.
+/// Duration of an honest poll.
 pub(super) const MOMENT: Duration = Duration::from_millis(1);
 
 pub(super) const CASES: &[Case] = &[
@@ -73,7 +73,7 @@ fn compute(length: Duration) {
     }
 }
 
-/// Polls of this length each.
+/// Runs polls of this duration.
 pub(super) async fn honest_polls(count: u32, length: Duration) {
     for _ in 0..count {
         compute(length);
@@ -108,7 +108,7 @@ async fn serve() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As much work per request as a small handler does.
+/// The work of a small handler per request.
 async fn answer(mut stream: TcpStream) -> anyhow::Result<()> {
     let mut byte = [0];
     while stream.read_exact(&mut byte).await.is_ok() {

@@ -12,7 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use super::{Case, Scene, elsewhere, later, prepared, scratch};
 use crate::truth::Cause;
 
-/// Between the moment that another thread takes a lock and the one at which the case wants it.
+/// Time between the lock by another thread and the attempt of the case.
 const SLACK: Duration = Duration::from_millis(1);
 
 pub(super) const CASES: &[Case] = &[
@@ -44,7 +44,7 @@ pub(super) const CASES: &[Case] = &[
     Case::stall("mpsc", "recv of a std channel that is sent to late", Cause::Lock, |scene| {
         Box::pin(async move {
             let (sender, receiver) = channel();
-            // Nobody waits for it any more if the case has failed.
+            // The receiver is gone if the case has failed.
             later(scene.length(), move || {
                 let _gone = sender.send(());
             })?;
@@ -57,7 +57,7 @@ pub(super) const CASES: &[Case] = &[
             join(&scene, std::thread::spawn(move || std::thread::sleep(length)))
         })
     }),
-    Case::stall("file-lock", "File::lock of a file that somebody has locked", Cause::Lock, |scene| {
+    Case::stall("file-lock", "File::lock of a locked file", Cause::Lock, |scene| {
         Box::pin(async move {
             let path = scratch("lock");
             let paths = (path.clone(), path.clone());
@@ -70,7 +70,7 @@ pub(super) const CASES: &[Case] = &[
     Case::stall("block-on", "futures' block_on inside a task", Cause::Lock, |scene| {
         Box::pin(async move {
             let (sender, receiver) = tokio::sync::oneshot::channel();
-            // Nobody waits for it any more if the case has failed.
+            // The receiver is gone if the case has failed.
             later(scene.length(), move || {
                 let _gone = sender.send(());
             })?;
@@ -96,7 +96,7 @@ fn read_rwlock(scene: &Scene, lock: &RwLock<()>) {
     drop(held!(scene.log, lock.read()));
 }
 
-/// Closed until somebody opens it.
+/// A gate that is closed until it is opened.
 #[derive(Debug, Default)]
 struct Gate {
     open: Mutex<bool>,

@@ -1,4 +1,4 @@
-//! Machines that do not run an honest program: a stall that is reported here has to be theirs.
+//! Machines that do not run an honest program. A stall that is reported here must be attributed to the machine.
 
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::healthy::{MOMENT, honest_polls};
 use super::{Case, prepared};
 
-/// Polls of 1 ms; with no neighbours they take this many milliseconds.
+/// Number of polls of 1 ms each.
 const POLLS: u32 = 500;
 
 pub(super) const CASES: &[Case] = &[
@@ -14,7 +14,7 @@ pub(super) const CASES: &[Case] = &[
         Box::pin(async {
             let mut stopper = prepared(stop_and_continue).await?;
             while stopper.try_wait()?.is_none() {
-                // So long that a stop mostly comes in a poll that has been looked at before.
+                // Long enough that a stop mostly falls into a poll that was sampled before.
                 honest_polls(10, MOMENT * 3).await;
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -34,7 +34,7 @@ pub(super) const CASES: &[Case] = &[
     }),
 ];
 
-/// A shell that does it to us.
+/// A shell that disturbs this process.
 fn stop_and_continue() -> anyhow::Result<Child> {
     let us = std::process::id();
     let script = format!("for i in 1 2 3; do sleep 0.1; kill -STOP {us}; sleep 0.1; kill -CONT {us}; done");
@@ -59,7 +59,7 @@ impl Neighbours {
 impl Drop for Neighbours {
     fn drop(&mut self) {
         for child in &mut self.0 {
-            // It may be gone already.
+            // It may have ended already.
             let _gone = child.kill();
             let _reaped = child.wait();
         }

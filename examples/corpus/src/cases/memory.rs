@@ -1,4 +1,4 @@
-//! Memory that the kernel has to provide first.
+//! Page faults: memory that the kernel must provide first.
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Case, Scene};
 use crate::truth::Cause;
 
-/// Far above what an allocator keeps for reuse, so that every buffer is a mapping of its own.
+/// Far above the size that an allocator keeps for reuse, so that every buffer is a new mapping.
 const MAPPING: usize = 64 << 20;
 
 const PAGE: usize = 4096;

@@ -1,8 +1,8 @@
 //! The cases: one file per group, and the table that lists the groups.
 //!
-//! A case prepares what it needs without holding its worker, and then makes one call that does, in a function of its
-//! own. That function is not inlined, so that symbols alone name it, and does something after the call, so that the
-//! call is no jump that leaves the function out of the stack.
+//! A case prepares its resources without holding its worker. Then it makes one call that does, in a separate function.
+//! That function is not inlined, so that symbols alone name it. It does something after the call, because a tail call
+//! would remove its frame from the stack.
 
 mod computing;
 
@@ -57,7 +57,7 @@ const GROUPS: [&[Case]; 13] = [
     quota::CASES,
 ];
 
-/// For how long the rounds of a case hold their worker, in turn: from just above the usual threshold of 10 ms on.
+/// The durations of the rounds in milliseconds, in turn, from just above the usual threshold of 10 ms on.
 const LENGTHS: [Duration; 5] = [
     Duration::from_millis(14),
     Duration::from_millis(20),
@@ -66,50 +66,50 @@ const LENGTHS: [Duration; 5] = [
     Duration::from_millis(110),
 ];
 
-/// What a case does in one round.
+/// The code of a case for one round.
 pub(crate) type Act = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
-/// What a case is given.
+/// The input of a case.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    /// Where it writes down what it does.
+    /// The record of its stalls.
     pub(crate) log: Log,
     /// For cases that build runtimes.
     pub(crate) watcher: Watcher,
     /// Counted from 0.
     pub(crate) round: u32,
-    /// For how long each round holds its worker, instead of different times in turn.
+    /// A fixed duration of each round.
     pub(crate) hold: Option<Duration>,
 }
 
 impl Scene {
-    /// For how long this round holds its worker, as far as it can choose.
+    /// The duration of this round, if the case can choose.
     fn length(&self) -> Duration {
         let turn = usize::try_from(self.round).unwrap_or(0) % LENGTHS.len();
         self.hold.or_else(|| LENGTHS.get(turn).copied()).unwrap_or_default()
     }
 }
 
-/// Something done to a runtime.
+/// A case.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// What it does, for people.
+    /// Its description, for people.
     does: &'static str,
-    /// The cause of its stalls; `None`: nothing holds the runtime up.
+    /// The cause of its stalls. `None` if nothing stalls the runtime.
     pub(crate) cause: Option<Cause>,
-    /// Hands its worker on, or takes several: only on a multi-thread runtime, and not in a `LocalSet`.
+    /// Whether it hands its worker over or needs several: only on a multi-thread runtime, and not in a `LocalSet`.
     multi_thread: bool,
     pub(crate) act: fn(Scene) -> Act,
 }
 
 impl Case {
-    /// Holds its worker.
+    /// A case that holds its worker.
     const fn stall(name: &'static str, does: &'static str, cause: Cause, act: fn(Scene) -> Act) -> Self {
         Self { name, does, cause: Some(cause), multi_thread: false, act }
     }
 
-    /// Holds nobody up.
+    /// A case without a stall.
     const fn healthy(name: &'static str, does: &'static str, act: fn(Scene) -> Act) -> Self {
         Self { name, does, cause: None, multi_thread: false, act }
     }
@@ -132,7 +132,7 @@ impl Case {
     }
 }
 
-/// What `corpus list` prints.
+/// The output of `corpus list`.
 pub(crate) fn table() -> String {
     let mut table = String::new();
     for case in Case::all() {
@@ -142,21 +142,21 @@ pub(crate) fn table() -> String {
     table
 }
 
-/// Does something on another thread, and comes back when that has begun. What it gives is kept for `length`.
+/// Runs a function on another thread, and returns after it. Its result is kept for `length`.
 async fn elsewhere<T: 'static>(length: Duration, take: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<()> {
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (sender, started) = tokio::sync::oneshot::channel();
     let body = move || {
         let taken = take();
-        // Nobody waits for it any more if the case has failed.
-        let _told = tell.send(());
+        // The receiver is gone if the case has failed.
+        let _sent = sender.send(());
         std::thread::sleep(length);
         drop(taken);
     };
     std::thread::Builder::new().name("elsewhere".to_owned()).spawn(body)?;
-    told.await.context("the other thread could not take what it should")
+    started.await.context("the function of the other thread failed")
 }
 
-/// Does something on another thread, `length` from now.
+/// Runs a function on another thread, `length` from now.
 fn later(length: Duration, act: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
     let body = move || {
         std::thread::sleep(length);
@@ -166,14 +166,14 @@ fn later(length: Duration, act: impl FnOnce() + Send + 'static) -> anyhow::Resul
     Ok(())
 }
 
-/// Does something slow without holding a worker.
+/// Runs a slow function on the blocking pool.
 async fn prepared<T: Send + 'static>(
     prepare: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> anyhow::Result<T> {
     tokio::task::spawn_blocking(prepare).await?
 }
 
-/// A path in the temporary folder that no other run uses.
+/// A unique path in the temporary folder.
 fn scratch(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("corpus-{}-{name}", std::process::id()))
 }

@@ -9,10 +9,10 @@ use tokio::net::TcpSocket;
 use super::{Case, Scene};
 use crate::truth::Cause;
 
-/// How long a connection may take that is to fill the backlog; those that find no place take for ever.
+/// Time limit of a connection that fills the backlog. Further ones never connect.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// A backlog of 1 holds two.
+/// Connections to fill a backlog of 1, which holds two.
 const CONNECTIONS: usize = 4;
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\nconnection: close\r\n\r\nnews";
@@ -63,7 +63,7 @@ fn slow_peer(length: Duration) -> anyhow::Result<SocketAddr> {
         let Ok((mut stream, _)) = listener.accept() else { return };
         if stream.read(&mut [0; 4096]).is_ok() {
             std::thread::sleep(length);
-            // A client that is gone is one whose case has failed.
+            // The client is gone only if the case has failed.
             let _gone = stream.write_all(ANSWER);
         }
     })?;
@@ -73,7 +73,7 @@ fn slow_peer(length: Duration) -> anyhow::Result<SocketAddr> {
 #[inline(never)]
 fn connect(scene: &Scene, peer: &SocketAddr) {
     let connected = held!(scene.log, TcpStream::connect_timeout(peer, scene.length()));
-    // Either outcome is fine: what counts is how long it took.
+    // Success or error does not matter, only the duration.
     std::hint::black_box(connected.is_ok());
 }
 
@@ -89,7 +89,7 @@ fn ask(scene: &Scene, agent: &ureq::Agent, url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How long one takes depends on the machine: without a network it fails at once.
+/// The duration depends on the machine: without a network it fails at once.
 #[inline(never)]
 fn look_up(scene: &Scene) {
     let (mut found, length) = (0_usize, scene.length());

@@ -1,7 +1,7 @@
-//! A CPU quota, as containers have it: the kernel stops the whole process once it has used its share of a period.
+//! A CPU quota, as in containers: the kernel stops the whole process after it has used its share of a period.
 //!
-//! The case puts its own process into a control group with a quota, and back. That needs the rights to do so, and a
-//! hierarchy where CPU time is controlled; without them the case says `skipped` and why, and counts as not run.
+//! The case moves its own process into a control group with a quota, and back. This needs permissions and a hierarchy
+//! with the CPU controller. Without them the case prints `skipped` with the reason, and counts as not run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,14 @@ use anyhow::{Context, bail};
 use super::healthy::{MOMENT, honest_polls};
 use super::{Case, prepared};
 
-/// Of each period of 100 ms, in microseconds.
+/// The quota of each period of 100 ms, in microseconds.
 const SHARE: u32 = 20_000;
 const PERIOD: u32 = 100_000;
 
-/// How often the kernel has to stop us.
+/// Number of stops by the kernel to wait for.
 const STOPS: u64 = 5;
 
-/// One stop a period is to be expected.
+/// Time limit. One stop per period is expected.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(super) const CASES: &[Case] =
@@ -35,17 +35,17 @@ pub(super) const CASES: &[Case] =
         })
     })];
 
-/// A control group with a quota, in which this process is.
+/// A control group with a quota that contains this process.
 #[derive(Debug)]
 struct Quota {
     folder: PathBuf,
-    /// Where the process was before.
+    /// The previous group of the process.
     home: PathBuf,
 }
 
 impl Quota {
-    /// Below the group that this process is in, or below one of that group's parents: the second version of control
-    /// groups allows no group that has both processes and groups with a quota below it.
+    /// Creates it below the group of this process, or below one of that group's parents. Version 2 of control groups
+    /// forbids a group with both processes and child groups with a quota.
     fn impose() -> anyhow::Result<Self> {
         let groups = fs::read_to_string("/proc/self/cgroup").context("skipped: this system has no control groups")?;
         let mut refused = Vec::new();
@@ -63,7 +63,7 @@ impl Quota {
     fn impose_below(parent: &Path, home: &Path) -> anyhow::Result<Self> {
         let folder = parent.join(format!("corpus-{}", std::process::id()));
         fs::create_dir(&folder)?;
-        // Taken back if one of the next steps fails.
+        // Dropping it undoes this if one of the next steps fails.
         let quota = Self { folder, home: home.to_owned() };
         let [first_version, second_version] = ["cpu.cfs_quota_us", "cpu.max"].map(|file| quota.folder.join(file));
         if first_version.exists() {
@@ -78,11 +78,11 @@ impl Quota {
         Ok(quota)
     }
 
-    /// How often the kernel has stopped the group so far.
+    /// Number of stops of the group so far.
     fn stops(&self) -> anyhow::Result<u64> {
         let text = fs::read_to_string(self.folder.join("cpu.stat"))?;
         let stops = text.lines().find_map(|line| line.strip_prefix("nr_throttled "));
-        Ok(stops.context("cpu.stat does not tell how often the group was stopped")?.parse()?)
+        Ok(stops.context("cpu.stat has no number of stops")?.parse()?)
     }
 
     fn lift(self) -> anyhow::Result<()> {
@@ -92,7 +92,7 @@ impl Quota {
 
 impl Drop for Quota {
     fn drop(&mut self) {
-        // A process that stays in the group keeps it; both end together.
+        // A group with a process cannot be removed. It ends with the process.
         let _stays = enter(&self.home).and_then(|()| Ok(fs::remove_dir(&self.folder)?));
     }
 }
@@ -104,8 +104,8 @@ fn enter(folder: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("this process cannot be put into {}", processes.display()))
 }
 
-/// Where a hierarchy that may control CPU time is mounted by custom, and this process's group in it: from a line of
-/// `/proc/self/cgroup`, `NUMBER:CONTROLLERS:PATH`; the second version has no controllers there.
+/// The usual mount point of a hierarchy with the CPU controller, and this process's group in it. The source is a line of
+/// `/proc/self/cgroup`, `NUMBER:CONTROLLERS:PATH`. Version 2 has no controllers there.
 fn hierarchy(line: &str) -> Option<(&'static str, PathBuf)> {
     let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
     let root = match controllers {

@@ -1,4 +1,4 @@
-//! The ways in which code gets to a stall: deep recursion, destructors, branches, boxed futures, dependencies.
+//! The ways in which code reaches a stall: deep recursion, destructors, branches, boxed futures, dependencies.
 
 use std::future::{Future, ready};
 use std::hint::black_box;

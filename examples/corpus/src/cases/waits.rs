@@ -1,4 +1,4 @@
-//! Waiting for time to pass, and for another process.
+//! Sleeps, and waits for another process.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Which report tells of which stall: the one on the same thread that overlaps it most. And whether it is right.
+//! Matches reports and stalls: the report on the same thread with the largest overlap. Then checks the report.
 
 use super::tally::Tally;
 use super::victims;
@@ -6,21 +6,21 @@ use super::{Fault, MARGIN_NS, Pair, Wrong};
 use crate::report::ReportedStall;
 use crate::truth::{TrueStall, readable};
 
-/// The word for time in which the machine did not run the thread.
+/// The cause of a stall if the machine did not run the thread.
 const NOT_SCHEDULED: &str = "not_scheduled";
 
-/// On a quiet machine nobody waits longer for a CPU, or for more than a twentieth of a long stall.
+/// On a quiet machine, no thread waits longer for a CPU, or for more than a twentieth of a long stall.
 const QUIET_NS: u64 = 1_000_000;
 
 /// Counts of one run.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
     pub(super) all: Tally,
-    /// Only stalls during which the machine ran every thread that wanted to run.
+    /// Counts of stalls during which the machine ran every ready thread.
     pub(super) quiet: Tally,
 }
 
-/// Counts what one report got right, and lists what it got wrong.
+/// Counts the correct parts of one report, and lists the errors.
 pub(super) fn hold_against(pair: &Pair, faults: &mut Vec<Fault>) -> Held {
     let mut held = Held::default();
     let threshold = pair.report.threshold_ns;
@@ -36,7 +36,7 @@ pub(super) fn hold_against(pair: &Pair, faults: &mut Vec<Fault>) -> Held {
         }
         let said = take_best(&mut left, stall);
         if stall.duration_ns < threshold.saturating_add(MARGIN_NS) {
-            // So near the threshold that both are right: to report it, and not to.
+            // Near the threshold, a report and its absence are both right.
             continue;
         }
         let one = judge(stall, said, threshold);
@@ -65,11 +65,11 @@ fn was_quiet(stall: &TrueStall) -> bool {
     stall.stolen_ns == 0 && waits.into_iter().all(|wait| wait <= allowed)
 }
 
-/// What is to be said of one stall.
+/// The judgment of one stall.
 #[derive(Default)]
 struct Judged {
     tally: Tally,
-    /// What is wrong, and what was said.
+    /// The errors, and the text of the report.
     wrong: Vec<(Wrong, String)>,
 }
 
@@ -108,7 +108,7 @@ fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Jud
     one
 }
 
-/// The report that overlaps a stall most, taken out of those that are left.
+/// Takes the report with the largest overlap out of the remaining ones.
 fn take_best<'r>(left: &mut Vec<&'r ReportedStall>, stall: &TrueStall) -> Option<&'r ReportedStall> {
     let overlaps = left.iter().enumerate().map(|(index, said)| (overlap(stall, said), index));
     let (_, index) = overlaps.filter(|(overlap, _)| *overlap > 0).max()?;
@@ -129,7 +129,7 @@ fn same_function(stall: &TrueStall, said: &ReportedStall) -> bool {
     said.function.as_deref().is_some_and(|function| readable(function) == stall.function)
 }
 
-/// The tool may tell the file with more folders before it, or with fewer.
+/// The tool may report the path with more folders or with fewer.
 fn same_line(stall: &TrueStall, said: &ReportedStall) -> bool {
     let ends_with = |long: &str, short: &str| {
         long.strip_suffix(short).is_some_and(|before| before.is_empty() || before.ends_with('/'))
@@ -140,8 +140,8 @@ fn same_line(stall: &TrueStall, said: &ReportedStall) -> bool {
     same_file && said.line.is_some_and(|line| lines.contains(&line))
 }
 
-/// The case's cause; or that of the machine, where by the kernel's account it took two fifths of the time or more: so
-/// near a half that tools may disagree.
+/// The case's cause, or that of the machine if it took two fifths of the time or more by the kernel's account. Tools may
+/// disagree so near a half.
 fn same_cause(stall: &TrueStall, said: &ReportedStall) -> bool {
     let not_run = stall.run_queue_ns.saturating_add(stall.stolen_ns);
     let machines = not_run >= stall.duration_ns / 5 * 2;
@@ -149,7 +149,7 @@ fn same_cause(stall: &TrueStall, said: &ReportedStall) -> bool {
     cause == Some(stall.cause.as_str()) || (machines && cause == Some(NOT_SCHEDULED))
 }
 
-/// Within 2 ms or 2 %.
+/// Whether both agree within 2 ms or 2 %.
 fn same_duration(stall: &TrueStall, said: &ReportedStall) -> bool {
     said.duration_ns.abs_diff(stall.duration_ns) <= MARGIN_NS.max(stall.duration_ns / 50)
 }

@@ -1,11 +1,11 @@
-//! Truth held against reports: which stalls were found, which were invented, and how well they were explained.
+//! Compares truth and reports: found stalls, invented ones, and correct explanations.
 //!
-//! It knows the two files and nothing else, so it scores any tool.
+//! It depends on the two file formats only, so it scores any tool.
 
-/// Which report tells of which stall.
+/// Matches reports and stalls.
 mod matching;
 
-/// Whether the right tasks were told to have waited.
+/// Checks the victims of a report.
 mod victims;
 
 /// Counts and quantiles.
@@ -29,46 +29,46 @@ use tally::Tally;
 /// The first field of a card.
 pub(crate) const FORMAT: &str = "stall-card/1";
 
-/// A stall has to be found from this long above the tool's threshold on, and its duration may be off by as much.
+/// A stall must be found if it exceeds the tool's threshold by this time. Its duration may differ by as much.
 pub(crate) const MARGIN_NS: u64 = 2_000_000;
 
-/// What one run did, and what a tool said of it.
+/// The truth and the report of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Pair {
     pub(crate) truth: Truth,
     pub(crate) report: Report,
 }
 
-/// How well a tool did.
+/// The scores of a tool.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Card {
     pub(crate) format: &'static str,
-    /// Whatever its maker wrote above it.
+    /// The title.
     pub(crate) title: String,
     pub(crate) runs: usize,
-    /// By the cause of the case, `healthy` for those that hold nobody up, the `total`, and of that the `quiet` part:
-    /// stalls during which the machine ran every thread that wanted to run.
+    /// By the cause of the case: `healthy` for cases without a stall, the `total`, and the `quiet` part of it, with
+    /// stalls during which the machine ran every ready thread.
     pub(crate) rows: Vec<Row>,
-    /// Everything that was not right, one by one.
+    /// Every error.
     pub(crate) faults: Vec<Fault>,
-    /// Runs that could not be made, and why.
+    /// Runs that failed, with the reason.
     pub(crate) not_run: Vec<String>,
 }
 
-/// Something a tool got wrong.
+/// An error of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Fault {
     pub(crate) case: String,
     pub(crate) flavor: String,
     pub(crate) place: String,
     pub(crate) wrong: Wrong,
-    /// What was true.
+    /// The truth, in words.
     pub(crate) truth: String,
-    /// What was said.
+    /// The report, in words.
     pub(crate) said: String,
 }
 
-/// What about it.
+/// The kind of error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Wrong {
@@ -100,13 +100,13 @@ pub(crate) fn score(pairs: &[Pair], not_run: Vec<String>) -> Card {
     classes.push(("quiet", quiet));
     let mut rows: Vec<Row> = classes.into_iter().map(|(class, tally)| tally.row(class)).collect();
     if let Some(quiet) = rows.last_mut() {
-        // What is invented has no truth that tells how quiet it was.
+        // Invented stalls have no truth, so it is unknown how quiet the machine was.
         quiet.precision = None;
     }
     Card { format: FORMAT, title: String::new(), runs: pairs.len(), rows, faults, not_run }
 }
 
-/// Truths and reports in turn.
+/// Reads alternating truths and reports.
 pub(crate) fn read_pairs(files: &[PathBuf]) -> anyhow::Result<Vec<Pair>> {
     let mut pairs = Vec::new();
     for pair in files.chunks(2) {

@@ -1,4 +1,4 @@
-//! Counts, and what they come to.
+//! Counts and the shares computed from them.
 
 use serde::Serialize;
 
@@ -7,31 +7,31 @@ use super::matching::ms;
 /// Counts of some runs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
-    /// Those that have to be found.
+    /// Stalls that must be found.
     pub(super) stalls: usize,
     pub(super) found: usize,
-    /// Reported, and not there.
+    /// Reports without a stall.
     pub(super) invented: usize,
-    /// Reported beside every stall, and blamed on the machine: nobody can tell whether rightly.
+    /// Reports without a stall that blame the machine. It is unknown whether they are right.
     pub(super) blamed_on_machine: usize,
     pub(super) function_right: usize,
-    /// Found stalls whose report has a line.
+    /// Found stalls with a line in the report.
     pub(super) lines_told: usize,
     pub(super) line_right: usize,
     pub(super) cause_right: usize,
     pub(super) duration_right: usize,
-    /// Found stalls whose truth and report tell who waited.
+    /// Found stalls with victims in truth and report.
     pub(super) victims_told: usize,
     pub(super) victims_right: usize,
-    /// Nanoseconds after the threshold was crossed.
+    /// Nanoseconds from the threshold to the notice.
     pub(super) noticed_after: Vec<u64>,
-    /// Likewise.
+    /// Nanoseconds from the threshold to the report.
     pub(super) told_after: Vec<u64>,
     /// Nanoseconds.
     pub(super) duration_errors: Vec<u64>,
 }
 
-/// One line of the card. Shares lie between 0 and 1; what cannot be told is null.
+/// One line of the card. Shares lie between 0 and 1. Unknown ones are null.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) class: String,
@@ -42,20 +42,20 @@ pub(crate) struct Row {
     pub(crate) recall: Option<f64>,
     pub(crate) precision: Option<f64>,
     pub(crate) function_right: Option<f64>,
-    /// Of the reports that tell a line; null where none does.
+    /// Share of the reports with a line. Null if none has one.
     pub(crate) line_right: Option<f64>,
     pub(crate) cause_right: Option<f64>,
     pub(crate) duration_right: Option<f64>,
-    /// Of the reports that tell who waited; null where none does.
+    /// Share of the reports with victims. Null if none has them.
     pub(crate) victims_right: Option<f64>,
-    /// From the threshold to the moment it was noticed.
+    /// From the threshold to the notice.
     pub(crate) noticed_after_ms: Quantiles,
-    /// From the threshold to the moment the user was told.
+    /// From the threshold to the report.
     pub(crate) told_after_ms: Quantiles,
     pub(crate) duration_error_ms: Quantiles,
 }
 
-/// Milliseconds; null without a single value.
+/// Milliseconds. Null without values.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Quantiles {
     pub(crate) p50: Option<f64>,
@@ -63,7 +63,7 @@ pub(crate) struct Quantiles {
 }
 
 impl Tally {
-    /// Adds another's.
+    /// Adds another tally.
     pub(super) fn add(&mut self, other: &Self) {
         self.stalls += other.stalls;
         self.found += other.found;
@@ -81,7 +81,7 @@ impl Tally {
         self.duration_errors.extend(&other.duration_errors);
     }
 
-    /// What it comes to.
+    /// The line of the card.
     pub(super) fn row(self, class: &str) -> Row {
         Row {
             class: class.to_owned(),
@@ -110,7 +110,7 @@ fn share(part: usize, whole: usize) -> Option<f64> {
 impl Quantiles {
     fn of(mut nanoseconds: Vec<u64>) -> Self {
         nanoseconds.sort_unstable();
-        // The smallest value that so many percent do not exceed.
+        // The smallest value that this percentage does not exceed.
         let quantile = |percent: usize| {
             let rank = (nanoseconds.len() * percent).div_ceil(100).checked_sub(1)?;
             nanoseconds.get(rank).map(|value| ms(*value))

@@ -1,4 +1,4 @@
-//! The card for people: one line per class, what went wrong below.
+//! The card for people: one line per class, and the errors below.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -48,13 +48,13 @@ fn line(row: &Row) -> String {
     )
 }
 
-/// By case and what is wrong: how often, and the last of them in words.
+/// By case and kind of error: the number, and the last one in words.
 fn kinds(card: &Card) -> BTreeMap<(&str, Wrong), (usize, String)> {
     let mut kinds: BTreeMap<_, (usize, String)> = BTreeMap::new();
     for fault in &card.faults {
         let kind = kinds.entry((&*fault.case, fault.wrong)).or_default();
         kind.0 += 1;
-        kind.1 = format!("{} {}: {}; said: {}", fault.flavor, fault.place, fault.truth, fault.said);
+        kind.1 = format!("{} {}: {}; reported: {}", fault.flavor, fault.place, fault.truth, fault.said);
     }
     kinds
 }

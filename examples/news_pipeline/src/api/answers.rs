@@ -1,4 +1,4 @@
-//! The answers of `/latest-news` as bytes, kept until the news change.
+//! The responses of `/latest-news` as bytes, kept until the cache changes.
 
 use std::{
     collections::HashMap,
@@ -17,10 +17,10 @@ use crate::{
     cache::Cache,
 };
 
-/// Different answers kept at once; further ones are made for each request.
+/// Number of different responses that are kept; further ones are made for each request.
 const KEPT: usize = 64;
 
-/// Which articles are asked for.
+/// The requested articles.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Selection {
     pub(super) limit: usize,
@@ -36,25 +36,25 @@ pub(super) struct LatestNews {
 #[derive(Clone)]
 pub(super) struct Answer {
     pub(super) body: Bytes,
-    /// The same for the same bytes, in every run and instance.
+    /// Equal for the same bytes, in every run and instance.
     pub(super) etag: HeaderValue,
 }
 
 #[derive(Default)]
 pub(super) struct Answers {
-    // Held for a look-up, never while an answer is made.
+    // Held for a lookup, never while a response is made.
     kept: Mutex<Kept>,
 }
 
 #[derive(Default)]
 struct Kept {
-    /// The version of the cache that these answers show.
+    /// The version of the cache that these responses show.
     version: u64,
     answers: HashMap<Selection, Answer>,
 }
 
 impl Answers {
-    /// The answer for what the cache holds now.
+    /// The response for the current content of the cache.
     pub(super) fn of(&self, cache: &Cache, selection: Selection) -> anyhow::Result<Answer> {
         let version = cache.version();
         {
@@ -89,7 +89,7 @@ impl Answer {
         Ok(Self { body: body.into(), etag })
     }
 
-    /// Whether the client says that it has these very bytes.
+    /// Whether the client's `If-None-Match` names these bytes.
     pub(super) fn is_known(&self, request: &HeaderMap) -> bool {
         let known = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         known

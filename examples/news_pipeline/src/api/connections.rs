@@ -1,4 +1,4 @@
-//! Accepts connections, within limits that `axum::serve` does not have, and drains them.
+//! Accepts connections, with limits that `axum::serve` lacks, and drains them.
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -18,13 +18,13 @@ use tracing::{debug, warn};
 use super::Limits;
 use crate::shutdown::Drain;
 
-/// More headers than any browser sends.
+/// Limit of headers in a request, above that of any browser.
 const MOST_HEADERS: usize = 100;
 
-/// A failing accept (no file descriptors left) is tried again after this long.
+/// Pause after a failed accept, for example when there are no file descriptors left.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-/// How long requests under way may take during a drain. Must leave time for the rest of it.
+/// Time limit for the running requests during a drain. It leaves time for the rest of the drain.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(listener: TcpListener, router: Router, limits: &Limits, drain: Drain) -> anyhow::Result<()> {
@@ -56,7 +56,7 @@ async fn accept(listener: &tokio::net::TcpListener, router: &Router, limits: &Li
 }
 
 fn start(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, limits: &Limits, open: &GracefulShutdown) {
-    // Small answers go out at once.
+    // Small responses are sent at once.
     if let Err(error) = stream.set_nodelay(true) {
         debug!("a connection keeps Nagle's algorithm: {error}");
     }
@@ -67,7 +67,7 @@ fn start(stream: TcpStream, place: OwnedSemaphorePermit, router: Router, limits:
         .max_headers(MOST_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let connection = open.watch(connection);
-    // Without a name: reports show that of the request.
+    // It has no name, because reports show the name of the request.
     holdup::spawn(async move {
         if let Err(error) = connection.await {
             debug!("a connection of the news API ended: {error}");

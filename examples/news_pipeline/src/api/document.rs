@@ -1,4 +1,4 @@
-//! `/openapi.json`: the API for programs. Paths and types come from the handlers themselves.
+//! `/openapi.json`: the OpenAPI document. Its paths and types come from the handlers.
 
 use axum::{
     Extension,
@@ -8,7 +8,7 @@ use axum::{
 };
 use utoipa::openapi::{Info, OpenApi, OpenApiBuilder};
 
-/// The document as it is served, made once.
+/// The serialized document, made once.
 #[derive(Clone)]
 pub(super) struct Served(Bytes);
 
@@ -20,7 +20,7 @@ pub(super) fn about() -> OpenApi {
 
 impl Served {
     pub(super) fn of(document: &OpenApi) -> Self {
-        // Strings, numbers and maps with string keys can always be serialised.
+        // Strings, numbers and maps with string keys always serialize.
         Self(serde_json::to_vec(document).unwrap_or_default().into())
     }
 }

@@ -15,23 +15,23 @@ pub(super) struct Health {
     status: &'static str,
     /// New articles found in feeds.
     fetched: u64,
-    /// Articles whose delivery the broker confirmed.
+    /// Articles confirmed by the broker.
     produced: u64,
     /// Articles read back from the topic.
     consumed: u64,
-    /// Articles that can be served.
+    /// Articles in the cache.
     cached: usize,
     /// Feeds, deliveries and messages that failed.
     errors: u64,
     /// Items that were posted.
     items: u64,
-    /// Items that had to go because there were too many.
+    /// Items that were replaced because there were too many.
     items_gone: u64,
-    /// Requests that were turned away, or took too long.
+    /// Requests that were rejected or timed out.
     refused: u64,
 }
 
-/// What has been done since the start
+/// Counts since the start
 #[utoipa::path(get, path = "/healthz", responses(
     (status = 200, body = Health),
     (status = 503, body = Problem, content_type = "application/problem+json"),
@@ -60,7 +60,7 @@ pub(super) struct Counts {
     faults: Vec<FaultCount>,
 }
 
-/// What passed between the service and Kafka, and what waits; how often faults were committed
+/// Counts of messages to and from Kafka, sent and queued, and of committed faults
 #[utoipa::path(get, path = "/counters", responses(
     (status = 200, body = Counts),
     (status = 503, body = Problem, content_type = "application/problem+json"),
@@ -74,7 +74,7 @@ pub(super) struct Readiness {
     status: &'static str,
 }
 
-/// Whether there is news to serve, and the service is not stopping
+/// Whether there are articles to serve and the service is not stopping
 #[utoipa::path(get, path = "/readyz", responses(
     (status = 200, body = Readiness),
     (status = 503, description = "Not yet, or no longer", body = Problem, content_type = "application/problem+json"),

@@ -1,4 +1,4 @@
-//! `POST /items` and `GET /items/{id}`: things with a name and a price, kept in memory.
+//! `POST /items` and `GET /items/{id}`: items with a name and a price, kept in memory.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use super::{
     problem::{Problem, Violation},
 };
 
-/// Characters of a name.
+/// Limit of a name, in characters.
 const NAME: std::ops::RangeInclusive<usize> = 3..=50;
 
-/// What a client sends.
+/// The body of a request.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NewItem {
@@ -42,17 +42,17 @@ pub(super) struct Item {
     price: f64,
 }
 
-/// The newest items, never more than a fixed number.
+/// The newest items, up to a fixed number.
 pub(super) struct Items {
     size: usize,
-    // Held for one look-up, never across an `.await`.
+    // Held for one lookup, never across an `.await`.
     shelf: Mutex<Shelf>,
 }
 
 #[derive(Default)]
 struct Shelf {
     by_id: BTreeMap<u64, Item>,
-    /// How many there have been.
+    /// Number of items posted so far.
     posted: u64,
 }
 
@@ -64,7 +64,7 @@ impl NewItem {
             let detail = format!("must have {} to {} characters, not {characters}", NAME.start(), NAME.end());
             violations.push(Violation { pointer: "/name", detail });
         }
-        // JSON has neither infinity nor NaN, and what is too large for a number is no JSON that can be read.
+        // JSON has no infinity and no NaN, and a number out of range is a parse error.
         if self.price <= 0.0 {
             violations.push(Violation { pointer: "/price", detail: "must be more than 0".to_owned() });
         }
@@ -77,7 +77,7 @@ impl Items {
         Self { size, shelf: Mutex::default() }
     }
 
-    /// Items that were posted, and how many of them had to go since.
+    /// The number of posted items, and of those that were replaced since.
     pub(super) fn posted_and_gone(&self) -> (u64, u64) {
         let shelf = self.shelf();
         (shelf.posted, shelf.posted - shelf.by_id.len() as u64)

@@ -1,4 +1,4 @@
-//! So many requests at once, so large, and so long for each; what is beyond is refused and counted.
+//! Limits on concurrent requests, their size and their time. Requests beyond a limit are rejected and counted.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::{Shared, problem::Problem};
 
-/// Lets a request through when it is within the limits. The body of a stream is not limited in time.
+/// Passes a request on if it is within the limits. The body of a stream has no time limit.
 pub(super) async fn keep(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     if declared_bytes(&request).is_some_and(|bytes| bytes > shared.api.limits.body) {
         shared.refused.fetch_add(1, Relaxed);
@@ -29,7 +29,7 @@ pub(super) async fn keep(State(shared): State<Arc<Shared>>, request: Request, ne
     refused.into_response()
 }
 
-/// What a client says before it sends it. What it sends without saying so is counted where the body is read.
+/// The announced size of the body. A body without an announced size is limited where it is read.
 fn declared_bytes(request: &Request) -> Option<usize> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,7 +1,7 @@
-//! The news API: what it serves, and what its handlers share.
+//! The news API: its routes and the state of its handlers.
 //!
-//! A healthy request takes microseconds: the answer is kept as bytes until the news change. The faults that
-//! are switched on are committed by `/latest-news`, one per request.
+//! A healthy request takes microseconds, because the response is kept as bytes until the cache changes.
+//! `/latest-news` commits one of the enabled faults per request.
 
 mod answers;
 
@@ -39,7 +39,7 @@ use crate::{
     watched_requests,
 };
 
-/// What the API shows.
+/// The data of the API.
 pub(crate) struct Api {
     pub(crate) cache: Arc<Cache>,
     pub(crate) counters: Arc<Counters>,
@@ -48,7 +48,7 @@ pub(crate) struct Api {
     pub(crate) limits: Limits,
 }
 
-/// What a client may ask of it.
+/// The limits for clients.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     connections: usize,
@@ -78,21 +78,21 @@ impl From<&ApiOptions> for Limits {
     }
 }
 
-/// What the handlers share.
+/// The shared state of the handlers.
 struct Shared {
     api: Api,
     answers: Answers,
     items: Items,
-    /// Requests that may still begin.
+    /// Permits for further requests.
     requests: Semaphore,
-    /// Readers of the stream that may still begin.
+    /// Permits for further readers of the stream.
     streams: Arc<Semaphore>,
-    /// Requests that were turned away or took too long.
+    /// Requests that were rejected or timed out.
     refused: AtomicU64,
     drain: Drain,
 }
 
-/// Serves until the drain is requested and the requests under way are answered.
+/// Serves until the drain is requested and the running requests have ended.
 pub(crate) async fn serve(api: Api, listener: TcpListener, drain: Drain) -> anyhow::Result<()> {
     let limits = api.limits.clone();
     let shared = Shared {
@@ -139,7 +139,7 @@ async fn no_such_method(uri: Uri) -> Problem {
     Problem::method_not_allowed(format!("{} does not answer this method; `Allow` names those it does.", uri.path()))
 }
 
-/// What there is, for people
+/// The overview, for people
 #[utoipa::path(get, path = "/", responses((status = 200, body = String, content_type = "text/html; charset=utf-8")))]
 async fn index() -> Html<&'static str> {
     Html(

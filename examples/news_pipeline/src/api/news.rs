@@ -16,14 +16,14 @@ use super::{
     problem::Problem,
 };
 
-/// The largest cache there can be.
+/// Upper bound of the cache size.
 const LARGEST_LIMIT: usize = 100_000;
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Page {
-    /// At most this many; without it, everything the cache holds.
+    /// Limit of articles; the default is the whole cache.
     #[param(minimum = 0, maximum = 100_000)]
     limit: Option<usize>,
     /// Only articles of the source with this name, as `/sources` lists it.

@@ -1,4 +1,4 @@
-//! Errors as RFC 9457 describes them: `application/problem+json`.
+//! Errors in the format of RFC 9457: `application/problem+json`.
 
 use axum::{
     extract::rejection::{JsonRejection, PathRejection, QueryRejection},
@@ -8,28 +8,28 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// Seconds after which a client that was turned away may try again.
+/// Seconds after which a rejected client may try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// What went wrong with a request.
+/// The error of a request.
 #[derive(Serialize, ToSchema, Debug)]
 pub(super) struct Problem {
-    /// `about:blank`: the status says it all, and `detail` the rest.
+    /// `about:blank`: the status and `detail` are the whole explanation.
     #[serde(rename = "type")]
     kind: &'static str,
     /// The name of the status.
     title: String,
     status: u16,
     detail: String,
-    /// Every part of the body that is not as it must be.
+    /// Every invalid part of the body.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Violation>,
 }
 
-/// A part of the body that is not as it must be.
+/// An invalid part of the body.
 #[derive(Serialize, ToSchema, Debug)]
 pub(super) struct Violation {
-    /// Where, as a JSON pointer.
+    /// Its position, as a JSON pointer.
     pub(super) pointer: &'static str,
     pub(super) detail: String,
 }
@@ -61,12 +61,12 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail.to_owned())
     }
 
-    /// For now: the client may try again.
+    /// A temporary error: the client may try again.
     pub(super) fn unavailable(detail: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail.to_owned())
     }
 
-    /// Ours, not the client's.
+    /// An error of the service, not of the client.
     pub(super) fn internal(detail: String) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, detail)
     }
@@ -93,7 +93,7 @@ impl From<PathRejection> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        // Plain strings and numbers can always be serialised.
+        // Plain strings and numbers always serialize.
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if status == StatusCode::SERVICE_UNAVAILABLE {

@@ -1,4 +1,4 @@
-//! `/sources`: how each feed is doing.
+//! `/sources`: the state of each feed.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ pub(super) struct SourceList {
     sources: Vec<SourceReport>,
 }
 
-/// How each feed is doing
+/// The state of each feed
 #[utoipa::path(get, path = "/sources", responses(
     (status = 200, body = SourceList),
     (status = 503, body = Problem, content_type = "application/problem+json"),

@@ -14,8 +14,8 @@ use crate::article::Article;
 
 /// Every new article as a server-sent event
 ///
-/// `article` carries an article as JSON. `missed` carries how many were left out because the client reads too
-/// slowly. The stream ends when the service stops.
+/// An `article` event holds an article as JSON. A `missed` event holds the number of articles that were skipped
+/// because the client reads too slowly. The stream ends when the service stops.
 #[utoipa::path(get, path = "/stream", responses(
     (status = 200, body = String, content_type = "text/event-stream"),
     (status = 503, body = Problem, content_type = "application/problem+json"),
@@ -40,7 +40,7 @@ pub(super) async fn stream(
 
 fn of_article(article: &Article) -> Event {
     let event = Event::default().event("article");
-    // Any producer may have put the article into the topic, and these characters cannot stand in an id.
+    // Any producer may have written the article, and these characters are not allowed in an event id.
     let event = if article.id.contains(['\r', '\n', '\0']) { event } else { event.id(&article.id) };
     match event.json_data(article) {
         Ok(event) => event,

@@ -1,4 +1,4 @@
-//! `broker`: the embedded development broker as a process of its own.
+//! `broker`: the embedded development broker in a separate process.
 
 use anyhow::ensure;
 use clap::Args;

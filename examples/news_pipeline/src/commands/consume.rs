@@ -1,6 +1,6 @@
-//! `consume`: a member of the group that writes the id of every article to a file, before its offset can be committed.
+//! `consume`: a member of the group. It writes the id of every article to a file before it commits the offset.
 //!
-//! The file is what a test compares with what was published: an id that is committed and not in it would be lost.
+//! A test compares the file with the published ids. An id that is committed but not in the file is lost.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 
 #[derive(Args, Debug)]
 pub(crate) struct ConsumeCommand {
-    /// File to which the ids are appended, one a line
+    /// File for the ids, appended one per line
     #[arg(long, value_name = "FILE")]
     record: PathBuf,
 
@@ -45,7 +45,7 @@ impl ConsumeCommand {
     }
 }
 
-/// The file. Each id is with the kernel before `take` returns, so it survives whatever ends this process.
+/// The file. `take` returns after the kernel has the id, so that the id survives any end of this process.
 struct Record(Mutex<File>);
 
 impl Record {

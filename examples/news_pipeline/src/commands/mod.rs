@@ -1,4 +1,4 @@
-//! The parts of the pipeline as commands of their own: for tests that end one of them, and for measuring.
+//! Single parts of the pipeline as commands: for tests that kill one of them, and for measurements.
 //!
 //! Without a command, the program is the whole service.
 
@@ -21,12 +21,12 @@ use crate::{
     shutdown::{self, Drain},
 };
 
-/// How long blocking calls of libraries may still take after everything of ours has stopped.
+/// Time limit for blocking calls of libraries after all tasks of the service have ended.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Run the development broker alone, until a signal; prints its address
+    /// Run the development broker alone until a signal, and print its address
     Broker(broker::BrokerCommand),
 
     /// Publish numbered articles
@@ -54,7 +54,7 @@ impl Command {
     }
 }
 
-/// Runs a command on a runtime of its own, with logs and signals as the service has them.
+/// Runs a command on its own runtime, with the logs and signals of the service.
 pub(crate) fn block_on<F>(operations: &OperationsOptions, command: impl FnOnce(Drain) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,

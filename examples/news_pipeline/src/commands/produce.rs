@@ -1,4 +1,4 @@
-//! `produce`: numbered articles, as fast as the broker takes them or at a given rate.
+//! `produce`: publishes numbered articles at full speed or at a given rate.
 
 use std::{
     sync::Arc,
@@ -24,7 +24,7 @@ pub(crate) struct ProduceCommand {
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000_000))]
     from: u64,
 
-    /// Articles a second, at most; without it, as fast as the broker takes them
+    /// Limit of articles per second; by default, the speed of the broker
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     rate: Option<u32>,
 
@@ -66,14 +66,14 @@ impl ProduceCommand {
     async fn wait_for_turn(&self, started: Instant, number: u64) {
         let Some(rate) = self.rate else { return };
         let due = started + Duration::from_secs_f64((number - self.from) as f64 / f64::from(rate));
-        // Shorter pauses than a millisecond do not exist for Tokio's timer; the next article is early instead.
+        // Tokio's timer has a resolution of a millisecond; instead of a shorter pause, the next article is early.
         if due.saturating_duration_since(Instant::now()) >= Duration::from_millis(1) {
             tokio::time::sleep_until(due.into()).await;
         }
     }
 }
 
-/// A count over a time, a second.
+/// A count per second.
 fn rate(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }

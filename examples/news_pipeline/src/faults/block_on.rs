@@ -1,7 +1,7 @@
 //! `block-on`: a handler calls async code through `futures::executor::block_on`, which parks the worker.
 //!
-//! Here a thread of its own answers, so that the wait ends. If the answer came from a task, a timer or a socket of the
-//! same runtime, all workers in this place at once would wait for each other for ever.
+//! Here a separate thread answers, so that the wait ends. If the answer came from a task, a timer or a socket of the
+//! same runtime, and all workers waited here, the runtime would deadlock.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     thread::Builder::new().name("slow-answers".to_owned()).spawn(move || {
         for question in questions {
             thread::sleep(HELD);
-            // Whoever asked may be gone.
+            // Fails if the receiver is gone.
             let _ = question.send(HELD);
         }
     })?;
@@ -31,7 +31,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-// Not inlined: the report must name it.
+// Not inlined, because the report must name it.
 #[inline(never)]
 fn block_on_inside_task(ask: &Sender<Question>) -> io::Result<Duration> {
     let (question, answer) = oneshot::channel();

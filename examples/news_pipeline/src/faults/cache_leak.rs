@@ -1,4 +1,4 @@
-//! `cache-leak`: answers are kept under a key that never comes again, and none is ever dropped.
+//! `cache-leak`: a cache keeps responses under keys that never repeat, and drops none.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +10,13 @@ use std::{
 use super::Commit;
 use crate::article::Article;
 
-/// The machine is not to suffer: here the leak ends.
+/// Upper bound of the leak, to protect the machine.
 const MOST: usize = 256 * 1024 * 1024;
 
-/// Bytes of an answer as it is kept, with room for more.
+/// Size of a kept response in bytes, including spare capacity.
 const ANSWER: usize = 256 * 1024;
 
-/// By the time of the request, which is the mistake: a key that does not come again finds nothing.
+/// Keyed by the time of the request. This is the mistake: such a key never repeats.
 type Answers = Mutex<BTreeMap<Instant, Vec<u8>>>;
 
 pub(super) fn arm() -> io::Result<Commit> {
@@ -27,7 +27,7 @@ pub(super) fn arm() -> io::Result<Commit> {
 #[inline(never)]
 fn keep_answer_forever(answers: &Answers, news: &[Arc<Article>]) -> io::Result<()> {
     let mut answer = serde_json::to_vec(news)?;
-    // Written to, because the kernel gives no memory for room that is only reserved.
+    // Written to, because the kernel allocates no memory for a mere reservation.
     answer.resize(ANSWER.max(answer.len()), b' ');
     let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
     if answers.len() * ANSWER < MOST {

@@ -1,4 +1,4 @@
-//! Every fault: what is done wrong, what a user notices, and where holdup shows it.
+//! Every fault: the mistake, its symptom, and the place where holdup shows it.
 
 use std::fmt::Write;
 
@@ -7,19 +7,19 @@ use super::{
     never_ends, producer_flush, sleep, starved_pool, sync_read, unbounded_spawn,
 };
 
-/// A mistake as the catalogue knows it.
+/// The description of a mistake.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) name: &'static str,
-    /// What is done wrong.
+    /// The mistake.
     mistake: &'static str,
-    /// What a user of the service notices.
+    /// The symptom for users of the service.
     symptom: &'static str,
-    /// The function that a report names, or the view that shows it.
+    /// The function in the report, or the view that shows the mistake.
     seen: &'static str,
-    /// Such a worker cannot drain, so a stop does not wait for it in vain and then complain.
+    /// Whether the worker is stuck for good. A drain then neither waits for it nor reports an error.
     pub(crate) holds_worker_forever: bool,
-    /// Prepares what the mistake needs (a slow peer, a busy lock) and returns it ready to be committed.
+    /// Prepares the mistake (a slow peer, a busy lock) and returns it, ready to be committed.
     pub(super) arm: Arm,
 }
 
@@ -75,7 +75,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "lock-across-await",
         mistake: "a std Mutex held across an .await by another task",
-        symptom: "answers wait for somebody else's timer or peer, no core busy",
+        symptom: "responses wait for another task's timer or peer, no CPU is busy",
         seen: "stall in wait_for_lock_held_across_await",
         holds_worker_forever: false,
         arm: Arm::OnWorker(lock_across_await::arm),
@@ -130,7 +130,7 @@ const CATALOGUE: &[Fault] = &[
     },
     Fault {
         name: "starved-pool",
-        mistake: "the blocking pool filled with long jobs, which spawn_blocking then waits behind",
+        mistake: "long jobs fill the blocking pool, and spawn_blocking waits for a free thread",
         symptom: "answers take half a second and more, no worker busy, hundreds of threads",
         seen: "no stall; `holdup tasks`: `GET /latest-news` busy for nothing and idle for long; `holdup record --mode wall`: workers parked",
         holds_worker_forever: false,
@@ -172,7 +172,7 @@ impl Fault {
     }
 }
 
-/// What `--fault list` prints.
+/// The output of `--fault list`.
 pub(crate) fn table() -> String {
     let mut table = String::new();
     for Fault { name, mistake, symptom, seen, .. } in CATALOGUE {

@@ -1,4 +1,4 @@
-//! `cpu`: looks for similar headlines by comparing each with each, letter by letter, on the worker.
+//! `cpu`: compares each headline with each other, letter by letter, on the worker.
 
 use std::{hint::black_box, io, sync::Arc, time::Instant};
 
@@ -12,8 +12,8 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-// Not inlined: the report must name it, and for the same reason it has no helper. All pairs of
-// 100 headlines take some 20 ms; it goes around until enough time has passed, so that it shows on a
+// Not inlined and without a helper function, because the report must name it. All pairs of
+// 100 headlines take about 20 ms. It repeats until enough time has passed, so that it is a stall on a
 // fast machine and with few headlines too.
 #[inline(never)]
 fn compare_every_headline(news: &[Arc<Article>]) -> usize {

@@ -26,7 +26,7 @@ fn large_feed() -> Vec<u8> {
     format!("<rss version=\"2.0\"><channel><title>large</title>{items}</channel></rss>").into_bytes()
 }
 
-// Not inlined: the report must name it. Again until enough time has passed, so that it shows on a fast machine too.
+// Not inlined, because the report must name it. It repeats until enough time has passed, also on a fast machine.
 #[inline(never)]
 fn parse_feed_on_worker(feed: &[u8]) -> io::Result<usize> {
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! `herd`: everybody who waits is woken, and all but one find that there is nothing to do.
+//! `herd`: every waiting task is woken, and all but one find nothing to do.
 
 use std::{
     io,
@@ -32,7 +32,7 @@ fn gather(bell: &Arc<Notify>, work: &Arc<AtomicU64>) {
         holdup::spawn_named("one of the herd", async move {
             loop {
                 bell.notified().await;
-                // The first takes it. `notify_one` would have woken just that one.
+                // The first task takes the work. `notify_one` would have woken only one.
                 let _taken = work.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
             }
         });

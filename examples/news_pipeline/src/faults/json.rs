@@ -18,7 +18,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-// Not inlined: the report must name it. Again until enough time has passed, so that it shows on a fast machine too.
+// Not inlined, because the report must name it. It repeats until enough time has passed, also on a fast machine.
 #[inline(never)]
 fn parse_huge_article(message: &[u8]) -> io::Result<usize> {
     let started = Instant::now();

@@ -9,12 +9,12 @@ use std::{
 
 use super::Commit;
 
-/// How long the writer keeps the lock, and how long it leaves it alone. A handler therefore nearly
-/// always waits, on average for half of the first.
+/// How long the writer holds the lock, and the pause in between. So a handler nearly always waits, on average for
+/// half of the hold.
 const WRITING: Duration = Duration::from_millis(100);
 const RESTING: Duration = Duration::from_millis(20);
 
-/// How many articles the archive holds.
+/// Number of articles in the archive.
 type Archive = Arc<Mutex<u64>>;
 
 pub(super) fn arm() -> io::Result<Commit> {
@@ -32,14 +32,14 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-/// The sleep stands for a slow disk. The mistake is to hold the lock during it.
+/// The sleep simulates a slow disk. The mistake is to hold the lock meanwhile.
 fn write_archive(archive: &Archive) {
     let mut articles = archive.lock().unwrap_or_else(PoisonError::into_inner);
     thread::sleep(WRITING);
     *articles += 1;
 }
 
-// Not inlined: the report must name it.
+// Not inlined, because the report must name it.
 #[inline(never)]
 fn wait_for_archive_lock(archive: &Archive) -> u64 {
     *archive.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,7 +1,7 @@
 //! `lock-across-await`: a task keeps a std Mutex locked across an `.await`, and a handler waits for it.
 //!
-//! The compiler refuses such a task on the multi-thread runtime, because the guard is not `Send`. A current-thread
-//! runtime or a `LocalSet` takes it, as here, and so does a lock whose guard is `Send`.
+//! The compiler rejects such a task on the multi-thread runtime, because the guard is not `Send`. It accepts the task on
+//! a current-thread runtime, as here, in a `LocalSet`, and with a lock that has a `Send` guard.
 
 use std::{
     io,
@@ -12,7 +12,7 @@ use std::{
 
 use super::Commit;
 
-/// How long the task awaits with the lock, and without it.
+/// Duration of the await with the lock, and of the await without it.
 const LOCKED: Duration = Duration::from_millis(100);
 const RESTING: Duration = Duration::from_millis(20);
 
@@ -34,7 +34,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-/// The timer stands for a slow peer. The mistake is to await it with the lock.
+/// The timer simulates a slow peer. The mistake is to await it with the lock held.
 #[expect(clippy::await_holding_lock, reason = "that is the fault")]
 async fn hold_lock_across_await(archive: &Mutex<u64>) {
     let mut articles = archive.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,7 +42,7 @@ async fn hold_lock_across_await(archive: &Mutex<u64>) {
     *articles += 1;
 }
 
-// Not inlined: the report must name it.
+// Not inlined, because the report must name it.
 #[inline(never)]
 fn wait_for_lock_held_across_await(archive: &Mutex<u64>) -> u64 {
     *archive.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,6 +1,6 @@
-//! `lost-waker`: a future says that it is not ready, and keeps nothing that could wake its task.
+//! `lost-waker`: a future returns `Pending` without keeping the waker of its task.
 //!
-//! Committed once. The task stays until the runtime ends, with everything that it holds.
+//! Committed once. The task stays until the runtime ends, with all that it owns.
 
 use std::{
     io,
@@ -26,7 +26,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-/// Work on a thread of its own, which says when it is done.
+/// Work on a separate thread, which sets a flag at its end.
 struct Work {
     done: Arc<AtomicBool>,
 }
@@ -34,11 +34,11 @@ struct Work {
 impl Work {
     fn start() -> io::Result<Self> {
         let done = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&done);
+        let flag = Arc::clone(&done);
         thread::Builder::new().name("work".to_owned()).spawn(move || {
             thread::sleep(HELD);
-            // Who waits should be woken here, but nobody kept its waker.
-            told.store(true, Relaxed);
+            // The waiting task should be woken here, but its waker was not kept.
+            flag.store(true, Relaxed);
         })?;
         Ok(Self { done })
     }

@@ -1,13 +1,12 @@
-//! Real mistakes to switch on, one file each; `catalogue.rs` lists them.
+//! Real mistakes to switch on, one per file; `catalogue.rs` lists them.
 //!
-//! Each ends in one short function that makes the mistake itself: where it holds a worker, that is the name
-//! that a report must print. `#[inline(never)]` keeps that name in the symbol table, so it is seen without
-//! debug info too, and each function does something after the blocking call, so that the call is not turned
-//! into a jump that leaves the function out of the stack.
+//! One short function makes each mistake. If it holds a worker, the report must name this function.
+//! `#[inline(never)]` keeps its name in the symbol table, so that it is found without debug information too.
+//! Each function does something after the blocking call, because a tail call would remove its frame from the stack.
 
 mod catalogue;
 
-// Those that hold a worker: holdup names the function.
+// Faults that hold a worker: holdup names the function.
 mod block_on;
 
 mod cpu;
@@ -30,7 +29,7 @@ mod sleep;
 
 mod sync_read;
 
-// Those that hold none: the views that count tasks, threads and time show them.
+// Faults that hold no worker: views of tasks, threads and time show them.
 mod cache_leak;
 
 mod herd;
@@ -61,25 +60,25 @@ use utoipa::ToSchema;
 pub(crate) use self::catalogue::{Fault, table};
 use crate::article::Article;
 
-/// For how long a fault holds its worker, where it can choose: clearly a stall, and short enough that
-/// the service still answers.
+/// How long a fault holds its worker, if it can choose. This is clearly a stall, and short enough for the service
+/// to go on.
 const HELD: Duration = Duration::from_millis(80);
 
-/// Commits the mistake once. It is called on a worker, with the news that a handler is about to return.
+/// Commits the mistake once. It runs on a worker, with the articles of the response.
 type Commit = Box<dyn Fn(&[Arc<Article>]) -> io::Result<()> + Send + Sync>;
 
-/// What the handler awaits.
+/// The future that the handler awaits.
 type Waiting = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
-/// Commits a mistake that makes the handler wait without holding its worker.
+/// Commits a mistake that delays the handler without holding its worker.
 type CommitAwaited = Box<dyn Fn() -> Waiting + Send + Sync>;
 
-/// How a mistake is made ready.
+/// Prepares a mistake.
 #[derive(Debug)]
 enum Arm {
-    /// It happens while the handler is polled.
+    /// The mistake happens within a poll of the handler.
     OnWorker(fn() -> io::Result<Commit>),
-    /// The handler awaits it.
+    /// The handler awaits the mistake.
     Awaited(fn() -> io::Result<CommitAwaited>),
 }
 
@@ -97,17 +96,17 @@ struct Armed {
     held: AtomicU64,
 }
 
-/// How often a fault was committed.
+/// Counts of a committed fault.
 #[derive(Serialize, ToSchema, Debug)]
 pub(crate) struct FaultCount {
     name: &'static str,
-    /// How often it was begun and ended.
+    /// How often it was started and completed.
     committed: u64,
-    /// How often it held its worker for longer than `--threshold` and 2 ms more, by its own clock.
+    /// How often it held its worker for more than `--threshold` plus 2 ms, by its own clock.
     held: u64,
 }
 
-/// By how much a poll that holdup must notice is longer than the threshold.
+/// Margin above the threshold for a poll that holdup must report.
 const NOTICED_AFTER: Duration = Duration::from_millis(2);
 
 /// The faults that are switched on, ready to be committed.
@@ -145,7 +144,7 @@ impl ArmedFaults {
         !self.armed.is_empty()
     }
 
-    /// How often each was committed.
+    /// The counts of each fault.
     pub(crate) fn counts(&self) -> Vec<FaultCount> {
         let count = |fault: &Armed| FaultCount {
             name: fault.name,
@@ -155,7 +154,7 @@ impl ArmedFaults {
         self.armed.iter().map(count).collect()
     }
 
-    /// Commits one of the faults, each in its turn. Most hold the calling worker: that is the point.
+    /// Commits the next fault, in turn. Most faults hold the calling worker, on purpose.
     pub(crate) async fn commit_next(&self, news: &[Arc<Article>]) {
         if self.armed.is_empty() {
             return;

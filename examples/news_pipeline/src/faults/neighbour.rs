@@ -1,6 +1,6 @@
-//! `neighbour`: other processes on the machine want every core, several times.
+//! `neighbour`: other processes compete for every CPU of the machine.
 //!
-//! They end with the service, however it ends: each looks whether the service is still there.
+//! They end with the service in every case, because each checks whether the service still runs.
 
 use std::{
     hint::black_box,
@@ -14,10 +14,10 @@ use super::Commit;
 
 const PER_CORE: usize = 4;
 
-/// What a healthy handler might compute. Ready to run for longer than this is not the handler's fault.
+/// The computing time of a healthy handler. A longer poll means that the thread waited for a CPU.
 const WORK: Duration = Duration::from_millis(5);
 
-/// Counts, and looks from time to time whether the process is alive that it was told.
+/// Counts, and checks from time to time whether the given process is alive.
 const BUSY: &str = "while kill -0 \"$1\" 2>/dev/null; do i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; done";
 
 pub(super) fn arm() -> io::Result<Commit> {
@@ -31,13 +31,13 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-/// Ended with the faults, before they would notice by themselves.
+/// Killed with the faults, before they notice by themselves.
 struct Neighbours(Vec<Child>);
 
 impl Drop for Neighbours {
     fn drop(&mut self) {
         for neighbour in &mut self.0 {
-            // One that has ended already is just as good. Waiting for its end would hold the worker that drops this.
+            // It may have ended already. Waiting for its end would hold the worker that drops this.
             let _ = neighbour.kill();
         }
     }
@@ -49,7 +49,7 @@ fn start_neighbour() -> io::Result<Child> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
-// Not inlined: it is where a worker most often has to wait for a core.
+// Not inlined, because this is where a worker most often waits for a CPU.
 #[inline(never)]
 fn work_beside_neighbours() -> u64 {
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! `network`: a handler asks another server through std::net and waits for the answer on the worker.
+//! `network`: a handler calls another server through std::net and waits for the response on the worker.
 
 use std::{
     io::{self, Read, Write},
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{Commit, HELD};
 
-/// A peer that never answers must not turn this fault into `never-ends`.
+/// Read timeout. A peer that never answers must not turn this fault into `never-ends`.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) fn arm() -> io::Result<Commit> {
@@ -33,7 +33,7 @@ fn answer_slowly(listener: &TcpListener) {
     }
 }
 
-// Not inlined: the report must name it.
+// Not inlined, because the report must name it.
 #[inline(never)]
 fn read_from_slow_peer(peer: SocketAddr) -> io::Result<usize> {
     let mut connection = TcpStream::connect_timeout(&peer, PATIENCE)?;

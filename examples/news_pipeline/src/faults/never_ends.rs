@@ -1,9 +1,8 @@
-//! `never-ends`: a handler locks a std Mutex that it already holds. Its worker is lost for good.
+//! `never-ends`: a handler locks a std Mutex that it already holds. Its worker is stuck for good.
 //!
-//! Committed once, a second after the start, so that the service is seen healthy before and the other
-//! workers can be seen going on after. On a current-thread runtime there is no other worker. At times they do not go
-//! on: the worker that waits for sockets and timers on behalf of all is one of the workers, and when it is the one that
-//! is lost, while the others are parked, nobody wakes them again.
+//! Committed once, a second after the start, so that the service is healthy before, and the other workers go on
+//! afterward. On a current-thread runtime there is no other worker. Sometimes the others do not go on: one worker polls
+//! the I/O driver for all. If that worker is stuck while the others are parked, nothing wakes them.
 
 use std::{
     io,
@@ -30,7 +29,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-// Not inlined: the report must name it.
+// Not inlined, because the report must name it.
 #[inline(never)]
 fn lock_twice(archive: &Mutex<u64>) -> u64 {
     let before = archive.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,6 @@
 //! `producer-flush`: a handler sends a message and flushes the producer, on the worker.
 //!
-//! The broker is a peer that never answers, so that every flush takes as long as it may.
+//! The broker is a peer that never answers, so that every flush takes its full timeout.
 
 use std::{
     io,
@@ -16,11 +16,11 @@ use rdkafka::{
 
 use super::{Commit, HELD};
 
-/// Messages that cannot be delivered are given up after this long, so that they do not pile up.
+/// Message timeout, so that undeliverable messages do not accumulate.
 const GIVEN_UP_AFTER_MS: &str = "500";
 
 pub(super) fn arm() -> io::Result<Commit> {
-    // Never accepted from: the kernel takes connections, and nobody answers.
+    // The kernel accepts connections, but no program answers.
     let silent_broker = TcpListener::bind("127.0.0.1:0")?;
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", silent_broker.local_addr()?.to_string())
@@ -35,11 +35,11 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-// Not inlined: the report must name it.
+// Not inlined, because the report must name it.
 #[inline(never)]
 fn flush_producer_in_handler(producer: &BaseProducer) -> io::Result<Duration> {
     let started = Instant::now();
-    let record = BaseRecord::<(), str>::to("audit").payload("somebody read the news");
+    let record = BaseRecord::<(), str>::to("audit").payload("a reader requested the news");
     producer.send(record).map_err(|(error, _)| io::Error::other(error))?;
     match producer.flush(HELD) {
         Ok(()) | Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut)) => Ok(started.elapsed()),

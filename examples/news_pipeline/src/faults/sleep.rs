@@ -1,4 +1,4 @@
-//! `sleep`: the classic, a pause that was meant for the task and stops the worker.
+//! `sleep`: the classic mistake, `std::thread::sleep` in async code, which blocks the worker.
 
 use std::{
     io, thread,
@@ -14,7 +14,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-// Not inlined: the report must name it. Returns the time, so that the sleep is not the last call.
+// Not inlined, because the report must name it. It returns the time, so that the sleep is not a tail call.
 #[inline(never)]
 fn sleep_in_handler() -> Duration {
     let started = Instant::now();

@@ -1,4 +1,4 @@
-//! `starved-pool`: long jobs fill the blocking pool, and a short one has to wait behind them.
+//! `starved-pool`: long jobs fill the blocking pool, and a short job waits for them.
 
 use std::{
     io,
@@ -14,13 +14,13 @@ use tokio::task::spawn_blocking;
 
 use super::CommitAwaited;
 
-/// As many as Tokio's pool has threads, unless its builder was told otherwise.
+/// The default limit of threads in Tokio's blocking pool.
 const POOL: usize = 512;
 
-/// Started by one request. Starting threads takes its time too, which would be a stall of its own.
+/// Jobs per request. Starting threads takes time too, and more of them would be a stall.
 const AT_ONCE: usize = 64;
 
-/// So long a job keeps its thread.
+/// How long a job occupies its thread.
 const LONG: Duration = Duration::from_secs(1);
 
 pub(super) fn arm() -> io::Result<CommitAwaited> {
@@ -31,7 +31,7 @@ pub(super) fn arm() -> io::Result<CommitAwaited> {
     }))
 }
 
-// Timers, connections and queues belong into tasks; what needs a thread for long, onto one of its own.
+// Timers, connections and queues belong in tasks; long jobs belong on dedicated threads.
 #[inline(never)]
 fn fill_pool_with_long_jobs(running: &Arc<AtomicUsize>) {
     for _ in 0..AT_ONCE {
@@ -40,7 +40,7 @@ fn fill_pool_with_long_jobs(running: &Arc<AtomicUsize>) {
             return;
         }
         let running = Arc::clone(running);
-        // Nobody waits for it.
+        // Its result is not needed.
         drop(spawn_blocking(move || {
             thread::sleep(LONG);
             running.fetch_sub(1, Relaxed);

@@ -24,13 +24,13 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-/// A name that no other process and no other request uses.
+/// A unique file name.
 fn own_name(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("news_pipeline-{}-{number}.archive", process::id()))
 }
 
-// Not inlined: the report must name it. Again and again until enough time has passed, because a fast
-// disk (or a temporary folder in memory) is done in a few milliseconds.
+// Not inlined, because the report must name it. It repeats until enough time has passed, because a
+// fast disk or a tmpfs takes only a few milliseconds.
 #[inline(never)]
 fn read_with_fsync_in_handler(path: &Path, archive: &[u8]) -> io::Result<usize> {
     let started = Instant::now();
@@ -38,7 +38,7 @@ fn read_with_fsync_in_handler(path: &Path, archive: &[u8]) -> io::Result<usize> 
     let mut read_back = 0;
     while started.elapsed() < HELD {
         let mut file = File::options().read(true).write(true).create_new(true).open(path)?;
-        // Without a name from here on, so nothing is left behind however the process ends.
+        // Unlinked at once, so that no file remains after the process ends.
         fs::remove_file(path)?;
         file.write_all(archive)?;
         file.sync_all()?;

@@ -1,4 +1,4 @@
-//! `unbounded-spawn`: every request spawns tasks, and nothing limits how many there are.
+//! `unbounded-spawn`: every request spawns tasks, and nothing limits their number.
 
 use std::{io, time::Duration};
 
@@ -6,7 +6,7 @@ use super::Commit;
 
 const PER_REQUEST: usize = 200;
 
-/// So long stays what a request has spawned, with its memory.
+/// Lifetime of the spawned tasks and their memory.
 const LIFE: Duration = Duration::from_secs(10);
 
 const MEMORY: usize = 1024;
@@ -18,7 +18,7 @@ pub(super) fn arm() -> io::Result<Commit> {
     }))
 }
 
-// A JoinSet with a limit, or a Semaphore, would make the request wait instead.
+// With a bounded JoinSet or a Semaphore, the request would wait instead.
 #[inline(never)]
 fn spawn_without_limit() {
     for _ in 0..PER_REQUEST {

@@ -1,13 +1,13 @@
 //! The feeds of the embedded feed server: invented headlines as RSS 2.0, Atom and RDF.
 //!
-//! A headline is a pure function of feed and number, and numbers grow with time, so the feeds are fresh
-//! on every fetch and need neither storage nor the internet.
+//! A headline is a pure function of feed and number, and numbers grow with time. So the feeds are fresh
+//! on every fetch, and need no storage and no internet.
 
 use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-/// How many of its newest items a feed shows.
+/// Number of items in a feed.
 const ITEMS_SHOWN: i64 = 20;
 
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ enum Format {
 pub(super) struct Feed {
     pub(super) name: &'static str,
     format: Format,
-    /// A new item appears every so many milliseconds.
+    /// Milliseconds between two new items.
     every_ms: i64,
 }
 
@@ -78,7 +78,7 @@ impl Feed {
         }
     }
 
-    /// The number and the time of the newest item, which change together with the document.
+    /// The number and time of the newest item. They change together with the document.
     pub(super) fn version(&self, now: DateTime<Utc>) -> (i64, DateTime<Utc>) {
         let newest = now.timestamp_millis() / self.every_ms;
         (newest, DateTime::from_timestamp_millis(newest * self.every_ms).unwrap_or(now))
@@ -151,7 +151,7 @@ impl Feed {
         (newest - ITEMS_SHOWN + 1..=newest).rev().filter_map(|number| self.item(number))
     }
 
-    /// Item `number` of this feed; none only outside the years that a date can express.
+    /// Item `number` of this feed. `None` only outside the range of dates.
     fn item(&self, number: i64) -> Option<Item> {
         Some(Item {
             title: headline(self.name, number),
@@ -172,6 +172,6 @@ fn headline(feed: &str, number: i64) -> String {
         let index = (number / step).unsigned_abs() % words.len() as u64;
         words[usize::try_from(index).unwrap_or(0)]
     };
-    // The three lists have coprime lengths, so 504 headlines pass before one comes back.
+    // The three lists have coprime lengths, so a headline repeats after 504 others.
     format!("{} {} {} ({feed} no. {})", pick(&WHO, 1), pick(&DOES, 1), pick(&WHAT, 1), number % 1000)
 }

@@ -1,5 +1,5 @@
-//! The embedded feed server: six feeds of invented headlines over real HTTP, with conditional answers, and
-//! on demand feeds that misbehave (`/odd/KIND`).
+//! The embedded feed server: six feeds of invented headlines over real HTTP, with conditional responses, and
+//! optional feeds that misbehave (`/odd/KIND`).
 
 mod feeds;
 
@@ -27,7 +27,7 @@ pub(crate) struct FeedServer {
     listener: TcpListener,
 }
 
-/// Serves until the drain; without a server (real feeds were named) there is nothing to do.
+/// Serves until the drain. Does nothing without a server, when real feeds are named.
 pub(crate) async fn run_if_any(server: Option<FeedServer>, drain: Drain) -> anyhow::Result<()> {
     match server {
         Some(server) => server.run(drain).await,
@@ -42,7 +42,7 @@ impl FeedServer {
         Ok(Self { listener })
     }
 
-    /// All healthy feeds, and the odd ones that were asked for.
+    /// All healthy feeds, and the requested odd ones.
     pub(crate) fn sources(&self, odd: &[OddFeed]) -> anyhow::Result<Vec<Source>> {
         let address = self.listener.local_addr()?;
         let healthy = FEEDS.iter().map(|feed| (feed.name.to_owned(), format!("http://{address}/feeds/{}", feed.name)));
@@ -50,7 +50,7 @@ impl FeedServer {
         healthy.chain(odd).map(|(name, url)| Ok(Source::new(&name, Url::parse(&url)?))).collect()
     }
 
-    /// Serves until the drain; answers under way are cut off, because an odd one may never end.
+    /// Serves until the drain. It aborts running responses, because an odd one may never end.
     async fn run(self, drain: Drain) -> anyhow::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
         let routes = Router::new()

@@ -1,4 +1,4 @@
-//! Feeds that misbehave, as those of the internet do, one of each kind.
+//! Feeds that misbehave like those on the internet, one of each kind.
 
 use std::{
     convert::Infallible,
@@ -18,19 +18,19 @@ use clap::ValueEnum;
 use futures_util::{StreamExt, stream};
 use tokio::time::sleep;
 
-/// Longer than anybody waits for a feed.
+/// Longer than the timeout of any reader.
 const TOO_LONG: Duration = Duration::from_secs(600);
 
-/// One byte of a dripping answer each.
+/// Pause between two bytes of a slow response.
 const DRIP: Duration = Duration::from_secs(1);
 
 const HUGE_CHUNK: usize = 64 * 1024;
 const HUGE_CHUNKS: usize = 100 * 1024 * 1024 / HUGE_CHUNK;
 
-/// Elements within each other, in less than the 4 MiB that a feed may have.
+/// Nested elements, in less than the limit of 4 MiB for a feed.
 const DEPTH: usize = 200_000;
 
-/// Items of one visit to the flood.
+/// Items in each response of the flood.
 const FLOOD_ITEMS: u64 = 1000;
 
 /// Number of the next item of the flood.
@@ -40,40 +40,40 @@ const XML: &str = "application/rss+xml";
 const START: &str = "<?xml version=\"1.0\"?>\n<rss version=\"2.0\"><channel><title>odd</title>";
 const END: &str = "</channel></rss>\n";
 
-/// What is wrong with a feed.
+/// The defect of a feed.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum OddFeed {
-    /// Accepts the request and says nothing for ten minutes
+    /// Accepts the request and sends nothing for ten minutes
     Slow,
     /// Sends one byte a second (slow-loris)
     Drip,
-    /// Is 100 MiB large, and does not say so before
+    /// Is 100 MiB large without announcing it
     Huge,
     /// Ends in the middle of an element
     Broken,
-    /// Closes the connection in the middle of the answer
+    /// Closes the connection in the middle of the response
     Cut,
     /// Is a page of HTML
     Page,
-    /// Says that it is UTF-8 and is not
+    /// Declares UTF-8 and is not UTF-8
     InvalidUtf8,
-    /// Is written in an encoding that nobody knows
+    /// Declares an unknown encoding
     UnknownEncoding,
-    /// Is written in Latin-1, and says so: nothing is wrong with that
+    /// Is in Latin-1 and declares it, which is valid
     Latin1,
     /// Nests 200000 elements
     Deep,
     /// Defines entities that grow to gigabytes
     Bomb,
-    /// Answers 503 and asks to be left alone for two seconds
+    /// Answers 503 with a Retry-After of two seconds
     Unavailable,
     /// Answers every other request with 500
     Flaky,
     /// Has items without title, link or date
     Incomplete,
-    /// Redirects to itself for ever
+    /// Redirects to itself forever
     Redirects,
-    /// Has a thousand new items at every visit: nothing is wrong with that, but it is a lot
+    /// Has a thousand new items at every visit, which is valid but a high load
     Flood,
 }
 
@@ -140,7 +140,7 @@ fn huge() -> Body {
     Body::from_stream(stream::once(async { Bytes::from(START) }).chain(chunks).map(Ok::<_, Infallible>))
 }
 
-/// The error makes the connection end without the last chunk that HTTP asks for.
+/// The error ends the connection without the last chunk of HTTP.
 fn cut() -> Body {
     let after_the_start = async {
         sleep(DRIP).await;
@@ -181,7 +181,7 @@ fn flaky() -> Response {
     xml(format!("{START}{}{END}", item("Flaky")).into_bytes())
 }
 
-/// As fresh as their visit, so that they pass through the cache to the readers.
+/// Dated at the time of the visit, so that they pass through the cache to the readers.
 fn flood(first: u64, now: DateTime<Utc>) -> Vec<u8> {
     let date = now.to_rfc2822();
     let mut document = String::from(START);

@@ -1,4 +1,4 @@
-//! From the bytes of a feed to articles: its encoding, its format, and what an entry needs.
+//! Decodes and parses a feed into articles, and checks its entries.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use feed_rs::model::Entry;
 
 use crate::article::{Article, stable_id};
 
-/// Up to this size a document is parsed in place, at about 50 µs a KiB; a larger one would hold up the
-/// worker and goes to the blocking pool.
+/// A document up to this size is parsed on the worker, at about 50 µs per KiB. A larger one would stall the
+/// worker, so it is parsed on the blocking pool.
 const LARGEST_PARSED_IN_PLACE: usize = 32 * 1024;
 
-/// Longer titles are cut, so that an article always fits into a Kafka message.
+/// Limit of a title. Longer titles are cut, so that an article always fits into a Kafka message.
 const LONGEST_TITLE: usize = 500;
 
-/// An entry whose link is longer is left out.
+/// Limit of a link. An entry with a longer link is skipped.
 const LONGEST_LINK: usize = 2048;
 
-/// An XML declaration stands within this many bytes, or there is none.
+/// An XML declaration is searched within this many bytes.
 const DECLARATION_BYTES: usize = 256;
 
 #[derive(Default, Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Document {
     pub(super) left_out: u64,
 }
 
-/// Reads a document off the workers where that is worth it. `charset` is what the answer's head says.
+/// Parses a document, on the blocking pool if it is large. `charset` is that of the response's head.
 pub(super) async fn read(body: Vec<u8>, charset: Option<String>, source: Arc<str>) -> anyhow::Result<Document> {
     if body.len() <= LARGEST_PARSED_IN_PLACE {
         return parse(&body, charset.as_deref(), &source);
@@ -39,11 +39,11 @@ pub(super) async fn read(body: Vec<u8>, charset: Option<String>, source: Arc<str
 /// The articles of an RSS, Atom or JSON Feed document.
 ///
 /// # Errors
-/// When the encoding is unknown or does not hold, and when the document is not a feed.
+/// If the encoding is unknown or wrong, or if the document is not a feed.
 fn parse(body: &[u8], charset: Option<&str>, source: &str) -> anyhow::Result<Document> {
     let text = decode(body, charset)?;
     let feed = feed_rs::parser::parse(text.as_bytes())
-        // Its text holds that of its causes already.
+        // Its text includes that of its causes.
         .map_err(|error| anyhow!("not a feed that can be read (RSS, Atom or JSON Feed): {error}"))?;
     let mut document = Document::default();
     for entry in feed.entries {
@@ -70,13 +70,13 @@ fn article(entry: Entry, source: &str) -> Option<Article> {
     })
 }
 
-/// Addresses and URNs are the same everywhere; a feed's own numbers mean something in that feed only.
+/// Addresses and URNs are globally unique. Other ids are unique only within their feed.
 fn id(name_in_feed: &str, source: &str) -> String {
     if name_in_feed.contains(':') { stable_id(name_in_feed) } else { stable_id(&format!("{source} {name_in_feed}")) }
 }
 
-/// The document as text without its XML declaration, which no longer holds. In the order of RFC 7303: byte order mark,
-/// the head of the answer, the declaration, UTF-8.
+/// The document as text, without its XML declaration, which is no longer true. The encoding is chosen in the order of
+/// RFC 7303: byte order mark, the head of the response, the declaration, UTF-8.
 fn decode(body: &[u8], charset: Option<&str>) -> anyhow::Result<String> {
     let declared = declaration(body);
     let encoding = match (Encoding::for_bom(body), charset.or(declared)) {
@@ -99,7 +99,7 @@ fn decode(body: &[u8], charset: Option<&str>) -> anyhow::Result<String> {
     Ok(rest.to_owned())
 }
 
-/// The encoding that `<?xml … encoding="…"?>` names. Readable in every encoding that contains ASCII; the others have
+/// The encoding in `<?xml … encoding="…"?>`. It is readable in every superset of ASCII. Documents in other encodings have
 /// a byte order mark.
 fn declaration(body: &[u8]) -> Option<&str> {
     let start = body.get(..DECLARATION_BYTES).unwrap_or(body);
@@ -112,8 +112,7 @@ fn declaration(body: &[u8]) -> Option<&str> {
     value.get(1..)?.split(quote).next()
 }
 
-/// Lets the parser compile its patterns, which takes 3 ms, ten times as long as
-/// parsing, and need not happen on a worker.
+/// Makes the parser compile its patterns before there are workers. This takes 3 ms, ten times as long as parsing.
 pub(crate) fn warm_up() -> anyhow::Result<()> {
     const DATED_ITEM: &[u8] =
         b"<rss version=\"2.0\"><channel><item><title>Ready</title><link>https://news.invalid/0</link>\

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Limits, Source};
 use crate::body_limit;
 
-/// What the answer said about its version, to be sent back with the next request.
+/// The validators of the last response, sent with the next request.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Validators {
     etag: Option<HeaderValue>,
@@ -32,20 +32,20 @@ impl Validators {
 }
 
 pub(super) enum Download {
-    /// The source says that nothing has changed since the last visit.
+    /// The source has not changed since the last visit.
     Unchanged,
     New {
         body: Vec<u8>,
-        /// The encoding that the head of the answer names, if any.
+        /// The encoding in the head of the response, if any.
         charset: Option<String>,
         validators: Validators,
     },
 }
 
-/// Why a visit brought nothing.
+/// The error of a visit.
 pub(super) struct Failure {
     pub(super) error: anyhow::Error,
-    /// How long the source asks to be left alone.
+    /// The `Retry-After` of the source.
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn download(client: &Client, source: &Source, limits: &Limits) 
 
 async fn download_unhurried(client: &Client, source: &Source, size: usize) -> Result<Download, Failure> {
     let request = client.get(source.url().clone()).headers(source.validators().conditions());
-    // Log lines and `/sources` name the source already, and its address may hold a secret.
+    // Log lines and `/sources` name the source already, and its address may contain a secret.
     let response = request.send().await.map_err(|error| anyhow::Error::from(error.without_url()))?;
     if response.status() == StatusCode::NOT_MODIFIED {
         return Ok(Download::Unchanged);
@@ -82,7 +82,7 @@ async fn download_unhurried(client: &Client, source: &Source, size: usize) -> Re
     Ok(Download::New { body, charset, validators })
 }
 
-/// The header in seconds; as a date it is rare, and counts as absent.
+/// The header in seconds. The rare form as a date counts as absent.
 fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))

@@ -1,4 +1,4 @@
-//! The ids of articles seen lately; the oldest is forgotten when there are too many.
+//! The ids of recent articles. Beyond the limit, the oldest is forgotten.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -7,7 +7,7 @@ use std::{
 
 pub(super) struct Known {
     size: usize,
-    // Held for one look-up, never across an `.await`.
+    // Held for one lookup, never across an `.await`.
     ids: Mutex<Ids>,
 }
 
@@ -22,7 +22,7 @@ impl Known {
         Self { size, ids: Mutex::default() }
     }
 
-    /// Whether the id was not known; it is from now on.
+    /// Adds the id. Returns whether it was new.
     pub(super) fn is_new(&self, id: &str) -> bool {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         if !ids.all.insert(id.to_owned()) {

@@ -1,7 +1,7 @@
-//! Ingest: follows every feed in a task of its own, and hands over what is new.
+//! Ingest: follows every feed in a separate task, and passes new articles on.
 //!
-//! One source never stops the others: its failure is logged, counted, shown at `/sources`, and tried again
-//! later and later. Sources fetched at once, time, size and the memory of known articles are all bounded.
+//! One source never stops the others: its failure is logged, counted, shown at `/sources`, and retried with
+//! growing pauses. Concurrent fetches, their time and size, and the memory of known articles are bounded.
 
 mod document;
 
@@ -29,20 +29,20 @@ pub(crate) use self::{
 };
 use crate::{article::Article, counters::Counters, ingest_options::IngestOptions, shutdown::Drain};
 
-/// What a fetch may cost, and how often it happens.
+/// Limits and intervals of fetches.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// Pause between two fetches of a source that works.
     pub(crate) interval: Duration,
-    /// Longest pause between two tries of a source that fails, before jitter.
+    /// Longest pause between two attempts at a failing source, before jitter.
     pub(crate) longest_pause: Duration,
-    /// Sources fetched at once.
+    /// Limit of concurrent fetches.
     pub(crate) at_once: usize,
-    /// For one fetch, from the first packet to the last.
+    /// Time limit for one fetch, from the first packet to the last.
     pub(crate) timeout: Duration,
-    /// Bytes of the largest document that is read.
+    /// Size limit of a document, in bytes.
     pub(crate) size: usize,
-    /// Ids remembered to recognise duplicates.
+    /// Number of ids kept to recognize duplicates.
     pub(crate) remembered: usize,
 }
 
@@ -59,7 +59,7 @@ impl From<&IngestOptions> for Limits {
     }
 }
 
-/// Where articles come from, as the fetcher and `/sources` share them.
+/// The sources of articles, shared by the fetcher and `/sources`.
 pub(crate) type Sources = Arc<[Arc<Source>]>;
 
 pub(crate) struct Fetcher {
@@ -83,8 +83,7 @@ impl Fetcher {
         format!("{}, every {:?}", names.join(", "), self.limits.interval)
     }
 
-    /// Follows all sources until the drain. Dropping `fetched` at the end tells the producer that nothing
-    /// more will come.
+    /// Follows all sources until the drain. Dropping `fetched` at the end ends the producer's stream.
     pub(crate) async fn run(self, fetched: mpsc::Sender<Article>, drain: Drain) -> anyhow::Result<()> {
         let fetcher = Arc::new(self);
         let mut following = JoinSet::new();
@@ -98,7 +97,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Visits one source again and again, until nobody takes its articles any more.
+    /// Visits one source repeatedly until the receiver of articles is gone.
     async fn follow(self: Arc<Self>, source: Arc<Source>, fetched: mpsc::Sender<Article>) {
         let patience = ExponentialBuilder::default()
             .with_min_delay(self.limits.interval)
@@ -127,7 +126,7 @@ impl Fetcher {
         }
     }
 
-    /// Downloads and reads the document of one source, when it is its turn.
+    /// Downloads and parses the document of one source, when it has a permit.
     async fn visit(&self, source: &Source) -> Result<Visit, download::Failure> {
         let _turn = self.turns.acquire().await.map_err(anyhow::Error::from)?;
         let download = download::download(&self.client, source, &self.limits).await?;
@@ -140,7 +139,7 @@ impl Fetcher {
         Ok(Visit { download, articles, left_out })
     }
 
-    /// Tells how many were new and how many known; none when the producer is gone, and the service with it.
+    /// The numbers of new and known articles. `None` if the producer is gone, and the service with it.
     async fn hand_over(&self, articles: Vec<Article>, fetched: &mpsc::Sender<Article>) -> Option<source::Articles> {
         let mut count = source::Articles::default();
         for article in articles {
@@ -156,7 +155,7 @@ impl Fetcher {
     }
 }
 
-/// What one visit brought.
+/// The result of one visit.
 struct Visit {
     download: Download,
     articles: Vec<Article>,

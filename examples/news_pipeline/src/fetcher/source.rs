@@ -1,4 +1,4 @@
-//! One feed: where it is, and how it has been doing.
+//! One feed: its address and its state.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -13,13 +13,13 @@ use utoipa::ToSchema;
 use super::download::{Download, Validators};
 use crate::outage::Outage;
 
-/// Characters of an error that are kept; a parser may quote what it read.
+/// Limit of a stored error in characters, because a parser may quote its input.
 const LONGEST_ERROR: usize = 300;
 
 #[derive(Debug)]
 pub(crate) struct Source {
     url: Url,
-    /// What readers see.
+    /// The public state.
     name: Arc<str>,
     outage: Outage,
     // Held for a copy, never across an `.await`.
@@ -32,33 +32,33 @@ struct State {
     report: SourceReport,
 }
 
-/// How a source has been doing since the start.
+/// The state of a source since the start.
 #[derive(Serialize, ToSchema, Clone, Debug)]
 pub(crate) struct SourceReport {
-    /// The name that its articles carry.
+    /// The source name in its articles.
     name: String,
-    /// Its address, without the parts that may hold a secret.
+    /// Its address, without the parts that may contain a secret.
     url: String,
     state: SourceState,
-    /// Why the last visit failed.
+    /// The error of the last visit.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// Visits that failed since the last one that did not.
+    /// Failed visits since the last successful one.
     failures_in_a_row: u64,
-    /// Until the next try of a source that fails, in milliseconds, counted from the failure.
+    /// Pause from the last failure to the next attempt, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_try_after_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_success: Option<DateTime<Utc>>,
     visits: u64,
     failures: u64,
-    /// Visits at which the source said that nothing had changed.
+    /// Visits without a change of the source.
     unchanged: u64,
-    /// New articles that were handed on.
+    /// New articles that were passed on.
     articles: u64,
-    /// Articles that were known already.
+    /// Known articles.
     duplicates: u64,
-    /// Entries without a title, a link or a date, which can be neither shown nor put in order.
+    /// Entries without a title, a link or a date, which cannot be shown or ordered.
     left_out: u64,
 }
 
@@ -103,7 +103,7 @@ impl Source {
         }
     }
 
-    /// A source named by its address.
+    /// A source with its address as its name.
     pub(crate) fn of(url: &Url) -> Self {
         let host = url.host_str().unwrap_or("(no host)");
         let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
@@ -130,7 +130,7 @@ impl Source {
         self.state().validators.clone()
     }
 
-    /// Remembers the version only now that its articles are handed over, so that none is missed.
+    /// Keeps the validators after the articles are passed on, so that none is missed.
     pub(super) fn worked(&self, download: Download, articles: Articles, left_out: u64) {
         self.outage.worked();
         let mut state = self.state();
@@ -171,7 +171,7 @@ impl Source {
 /// An address without user, password, query and fragment.
 fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
-    // Fails only for addresses that cannot have a user.
+    // Fails only for addresses without a user part.
     let _ = url.set_username("");
     let _ = url.set_password(None);
     url.set_query(None);

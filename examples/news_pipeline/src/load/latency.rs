@@ -1,4 +1,4 @@
-//! How long single operations took: a histogram with three exact digits, and its percentiles.
+//! Latencies of single operations: a histogram with three exact digits, and its percentiles.
 
 use std::{fmt, time::Duration};
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longer is counted as this.
+/// Upper bound of the histogram. Longer latencies count as this.
 const LONGEST: Duration = Duration::from_secs(120);
 
 const EXACT_DIGITS: u8 = 3;
@@ -73,13 +73,13 @@ mod tests {
         let mut latencies = Latencies::none().expect("it can be made");
         assert!(latencies.percentiles().is_none());
         (1..=1000).for_each(|millis| latencies.record(Duration::from_millis(millis)));
-        let told = latencies.percentiles().expect("there are some");
+        let percentiles = latencies.percentiles().expect("there are some");
         for (value_us, expected_us) in [
-            (told.p50, 500_000),
-            (told.p90, 900_000),
-            (told.p99, 990_000),
-            (told.p99_9, 999_000),
-            (told.max, 1_000_000),
+            (percentiles.p50, 500_000),
+            (percentiles.p90, 900_000),
+            (percentiles.p99, 990_000),
+            (percentiles.p99_9, 999_000),
+            (percentiles.max, 1_000_000),
         ] {
             assert!(value_us.abs_diff(expected_us) <= expected_us / 1000, "{value_us} is not {expected_us}");
         }

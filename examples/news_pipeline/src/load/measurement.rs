@@ -1,4 +1,4 @@
-//! What a load came to, as text and as JSON.
+//! The result of a load, as text and as JSON.
 
 use std::{fmt, time::Duration};
 
@@ -8,20 +8,20 @@ use crate::load::latency::Percentiles;
 
 #[derive(Serialize, Debug)]
 pub(crate) struct Measurement {
-    /// What was driven, and how.
+    /// The name of the load.
     pub(crate) what: String,
     /// Operations that succeeded.
     pub(crate) done: u64,
     /// Operations that failed.
     pub(crate) failed: u64,
-    /// Operations that were due and did not begin before the end.
+    /// Operations that were due but did not begin before the end.
     pub(crate) not_begun: u64,
     pub(crate) seconds: f64,
-    /// Operations a second that succeeded.
+    /// Successful operations per second.
     pub(crate) per_second: f64,
-    /// In microseconds; none where single operations have no latency.
+    /// In microseconds. `None` if single operations have no latency.
     pub(crate) latency_us: Option<Percentiles>,
-    /// The first failure, if there was one.
+    /// The first failure, if any.
     pub(crate) first_failure: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! Numbered articles through the service's own producer and consumer, as fast as they go.
+//! Numbered articles through the service's own producer and consumer, at full speed.
 
 use std::{
     process,
@@ -26,7 +26,7 @@ use crate::{
     topics,
 };
 
-/// Publishes that many articles. Latency is from handing an article over to the broker's confirmation.
+/// Publishes that many articles. Latency is the time from the send to the broker's confirmation.
 pub(crate) async fn produce(
     broker: &Broker,
     options: &BrokerOptions,
@@ -51,8 +51,8 @@ pub(crate) async fn produce(
     Ok(measurement)
 }
 
-/// Consumes that many articles in a group of its own, from the oldest on, as the service does: parsed and committed.
-/// The time counts from the first article, because joining a group is no throughput.
+/// Consumes that many articles in a new group, from the oldest on, with parsing and commits like the service.
+/// The time starts at the first article, because joining a group is not part of the throughput.
 pub(crate) async fn consume(
     broker: &Broker,
     options: &BrokerOptions,
@@ -85,7 +85,7 @@ fn unused_group() -> anyhow::Result<String> {
     Ok(format!("news-load-{}-{}", process::id(), now.as_nanos()))
 }
 
-/// Counts articles, and tells when there are enough.
+/// Counts articles, and signals when there are enough.
 struct Until {
     count: u64,
     taken: AtomicU64,

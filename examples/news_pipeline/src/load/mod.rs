@@ -1,7 +1,7 @@
-//! `load`: drives producer, consumer and API, and tells throughput and latency percentiles.
+//! `load`: drives producer, consumer and API, and prints throughput and latency percentiles.
 //!
-//! In an open loop, requests are due at a fixed rate, whether or not the ones before were answered, and latency counts
-//! from when a request was due. So a stall is seen by all the requests that it delays, not by one a connection.
+//! In an open loop, requests are due at a fixed rate, independent of earlier responses, and latency counts from the due
+//! time. So a stall counts for all delayed requests, not only for one per connection.
 
 mod latency;
 
@@ -29,12 +29,12 @@ use crate::{
     shutdown::Drain,
 };
 
-/// A numbered article with its key and Kafka's own fields is smaller, in bytes.
+/// Upper bound in bytes of a numbered article with its key and Kafka's own fields.
 const ARTICLE_SIZE_MAX: u64 = 350;
 
 #[derive(Args, Debug)]
 pub(crate) struct LoadCommand {
-    /// What is driven
+    /// The part that is driven
     #[arg(value_name = "WHAT", default_value = "producer")]
     what: What,
 
@@ -42,11 +42,11 @@ pub(crate) struct LoadCommand {
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     messages: u64,
 
-    /// Page of a running service to ask for
+    /// Page of a running service to request
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/latest-news", value_parser = page)]
     url: Url,
 
-    /// Requests a second, in an open loop; without it, each connection asks again when it was answered
+    /// Requests per second, in an open loop; by default, each connection waits for its response
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
 
@@ -54,7 +54,7 @@ pub(crate) struct LoadCommand {
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     connections: u16,
 
-    /// How long the API is asked
+    /// Duration of the load on the API
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = pause)]
     duration: Duration,
 
@@ -75,9 +75,9 @@ enum What {
     Producer,
     /// Publish articles, then consume them
     Consumer,
-    /// Ask a running service for its news
+    /// Request the news of a running service
     Api,
-    /// Publish and consume articles while a running service is asked for its news
+    /// Publish and consume articles while requesting the news of a running service
     All,
 }
 
@@ -87,7 +87,7 @@ impl LoadCommand {
         block_on(&self.operations, |drain| self.measure(broker, drain))
     }
 
-    /// The embedded broker would drop what is too much for it, and say nothing.
+    /// Checks the capacity: the embedded broker would drop further messages without an error.
     fn broker_with_room(&self) -> anyhow::Result<Broker> {
         let broker = Broker::choose(&self.broker)?;
         if let Some(retention) = broker.retention() {

@@ -17,25 +17,25 @@ use crate::{
     shutdown::Drain,
 };
 
-/// How long a request, or a connection, may take.
+/// Time limit for a request, and for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// An endpoint that refuses connections would be asked as fast as the machine can.
+/// Pause after a failed connection, to avoid a busy loop.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
 
 pub(crate) struct ApiLoad {
     pub(crate) url: Url,
-    /// Requests a second in an open loop; without it, a closed one.
+    /// Requests per second in an open loop. `None` means a closed loop.
     pub(crate) rate: Option<u32>,
     pub(crate) connections: u16,
     pub(crate) duration: Duration,
 }
 
 impl ApiLoad {
-    /// Asks until the time is over. In an open loop, latency counts from when a request was due.
+    /// Sends requests until the time is over. In an open loop, latency counts from the due time.
     pub(crate) async fn measure(&self, drain: Drain) -> anyhow::Result<Measurement> {
         let page = Arc::new(Page::of(&self.url)?);
-        // Nobody can be asked where nobody answers: said at once, before anything is measured.
+        // Fails at once if no server answers, before anything is measured.
         page.connect().await.with_context(|| format!("{} cannot be asked (--url)", self.url))?;
         let started = Instant::now();
         let schedule = Arc::new(Schedule::starting_at(started, self.duration, self.rate));
@@ -61,7 +61,7 @@ impl ApiLoad {
     }
 }
 
-/// Where to ask, and for what.
+/// The server and the path.
 struct Page {
     /// Host and port.
     authority: String,
@@ -83,7 +83,7 @@ impl Page {
             timeout(PATIENCE, TcpStream::connect(&self.authority)).await.context("no connection in time")??;
         stream.set_nodelay(true)?;
         let (connection, driver) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // Its error is told by the request that it fails.
+        // Its error is reported by the failed request.
         holdup::spawn_named("connection", async move { driver.await.unwrap_or_default() });
         Ok(connection)
     }
@@ -102,7 +102,7 @@ impl Page {
     }
 }
 
-/// One connection, and what it was answered.
+/// One connection and its results.
 struct Asker {
     page: Arc<Page>,
     schedule: Arc<Schedule>,
@@ -125,7 +125,7 @@ impl Asker {
 
     async fn ask_while_due(&mut self) {
         while let Some(due) = self.schedule.next(Instant::now()) {
-            // Tokio's timer rounds up to its next millisecond, also for what is due now.
+            // Tokio's timer rounds up to the next millisecond, even if the request is due now.
             if due > Instant::now() {
                 tokio::time::sleep_until(due.into()).await;
             }

@@ -8,7 +8,7 @@ use std::{
 pub(crate) struct Schedule {
     starts: Instant,
     duration: Duration,
-    /// Requests a second. Without it, a request is due when somebody is ready to send it.
+    /// Requests per second. Without it, a request is due as soon as a connection is free.
     rate: Option<u32>,
     taken: AtomicU64,
 }
@@ -18,7 +18,7 @@ impl Schedule {
         Self { starts, duration, rate, taken: AtomicU64::new(0) }
     }
 
-    /// Takes the next request: when it is due, which may be long ago. `None` when the time is over.
+    /// Takes the next request and returns its due time, which may be long past. `None` after the end.
     pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
         if now >= self.starts + self.duration {
             return None;
@@ -28,12 +28,12 @@ impl Schedule {
         if number < self.due_in_all(rate) {
             return Some(self.starts + Duration::from_secs_f64(number as f64 / f64::from(rate)));
         }
-        // Nobody began this one, because it does not exist.
+        // This request is beyond the end, so it does not count.
         self.taken.fetch_sub(1, Relaxed);
         None
     }
 
-    /// Requests that were due in an open loop and that nobody took.
+    /// Requests of an open loop that were due but not taken.
     pub(crate) fn not_begun(&self) -> u64 {
         self.rate.map_or(0, |rate| self.due_in_all(rate).saturating_sub(self.taken.load(Relaxed)))
     }

@@ -1,6 +1,6 @@
-//! `scrape URL…`: the titles of many pages, fetched side by side, one line each in the order they were named.
+//! `scrape URL…`: the titles of many pages, fetched concurrently and printed in the given order.
 //!
-//! What goes wrong with a page stands in its line, and never stops the others.
+//! The error of a page is printed in its line, and does not stop the others.
 
 mod title;
 
@@ -25,11 +25,11 @@ use crate::{
 
 #[derive(Args, Debug)]
 pub(crate) struct ScrapeCommand {
-    /// Pages whose titles are wanted
+    /// Pages to fetch
     #[arg(required = true, value_name = "URL", value_parser = feed_url)]
     pages: Vec<Url>,
 
-    /// Pages fetched at once
+    /// Concurrent fetches
     #[arg(long, env = "NEWS_PAGES_AT_ONCE", value_name = "N", default_value = "16", value_parser = at_once)]
     pages_at_once: usize,
 
@@ -54,7 +54,7 @@ impl ScrapeCommand {
     /// Prints the lines.
     ///
     /// # Errors
-    /// When a page has no title, after all lines; and when the output cannot be written.
+    /// After all lines, if a page has no title; and if the output cannot be written.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let client = http_client::internet()?;
         let runtime =
@@ -96,7 +96,7 @@ impl ScrapeCommand {
         let charset = body_limit::charset(response.headers());
         let Start { bytes, is_all } = body_limit::read_start(response, self.page_size_limit).await?;
         let read = ByteSize(u64::try_from(bytes.len())?);
-        // A page without a title is read to its end, which takes a while.
+        // A page without a title is read to its end, which takes long.
         let title = tokio::task::spawn_blocking(move || title::find(&bytes, charset.as_deref())).await?;
         title.ok_or_else(|| match is_all {
             true => anyhow!("the page has no title"),

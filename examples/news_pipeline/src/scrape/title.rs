@@ -1,16 +1,16 @@
-//! The title of a page of HTML, as browsers find and show it.
+//! The title of an HTML page, as browsers find and show it.
 
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use html5gum::{DefaultEmitter, StartTag, Token, Tokenizer};
 
-/// Characters of the longest title that is shown.
+/// Limit of a printed title, in characters.
 const LONGEST: usize = 300;
 
-/// A page names its encoding within this many bytes.
+/// An encoding declaration is searched within this many bytes.
 const ENCODING_BYTES: usize = 1024;
 
-/// The first title on the page, in one line; none when there is none or it is empty. `charset` is what the answer's
-/// head says.
+/// The first title on the page, in one line. `None` if there is none or it is empty. `charset` is that of the response's
+/// head.
 pub(super) fn find(page: &[u8], charset: Option<&str>) -> Option<String> {
     let (text, ..) = encoding(page, charset).decode(page);
     let mut title = Vec::new();
@@ -23,15 +23,15 @@ pub(super) fn find(page: &[u8], charset: Option<&str>) -> Option<String> {
             _ => {}
         }
     }
-    // A terminal would obey control characters.
+    // A terminal would interpret control characters.
     let title = String::from_utf8_lossy(&title).replace(char::is_control, " ");
     let title = title.split_whitespace().collect::<Vec<_>>().join(" ");
     let short: String = title.chars().take(LONGEST).collect();
     (!short.is_empty()).then_some(short)
 }
 
-/// In the order of browsers: byte order mark, the head of the answer, the page itself; otherwise UTF-8 where it holds,
-/// and Latin-1 as Windows has it. A name that nobody knows counts as none.
+/// Decodes the page. The encoding is chosen in the order of browsers: byte order mark, the head of the response, the page
+/// itself, UTF-8 if it is valid, windows-1252. An unknown name counts as none.
 fn encoding(page: &[u8], charset: Option<&str>) -> &'static Encoding {
     let known = |label: &str| Encoding::for_label(label.as_bytes());
     let by_mark = Encoding::for_bom(page).map(|(encoding, _)| encoding);
@@ -44,7 +44,7 @@ fn encoding(page: &[u8], charset: Option<&str>) -> &'static Encoding {
     )
 }
 
-/// What `<meta charset=…>` or `<meta http-equiv=content-type content="…; charset=…">` says.
+/// The encoding in `<meta charset=…>` or `<meta http-equiv=content-type content="…; charset=…">`.
 fn declared(page: &[u8]) -> Option<String> {
     let start = page.get(..ENCODING_BYTES).unwrap_or(page);
     tokens(start).find_map(|Ok(token)| match token {

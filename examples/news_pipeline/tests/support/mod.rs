@@ -1,7 +1,7 @@
 //! Shared code of the service's tests.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
-/// An HTTP client with access to the whole answer.
+/// An HTTP client with access to the whole response.
 #[path = "../../../../tests/support/http.rs"]
 pub(crate) mod http;
 

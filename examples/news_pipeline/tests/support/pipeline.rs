@@ -1,4 +1,4 @@
-//! The parts of the reference service as processes of their own, and the brokers between them.
+//! Single commands of the reference service as processes, and brokers.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use super::service::program;
 
-/// Groups, restarts and a broker that is not optimised take their time; a condition that holds is seen long before.
+/// Upper bound for every wait. Groups, restarts and an unoptimized broker are slow.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// How long a broker waits for a member of the group that tells nothing of itself.
+/// How long a broker waits for a heartbeat of a member.
 pub(crate) const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Waits until a condition holds.
@@ -28,7 +28,7 @@ pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// A running process, and what it has printed so far. Killed when it is dropped.
+/// A running process with its output so far. It is killed on drop.
 pub(crate) struct Part {
     child: Child,
     printed: Printed,
@@ -39,7 +39,7 @@ pub(crate) struct Part {
 type Printed = Arc<Mutex<Vec<String>>>;
 
 impl Part {
-    /// The reference service's program, in the form that these arguments ask for.
+    /// Starts the reference service with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(program());
         command.args(arguments);
@@ -47,7 +47,7 @@ impl Part {
     }
 
     fn spawn(mut command: Command) -> Self {
-        // What the machine's environment says about Kafka is not what is tested.
+        // The Kafka settings of the environment must not affect the test.
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("NEWS_") || name == OsStr::new("KAFKA_BOOTSTRAP_SERVERS") {
                 command.env_remove(name);
@@ -63,7 +63,7 @@ impl Part {
         Self { child, printed, logged, readers }
     }
 
-    /// The lines on its standard error so far.
+    /// The lines of standard error so far.
     pub(crate) fn logged(&self) -> Vec<String> {
         self.logged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -76,7 +76,7 @@ impl Part {
         }
     }
 
-    /// What follows a heading that it prints at its start, such as `broker` or `news`.
+    /// The value after a heading that it prints at its start, such as `broker` or `news`.
     pub(crate) fn announced(&self, heading: &str) -> String {
         let limit = Instant::now() + PATIENCE;
         loop {
@@ -91,15 +91,15 @@ impl Part {
 
     /// Sends a signal, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
-        let told = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
-        assert!(told.expect("`kill` is there").success(), "the signal {name} was not sent");
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("`kill` is there").success(), "the signal {name} was not sent");
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("it is our child").is_none()
     }
 
-    /// Waits for its end. Returns its exit code, `None` after a signal, and what it logged.
+    /// Waits for its end. Returns its exit code (`None` after a signal) and its log.
     pub(crate) fn end(mut self) -> (Option<i32>, Vec<String>) {
         let limit = Instant::now() + PATIENCE;
         loop {
@@ -135,7 +135,7 @@ fn keep_lines(stream: impl Read + Send + 'static, lines: &Printed) -> JoinHandle
     })
 }
 
-/// A folder of this test, empty at the start, removed at the end.
+/// A temporary folder of the test, removed on drop.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
@@ -157,7 +157,7 @@ impl Drop for Folder {
     }
 }
 
-/// A member of the group that records what it consumed.
+/// A member of the group that records the consumed articles.
 pub(crate) struct Member {
     pub(crate) part: Part,
     record: PathBuf,
@@ -181,28 +181,28 @@ impl Member {
         Self { part, record }
     }
 
-    /// The numbers that it recorded, as often as it did.
+    /// The recorded numbers, with repetitions.
     pub(crate) fn recorded(&self) -> Vec<u64> {
         let text = fs::read_to_string(&self.record).unwrap_or_default();
-        // A process that was killed may leave half a line, but only as the last one.
+        // A killed process may leave half a line at the end.
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
         whole.lines().map(|line| line.parse().expect("a number a line")).collect()
     }
 
-    /// Asks it to end, which commits, and returns its exit code.
+    /// Sends SIGTERM, which makes it commit, and returns the exit code.
     pub(crate) fn leave(self) -> Option<i32> {
         self.part.signal("TERM");
         self.part.end().0
     }
 }
 
-/// The numbers below `count` that are in none of the records.
+/// The numbers below `count` that no record contains.
 pub(crate) fn missing(count: u64, records: &[&[u64]]) -> Vec<u64> {
     let seen: BTreeSet<u64> = records.iter().flat_map(|record| record.iter().copied()).collect();
     (0..count).filter(|number| !seen.contains(number)).collect()
 }
 
-/// Tansu: a Kafka broker that is not ours, with SQLite storage.
+/// Tansu, an external Kafka broker with SQLite storage.
 pub(crate) struct Tansu {
     program: PathBuf,
     folder: Folder,
@@ -211,23 +211,23 @@ pub(crate) struct Tansu {
 }
 
 impl Tansu {
-    /// `None`, and a loud line, where it is not installed. A panic where `HOLDUP_REQUIRE_BROKER` says that it must be.
+    /// Starts it. `None` and a message if it is not installed; a panic if `HOLDUP_REQUIRE_BROKER` is set.
     pub(crate) fn start(name: &str) -> Option<Self> {
         let mut tansu = Self::installed(name)?;
         tansu.run();
         Some(tansu)
     }
 
-    /// It does not run yet.
+    /// The installed broker, not yet running.
     pub(crate) fn installed(name: &str) -> Option<Self> {
         let folders = std::env::var_os("PATH").unwrap_or_default();
         let Some(program) =
             std::env::split_paths(&folders).map(|folder| folder.join("tansu")).find(|path| path.is_file())
         else {
-            let told = "NOT TESTED: the broker that is not ours is not installed; run scripts/install_broker.sh";
-            assert!(std::env::var_os("HOLDUP_REQUIRE_BROKER").is_none(), "{told}");
-            // Not with `eprintln`, which the test harness keeps to itself.
-            writeln!(std::io::stderr(), "\n{told}\n").expect("standard error takes it");
+            let message = "NOT TESTED: the external broker is not installed; run scripts/install_broker.sh";
+            assert!(std::env::var_os("HOLDUP_REQUIRE_BROKER").is_none(), "{message}");
+            // Not with `eprintln`, which the test harness captures.
+            writeln!(std::io::stderr(), "\n{message}\n").expect("standard error is writable");
             return None;
         };
         let port =
@@ -239,11 +239,11 @@ impl Tansu {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Starts it, and waits until it answers. What it has stored is still there.
+    /// Starts it and waits until it answers. It keeps its stored messages.
     pub(crate) fn run(&mut self) {
         let address = format!("tcp://{}", self.servers());
         let mut command = Command::new(&self.program);
-        // The path of the database is relative to the folder that it runs in.
+        // The path of the database is relative to the working directory.
         command.current_dir(self.folder.path()).args(["broker", "--storage-engine", "sqlite://tansu.db"]).args([
             "--listener-url",
             &address,
@@ -259,7 +259,7 @@ impl Tansu {
         }
     }
 
-    /// Ends it without a warning.
+    /// Kills it.
     pub(crate) fn kill(&mut self) {
         self.part = None;
     }

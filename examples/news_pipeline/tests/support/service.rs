@@ -1,31 +1,31 @@
-//! The reference service as a process of its own.
+//! The reference service as a process.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// The last line that the service announces.
+/// The heading of the last line that the service prints at its start.
 const LAST_ANNOUNCED: &str = "faults";
 
-/// The running service; killed when the test is over, however it ends.
+/// The running service. It is killed on drop.
 pub(crate) struct Service {
     pub(crate) child: Child,
     announced: Vec<String>,
 }
 
 impl Service {
-    /// Starts it on free ports, and waits until it has announced itself.
+    /// Starts it on free ports, and waits for its first lines.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_for("60s", arguments)
     }
 
-    /// The same for a longer time, after which it ends by itself, whatever became of who started it.
+    /// Starts it with a time limit, after which it ends by itself.
     pub(crate) fn start_for(time: &str, arguments: &[&str]) -> Self {
         Self::run(Command::new(program()).args(["--for", time]).args(arguments))
     }
 
-    /// The same with a command of one's own.
+    /// Starts it with a given command.
     pub(crate) fn run(command: &mut Command) -> Self {
         let mut child = command
             .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0"])
@@ -42,25 +42,25 @@ impl Service {
                 break;
             }
         }
-        // Somebody has to read what it prints, or it would wait for room in the pipe.
+        // The output must be read, or the service would block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
         if !announced.last().is_some_and(|line| line.starts_with(LAST_ANNOUNCED)) {
-            let mut told = String::new();
-            let _told = stderr.read_to_string(&mut told);
-            panic!("the service did not start: {told}");
+            let mut message = String::new();
+            let _read = stderr.read_to_string(&mut message);
+            panic!("the service did not start: {message}");
         }
-        // What a library of ours tells that is loaded into it is for whoever looks at the test.
-        let tell = |line: std::io::Result<String>| {
+        // Messages of the preloaded library are passed on.
+        let forward = |line: std::io::Result<String>| {
             if let Some(line) = line.ok().filter(|line| line.starts_with("soak:")) {
                 println!("{line}");
             }
         };
-        std::thread::spawn(move || stderr.lines().for_each(tell));
+        std::thread::spawn(move || stderr.lines().for_each(forward));
         Self { child, announced }
     }
 
-    /// The address that it announced under a heading such as `diagnostics`.
+    /// The address that it printed under a heading such as `diagnostics`.
     pub(crate) fn address(&self, heading: &str) -> SocketAddr {
         let address = self.announced.iter().find_map(|line| {
             line.strip_prefix(heading)?.trim().strip_prefix("http://")?.split(['/', ' ']).next()?.parse().ok()

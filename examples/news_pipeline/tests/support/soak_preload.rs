@@ -1,12 +1,12 @@
-//! Preloaded into a service by `tests/soak.rs`: counts what `epoll_wait` returns, and loads and unloads a library all the
-//! time, as plugins do. Not for people; on its own it does nothing.
+//! A library that `tests/soak.rs` preloads into a service. It counts the results of `epoll_wait`, and loads and unloads
+//! libraries all the time, as plugins do.
 //!
-//! `HOLDUP_SOAK_COUNTS` names a file of at least 40 bytes that the counts are kept in, as five numbers of 64 bits: waits,
-//! interrupted waits, libraries loaded, libraries that could not be loaded, and the bytes that are allocated and not freed.
+//! `HOLDUP_SOAK_COUNTS` names a file of at least 40 bytes for the counts, five numbers of 64 bits: waits, interrupted
+//! waits, loaded libraries, failed loads, and allocated bytes.
 //!
-//! It blocks `SIGCHLD` in all threads. That signal is ignored by default, but not while the thread that started the child
-//! has its signals blocked, as it has inside `posix_spawn` and `pthread_create`: then the kernel wakes any thread of the
-//! process for it, whose wait for events returns `EINTR` without a signal. That has nothing to do with holdup.
+//! It blocks `SIGCHLD` in all threads. That signal is ignored by default, except while the thread that started the child
+//! has its signals blocked, for example inside `posix_spawn` and `pthread_create`. Then the kernel wakes another thread,
+//! and its wait for events returns `EINTR` without a signal. That is unrelated to holdup.
 #![allow(unsafe_code, reason = "stands in for libc's epoll_wait, and loads libraries")]
 
 use std::fs::OpenOptions;
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The numbers in the file.
+/// The layout of the file.
 struct Counts {
     waited: AtomicU64,
     interrupted: AtomicU64,
@@ -24,7 +24,7 @@ struct Counts {
     allocated: AtomicU64,
 }
 
-/// Runs before the program, while there is one thread, whose mask the others inherit.
+/// Runs before the program, while there is one thread. The others inherit its mask.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static START: extern "C" fn() = block_child_signal;
@@ -34,18 +34,18 @@ extern "C" fn block_child_signal() {
     let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: the set is live and the signal exists.
     unsafe { libc::sigaddset(&raw mut set, libc::SIGCHLD) };
-    // SAFETY: the set is live, and nobody asks for the old mask.
+    // SAFETY: the set is live, and the old mask is not requested.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
 }
 
 static COUNTS: OnceLock<Option<&'static Counts>> = OnceLock::new();
 
-/// A library that every glibc brings and hardly a program needs.
+/// A library that every glibc contains and hardly any program uses.
 const LIBRARY: &std::ffi::CStr = c"libanl.so.1";
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The allocator is asked after so many libraries: it stops every thread that allocates meanwhile.
+/// Loads between two queries of the allocator. A query stops every thread that allocates meanwhile.
 const ASKED_AFTER: u64 = 50;
 
 fn counts() -> Option<&'static Counts> {
@@ -75,7 +75,7 @@ fn load_and_unload(counts: &Counts) {
             let now = unsafe { libc::mallinfo2() };
             counts.allocated.store((now.uordblks + now.hblkhd) as u64, Ordering::Relaxed);
         }
-        // SAFETY: the name is a C string; glibc's library runs nothing of its own when it is loaded.
+        // SAFETY: the name is a C string; glibc's library runs no code when it is loaded.
         let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_NOW) };
         if library.is_null() {
             counts.not_loaded.fetch_add(1, Ordering::Relaxed);
@@ -88,7 +88,7 @@ fn load_and_unload(counts: &Counts) {
     }
 }
 
-/// Takes the place of libc's function.
+/// Replaces libc's function.
 ///
 /// # Safety
 /// As for epoll_wait(2).
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn epoll_wait(epfd: i32, events: *mut libc::epoll_event, m
             eprintln!("soak: a wait of {} ({tid}) was interrupted, timeout {timeout} ms", thread.trim());
             // SAFETY: returns the address of this thread's own errno.
             let errno = unsafe { libc::__errno_location() };
-            // SAFETY: it is this thread's, and nobody else writes it.
+            // SAFETY: it belongs to this thread, and no other code writes it.
             unsafe { *errno = libc::EINTR };
         }
     }

@@ -1,0 +1,27 @@
+//! Passes the level of debug information to the program, which prints it at its start.
+
+use std::path::Path;
+
+fn main() {
+    let manifest = Path::new("../../Cargo.toml");
+    println!("cargo::rerun-if-changed={}", manifest.display());
+    println!("cargo::rustc-env=NEWS_PIPELINE_DEBUG={}", debug_information(manifest));
+}
+
+/// Cargo tells build scripts whether there is debug information. Its level comes from a variable, from the manifest, or
+/// is cargo's default.
+fn debug_information(manifest: &Path) -> String {
+    if std::env::var("DEBUG").is_ok_and(|debug| debug == "false") {
+        return "none".to_owned();
+    }
+    let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    let variable = if release { "CARGO_PROFILE_RELEASE_DEBUG" } else { "CARGO_PROFILE_DEV_DEBUG" };
+    println!("cargo::rerun-if-env-changed={variable}");
+    if let Ok(level) = std::env::var(variable) {
+        return level;
+    }
+    let text = std::fs::read_to_string(manifest).unwrap_or_default();
+    let section = text.split("\n[").find(|section| release && section.starts_with("profile.release]"));
+    let level = section.and_then(|section| section.lines().find_map(|line| line.strip_prefix("debug = ")));
+    level.map_or_else(|| "full".to_owned(), |level| level.trim_matches('"').to_owned())
+}
