@@ -349,3 +349,18 @@ fn every_verb_is_documented() {
     }
     assert!(verbs.len() > 10, "{help}");
 }
+
+/// A reader follows one event through few files, and opens none twice.
+#[test]
+fn reading_lists_are_short_and_in_order() {
+    for name in ["following-a-stall", "following-a-dump"] {
+        let text = document(&format!("docs/internals/{name}.md"));
+        let steps: Vec<(&str, &str)> = text.lines().filter_map(|line| line.split_once(". `")).collect();
+        for (index, (number, _)) in steps.iter().enumerate() {
+            assert_eq!(number.parse(), Ok(index + 1), "{name}");
+        }
+        let files: BTreeSet<&str> = steps.iter().filter_map(|(_, rest)| Some(rest.split_once('`')?.0)).collect();
+        assert_eq!(files.len(), steps.len(), "{name} opens a file twice");
+        assert!((10..=25).contains(&files.len()), "{name} lists {} files", files.len());
+    }
+}
