@@ -364,3 +364,50 @@ fn reading_lists_are_short_and_in_order() {
         assert!((10..=25).contains(&files.len()), "{name} lists {} files", files.len());
     }
 }
+
+/// `tests/tidy.rs` enforces who may use whom. The map shows the same table, with what each module holds.
+#[test]
+fn the_map_is_the_table_of_tidy() {
+    const BEGIN: &str = "<!-- map:begin -->\n";
+    const END: &str = "<!-- map:end -->";
+    let text = document("ARCHITECTURE.md");
+    let (before, rest) = text.split_once(BEGIN).expect("the beginning is marked");
+    let (map, after) = rest.split_once(END).expect("the end is marked");
+    let cells = |line: &str| line.split('|').map(|cell| cell.trim().to_owned()).collect::<Vec<_>>();
+    let rows: Vec<Vec<String>> = map.lines().map(cells).collect();
+    let holds = |module: &str| {
+        let row = rows.iter().find(|row| row.get(1).is_some_and(|cell| cell.trim_matches('`') == module));
+        row.map_or("?".to_owned(), |row| row[2].clone())
+    };
+    let mut expected = "| module | holds | may use |\n|---|---|---|\n".to_owned();
+    for (module, used) in table_of_tidy() {
+        let used: Vec<String> = used.iter().map(|name| format!("`{name}`")).collect();
+        let used = if used.is_empty() { "–".to_owned() } else { used.join(", ") };
+        expected += &format!("| `{module}` | {} | {used} |\n", holds(&module));
+    }
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let new = format!("{before}{BEGIN}{expected}{END}{after}");
+        std::fs::write(root().join("ARCHITECTURE.md"), new).expect("the document can be written");
+    } else {
+        assert_eq!(map, expected, "run `UPDATE_DOCS=1 cargo test --test docs`");
+    }
+    assert!(!expected.contains("| ? |"), "say in ARCHITECTURE.md what each module holds:\n{expected}");
+}
+
+/// The rows of `MAY_USE` in `tests/tidy.rs`.
+fn table_of_tidy() -> Vec<(String, Vec<String>)> {
+    let text = document("tests/tidy.rs");
+    let (_, rest) = text.split_once("const MAY_USE").expect("the table exists");
+    let (_, rest) = rest.split_once("= ").expect("the table has a value");
+    let (table, _) = rest.split_once("\n];").expect("the table ends");
+    let rows = table.split("&[").zip(table.split("&[").skip(1));
+    let name = |before: &str| before.rsplit('"').nth(1).map(str::to_owned);
+    let names = |list: &str| list.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let rows: Vec<_> = rows
+        .filter_map(|(before, after)| {
+            Some((name(before)?, names(after.split_once(']').map_or(after, |(list, _)| list))))
+        })
+        .collect();
+    assert!(rows.len() > 20, "only {} rows were found", rows.len());
+    rows
+}
