@@ -67,7 +67,7 @@ fn count_words(text: &str) -> usize {
     word_counts(text).values().filter(|count| **count > 1).count()
 }
 
-/// Could do with half: a `String` for each word, only to be looked up.
+/// The mistake: it allocates a `String` for each word, only for a lookup.
 #[inline(never)]
 fn word_counts(text: &str) -> HashMap<String, u32> {
     let mut counts = HashMap::new();

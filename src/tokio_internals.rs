@@ -6,9 +6,9 @@
 //!
 //! | rule | used by | test that fails |
 //! |---|---|---|
-//! | A worker's queue and the shared queue are first in, first out. | `probe::queue_drain` | `tests/victims.rs` |
-//! | A multi-thread worker polls the task in its LIFO slot first. A current-thread runtime has no LIFO slot. | `probe::queue_drain` | `tests/victims.rs` |
-//! | `on_task_terminate` runs inside the last poll of a task, also after `abort`. | `probe::hooks` | `tests/tasks.rs` |
+//! | A worker's queue and the shared queue are first in, first out. | `probe::queue_drain` | `tests/stalls/victims.rs` |
+//! | A multi-thread worker polls the task in its LIFO slot first. A current-thread runtime has no LIFO slot. | `probe::queue_drain` | `tests/stalls/victims.rs` |
+//! | `on_task_terminate` runs inside the last poll of a task, also after `abort`. | `probe::hooks` | `tests/watch/tasks.rs` |
 
 /// Parts of the symbols of Tokio's functions.
 pub(crate) mod symbols;

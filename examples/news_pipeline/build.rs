@@ -8,8 +8,8 @@ fn main() {
     println!("cargo::rustc-env=NEWS_PIPELINE_DEBUG={}", debug_information(manifest));
 }
 
-/// Cargo tells build scripts whether there is debug information. Its level comes from a variable, from the manifest, or
-/// is cargo's default.
+/// The level of debug information. Cargo passes only whether there is any. The level comes from a variable, from the
+/// manifest, or is cargo's default.
 fn debug_information(manifest: &Path) -> String {
     if std::env::var("DEBUG").is_ok_and(|debug| debug == "false") {
         return "none".to_owned();

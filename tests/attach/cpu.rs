@@ -227,7 +227,7 @@ fn the_end_or_exec_of_the_process_ends_the_recording() {
         // A second of CPU time on a shared machine, so that there are samples.
         let before = used(&mut program);
         support::wait_until("the load has run", || used(&mut program) > before + Duration::from_secs(1));
-        program.tell(way);
+        program.send(way);
         let (code, stdout, stderr) = finished(recording);
         assert_eq!(code, Some(0), "{way}: {stdout}{stderr}");
         assert!(start.elapsed() < Duration::from_secs(100), "{way}: it ended early");

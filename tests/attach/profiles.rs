@@ -112,7 +112,7 @@ fn a_running_stall_is_stalled_time_with_its_cause() {
         [("sleep", "stalling::naps", "[sleeping]"), ("compute", "stalling::computes", "[computing]")]
     {
         let mut program = Stalling::with("multi_thread");
-        program.tell(&format!("{word} 60000"));
+        program.send(&format!("{word} 60000"));
         let arguments = ["--mode", "stalled", "--threshold", "100ms", "-d", "3"];
         let mut recorded = None;
         support::wait_until("the stall is recorded", || {

@@ -282,7 +282,7 @@ fn a_running_stall_sets_the_exit_code() {
     let _alone = support::alone();
     let mut program = Stalling::with("multi_thread");
     // The stall begins long before the watch.
-    program.tell("compute 30000");
+    program.send("compute 30000");
     let output = stalls(program.pid(), &["--duration", "2", "--json"]).output().expect("the command runs");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -296,7 +296,7 @@ fn the_end_of_the_process_is_reported() {
     let _alone = support::alone();
     let mut program = Stalling::with("multi_thread");
     let follower = Follower::of(&mut program);
-    program.tell("sleep 60000");
+    program.send("sleep 60000");
     let stall = follower.stalls.recv_timeout(support::DEADLINE).expect("the stall is reported");
     assert_eq!((&stall["ended"], culprit(&stall)), (&Value::Bool(false), "stalling::naps"));
     program.kill();
@@ -311,7 +311,7 @@ fn exec_of_another_program_ends_the_watch() {
     let _alone = support::alone();
     let mut program = Stalling::with("multi_thread");
     let follower = Follower::of(&mut program);
-    program.tell("exec");
+    program.send("exec");
     let output = follower.output();
     let output_text = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && output_text.contains("started another program"), "{output_text}");

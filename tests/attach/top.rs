@@ -119,7 +119,7 @@ fn without_types_workers_and_stalls_are_shown() {
     assert!(!text.contains("TASKS") && !text.contains("POLLS"), "{text}");
     assert!(text.contains("without descriptions of types"), "{text}");
 
-    program.tell("sleep 120000");
+    program.send("sleep 120000");
     support::wait_until("the worker is seen stuck", || {
         text = top();
         text.contains(" stuck ")

@@ -40,13 +40,13 @@ impl KnownProgram {
     }
 
     /// Writes a line to its input.
-    pub(crate) fn tell(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("it reads");
     }
 
     /// Writes a line to its input, and reads the answer.
     pub(crate) fn ask(&mut self, line: &str) -> String {
-        self.tell(line);
+        self.send(line);
         self.output.next().expect("it answers").expect("is text")
     }
 }

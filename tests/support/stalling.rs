@@ -72,7 +72,7 @@ impl Stalling {
     }
 
     /// Sends a command without waiting.
-    pub(crate) fn tell(&mut self, line: &str) {
+    pub(crate) fn send(&mut self, line: &str) {
         writeln!(self.input, "{line}").expect("it listens");
     }
 
@@ -82,7 +82,7 @@ impl Stalling {
 
     /// Sends a command, and returns the number in its answer.
     pub(crate) fn ask(&mut self, line: &str) -> u64 {
-        self.tell(line);
+        self.send(line);
         self.answer().parse().expect("a number")
     }
 

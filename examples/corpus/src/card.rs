@@ -84,8 +84,8 @@ fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pai
     if let Some(hold) = options.how.hold {
         command.arg("--hold").arg(hold.to_string());
     }
-    if options.how.silent {
-        command.arg("--silent");
+    if options.how.uninstrumented {
+        command.arg("--uninstrumented");
     }
     command.arg("--truth").arg(&truth);
     command.env("TMPDIR", folder).env(RESOLVER.0, RESOLVER.1);

@@ -37,7 +37,7 @@ pub(crate) struct HowOptions {
     pub(crate) hold: Option<u32>,
     /// Spawns tasks without instrumentation, on runtimes without task hooks, so that stalls are inferred
     #[arg(long)]
-    pub(crate) silent: bool,
+    pub(crate) uninstrumented: bool,
 }
 
 #[derive(Debug, Args)]
@@ -62,7 +62,7 @@ pub(crate) struct RunOptions {
     #[arg(long)]
     pub(crate) print: bool,
     /// Does not watch inside: prints `ready` when its runtimes are up, and begins when it reads a line
-    #[arg(long, conflicts_with_all = ["report", "print", "silent"])]
+    #[arg(long, conflicts_with_all = ["report", "print", "uninstrumented"])]
     pub(crate) outside: bool,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct CardOptions {
     #[command(flatten)]
     pub(crate) how: HowOptions,
     /// Watches with this `holdup` command from outside, by process id
-    #[arg(long, value_name = "HOLDUP", conflicts_with = "silent")]
+    #[arg(long, value_name = "HOLDUP", conflicts_with = "uninstrumented")]
     pub(crate) outside: Option<PathBuf>,
     /// Keeps truths and reports in this folder; by default they are removed
     #[arg(long, value_name = "FOLDER")]

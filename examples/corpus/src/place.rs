@@ -16,15 +16,15 @@ use crate::bystanders::Bystanders;
 pub(crate) type Rounds = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// Whether tasks are spawned without instrumentation and without task hooks.
-static SILENT: AtomicBool = AtomicBool::new(false);
+static UNINSTRUMENTED: AtomicBool = AtomicBool::new(false);
 
 /// From now on, tasks are spawned with `tokio::spawn` on runtimes without task hooks, so that stalls are inferred.
-pub(crate) fn spawn_silently() {
-    SILENT.store(true, Ordering::Relaxed);
+pub(crate) fn spawn_uninstrumented() {
+    UNINSTRUMENTED.store(true, Ordering::Relaxed);
 }
 
-fn is_silent() -> bool {
-    SILENT.load(Ordering::Relaxed)
+fn is_uninstrumented() -> bool {
+    UNINSTRUMENTED.load(Ordering::Relaxed)
 }
 
 /// The watcher of the runtimes of this process.
@@ -99,7 +99,7 @@ impl Flavor {
             Self::CurrentThread => Builder::new_current_thread(),
         };
         builder.worker_threads(2).enable_all().name(name);
-        let hooks = if is_silent() { Hooks::new().without_task_hooks() } else { Hooks::new() };
+        let hooks = if is_uninstrumented() { Hooks::new().without_task_hooks() } else { Hooks::new() };
         Ok(match watcher {
             Watcher::Inside(watch) => Built::Watched(watch.runtime_with(&mut builder, hooks)?),
             Watcher::Outside => Built::Plain(builder.build()?),
@@ -162,5 +162,5 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    if cfg!(tokio_unstable) || is_silent() { tokio::spawn(future) } else { holdup::spawn(future) }
+    if cfg!(tokio_unstable) || is_uninstrumented() { tokio::spawn(future) } else { holdup::spawn(future) }
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let listener = Listener::default();
     let watcher = match options.outside {
         true => {
-            place::spawn_silently();
+            place::spawn_uninstrumented();
             Watcher::Outside
         }
         false => watch_inside(options, &listener)?,
@@ -70,10 +70,10 @@ fn watch_inside(options: &RunOptions, listener: &Listener) -> anyhow::Result<Wat
     let print = if options.print { Print::Always } else { Print::Never };
     let watcher = Watcher::Inside(Arc::new(listener.builder(print).start()?));
     std::thread::sleep(SETTLED);
-    if options.how.silent {
-        place::spawn_silently();
+    if options.how.uninstrumented {
+        place::spawn_uninstrumented();
         // holdup prepares the inference of polls only for a runtime without task hooks.
-        drop(options.flavor.runtime(&watcher, "silent")?);
+        drop(options.flavor.runtime(&watcher, "uninstrumented")?);
         std::thread::sleep(SETTLED * 4);
     }
     Ok(watcher)

@@ -1,4 +1,4 @@
-//! The corpus of known truth: some of its cases, and its scorer, which is held against truths and reports made by hand.
+//! The corpus of known truth: some of its cases, and its scorer with handmade truths and reports.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 const MS: u64 = 1_000_000;
 
-/// When the truths made by hand begin.
+/// The start time of handmade truths.
 const START: u64 = 1_700_000_000_000 * MS;
 
 fn corpus(arguments: &[&str]) -> Output {
@@ -16,9 +16,9 @@ fn corpus(arguments: &[&str]) -> Output {
 }
 
 fn card(output: &Output) -> Value {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{told}");
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {told}"))
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {message}"))
 }
 
 fn row<'c>(card: &'c Value, class: &str) -> &'c Value {
@@ -26,13 +26,13 @@ fn row<'c>(card: &'c Value, class: &str) -> &'c Value {
     rows.iter().find(|row| row["class"] == class).unwrap_or_else(|| panic!("no row {class} in {card:#}"))
 }
 
-/// What went wrong, as `case: kind`.
+/// The kinds of all errors in a card.
 fn faults(card: &Value) -> Vec<String> {
     let list = card["faults"].as_array().expect("there is a list").iter();
     list.map(|fault| fault["wrong"].as_str().expect("it is a word").to_owned()).collect()
 }
 
-/// A folder of its own, gone in the end.
+/// A temporary folder, removed on drop.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -57,7 +57,7 @@ impl Drop for Folder {
     }
 }
 
-/// `with` replaces some fields of `base`.
+/// `base` with the fields of `with`.
 fn changed(mut base: Value, with: &Value) -> Value {
     for (field, value) in with.as_object().expect("it is an object") {
         base[field] = value.clone();
@@ -65,7 +65,7 @@ fn changed(mut base: Value, with: &Value) -> Value {
     base
 }
 
-/// A sleep of 50 ms in line 7 of `app::nap`, some milliseconds after the start.
+/// The truth of a sleep of 50 ms in line 7 of `app::nap`, this many milliseconds after the start.
 fn slept(after_ms: u64, with: &Value) -> Value {
     let stall = json!({
         "start_ns": START + after_ms * MS, "duration_ns": 50 * MS, "thread": 9,
@@ -75,8 +75,8 @@ fn slept(after_ms: u64, with: &Value) -> Value {
     changed(stall, with)
 }
 
-/// What a tool that is right says of it.
-fn said(after_ms: u64, with: &Value) -> Value {
+/// The report of a correct tool about this sleep.
+fn reported(after_ms: u64, with: &Value) -> Value {
     let start = START + after_ms * MS;
     let stall = json!({
         "start_ns": start, "duration_ns": 50 * MS, "noticed_ns": start + 11 * MS, "told_ns": start + 13 * MS,
@@ -100,9 +100,9 @@ fn scored(truths: &[Value], reports: &[Value]) -> Value {
 }
 
 #[test]
-fn a_tool_that_is_right_has_full_marks() {
+fn a_correct_tool_has_full_scores() {
     let none = json!({});
-    let card = scored(&[slept(0, &none), slept(100, &none)], &[said(0, &none), said(100, &none)]);
+    let card = scored(&[slept(0, &none), slept(100, &none)], &[reported(0, &none), reported(100, &none)]);
     for class in ["sleeping", "total", "quiet"] {
         let row = row(&card, class);
         assert_eq!((&row["stalls"], &row["found"], &row["invented"]), (&json!(2), &json!(2), &json!(0)), "{class}");
@@ -115,24 +115,24 @@ fn a_tool_that_is_right_has_full_marks() {
 }
 
 #[test]
-fn what_is_missed_and_what_is_invented_counts() {
+fn missed_and_invented_stalls_are_counted() {
     let none = json!({});
-    let card = scored(&[slept(0, &none), slept(100, &none)], &[said(100, &none), said(300, &none)]);
+    let card = scored(&[slept(0, &none), slept(100, &none)], &[reported(100, &none), reported(300, &none)]);
     let total = row(&card, "total");
     assert_eq!((&total["found"], &total["invented"]), (&json!(1), &json!(1)));
     assert_eq!((&total["recall"], &total["precision"]), (&json!(0.5), &json!(0.5)));
     assert_eq!(faults(&card), ["missed", "invented"]);
-    let twice = scored(&[slept(0, &none)], &[said(0, &none), said(0, &none)]);
+    let twice = scored(&[slept(0, &none)], &[reported(0, &none), reported(0, &none)]);
     assert_eq!(faults(&twice), ["invented"], "one stall is reported once");
-    let elsewhere = scored(&[slept(0, &none)], &[said(0, &json!({"thread": 8}))]);
-    assert_eq!(faults(&elsewhere), ["missed", "invented"], "it is another thread's");
-    let machine = scored(&[], &[said(0, &json!({"cause": "not_scheduled"}))]);
+    let elsewhere = scored(&[slept(0, &none)], &[reported(0, &json!({"thread": 8}))]);
+    assert_eq!(faults(&elsewhere), ["missed", "invented"], "it is of another thread");
+    let machine = scored(&[], &[reported(0, &json!({"cause": "not_scheduled"}))]);
     assert_eq!(row(&machine, "total")["blamed_on_machine"], 1);
     assert_eq!(faults(&machine), [""; 0]);
 }
 
 #[test]
-fn every_part_of_a_report_is_held_against_the_truth() {
+fn every_part_of_a_report_is_compared_with_the_truth() {
     for (what, truth, report, wrong) in [
         ("another cause", json!({}), json!({"cause": "lock"}), &["cause"][..]),
         ("no cause", json!({}), json!({"cause": null}), &["cause"]),
@@ -151,7 +151,7 @@ fn every_part_of_a_report_is_held_against_the_truth() {
         ("2 % too short", json!({"duration_ns": 1000 * MS}), json!({"duration_ns": 980 * MS}), &[]),
         ("3 % too short", json!({"duration_ns": 1000 * MS}), json!({"duration_ns": 970 * MS}), &["duration"]),
     ] {
-        let card = scored(&[slept(0, &truth)], &[said(0, &report)]);
+        let card = scored(&[slept(0, &truth)], &[reported(0, &report)]);
         assert_eq!(faults(&card), wrong, "{what}");
         let total = row(&card, "total");
         for part in ["function", "line", "cause", "duration"] {
@@ -159,13 +159,13 @@ fn every_part_of_a_report_is_held_against_the_truth() {
             assert_eq!(total[format!("{part}_right")], right, "{what}: {part}");
         }
     }
-    let no_lines = scored(&[slept(0, &json!({}))], &[said(0, &json!({"line": null, "file": null}))]);
+    let no_lines = scored(&[slept(0, &json!({}))], &[reported(0, &json!({"line": null, "file": null}))]);
     assert_eq!(row(&no_lines, "total")["line_right"], Value::Null, "without line tables there is nothing to score");
     assert_eq!(faults(&no_lines), [""; 0]);
 }
 
 #[test]
-fn victims_are_right_where_those_who_waited_are_told_and_nobody_else() {
+fn victims_are_right_if_a_report_names_all_waiting_tasks_and_no_others() {
     // The stall ends 50 ms after the start.
     let waited = |tasks: &[(u64, u64)]| {
         let one = |(task, ready_ms): &(u64, u64)| json!({"task": task, "ready_ns": START + ready_ms * MS});
@@ -179,17 +179,17 @@ fn victims_are_right_where_those_who_waited_are_told_and_nobody_else() {
     for (what, truth, report, right) in [
         ("all", waited(&[(1, 5), (2, 30)]), named(&[2, 1]), Some(true)),
         ("one is missing", waited(&[(1, 5), (2, 30)]), named(&[1]), Some(false)),
-        ("one is missing, who came in the end", waited(&[(1, 5), (2, 49)]), named(&[1]), Some(true)),
-        ("one who came in the end", waited(&[(1, 5), (2, 49)]), named(&[1, 2]), Some(true)),
+        ("one is missing that became ready at the end", waited(&[(1, 5), (2, 49)]), named(&[1]), Some(true)),
+        ("one that became ready at the end", waited(&[(1, 5), (2, 49)]), named(&[1, 2]), Some(true)),
         ("one too many", waited(&[(1, 5)]), named(&[1, 2]), Some(false)),
-        ("perhaps", waited(&[(1, 5)]), unsure(&[1]), Some(true)),
-        ("perhaps another", waited(&[]), unsure(&[1]), Some(true)),
-        ("perhaps anybody", waited(&[]), unsure(&[1, 2]), Some(false)),
-        ("nobody", waited(&[]), named(&[]), Some(true)),
-        ("the tool does not tell", waited(&[(1, 5)]), json!({}), None),
-        ("the truth does not tell", json!({}), named(&[1]), None),
+        ("one uncertain", waited(&[(1, 5)]), unsure(&[1]), Some(true)),
+        ("another uncertain one", waited(&[]), unsure(&[1]), Some(true)),
+        ("two uncertain ones", waited(&[]), unsure(&[1, 2]), Some(false)),
+        ("none", waited(&[]), named(&[]), Some(true)),
+        ("no victims in the report", waited(&[(1, 5)]), json!({}), None),
+        ("no victims in the truth", json!({}), named(&[1]), None),
     ] {
-        let card = scored(&[slept(0, &truth)], &[said(0, &report)]);
+        let card = scored(&[slept(0, &truth)], &[reported(0, &report)]);
         let share = right.map_or(Value::Null, |right| json!(if right { 1.0 } else { 0.0 }));
         assert_eq!(row(&card, "total")["victims_right"], share, "{what}");
         let wrong = if right == Some(false) { &["victims"][..] } else { &[] };
@@ -198,27 +198,30 @@ fn victims_are_right_where_those_who_waited_are_told_and_nobody_else() {
 }
 
 #[test]
-fn what_lies_at_the_threshold_is_neither_missed_nor_invented() {
+fn stalls_near_the_threshold_are_neither_missed_nor_invented() {
     let near = json!({"duration_ns": 11 * MS});
-    for reports in [&[][..], &[said(0, &near)]] {
+    for reports in [&[][..], &[reported(0, &near)]] {
         let card = scored(&[slept(0, &near)], reports);
         assert_eq!(row(&card, "total")["stalls"], 0);
         assert_eq!(faults(&card), [""; 0]);
     }
     let short = json!({"duration_ns": 5 * MS});
-    assert_eq!(faults(&scored(&[slept(0, &short)], &[said(0, &short)])), ["invented"]);
+    assert_eq!(faults(&scored(&[slept(0, &short)], &[reported(0, &short)])), ["invented"]);
 }
 
 #[test]
 fn latency_counts_from_the_threshold() {
     let none = json!({});
     let late = json!({"noticed_ns": START + 117 * MS, "told_ns": START + 119 * MS, "duration_ns": 51 * MS});
-    let card = scored(&[slept(0, &none), slept(100, &json!({"late_ns": 5 * MS}))], &[said(0, &none), said(100, &late)]);
+    let card = scored(
+        &[slept(0, &none), slept(100, &json!({"late_ns": 5 * MS}))],
+        &[reported(0, &none), reported(100, &late)],
+    );
     let total = row(&card, "total");
     assert_eq!(total["noticed_after_ms"], json!({"p50": 1.0, "p99": 7.0}));
     assert_eq!(total["told_after_ms"], json!({"p50": 3.0, "p99": 9.0}));
     assert_eq!(total["duration_error_ms"], json!({"p50": 0.0, "p99": 1.0}));
-    assert_eq!(row(&card, "quiet")["told_after_ms"]["p99"], 3.0, "the other's machine was not quiet");
+    assert_eq!(row(&card, "quiet")["told_after_ms"]["p99"], 3.0, "the machine was not quiet in the other");
     for (field, busy) in [("run_queue_ns", 3), ("others_ready_ns", 3), ("late_ns", 3), ("stolen_ns", 10)] {
         let [quiet, loud] = [0, busy].map(|ms| slept(0, &json!({field: ms * MS})));
         assert_eq!(row(&scored(&[quiet], &[]), "quiet")["stalls"], 1);
@@ -227,7 +230,7 @@ fn latency_counts_from_the_threshold() {
 }
 
 #[test]
-fn files_in_another_form_are_named() {
+fn files_in_another_format_are_named() {
     let folder = Folder::new();
     let other = folder.write("other.json", &json!({"format": "other/1"}));
     for files in [&[&*other][..], &[&other, &other], &["missing.json", "missing.json"]] {
@@ -237,7 +240,7 @@ fn files_in_another_form_are_named() {
     }
 }
 
-/// Long stalls: how near to the threshold holdup still sees them on a machine at rest is for the card to say.
+/// Long stalls. The card shows how near to the threshold holdup still finds them on an idle machine.
 #[test]
 fn stalls_are_found_and_none_is_invented() {
     let mut arguments = vec!["card", "--json", "--place", "task", "--rounds", "2", "--hold", "250"];
@@ -260,19 +263,19 @@ fn stalls_are_found_and_none_is_invented() {
         let missed = faults.iter().filter(|fault| fault["case"] == case && fault["wrong"] == "missed").count();
         assert!(missed < 4, "{case}: {card:#}");
     }
-    // Without task hooks nobody tells who waits.
+    // Without task hooks, victims are unknown.
     let victims = total["victims_right"].as_f64();
     assert!(if cfg!(tokio_unstable) { victims >= Some(0.7) } else { victims.is_none() }, "{card:#}");
     for fault in faults {
-        // A thread that the machine does not run cannot be asked for its stack.
+        // A thread that the machine does not run cannot copy its stack.
         let machine = fault["said"].as_str().is_some_and(|said| said.starts_with("not_scheduled"));
         assert!(machine || (fault["wrong"] != "function" && fault["wrong"] != "line"), "{fault:#}");
     }
 }
 
-/// Every case that holds nobody up: nothing is reported, or the machine is blamed.
+/// Every case without a stall: nothing is reported, or the machine is blamed.
 #[test]
-fn nothing_is_invented_where_nobody_is_held_up() {
+fn no_stall_is_invented_in_healthy_cases() {
     let list = String::from_utf8(corpus(&["list"]).stdout).expect("it is text");
     let healthy = list.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -287,14 +290,18 @@ fn nothing_is_invented_where_nobody_is_held_up() {
     }
     assert!(cases >= 10, "{list}");
     let output = corpus(&arguments);
-    let told = String::from_utf8_lossy(&output.stderr);
+    let message = String::from_utf8_lossy(&output.stderr);
     let card = card(&output);
     let not_run = card["not_run"].as_array().expect("there is a list");
-    // A quota needs the rights to set one.
+    // A quota needs permissions.
     let skipped = not_run.iter().filter(|run| run.as_str().is_some_and(|run| run.starts_with("cpu-quota-"))).count();
-    assert_eq!((not_run.len(), told.matches("error: skipped: ").count()), (skipped, skipped), "{not_run:?}: {told}");
+    assert_eq!(
+        (not_run.len(), message.matches("error: skipped: ").count()),
+        (skipped, skipped),
+        "{not_run:?}: {message}"
+    );
     if skipped > 0 {
-        println!("a CPU quota is not tested here: {told}");
+        println!("a CPU quota is not tested here: {message}");
     }
     assert_eq!(card["runs"], cases * 2 - 1 - skipped, "block-in-place needs a multi-thread runtime");
     assert_eq!(row(&card, "healthy")["invented"], 0, "{card:#}");

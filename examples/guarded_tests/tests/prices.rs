@@ -9,20 +9,20 @@ fn list() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/prices.txt")
 }
 
-/// The guard brings a runtime of its own.
+/// The guard creates the runtime.
 #[test]
 fn all_prices_are_read() {
     let prices = testing::block_on(prices(list())).expect("the list is there");
     assert_eq!(prices, [120, 80, 200]);
 }
 
-/// Within Tokio's macro.
+/// The guard inside of Tokio's macro.
 #[tokio::test]
 async fn a_list_that_is_missing_is_an_error() {
     testing::guard(async { assert!(prices("no such list".into()).await.is_err()) }).await;
 }
 
-/// What is known and cannot be helped yet is an exception, which is mentioned once it does not apply any more.
+/// A known stall is an exception. The guard reports an exception that never applies.
 #[test]
 fn the_old_way_reads_the_same() {
     let guard = Guard::new().allow_function("guarded_tests::read", "goes away with the old price list");
@@ -30,7 +30,7 @@ fn the_old_way_reads_the_same() {
     assert_eq!(prices, [120, 80, 200]);
 }
 
-/// What a failure looks like: `cargo test -- --ignored`.
+/// Shows a failure: `cargo test -- --ignored`.
 #[test]
 #[ignore = "fails, to show what a report looks like"]
 fn the_old_way_holds_the_runtime_up() {
