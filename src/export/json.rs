@@ -18,6 +18,7 @@ use crate::model::worker::WorkerNow;
 
 /// The answer of `/debug/holdup/stalls`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct StallsAnswer {
     /// First the stalls that are still running, then equal stalls counted together, newest first.
     pub stalls: Vec<StallJson>,
@@ -29,6 +30,7 @@ pub struct StallsAnswer {
 
 /// Equal stalls. The fields describe the newest one.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct StallJson {
     /// The number of the first one.
     pub id: u64,
@@ -80,6 +82,7 @@ pub struct StallJson {
 
 /// See [`Waiting`](crate::stall::Waiting).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct WaitingJson {
     /// Tasks in the stuck worker's local queue; null without `tokio_unstable`.
     pub local_queue: Option<usize>,
@@ -100,6 +103,7 @@ pub struct WaitingJson {
 
 /// See [`Victims`](crate::stall::Victims).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct VictimsJson {
     /// A summary in one line.
     pub sentence: String,
@@ -118,6 +122,7 @@ pub struct VictimsJson {
 
 /// See [`Waited`](crate::stall::Waited).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct WaitedJson {
     /// The lower bound; 0 if the task may have become ready only at the end of the stall.
     pub at_least_ms: f64,
@@ -127,6 +132,7 @@ pub struct WaitedJson {
 
 /// See [`Victim`](crate::stall::Victim).
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct VictimJson {
     /// The task.
     pub task: TaskJson,
@@ -136,6 +142,7 @@ pub struct VictimJson {
 
 /// A task.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct TaskJson {
     /// Tokio's id; null for the future given to `block_on`.
     pub id: Option<u64>,
@@ -147,6 +154,7 @@ pub struct TaskJson {
 
 /// A cause.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct CauseJson {
     /// One of the words that `holdup explain` lists.
     pub class: String,
@@ -158,6 +166,7 @@ pub struct CauseJson {
 
 /// See [`Evidence`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct EvidenceJson {
     /// The observed time.
     pub window_ms: f64,
@@ -185,6 +194,7 @@ pub struct EvidenceJson {
 
 /// A wait.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct WaitJson {
     /// The system call and the file, or `a page fault`.
     pub place: String,
@@ -194,6 +204,7 @@ pub struct WaitJson {
 
 /// A culprit.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct CulpritJson {
     /// The function.
     pub function: String,
@@ -207,6 +218,7 @@ pub struct CulpritJson {
 
 /// A frame.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct FrameJson {
     /// The function.
     pub function: String,
@@ -223,6 +235,7 @@ pub struct FrameJson {
 
 /// The quality of a stack.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct StackQualityJson {
     /// How it was captured; null without a stack.
     pub method: Option<String>,
@@ -236,6 +249,7 @@ pub struct StackQualityJson {
 
 /// See [`Counters`].
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct CountersJson {
     /// All stalls.
     pub stalls: u64,
@@ -255,6 +269,7 @@ pub struct CountersJson {
 
 /// The answer of `/debug/holdup/workers`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct WorkersAnswer {
     /// Every worker of every watched runtime.
     pub workers: Vec<WorkerJson>,
@@ -262,6 +277,7 @@ pub struct WorkersAnswer {
 
 /// The current state of a worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct WorkerJson {
     /// The runtime's name.
     pub runtime: String,
@@ -283,6 +299,7 @@ pub struct WorkerJson {
 
 /// The answer of `/debug/holdup/self-check`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct SelfCheckAnswer {
     /// One line for each subject.
     pub checks: Vec<CheckJson>,
@@ -290,6 +307,7 @@ pub struct SelfCheckAnswer {
 
 /// One line of the self-check.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct CheckJson {
     /// The subject, such as `task polls`.
     pub subject: String,

@@ -9,6 +9,7 @@ use crate::model::task_stats::TaskUse;
 
 /// The answer of `/debug/holdup/tasks`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct TasksAnswer {
     /// The time in which polls were counted.
     pub window_ms: f64,
@@ -26,6 +27,7 @@ pub struct TasksAnswer {
 
 /// The statistics of a task, or of all tasks of one spawn location.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[non_exhaustive]
 pub struct TaskUseJson {
     /// The runtime's name.
     pub runtime: String,

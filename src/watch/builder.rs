@@ -1,4 +1,4 @@
-//! What the user asks for, and how it is started.
+//! The builder of a watch: its settings, and how it starts.
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::AtomicBool;
@@ -21,20 +21,32 @@ use crate::sys::{self, Process, StackSignal};
 use crate::threads::spawn_thread;
 use crate::unwind::{PollFrames, Unwinder};
 
-/// Where reports are printed.
+/// Where reports are printed; see [`WatchBuilder::print`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Print {
-    /// To standard error when that is a terminal.
+    /// To standard error, if it is a terminal.
     #[default]
     WhenTerminal,
     /// To standard error.
     Always,
-    /// Nowhere. Stalls are still `tracing` events, and in the history.
+    /// Nowhere. Stalls remain `tracing` events and entries of the history.
     Never,
 }
 
-/// Describes a [`Watch`]; made by [`Watch::builder`].
+/// The settings of a [`Watch`]; made by [`Watch::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use holdup::Print;
+///
+/// let watch = holdup::Watch::builder()
+///     .threshold(Duration::from_millis(5))
+///     .print(Print::Always)
+///     .on_stall(|event| eprintln!("{} {:?}", event.phase, event.stall.duration))
+///     .start()?;
+/// # Ok::<(), holdup::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct WatchBuilder {
     threshold: Option<Duration>,
@@ -56,18 +68,24 @@ impl std::fmt::Debug for WatchBuilder {
 }
 
 impl WatchBuilder {
-    /// From how long on a poll is a stall: 10 ms unless set, 1 ms or more.
+    /// The threshold: a longer poll is a stall. The default is 10 ms, the minimum 1 ms.
     #[must_use]
     pub fn threshold(mut self, threshold: Duration) -> Self {
         self.threshold = Some(threshold);
         self
     }
 
-    /// Serves diagnostics over HTTP on this address, such as `127.0.0.1:6060`, or on a port of loopback, such as
-    /// `6060`; port 0 picks a free one.
+    /// Serves diagnostics over HTTP on an address such as `127.0.0.1:6060`. A port alone, such as `6060`, means loopback,
+    /// and port 0 picks a free one ([`Watch::endpoint`] returns it).
     ///
-    /// The endpoint runs on a thread and a runtime of its own, so it answers while the watched runtimes are stuck.
-    /// It has no access control: anything but a loopback address makes it warn.
+    /// The endpoint runs on a separate thread and runtime, so it answers while the watched runtimes are stuck. It has no
+    /// access control: on any other address than loopback it logs a warning.
+    ///
+    /// ```
+    /// let watch = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
+    /// println!("diagnostics at http://{}", watch.endpoint().expect("it listens"));
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
     #[cfg(feature = "http")]
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
@@ -75,41 +93,47 @@ impl WatchBuilder {
         self
     }
 
-    /// Whether reports are printed to standard error.
+    /// Where reports are printed. The default is standard error, if it is a terminal.
     #[must_use]
     pub fn print(mut self, print: Print) -> Self {
         self.print = print;
         self
     }
 
-    /// Called when a stall is noticed, when it is looked at again while it lasts, and when it has ended; for every
-    /// stall, not only for those that are printed. It runs on holdup's reporter thread: while it runs, further
-    /// reports wait.
+    /// Calls a function for every phase of every stall: when it is noticed, when its stack was captured again, and when
+    /// it has ended. The rate limit of printed reports does not apply.
+    ///
+    /// The callback runs on holdup's reporter thread, so further reports wait while it runs. Its panics are counted in
+    /// [`Counters::callback_panics`](crate::stall::Counters::callback_panics). Tests can call it with
+    /// [`Stall::example`](crate::Stall::example).
     #[must_use]
     pub fn on_stall(mut self, callback: impl Fn(&StallEvent<'_>) + Send + Sync + 'static) -> Self {
         self.callback = Some(Arc::new(callback));
         self
     }
 
-    /// The real-time signal used for taking the stack of a running thread; the first free one unless set.
+    /// The number of the real-time signal that captures the stack of a running thread. The default is the first free one.
     #[must_use]
     pub fn signal(mut self, signal: i32) -> Self {
         self.signal = Some(signal);
         self
     }
 
-    /// Treats a crate as your own code when it looks for the culprit. Needed only in programs without line tables,
-    /// where nothing but names tells your crates from others; the program's own crate is known.
+    /// Treats a crate as user code in the search for the culprit. Needed in programs without line tables only, where
+    /// names alone distinguish your crates from dependencies. The program's own crate is known.
     #[must_use]
     pub fn user_crate(mut self, name: impl Into<String>) -> Self {
         self.user_crates.push(name.into().replace('-', "_"));
         self
     }
 
-    /// Starts watching, and writes the self-check as `tracing` events.
+    /// Starts the watch's threads, and logs the self-check as `tracing` events.
     ///
     /// # Errors
-    /// See [`Error`].
+    /// - [`Error::Threshold`] if the threshold is below 1 ms.
+    /// - [`Error::Signal`] if the signal of [`signal`](Self::signal) cannot be used.
+    /// - [`Error::Listen`] if the endpoint cannot listen on its address.
+    /// - [`Error::Thread`] if a thread cannot be started.
     pub fn start(self) -> Result<Watch, Error> {
         let threshold = self.threshold.unwrap_or(DEFAULT_THRESHOLD);
         if threshold < SMALLEST_THRESHOLD {
