@@ -50,7 +50,7 @@ pub struct Handle {
     name: Arc<str>,
 }
 
-/// The runtime's entry in the list of runtimes whose tasks are counted. It is removed with the runtime.
+/// The runtime's entry in the list of watched runtimes. It is removed with the runtime.
 #[derive(Debug)]
 struct Listed {
     state: Arc<WatchState>,

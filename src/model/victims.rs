@@ -66,7 +66,7 @@ pub enum VictimsUnknown {
     NotInstrumented,
     /// The thread is inside `block_on` of a multi-thread runtime, and polls no tasks. It has no victims.
     NoWorker,
-    /// The stall happened in another process, whose queues are not recorded.
+    /// The stall happened in another process. Its queues are not recorded.
     Outside,
     /// The worker went on, was handed on or ended before its polls could be recorded.
     Missed,

@@ -47,7 +47,7 @@ pub(crate) struct WorkerPlace {
     pub(crate) task: OptionPlace,
     /// The coop budget, which exists inside a poll only.
     pub(crate) budget: OptionPlace,
-    /// The worker's core, whose tick differs from poll to poll. `None` if it cannot be read.
+    /// The worker's core. Its tick differs from poll to poll. `None` if it cannot be read.
     pub(crate) core: Option<CorePlace>,
 }
 

@@ -16,7 +16,15 @@ use super::slot::{NO_RUNTIME, Slot};
 use super::thread_slot;
 use crate::tokio_internals::task_number;
 
-/// Spawns a task whose polls are instrumented even without `tokio_unstable`. Otherwise like [`tokio::spawn`].
+/// Spawns a task with instrumented polls, even without `tokio_unstable`. Otherwise like [`tokio::spawn`].
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it builds");
+/// # runtime.block_on(async {
+/// let answer = holdup::spawn(async { 42 }).await.expect("the task ends");
+/// # assert_eq!(answer, 42);
+/// # });
+/// ```
 ///
 /// # Panics
 /// Outside a runtime, as `tokio::spawn` does.
@@ -32,6 +40,14 @@ where
 /// Like [`spawn`], and names the task in reports.
 ///
 /// Up to 4096 distinct names of up to 128 bytes are kept until the process ends. So name a kind of work, not a single request.
+///
+/// ```
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it builds");
+/// # runtime.block_on(async {
+/// let task = holdup::spawn_named("flush", async { /* write the buffer */ });
+/// # task.await.expect("the task ends");
+/// # });
+/// ```
 ///
 /// # Panics
 /// Outside a runtime, as `tokio::spawn` does.
@@ -66,6 +82,16 @@ where
 }
 
 /// Instruments the polls of any future, and names them.
+///
+/// ```
+/// use holdup::WatchFutureExt;
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it builds");
+/// # runtime.block_on(async {
+/// let rows = async { vec![1, 2, 3] }.watched_as("query").await;
+/// # assert_eq!(rows.len(), 3);
+/// # });
+/// ```
 pub trait WatchFutureExt: Future + Sized {
     /// Instruments the polls of this future.
     ///
@@ -89,7 +115,7 @@ impl<F: Future> WatchFutureExt for F {}
 const UNKNOWN_TASK: u64 = u64::MAX;
 
 pin_project! {
-    /// A future whose polls are instrumented. See [`WatchFutureExt`].
+    /// A future with instrumented polls; made by [`WatchFutureExt`].
     #[derive(Debug)]
     #[must_use = "futures do nothing unless polled"]
     pub struct Watched<F> {

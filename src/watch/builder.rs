@@ -142,7 +142,7 @@ impl WatchBuilder {
         #[cfg(feature = "http")]
         let listener = self.listen.as_deref().map(crate::http::bind).transpose()?;
         if cfg!(not(tokio_unstable)) {
-            // Every runtime will need it, and the first stall may come soon.
+            // Every runtime needs the poll frames, and finding them takes a while.
             PollFrames::prepare();
         }
         let (signal, signal_refused) = self.install_signal()?;
@@ -182,7 +182,7 @@ impl WatchBuilder {
         Ok(watch)
     }
 
-    /// Starts the watchdog and the reporter. An error drops `watch`, which stops what was started.
+    /// Starts the watchdog and the reporter. On an error `watch` is dropped, which stops the started threads.
     fn start_threads(
         &self,
         watch: &mut Watch,
@@ -209,7 +209,7 @@ impl WatchBuilder {
         Ok(())
     }
 
-    /// A signal that was asked for must be had; one that holdup chooses may be missing, and the self-check says so.
+    /// Fails if a requested signal cannot be used. Without a request, the self-check reports a missing signal.
     fn install_signal(&self) -> Result<(Option<Arc<StackSignal>>, Option<std::io::Error>), Error> {
         match (StackSignal::install(self.signal), self.signal) {
             (Ok(signal), _) => Ok((Some(Arc::new(signal)), None)),
@@ -220,8 +220,8 @@ impl WatchBuilder {
 
     fn sinks(&self) -> Sinks {
         let terminal = std::io::stderr().is_terminal();
-        let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let style = if colour { Style::Colored } else { Style::Plain };
+        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let style = if color { Style::Colored } else { Style::Plain };
         let printed = match self.print {
             Print::Always => true,
             Print::WhenTerminal => terminal,
