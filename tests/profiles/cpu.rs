@@ -1,4 +1,4 @@
-//! CPU profiles against programs whose truth is known: shares, totals, labels, threads that come and go.
+//! CPU profiles of programs with known shares: shares, totals, labels, threads that start and end.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,12 +20,12 @@ fn options(rate: u32, seconds: f64) -> ProfileOptions {
     ProfileOptions::new(ProfileMode::Cpu).rate(rate).duration(Duration::from_secs_f64(seconds))
 }
 
-/// Profiles that many threads under the load, and holds shares and total against the threads' own clocks.
+/// Profiles this many threads under the load, and compares shares and total with the threads' own clocks.
 fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seconds: f64) {
     let watch = watch();
     let loads = LoadedThreads::new(threads, part, pause, Duration::from_secs_f64(seconds - 1.5));
     let profiled = std::thread::spawn(move || watch.profile_blocking(&options(rate, seconds)));
-    // The load lies within the window.
+    // The load runs inside the window.
     std::thread::sleep(Duration::from_millis(300));
     let used = loads.run();
     let profile = profiled.join().expect("no panic").expect("profiles");
@@ -37,7 +37,7 @@ fn check_shares(threads: usize, part: Duration, pause: Duration, rate: u32, seco
         profile.sample_count(),
         profile.quality
     );
-    // Three points, unless the machine gave so little CPU time that chance alone may exceed that (three sigma).
+    // Three points, or three sigma if the machine gave so little CPU time that chance alone may exceed that.
     let chance = 3.0 * (2.0 / 9.0 / profile.samples.len() as f64).sqrt();
     assert!((share - 1.0 / 3.0).abs() < chance.max(0.03), "the share of one_part is {share}, chance is {chance}");
     assert!((ratio - 1.0).abs() < 0.05, "the total is {ratio} of the threads' clocks");
@@ -86,8 +86,8 @@ fn recursion_is_seen_to_its_full_depth() {
     assert!(whole * 10 >= depths.len() * 9, "{whole} of {} samples reach through all calls", depths.len());
 }
 
-/// Threads one after another, each with one part and two parts of CPU time; returns how much of their time was sampled,
-/// the share of one part, and what chance may add to that.
+/// Runs threads one after another, each with one part and two parts of CPU time. Returns the sampled share of their time,
+/// the share of one part, and its tolerance by chance.
 fn short_threads(part: Duration) -> (f64, f64, f64) {
     let watch = watch();
     let profiled = std::thread::spawn(move || watch.profile_blocking(&options(499, 6.0)).expect("profiles"));
@@ -111,19 +111,19 @@ fn short_threads(part: Duration) -> (f64, f64, f64) {
     (seen, share, 3.0 * (2.0 / 9.0 / profile.samples.len() as f64).sqrt())
 }
 
-/// The kernel looks at a thread's clock when it ticks, here every 4 ms: what a thread uses after its last tick is in no
-/// sample, and a tick that comes before the sampler has found the thread is none. With threads of 30 ms that makes 28 of
-/// 30 ms, and a smaller first third; with threads of 120 ms it is within the bounds that hold for others.
+/// The kernel checks a CPU timer at its ticks, here every 4 ms. So CPU time after a thread's last tick is in no sample, and
+/// neither is time before the sampler has found the thread. Of a thread of 30 ms 28 ms are sampled, with a smaller first third.
+/// With threads of 120 ms the bounds of other threads hold.
 #[test]
 fn short_lived_threads_are_in_the_profile() {
     let _alone = alone();
-    // A machine that does not run the sampler finds no thread in time. So one of three tries must do; a bias is in all.
+    // On a busy machine the sampler may find threads too late, so one of three tries must succeed. A bias would fail all of them.
     let right = |(seen, share, chance): (f64, f64, f64)| {
         (seen - 1.0).abs() < 0.05 && (share - 1.0 / 3.0).abs() < chance.max(0.03)
     };
     let roughly = |(seen, share, _): (f64, f64, f64)| (0.6..1.15).contains(&seen) && (0.15..0.4).contains(&share);
     let tries = |part: u64| std::iter::repeat_with(move || short_threads(Duration::from_millis(part))).take(3);
-    assert!(tries(40).any(right), "how much of the CPU time is in the profile, and the share of one_part: see above");
+    assert!(tries(40).any(right), "the sampled share of CPU time, and the share of one_part, are printed above");
     assert!(tries(10).any(roughly), "likewise");
 }
 
@@ -134,7 +134,7 @@ fn busy_poll() {
 }
 
 #[test]
-fn one_busy_task_among_fifty_that_sleep() {
+fn one_busy_task_among_fifty_sleeping_ones_has_all_the_cpu_time() {
     let _alone = alone();
     let watch = watch();
     let runtime =
@@ -178,7 +178,7 @@ fn a_second_cpu_profile_is_refused_and_bad_options_are_explained() {
     let _alone = alone();
     let watch = Arc::new(watch());
     let other = Arc::clone(&watch);
-    // The first of the two to come wins; the long one comes again.
+    // The first one wins. The long one tries again.
     let running = std::thread::spawn(move || {
         loop {
             match other.profile_blocking(&options(99, 1.0)) {

@@ -1,8 +1,8 @@
-//! The same known load, sampled by holdup and then by the package `pprof`: two functions that share CPU time 1:2. Both
-//! opinions are printed; holdup's is held against the truth.
+//! A load of two functions that share CPU time 1:2, sampled by holdup and then by the package `pprof`. Both results are
+//! printed, and holdup's is checked.
 //!
-//! `pprof` unwinds in its signal handler, which in rare cases crashes or never returns. So it samples in a process of its
-//! own, and what becomes of that process is printed, not held against holdup.
+//! `pprof` unwinds in its signal handler, which in rare cases crashes or never returns. So it samples in a separate process,
+//! and a failure of that process is printed without failing the test.
 #![cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 
 #[path = "../support/mod.rs"]
@@ -16,34 +16,34 @@ use pprof::{Frames, ProfilerGuardBuilder};
 use support::cpu_load::{LoadedThreads, cpu_in};
 use support::{Events, alone};
 
-/// Samples per second of CPU time: below the number of kernel ticks, so that both take every one.
+/// Samples per second of CPU time: fewer than kernel ticks, so that both profilers take every sample.
 const RATE: u32 = 199;
 
-/// CPU seconds of a thread that has a CPU to itself.
+/// The CPU seconds of a thread that has its own CPU.
 const LOAD: Duration = Duration::from_secs(6);
 
-/// What one of the two functions does before the other's turn.
+/// The time that one function computes before the other one does.
 const PART: Duration = Duration::from_millis(7);
 
-/// How long `pprof` may take before its process is ended.
+/// The time after which the process of `pprof` is killed.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Holds the number of threads, in the process that `pprof` samples.
+/// The environment variable with the number of threads, for the process that `pprof` samples.
 const THREADS: &str = "HOLDUP_TEST_PPROF_THREADS";
 
-/// What it prints before its numbers.
+/// The text before its printed numbers.
 const MARK: &str = "pprof found ";
 
-/// What a profiler says about the load.
+/// The result of a profiler.
 #[derive(Debug)]
 struct Opinion {
     /// CPU seconds in the function that uses one part.
     one: f64,
     /// CPU seconds in the function that uses two parts.
     two: f64,
-    /// CPU seconds that the threads used by their own clocks.
+    /// CPU seconds of the threads by their own clocks.
     used: f64,
-    /// How many different moments it is made from.
+    /// The number of samples with a time.
     samples: usize,
 }
 
@@ -52,8 +52,8 @@ impl Opinion {
         self.one / (self.one + self.two)
     }
 
-    /// How far the share may be off: three points, unless the machine gave so little CPU time that chance alone may
-    /// exceed that (three sigma).
+    /// The tolerance of the share: three points, or three sigma if the machine gave so little CPU time that chance alone may
+    /// exceed that.
     fn tolerance(&self) -> f64 {
         let chance = 3.0 * (2.0 / 9.0 / self.samples as f64).sqrt();
         chance.max(0.03)
@@ -83,7 +83,7 @@ fn of_holdup(number: usize) -> Opinion {
     let options = ProfileOptions::new(ProfileMode::Cpu).rate(RATE).duration(LOAD + Duration::from_secs(2));
     let loads = threads(number);
     let profiled = std::thread::spawn(move || watch.profile_blocking(&options));
-    // The load lies within the window.
+    // The load runs inside the window.
     std::thread::sleep(Duration::from_millis(300));
     let used = loads.run().as_secs_f64();
     let profile = profiled.join().expect("no panic").expect("profiles");
@@ -91,7 +91,7 @@ fn of_holdup(number: usize) -> Opinion {
     Opinion { one: seconds("one_part"), two: seconds("two_parts"), used, samples: profile.samples.len() }
 }
 
-/// `None` where `pprof` did not get to its end.
+/// `None` if `pprof` did not finish.
 fn of_pprof(number: usize) -> Option<Opinion> {
     let this = std::env::current_exe().expect("the test has a path");
     let child = Command::new(this)
@@ -114,7 +114,7 @@ fn of_pprof(number: usize) -> Option<Opinion> {
     Some(Opinion { one, two, used, samples: samples as usize })
 }
 
-/// Waits for a process, and ends it when it takes too long. It writes less than a pipe holds.
+/// Waits for a process, and kills it if it takes too long. Its output fits into a pipe.
 fn finish(mut child: Child) -> (ExitStatus, Output) {
     let limit = Instant::now() + LIMIT;
     while child.try_wait().expect("it is our child").is_none() {
@@ -128,7 +128,7 @@ fn finish(mut child: Child) -> (ExitStatus, Output) {
 }
 
 #[test]
-#[ignore = "the other tests run it, in a process of its own, with a number of threads in its environment"]
+#[ignore = "the other tests run it in a separate process, with the number of threads in its environment"]
 fn load_under_pprof() {
     let number = std::env::var(THREADS).expect("is set").parse().expect("is a number");
     let rate = i32::try_from(RATE).expect("is small");

@@ -1,4 +1,4 @@
-//! Wall-clock and stalled time against programs whose truth is known: shares, totals, states, slices, windows.
+//! Wall-clock and stalled time of programs with known shares: shares, totals, states, slices, windows.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -39,7 +39,7 @@ fn stall_three_parts() {
     std::hint::black_box(());
 }
 
-/// What a function did by its own clocks.
+/// The time of a function by its own clocks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Truth {
     calls: u32,
@@ -57,9 +57,9 @@ impl Truth {
     }
 }
 
-/// CPU time of this thread, as of the kernel's last tick.
+/// The CPU time of this thread at the kernel's last tick.
 fn thread_cpu() -> Duration {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the kernel tells");
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("/proc is mounted");
     Duration::from_nanos(text.split(' ').next().and_then(|word| word.parse().ok()).expect("it is a number"))
 }
 
@@ -101,7 +101,7 @@ fn wall_time_of_a_worker_that_sleeps_computes_and_parks_by_thirds() {
     let task = async move {
         loop {
             sleep_a_third(third);
-            // In a poll of its own, so that there are slices for each.
+            // Each has its own poll, and so its own slices.
             tokio::task::yield_now().await;
             compute_a_third(third);
             tokio::time::sleep(third).await;
@@ -133,7 +133,7 @@ fn wall_time_of_a_worker_that_sleeps_computes_and_parks_by_thirds() {
             })
         };
         let of_task = sum(&profile, "time", |sample| inside(sample) && labelled(sample));
-        // On a busy machine a poll may end between its stack and the look whether it still lasts.
+        // On a busy machine a poll may end after its stack was captured and before the check that it still runs.
         assert!(of_task > time * 0.6, "{function}: {of_task} of {time} ns carry the task");
         time / all
     };
@@ -145,7 +145,7 @@ fn wall_time_of_a_worker_that_sleeps_computes_and_parks_by_thirds() {
         assert!((share - 1.0 / 3.0).abs() < 0.12, "sleeps {sleeps:.3}, computes {computes:.3}, parked {parked:.3}");
     }
 
-    // A third of them park and two thirds are polls that stall.
+    // One third of the slices are parks, and two thirds are stalls.
     for kind in [SliceKind::Parked, SliceKind::Stall] {
         let slices: Vec<_> = profile.slices.iter().filter(|slice| slice.kind == kind).collect();
         assert!(slices.len() > 10, "{} slices are {}", slices.len(), kind.as_str());
@@ -158,7 +158,7 @@ fn wall_time_of_a_worker_that_sleeps_computes_and_parks_by_thirds() {
 #[test]
 fn wall_time_of_two_workers_with_short_polls() {
     let _alone = alone();
-    // Nothing is a stall here, so slices are polls.
+    // There are no stalls, so slices are polls.
     let watch = Events::default().builder().threshold(Duration::from_secs(5)).start().expect("starts");
     let mut builder = Builder::new_multi_thread();
     let runtime = watch.runtime(builder.worker_threads(2).enable_all()).expect("builds");
@@ -245,7 +245,7 @@ fn stalled_time_of_two_functions_by_cause_and_only_within_the_window() {
         (time, own_time)
     };
     let (one, own_one) = in_function("stall_one_part", &["sleeping"], one);
-    // The machine may be too busy to run it, which is another cause; the share on the CPU tells how busy it was.
+    // On a busy machine the cause may be not_scheduled. The share on CPU shows how busy it was.
     let (three, own_three) = in_function("stall_three_parts", &["computing", "not_scheduled"], three);
     let (share, own_share) = (one / (one + three), own_one / (own_one + own_three));
     println!("the share of one part: {share:.3}, by its own clock {own_share:.3}; {:?}", profile.quality);

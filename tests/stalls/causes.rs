@@ -1,4 +1,4 @@
-//! Programs whose truth is known: what each does to the runtime, in which function and line, and why.
+//! Stalls with a known cause: each must be reported with its function, line and cause.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 
 const LONG: Duration = Duration::from_millis(60);
 
-/// Where a blocking call stands; set by the function that makes it.
+/// The line of the blocking call, set by the function that makes it.
 static LINE: AtomicU32 = AtomicU32::new(0);
 
 #[inline(never)]
@@ -56,7 +56,7 @@ fn wait_for_channel() {
 fn read_from_peer(peer: SocketAddr) {
     let mut stream = TcpStream::connect(peer).expect("the peer listens");
     LINE.store(line!() + 1, Ordering::Relaxed);
-    stream.read_exact(&mut [0]).expect("the peer answers in the end");
+    stream.read_exact(&mut [0]).expect("the peer answers");
 }
 
 #[inline(never)]
@@ -101,7 +101,7 @@ fn both_flavors() -> [(&'static str, Builder); 2] {
     [("multi-thread", multi), ("current-thread", current)]
 }
 
-/// Runs `act` in a task again and again until a stall with this culprit and cause is seen; returns it.
+/// Runs `act` in a task repeatedly until a stall with this culprit and cause is reported.
 fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'static) {
     let _alone = alone();
     for (flavor, mut builder) in both_flavors() {
@@ -135,13 +135,13 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
 
         assert_eq!(stall.task.name.as_deref(), Some("acting"), "{what}");
         assert!(stall.task.id.is_some(), "{what}");
-        let spawned_at = stall.task.spawned_at.expect("where it was spawned travels with it");
+        let spawned_at = stall.task.spawned_at.expect("a spawn location");
         assert!(spawned_at.file().ends_with("tests/stalls/causes.rs"), "{what}: {spawned_at}");
         assert!(stall.worker.is_some(), "{what}");
         assert!(stall.duration >= Duration::from_millis(10), "{what}: {:?}", stall.duration);
-        let culprit = stall.culprit.expect("there is one");
+        let culprit = stall.culprit.expect("it is known");
         assert_eq!(culprit.frame.file.as_deref(), Some("tests/stalls/causes.rs"), "{what}");
-        let stack = stall.stack.expect("there is one");
+        let stack = stall.stack.expect("it is known");
         assert!(stack.complete, "{what}: {stack:#?}");
         if class != CauseClass::Computing && class != CauseClass::File {
             assert_eq!(culprit.frame.line, Some(LINE.load(Ordering::Relaxed)), "{what}");
@@ -151,17 +151,17 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
 }
 
 #[test]
-fn sleeping_is_told_from_the_rest() {
+fn a_sleep_has_the_cause_sleeping() {
     caught("nap", CauseClass::Sleeping, nap);
 }
 
 #[test]
-fn computing_is_told_from_the_rest() {
+fn a_computation_has_the_cause_computing() {
     caught("compute", CauseClass::Computing, compute);
 }
 
 #[test]
-fn waiting_for_a_mutex_is_told_from_the_rest() {
+fn a_mutex_has_the_cause_lock() {
     let mutex: &'static Mutex<()> = Box::leak(Box::new(Mutex::new(())));
     caught("wait_for_mutex", CauseClass::Lock, move || {
         let (held, holds) = std::sync::mpsc::channel();
@@ -177,47 +177,47 @@ fn waiting_for_a_mutex_is_told_from_the_rest() {
 }
 
 #[test]
-fn waiting_for_a_channel_is_waiting_for_a_lock() {
+fn a_channel_has_the_cause_lock() {
     caught("wait_for_channel", CauseClass::Lock, wait_for_channel);
 }
 
 #[test]
-fn waiting_for_a_peer_is_told_from_the_rest() {
+fn a_slow_peer_has_the_cause_network() {
     let peer = slow_peer();
     caught("read_from_peer", CauseClass::Network, move || read_from_peer(peer));
 }
 
 #[test]
-fn waiting_for_the_disk_is_told_from_the_rest() {
+fn a_sync_to_disk_has_the_cause_file() {
     caught("sync_to_disk", CauseClass::File, sync_to_disk);
 }
 
 #[test]
-fn waiting_for_a_child_is_told_from_the_rest() {
+fn a_child_process_has_the_cause_child_process() {
     caught("wait_for_child", CauseClass::ChildProcess, wait_for_child);
 }
 
-/// A gate that a worker waits at until the test opens it.
+/// A gate at which a worker waits until the test opens it.
 #[derive(Default)]
 struct Gate(Mutex<bool>, Condvar);
 
 impl Gate {
     #[inline(never)]
     fn wait(&self) {
-        let mut open = self.0.lock().expect("nobody panics");
+        let mut open = self.0.lock().expect("no thread panics");
         while !*open {
-            open = self.1.wait(open).expect("nobody panics");
+            open = self.1.wait(open).expect("no thread panics");
         }
     }
 
     fn open(&self) {
-        *self.0.lock().expect("nobody panics") = true;
+        *self.0.lock().expect("no thread panics") = true;
         self.1.notify_all();
     }
 }
 
 #[test]
-fn a_stall_that_does_not_end_is_noticed_updated_and_only_later_ended() {
+fn an_endless_stall_is_noticed_and_updated_while_it_lasts() {
     let _alone = alone();
     for (flavor, mut builder) in both_flavors() {
         let events = Events::default();
@@ -228,16 +228,16 @@ fn a_stall_that_does_not_end_is_noticed_updated_and_only_later_ended() {
         let running = std::thread::spawn(move || {
             runtime.block_on(async {
                 let stuck = holdup::spawn(async move { at_gate.wait() });
-                stuck.await.expect("the gate opens in the end");
+                stuck.await.expect("the gate opens");
             });
         });
         let is_gate = |stall: &holdup::Stall| function_of(stall) == "stalls_causes::Gate::wait";
         let noticed = events.wait_for(flavor, |phase, stall| phase == Phase::Noticed && is_gate(stall));
         assert!(!noticed.ended && noticed.cause.class == CauseClass::Lock, "{flavor}: {noticed:#?}");
-        events.wait_for("taken again at 4 thresholds", |phase, stall| {
+        events.wait_for("the stack captured again at 4 thresholds", |phase, stall| {
             phase == Phase::Updated && stall.id == noticed.id && stall.duration >= stall.threshold * 4
         });
-        events.wait_for("taken again at 16 thresholds", |phase, stall| {
+        events.wait_for("the stack captured again at 16 thresholds", |phase, stall| {
             phase == Phase::Updated && stall.id == noticed.id && stall.duration >= stall.threshold * 16
         });
         let now = watch.stalls();
@@ -254,7 +254,7 @@ fn a_stall_that_does_not_end_is_noticed_updated_and_only_later_ended() {
 }
 
 #[test]
-fn the_future_given_to_block_on_is_watched_too() {
+fn the_future_given_to_block_on_is_instrumented_too() {
     let _alone = alone();
     for (flavor, mut builder) in both_flavors() {
         let events = Events::default();
@@ -273,7 +273,7 @@ fn the_future_given_to_block_on_is_watched_too() {
 }
 
 #[test]
-fn handing_work_on_holds_nobody_up() {
+fn block_in_place_and_spawn_blocking_stall_no_worker() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -294,7 +294,7 @@ fn handing_work_on_holds_nobody_up() {
         for task in tasks {
             task.await.expect("it ends");
         }
-        // Once it is seen, they would have been. Again where a busy machine did not run the watchdog meanwhile.
+        // Once this stall is seen, earlier ones would have been seen too. It is repeated if a busy machine did not run the watchdog.
         let limit = Instant::now() + DEADLINE;
         while !events.any_ended("last") {
             assert!(Instant::now() < limit, "no stall of the task after them in {DEADLINE:?}");
@@ -308,7 +308,7 @@ fn handing_work_on_holds_nobody_up() {
 }
 
 #[test]
-fn many_short_polls_are_no_stall() {
+fn many_short_polls_are_not_a_stall() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.builder().threshold(Duration::from_millis(20)).start().expect("starts");
@@ -327,21 +327,21 @@ fn many_short_polls_are_no_stall() {
             busy.await.expect("it ends");
         });
     }
-    // The machine may hold up a single short poll. Taking them all for one would make a computation of 200 ms.
+    // The machine may delay a single short poll. All of them together would be a computation of 200 ms.
     for (phase, stall) in events.all().iter().filter(|(_, stall)| stall.cause.class != CauseClass::NotScheduled) {
         assert!(stall.duration < Duration::from_millis(150), "{phase:?} {:?} {:?}", stall.duration, stall.cause);
     }
 }
 
 #[test]
-fn equal_stalls_are_one_entry_and_every_one_is_counted() {
+fn equal_stalls_are_one_entry_with_a_count() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
     let mut builder = Builder::new_multi_thread();
     let runtime = watch.runtime(builder.worker_threads(1).enable_all()).expect("builds");
     let counted = || watch.stalls().entries.iter().filter(|entry| entry.stall.ended).map(|entry| entry.count).max();
-    // The machine may make one of them look like another kind; the others are equal.
+    // A busy machine may change the cause of one of them. The others are equal.
     runtime.block_on(async {
         for _ in 0..40 {
             holdup::spawn(async { nap() }).await.expect("it ends");
@@ -353,15 +353,19 @@ fn equal_stalls_are_one_entry_and_every_one_is_counted() {
     wait_until("eight equal stalls", || counted() >= Some(8));
     let stalls = watch.stalls();
     assert!(stalls.counters.stalls >= 8);
-    let told = stalls.counters.stalls - stalls.counters.suppressed;
-    assert!(told >= 1 && told <= stalls.counters.stalls / 2, "equal stalls are reported rarely: {:?}", stalls.counters);
-    let entry = stalls.entries.iter().max_by_key(|entry| entry.count).expect("there is one");
-    // Either end of a stall is known within about a millisecond.
+    let reported = stalls.counters.stalls - stalls.counters.suppressed;
+    assert!(
+        reported >= 1 && reported <= stalls.counters.stalls / 2,
+        "equal stalls are reported rarely: {:?}",
+        stalls.counters
+    );
+    let entry = stalls.entries.iter().max_by_key(|entry| entry.count).expect("it is known");
+    // The start and the end of a stall are known within about a millisecond.
     assert!(entry.total >= LONG * 7 && entry.longest >= LONG * 9 / 10, "{entry:#?}");
 }
 
 #[test]
-fn several_runtimes_are_told_apart() {
+fn stalls_carry_the_name_of_their_runtime() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -379,7 +383,7 @@ fn several_runtimes_are_told_apart() {
 }
 
 #[test]
-fn a_name_tells_which_part_of_a_task_was_polled() {
+fn a_named_part_of_a_task_is_reported_with_its_name() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -400,7 +404,7 @@ fn a_name_tells_which_part_of_a_task_was_polled() {
 }
 
 #[test]
-fn a_runtime_inside_a_task_is_watched_and_the_outer_one_goes_on_being_watched() {
+fn a_runtime_inside_a_task_and_the_outer_one_are_both_watched() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -412,7 +416,7 @@ fn a_runtime_inside_a_task_is_watched_and_the_outer_one_goes_on_being_watched() 
             tokio::task::block_in_place(|| {
                 let mut builder = Builder::new_current_thread();
                 let inner = inner_watch.runtime(builder.name("inner").enable_all()).expect("builds");
-                // Long enough for another thread to take over the outer worker.
+                // Time for another thread to take the outer worker.
                 inner.block_on(async {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     nap();

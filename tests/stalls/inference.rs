@@ -1,6 +1,6 @@
-//! Polls that do not tell: tasks given to `tokio::spawn` where task hooks are missing, or left alone. A long poll is found and
-//! said to be inferred; many short ones in a row are not taken for one. What needs hardware breakpoints (`perf_event_open`) is
-//! tested where they are allowed.
+//! Uninstrumented polls: tasks given to `tokio::spawn` without task hooks. A long poll is found and reported as inferred, and
+//! many short polls in a row are not taken for one. Tests that need hardware breakpoints (`perf_event_open`) run only where
+//! they are allowed.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -24,10 +24,10 @@ use tokio::runtime::Builder;
 const THRESHOLD: Duration = Duration::from_millis(10);
 const LONG: Duration = Duration::from_millis(60);
 
-/// By how much a poll is taken to be longer than it was, at its beginning.
+/// By how much an inferred poll may seem to begin too early.
 const UNSURE: Duration = Duration::from_millis(2);
 
-/// By how much a machine under load may delay a look.
+/// By how much a loaded machine may delay a sample.
 const LATE: Duration = Duration::from_millis(100);
 
 /// The longest call of the present test so far, in microseconds.
@@ -64,7 +64,7 @@ fn wait_for_lock(lock: &Mutex<()>) {
     timed(|| drop(lock.lock()));
 }
 
-/// Sleeps that are each shorter than the threshold, in one poll.
+/// Sleeps in one poll, each shorter than the threshold.
 #[inline(never)]
 fn nap_often() {
     timed(|| {
@@ -83,7 +83,7 @@ fn runtimes(watch: &Watch) -> [(&'static str, Runtime); 2] {
     })
 }
 
-/// Runs `act` in a task that nobody wrapped, again and again, until its stall has ended; returns that.
+/// Runs `act` in an unwrapped task repeatedly until its stall has ended, and returns the stalls.
 fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'static) -> Vec<Stall> {
     let _alone = alone();
     if !perf_events::allowed() {
@@ -119,12 +119,12 @@ fn caught(function: &str, class: CauseClass, act: impl Fn() + Clone + Send + 'st
         stop.send(()).expect("the runtime waits for it");
         running.join().expect("the runtime ends");
         assert!(stall.detection.is_inferred(), "{what}");
-        assert_eq!((stall.task.id, stall.task.spawned_at), (None, None), "{what}: nobody told");
+        assert_eq!((stall.task.id, stall.task.spawned_at), (None, None), "{what}: the poll is not instrumented");
         assert!(stall.worker.is_some(), "{what}");
-        // What the machine did between the polls may count where nothing but the return is known.
+        // With the evidence of no return, interruptions between two polls may count.
         let longest = Duration::from_micros(LONGEST.load(Ordering::Relaxed).into());
         assert!(stall.duration >= THRESHOLD, "{what}: {:?}", stall.duration);
-        // The end is known as exactly as the watchdog got to run.
+        // The end is as exact as the samples are frequent.
         let bounded = stall.detection != Detection::SameSleep || stall.duration <= longest + LATE;
         assert!(bounded, "{what}: {:?} of {longest:?}", stall.duration);
         found.push(stall);
@@ -165,7 +165,7 @@ fn sleeps_in_one_poll_are_one_stall() {
     assert!(stalls.iter().all(|stall| stall.detection == Detection::NoReturn), "no sleep was long enough");
 }
 
-/// Nothing but the machine may be blamed for what `act` does on both runtimes, while a long poll beside it is found.
+/// On both runtimes `act` causes no stall except by a busy machine, while a long poll beside it is found.
 fn healthy<F>(what: &str, act: impl Fn() -> F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -179,7 +179,7 @@ where
     for (flavor, runtime) in runtimes(&watch) {
         let began = events.all().len();
         let mut longest = Duration::ZERO;
-        // Long polls before and after: where they return to is known, and inference works meanwhile.
+        // Long polls before and after show that return addresses are known and inference works.
         for _ in 0..2 {
             runtime.block_on(async { tokio::spawn(found_for_sure(events.clone())).await.expect("it ends") });
             let act = act();
@@ -192,27 +192,27 @@ where
         });
         for (_, stall) in events.all().into_iter().skip(began) {
             let sure = in_control(&stall);
-            // The machine makes polls longer, but no two into one.
+            // A busy machine makes polls longer, but does not merge two polls.
             let one_poll = longest.is_zero() || stall.duration <= longest * 2 + THRESHOLD * 3;
             let machine = stall.cause.class == CauseClass::NotScheduled && one_poll;
-            // One that it made too long while it slept is a stall of a sleep, and no longer than was measured.
+            // A sleep that took too long is a stall, but no longer than was measured.
             let too_long = longest + UNSURE >= THRESHOLD && stall.duration <= longest + THRESHOLD / 2;
             assert!(sure || machine || too_long, "{what}, {flavor}: {longest:?}, {stall:#?}");
         }
     }
 }
 
-/// A poll of `act` that computes so long, and is measured: the machine may make it longer.
+/// Computes in a poll, and measures it: a busy machine may make it longer.
 fn compute_measured(length: Duration) {
     timed(|| compute(length));
 }
 
-/// The stall that was made for sure, by a caller on its stack.
+/// Whether this is the intended stall, which has `compute_long` on its stack.
 fn in_control(stall: &Stall) -> bool {
     stall.stack.as_ref().is_ok_and(|stack| stack.frames.iter().any(|frame| frame.function.contains("compute_long")))
 }
 
-/// Again and again until one is found, which takes a while on a busy machine.
+/// Makes long polls until one is found, which can take long on a busy machine.
 async fn found_for_sure(events: Events) {
     let found = || events.all().iter().filter(|(_, stall)| in_control(stall)).count();
     let (before, limit) = (found(), Instant::now() + DEADLINE);
@@ -221,12 +221,12 @@ async fn found_for_sure(events: Events) {
         tokio::time::sleep(Duration::from_millis(3)).await;
         compute_long();
     }
-    // What comes next is measured anew.
+    // The next calls are measured again.
     LONGEST.store(0, Ordering::Relaxed);
 }
 
 #[test]
-fn honest_polls_are_no_stall() {
+fn short_polls_are_not_a_stall() {
     healthy("60 polls of 1 ms", || async {
         for _ in 0..60 {
             compute_measured(Duration::from_millis(1));
@@ -235,9 +235,9 @@ fn honest_polls_are_no_stall() {
     });
 }
 
-/// Long enough to be looked at on the stack, and sleeping and computing in turn.
+/// The polls are long enough for a stack to be captured, and sleep and compute in turn.
 #[test]
-fn polls_just_below_the_threshold_are_no_stall() {
+fn polls_just_below_the_threshold_are_not_a_stall() {
     healthy("40 polls of 6 ms", || async {
         for round in 0..40 {
             let length = THRESHOLD * 6 / 10;
@@ -269,7 +269,7 @@ impl Future for SelfWaking {
 }
 
 #[test]
-fn tasks_that_wake_themselves_are_no_stall() {
+fn tasks_that_wake_themselves_are_not_a_stall() {
     healthy("8 tasks that wake themselves", || async {
         let tasks: Vec<_> = (0..8).map(|_| tokio::spawn(SelfWaking { left: 20_000 })).collect();
         for task in tasks {
@@ -279,7 +279,7 @@ fn tasks_that_wake_themselves_are_no_stall() {
 }
 
 #[test]
-fn a_busy_service_is_no_stall() {
+fn a_busy_service_is_not_a_stall() {
     healthy("a busy service", || async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
         let address = listener.local_addr().expect("it is bound");
@@ -311,7 +311,7 @@ fn a_busy_service_is_no_stall() {
 }
 
 #[test]
-fn block_in_place_is_no_stall() {
+fn block_in_place_is_not_a_stall() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -338,7 +338,7 @@ fn block_in_place_is_no_stall() {
 }
 
 #[test]
-fn runtimes_that_start_and_end_are_no_stall() {
+fn runtimes_that_start_and_end_are_not_a_stall() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -357,7 +357,7 @@ fn runtimes_that_start_and_end_are_no_stall() {
 }
 
 #[test]
-fn what_is_inferred_is_said_to_be() {
+fn an_inferred_stall_is_reported_as_inferred() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.builder().listen("127.0.0.1:0").start().expect("starts");
@@ -382,8 +382,8 @@ fn what_is_inferred_is_said_to_be() {
     assert!(found.detection.explanation().is_some_and(|text| text.starts_with("the thread ")));
     let answer = support::http::get(address, "/debug/holdup/stalls").text();
     let answer: serde_json::Value = serde_json::from_str(&answer).expect("it is JSON");
-    let told = answer["stalls"].as_array().expect("it is a list");
-    let inferred = told.iter().any(|stall| {
+    let stalls = answer["stalls"].as_array().expect("it is a list");
+    let inferred = stalls.iter().any(|stall| {
         ["same_sleep", "no_return"].iter().any(|word| stall["detection"] == *word) && stall["task"]["id"].is_null()
     });
     assert!(inferred, "{answer:#}");

@@ -1,6 +1,6 @@
-//! A thread parked in `epoll_wait` is never interrupted by holdup, neither when stacks are taken by signal nor while
-//! CPU time is sampled: every call of this program goes through a counter.
-#![allow(unsafe_code, reason = "stands in for libc's epoll_wait, to see what the runtime sees")]
+//! holdup never interrupts a thread that is parked in `epoll_wait`, neither to capture stacks by signal nor to sample
+//! CPU time. A counter in this program sees every call.
+#![allow(unsafe_code, reason = "replaces libc's epoll_wait, to see the results that the runtime sees")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,7 +20,7 @@ static CALLS: AtomicU64 = AtomicU64::new(0);
 static WAITED: AtomicU64 = AtomicU64::new(0);
 static INTERRUPTED: AtomicU64 = AtomicU64::new(0);
 
-/// What the program did in `epoll_wait` since an earlier reading.
+/// The results of `epoll_wait` since an earlier reading.
 #[derive(Clone, Copy, Debug)]
 struct Counted {
     calls: u64,
@@ -44,7 +44,7 @@ impl Counted {
     }
 }
 
-/// Takes the place of libc's function for the whole program, mio included, and counts what it returns.
+/// Replaces libc's function in the whole program, including mio, and counts its results.
 ///
 /// # Safety
 /// As for epoll_wait(2).
@@ -70,20 +70,20 @@ fn compute(time: Duration) {
     }
 }
 
-/// Two workers: one computes and is asked for its stack by signal, the other parks with the I/O driver, wakes for
-/// timers and parks again.
+/// One worker computes, and its stack is captured by signal. The other one parks with the I/O driver, wakes for timers and
+/// parks again.
 #[test]
-fn a_parked_worker_sees_no_eintr_while_stacks_are_taken_by_signal() {
+fn a_parked_worker_sees_no_eintr_while_stacks_are_captured_by_signal() {
     no_eintr(Hooks::new(), true);
 }
 
-/// The same where the watchdog does not know whether the worker is inside a poll.
+/// The same for uninstrumented polls: the watchdog does not know whether the worker is in a poll.
 #[test]
 fn a_parked_worker_sees_no_eintr_while_long_polls_are_inferred() {
     no_eintr(Hooks::new().without_task_hooks(), false);
 }
 
-fn no_eintr(hooks: Hooks, told: bool) {
+fn no_eintr(hooks: Hooks, instrumented: bool) {
     let _alone = alone();
     let before = Counted::now();
     let events = Events::default();
@@ -91,12 +91,12 @@ fn no_eintr(hooks: Hooks, told: bool) {
     let mut builder = Builder::new_multi_thread();
     let runtime = watch.runtime_with(builder.worker_threads(2).enable_all(), hooks).expect("builds");
     runtime.block_on(async {
-        let ticking = spawn(told, async {
+        let ticking = spawn(instrumented, async {
             loop {
                 tokio::time::sleep(Duration::from_millis(3)).await;
             }
         });
-        let stalling = spawn(told, async {
+        let stalling = spawn(instrumented, async {
             for round in 0..150 {
                 compute(Duration::from_millis(4 + round % 5));
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -105,45 +105,45 @@ fn no_eintr(hooks: Hooks, told: bool) {
         stalling.await.expect("it ends");
         ticking.abort();
     });
-    let by_signal = events.wait_for("a stack taken by signal", |_, stall| {
+    let by_signal = events.wait_for("a stack captured by signal", |_, stall| {
         function_of(stall) == "stalls_never_interrupts::compute"
             && stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal)
     });
-    assert_eq!(by_signal.detection == Detection::Instrumented, told);
+    assert_eq!(by_signal.detection == Detection::Instrumented, instrumented);
     let taken = events
         .all()
         .iter()
         .filter(|(_, stall)| stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal))
         .count();
     let counted = Counted::now().since(before);
-    println!("{taken} stacks taken by signal; {counted:?}");
-    // Until it is known where polls return to, the first ones go by.
-    let enough = if told { 50 } else { 20 };
-    assert!(taken >= enough, "only {taken} stacks were taken by signal");
+    println!("{taken} stacks captured by signal; {counted:?}");
+    // The first polls are missed, because their return address is not known yet.
+    let enough = if instrumented { 50 } else { 20 };
+    assert!(taken >= enough, "only {taken} stacks were captured by signal");
     assert!(counted.waited >= 50, "the runtime parks in this function");
     assert_eq!(counted.interrupted, 0);
 }
 
-fn spawn(told: bool, future: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
-    if told { holdup::spawn(future) } else { tokio::spawn(future) }
+fn spawn(instrumented: bool, future: impl Future<Output = ()> + Send + 'static) -> tokio::task::JoinHandle<()> {
+    if instrumented { holdup::spawn(future) } else { tokio::spawn(future) }
 }
 
 const CPU_PROFILES: usize = 15;
 
-/// Passes a message to and fro through the I/O driver: each side is woken, computes for some microseconds and waits.
+/// Sends a message back and forth through the I/O driver. Each side wakes, computes for some microseconds and waits.
 async fn ping_pong(going: Arc<AtomicBool>) -> u64 {
     let (mut ours, mut theirs) = tokio::net::UnixStream::pair().expect("sockets");
     let echo = holdup::spawn(async move {
         let mut byte = [0];
         while theirs.read_exact(&mut byte).await.is_ok() {
             compute(Duration::from_micros(20));
-            theirs.write_all(&byte).await.expect("the other side lives");
+            theirs.write_all(&byte).await.expect("the other side is connected");
         }
     });
     let (mut byte, mut rounds) = ([0], 0);
     while going.load(Ordering::Relaxed) {
-        ours.write_all(&byte).await.expect("the other side lives");
-        ours.read_exact(&mut byte).await.expect("the other side lives");
+        ours.write_all(&byte).await.expect("the other side is connected");
+        ours.read_exact(&mut byte).await.expect("the other side is connected");
         compute(Duration::from_micros(20));
         rounds += 1;
     }
@@ -152,8 +152,8 @@ async fn ping_pong(going: Arc<AtomicBool>) -> u64 {
     rounds
 }
 
-/// Sampling periods end in every place of two workers that park thousands of times a second, while profiles start and
-/// stop, and stacks are taken by signal at the same time.
+/// Two workers park thousands of times a second, so sampling periods end at every point of their loops. Meanwhile profiles start
+/// and stop, and stacks are captured by signal.
 #[test]
 fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     let _alone = alone();
@@ -204,22 +204,22 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     let taken = events.all().iter().filter(|(_, stall)| by_signal(stall)).count();
     println!("{rounds} rounds, {sampled} periods, {of_workers} samples of workers, {taken} stacks; {counted:?}");
     assert!(of_workers > 100, "{of_workers} samples of workers");
-    assert!(taken > 10, "only {taken} stacks were taken by signal");
+    assert!(taken > 10, "only {taken} stacks were captured by signal");
     assert!(counted.waited > 1_000, "the runtime parks in this function: {counted:?}");
     assert_eq!(counted.interrupted, 0, "{counted:?}");
 }
 
-/// The signals that a thread of this process holds back, one bit each.
-fn held_back(tid: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")).expect("the thread lives");
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("the kernel tells");
+/// The signals that a thread of this process blocks, one bit each.
+fn blocked_signals(tid: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/self/task/{tid}/status")).expect("the thread exists");
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).expect("/proc is mounted");
     u64::from_str_radix(mask.trim(), 16).expect("it is a number")
 }
 
-/// Newer kernels send a CPU timer's signal on the way back to the program only, and so interrupt no wait; others do it
-/// at the tick, wherever the thread is. For them a worker holds the signal back while it is parked.
+/// Newer kernels send the signal of a CPU timer only on return to user space, so it interrupts no wait. Older kernels send it at
+/// the tick. For them a worker blocks the signal while it is parked.
 #[test]
-fn a_parked_worker_holds_the_sampling_signal_back() {
+fn a_parked_worker_blocks_the_sampling_signal() {
     let _alone = alone();
     let watch = Events::default().watch();
     let mut builder = Builder::new_multi_thread();
@@ -228,7 +228,7 @@ fn a_parked_worker_holds_the_sampling_signal_back() {
     let seen = Arc::clone(&in_polls);
     let ticking = async move {
         loop {
-            let tid = std::fs::read_link("/proc/thread-self").expect("the kernel tells");
+            let tid = std::fs::read_link("/proc/thread-self").expect("/proc is mounted");
             let tid = tid.file_name().and_then(|name| name.to_str()).expect("it is a number");
             seen.fetch_or(held_back(tid), Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -237,18 +237,18 @@ fn a_parked_worker_holds_the_sampling_signal_back() {
     let ticking = runtime.spawn(ticking.watched());
     wait_until("the worker is known", || !watch.workers().is_empty());
     let tid = watch.workers()[0].tid.to_string();
-    assert_eq!(held_back(&tid), 0, "nothing is sampled yet");
+    assert_eq!(blocked_signals(&tid), 0, "nothing is sampled yet");
     for _ in 0..3 {
         std::thread::scope(|scope| {
             let profiling = scope.spawn(|| {
                 let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(1));
                 watch.profile_blocking(&options).expect("profiles")
             });
-            wait_until("one signal is held back", || held_back(&tid).count_ones() == 1);
+            wait_until("one signal is blocked", || blocked_signals(&tid).count_ones() == 1);
             profiling.join().expect("no panic");
         });
-        wait_until("it is let through again", || held_back(&tid) == 0);
+        wait_until("it is unblocked again", || blocked_signals(&tid) == 0);
     }
     ticking.abort();
-    assert_eq!(in_polls.load(Ordering::Relaxed), 0, "inside a poll nothing is held back");
+    assert_eq!(in_polls.load(Ordering::Relaxed), 0, "no signal is blocked in a poll");
 }

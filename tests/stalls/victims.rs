@@ -1,4 +1,4 @@
-//! Which tasks had to wait behind a stall, and for how long, held against what the tests themselves made ready and when.
+//! The victims of a stall and their waits, compared with the tasks that each test made ready, and when.
 #![cfg(tokio_unstable)]
 
 #[path = "../support/mod.rs"]
@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 
 const HELD: Duration = Duration::from_millis(300);
 
-/// Holds its thread up until that many stalls were noticed, and for so long after that: on a busy machine the watchdog comes
-/// late, and knows nothing of who waited before.
+/// Stalls its thread until this many stalls are noticed, and for `time` after that. On a busy machine the watchdog samples late,
+/// and knows no queue lengths from before.
 #[inline(never)]
 fn hold_up(watch: &Watch, noticed: u64, time: Duration) {
     let limit = Instant::now() + DEADLINE;
@@ -41,7 +41,7 @@ fn current_thread(watch: &Watch) -> Runtime {
     watch.runtime(Builder::new_current_thread().enable_all()).expect("builds")
 }
 
-/// Some tasks that do nothing, under this name.
+/// Tasks with this name that do nothing.
 fn some(count: usize, name: &str) -> Vec<JoinHandle<()>> {
     (0..count).map(|_| holdup::spawn_named(name, async {})).collect()
 }
@@ -56,7 +56,7 @@ fn ids(tasks: &[JoinHandle<()>]) -> BTreeSet<String> {
     tasks.iter().map(|task| task.id().to_string()).collect()
 }
 
-/// The stall that `hold_up` made, when it was over.
+/// The ended stall of `hold_up`.
 fn ended(events: &Events) -> Stall {
     events.wait_for("the end of the stall", |phase, stall| {
         phase == Phase::Ended && function_of(stall) == "stalls_victims::hold_up"
@@ -67,7 +67,7 @@ fn victims(stall: &Stall) -> &Victims {
     stall.waiting.victims.as_ref().expect("they are known")
 }
 
-fn told(victims: &Victims) -> BTreeSet<String> {
+fn victim_ids(victims: &Victims) -> BTreeSet<String> {
     victims.tasks.iter().filter_map(|victim| victim.task.id).map(|id| id.to_string()).collect()
 }
 
@@ -85,7 +85,7 @@ fn tasks_ready_behind_a_stall_are_its_victims_and_no_others() {
         let holds = holdup::spawn(async move {
             let behind = some(5, "behind");
             hold_up(&held, 1, HELD);
-            // Ready when the stall is as good as over, and when it is over.
+            // Ready right before the stall ends, and after it.
             let after = some(3, "after");
             tokio::task::yield_now().await;
             all(some(3, "later")).await;
@@ -99,12 +99,12 @@ fn tasks_ready_behind_a_stall_are_its_victims_and_no_others() {
     });
     let stall = ended(&events);
     let victims = victims(&stall);
-    // A look may come just before the end: then those that came with it are told to have waited for next to nothing.
+    // A sample right before the end may see the last tasks too. They waited for almost no time.
     let (waiting, came_last): (Vec<_>, Vec<_>) =
         victims.tasks.iter().partition(|victim| victim.waited.at_most >= HELD / 2);
     assert!(came_last.iter().all(|victim| victim.task.name.as_deref() == Some("after")), "{victims:#?}");
-    let told: BTreeSet<String> = waiting.iter().filter_map(|victim| victim.task.id).map(|id| id.to_string()).collect();
-    assert_eq!((told, victims.more), (behind, 0), "{victims:#?}");
+    let ids: BTreeSet<String> = waiting.iter().filter_map(|victim| victim.task.id).map(|id| id.to_string()).collect();
+    assert_eq!((ids, victims.more), (behind, 0), "{victims:#?}");
     for victim in waiting {
         let waited = victim.waited;
         assert!(victim.is_certain() && waited.at_most >= HELD / 2 && waited.at_least <= waited.at_most, "{victim:?}");
@@ -119,7 +119,7 @@ fn tasks_ready_behind_a_stall_are_its_victims_and_no_others() {
 }
 
 #[test]
-fn while_a_stall_lasts_its_victims_are_not_told_yet() {
+fn a_running_stall_has_no_known_victims() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -128,60 +128,60 @@ fn while_a_stall_lasts_its_victims_are_not_told_yet() {
         phase == Phase::Noticed && function_of(stall) == "stalls_victims::hold_up"
     });
     assert_eq!(stall.waiting.victims, Err(VictimsUnknown::Running));
-    assert_eq!(victims(&ended(&events)).count(), 0, "nobody waited");
+    assert_eq!(victims(&ended(&events)).count(), 0, "no task waited");
 }
 
-/// Another thread wakes them, in the middle of the stall: they are queued where any worker may take them.
+/// Another thread wakes the tasks in the middle of the stall. They are in the shared queue.
 #[test]
-fn tasks_woken_by_another_thread_wait_from_then_on() {
+fn tasks_woken_by_another_thread_wait_from_their_wake_on() {
     let _alone = alone();
     for build in [one_worker, current_thread] {
         let events = Events::default();
         let watch = Arc::new(events.watch());
         let held = Arc::clone(&watch);
         let woken = build(&watch).block_on(async {
-            let (tell, _) = tokio::sync::watch::channel(());
+            let (wake, _) = tokio::sync::watch::channel(());
             let sleepers: Vec<_> = (0..4)
                 .map(|_| {
-                    let mut told = tell.subscribe();
-                    holdup::spawn_named("sleeper", async move { told.changed().await.expect("somebody tells") })
+                    let mut woken = wake.subscribe();
+                    holdup::spawn_named("sleeper", async move { woken.changed().await.expect("the sender exists") })
                 })
                 .collect();
-            // All of them wait by then.
+            // By then all of them wait.
             tokio::time::sleep(Duration::from_millis(50)).await;
             let ids = ids(&sleepers);
             let holds = holdup::spawn_named("holds", async move {
                 let (woke, woken) = std::sync::mpsc::channel();
                 std::thread::spawn(move || {
                     std::thread::sleep(HELD / 2);
-                    let _told = tell.send(());
-                    let _told = woke.send(tell);
+                    let _sent = wake.send(());
+                    let _sent = woke.send(wake);
                 });
                 hold_up(&held, 1, HELD / 2);
-                // However late the machine ran the other thread, they wait for half of the time from then on.
-                let tell = woken.recv().expect("the other thread tells");
+                // Even if the other thread runs late, they wait for half of the time after their wake.
+                let wake = woken.recv().expect("the other thread wakes them");
                 hold_up(&held, 1, HELD / 2);
-                tell
+                wake
             });
-            // Dropping it would wake them once more.
-            let _tell = holds.await.expect("it ends");
+            // Dropping the sender would wake them again.
+            let _wake = holds.await.expect("it ends");
             all(sleepers).await;
             ids
         });
-        // Which of its three waits was the longest is up to the machine.
+        // Any of the three stalls can be the longest.
         let stall = events.wait_for("the end of the stall", |phase, stall| {
             phase == Phase::Ended && stall.task.name.as_deref() == Some("holds")
         });
         let victims = victims(&stall);
-        assert_eq!((told(victims), victims.more), (woken, 0), "{victims:#?}");
+        assert_eq!((victim_ids(victims), victims.more), (woken, 0), "{victims:#?}");
         assert!(victims.longest.at_most >= HELD / 4 && victims.longest.at_most < stall.duration, "{victims:#?}");
         assert!(names(victims).iter().all(|name| *name == "sleeper"), "{victims:#?}");
     }
 }
 
-/// The one that was spawned last waits in the place before the queue, and nobody can tell since when.
+/// The task that was spawned last waits in the LIFO slot. The start of its wait is not known.
 #[test]
-fn the_task_in_the_lifo_slot_is_a_victim_perhaps() {
+fn the_task_in_the_lifo_slot_is_an_uncertain_victim() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -199,7 +199,7 @@ fn the_task_in_the_lifo_slot_is_a_victim_perhaps() {
     });
     let stall = ended(&events);
     let victims = victims(&stall);
-    assert_eq!((told(victims), victims.more), (behind, 0), "{victims:#?}");
+    assert_eq!((victim_ids(victims), victims.more), (behind, 0), "{victims:#?}");
     assert_eq!(victims.tasks.iter().filter(|victim| !victim.is_certain()).count(), 1, "{victims:#?}");
 }
 
@@ -212,7 +212,7 @@ fn tasks_that_an_idle_worker_takes_do_not_wait() {
     let held = Arc::clone(&watch);
     runtime.block_on(async {
         holdup::spawn(async move {
-            // The other worker takes all but the last one, which stays in the place before the queue.
+            // The other worker takes all tasks but the last one, which stays in the LIFO slot.
             let behind = some(8, "behind");
             let taken = || behind.iter().filter(|task| task.is_finished()).count() >= behind.len() - 1;
             wait_until("the other worker takes them", taken);
@@ -227,9 +227,9 @@ fn tasks_that_an_idle_worker_takes_do_not_wait() {
     assert!(victims(&stall).count() <= 1, "{stall:#?}");
 }
 
-/// Every worker is stuck, so those who are queued for any of them wait.
+/// Every worker is stuck, so tasks in the shared queue wait.
 #[test]
-fn tasks_for_any_worker_wait_when_all_are_stuck() {
+fn tasks_in_the_shared_queue_wait_when_all_workers_are_stuck() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -262,14 +262,14 @@ fn tasks_for_any_worker_wait_when_all_are_stuck() {
     for (_, stall) in events.all().iter().filter(|(phase, stall)| *phase == Phase::Ended && stall.worker.is_some()) {
         let victims = stall.waiting.victims.as_ref().expect("they are known");
         assert!(victims.longest.at_most < stall.duration, "{stall:#?}");
-        all.extend(told(victims));
+        all.extend(victim_ids(victims));
     }
     assert!(all.is_subset(&spawned), "{all:?} of {spawned:?}");
-    assert!(all.len() >= 4, "what one of them took is told: {all:?} of {spawned:?}");
+    assert!(all.len() >= 4, "the victims that one of them polled are known: {all:?} of {spawned:?}");
 }
 
 #[test]
-fn who_hands_the_worker_on_has_no_victims() {
+fn a_poll_in_block_in_place_has_no_victims() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -292,7 +292,7 @@ fn who_hands_the_worker_on_has_no_victims() {
 }
 
 #[test]
-fn more_victims_than_are_named_are_counted() {
+fn victims_beyond_the_limit_are_counted() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -313,7 +313,7 @@ fn more_victims_than_are_named_are_counted() {
     assert!(victims.sentence().starts_with("1500 tasks, "), "{}", victims.sentence());
 }
 
-/// A victim that stalls itself: what is known by then is told of the first stall, and the second has its own victims.
+/// A victim that stalls itself: the first stall ends with the victims known so far, and the second has its own victims.
 #[test]
 fn a_victim_that_stalls_has_victims_of_its_own() {
     let _alone = alone();
@@ -344,7 +344,7 @@ fn a_victim_that_stalls_has_victims_of_its_own() {
 }
 
 #[test]
-fn without_task_hooks_it_is_said_that_nobody_tells() {
+fn without_task_hooks_the_victims_are_unknown() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -366,9 +366,9 @@ fn without_task_hooks_it_is_said_that_nobody_tells() {
     assert_eq!(stall.waiting.victims, Err(VictimsUnknown::NotInstrumented));
 }
 
-/// Following a worker costs it nothing that shows: the hot path reads the flag that it read before.
+/// The recorder costs the hot path nothing: it only reads a flag that it reads anyway.
 #[test]
-fn a_worker_is_followed_no_longer_than_its_victims_take() {
+fn polls_are_recorded_only_until_the_victims_are_known() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -376,19 +376,19 @@ fn a_worker_is_followed_no_longer_than_its_victims_take() {
     let held = Arc::clone(&watch);
     current_thread(&watch).block_on(async {
         holdup::spawn(async move { hold_up(&held, 1, HELD) }).await.expect("it ends");
-        // Never idle from here on.
+        // The worker is never idle from here on.
         while events.all().iter().all(|(phase, _)| *phase != Phase::Ended) {
-            assert!(start.elapsed() < DEADLINE, "the end is told");
+            assert!(start.elapsed() < DEADLINE, "the end is reported");
             tokio::task::yield_now().await;
         }
     });
     assert_eq!(victims(&ended(&events)).count(), 0);
 }
 
-/// Tokio tells since when each task was ready, also that in the place before the queue.
+/// Tokio measures the schedule latency of each task, including the one in the LIFO slot.
 #[cfg(feature = "schedule-latency")]
 #[test]
-fn where_tokio_measures_delays_waits_are_exact() {
+fn waits_are_exact_with_schedule_latency() {
     let _alone = alone();
     let events = Events::default();
     let watch = Arc::new(events.watch());
@@ -411,13 +411,13 @@ fn where_tokio_measures_delays_waits_are_exact() {
     });
     let stall = ended(&events);
     let victims = victims(&stall);
-    assert_eq!(told(victims), &early | &late, "{victims:#?}");
+    assert_eq!(victim_ids(victims), &early | &late, "{victims:#?}");
     for waited in victims.tasks.iter().map(|victim| victim.waited) {
         assert_eq!(waited.at_least, waited.at_most, "{victims:#?}");
     }
-    // The late one became ready so much later. Who is polled first is up to Tokio, and a poll of these takes next to nothing.
+    // The late ones became ready later by `HELD`. Tokio decides the order of polls, and each takes almost no time.
     let wait = |task: &holdup::stall::Victim| (task.task.name.as_deref() == Some("late"), task.waited.at_most);
     let waits: Vec<_> = victims.tasks.iter().map(wait).collect();
-    let late = waits.iter().find(|(late, _)| *late).map(|(_, wait)| *wait).expect("it is told");
+    let late = waits.iter().find(|(late, _)| *late).map(|(_, wait)| *wait).expect("it is known");
     assert!(waits.iter().all(|(is_late, wait)| *is_late || *wait + HELD / 10 >= late + HELD), "{victims:#?}");
 }

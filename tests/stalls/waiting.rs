@@ -1,4 +1,4 @@
-//! Who waits behind a stall: queued tasks, and I/O and timers that nobody drives.
+//! The backlog behind a stall: queued tasks, and I/O and timers without a driver.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -35,14 +35,14 @@ fn tasks_that_a_stuck_worker_has_queued_are_counted() {
     let stall = events.wait_for("the stall", |_, stall| function_of(stall) == "stalls_waiting::hold_up");
     assert_eq!((stall.waiting.others, stall.waiting.driver), (0, Driver::Unattended));
     assert_eq!(stall.waiting.global_queue, Some(0));
-    // The one that was spawned last is in the LIFO slot, which Tokio does not count.
+    // The task that was spawned last is in the LIFO slot, which Tokio does not count.
     let local = if cfg!(tokio_unstable) { Some(5) } else { None };
     assert_eq!(stall.waiting.local_queue, local);
 }
 
-/// The worker that waited for events takes the timer's task and blocks; the other one sleeps until somebody wakes it.
+/// The worker that waited for events polls the timer's task and blocks. The other worker sleeps until it is woken.
 #[test]
-fn a_worker_that_took_the_driver_with_it_is_told() {
+fn a_stuck_worker_that_was_the_driver_leaves_it_unattended() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -51,7 +51,7 @@ fn a_worker_that_took_the_driver_with_it_is_told() {
     runtime.block_on(async {
         holdup::spawn(async {
             for _ in 0..5 {
-                // Long enough for both workers to park.
+                // Time for both workers to park.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 hold_up();
             }
@@ -59,7 +59,7 @@ fn a_worker_that_took_the_driver_with_it_is_told() {
         .await
         .expect("it ends");
     });
-    let stall = events.wait_for("one while the other worker sleeps", |_, stall| {
+    let stall = events.wait_for("a stall while the other worker sleeps", |_, stall| {
         function_of(stall) == "stalls_waiting::hold_up" && stall.waiting.driver == Driver::Unattended
     });
     assert_eq!((stall.waiting.others, stall.waiting.others_parked, stall.waiting.others_stalled), (1, 1, 0));

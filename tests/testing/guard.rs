@@ -1,4 +1,4 @@
-//! The test guard: what it lets pass, what it fails, and what the message says.
+//! The test guard: which tests pass, which fail, and the messages.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -12,7 +12,7 @@ use holdup::testing::{self, Guard};
 use support::alone;
 use tokio::runtime::Builder;
 
-/// Far above what a machine under load does by itself.
+/// Far longer than any delay of a loaded machine.
 const HOLD: Duration = Duration::from_millis(300);
 
 #[inline(never)]
@@ -41,7 +41,7 @@ fn message<R>(test: impl FnOnce() -> R) -> Option<String> {
 }
 
 #[test]
-fn a_test_that_holds_its_runtime_up_fails_and_says_where() {
+fn a_test_that_stalls_its_runtime_fails_and_reports_where() {
     let _alone = alone();
     let text = message(|| testing::block_on(async { hold_up() })).expect("it fails");
     let first = text.lines().next().expect("has a line");
@@ -52,23 +52,23 @@ fn a_test_that_holds_its_runtime_up_fails_and_says_where() {
 }
 
 #[test]
-fn tasks_on_a_runtime_of_ones_own_builder_are_watched() {
+fn tasks_on_a_runtime_of_the_users_builder_are_watched() {
     let _alone = alone();
     let on_two_workers = |test: fn() -> tokio::task::JoinHandle<()>| {
         let mut builder = Builder::new_multi_thread();
         let outcome = async move { test().await.expect("it ends") };
         message(|| Guard::new().block_on_with(builder.worker_threads(2).enable_all(), outcome))
     };
-    let told = on_two_workers(|| holdup::spawn(async { hold_up() })).expect("it fails");
-    assert!(told.contains("testing_guard::hold_up at tests/testing/guard.rs:20"), "{told}");
-    // Without the hooks, a task that nobody wrapped is found only where the kernel lends a breakpoint.
+    let text = on_two_workers(|| holdup::spawn(async { hold_up() })).expect("it fails");
+    assert!(text.contains("testing_guard::hold_up at tests/testing/guard.rs:20"), "{text}");
+    // Without task hooks, an unwrapped task is found only where the kernel allows a breakpoint.
     #[cfg(tokio_unstable)]
     assert!(on_two_workers(|| tokio::spawn(async { hold_up() })).is_some());
     assert_eq!(on_two_workers(|| tokio::spawn(async { tokio::time::sleep(HOLD).await })), None);
 }
 
 #[test]
-fn honest_tests_pass() {
+fn tests_without_stalls_pass() {
     let _alone = alone();
     testing::block_on(async {
         tokio::time::sleep(HOLD).await;
@@ -84,17 +84,17 @@ fn honest_tests_pass() {
 }
 
 #[test]
-fn the_threshold_is_the_line() {
+fn the_threshold_decides() {
     let _alone = alone();
     assert_eq!(message(|| Guard::new().threshold(HOLD * 20).block_on(async { hold_up() })), None);
     assert!(message(|| Guard::new().threshold(HOLD / 3).block_on(async { hold_up() })).is_some());
 }
 
 #[test]
-fn many_short_holds_exceed_a_budget() {
+fn many_short_stalls_exceed_a_budget() {
     let _alone = alone();
     let cuts = || async {
-        // Sleeps, because where neighbours eat the CPU a thread that computes is held up by the machine, which is excused.
+        // It sleeps: on a busy machine a computation may count as not scheduled, which fails no test.
         for _ in 0..40 {
             nap(Duration::from_millis(8));
             tokio::task::yield_now().await;
@@ -109,7 +109,7 @@ fn many_short_holds_exceed_a_budget() {
 }
 
 #[test]
-fn what_is_allowed_passes_and_nothing_else() {
+fn only_allowed_stalls_pass() {
     let _alone = alone();
     let allowed = || async { testing::allow("it is what this test is about", hold_up) };
     assert_eq!(message(|| testing::block_on(allowed())), None);
@@ -126,7 +126,7 @@ fn what_is_allowed_passes_and_nothing_else() {
 }
 
 #[test]
-fn tests_at_the_same_time_do_not_disturb_each_other() {
+fn concurrent_tests_are_independent() {
     let _alone = alone();
     let outcomes: Vec<bool> = std::thread::scope(|scope| {
         let runs: Vec<_> = (0..6)
@@ -150,7 +150,7 @@ fn tests_at_the_same_time_do_not_disturb_each_other() {
 }
 
 #[test]
-fn what_one_test_allows_stays_its_own() {
+fn an_allowed_block_counts_only_for_its_own_test() {
     let _alone = alone();
     let (allowed, ended) = (AtomicBool::new(false), AtomicBool::new(false));
     let until = |flag: &'static str, set: &AtomicBool| support::wait_until(flag, || set.load(Ordering::Acquire));
@@ -166,7 +166,7 @@ fn what_one_test_allows_stays_its_own() {
                 });
             })
         });
-        // Begins before the first has been judged, and is judged first.
+        // It begins before the first test has been judged, and is judged first.
         until("the first has held its runtime up", &allowed);
         let second = message(|| Guard::new().block_on(async { hold_up() }));
         ended.store(true, Ordering::Release);
@@ -175,8 +175,8 @@ fn what_one_test_allows_stays_its_own() {
     });
 }
 
-/// What another process with one of the tests below says: whether it passed, and its standard error.
-fn told_by(test: &str) -> (bool, String) {
+/// Runs one of the tests below in another process. Returns whether it passed, and its standard error.
+fn output_of(test: &str) -> (bool, String) {
     let mut command = Command::new(std::env::current_exe().expect("it has a path"));
     let output = command.args([test, "--exact", "--ignored", "--nocapture"]).output().expect("it starts");
     let ran = String::from_utf8_lossy(&output.stdout).contains("running 1 test");
@@ -185,11 +185,11 @@ fn told_by(test: &str) -> (bool, String) {
 }
 
 #[test]
-fn a_failure_is_told_in_the_first_line_at_the_place_of_the_guard() {
+fn the_first_line_of_a_failure_names_the_stall() {
     let _alone = alone();
-    let (passed, text) = told_by("shown::a_failure");
+    let (passed, text) = output_of("shown::a_failure");
     assert!(!passed, "{text}");
-    // The two lines that become the message and the beginning of the text in JUnit files.
+    // JUnit files take their message and the start of their text from these two lines.
     let mut lines = text.lines().skip_while(|line| !line.contains("panicked at"));
     let place = lines.next().unwrap_or_default();
     assert!(place.contains("shown::a_failure") && place.contains("tests/testing/guard.rs"), "{text}");
@@ -199,18 +199,18 @@ fn a_failure_is_told_in_the_first_line_at_the_place_of_the_guard() {
 }
 
 #[test]
-fn who_only_warns_says_the_same() {
+fn warn_only_prints_the_same_message() {
     let _alone = alone();
-    let (passed, text) = told_by("shown::a_warning");
+    let (passed, text) = output_of("shown::a_warning");
     assert!(passed, "{text}");
     assert!(text.contains("holdup: this test held up its runtime: sleeping for "), "{text}");
     assert!(text.contains("testing_guard::hold_up at tests/testing/guard.rs:20"), "{text}");
 }
 
 #[test]
-fn exceptions_that_never_applied_are_told_and_those_that_did_are_not() {
+fn only_exceptions_that_never_applied_give_a_warning() {
     let _alone = alone();
-    let (passed, text) = told_by("shown::exceptions");
+    let (passed, text) = output_of("shown::exceptions");
     assert!(passed, "{text}");
     let warnings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("holdup: ")).collect();
     let [function, block] = &*warnings else { panic!("two are expected: {text}") };
@@ -219,24 +219,24 @@ fn exceptions_that_never_applied_are_told_and_those_that_did_are_not() {
     assert!(block.ends_with("(\"short\") held nothing up; remove it"), "{text}");
 }
 
-/// Run by the tests above, in a process of their own.
+/// Tests that the ones above run in another process.
 mod shown {
     use super::*;
 
     #[test]
-    #[ignore = "fails, for a test that looks at its message"]
+    #[ignore = "fails on purpose, for a test of its message"]
     fn a_failure() {
         testing::block_on(async { hold_up() });
     }
 
     #[test]
-    #[ignore = "for a test that looks at its message"]
+    #[ignore = "for a test of its message"]
     fn a_warning() {
         Guard::new().warn_only().block_on(async { hold_up() });
     }
 
     #[test]
-    #[ignore = "for a test that looks at its message"]
+    #[ignore = "for a test of its message"]
     fn exceptions() {
         let guard = Guard::new()
             .allow_function("testing_guard::nobody", "gone")
@@ -252,7 +252,7 @@ mod shown {
 }
 
 #[tokio::test]
-async fn inside_a_runtime_of_tokios_own_macro() {
+async fn a_guard_works_inside_tokios_test_macro() {
     let passes = testing::guard(async {
         tokio::time::sleep(Duration::from_millis(20)).await;
         7
@@ -262,7 +262,7 @@ async fn inside_a_runtime_of_tokios_own_macro() {
 
 #[tokio::test]
 #[should_panic(expected = "testing_guard::hold_up at tests/testing/guard.rs:20")]
-async fn a_wrapped_task_of_such_a_runtime_is_seen_too() {
+async fn a_wrapped_task_inside_tokios_test_macro_is_watched() {
     testing::guard(async {
         holdup::spawn(async { hold_up() }).await.expect("it ends");
     })
@@ -271,7 +271,7 @@ async fn a_wrapped_task_of_such_a_runtime_is_seen_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[should_panic(expected = "sleeping for")]
-async fn the_outermost_future_of_a_multi_thread_test_is_seen() {
+async fn the_outermost_future_of_a_multi_thread_test_is_watched() {
     testing::guard(async {
         tokio::task::yield_now().await;
         hold_up();
@@ -280,7 +280,7 @@ async fn the_outermost_future_of_a_multi_thread_test_is_seen() {
 }
 
 #[test]
-fn a_panic_of_the_test_itself_stays_what_it_is() {
+fn a_panic_of_the_test_is_not_changed() {
     let _alone = alone();
     let text = catch_unwind(|| testing::block_on(async { panic!("its own") })).expect_err("it panics");
     assert_eq!(text.downcast_ref::<&str>(), Some(&"its own"));

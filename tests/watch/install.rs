@@ -1,4 +1,4 @@
-//! What a watch installs, composes with and undoes; and what it says when it cannot be had.
+//! What a watch installs, combines with and removes, and its errors.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,7 +16,7 @@ fn quiet() -> holdup::WatchBuilder {
     Watch::builder().print(Print::Never)
 }
 
-/// Signals of this process that have a handler or are ignored: the bits of `SigCgt` and `SigIgn` in proc(5).
+/// The signals of this process that have a handler or are ignored: `SigCgt` and `SigIgn` in proc(5).
 fn signals_in_use() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/self/status").expect("/proc is mounted");
     status.lines().filter(|line| line.starts_with("SigCgt") || line.starts_with("SigIgn")).map(str::to_owned).collect()
@@ -29,7 +29,7 @@ fn threads_of_holdup() -> usize {
 }
 
 #[test]
-fn dropping_the_guard_undoes_what_it_installed() {
+fn dropping_the_watch_removes_what_it_installed() {
     let _alone = alone();
     let before = signals_in_use();
     let watch = quiet().listen("127.0.0.1:0").start().expect("starts");
@@ -43,12 +43,12 @@ fn dropping_the_guard_undoes_what_it_installed() {
     assert_eq!(signals_in_use(), before);
     wait_until("no thread of holdup's is left", || threads_of_holdup() == 0);
     std::net::TcpListener::bind(address).expect("the address is free again");
-    // The runtime goes on without the watch.
+    // The runtime continues without the watch.
     assert_eq!(runtime.block_on(async { tokio::spawn(async { 7 }).await.expect("it ends") }), 7);
 }
 
 #[test]
-fn the_users_hooks_are_called_beside_ours() {
+fn the_users_thread_hooks_are_called_in_addition() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -79,7 +79,7 @@ fn the_users_hooks_are_called_beside_ours() {
 
 #[cfg(tokio_unstable)]
 #[test]
-fn the_users_task_hooks_are_called_beside_ours() {
+fn the_users_task_hooks_are_called_in_addition() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
@@ -97,7 +97,7 @@ fn the_users_task_hooks_are_called_beside_ours() {
         .on_task_terminate(count(3));
     let runtime =
         watch.runtime_with(Builder::new_multi_thread().worker_threads(1).enable_all(), hooks).expect("builds");
-    // A bare task: with task hooks no wrapper is needed.
+    // An unwrapped task: task hooks need no wrapper.
     runtime.block_on(async {
         tokio::spawn(async { std::thread::sleep(Duration::from_millis(60)) }).await.expect("it ends");
     });
@@ -111,7 +111,7 @@ fn the_users_task_hooks_are_called_beside_ours() {
 }
 
 #[test]
-fn a_hook_that_would_be_lost_is_refused() {
+fn a_builder_with_a_hook_that_would_be_lost_is_refused() {
     let _alone = alone();
     let watch = quiet().start().expect("starts");
     let refused = watch.runtime(Builder::new_multi_thread().on_thread_park(|| {}));
@@ -122,7 +122,7 @@ fn a_hook_that_would_be_lost_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_had_is_said_with_a_remedy() {
+fn an_error_names_its_remedy() {
     let _alone = alone();
     let too_small = quiet().threshold(Duration::from_micros(10)).start().expect_err("too small");
     assert!(too_small.to_string().contains("choose 1ms or more"), "{too_small}");
@@ -144,7 +144,7 @@ fn what_cannot_be_had_is_said_with_a_remedy() {
 }
 
 #[test]
-fn the_self_check_tries_what_it_claims() {
+fn the_self_check_tests_its_claims() {
     let _alone = alone();
     let watch = quiet().start().expect("starts");
     let check = watch.self_check();
@@ -159,7 +159,7 @@ fn the_self_check_tries_what_it_claims() {
 }
 
 #[test]
-fn a_callback_that_panics_is_counted_and_does_no_harm() {
+fn a_panic_of_a_callback_is_counted_and_does_no_harm() {
     let _alone = alone();
     let watch = quiet().on_stall(|_| panic!("a mistake of the user's")).start().expect("starts");
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1).enable_all()).expect("builds");

@@ -1,4 +1,4 @@
-//! Polls are counted one by one while somebody asks: against tasks that count and time themselves.
+//! Task statistics, compared with tasks that count and time their own polls.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -19,7 +19,7 @@ fn watch() -> Watch {
     Watch::builder().print(Print::Never).start().expect("starts")
 }
 
-/// Computes in each poll for so long, as often as it is told, and keeps its own books.
+/// Computes for the same time in each of its polls, and records them itself.
 struct Work {
     polls_left: u64,
     poll: Duration,
@@ -65,14 +65,14 @@ fn work(polls: u64, poll: Duration) -> (Work, Arc<Books>) {
     (Work { polls_left: polls, poll, books: Arc::clone(&books) }, books)
 }
 
-/// Counts polls while something runs, and a little longer. On a machine that is too slow for the window it runs again,
+/// Collects task statistics while something runs, and a little longer. If the machine is too slow for the window, it runs again
 /// in a longer one.
 fn count_during<R: Send>(watch: &Watch, run: impl Fn() -> R + Sync) -> (TaskStats, R) {
     for seconds in [2, 10, 30] {
         let attempt = std::thread::scope(|scope| {
             let counting =
                 scope.spawn(move || watch.count_tasks_blocking(Duration::from_secs(seconds)).expect("few ask"));
-            // Nothing tells from outside when the window is open; it takes microseconds.
+            // The window opens within microseconds, but nothing reports it.
             std::thread::sleep(Duration::from_millis(200));
             let outcome = run();
             let in_time = !counting.is_finished();
@@ -91,12 +91,12 @@ fn named<'a>(stats: &'a TaskStats, name: &str) -> &'a TaskUse {
     found.unwrap_or_else(|| panic!("{name} is not in {stats:#?}"))
 }
 
-/// What was counted is what the task counted itself, and a little of what is around it.
+/// The statistics agree with the task's own records, plus a little overhead.
 fn assert_agrees(task: &TaskUse, books: &Books) {
     assert_eq!(task.polls, books.polls.load(Ordering::Relaxed), "{task:#?}");
     let (counted, own) = (task.busy, books.busy());
     assert!(counted >= own, "{counted:?} includes {own:?}");
-    // The machine may stop a thread between the two clocks, but seldom and not for long.
+    // The machine may stop a thread between the two clocks, but rarely and briefly.
     assert!(counted <= own * 3 / 2 + Duration::from_millis(100), "{counted:?} is about {own:?}");
     assert!(task.longest >= Duration::from_nanos(books.longest.load(Ordering::Relaxed)), "{task:#?}");
     assert!(task.longest <= task.busy && task.mean() <= task.longest, "{task:#?}");
@@ -125,7 +125,7 @@ fn two_tasks_that_share_a_worker_one_to_three() {
         assert_eq!((small.polls, large.polls), (100, 300));
         assert_agrees(small, &small_books);
         assert_agrees(large, &large_books);
-        // Both may be stopped by the machine, but neither computes less than it was told.
+        // The machine may stop both, but neither computes for less than its time.
         assert!(small.busy >= Duration::from_millis(50) && large.busy >= Duration::from_millis(150), "{stats:#?}");
         let ratio = |large: Duration, small: Duration| large.as_secs_f64() / small.as_secs_f64();
         let (counted, own) = (ratio(large.busy, small.busy), ratio(large_books.busy(), small_books.busy()));
@@ -133,7 +133,7 @@ fn two_tasks_that_share_a_worker_one_to_three() {
         for task in [small, large] {
             assert_eq!((task.tasks, task.ended, &*task.runtime), (1, 1, "shared"), "{task:#?}");
             assert!(task.id.is_some() && task.spawned_at.file().ends_with("tasks.rs"), "{task:#?}");
-            assert!(task.delay.is_none(), "nobody asked Tokio for it: {task:#?}");
+            assert!(task.delay.is_none(), "schedule latency is not enabled: {task:#?}");
             assert!(!task.workers.is_empty() && task.workers.iter().all(|worker| *worker < 2), "{task:#?}");
             assert!(task.idle > Duration::ZERO && task.idle < stats.window, "{task:#?}");
         }
@@ -143,7 +143,7 @@ fn two_tasks_that_share_a_worker_one_to_three() {
 }
 
 #[test]
-fn an_idle_task_is_seen_to_be_idle_and_a_stuck_one_to_be_busy() {
+fn an_idle_task_is_idle_and_a_stuck_task_is_busy() {
     let _alone = alone();
     let watch = watch();
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(2).enable_all()).expect("builds");
@@ -160,7 +160,7 @@ fn an_idle_task_is_seen_to_be_idle_and_a_stuck_one_to_be_busy() {
             }
             .watched_as("stuck"),
         );
-        // Has begun long before the window ends.
+        // The poll begins long before the window ends.
         std::thread::sleep(Duration::from_millis(100));
     });
     let (idle, stuck) = (named(&stats, "idle"), named(&stats, "stuck"));
@@ -168,18 +168,18 @@ fn an_idle_task_is_seen_to_be_idle_and_a_stuck_one_to_be_busy() {
     assert!(idle.idle > Duration::from_millis(500), "{idle:#?}");
     assert_eq!((stuck.polls, stuck.ended, stuck.idle), (1, 0, Duration::ZERO), "it is still in its poll");
     assert!(stuck.longest > Duration::from_millis(500) && stuck.busy == stuck.longest, "{stuck:#?}");
-    // The next window finds it in a poll that began before.
+    // In the next window it is still in a poll that began earlier.
     let later = watch.count_tasks_blocking(Duration::from_millis(100)).expect("few ask");
     let stuck = named(&later, "stuck");
     assert_eq!(stuck.polls, 1);
     assert!(stuck.busy >= Duration::from_millis(100), "{stuck:#?}");
     assert!(stuck.busy < later.window + Duration::from_secs(1), "not from its beginning: {stuck:#?}");
-    assert!(later.tasks.iter().all(|task| task.name.as_deref() != Some("idle")), "nobody polled it: {later:#?}");
+    assert!(later.tasks.iter().all(|task| task.name.as_deref() != Some("idle")), "it was not polled: {later:#?}");
     release.store(true, Ordering::Relaxed);
 }
 
 #[test]
-fn many_short_tasks_are_kept_apart_up_to_a_limit_and_no_poll_is_lost() {
+fn many_short_tasks_have_records_up_to_a_limit_and_no_poll_is_lost() {
     const TASKS: u64 = 20_000;
     let _alone = alone();
     let watch = watch();
@@ -202,7 +202,7 @@ fn many_short_tasks_are_kept_apart_up_to_a_limit_and_no_poll_is_lost() {
 }
 
 #[test]
-fn a_future_that_is_wrapped_twice_is_counted_once_under_its_outer_name() {
+fn a_future_wrapped_twice_counts_once_under_its_outer_name() {
     let _alone = alone();
     let watch = watch();
     for hooks in [holdup::Hooks::new(), holdup::Hooks::new().without_task_hooks()] {
@@ -221,7 +221,7 @@ fn a_future_that_is_wrapped_twice_is_counted_once_under_its_outer_name() {
 }
 
 #[test]
-fn what_happens_in_block_in_place_holds_nobody_up_and_the_poll_counts_once() {
+fn a_poll_with_block_in_place_counts_once_and_stalls_no_worker() {
     let _alone = alone();
     let watch = watch();
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1)).expect("builds");
@@ -231,8 +231,8 @@ fn what_happens_in_block_in_place_holds_nobody_up_and_the_poll_counts_once() {
         runtime.block_on(async {
             let away = holdup::spawn_named("away", async move {
                 tokio::task::block_in_place(|| {
-                    // Goes on once another thread has taken the worker and polls there.
-                    wait_until("the worker is handed on", || polls.load(Ordering::Relaxed) > 0);
+                    // Continues once another thread has taken the worker and polls.
+                    wait_until("another thread has the worker", || polls.load(Ordering::Relaxed) > 0);
                     std::thread::sleep(Duration::from_millis(400));
                 });
             });
@@ -249,7 +249,7 @@ fn what_happens_in_block_in_place_holds_nobody_up_and_the_poll_counts_once() {
 }
 
 #[test]
-fn windows_overlap_up_to_a_limit_and_each_counts_its_own() {
+fn windows_overlap_up_to_a_limit_and_are_independent() {
     let _alone = alone();
     let watch = watch();
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1)).expect("builds");
@@ -283,7 +283,7 @@ fn windows_overlap_up_to_a_limit_and_each_counts_its_own() {
 }
 
 #[test]
-fn windows_and_workers_that_come_and_go_lose_and_double_nothing() {
+fn windows_and_workers_that_start_and_end_lose_and_duplicate_no_poll() {
     const WORKERS: u32 = 2;
     let _alone = alone();
     let watch = watch();
@@ -306,7 +306,7 @@ fn windows_and_workers_that_come_and_go_lose_and_double_nothing() {
                 let (busy, own) = work(300, Duration::from_micros(50));
                 books.push(own);
                 tasks.push(runtime.spawn(busy.watched_as(&format!("busy {number}"))));
-                // Each hands its worker on to another thread.
+                // Each gives its worker to another thread.
                 tasks.push(runtime.spawn(async {
                     for _ in 0..20 {
                         tokio::task::block_in_place(|| std::thread::sleep(Duration::from_micros(100)));
@@ -336,7 +336,7 @@ fn windows_and_workers_that_come_and_go_lose_and_double_nothing() {
 
 #[cfg(all(tokio_unstable, feature = "schedule-latency"))]
 #[test]
-fn the_delay_of_a_task_that_waits_behind_another_is_known() {
+fn the_schedule_latency_of_a_queued_task_is_known() {
     let _alone = alone();
     let watch = watch();
     let mut builder = Builder::new_current_thread();
@@ -351,7 +351,7 @@ fn the_delay_of_a_task_that_waits_behind_another_is_known() {
             second.await.expect("it ends");
         });
     });
-    let delay = named(&stats, "second").delay.expect("Tokio tells");
+    let delay = named(&stats, "second").delay.expect("schedule latency is enabled");
     assert_eq!(delay.polls, 1);
     assert!(delay.longest >= Duration::from_millis(50) && delay.mean() == delay.longest, "{delay:?}");
 }
