@@ -14,7 +14,7 @@ use crate::sys::{Mapping, Process};
 const SEARCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Searching takes at most one part in this many of the time.
-const SHARE: u32 = 8;
+const SEARCH_TIME_DIVISOR: u32 = 8;
 
 /// The vtables that such tasks point to. A program without such tasks has no such vtable.
 #[derive(Debug, Default)]
@@ -82,7 +82,8 @@ impl HeapTaskSearch {
     /// Searches, unless the last search is recent.
     pub(crate) fn search(&self, process: Process, image: &Image, program: &Program<'_>) {
         let tables = self.tables.get_or_init(|| HeapTaskTables::of(process, image, program, HeapTaskKinds::LocalSets));
-        let is_old = |search: &Search| search.ended.elapsed() >= (search.took * (SHARE - 1)).max(SEARCH_EVERY);
+        let is_old =
+            |search: &Search| search.ended.elapsed() >= (search.took * (SEARCH_TIME_DIVISOR - 1)).max(SEARCH_EVERY);
         if tables.tables.is_empty() || !self.last().is_none_or(|search| is_old(&search)) {
             return;
         }

@@ -25,7 +25,7 @@ const STOP_CHECK: Duration = Duration::from_millis(20);
 const THREAD_SEARCH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Reading tasks takes at most one part in this many of the time.
-const SHARE: u32 = 4;
+const READ_TIME_DIVISOR: u32 = 4;
 
 /// What a profile of another process measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ fn collect_tasks(open: &OpenProcess, options: &ProfileOptions, stop: &Stop) -> R
         let reading = window.elapsed().saturating_sub(begun);
         (readings, took) = (readings + 1, took + reading);
         // Reading takes its share of the time only.
-        pause = interval.saturating_sub(reading).max(reading * (SHARE - 1));
+        pause = interval.saturating_sub(reading).max(reading * (READ_TIME_DIVISOR - 1));
     }
     for missing in missing {
         awaiting.note(missing);

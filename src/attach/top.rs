@@ -22,7 +22,7 @@ use crate::sys::{Process, ThreadProbe};
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Reading all tasks takes at most one part in this many of the time.
-const SHARE: u32 = 4;
+const READ_TIME_DIVISOR: u32 = 4;
 
 /// The variables of running threads are found late. The first window begins when no new worker appears, at the latest after
 /// this time.
@@ -280,7 +280,7 @@ impl ActivitySampler {
     /// Skips the census where many tasks make it slow.
     fn take_census(&mut self, watching: &Watching<'_, '_>) {
         if let Some((taken, took)) = self.census_taken
-            && taken.elapsed() < took * (SHARE - 1)
+            && taken.elapsed() < took * (READ_TIME_DIVISOR - 1)
         {
             return;
         }

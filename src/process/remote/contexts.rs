@@ -42,7 +42,7 @@ impl ContextReader {
 
     /// Finds the contexts of new threads.
     pub(super) fn find<'c>(&mut self, threads: impl Iterator<Item = (i32, &'c mut ThreadContext)>) {
-        // The lister of threads reports the end of the process.
+        // `UntypedWorkers` reports the end of the process when it lists threads.
         let _there = self.locals.refresh();
         let pointers = self.locals.pointers();
         for (tid, context) in threads {
