@@ -105,7 +105,7 @@ pub(crate) fn start_first<T>(what: &str, start: impl Fn() -> T, others_are_refus
         if others_are_refused() {
             return running;
         }
-        assert!(Instant::now() < limit, "nobody is kept out in {DEADLINE:?}: {what}");
+        assert!(Instant::now() < limit, "no other is excluded in {DEADLINE:?}: {what}");
         drop(running);
         wait_until("it has ended", || !others_are_refused());
     }

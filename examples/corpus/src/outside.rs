@@ -26,7 +26,7 @@ const WATCHING: &str = "watching process ";
 pub(crate) fn wait_until_watched() -> anyhow::Result<()> {
     writeln!(std::io::stdout(), "{READY}").context("standard output is closed")?;
     let read = std::io::stdin().lock().read_line(&mut String::new()).context("standard input cannot be read")?;
-    anyhow::ensure!(read > 0, "standard input was closed before anybody watched");
+    anyhow::ensure!(read > 0, "standard input was closed before the command watched");
     // The command still reads debug information now.
     std::thread::sleep(SETTLED);
     Ok(())

@@ -41,7 +41,7 @@ pub(super) const CASES: &[Case] = &[
             Ok(())
         })
     }),
-    Case::stall("compression", "flate2 packs a buffer", Cause::Computing, |scene| {
+    Case::stall("compression", "flate2 compresses a buffer", Cause::Computing, |scene| {
         Box::pin(async move {
             let text = || Ok((0..16_384_u32).map(|at| (at.wrapping_mul(at) >> 7) as u8 & 0x3f).collect::<Vec<_>>());
             compress(&scene, &prepared(text).await?)

@@ -20,11 +20,11 @@ pub(super) const CASES: &[Case] = &[
     }),
     Case {
         multi_thread: true,
-        ..Case::stall("two-at-once", "two tasks sleep, on all workers that there are", Cause::Sleeping, |scene| {
+        ..Case::stall("two-at-once", "two tasks sleep, on all workers", Cause::Sleeping, |scene| {
             Box::pin(async move { nap_twice(scene).await })
         })
     },
-    Case::stall("again", "sleeps, lets others go first, and sleeps again", Cause::Sleeping, |scene| {
+    Case::stall("again", "sleeps, yields, and sleeps again", Cause::Sleeping, |scene| {
         Box::pin(async move {
             nap(&scene);
             tokio::task::yield_now().await;

@@ -14,7 +14,7 @@ use crate::truth::Cause;
 const ROWS: u32 = 400;
 
 pub(super) const CASES: &[Case] = &[
-    Case::stall("database-query", "SQLite joins without an index, again and again", Cause::Computing, |scene| {
+    Case::stall("database-query", "SQLite joins without an index, repeatedly", Cause::Computing, |scene| {
         Box::pin(async move {
             let database = prepared(|| {
                 let database = Connection::open_in_memory()?;

@@ -15,7 +15,7 @@ const PART: usize = 1 << 20;
 const FILES: u32 = 400;
 
 pub(super) const CASES: &[Case] = &[
-    Case::stall("file-read", "reads a file in the page cache, again and again", Cause::File, |scene| {
+    Case::stall("file-read", "reads a file in the page cache, repeatedly", Cause::File, |scene| {
         Box::pin(async move {
             let path = scratch("read");
             let (mut file, mut part) = create(&path).await?;
@@ -23,7 +23,7 @@ pub(super) const CASES: &[Case] = &[
             remove(file, &path).await
         })
     }),
-    Case::stall("file-write", "writes a file, again and again", Cause::File, |scene| {
+    Case::stall("file-write", "writes a file, repeatedly", Cause::File, |scene| {
         Box::pin(async move {
             let path = scratch("write");
             let (mut file, part) = create(&path).await?;
@@ -31,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
             remove(file, &path).await
         })
     }),
-    Case::stall("fsync", "writes a little and syncs it, again and again", Cause::File, |scene| {
+    Case::stall("fsync", "writes a little and syncs it, repeatedly", Cause::File, |scene| {
         Box::pin(async move {
             let path = scratch("fsync");
             let (mut file, part) = create(&path).await?;

@@ -48,7 +48,7 @@ pub(super) const CASES: &[Case] = &[
             Ok(())
         })
     }),
-    Case::healthy("busy-service", "a server that is asked 4000 times by 8 clients", |_| Box::pin(serve())),
+    Case::healthy("busy-service", "a server with 4000 requests of 8 clients", |_| Box::pin(serve())),
     Case::healthy("self-waking", "8 tasks that wake themselves 20000 times", |_| {
         Box::pin(async {
             let mut tasks = JoinSet::new();

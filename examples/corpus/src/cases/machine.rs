@@ -21,7 +21,7 @@ pub(super) const CASES: &[Case] = &[
             Ok(())
         })
     }),
-    Case::healthy("neighbours", "other processes eat the CPUs", |_| {
+    Case::healthy("neighbours", "other processes use all CPUs", |_| {
         Box::pin(async {
             let neighbours = prepared(Neighbours::start).await?;
             honest_polls(POLLS, MOMENT).await;

@@ -40,7 +40,7 @@ pub(super) const CASES: &[Case] = &[
             read(&scene, &mut stream)
         })
     }),
-    Case::stall("http-client", "ureq asks a peer that answers late", Cause::Network, |scene| {
+    Case::stall("http-client", "ureq requests a page of a slow peer", Cause::Network, |scene| {
         Box::pin(async move {
             let url = format!("http://{}/", slow_peer(scene.length())?);
             let agent = ureq::Agent::new_with_defaults();

@@ -27,7 +27,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "sleep",
         mistake: "std::thread::sleep in a handler",
-        symptom: "answers take 80 ms longer, others on that worker too",
+        symptom: "responses take 80 ms longer, others on that worker too",
         seen: "stall in sleep_in_handler",
         holds_worker_forever: false,
         arm: Arm::OnWorker(sleep::arm),
@@ -35,7 +35,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "sync-read",
         mistake: "std::fs with fsync in a handler",
-        symptom: "answers take as long as the disk",
+        symptom: "responses take as long as the disk",
         seen: "stall in read_with_fsync_in_handler",
         holds_worker_forever: false,
         arm: Arm::OnWorker(sync_read::arm),
@@ -43,7 +43,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "cpu",
         mistake: "a quadratic comparison of all headlines",
-        symptom: "slower with every article, one core busy",
+        symptom: "slower with every article, one CPU busy",
         seen: "stall in compare_every_headline",
         holds_worker_forever: false,
         arm: Arm::OnWorker(cpu::arm),
@@ -51,7 +51,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "json",
         mistake: "a huge article parsed as JSON on a worker",
-        symptom: "answers take as long as the parsing, one core busy",
+        symptom: "responses take as long as the parsing, one CPU busy",
         seen: "stall in parse_huge_article",
         holds_worker_forever: false,
         arm: Arm::OnWorker(json::arm),
@@ -59,7 +59,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "feed-parser",
         mistake: "a large feed parsed on a worker",
-        symptom: "answers wait whenever that feed is read, one core busy",
+        symptom: "responses wait whenever that feed is parsed, one CPU busy",
         seen: "stall in parse_feed_on_worker",
         holds_worker_forever: false,
         arm: Arm::OnWorker(feed_parser::arm),
@@ -67,7 +67,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "lock",
         mistake: "a std Mutex held across slow work by another thread",
-        symptom: "answers take up to 100 ms longer, no core busy",
+        symptom: "responses take up to 100 ms longer, no CPU busy",
         seen: "stall in wait_for_archive_lock",
         holds_worker_forever: false,
         arm: Arm::OnWorker(lock::arm),
@@ -83,7 +83,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "block-on",
         mistake: "futures::executor::block_on inside a task",
-        symptom: "answers take 80 ms longer; a deadlock once what is awaited needs that worker",
+        symptom: "responses take 80 ms longer; a deadlock if the awaited future needs that worker",
         seen: "stall in block_on_inside_task",
         holds_worker_forever: false,
         arm: Arm::OnWorker(block_on::arm),
@@ -91,7 +91,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "network",
         mistake: "a blocking std::net read from a slow peer",
-        symptom: "answers take as long as the peer",
+        symptom: "responses take as long as the peer",
         seen: "stall in read_from_slow_peer",
         holds_worker_forever: false,
         arm: Arm::OnWorker(network::arm),
@@ -99,7 +99,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "producer-flush",
         mistake: "a Kafka producer flushed synchronously in a handler",
-        symptom: "answers take as long as the broker, and far longer while it is away",
+        symptom: "responses take as long as the broker, and far longer without it",
         seen: "stall in flush_producer_in_handler",
         holds_worker_forever: false,
         arm: Arm::OnWorker(producer_flush::arm),
@@ -107,7 +107,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "never-ends",
         mistake: "a std Mutex locked twice by the same worker",
-        symptom: "one worker is lost for good, once, about 1 s after the start; with bad luck no other one wakes up again",
+        symptom: "one worker is stuck for good, once, about 1 s after the start; sometimes no other worker wakes up again",
         seen: "stall in lock_twice",
         holds_worker_forever: true,
         arm: Arm::OnWorker(never_ends::arm),
@@ -123,7 +123,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "unbounded-spawn",
         mistake: "200 tasks spawned per request, with no limit",
-        symptom: "memory and tasks grow with the load and come back late",
+        symptom: "memory and tasks grow with the load and shrink late",
         seen: "`holdup tasks`: the row of unbounded_spawn.rs has ever more tasks; /debug/pprof/goroutine?debug=1: ever more wait",
         holds_worker_forever: false,
         arm: Arm::OnWorker(unbounded_spawn::arm),
@@ -131,7 +131,7 @@ const CATALOGUE: &[Fault] = &[
     Fault {
         name: "starved-pool",
         mistake: "long jobs fill the blocking pool, and spawn_blocking waits for a free thread",
-        symptom: "answers take half a second and more, no worker busy, hundreds of threads",
+        symptom: "responses take half a second and more, no worker busy, hundreds of threads",
         seen: "no stall; `holdup tasks`: `GET /latest-news` busy for nothing and idle for long; `holdup record --mode wall`: workers parked",
         holds_worker_forever: false,
         arm: Arm::Awaited(starved_pool::arm),
@@ -146,7 +146,7 @@ const CATALOGUE: &[Fault] = &[
     },
     Fault {
         name: "cache-leak",
-        mistake: "a cache of answers that forgets nothing",
+        mistake: "a cache of responses that drops nothing",
         symptom: "memory grows with every request (here up to 256 MiB), latency does not",
         seen: "no stall; VmRSS in /proc/PID/status; a CPU profile shows keep_answer_forever copying",
         holds_worker_forever: false,
@@ -154,7 +154,7 @@ const CATALOGUE: &[Fault] = &[
     },
     Fault {
         name: "neighbour",
-        mistake: "other processes that want every core several times",
+        mistake: "other processes that use every CPU several times",
         symptom: "everything is slower, and the service itself uses little CPU",
         seen: "stalls with the cause not_scheduled, most often in work_beside_neighbours",
         holds_worker_forever: false,
