@@ -230,7 +230,7 @@ fn a_parked_worker_blocks_the_sampling_signal() {
         loop {
             let tid = std::fs::read_link("/proc/thread-self").expect("/proc is mounted");
             let tid = tid.file_name().and_then(|name| name.to_str()).expect("it is a number");
-            seen.fetch_or(held_back(tid), Ordering::Relaxed);
+            seen.fetch_or(blocked_signals(tid), Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
