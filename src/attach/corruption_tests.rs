@@ -67,7 +67,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let program = Awaiting::with("unlisted");
+        let program = Awaiting::with("heap_tasks");
         let process = Process::with_id(program.pid());
         let mut images = Images::of(process);
         images.load_new().expect("it is our own child");

@@ -8,7 +8,7 @@ use super::error::AttachError;
 use super::open_process::check;
 use super::remedies;
 use crate::images::Images;
-use crate::model::process::{DebugTier, ProcessSeen, ProgramFacts, VerbSeen};
+use crate::model::process::{DebugTier, TokioProcess, ProgramFacts, VerbSupport};
 use crate::program_path::ProgramPath;
 use crate::sys::{self, PerfSampler, Permissions, Process, ProcessStatus};
 use crate::tokio_internals::symbols::is_worker_thread;
@@ -17,7 +17,7 @@ use crate::tokio_internals::symbols::is_worker_thread;
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
     /// Processes with Tokio, by process id.
-    pub(crate) with_tokio: Vec<ProcessSeen>,
+    pub(crate) with_tokio: Vec<TokioProcess>,
     /// The number of processes with unreadable files and without threads that are named like Tokio's.
     pub(crate) unseen: usize,
 }
@@ -58,11 +58,11 @@ fn process_seen(
     status: &ProcessStatus,
     tokio_threads: usize,
     facts: Option<ProgramFacts>,
-    verbs: Vec<VerbSeen>,
-) -> ProcessSeen {
+    verbs: Vec<VerbSupport>,
+) -> TokioProcess {
     let program = ProgramPath::of(process).file_name().unwrap_or_else(|| status.name.clone());
     let (pid, user, threads) = (process.id(), status.user, status.threads);
-    ProcessSeen { pid, user, program, threads, tokio_threads, facts: facts.filter(|facts| facts.tokio), verbs }
+    TokioProcess { pid, user, program, threads, tokio_threads, facts: facts.filter(|facts| facts.tokio), verbs }
 }
 
 fn tokio_threads(process: Process) -> usize {
@@ -100,7 +100,7 @@ fn verbs(
     rights: &Permissions,
     refused: Option<&AttachError>,
     facts: Option<&ProgramFacts>,
-) -> Vec<VerbSeen> {
+) -> Vec<VerbSupport> {
     let record = || match PerfSampler::new(std::time::Duration::from_secs(1)).add_thread(first_thread(process), 0) {
         Ok(_) => None,
         Err(error) => Some(AttachError::of_sampling(process, &error).to_string()),
@@ -108,7 +108,7 @@ fn verbs(
     let dump = || (!reads_memory(process)).then(|| remedies::closed_memory(rights));
     match refused {
         Some(refused) => {
-            ["record", "stalls", "dump"].map(|verb| VerbSeen { verb, refused: Some(refused.to_string()) }).into()
+            ["record", "stalls", "dump"].map(|verb| VerbSupport { verb, refused: Some(refused.to_string()) }).into()
         }
         None => {
             let dump = dump();
@@ -116,9 +116,9 @@ fn verbs(
             let name = || ProgramPath::of(process).name();
             let stalls = dump.clone().or_else(|| Some(remedies::without_types(&name(), nameless?)));
             vec![
-                VerbSeen { verb: "record", refused: record() },
-                VerbSeen { verb: "stalls", refused: stalls },
-                VerbSeen { verb: "dump", refused: dump },
+                VerbSupport { verb: "record", refused: record() },
+                VerbSupport { verb: "stalls", refused: stalls },
+                VerbSupport { verb: "dump", refused: dump },
             ]
         }
     }

@@ -245,8 +245,8 @@ impl ActivitySampler {
             let tasks = self.census.tasks.iter().filter(|task| task.state == state);
             (state, tasks.count())
         });
-        let tells_tasks = watching.reader().is_some();
-        let runtimes = match tells_tasks {
+        let has_tasks = watching.reader().is_some();
+        let runtimes = match has_tasks {
             true => self.census.runtimes.iter().filter(|runtime| !runtime.is_local_set()).count(),
             false => workers.iter().map(|worker| &worker.runtime).collect::<HashSet<_>>().len(),
         };
@@ -254,9 +254,9 @@ impl ActivitySampler {
             pid: self.process.id(),
             program: program.to_owned(),
             window,
-            looks: self.samples,
+            samples: self.samples,
             runtimes,
-            tells_tasks,
+            has_tasks,
             states: states.into_iter().filter(|(_, tasks)| *tasks > 0).collect(),
             workers,
             polled: self.polled_by_kind(window),

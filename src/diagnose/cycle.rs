@@ -1,17 +1,17 @@
-//! Tasks that wait for each other in a circle, which no one of them ever leaves.
+//! Tasks that wait for each other in a cycle (a deadlock).
 
 use std::collections::{HashMap, HashSet};
 
 use crate::model::census::{Await, Census, WaitsFor};
 use crate::model::task::TaskId;
 
-/// Cycles that are told.
+/// The maximum number of cycles that are reported.
 const MAX_CYCLES: usize = 64;
 
-/// Futures that go on when one of several things happens: what they wait for does not hold them.
+/// Futures that continue when one of several events happens. Waiting for one of them is not a deadlock.
 const ALTERNATIVES: [&str; 3] = ["select!", "Timeout", "Select"];
 
-/// The cycles, each beginning at its smallest task. Locks count where one task is seen to hold them.
+/// The cycles, each starting at its smallest task id. A lock counts if it has exactly one known holder.
 pub(crate) fn cycles(census: &Census) -> Vec<Vec<TaskId>> {
     let mut waits: HashMap<TaskId, Vec<TaskId>> = HashMap::new();
     for task in &census.tasks {
@@ -31,7 +31,7 @@ pub(crate) fn cycles(census: &Census) -> Vec<Vec<TaskId>> {
     found
 }
 
-/// A walk in depth, without recursion because chains of tasks may be long. Every task is walked once.
+/// A depth-first search. It uses no recursion, because chains of tasks may be long. Each task is visited once.
 fn follow(
     start: TaskId,
     waits: &HashMap<TaskId, Vec<TaskId>>,
@@ -65,6 +65,7 @@ fn follow(
     }
 }
 
+/// Adds the tasks that a path waits for.
 fn collect(node: &Await, targets: &mut Vec<TaskId>) {
     let last = node.future.rsplit("::").next().unwrap_or_default();
     if ALTERNATIVES.iter().any(|name| last.starts_with(name)) {
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found_once_and_chains_are_none() {
+    fn cycles_are_found_once_and_chains_are_ignored() {
         let tasks = vec![task(1, "a", &[2]), task(2, "a", &[4]), task(3, "a", &[]), task(4, "a", &[3, 2])];
         assert_eq!(found(tasks), [[2, 4]]);
         assert_eq!(found(vec![task(7, "a", &[7])]), [[7]]);
@@ -120,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn what_may_go_on_otherwise_is_not_held() {
+    fn waiting_for_one_of_several_events_is_not_a_deadlock() {
         assert!(found(vec![task(1, "select!", &[2]), task(2, "a", &[1])]).is_empty());
         assert!(found(vec![task(1, "tokio::time::timeout::Timeout", &[2]), task(2, "a", &[1])]).is_empty());
     }
 
     #[test]
-    fn a_long_chain_ends() {
+    fn a_long_chain_does_not_overflow_the_stack() {
         let chain = (1..100_000).map(|id| task(id, "a", &[id + 1])).collect();
         assert!(found(chain).is_empty());
     }

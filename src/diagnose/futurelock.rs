@@ -1,16 +1,16 @@
-//! Locks whose place is kept by a future that nobody polls: whoever waits for one waits until that future is polled again,
-//! which may need the lock.
+//! Futurelocks: an unpolled future holds a lock, or is next in its queue. Tasks that wait for the lock wait until the
+//! future is polled again, which may itself require the lock.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::model::census::{Await, Census, Futurelock, LockStage, WaitsFor};
 use crate::model::task::TaskId;
 
-/// Findings that are told.
+/// The maximum number of futurelocks that are reported.
 const MAX_FOUND: usize = 64;
 
-/// Unpolled futures that others wait for, with those who do. A future that is only queued stands in nobody's way before its turn
-/// comes; it counts where that turn is bound to come while its own task waits for the same lock.
+/// Unpolled futures that tasks wait for. A future that is only queued blocks nobody until its turn comes. It is reported if
+/// its own task waits for the same lock, because its turn then comes first.
 pub(crate) fn futurelocks(census: &Census) -> Vec<Futurelock> {
     let mut waiting: HashMap<u64, Vec<TaskId>> = HashMap::new();
     let mut held_by_others = HashSet::new();
@@ -32,13 +32,13 @@ pub(crate) fn futurelocks(census: &Census) -> Vec<Futurelock> {
         let Some(id) = task.id else { continue };
         for unpolled in &task.unpolled {
             let waiting = waiting.get(&unpolled.semaphore).cloned().unwrap_or_default();
-            let in_the_way = match unpolled.stage {
-                // One that was dropped after it had been given a permit may still look like this.
+            let is_blocking = match unpolled.stage {
+                // A future that was dropped after it was granted a permit may have the same memory.
                 LockStage::Granted => !waiting.is_empty() && !held_by_others.contains(&unpolled.semaphore),
                 LockStage::Holds => !waiting.is_empty(),
                 LockStage::Queued => waiting.contains(&id),
             };
-            if in_the_way && found.len() < MAX_FOUND {
+            if is_blocking && found.len() < MAX_FOUND {
                 found.push(Futurelock { task: id, unpolled: unpolled.clone(), waiting });
             }
         }
@@ -46,8 +46,9 @@ pub(crate) fn futurelocks(census: &Census) -> Vec<Futurelock> {
     found
 }
 
+/// Reports the semaphores that a path waits for, and whether each has a holder or a free permit.
 fn collect(node: &Await, waits: &mut impl FnMut(u64, bool)) {
-    // Where there is a free permit, nobody keeps it.
+    // If a permit is free, no future blocks it.
     if let Some(WaitsFor::Permits { address, free, holders, .. }) = &node.waits_for {
         waits(*address, !holders.is_empty() || free.is_some_and(|free| free > 0));
     }
@@ -91,11 +92,11 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_an_unpolled_future_is_told() {
+    fn tasks_that_wait_for_an_unpolled_future_are_found() {
         use LockStage::{Granted, Holds, Queued};
         assert_eq!(found(vec![task(1, None, &[(7, Granted)]), task(2, Some(7), &[])]), [(1, vec![2])]);
         assert_eq!(found(vec![task(1, Some(7), &[(7, Holds)])]), [(1, vec![1])], "its own task");
-        assert_eq!(found(vec![task(1, Some(7), &[(7, Queued)])]), [(1, vec![1])], "it comes to that");
+        assert_eq!(found(vec![task(1, Some(7), &[(7, Queued)])]), [(1, vec![1])], "its turn comes first");
         assert_eq!(found(vec![task(1, None, &[(7, Queued)]), task(2, Some(7), &[])]), [], "not its turn");
         assert_eq!(found(vec![task(1, Some(8), &[(7, Granted)]), task(2, Some(8), &[])]), [], "nobody waits");
     }

@@ -6,11 +6,11 @@ mod cause;
 /// The culprit of a stall.
 mod culprit;
 
-/// Tasks that wait for each other.
+/// Tasks that wait for each other in a cycle.
 #[cfg(feature = "attach")]
 mod cycle;
 
-/// Futures that nobody polls and others wait for.
+/// Unpolled futures that hold locks.
 #[cfg(feature = "attach")]
 mod futurelock;
 

@@ -1,23 +1,23 @@
-//! What a process does now as a screen of text: workers, tasks by CPU time, tasks by what they wait for, stalls.
+//! The current activity of a process as a screen of text: workers, tasks by CPU time, waiting tasks, and stalls.
 
 use super::text::{milliseconds, wrapped};
 use crate::model::activity::{ActivityNow, WaitingTasks, WorkerActivity};
 use crate::model::stall::StallEntry;
 use crate::model::worker::Activity;
 
-/// How large it may become.
+/// The size of the screen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
-    /// Longer lines are cut.
+    /// The maximum length of a line. Longer lines are cut.
     pub(crate) columns: usize,
-    /// Of each table.
+    /// The maximum number of rows of each table.
     pub(crate) rows: usize,
 }
 
-/// A part of a name that is shorter tells nothing.
+/// A shorter part of a name is not useful.
 const SHORTEST_NAME: usize = 16;
 
-/// Columns of a worker's line before the task that it polls.
+/// The number of columns before the task in the line of a worker.
 const BEFORE_TASK: usize = 53;
 
 /// The lines of the screen.
@@ -25,53 +25,53 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
     let mut lines = Vec::new();
     let tasks = now.states.iter().map(|(_, tasks)| tasks).sum::<usize>();
     let states: Vec<String> = now.states.iter().map(|(state, tasks)| format!("{tasks} {}", state.as_str())).collect();
-    let tasks = if now.tells_tasks { counted(tasks, "task") } else { "tasks are not told".to_owned() };
+    let tasks = if now.has_tasks { counted(tasks, "task") } else { "tasks unknown".to_owned() };
     lines.push(format!("{} (process {}): {tasks}", now.program, now.pid));
     if let Some(line) = lines.last_mut().filter(|_| !states.is_empty()) {
         *line += &format!(": {}", states.join(", "));
     }
     let window = milliseconds(now.window);
     lines.push(format!(
-        "{} in {}, looked at {} times in {window}",
+        "{} in {}, {} in {window}",
         counted(now.workers.len(), "worker"),
         counted(now.runtimes, "runtime"),
-        now.looks
+        counted(now.samples as usize, "sample")
     ));
     lines.push(String::new());
-    let polls = if now.tells_tasks { "  POLLS NOW" } else { "" };
+    let polls = if now.has_tasks { "  POLLS NOW" } else { "" };
     lines.push(format!("{:<14} {:>7}  {:<13} {:>6} {:>6}{polls}", "WORKER", "TID", "STATE", "BUSY", "CPU"));
     let mut workers: Vec<&WorkerActivity> = now.workers.iter().collect();
     if workers.len() > size.rows {
-        // What is busy is what somebody looks for.
+        // Busy workers are the interesting ones.
         workers.sort_by(|one, other| other.busy.total_cmp(&one.busy));
     }
-    lines.extend(workers.iter().take(size.rows).map(|worker| of_worker(worker, now, size.columns)));
+    lines.extend(workers.iter().take(size.rows).map(|worker| worker_line(worker, now, size.columns)));
     more(&mut lines, now.workers.len(), size.rows);
 
-    if now.tells_tasks {
-        tasks_of(now, size, &mut lines);
+    if now.has_tasks {
+        add_tasks(now, size, &mut lines);
     }
     lines.push(String::new());
     let threshold = milliseconds(now.threshold);
     let counters = &now.stalls.counters;
-    lines.push(format!("STALLS: {} so far of more than {threshold}", counters.stalls));
+    lines.push(format!("STALLS: {} so far, threshold {threshold}", counters.stalls));
     for entry in now.stalls.entries.iter().take(size.rows) {
-        lines.extend(of_stall(entry));
+        lines.extend(stall_lines(entry));
     }
     more(&mut lines, now.stalls.entries.len(), size.rows);
     for missing in now.missing.iter().take(3) {
-        let told = wrapped(missing, size.columns.saturating_sub(2));
-        lines.extend(told.iter().enumerate().map(|(at, line)| format!("{} {line}", if at == 0 { "!" } else { " " })));
+        let parts = wrapped(missing, size.columns.saturating_sub(2));
+        lines.extend(parts.iter().enumerate().map(|(at, line)| format!("{} {line}", if at == 0 { "!" } else { " " })));
     }
     lines.iter().map(|line| cut(line, size.columns)).collect()
 }
 
-/// Tasks by CPU time, and by what they wait for.
-fn tasks_of(now: &ActivityNow, size: Size, lines: &mut Vec<String>) {
+/// Adds tasks by CPU time, and tasks by what they wait for.
+fn add_tasks(now: &ActivityNow, size: Size, lines: &mut Vec<String>) {
     lines.push(String::new());
     lines.push(format!("{:>7} {:>7}  TASKS BY CPU TIME", "CPU", "BUSY"));
     for polled in now.polled.iter().take(size.rows) {
-        let name = polled.future.as_deref().unwrap_or("(ended before they could be named)");
+        let name = polled.future.as_deref().unwrap_or("(finished before their names were read)");
         let name = fitting(name, size.columns.saturating_sub(17));
         lines.push(format!("{:>7} {:>7}  {name}", percent(polled.cpu), percent(polled.busy)));
     }
@@ -80,12 +80,12 @@ fn tasks_of(now: &ActivityNow, size: Size, lines: &mut Vec<String>) {
     lines.push(String::new());
     lines.push(format!("{:>7}  TASKS BY WHAT THEY WAIT FOR", "TASKS"));
     for waiting in now.waiting.iter().take(size.rows) {
-        lines.push(format!("{:>7}  {}", waiting.tasks, of_waiting(waiting, size.columns.saturating_sub(9))));
+        lines.push(format!("{:>7}  {}", waiting.tasks, waiting_line(waiting, size.columns.saturating_sub(9))));
     }
     more(lines, now.waiting.len(), size.rows);
 }
 
-fn of_worker(worker: &WorkerActivity, now: &ActivityNow, columns: usize) -> String {
+fn worker_line(worker: &WorkerActivity, now: &ActivityNow, columns: usize) -> String {
     let name = match worker.index {
         Some(index) => format!("{}/{index}", worker.runtime),
         None => worker.runtime.clone(),
@@ -94,7 +94,7 @@ fn of_worker(worker: &WorkerActivity, now: &ActivityNow, columns: usize) -> Stri
         now.stalls.entries.iter().map(|entry| &entry.stall).find(|stall| !stall.ended && stall.tid == worker.tid);
     let state = match stuck {
         Some(stall) => format!("stuck {}", milliseconds(stall.duration)),
-        None if worker.now == Activity::Between && !now.tells_tasks => "awake".to_owned(),
+        None if worker.now == Activity::Between && !now.has_tasks => "awake".to_owned(),
         None => worker.now.as_str().to_owned(),
     };
     let cpu = worker.cpu.map_or_else(|| "?".to_owned(), percent);
@@ -110,21 +110,21 @@ fn of_worker(worker: &WorkerActivity, now: &ActivityNow, columns: usize) -> Stri
     line.trim_end().to_owned()
 }
 
-fn of_waiting(waiting: &WaitingTasks, columns: usize) -> String {
+fn waiting_line(waiting: &WaitingTasks, columns: usize) -> String {
     let place = waiting.at.as_ref().map_or_else(String::new, |at| format!(" at {at}"));
     let rest = format!("{place}: {}", waiting.reason);
     let left = columns.saturating_sub(rest.chars().count()).max(SHORTEST_NAME);
     format!("{}{rest}", fitting(&waiting.future, left))
 }
 
-/// Two lines: how long and who, and why and where.
-fn of_stall(entry: &StallEntry) -> Vec<String> {
+/// Two lines: duration and worker, then cause and culprit.
+fn stall_lines(entry: &StallEntry) -> Vec<String> {
     let stall = &entry.stall;
     let worker = stall.worker.map_or_else(|| "block_on".to_owned(), |worker| format!("worker {worker}"));
     let first = match stall.ended {
-        false => format!("  LASTS {} so far, {worker} of {}", milliseconds(stall.duration), stall.runtime),
+        false => format!("  RUNNING for {} so far, {worker} of {}", milliseconds(stall.duration), stall.runtime),
         true => format!(
-            "  ended {}× for {}, the longest {}, {worker} of {}",
+            "  {} ended, {} together, the longest {}, {worker} of {}",
             entry.count,
             milliseconds(entry.total),
             milliseconds(entry.longest),
@@ -138,20 +138,20 @@ fn of_stall(entry: &StallEntry) -> Vec<String> {
     vec![first, format!("        {}{}", stall.cause.class.title(), place.unwrap_or_default())]
 }
 
-/// A share of one CPU, or of one worker.
+/// A fraction of one CPU or worker in percent.
 fn percent(part: f64) -> String {
     let percent = part * 100.0;
     if percent < 10.0 { format!("{percent:.1} %") } else { format!("{percent:.0} %") }
 }
 
-/// The end of a name tells the most.
+/// A shortened name. The end of a name is its most specific part, so the beginning is cut.
 fn fitting(name: &str, columns: usize) -> String {
     let length = name.chars().count();
     if length <= columns {
         return name.to_owned();
     }
     let kept: String = name.chars().skip(length - columns.saturating_sub(1).min(length)).collect();
-    // From a whole word on, if there is one.
+    // Starts at a whole path segment, if possible.
     let word = kept.split_once("::").map(|(_, rest)| rest).filter(|rest| rest.len() >= SHORTEST_NAME);
     format!("…{}", word.unwrap_or(&kept))
 }
@@ -199,9 +199,9 @@ mod tests {
             pid: 4711,
             program: "news".to_owned(),
             window: Duration::from_secs(1),
-            looks: 99,
+            samples: 99,
             runtimes: 1,
-            tells_tasks: true,
+            has_tasks: true,
             states: vec![(TaskState::Running, 1), (TaskState::Idle, 1000)],
             workers: (0..5_u8).map(|index| worker(usize::from(index), f64::from(index) / 4.0)).collect(),
             polled: vec![PolledTasks { future: Some(long.to_owned()), cpu: 0.123, busy: 1.0 }],
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_longer_than_the_terminal_and_what_matters_stays() {
+    fn lines_fit_the_terminal_and_keep_the_important_parts() {
         let lines = lines(&activity(), Size { columns: 80, rows: 3 });
         let text = lines.join("\n");
         for line in &lines {
@@ -230,15 +230,15 @@ mod tests {
             "  12 %   100 %  …conditional::fetch_one_feed_with_backoff::{async block}",
             "… 2 more",
             "runtime-1/4",
-            "STALLS: 0 so far of more than 10.0 ms",
+            "STALLS: 0 so far, threshold 10.0 ms",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        assert!(!text.contains("runtime-1/0"), "the busiest are shown");
+        assert!(!text.contains("runtime-1/0"), "the busiest workers are shown");
     }
 
     #[test]
-    fn narrow_terminals_do_no_harm() {
+    fn narrow_terminals_cut_all_lines() {
         for columns in 0..30 {
             let lines = lines(&activity(), Size { columns, rows: 1 });
             assert!(lines.iter().all(|line| line.chars().count() <= columns.max(1)), "{columns}");

@@ -1,4 +1,4 @@
-//! Every task of a process as JSON.
+//! A census as JSON.
 
 use serde::Serialize;
 
@@ -12,21 +12,21 @@ pub(crate) struct CensusJson {
     program: String,
     /// `none`, `symbols`, `lines` or `full`.
     debug_info: &'static str,
-    /// What is not known for want of more, and the setting that gives it.
+    /// What is unknown without more debug information, and the setting that adds it.
     debug_info_note: Option<String>,
     runtimes: Vec<RuntimeJson>,
     threads: Vec<ThreadJson>,
     tasks: Vec<TaskJson>,
-    /// Numbers of tasks that wait for each other.
+    /// The ids of tasks that wait for each other in a cycle.
     cycles: Vec<Vec<u64>>,
-    /// Futures that keep a place at a lock, are not polled, and are waited for.
+    /// Unpolled futures that tasks wait for.
     futurelocks: Vec<FuturelockJson>,
     quality: QualityJson,
 }
 
 #[derive(Debug, Serialize)]
 struct RuntimeJson {
-    /// From 1 on, by which threads and tasks name it.
+    /// From 1 on. Threads and tasks refer to it.
     number: usize,
     flavor: String,
     threads: usize,
@@ -41,8 +41,8 @@ struct ThreadJson {
     runtime: Option<usize>,
     task: Option<u64>,
     block_on: bool,
-    /// The future given to `block_on`, with what it awaits.
-    root: Option<AwaitJson>,
+    /// The future given to `block_on`, with its await path.
+    block_on_future: Option<AwaitJson>,
     stack: Vec<FrameJson>,
     stack_complete: bool,
     unknown: Option<String>,
@@ -102,12 +102,13 @@ struct HolderJson {
 
 #[derive(Debug, Serialize)]
 struct FuturelockJson {
-    /// The task that should poll it.
+    /// The task that does not poll it.
     task: u64,
     future: String,
     future_place: Option<PlaceJson>,
-    /// Where it is kept, and what is awaited there instead.
+    /// The `async fn` that keeps it in a variable.
     function: String,
+    /// What that function awaits instead.
     place: Option<PlaceJson>,
     semaphore: String,
     /// `queued`, `granted` or `holds`.
@@ -171,7 +172,7 @@ impl From<&ThreadNow> for ThreadJson {
             runtime: thread.runtime.map(RuntimeNow::number),
             task: thread.task.map(|task| task.0),
             block_on: thread.block_on,
-            root: thread.block_on_future.as_ref().map(AwaitJson::from),
+            block_on_future: thread.block_on_future.as_ref().map(AwaitJson::from),
             stack: frames
                 .iter()
                 .map(|frame| FrameJson {

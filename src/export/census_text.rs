@@ -1,5 +1,4 @@
-//! Every task of a process as a person reads it on a terminal: what runs and what waits, tasks that wait in the same way
-//! together.
+//! A census as text for a terminal. Tasks with the same await path are shown as one group.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -8,26 +7,27 @@ use super::text::milliseconds;
 use crate::model::census::{
     Await, Census, Futurelock, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, WaitsFor,
 };
+use crate::model::task::TaskId;
 
-/// Numbers of tasks in a row.
+/// The maximum number of task ids in one line.
 const TASKS_SHOWN: usize = 8;
 
-/// File descriptors in a row, each with what it is.
+/// The maximum number of file descriptors in one line.
 const DESCRIPTORS_SHOWN: usize = 3;
 
-/// What is shown.
+/// Options of the text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
-    /// Each task for itself.
+    /// Shows each task on its own.
     pub(crate) all: bool,
-    /// Native stacks of all threads, and not only of those that poll.
+    /// Shows the call stacks of all threads, and not only of threads that poll.
     pub(crate) stacks: bool,
 }
 
-/// Tasks with the same path, in the same state.
+/// Tasks with the same await path and state.
 type Group<'a> = Vec<&'a TaskNow>;
 
-/// The whole census.
+/// The text of a census.
 pub(crate) fn text(census: &Census, options: Options) -> String {
     let mut out = String::new();
     let (tasks, threads) = (count(census.tasks.len(), "task"), count(census.threads.len(), "thread"));
@@ -46,25 +46,23 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
             out.push('\n');
             write_group(&mut out, &group, census, options);
         }
-        let waits = |thread: &&ThreadNow| thread.block_on && thread.runtime == Some(runtime.index);
-        for thread in census.threads.iter().filter(waits).filter(|thread| thread.task.is_none() && !options.stacks) {
+        let is_in_block_on = |thread: &&ThreadNow| thread.block_on && thread.runtime == Some(runtime.index);
+        for thread in
+            census.threads.iter().filter(is_in_block_on).filter(|thread| thread.task.is_none() && !options.stacks)
+        {
             out.push('\n');
-            write_root(&mut out, thread);
+            write_block_on(&mut out, thread);
         }
     }
     for cycle in &census.cycles {
         out.push('\n');
-        line(
-            &mut out,
-            0,
-            &format!("! {} for each other: {}", cycle_subject(cycle.len()), some(cycle.iter(), TASKS_SHOWN)),
-        );
+        line(&mut out, 0, &deadlock(cycle));
     }
     for found in &census.futurelocks {
         out.push('\n');
         write_futurelock(&mut out, found);
     }
-    // Without tasks, threads are all there is.
+    // Without runtimes, there is nothing else to show.
     let stacks = options.stacks || census.runtimes.is_empty();
     for thread in census.threads.iter().filter(|_| stacks) {
         out.push('\n');
@@ -75,11 +73,12 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
     out
 }
 
+/// The heading of a runtime.
 fn title(runtime: &RuntimeNow) -> String {
     let number = RuntimeNow::number(runtime.index);
     match runtime.flavor.as_str() {
         RuntimeNow::LOCAL_SET => format!("LocalSet (number {number})"),
-        "blocking_pool" => format!("spawn_blocking (number {number})"),
+        RuntimeNow::BLOCKING_POOL => format!("spawn_blocking (number {number})"),
         flavor => format!("runtime-{number} ({flavor})"),
     }
 }
@@ -88,27 +87,42 @@ fn write_futurelock(out: &mut String, found: &Futurelock) {
     let unpolled = &found.unpolled;
     let at = |place: &Option<SourcePlace>| place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
     let semaphore = format!("the semaphore at {:#x}", unpolled.semaphore);
-    let has = match unpolled.stage {
-        LockStage::Queued => format!("stands in the queue of {semaphore}"),
-        LockStage::Granted => format!("has been given what it wants of {semaphore}"),
+    let stage = match unpolled.stage {
+        LockStage::Queued => format!("waits in the queue of {semaphore}"),
+        LockStage::Granted => format!("was granted {semaphore}"),
         LockStage::Holds => format!("holds {semaphore}"),
     };
     let (task, future) = (found.task, &unpolled.future);
-    line(out, 0, &format!("! futurelock: task {task} does not poll a future of its own that {has}"));
+    line(out, 0, &format!("! futurelock: task {task} does not poll one of its futures, which {stage}"));
     line(out, 1, &format!("not polled: {future}{}", at(&unpolled.future_place)));
-    line(out, 1, &format!("kept in {}, which waits{}", unpolled.function, at(&unpolled.place)));
-    line(out, 1, &format!("for the same wait: task {}", some(found.waiting.iter(), TASKS_SHOWN)));
     line(
         out,
         1,
-        "advice: poll it on while you wait (join!, or a task of its own), or drop it before you await anything else",
+        &format!("kept in a variable of {}, which awaits something else{}", unpolled.function, at(&unpolled.place)),
+    );
+    line(out, 1, &format!("waiting for it: {}", task_ids(&found.waiting)));
+    line(
+        out,
+        1,
+        "advice: poll it while you await something else (with join!, or in a separate task), or drop it first",
     );
 }
 
-fn cycle_subject(tasks: usize) -> String {
-    if tasks == 1 { "a task waits".to_owned() } else { format!("{tasks} tasks wait") }
+fn deadlock(cycle: &[TaskId]) -> String {
+    match cycle {
+        [task] => format!("! deadlock: task {task} waits for itself"),
+        tasks => {
+            format!("! deadlock: {} tasks wait for each other: {}", tasks.len(), some(tasks.iter(), TASKS_SHOWN))
+        }
+    }
 }
 
+fn task_ids(tasks: &[TaskId]) -> String {
+    let word = if tasks.len() == 1 { "task" } else { "tasks" };
+    format!("{word} {}", some(tasks.iter(), TASKS_SHOWN))
+}
+
+/// How many tasks are in each state.
 fn states(tasks: &[&TaskNow]) -> String {
     let number = |state| tasks.iter().filter(|task| task.state == state).count();
     let states = TaskState::ALL.into_iter().map(|state| (number(state), state)).filter(|(number, _)| *number > 0);
@@ -120,7 +134,7 @@ fn states(tasks: &[&TaskNow]) -> String {
     }
 }
 
-/// What runs stands first, then what most tasks do.
+/// The groups of tasks: running tasks first, then the largest groups.
 fn groups<'a>(tasks: &[&'a TaskNow], all: bool) -> Vec<Group<'a>> {
     let mut positions: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Group<'a>> = Vec::new();
@@ -142,6 +156,7 @@ fn groups<'a>(tasks: &[&'a TaskNow], all: bool) -> Vec<Group<'a>> {
     groups
 }
 
+/// The key of a task's group.
 fn key(task: &TaskNow) -> String {
     let mut key = format!("{:?} {} {} {:?}", task.state, task.cancelled, task.future, task.unknown);
     if let Some(path) = &task.path {
@@ -150,7 +165,7 @@ fn key(task: &TaskNow) -> String {
     key
 }
 
-/// Everything but times, numbers of tasks and addresses.
+/// Adds everything except times, task ids and file descriptors.
 fn add_to_key(key: &mut String, node: &Await) {
     // Writing to a String cannot fail.
     let _infallible = write!(key, "({} {:?} {:?} ", node.future, node.place, node.note);
@@ -196,33 +211,33 @@ fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: O
     }
     let paths: Vec<&Await> = group.iter().filter_map(|task| task.path.as_ref()).collect();
     if task.state == TaskState::Running && !paths.is_empty() {
-        line(out, 1, "awaited last:");
+        line(out, 1, "last await:");
     }
     write_await(out, 1, &paths);
 }
 
-/// A thread inside `block_on`: what that future awaits tells more than how the thread sleeps meanwhile.
-fn write_root(out: &mut String, thread: &ThreadNow) {
+/// Writes a thread inside `block_on`. The await path of a sleeping thread's future is more useful than its stack.
+fn write_block_on(out: &mut String, thread: &ThreadNow) {
     match &thread.block_on_future {
         None => {
-            line(out, 0, "block_on, whose future is no task:");
+            line(out, 0, "block_on (its future was not found):");
             write_thread(out, thread);
         }
-        Some(root) => {
+        Some(future) => {
             let state = if thread.runs { TaskState::Running } else { TaskState::Idle };
-            line(out, 0, &format!("block_on [{}] {}, which is no task", state.as_str(), root.future));
+            line(out, 0, &format!("block_on [{}] {} (not a task)", state.as_str(), future.future));
             if thread.runs {
                 write_thread(out, thread);
-                line(out, 1, "awaited last:");
+                line(out, 1, "last await:");
             } else {
-                line(out, 1, &format!("thread {} {} sleeps", thread.tid, thread.name));
+                line(out, 1, &format!("thread {} {} is sleeping", thread.tid, thread.name));
             }
-            write_await(out, 1, &[root]);
+            write_await(out, 1, &[future]);
         }
     }
 }
 
-/// Futures at the same place of paths that are alike.
+/// Writes futures at the same position of similar paths as one.
 fn write_await(out: &mut String, depth: usize, nodes: &[&Await]) {
     let Some(node) = nodes.first() else { return };
     let mut text = node.future.clone();
@@ -243,6 +258,7 @@ fn write_await(out: &mut String, depth: usize, nodes: &[&Await]) {
     }
 }
 
+/// The reason why futures wait, for futures with the same kind of reason.
 fn waits_for(all: &[&WaitsFor]) -> Option<String> {
     Some(match all.first()? {
         WaitsFor::Timer { .. } => {
@@ -259,7 +275,7 @@ fn waits_for(all: &[&WaitsFor]) -> Option<String> {
                 WaitsFor::Task(id) => Some(*id),
                 _ => None,
             });
-            format!("waits for task {}", some(tasks, TASKS_SHOWN))
+            format!("waits for {}", task_ids(&tasks.collect::<Vec<_>>()))
         }
         WaitsFor::Permits { address, wanted, free, holders } => {
             let mut text = format!("wants {} of the semaphore at {address:#x}", count_u64(*wanted, "permit"));
@@ -299,7 +315,7 @@ fn fires(in_ms: i64) -> String {
     if in_ms < 0 { format!("overdue by {time}") } else { format!("fires in {time}") }
 }
 
-/// The first of many.
+/// The first items of a list, and how many more there are.
 fn some(all: impl Iterator<Item = impl std::fmt::Display>, shown: usize) -> String {
     let all: Vec<String> = all.map(|one| one.to_string()).collect();
     let first = all.iter().take(shown).cloned().collect::<Vec<_>>().join(", ");
@@ -308,14 +324,14 @@ fn some(all: impl Iterator<Item = impl std::fmt::Display>, shown: usize) -> Stri
 
 fn write_thread(out: &mut String, thread: &ThreadNow) {
     let mut head = format!("thread {} {}", thread.tid, thread.name);
-    head += if thread.runs { " runs" } else { " sleeps" };
+    head += if thread.runs { " is running" } else { " is sleeping" };
     if let Some(unknown) = &thread.unknown {
         head += &format!(" ({unknown})");
     }
     line(out, 1, &head);
     match &thread.stack {
         Ok(stack) => {
-            // Below the task it is the runtime's own code.
+            // The outer frames of a task are the runtime's own code.
             let runtime = |function: &str| function.starts_with("tokio::runtime::task::");
             let own = stack.frames.iter().position(|frame| runtime(&frame.function)).filter(|_| thread.task.is_some());
             let shown = own.unwrap_or(stack.frames.len());
@@ -336,19 +352,16 @@ fn write_thread(out: &mut String, thread: &ThreadNow) {
 fn write_quality(out: &mut String, census: &Census) {
     let quality = &census.quality;
     let held = match quality.held_threads {
-        0 => "no thread was held".to_owned(),
-        held => format!("{} held for {:.3} ms", count(held, "running thread"), quality.pause.as_secs_f64() * 1e3),
+        0 => "no thread was stopped".to_owned(),
+        held => format!("{} stopped for {:.3} ms", count(held, "running thread"), quality.pause.as_secs_f64() * 1e3),
     };
-    line(out, 0, &format!("{held}; {} KiB copied at that moment", quality.copied / 1024));
+    line(out, 0, &format!("{held}; {} KiB copied meanwhile", quality.copied / 1024));
     if quality.late_reads > 0 {
-        line(out, 0, &format!("! {} read after that moment", count_u64(quality.late_reads, "page")));
+        line(out, 0, &format!("! {} read later and may be inconsistent", count_u64(quality.late_reads, "page")));
     }
     if quality.woken_threads > 0 {
-        line(
-            out,
-            0,
-            &format!("! {} woke up at that moment: what it polled may be torn", count(quality.woken_threads, "thread")),
-        );
+        let threads = count(quality.woken_threads, "parked thread");
+        line(out, 0, &format!("! {threads} woke up meanwhile; the tasks polled there may be inconsistent"));
     }
     for missing in &quality.missing {
         line(out, 0, &format!("! {missing}"));
@@ -376,13 +389,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tasks_that_wait_alike_at_several_sockets_are_told_with_each() {
+    fn a_group_names_the_sockets_of_its_tasks() {
         let io = |fd, what: Option<&str>| WaitsFor::Io { fd, what: what.map(str::to_owned) };
-        let told = |all: &[WaitsFor]| waits_for(&all.iter().collect::<Vec<_>>()).expect("there is a reason");
-        assert_eq!(told(&[io(None, None)]), "waits for I/O");
-        assert_eq!(told(&[io(Some(8), Some("TCP"))]), "waits for file descriptor 8 (TCP)");
+        let text = |all: &[WaitsFor]| waits_for(&all.iter().collect::<Vec<_>>()).expect("there is a reason");
+        assert_eq!(text(&[io(None, None)]), "waits for I/O");
+        assert_eq!(text(&[io(Some(8), Some("TCP"))]), "waits for file descriptor 8 (TCP)");
         let several: Vec<_> = (8..13).map(|fd| io(Some(fd), (fd == 8).then_some("TCP"))).collect();
-        assert_eq!(told(&several[..2]), "waits for file descriptors 8 (TCP), 9");
-        assert_eq!(told(&several), "waits for file descriptors 8 (TCP), 9, 10 and 2 more");
+        assert_eq!(text(&several[..2]), "waits for file descriptors 8 (TCP), 9");
+        assert_eq!(text(&several), "waits for file descriptors 8 (TCP), 9, 10 and 2 more");
     }
 }

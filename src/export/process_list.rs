@@ -1,22 +1,22 @@
-//! Processes that run Tokio, as a table and as JSON.
+//! The list of processes that use Tokio, as a table and as JSON.
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::model::process::{DebugTier, ProcessSeen, VerbSeen};
+use crate::model::process::{DebugTier, TokioProcess, VerbSupport};
 
-/// Longer names are cut in the table.
-const LONGEST_NAME: usize = 24;
+/// The maximum length of a name in the table.
+const MAX_NAME: usize = 24;
 
-/// A table for a terminal. What does not work is explained below it, each reason once.
-pub(crate) fn table(processes: &[ProcessSeen], unseen: usize) -> String {
+/// The table for a terminal. Reasons why verbs are unavailable follow it, each reason once.
+pub(crate) fn table(processes: &[TokioProcess], unreadable: usize) -> String {
     let mut text = String::new();
     let verbs: Vec<&str> = processes.first().map_or_else(Vec::new, |one| one.verbs.iter().map(|v| v.verb).collect());
     if !processes.is_empty() {
         let _infallible = write!(
             text,
-            "{:>7}  {:<LONGEST_NAME$}  {:<9} {:>7}  {:<10}",
+            "{:>7}  {:<MAX_NAME$}  {:<9} {:>7}  {:<10}",
             "PID", "PROGRAM", "TOKIO", "THREADS", "DEBUG INFO"
         );
         for verb in &verbs {
@@ -25,32 +25,35 @@ pub(crate) fn table(processes: &[ProcessSeen], unseen: usize) -> String {
         end_line(&mut text);
     }
     for process in processes {
-        let name: String = process.program.chars().take(LONGEST_NAME).collect();
+        let name: String = process.program.chars().take(MAX_NAME).collect();
         let (version, debug) = (version(process), debug(process));
         let (pid, threads) = (process.pid, process.threads);
-        let _infallible = write!(text, "{pid:>7}  {name:<LONGEST_NAME$}  {version:<9} {threads:>7}  {debug:<10}");
+        let _infallible = write!(text, "{pid:>7}  {name:<MAX_NAME$}  {version:<9} {threads:>7}  {debug:<10}");
         for verb in &process.verbs {
             let _infallible = write!(text, "  {:<6}", if verb.refused.is_none() { "yes" } else { "no" });
         }
         end_line(&mut text);
     }
-    let mut told: Vec<&str> = Vec::new();
-    for VerbSeen { verb, refused } in processes.iter().flat_map(|process| &process.verbs) {
-        if let Some(reason) = refused.as_deref().filter(|reason| !told.contains(reason)) {
+    let mut explained: Vec<&str> = Vec::new();
+    for VerbSupport { verb, refused } in processes.iter().flat_map(|process| &process.verbs) {
+        if let Some(reason) = refused.as_deref().filter(|reason| !explained.contains(reason)) {
             let _infallible = writeln!(text, "{verb}: {reason}");
-            told.push(reason);
+            explained.push(reason);
         }
     }
     if processes.iter().any(|process| debug(process) != DebugTier::Full.as_str()) {
         text.push_str(
-            "Programs built with `debug = 2` in their profile show files, lines and what tasks await; `debug = 1` shows files and lines.\n",
+            "A program that is built with `debug = 2` in its profile shows files, lines and what tasks await. \
+             With `debug = 1`, it shows files and lines.\n",
         );
     }
     if processes.is_empty() {
-        text.push_str("No process with Tokio in it is seen here.\n");
+        text.push_str("No process with Tokio was found.\n");
     }
-    if unseen > 0 {
-        let _infallible = writeln!(text, "{unseen} processes could not be looked into; run holdup as root to see all.");
+    if unreadable > 0 {
+        let word = if unreadable == 1 { "process" } else { "processes" };
+        let _infallible =
+            writeln!(text, "{unreadable} {word} could not be read; run holdup as root to include all processes.");
     }
     text
 }
@@ -60,31 +63,33 @@ fn end_line(text: &mut String) {
     text.push('\n');
 }
 
-fn version(process: &ProcessSeen) -> String {
+/// The version of Tokio.
+fn version(process: &TokioProcess) -> String {
     match process.facts.as_ref().map(|facts| facts.versions.as_slice()) {
         Some([first, ..]) => first.clone(),
-        // It holds Tokio, by its symbols or the names of its threads.
+        // Symbols or thread names show that it uses Tokio, but not which version.
         _ => "?".to_owned(),
     }
 }
 
-fn debug(process: &ProcessSeen) -> &'static str {
+/// The amount of debug information.
+fn debug(process: &TokioProcess) -> &'static str {
     process.facts.as_ref().map_or("?", |facts| facts.debug.as_str())
 }
 
-/// The same as JSON.
-pub(crate) fn json(processes: &[ProcessSeen], unseen: usize) -> serde_json::Result<String> {
+/// The list as JSON.
+pub(crate) fn json(processes: &[TokioProcess], unreadable: usize) -> serde_json::Result<String> {
     let processes = processes.iter().map(Process::from).collect();
-    serde_json::to_string_pretty(&List { schema: 1, processes, unseen })
+    serde_json::to_string_pretty(&List { schema: 1, processes, unreadable })
 }
 
 #[derive(Serialize)]
 struct List<'p> {
-    /// Changes when a field changes its meaning.
+    /// Increases when the meaning of a field changes.
     schema: u32,
     processes: Vec<Process<'p>>,
-    /// Processes that could not be looked into.
-    unseen: usize,
+    /// The number of processes that could not be read.
+    unreadable: usize,
 }
 
 #[derive(Serialize)]
@@ -107,24 +112,24 @@ struct Verb<'p> {
     reason: Option<&'p str>,
 }
 
-impl<'p> From<&'p ProcessSeen> for Process<'p> {
-    fn from(seen: &'p ProcessSeen) -> Self {
-        let facts = seen.facts.as_ref();
-        let verb = |seen: &'p VerbSeen| Verb {
-            verb: seen.verb,
-            works: seen.refused.is_none(),
-            reason: seen.refused.as_deref(),
+impl<'p> From<&'p TokioProcess> for Process<'p> {
+    fn from(process: &'p TokioProcess) -> Self {
+        let facts = process.facts.as_ref();
+        let verb = |support: &'p VerbSupport| Verb {
+            verb: support.verb,
+            works: support.refused.is_none(),
+            reason: support.refused.as_deref(),
         };
         Self {
-            pid: seen.pid,
-            user: seen.user,
-            program: &seen.program,
-            threads: seen.threads,
-            tokio_threads: seen.tokio_threads,
+            pid: process.pid,
+            user: process.user,
+            program: &process.program,
+            threads: process.threads,
+            tokio_threads: process.tokio_threads,
             tokio_versions: facts.map_or(&[], |facts| &facts.versions),
             debug_info: facts.map(|facts| facts.debug.as_str()),
             debug_file: facts.and_then(|facts| facts.debug_file.as_deref()),
-            verbs: seen.verbs.iter().map(verb).collect(),
+            verbs: process.verbs.iter().map(verb).collect(),
         }
     }
 }
@@ -135,8 +140,8 @@ mod tests {
     use crate::model::process::ProgramFacts;
 
     #[test]
-    fn a_reason_is_told_once() {
-        let process = |pid| ProcessSeen {
+    fn a_reason_is_written_once() {
+        let process = |pid| TokioProcess {
             pid,
             user: 1000,
             program: "news".into(),
@@ -144,8 +149,8 @@ mod tests {
             tokio_threads: 2,
             facts: Some(ProgramFacts { tokio: true, versions: vec!["1.54.1".into()], ..ProgramFacts::default() }),
             verbs: vec![
-                VerbSeen { verb: "record", refused: None },
-                VerbSeen { verb: "dump", refused: Some("not allowed".into()) },
+                VerbSupport { verb: "record", refused: None },
+                VerbSupport { verb: "dump", refused: Some("not allowed".into()) },
             ],
         };
         let text = table(&[process(7), process(8)], 2);

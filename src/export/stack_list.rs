@@ -1,11 +1,11 @@
-//! A profile as a list of stacks, as Go prints its profiles with `debug=1`: the most frequent first.
+//! A profile as a list of stacks in the format of Go's `debug=1`, with the most frequent stack first.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::model::profile::{Labels, MAX_VALUES, Profile};
 
-/// `NAME profile: total N`, then each stack with its values and labels.
+/// The line `NAME profile: total N`, followed by each stack with its values and labels.
 pub(crate) fn text(profile: &Profile, name: &str) -> String {
     let mut sums: HashMap<(u32, u32), [i64; MAX_VALUES]> = HashMap::new();
     for sample in &profile.samples {
@@ -35,7 +35,7 @@ fn shown(labels: Option<&Labels>) -> String {
     pairs.iter().map(|(name, value)| format!(" {name}={value}")).collect()
 }
 
-/// What each worker is in now, in the look of Go's panics: `debug=2` of its goroutine profile.
+/// The current stack of each worker, in the format of Go's goroutine profile with `debug=2`.
 pub(crate) fn dump(profile: &Profile) -> String {
     let mut text = String::new();
     for sample in &profile.samples {
@@ -81,14 +81,14 @@ mod tests {
     }
 
     #[test]
-    fn the_most_frequent_stack_stands_first() {
+    fn the_most_frequent_stack_comes_first() {
         let expected = "tasks profile: total 41\n\n40 goroutine @ runtime=api\n#\t(tasks that wait)\n\n\
                         1 goroutine @ runtime=api task=7\n#\tapi::handle\tsrc/api.rs:12\n";
         assert_eq!(text(&profile(), "tasks"), expected);
     }
 
     #[test]
-    fn a_dump_names_each_task_that_is_polled() {
+    fn a_dump_names_each_polled_task() {
         let dump = dump(&profile());
         assert!(dump.contains("task 7 [waiting]: runtime=api task=7\napi::handle\n\tsrc/api.rs:12\n"), "{dump}");
         assert!(dump.contains("40 tasks [waiting]: runtime=api\n"), "{dump}");

@@ -1,4 +1,4 @@
-//! What a process has done since a moment ago: its workers, its tasks, its stalls.
+//! The recent activity of a process: its workers, tasks and stalls.
 
 use std::time::Duration;
 
@@ -7,61 +7,61 @@ use super::stall::Stalls;
 use super::task::TaskId;
 use super::worker::Activity;
 
-/// All of it, of one short window.
+/// The activity within a short window of time.
 #[derive(Clone, Debug)]
 pub(crate) struct ActivityNow {
     pub(crate) pid: u32,
     pub(crate) program: String,
-    /// How long the window was.
+    /// The length of the window.
     pub(crate) window: Duration,
-    /// How often workers were looked at in it.
-    pub(crate) looks: u32,
+    /// The number of samples of the workers in it.
+    pub(crate) samples: u32,
     pub(crate) runtimes: usize,
-    /// Without descriptions of types, nothing is told of tasks, and of workers not what they poll.
-    pub(crate) tells_tasks: bool,
-    /// How many tasks are in each state.
+    /// Whether tasks, and the tasks that workers poll, are known. This requires descriptions of types.
+    pub(crate) has_tasks: bool,
+    /// The number of tasks in each state.
     pub(crate) states: Vec<(TaskState, usize)>,
     pub(crate) workers: Vec<WorkerActivity>,
-    /// The kinds of tasks that were polled, the busiest first.
+    /// The types of tasks that were polled, the busiest first.
     pub(crate) polled: Vec<PolledTasks>,
-    /// The kinds of tasks that wait, the most first.
+    /// The types of tasks that wait, the most frequent first.
     pub(crate) waiting: Vec<WaitingTasks>,
-    /// Since the beginning.
+    /// All stalls since the start.
     pub(crate) stalls: Stalls,
     pub(crate) threshold: Duration,
-    /// What cannot be seen, and why.
+    /// What is unknown, and why.
     pub(crate) missing: Vec<String>,
 }
 
-/// A worker.
+/// The activity of one worker.
 #[derive(Clone, Debug)]
 pub(crate) struct WorkerActivity {
     pub(crate) runtime: String,
     pub(crate) index: Option<usize>,
     pub(crate) tid: i32,
-    /// At the end of the window.
+    /// Its activity at the end of the window.
     pub(crate) now: Activity,
-    /// The part of the window that it was inside polls, from 0 to 1, by looks. Where nothing tells polls: that its thread ran, or
-    /// was seen asleep inside a poll.
+    /// The fraction of samples inside polls, from 0 to 1. If polls are unknown: the fraction of samples in which its thread
+    /// was running, or slept inside a poll.
     pub(crate) busy: f64,
-    /// How much of one CPU its thread used, where the kernel tells.
+    /// The CPU time of its thread as a fraction of one CPU, if the kernel provides it.
     pub(crate) cpu: Option<f64>,
-    /// What it polls at the end of the window.
+    /// The task that it polls at the end of the window, with its name.
     pub(crate) task: Option<(TaskId, Option<String>)>,
 }
 
 /// Tasks of one type that were polled.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PolledTasks {
-    /// `None` where they ended before they could be named.
+    /// `None` if the tasks finished before their names were read.
     pub(crate) future: Option<String>,
-    /// CPU time of workers while they polled them, in CPUs.
+    /// The CPU time of workers inside polls of these tasks, in CPUs.
     pub(crate) cpu: f64,
-    /// Time of workers inside their polls, in workers.
+    /// The time of workers inside polls of these tasks, in workers.
     pub(crate) busy: f64,
 }
 
-/// Tasks of one type that wait at one place for one thing.
+/// Tasks of one type that wait at the same await for the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WaitingTasks {
     pub(crate) future: String,

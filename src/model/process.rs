@@ -1,58 +1,57 @@
-//! Processes of this machine, as far as they run Tokio.
+//! Processes on this machine that use Tokio.
 
-/// One process that holds Tokio.
+/// A process that uses Tokio.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ProcessSeen {
+pub(crate) struct TokioProcess {
     pub(crate) pid: u32,
     /// The id of its user.
     pub(crate) user: u32,
-    /// The name of its program's file.
+    /// The file name of its program.
     pub(crate) program: String,
     pub(crate) threads: usize,
-    /// Threads with the name that Tokio gives its workers and blocking threads unless it is told another.
+    /// The number of threads with the default name of Tokio's workers and blocking threads.
     pub(crate) tokio_threads: usize,
-    /// What its files tell; `None` where they cannot be read.
+    /// Facts from its files. `None` if they cannot be read.
     pub(crate) facts: Option<ProgramFacts>,
-    pub(crate) verbs: Vec<VerbSeen>,
+    pub(crate) verbs: Vec<VerbSupport>,
 }
 
-/// A verb of the command, and whether it works for a process.
+/// Whether a verb of the command works for a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VerbSeen {
+pub(crate) struct VerbSupport {
     pub(crate) verb: &'static str,
-    /// Why not, and what to do.
+    /// Why it does not work, and what to do.
     pub(crate) refused: Option<String>,
 }
 
-/// What the file of a program or library tells about Tokio in it.
+/// What the file of a program or library says about Tokio.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProgramFacts {
-    /// It holds Tokio's code.
+    /// It contains Tokio's code.
     pub(crate) tokio: bool,
-    /// Which versions, where paths of its sources are in the file.
+    /// The versions of Tokio, if the file contains paths of Tokio's sources.
     pub(crate) versions: Vec<String>,
     pub(crate) debug: DebugTier,
-    /// The file that the debug information is in, where that is another.
+    /// The file with the debug information, if it is a separate file.
     pub(crate) debug_file: Option<String>,
 }
 
-/// What a file, or the debug file that belongs to it, offers for naming code and reading data; each includes the ones
-/// before.
+/// The amount of debug information in a file or its debug file. Each tier includes the ones before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum DebugTier {
     /// Stripped: addresses only.
     #[default]
     None,
-    /// Functions.
+    /// Names of functions.
     Symbols,
-    /// Functions, inlined calls, files and lines.
+    /// Names of functions, inlined calls, files and lines.
     Lines,
-    /// Types too, those of futures among them.
+    /// Types too, including futures.
     Full,
 }
 
 impl DebugTier {
-    /// The word for tables and JSON.
+    /// The word in tables and JSON.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",

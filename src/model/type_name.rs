@@ -1,7 +1,7 @@
-//! Names of types as the compiler writes them, with their type arguments.
+//! Names of types with type arguments, as the compiler writes them.
 
-/// Futures that are another one and something that is added to it, which await paths show (but for pointers), by which of their type arguments that is: what is given to
-/// `tokio::spawn` is often one of them, and who looks for a task knows it by what is inside.
+/// Futures that wrap another future, with the position of the inner future among their type arguments. Spawned futures are
+/// often wrapped, and the inner future is the useful name of a task.
 const WRAPPERS: [(&str, usize); 16] = [
     ("alloc::boxed::Box", 0),
     ("core::panic::unwind_safe::AssertUnwindSafe", 0),
@@ -21,31 +21,32 @@ const WRAPPERS: [(&str, usize); 16] = [
     ("tracing_futures::Instrumented", 0),
 ];
 
-/// What is told of a future whose type only memory tells.
-const OF_ANY_TYPE: &str = "dyn Future";
+/// The name of a future with a type that is only known at run time.
+const DYN_FUTURE: &str = "dyn Future";
 
-/// The future inside all wrappers.
+/// The name of the future inside all wrappers.
 pub(crate) fn unwrapped(name: &str) -> &str {
     let mut inner = name;
     while let Some(inside) = wrapped(inner) {
         inner = inside;
     }
     let object = inner.trim_start_matches('(').strip_prefix("dyn ");
-    if object.is_some_and(|of| of.contains("future::Future")) { OF_ANY_TYPE } else { inner }
+    if object.is_some_and(|of| of.contains("future::Future")) { DYN_FUTURE } else { inner }
 }
 
+/// The name of the future inside one wrapper.
 fn wrapped(name: &str) -> Option<&str> {
     let (path, rest) = name.split_once('<')?;
     let (_, number) = WRAPPERS.iter().find(|(wrapper, _)| *wrapper == path)?;
     arguments(rest.strip_suffix('>')?).nth(*number)
 }
 
-/// Whether that is the path of a wrapper, without arguments.
+/// Whether this is the path of a wrapper, without type arguments.
 pub(crate) fn is_wrapper(path: &str) -> bool {
     WRAPPERS.iter().any(|(wrapper, _)| *wrapper == path)
 }
 
-/// Type arguments, by what stands between the brackets.
+/// The type arguments in the text between angle brackets.
 pub(crate) fn arguments(inside: &str) -> impl Iterator<Item = &str> {
     let (mut depth, mut previous) = (0_i32, ' ');
     let separates = move |character: char| {
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_is_known_by_the_future_inside() {
+    fn the_name_of_a_task_is_that_of_the_inner_future() {
         for (name, inside) in [
             ("app::work::{async_fn_env#0}", "app::work::{async_fn_env#0}"),
             ("app::Instrumented<app::work::{async_fn_env#0}>", "app::Instrumented<app::work::{async_fn_env#0}>"),
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_names_stay_names() {
+    fn malformed_names_do_not_panic() {
         for name in
             ["", "<", ">", "core::pin::Pin<", "core::pin::Pin<>", "core::pin::Pin<<>", "core::pin::Pin<,>", "a-><b"]
         {

@@ -1,4 +1,4 @@
-//! `holdup dump --pid`: the tasks of a program whose tasks, awaits and locks are known, seen from outside.
+//! `holdup dump --pid` of a program with known tasks, awaits and locks.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../support/mod.rs"]
@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use awaiting::{Awaiting, MANY};
 use serde_json::Value;
 
-/// The program's source, whose lines are marked.
+/// The source of the program, with marked lines.
 const SOURCE: &str = include_str!("../fixtures/awaiting/src/main.rs");
 
 fn dump(arguments: &[&str]) -> Output {
@@ -27,7 +27,7 @@ fn json(pid: &str, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// A census in which nothing is about to happen any more: one task runs, and all others wait.
+/// A census after the start of the program: one task runs, and all others wait.
 fn settled(program: &Awaiting) -> Value {
     let mut census = Value::Null;
     support::wait_until("all tasks but one wait", || {
@@ -38,7 +38,7 @@ fn settled(program: &Awaiting) -> Value {
     census
 }
 
-/// The line that ends with `// MARK`.
+/// The number of the line that ends with `// MARK`.
 fn line(mark: &str) -> usize {
     let found: Vec<usize> = SOURCE
         .lines()
@@ -50,7 +50,7 @@ fn line(mark: &str) -> usize {
     found[0]
 }
 
-/// A path in one line: `name:line(children)`; lines of the program only, for those of libraries change.
+/// A path in one line: `name:line(children)`. Lines of libraries are left out, because they change between versions.
 fn shape(node: &Value) -> String {
     let name = node["future"].as_str().expect("a name").rsplit("::").next().expect("a part").to_owned();
     let own = node["place"]["file"].as_str().is_some_and(|file| file == "src/main.rs");
@@ -71,7 +71,7 @@ fn only<'a>(census: &'a Value, future: &str) -> &'a Value {
     found[0]
 }
 
-/// The end of the path's last branch.
+/// What the last future on the path's last branch waits for.
 fn end(task: &Value) -> &Value {
     let mut node = &task["path"];
     while let Some(child) = node["children"].as_array().and_then(|children| children.last()) {
@@ -81,7 +81,7 @@ fn end(task: &Value) -> &Value {
 }
 
 #[test]
-fn every_task_has_the_path_that_its_source_tells() {
+fn every_task_has_the_path_that_its_source_shows() {
     for flavor in ["multi_thread", "current_thread"] {
         let program = Awaiting::with(flavor);
         let census = settled(&program);
@@ -91,19 +91,19 @@ fn every_task_has_the_path_that_its_source_tells() {
     }
 }
 
-/// Every task of the program, as its source says.
+/// Checks every task of the program against its source.
 fn assert_paths(census: &Value) {
     let leaf = format!("leaf:{}(Sleep)", line("leaf"));
     let middle = format!("middle:{}({leaf})", line("middle"));
-    // Where an `async fn` with a macro of several futures begins.
-    let begins = |name: &str| {
+    // The first line of an `async fn`.
+    let first_line = |name: &str| {
         let found = SOURCE.lines().position(|line| line.starts_with(&format!("async fn {name}(")));
         found.expect("it is there") + 1
     };
     for (future, expected) in [
         ("nested", format!("nested:{}({middle})", line("nested"))),
-        ("joins", format!("joins:{}(join!({leaf} {middle}))", begins("joins"))),
-        ("selects", format!("selects:{}(select!(Notified {middle}))", begins("selects"))),
+        ("joins", format!("joins:{}(join!({leaf} {middle}))", first_line("joins"))),
+        ("selects", format!("selects:{}(select!(Notified {middle}))", first_line("selects"))),
         ("boxed", format!("boxed:{}({middle})", line("boxed"))),
         ("times_out", format!("times_out:{}(Timeout({middle} Sleep))", line("times_out"))),
         ("wrapped", format!("Timeout(wrapped:{}({leaf}) Sleep)", line("wrapped"))),
@@ -123,23 +123,23 @@ fn assert_paths(census: &Value) {
         assert_eq!(only(census, future)["state"], "idle", "{future}");
     }
     let threads = census["threads"].as_array().expect("a list");
-    let roots: Vec<String> =
-        threads.iter().map(|thread| &thread["root"]).filter(|root| !root.is_null()).map(shape).collect();
-    // Link-time optimization moves the code that polls it into another unit, where it is not looked for.
-    let told = std::env::var_os("HOLDUP_LTO").is_none().then(|| format!("begin:{}(Receiver)", line("begin")));
-    assert_eq!(roots, Vec::from_iter(told), "the future given to block_on");
+    let futures = threads.iter().map(|thread| &thread["block_on_future"]);
+    let futures: Vec<String> = futures.filter(|future| !future.is_null()).map(shape).collect();
+    // Link-time optimization moves the code that polls it into another unit, which is not searched.
+    let expected = std::env::var_os("HOLDUP_LTO").is_none().then(|| format!("begin:{}(Receiver)", line("begin")));
+    assert_eq!(futures, Vec::from_iter(expected), "the future given to block_on");
     assert_eq!(tasks(census, "many").len(), MANY);
     for task in tasks(census, "many") {
         assert_eq!(shape(&task["path"]), format!("many:{}({leaf})", line("many")));
     }
     let all = census["tasks"].as_array().expect("a list");
     assert!(all.iter().all(|task| task["unknown"].is_null()), "{census:#}");
-    // Those above, what they spawn, and the one that runs.
+    // The tasks above, the tasks that they spawn, and the running task.
     assert_eq!(all.len(), 14 + MANY + 2 + 3 + 2, "{census:#}");
 }
 
 #[test]
-fn what_is_waited_for_is_explained() {
+fn reasons_for_waiting_are_explained() {
     let program = Awaiting::start();
     let census = settled(&program);
     let hour = 3_600_000;
@@ -162,28 +162,28 @@ fn what_is_waited_for_is_explained() {
 
     let waited = end(only(&census, "waits_for_task"))["task"].clone();
     let children = tasks(&census, "leaf");
-    assert_eq!(children.len(), 3, "one that is awaited, and a set of two");
+    assert_eq!(children.len(), 3, "one is awaited, and two are in a set");
     assert!(children.iter().any(|task| task["id"] == waited), "{waited}");
     let io = end(only(&census, "accepts"));
     assert!(io["kind"] == "io" && io["fd"].as_i64().is_some_and(|fd| fd > 2), "{io}");
     assert!(io["what"].as_str().is_some_and(|what| what.starts_with("TCP, listens on 127.0.0.1:")), "{io}");
-    assert!(end(only(&census, "receives"))["what"].as_str().expect("words").contains("mpsc channel with 1 sender"));
+    assert!(end(only(&census, "receives"))["what"].as_str().expect("text").contains("mpsc channel with 1 sender"));
 }
 
 #[test]
 fn a_running_task_has_the_stack_of_its_thread() {
-    // The second runs on the first thread, whose variables are found only by holding it.
+    // The task of the second program runs on the main thread. Its thread-local variables are only found by stopping it.
     for program in [Awaiting::start(), Awaiting::with("current_thread")] {
-        // A machine that does not run the thread for long cannot hold it.
+        // On a busy machine, the thread may not be running and is not stopped.
         let mut census = Value::Null;
-        support::wait_until("the thread is held", || {
+        support::wait_until("the thread is stopped", || {
             census = json(&program.pid().to_string(), &["--state", "running"]);
             census["quality"]["held_threads"].as_u64() > Some(0)
         });
         assert_eq!(census["tasks"].as_array().map(Vec::len), Some(1), "{census:#}");
         let task = only(&census, "runs");
         let threads = census["threads"].as_array().expect("a list");
-        let thread = threads.iter().find(|thread| thread["tid"] == task["thread"]).expect("it is polled by one");
+        let thread = threads.iter().find(|thread| thread["tid"] == task["thread"]).expect("a thread polls it");
         assert_eq!(thread["task"], task["id"]);
         let frames = thread["stack"].as_array().expect("a list");
         let compute = frames.iter().position(|frame| frame["function"] == "awaiting::compute").expect("it computes");
@@ -193,7 +193,7 @@ fn a_running_task_has_the_stack_of_its_thread() {
 }
 
 #[test]
-fn text_shows_equal_paths_once_and_filters() {
+fn text_shows_equal_paths_once_and_can_be_filtered() {
     let program = Awaiting::start();
     let output = dump(&["--pid", &program.pid().to_string()]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -202,11 +202,11 @@ fn text_shows_equal_paths_once_and_filters() {
         format!("{MANY} tasks [idle] awaiting::many"),
         format!("    {leaf}\n"),
         "held by task".to_owned(),
-        "block_on [idle] awaiting::begin, which is no task\n".to_owned(),
+        "block_on [idle] awaiting::begin (not a task)\n".to_owned(),
         format!("\n  awaiting::begin at src/main.rs:{}\n", line("begin")),
         "2 tasks wait for each other".to_owned(),
         "awaiting::compute at ".to_owned(),
-        "KiB copied at that moment".to_owned(),
+        "KiB copied meanwhile".to_owned(),
     ] {
         assert!(text.contains(&part), "{part} is not in {text}");
     }
@@ -216,7 +216,7 @@ fn text_shows_equal_paths_once_and_filters() {
     assert!(!text.contains("awaiting::joins"), "{text}");
 }
 
-/// How often each sleeping thread of a process went to sleep so far, by its number.
+/// How often each sleeping thread of a process has gone to sleep, with the ids of the threads.
 fn sleeps(pid: u32) -> Vec<(String, String)> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("it lives");
     let mut sleeps: Vec<_> = tasks
@@ -232,11 +232,11 @@ fn sleeps(pid: u32) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_dump_does_not_wake_what_sleeps() {
+fn a_dump_wakes_no_sleeping_thread() {
     let program = Awaiting::start();
-    // A program that has just begun may still be about to sleep; one that is woken by a dump never stays asleep.
+    // Threads of a new program may not sleep yet. If dumps woke them, this would never succeed.
     support::wait_until("five dumps wake none of the three sleeping threads", || {
-        // The other worker, the thread that is in `block_on`, and the one that reads the input.
+        // The idle worker, the thread inside `block_on`, and the thread that reads the input.
         let before = sleeps(program.pid());
         let all: Vec<Value> = (0..5).map(|_| json(&program.pid().to_string(), &[])).collect();
         let undisturbed = |census: &Value| {
@@ -250,30 +250,30 @@ fn a_dump_does_not_wake_what_sleeps() {
 #[test]
 fn a_dump_that_is_killed_leaves_the_program_running() {
     let program = Awaiting::start();
-    let is_held = || {
+    let is_stopped = || {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", program.pid())).expect("it lives");
         let mut stats = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("stat")).ok());
         stats.any(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with(['t', 'T'])))
     };
-    let mut killed_while_held = 0;
+    let mut killed_while_stopped = 0;
     for _ in 0..20 {
         let mut tool = Command::new(env!("CARGO_BIN_EXE_holdup"))
             .args(["dump", "--json", "--no-cache", "--pid", &program.pid().to_string()])
             .stdout(Stdio::null())
             .spawn()
             .expect("the command runs");
-        // Looks for the moment in which it holds a thread, which is short, until it is over.
-        while tool.try_wait().expect("it is our own child").is_none() {
-            if is_held() {
-                killed_while_held += 1;
+        // A thread is stopped only for a short time. Checks until then, or until the command ends.
+        while tool.try_wait().expect("it is a child of the test").is_none() {
+            if is_stopped() {
+                killed_while_stopped += 1;
                 break;
             }
         }
-        let _over = tool.kill();
-        tool.wait().expect("it is our own child");
-        support::wait_until("every thread runs on", || !is_held());
+        let _may_have_ended = tool.kill();
+        tool.wait().expect("it is a child of the test");
+        support::wait_until("every thread continues", || !is_stopped());
     }
-    println!("killed {killed_while_held} times while a thread was held");
+    println!("killed {killed_while_stopped} times while a thread was stopped");
 }
 
 #[test]
@@ -283,24 +283,24 @@ fn processes_that_cannot_be_dumped_are_named_with_the_reason() {
         assert_eq!(output.status.code(), Some(2));
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
-    // Above the largest number that a process can have (`PID_MAX_LIMIT`).
+    // Above the largest process id (`PID_MAX_LIMIT`).
     assert!(message("4194999").contains("there is no process 4194999"), "{}", message("4194999"));
     let mut sleeping = Command::new("sleep").arg("600").spawn().expect("sleep is there");
-    let told = message(&sleeping.id().to_string());
-    sleeping.kill().expect("it is our own child");
+    let text = message(&sleeping.id().to_string());
+    sleeping.kill().expect("it is a child of the test");
     sleeping.wait().expect("it ended");
-    assert!(told.contains("no Tokio runtime is known in process"), "{told}");
+    assert!(text.contains("no Tokio runtime is known in process"), "{text}");
 }
 
 #[test]
-fn tasks_that_no_runtime_lists_are_found_in_memory() {
-    let program = Awaiting::with("unlisted");
+fn tasks_in_no_list_are_found_on_the_heap() {
+    let program = Awaiting::with("heap_tasks");
     let mut census = Value::Null;
-    support::wait_until("nothing is about to happen", || {
+    support::wait_until("all tasks have reached their final state", || {
         census = json(&program.pid().to_string(), &[]);
         let tasks = census["tasks"].as_array().expect("a list");
         let of_state = |state: &str| tasks.iter().filter(|task| task["state"] == state).count();
-        // The one that computes and the function that blocks; the function that waits for a thread.
+        // Running: the task that computes and the function that blocks. Scheduled: the function that waits for a thread.
         (of_state("running"), of_state("scheduled")) == (2, 1)
     });
     let runtimes = census["runtimes"].as_array().expect("a list");
@@ -310,7 +310,7 @@ fn tasks_that_no_runtime_lists_are_found_in_memory() {
         let number = &runtimes.iter().find(|runtime| runtime["flavor"] == flavor).expect("is there")["number"];
         census["tasks"].as_array().expect("a list").iter().filter(|task| task["runtime"] == *number).collect()
     };
-    // Those that ended are not among them, though their memory may still say what they were.
+    // Finished tasks are not included, even if their memory still has its old content.
     let set = own("local_set");
     let shapes: Vec<String> = set.iter().map(|task| shape(&task["path"])).collect();
     let mut expected = [
@@ -328,7 +328,7 @@ fn tasks_that_no_runtime_lists_are_found_in_memory() {
     assert_eq!(end(waits)["task"], child["id"]);
 
     let pool = own("blocking_pool");
-    assert_eq!(pool.len(), 2, "workers of a runtime are none: {pool:#?}");
+    assert_eq!(pool.len(), 2, "workers of a runtime are not included: {pool:#?}");
     let function = "awaiting::blocking_functions::{async}::{closure}";
     assert!(pool.iter().all(|task| task["future"] == function), "{pool:#?}");
     let running = pool.iter().find(|task| task["state"] == "running").expect("one blocks");
@@ -337,7 +337,7 @@ fn tasks_that_no_runtime_lists_are_found_in_memory() {
     let frames = thread["stack"].as_array().expect("a list");
     let blocks = frames.iter().find(|frame| frame["function"] == "awaiting::blocks").expect("it blocks there");
     assert_eq!(blocks["line"], line("blocks"));
-    // The main thread, and that of the set.
+    // The main thread, and the thread of the set.
     assert_eq!(threads.iter().filter(|thread| thread["block_on"] == true).count(), 2, "{threads:#?}");
     let numbers: Vec<&Value> = census["tasks"].as_array().expect("a list").iter().map(|task| &task["id"]).collect();
     let different: std::collections::HashSet<String> = numbers.iter().map(ToString::to_string).collect();
@@ -348,8 +348,8 @@ fn tasks_that_no_runtime_lists_are_found_in_memory() {
     for part in [
         "LocalSet (number ",
         "spawn_blocking (number ",
-        "block_on [idle] awaiting::begin, which is no task",
-        "block_on, whose future is no task:",
+        "block_on [idle] awaiting::begin (not a task)",
+        "block_on (its future was not found):",
         "awaiting::local_set at ",
     ] {
         assert!(text.contains(part), "{part} is not in {text}");
@@ -357,12 +357,12 @@ fn tasks_that_no_runtime_lists_are_found_in_memory() {
 }
 
 #[test]
-fn a_future_that_keeps_a_lock_and_is_not_polled_is_found() {
-    let program = Awaiting::with("unpolled");
+fn an_unpolled_future_with_a_lock_is_found() {
+    let program = Awaiting::with("futurelock");
     let census = settled(&program);
     let task = only(&census, "futurelocks");
     let found = census["futurelocks"].as_array().expect("a list");
-    // Not those that are polled on, were dropped, or were never polled.
+    // Futures that are still polled, were dropped, or were never polled are not reported.
     assert_eq!(found.len(), 1, "{found:#?}");
     let found = &found[0];
     assert_eq!((&found["task"], &found["stage"]), (&task["id"], &"granted".into()));
@@ -376,7 +376,7 @@ fn a_future_that_keeps_a_lock_and_is_not_polled_is_found() {
     }
     let output = dump(&["--pid", &program.pid().to_string()]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told = format!("! futurelock: task {} does not poll", task["id"]);
-    assert!(text.contains(&told) && text.contains("advice: poll it on"), "{text}");
+    let headline = format!("! futurelock: task {} does not poll", task["id"]);
+    assert!(text.contains(&headline) && text.contains("advice: poll it while"), "{text}");
     assert!(json(&Awaiting::start().pid().to_string(), &[])["futurelocks"] == serde_json::json!([]), "there are none");
 }

@@ -1,4 +1,4 @@
-//! `holdup dump --pid` of programs whose debug information is not in their own file, or of which there is less.
+//! `holdup dump --pid` of programs with separate or reduced debug information.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../support/mod.rs"]
@@ -20,7 +20,7 @@ fn run(tool: &str, arguments: &[&Path]) {
     assert!(output.status.success(), "{tool}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// An empty folder for one test.
+/// An empty directory for one test.
 fn folder(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiers").join(name);
     let _there_was_none = std::fs::remove_dir_all(&folder);
@@ -28,14 +28,14 @@ fn folder(name: &str) -> PathBuf {
     folder
 }
 
-/// What remains of the program without what a tool takes away.
+/// A stripped copy of the program.
 fn stripped(folder: &Path, how: &str) -> PathBuf {
     let file = folder.join("awaiting");
     run("strip", &[Path::new(how), Path::new("-o"), &file, awaiting::program()]);
     file
 }
 
-/// Everything that is stripped from it.
+/// The debug file with everything that is stripped from the program.
 fn debug_file(folder: &Path, name: &str) -> PathBuf {
     let file = folder.join(name);
     std::fs::create_dir_all(file.parent().expect("it has one")).expect("a folder can be made");
@@ -43,7 +43,7 @@ fn debug_file(folder: &Path, name: &str) -> PathBuf {
     file
 }
 
-/// The command, with a cache for the tests.
+/// Runs the command with a cache for the tests.
 fn holdup(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
     command.args(arguments).env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiers"));
@@ -57,15 +57,15 @@ fn dump(program: &Awaiting, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// Whether every task has its path, and every frame of the program's own its line, read anew.
-fn assert_whole(file: &Path) {
-    assert_whole_with(file, &["--no-cache"]);
+/// Checks that every task has its path, and the program's frames have their lines. Uses no cache.
+fn assert_complete(file: &Path) {
+    assert_complete_with(file, &["--no-cache"]);
 }
 
-fn assert_whole_with(file: &Path, arguments: &[&str]) {
+fn assert_complete_with(file: &Path, arguments: &[&str]) {
     let program = Awaiting::of(file, "multi_thread");
     let mut census = Value::Null;
-    support::wait_until("all tasks but one wait, and that is held", || {
+    support::wait_until("all tasks but one wait, and its thread is stopped", || {
         census = dump(&program, arguments);
         let tasks = census["tasks"].as_array().expect("a list");
         let held = census["quality"]["held_threads"].as_u64() > Some(0);
@@ -80,7 +80,7 @@ fn assert_whole_with(file: &Path, arguments: &[&str]) {
         assert_eq!(leaf["children"][0]["waits_for"]["kind"], "timer");
     }
     assert!(tasks.iter().all(|task| task["unknown"].is_null()), "{census:#}");
-    // Trait objects are told by addresses.
+    // The concrete types of trait objects are found by the addresses of vtables.
     let boxed = tasks.iter().find(|task| task["future"] == "awaiting::boxed").expect("it is there");
     assert_eq!(boxed["path"]["children"][0]["future"], "awaiting::middle");
     let threads = census["threads"].as_array().expect("a list");
@@ -90,20 +90,20 @@ fn assert_whole_with(file: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn types_are_found_in_files_beside_the_program() {
+fn types_are_found_in_files_next_to_the_program() {
     let _alone = support::alone();
-    // A name that the program has of it, and the usual places without one.
+    // With a debug link in the program, and in the usual places without a link.
     let linked = folder("linked");
     let file = stripped(&linked, "--strip-all");
     let debug = debug_file(&linked, "types.dbg");
     run("objcopy", &[Path::new(&format!("--add-gnu-debuglink={}", debug.display())), &file]);
-    assert_whole(&file);
+    assert_complete(&file);
     let beside = folder("beside");
     debug_file(&beside, "awaiting.debug");
-    assert_whole(&stripped(&beside, "--strip-all"));
+    assert_complete(&stripped(&beside, "--strip-all"));
     let below = folder("below");
     debug_file(&below, ".debug/awaiting");
-    assert_whole(&stripped(&below, "--strip-debug"));
+    assert_complete(&stripped(&below, "--strip-debug"));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn types_are_found_by_build_id() {
     let text = String::from_utf8(text.stdout).expect("is text");
     let id = text.split("Build ID: ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("it has one");
     debug_file(&folder, &format!(".build-id/{}/{}.debug", &id[..2], &id[2..]));
-    assert_whole(&stripped(&folder, "--strip-all"));
+    assert_complete(&stripped(&folder, "--strip-all"));
 }
 
 #[test]
@@ -137,13 +137,13 @@ fn compressed_debug_information_is_read() {
         let argument = format!("--compress-debug-sections={format}");
         let output = Command::new("objcopy").args([Path::new(&argument), awaiting::program(), &file]).output();
         let output = output.expect("binutils are installed");
-        let told = String::from_utf8_lossy(&output.stderr);
-        if !output.status.success() && told.contains("zstd") {
-            println!("this objcopy knows no zstd; not tested");
+        let message = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() && message.contains("zstd") {
+            println!("this objcopy does not support zstd; not tested");
             continue;
         }
-        assert!(output.status.success(), "{told}");
-        assert_whole(&file);
+        assert!(output.status.success(), "{message}");
+        assert_complete(&file);
     }
 }
 
@@ -152,11 +152,11 @@ fn split_debug_information_is_read() {
     let _alone = support::alone();
     for how in ["packed", "unpacked"] {
         let split = [("CARGO_PROFILE_DEV_DEBUG", "2"), ("CARGO_PROFILE_DEV_SPLIT_DEBUGINFO", how)];
-        assert_whole(&awaiting::build(&format!("awaiting-{how}"), &split, &[]));
+        assert_complete(&awaiting::build(&format!("awaiting-{how}"), &split, &[]));
     }
 }
 
-/// The tasks of the program, by their functions.
+/// The functions of the program's tasks, with the number of tasks of each.
 const TASKS: [(&str, usize); 18] = [
     ("nested", 1),
     ("joins", 1),
@@ -178,20 +178,20 @@ const TASKS: [(&str, usize); 18] = [
     ("leaf", 3),
 ];
 
-/// Those, and many more of one kind.
+/// The number of all tasks, including those of `many`.
 fn all_tasks() -> usize {
     TASKS.iter().map(|(_, count)| count).sum::<usize>() + MANY
 }
 
-/// A census without await paths: every task with its state, and the running one with its thread. Returns how many tasks
-/// have the name of their function; no other has a wrong one.
-fn assert_shaped(census: &Value, tier: &str) -> usize {
+/// Checks a census without await paths: every task has its state, and the running task has its thread. Returns how many
+/// tasks have the name of their function. No task has a wrong name.
+fn assert_states(census: &Value, tier: &str) -> usize {
     assert_eq!(census["debug_info"], tier);
     assert!(census["debug_info_note"].as_str().is_some_and(|note| note.contains("`debug = 2`")), "{census:#}");
     let tasks = census["tasks"].as_array().expect("a list");
     assert_eq!(tasks.len(), all_tasks(), "{census:#}");
     let ids: std::collections::HashSet<u64> = tasks.iter().filter_map(|task| task["id"].as_u64()).collect();
-    assert_eq!(ids.len(), tasks.len(), "each has a number of its own");
+    assert_eq!(ids.len(), tasks.len(), "each has a unique id");
     let running: Vec<&Value> = tasks.iter().filter(|task| task["state"] == "running").collect();
     assert_eq!(running.len(), 1, "{census:#}");
     assert!(tasks.iter().all(|task| task["path"].is_null()));
@@ -204,9 +204,9 @@ fn assert_shaped(census: &Value, tier: &str) -> usize {
     assert!(polling[0]["stack"].as_array().is_some_and(|frames| frames.len() > 3), "{census:#}");
     let mut known = 0;
     for name in tasks.iter().filter_map(|task| task["future"].as_str()).filter(|name| *name != "type not known") {
-        // Where code was shared, so much is said.
+        // Types with merged code have this addition.
         let name = name.split(", or one").next().expect("there is a first");
-        let function = name.strip_prefix("awaiting::").expect("it is one of the program's");
+        let function = name.strip_prefix("awaiting::").expect("it belongs to the program");
         assert!(function == "many" || TASKS.iter().any(|(task, _)| *task == function), "{name}");
         known += 1;
     }
@@ -218,10 +218,10 @@ fn assert_shaped(census: &Value, tier: &str) -> usize {
     known
 }
 
-/// The census of a program when all tasks but one wait.
+/// A census after the start of the program: one task runs, and all others wait.
 fn settled(file: &Path, flavor: &str) -> Value {
     let mut census = Value::Null;
-    // A task that the busy worker keeps to poll next, which no other can take, never gets to wait. Then it is started anew.
+    // A task in the LIFO slot of the busy worker is never polled. Then the program is restarted.
     for _ in 0..3 {
         let program = Awaiting::of(file, flavor);
         let limit = Instant::now() + support::DEADLINE / 2;
@@ -234,10 +234,10 @@ fn settled(file: &Path, flavor: &str) -> Value {
             }
         }
     }
-    panic!("not all tasks but one wait, or that one is not held: {census:#}");
+    panic!("more than one task does not wait, or the running thread was not stopped: {census:#}");
 }
 
-/// How cargo builds a release without being told more, as far as debug information goes.
+/// The settings of cargo's default release profile that affect debug information.
 const RELEASE: [(&str, &str); 2] = [("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_PROFILE_DEV_OPT_LEVEL", "3")];
 
 #[test]
@@ -246,32 +246,32 @@ fn programs_with_symbols_or_less_have_tasks_with_states() {
     let file = awaiting::build("awaiting-symbols", &RELEASE, &[]);
     for flavor in ["multi_thread", "current_thread"] {
         let census = settled(&file, flavor);
-        let known = assert_shaped(&census, "symbols");
-        // By the code that drops them; where that is shared or inlined, the type is not known.
+        let known = assert_states(&census, "symbols");
+        // The types are known by the code that drops the tasks, unless that code is merged or inlined.
         assert!(known * 10 >= all_tasks() * 7, "{known}: {census:#}");
         assert_eq!(census["runtimes"][0]["flavor"], flavor);
     }
     let stripped = folder("stripped").join("awaiting");
     run("strip", &[Path::new("--strip-all"), Path::new("-o"), &stripped, &file]);
     let census = settled(&stripped, "multi_thread");
-    assert_eq!(assert_shaped(&census, "none"), 0);
+    assert_eq!(assert_states(&census, "none"), 0);
 }
 
 #[test]
-fn names_of_functions_tell_the_types_of_tasks() {
+fn names_of_functions_reveal_the_types_of_tasks() {
     let _alone = support::alone();
     let mut limited = RELEASE;
     limited[0].1 = "limited";
     let file = awaiting::build("awaiting-limited", &limited, &[]);
-    assert_eq!(assert_shaped(&settled(&file, "multi_thread"), "lines"), all_tasks());
-    // The newer way of mangling, without and with lines.
+    assert_eq!(assert_states(&settled(&file, "multi_thread"), "lines"), all_tasks());
+    // The newer symbol mangling, without lines.
     let v0 = [RELEASE[0], RELEASE[1], ("RUSTFLAGS", "-C symbol-mangling-version=v0")];
     let file = awaiting::build("awaiting-v0", &v0, &[]);
-    assert_eq!(assert_shaped(&settled(&file, "current_thread"), "symbols"), all_tasks());
+    assert_eq!(assert_states(&settled(&file, "current_thread"), "symbols"), all_tasks());
 }
 
 #[test]
-fn types_of_the_own_package_alone_give_paths() {
+fn types_of_the_own_package_are_enough_for_paths() {
     let _alone = support::alone();
     let types = ["--config", "profile.dev.package.awaiting.debug=2"];
     let file = awaiting::build("awaiting-own", &RELEASE, &types);
@@ -283,50 +283,50 @@ fn types_of_the_own_package_alone_give_paths() {
         let found: Vec<&Value> = tasks.iter().filter(|task| task["future"] == name).collect();
         assert_eq!(found.len(), count, "{name}: {census:#}");
         let place = if function == "wrapped" { "/path/children/0/future" } else { "/path/future" };
-        let told = |task: &&Value| task.pointer(place).is_some_and(|told| *told == name);
-        assert!(found.iter().all(told), "{name}: {census:#}");
+        let is_named = |task: &&Value| task.pointer(place).is_some_and(|found| *found == name);
+        assert!(found.iter().all(is_named), "{name}: {census:#}");
     }
     let many = tasks.iter().find(|task| task["future"] == "awaiting::many").expect("there are some");
     assert_eq!(many["path"]["children"][0]["place"]["file"], "src/main.rs");
 }
 
 #[test]
-fn what_was_read_is_kept_and_damage_is_noticed() {
+fn types_are_cached_and_a_damaged_cache_is_noticed() {
     let _alone = support::alone();
-    // A build of its own, so that no other test keeps it.
+    // A separate build, so that no other test caches it.
     let folder = folder("cached");
     let file = folder.join("awaiting");
     run("objcopy", &[Path::new("--remove-section=.note.gnu.build-id"), awaiting::program(), &file]);
     let program = Awaiting::of(&file, "multi_thread");
     let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tiers/holdup");
-    let kept = || -> Vec<PathBuf> {
+    let cached = || -> Vec<PathBuf> {
         let files = std::fs::read_dir(&cache).into_iter().flatten().flatten().map(|entry| entry.path());
         files.filter(|path| path.to_string_lossy().contains("636f6465")).collect()
     };
-    kept().iter().for_each(|path| std::fs::remove_file(path).expect("it is ours"));
+    cached().iter().for_each(|path| std::fs::remove_file(path).expect("the test may write it"));
     let origin = |arguments: &[&str]| {
         let census = dump(&program, arguments);
         assert!(census["tasks"].as_array().is_some_and(|tasks| tasks.len() == all_tasks()), "{census:#}");
-        census["quality"]["index_origin"].as_str().expect("words").to_owned()
+        census["quality"]["index_origin"].as_str().expect("text").to_owned()
     };
     assert_eq!(origin(&["--no-cache"]), "read from debug information");
-    assert!(kept().is_empty());
+    assert!(cached().is_empty());
     assert_eq!(origin(&[]), "read from debug information");
-    assert_eq!(kept().len(), 1, "it is named by the program's code");
+    assert_eq!(cached().len(), 1, "its name is derived from the program's code");
     assert_eq!(origin(&[]), "read from the cache");
-    assert_whole_with(&file, &[]);
-    let path = kept().pop().expect("there is one");
-    let mut bytes = std::fs::read(&path).expect("it is ours");
+    assert_complete_with(&file, &[]);
+    let path = cached().pop().expect("there is one");
+    let mut bytes = std::fs::read(&path).expect("the test may write it");
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    std::fs::write(&path, bytes).expect("it is ours");
-    let told = origin(&[]);
-    assert!(told.starts_with("read from debug information") && told.ends_with("it is damaged"), "{told}");
-    assert_eq!(origin(&[]), "read from the cache", "it was made anew");
+    std::fs::write(&path, bytes).expect("the test may write it");
+    let text = origin(&[]);
+    assert!(text.starts_with("read from debug information") && text.ends_with("it is damaged"), "{text}");
+    assert_eq!(origin(&[]), "read from the cache", "it was written again");
 }
 
 #[test]
-fn extracted_symbols_make_a_stripped_program_whole() {
+fn extracted_symbols_complete_a_stripped_program() {
     let _alone = support::alone();
     let folder = folder("extracted");
     let symbols = folder.join("awaiting.symbols");
@@ -337,20 +337,20 @@ fn extracted_symbols_make_a_stripped_program_whole() {
     let with = ["--no-cache", "--symbols", &symbols.to_string_lossy()];
     extract(awaiting::program());
     let file = stripped(&folder, "--strip-all");
-    assert_whole_with(&file, &with);
-    // What has no build id is known by its code.
+    assert_complete_with(&file, &with);
+    // A program without a build id is identified by its code.
     let unnamed = folder.join("unnamed");
     run("objcopy", &[Path::new("--remove-section=.note.gnu.build-id"), awaiting::program(), &unnamed]);
     extract(&unnamed);
     let bare = folder.join("bare");
     run("strip", &[Path::new("-o"), &bare, &unnamed]);
-    assert_whole_with(&bare, &with);
-    // Those of another program are refused.
+    assert_complete_with(&bare, &with);
+    // Symbols of another program are refused.
     let program = Awaiting::of(&file, "multi_thread");
     let output = holdup(&[&["dump", "--pid", &program.pid().to_string()], &with[..]].concat());
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && told.contains("belongs to another build"), "{told}");
-    // CPU profiles have the names too.
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains("belongs to another build"), "{message}");
+    // CPU profiles use the symbols too.
     let pid = program.pid().to_string();
     extract(awaiting::program());
     let profile = folder.join("wall.folded");
@@ -363,10 +363,11 @@ fn extracted_symbols_make_a_stripped_program_whole() {
 }
 
 #[test]
-fn stalls_of_a_stripped_program_are_not_watched_and_that_is_said() {
+fn watching_stalls_of_a_stripped_program_is_refused() {
     let _alone = support::alone();
     let program = Awaiting::of(&stripped(&folder("stalls"), "--strip-all"), "multi_thread");
     let output = holdup(&["stalls", "--pid", &program.pid().to_string(), "-d", "1"]);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.code() == Some(2) && told.contains("`debug = 2`") && told.contains("was stripped"), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains("`debug = 2`"), "{message}");
+    assert!(message.contains("was stripped"), "{message}");
 }

@@ -73,7 +73,7 @@ fn tasks_are_folded_by_what_they_await_and_weighed_by_time() {
 
 #[test]
 fn tasks_of_a_local_set_are_included() {
-    let program = Awaiting::with("unlisted");
+    let program = Awaiting::with("heap_tasks");
     let profile = profile(program.pid(), &["--mode", "tasks", "-d", "2"]);
     let stacks = stacks(&profile);
     for stack in [

@@ -1,4 +1,4 @@
-//! `holdup top --pid`: what a program whose tasks and polls are known does now, seen from outside.
+//! `holdup top --pid` of programs with known tasks and polls.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../support/mod.rs"]
@@ -24,7 +24,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(output.stdout).expect("is text")
 }
 
-/// Lines between the one that contains this and the next empty one.
+/// The lines between a heading and the next empty line.
 fn table<'t>(text: &'t str, heading: &str) -> Vec<&'t str> {
     let lines = text.lines().skip_while(|line| !line.contains(heading)).skip(1);
     lines.take_while(|line| !line.is_empty()).collect()
@@ -36,19 +36,19 @@ fn line(mark: &str) -> usize {
 }
 
 #[test]
-fn who_is_busy_with_what_and_who_waits_for_what() {
+fn busy_workers_and_waiting_tasks_are_shown() {
     for flavor in ["multi_thread", "current_thread"] {
         let program = Awaiting::with(flavor);
         let mut text = String::new();
-        // The running thread is held once, which a busy machine may not manage at once; nor is a stall explained at once there.
-        support::wait_until("the busy worker is seen", || {
+        // On a busy machine, it takes several attempts to stop the running thread, and to explain the stall.
+        support::wait_until("the busy worker is shown", || {
             text = top(program.pid(), &["--once", "-n", "30"]);
             let busy = table(&text, "TASKS BY CPU TIME").len() == 1 && text.contains("1 running, 30 idle");
             busy && !table(&text, "STALLS: 1 so far").is_empty()
         });
         let busy = table(&text, "TASKS BY CPU TIME")[0];
         let share: f64 = busy.split_whitespace().nth(2).expect("a share").parse().expect("a number");
-        assert!(busy.ends_with("  awaiting::runs") && share > 50.0, "it is polled all the time: {text}");
+        assert!(busy.ends_with("  awaiting::runs") && share > 50.0, "it is always being polled: {text}");
         let waiting = table(&text, "TASKS BY WHAT THEY WAIT FOR");
         let leaf = line("leaf");
         assert_eq!(waiting[0].trim(), format!("{MANY}  awaiting::many at src/main.rs:{leaf}: a timer"), "{text}");
@@ -67,28 +67,28 @@ fn who_is_busy_with_what_and_who_waits_for_what() {
         assert!(stuck.len() == 1 && stuck[0].ends_with(" awaiting::runs"), "{text}");
         let parked = workers.iter().filter(|line| line.contains(" parked ")).count();
         assert_eq!(parked, usize::from(flavor == "multi_thread"), "{text}");
-        assert!(table(&text, "STALLS: 1 so far")[0].contains("LASTS"), "{text}");
+        assert!(table(&text, "STALLS: 1 so far")[0].contains("RUNNING"), "{text}");
     }
 }
 
 #[test]
-fn tasks_of_a_local_set_are_among_those_that_wait() {
-    let program = Awaiting::with("unlisted");
+fn tasks_of_a_local_set_are_shown() {
+    let program = Awaiting::with("heap_tasks");
     let mut text = String::new();
-    support::wait_until("all wait", || {
+    support::wait_until("all tasks of the set wait", || {
         text = top(program.pid(), &["--once", "-n", "30"]);
         let set = format!("1  awaiting::waits_in_set at src/main.rs:{}: a notification (Notify)", line("waits_in_set"));
         table(&text, "TASKS BY WHAT THEY WAIT FOR").iter().any(|line| line.trim() == set)
     });
-    assert!(text.contains(" in 2 runtimes, "), "the set is none: {text}");
+    assert!(text.contains(" in 2 runtimes, "), "the set is not a runtime: {text}");
 }
 
 #[test]
-fn it_is_shown_as_often_as_is_asked_and_its_workers_stay_parked() {
+fn count_and_interval_are_obeyed_and_workers_stay_parked() {
     let mut program = Stalling::with("multi_thread");
     let mut text = String::new();
-    // One that has just begun may still be about to park; one that is woken by it never stays parked.
-    support::wait_until("nothing wakes up for it", || {
+    // Workers of a new program may not be parked yet. If `top` woke them, this would never succeed.
+    support::wait_until("no worker wakes up", || {
         let before = program.ask("parks");
         text = top(program.pid(), &["--count", "3", "--interval", "300ms"]);
         program.ask("parks") == before
@@ -105,45 +105,45 @@ fn without_types_workers_and_stalls_are_shown() {
     let pid = program.pid().to_string();
     let top = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
-        // What was kept of the whole program, whose build id is the same, has its types.
-        let nothing_kept = concat!(env!("CARGO_TARGET_TMPDIR"), "/top-without-types");
-        run(command.args(["top", "--once", "--pid", &pid]).env("XDG_CACHE_HOME", nothing_kept))
+        // The usual cache may have the types of the unstripped program, which has the same build id.
+        let empty_cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/top-without-types");
+        run(command.args(["top", "--once", "--pid", &pid]).env("XDG_CACHE_HOME", empty_cache))
     };
     let mut text = String::new();
-    support::wait_until("both workers are seen parked", || {
+    support::wait_until("both workers are parked", || {
         text = top();
         text.matches(" parked ").count() == 2
     });
-    assert!(text.lines().next().is_some_and(|line| line.ends_with(": tasks are not told")), "{text}");
+    assert!(text.lines().next().is_some_and(|line| line.ends_with(": tasks unknown")), "{text}");
     assert!(text.contains("2 workers in 1 runtime, ") && text.contains("STALLS: 0 so far"), "{text}");
     assert!(!text.contains("TASKS") && !text.contains("POLLS"), "{text}");
     assert!(text.contains("without descriptions of types"), "{text}");
 
     program.send("sleep 120000");
-    support::wait_until("the worker is seen stuck", || {
+    support::wait_until("the worker is stuck", || {
         text = top();
         text.contains(" stuck ")
     });
     let workers = table(&text, "WORKER");
-    let stuck = workers.iter().find(|line| line.contains(" stuck ")).expect("it was seen");
+    let stuck = workers.iter().find(|line| line.contains(" stuck ")).expect("it was shown");
     let columns: Vec<_> = stuck.split_whitespace().collect();
-    // Name, thread, `stuck 1.2 s`, and then the parts of the time.
+    // Name, thread, `stuck 1.2 s`, and then the fractions of time.
     let busy: f64 = columns[5].parse().expect("a number");
-    assert!(busy > 50.0, "it sleeps inside a poll all the time: {text}");
-    assert!(workers.iter().any(|line| line.contains(" parked ")), "the other one waits: {text}");
+    assert!(busy > 50.0, "it is always asleep inside a poll: {text}");
+    assert!(workers.iter().any(|line| line.contains(" parked ")), "the other worker is parked: {text}");
     let stalls = table(&text, "STALLS: 1 so far");
-    assert!(stalls[0].contains("LASTS") && stalls[1].trim() == "sleeping in stalling::naps", "{text}");
+    assert!(stalls[0].contains("RUNNING") && stalls[1].trim() == "sleeping in stalling::naps", "{text}");
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn missing_processes_are_reported() {
     let output = Command::new(env!("CARGO_BIN_EXE_holdup")).arg("top").output().expect("the command runs");
     assert_eq!(output.status.code(), Some(2));
-    // Above the largest number that a process can have (`PID_MAX_LIMIT`).
+    // Above the largest process id (`PID_MAX_LIMIT`).
     let output = Command::new(env!("CARGO_BIN_EXE_holdup"))
         .args(["top", "--pid", "4194999"])
         .output()
         .expect("the command runs");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(2) && told.contains("there is no process 4194999"), "{told}");
+    let message = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && message.contains("there is no process 4194999"), "{message}");
 }
