@@ -13,6 +13,10 @@
 /// Parts of the symbols of Tokio's functions.
 pub(crate) mod symbols;
 
+/// Names of Tokio's types in debug information.
+#[cfg(feature = "attach")]
+pub(crate) mod debug_info;
+
 /// Details of the C library.
 #[cfg(feature = "attach")]
 pub(crate) mod libc;

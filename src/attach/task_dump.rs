@@ -52,13 +52,14 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     quality.index_time = index_time;
     quality.index_origin.clone_from(&origin.description);
     quality.pause = quality.pause.max(moment.pause);
-    quality.held_threads = moment.held;
+    quality.stopped_threads = moment.held;
     quality.copied = moment.copied;
     quality.late_reads = moment.memory.late_reads();
     quality.woken_threads = moment.woken;
     for (tid, reason) in &moment.refused {
-        missing
-            .push(format!("thread {tid} ran and could not be held ({reason:?}); the task that it polled may be torn"));
+        missing.push(format!(
+            "running thread {tid} could not be stopped ({reason:?}); the task that it polled may be inconsistent"
+        ));
     }
     quality.missing.splice(0..0, missing);
     let shown = show(census);

@@ -14,6 +14,7 @@ use super::task_layout::TaskLayout;
 use super::wait_reasons::{self, Context};
 use crate::dwarf::{Shape, Type, Unknown, Value, Values, last_segment, type_name};
 use crate::model::census::{Await, LockStage, SourcePlace, WaitsFor};
+use crate::tokio_internals::debug_info::MACROS;
 
 /// The step budget for the path of one task.
 const STEPS: u32 = 50_000;
@@ -23,14 +24,6 @@ const MAX_DEPTH: usize = 96;
 
 /// The maximum number of futures of one task.
 const MAX_FUTURES: usize = 1000;
-
-/// Files of Tokio's macros that combine several futures, with the names of the macros.
-const MACROS: [(&str, &str); 4] = [
-    ("/src/macros/join.rs", "join!"),
-    ("/src/macros/try_join.rs", "try_join!"),
-    ("/src/macros/select.rs", "select!"),
-    ("/src/macros/pin.rs", "pin!"),
-];
 
 /// An `async fn` that is suspended on the way to what its task awaits.
 #[derive(Clone, Debug)]

@@ -1,13 +1,14 @@
 //! Collections of futures: `JoinSet`, and `FuturesUnordered` of `futures-util`.
 
 use crate::dwarf::{Shape, Unknown, Value, Values};
+use crate::tokio_internals::debug_info::{JOIN_HANDLE, JOIN_SET, JOIN_SET_LISTS, LINKED_LIST_POINTERS};
 
 /// The maximum number of futures that are shown of one collection, or of one future that polls several.
 pub(super) const MAX_CHILDREN: usize = 100;
 
 /// The futures in a collection, up to a few more than are shown. `None` if the type is not a known collection.
 pub(super) fn members(values: &Values<'_, '_>, value: Value, type_name: &str) -> Option<Vec<Value>> {
-    let found = if type_name.starts_with("tokio::util::idle_notified_set::IdleNotifiedSet<") {
+    let found = if type_name.starts_with(JOIN_SET) {
         join_set(values, value)
     } else if type_name.starts_with("futures_util::stream::futures_unordered::FuturesUnordered<") {
         futures_unordered(values, value)
@@ -21,7 +22,7 @@ pub(super) fn members(values: &Values<'_, '_>, value: Value, type_name: &str) ->
 /// The handles in a `JoinSet`, which has two lists.
 fn join_set(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unknown> {
     let lists = values.dereference(values.member(set, "lists")?)?;
-    let inner = values.find_named(lists, 10, "tokio::util::idle_notified_set::ListsInner<")?;
+    let inner = values.find_named(lists, 10, JOIN_SET_LISTS)?;
     let mut found = Vec::new();
     for list in ["idle", "notified"] {
         let head = values.member(values.member(inner, list)?, "head")?;
@@ -32,13 +33,9 @@ fn join_set(values: &Values<'_, '_>, set: Value) -> Result<Vec<Value>, Unknown> 
         let ty = values.dereference(head)?.ty;
         while next != 0 && found.len() <= MAX_CHILDREN {
             let entry = Value { ty, address: next };
-            found.push(values.find_named(
-                values.member(entry, "value")?,
-                6,
-                "tokio::runtime::task::join::JoinHandle<",
-            )?);
+            found.push(values.find_named(values.member(entry, "value")?, 6, JOIN_HANDLE)?);
             let pointers = values.member(entry, "pointers")?;
-            let pointers = values.find_named(pointers, 6, "tokio::util::linked_list::PointersInner<")?;
+            let pointers = values.find_named(pointers, 6, LINKED_LIST_POINTERS)?;
             next = values.address(values.member(pointers, "next")?)?;
         }
     }

@@ -15,6 +15,7 @@ use super::task_reader::TaskReader;
 use crate::dwarf::{Unknown, Value, Values, type_name};
 use crate::model::census::{Census, RuntimeNow, TaskNow, TaskState};
 use crate::model::task::TaskId;
+use crate::tokio_internals::debug_info::{BLOCKING_POOL, BLOCKING_TASK, LOCAL_SET, WORKERS};
 
 /// The number of bytes of the program's constants that are read at a time.
 const CHUNK: u64 = 64 * 1024;
@@ -24,18 +25,6 @@ const MAX_CONSTANTS: u64 = 256 << 20;
 
 /// The maximum number of vtables that are found.
 const MAX_VTABLES: usize = 100_000;
-
-/// The future that wraps a function given to `spawn_blocking`.
-const BLOCKING: &str = "tokio::runtime::blocking::task::BlockingTask<";
-
-/// The module of functions that run workers. Workers run on threads of the blocking pool and are not shown as tasks.
-const WORKERS: &str = "tokio::runtime::scheduler::";
-
-/// The type of a `LocalSet`'s scheduler.
-const LOCAL_SET: &str = "tokio::task::local::Shared";
-
-/// The module of the blocking pool's scheduler.
-const BLOCKING_POOL: &str = "tokio::runtime::blocking::schedule::";
 
 /// A larger reference count means invalid memory.
 const MAX_REFERENCES: u64 = 1 << 24;
@@ -157,7 +146,7 @@ fn is_vtable(values: &Values<'_, '_>, layout: &TaskLayout, vtable: u64, poll: u6
 
 /// The type of the function in a blocking task. `None` for a worker.
 fn blocking_type(future: &str) -> Option<&str> {
-    let inside = future.strip_prefix(BLOCKING)?.strip_suffix('>')?;
+    let inside = future.strip_prefix(BLOCKING_TASK)?.strip_suffix('>')?;
     (!inside.starts_with(WORKERS)).then_some(inside)
 }
 

@@ -5,19 +5,7 @@ use std::collections::HashMap;
 use crate::dwarf::{Shape, Value, Values};
 use crate::model::census::{Holder, SourcePlace, TaskNow, WaitsFor};
 use crate::model::task::TaskId;
-
-/// Tokio's guards and permits. Each points to its semaphore, or to a lock that contains one.
-const GUARDS: [&str; 9] = [
-    "tokio::sync::mutex::MutexGuard<",
-    "tokio::sync::mutex::OwnedMutexGuard<",
-    "tokio::sync::mutex::MappedMutexGuard<",
-    "tokio::sync::semaphore::SemaphorePermit",
-    "tokio::sync::semaphore::OwnedSemaphorePermit",
-    "tokio::sync::rwlock::read_guard::RwLockReadGuard<",
-    "tokio::sync::rwlock::write_guard::RwLockWriteGuard<",
-    "tokio::sync::rwlock::owned_read_guard::OwnedRwLockReadGuard<",
-    "tokio::sync::rwlock::owned_write_guard::OwnedRwLockWriteGuard<",
-];
+use crate::tokio_internals::debug_info::{GUARDS, SEMAPHORE};
 
 /// The maximum number of owners that are shown for one semaphore.
 const MAX_OWNERS: usize = 8;
@@ -59,7 +47,7 @@ fn semaphore(values: &Values<'_, '_>, variable: Value) -> Option<u64> {
     members.into_iter().find_map(|(_, member)| {
         let pointer = values.find(member, 6, &|ty| matches!(ty.shape, Shape::Pointer(_)))?;
         let target = values.pointee(pointer).ok()?;
-        Some(values.find_named(target, 6, "tokio::sync::batch_semaphore::Semaphore").ok()?.address)
+        Some(values.find_named(target, 6, SEMAPHORE).ok()?.address)
     })
 }
 

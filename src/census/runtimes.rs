@@ -6,6 +6,7 @@ use super::subject::{STEPS, ThreadStart};
 use crate::dwarf::{Unknown, Value, Values};
 use crate::model::census::RuntimeNow;
 use crate::model::task::TaskId;
+use crate::tokio_internals::debug_info::{CONTEXT, CURRENT_HANDLE, ENTER_RUNTIME, OWNED_TASKS};
 
 /// The maximum number of runtimes. Further runtimes are ignored.
 const MAX_RUNTIMES: usize = 1024;
@@ -73,11 +74,10 @@ impl Runtimes {
             let count = threads.iter().filter(|thread| thread.runtime == Some(index)).count();
             let mut runtime = RuntimeNow { index, flavor, address, threads: count, unknown: None };
             values.set_budget(STEPS);
-            let owned =
-                values.find_named(handle, 8, "tokio::runtime::task::list::OwnedTasks<").unwrap_or_else(|unknown| {
-                    runtime.unknown = Some(unknown.to_string());
-                    handle
-                });
+            let owned = values.find_named(handle, 8, OWNED_TASKS).unwrap_or_else(|unknown| {
+                runtime.unknown = Some(unknown.to_string());
+                handle
+            });
             list.push(RuntimeList { runtime, owned });
         }
         Self { list, threads }
@@ -89,7 +89,7 @@ pub(super) fn context(values: &Values<'_, '_>, thread_locals: u64) -> Result<Val
     let contexts = values.program.contexts();
     let found = contexts.iter().find_map(|variable| {
         let storage = Value { ty: variable.ty, address: thread_locals.wrapping_add(variable.offset) };
-        values.find_named(storage, 6, "tokio::runtime::context::Context").ok()
+        values.find_named(storage, 6, CONTEXT).ok()
     });
     found.ok_or_else(|| Unknown::new("Tokio's CONTEXT was not found in the program"))
 }
@@ -97,11 +97,7 @@ pub(super) fn context(values: &Values<'_, '_>, thread_locals: u64) -> Result<Val
 /// Whether a thread is inside `block_on` and not a worker of a multi-thread runtime.
 fn in_block_on(values: &Values<'_, '_>, thread_locals: u64) -> Result<bool, Unknown> {
     let context = context(values, thread_locals)?;
-    let entered = values.active_variant(values.find_named(
-        values.member(context, "runtime")?,
-        4,
-        "tokio::runtime::context::runtime::EnterRuntime",
-    )?)?;
+    let entered = values.active_variant(values.find_named(values.member(context, "runtime")?, 4, ENTER_RUNTIME)?)?;
     if entered.name != "Entered" {
         return Ok(false);
     }
@@ -117,7 +113,7 @@ pub(super) fn entered(
 ) -> Result<Option<(String, Value, Option<TaskId>)>, Unknown> {
     let context = context(values, thread_locals)?;
     let current = values.member(context, "current")?;
-    let handle = values.find_named(current, 6, "core::option::Option<tokio::runtime::scheduler::Handle>")?;
+    let handle = values.find_named(current, 6, CURRENT_HANDLE)?;
     let handle = values.active_variant(handle)?;
     if handle.name != "Some" {
         return Ok(None);

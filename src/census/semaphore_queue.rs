@@ -2,6 +2,7 @@
 
 use crate::dwarf::{Unknown, Value, Values};
 use crate::model::census::LockStage;
+use crate::tokio_internals::debug_info::{LINKED_LIST, LINKED_LIST_POINTERS};
 
 /// The maximum number of waiters that are checked in one queue. The step budget usually ends the search earlier.
 const MAX_QUEUE: usize = 100_000;
@@ -22,14 +23,14 @@ pub(super) fn stage_of(values: &Values<'_, '_>, acquire: Value) -> Result<Option
 
 /// Whether the queue contains the waiter. The memory of a dropped future may still say so itself.
 fn is_queued(values: &Values<'_, '_>, semaphore: Value, waiter: Value) -> Result<bool, Unknown> {
-    let queue = values.find_named(values.member(semaphore, "waiters")?, 10, "tokio::util::linked_list::LinkedList<")?;
+    let queue = values.find_named(values.member(semaphore, "waiters")?, 10, LINKED_LIST)?;
     let mut next = values.address(values.member(queue, "head")?)?;
     for _ in 0..MAX_QUEUE {
         if next == 0 || next == waiter.address {
             return Ok(next != 0);
         }
         let pointers = values.member(Value { ty: waiter.ty, address: next }, "pointers")?;
-        let pointers = values.find_named(pointers, 6, "tokio::util::linked_list::PointersInner<")?;
+        let pointers = values.find_named(pointers, 6, LINKED_LIST_POINTERS)?;
         next = values.address(values.member(pointers, "next")?)?;
     }
     Err(Unknown::new("the queue is too long"))

@@ -3,6 +3,7 @@
 use crate::dwarf::{TaskTypes, Unknown, Value, Values};
 use crate::model::census::TaskState;
 use crate::model::task::TaskId;
+use crate::tokio_internals::debug_info::{HEADER, LINKED_LIST_POINTERS, TRAILER, VTABLE, task_state};
 
 /// The maximum number of bytes of a task that are copied in advance. The rest is read when it is needed.
 const MAX_COPIED: u64 = 64 * 1024;
@@ -10,25 +11,15 @@ const MAX_COPIED: u64 = 64 * 1024;
 /// The maximum distance from a task's header to its trailer.
 const MAX_TRAILER: u64 = 1 << 30;
 
-/// Bits of a task's state, from Tokio's `runtime/task/state.rs`. Debug information does not describe them.
-mod bits {
-    pub(super) const RUNNING: u64 = 1;
-    pub(super) const COMPLETE: u64 = 1 << 1;
-    pub(super) const NOTIFIED: u64 = 1 << 2;
-    pub(super) const CANCELLED: u64 = 1 << 5;
-    /// The reference count is above these bits.
-    pub(super) const REFERENCES: u32 = 6;
-}
-
 /// The state that the bits of a task's header encode, and whether the task was cancelled.
 pub(super) fn state_of(state: u64) -> (TaskState, bool) {
     let what = match state {
-        state if state & bits::COMPLETE != 0 => TaskState::Complete,
-        state if state & bits::RUNNING != 0 => TaskState::Running,
-        state if state & bits::NOTIFIED != 0 => TaskState::Scheduled,
+        state if state & task_state::COMPLETE != 0 => TaskState::Complete,
+        state if state & task_state::RUNNING != 0 => TaskState::Running,
+        state if state & task_state::NOTIFIED != 0 => TaskState::Scheduled,
         _ => TaskState::Idle,
     };
-    (what, state & bits::CANCELLED != 0)
+    (what, state & task_state::CANCELLED != 0)
 }
 
 /// Offsets from the debug information. They are the same for all tasks.
@@ -70,12 +61,12 @@ impl TaskLayout {
                 .ok_or_else(|| Unknown::new(format!("the program's debug information does not describe {name}")))?;
             Ok(Value { ty, address: 0 })
         };
-        let header = named("tokio::runtime::task::core::Header")?;
-        let vtable = named("tokio::runtime::task::raw::Vtable")?;
-        let trailer = named("tokio::runtime::task::core::Trailer")?;
+        let header = named(HEADER)?;
+        let vtable = named(VTABLE)?;
+        let trailer = named(TRAILER)?;
         let offset = |value, name| values.member(value, name).map(|member| member.address);
         let pointers = values.member(trailer, "owned")?;
-        let pointers = values.find_named(pointers, 6, "tokio::util::linked_list::PointersInner<")?;
+        let pointers = values.find_named(pointers, 6, LINKED_LIST_POINTERS)?;
         Ok(Self {
             state: offset(header, "state")?,
             vtable: offset(header, "vtable")?,
@@ -114,7 +105,7 @@ impl TaskLayout {
 
     /// The reference count of a task.
     pub(super) fn references(&self, values: &Values<'_, '_>, header: u64) -> Result<u64, Unknown> {
-        Ok(self.state_bits(values, header)? >> bits::REFERENCES)
+        Ok(self.state_bits(values, header)? >> task_state::REFERENCES_SHIFT)
     }
 
     /// The id of the list that contains a task, 0 for none. `None` if this version of Tokio does not store it.

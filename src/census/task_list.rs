@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::subject::STEPS;
 use super::task_layout::{RawTask, TaskLayout};
 use crate::dwarf::{Unknown, Value, Values};
+use crate::tokio_internals::debug_info::{LINKED_LIST, SHARDED_LIST};
 
 /// The maximum number of tasks of one runtime.
 const MAX_TASKS: usize = 1_000_000;
@@ -28,7 +29,7 @@ pub(super) fn walk(
     values.set_budget(STEPS);
     for list in lists(values, owned)? {
         values.set_budget(STEPS);
-        let head = values.find_named(list, 8, "tokio::util::linked_list::LinkedList<")?;
+        let head = values.find_named(list, 8, LINKED_LIST)?;
         let mut next = values.address(values.member(head, "head")?)?;
         let mut visited = 0;
         // Tokio inserts new tasks at the head.
@@ -59,7 +60,7 @@ pub(super) fn walk(
 
 /// The lists of a runtime: one list, or a boxed slice of lists in newer versions of Tokio.
 fn lists(values: &Values<'_, '_>, owned: Value) -> Result<Vec<Value>, Unknown> {
-    let Ok(sharded) = values.find_named(owned, 6, "tokio::util::sharded_list::ShardedList<") else {
+    let Ok(sharded) = values.find_named(owned, 6, SHARDED_LIST) else {
         return Ok(vec![owned]);
     };
     let slice = values.member(sharded, "lists")?;

@@ -11,6 +11,7 @@ use crate::dwarf::{Shape, Unknown, Value, Values, task_name, type_name};
 use crate::model::census::{Await, SourcePlace, TaskNow, TaskState};
 use crate::model::task::TaskId;
 use crate::model::type_name::is_wrapper;
+use crate::tokio_internals::debug_info::{CELL, STAGE};
 
 /// Reads the tasks of one runtime.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl TaskReader<'_, '_, '_> {
         let cell = self.cell(raw, &mut task.future)?;
         let core = values.member(cell, "core")?;
         task.spawned_at = values.member(core, "spawned_at").and_then(|place| location(values, place)).ok();
-        let stage = values.find_named(core, 8, "tokio::runtime::task::core::Stage<")?;
+        let stage = values.find_named(core, 8, STAGE)?;
         let stage = values.active_variant(stage)?;
         if stage.name != "Running" {
             return Ok(());
@@ -95,7 +96,7 @@ impl TaskReader<'_, '_, '_> {
             let future = values.program.name(types.future);
             let scheduler = values.program.name(types.scheduler);
             *future_name = task_name(&future);
-            let name = format!("tokio::runtime::task::core::Cell<{future}, {scheduler}>");
+            let name = format!("{CELL}{future}, {scheduler}>");
             let Some(ty) = values.program.named(&name) else {
                 why = Unknown::new(format!("the debug information does not describe {}", type_name(&name, None)));
                 continue;

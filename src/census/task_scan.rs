@@ -12,15 +12,10 @@ use super::task_layout::state_of;
 use crate::dwarf::Memory;
 use crate::model::census::{SourcePlace, TaskState};
 use crate::model::task::TaskId;
-
-/// The number of functions in a vtable.
-const FUNCTIONS: usize = 7;
+use crate::tokio_internals::debug_info::{TASK_ALIGNMENT, VTABLE_FUNCTIONS, task_state};
 
 /// The words of a vtable that are read: functions, three distances, and one more that `tokio_unstable` adds.
-const VTABLE_WORDS: usize = FUNCTIONS + 4;
-
-/// The alignment of tasks.
-const ALIGNMENT: u64 = 128;
+const VTABLE_WORDS: usize = VTABLE_FUNCTIONS + 4;
 
 /// The maximum number of words in a header.
 const HEADER_WORDS: u64 = 8;
@@ -40,9 +35,6 @@ const MAX_FOUND: usize = 1_000_000;
 /// A larger reference count means invalid memory.
 const MAX_REFERENCES: u64 = 1 << 24;
 
-/// The number of bits in a task's state below the reference count.
-const STATE_BITS: u32 = 6;
-
 /// Larger ids of tasks and lists mean invalid memory.
 const MAX_ID: u64 = 1 << 48;
 
@@ -60,7 +52,7 @@ pub(crate) struct ScanRanges {
 /// The vtable of one type of task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Vtable {
-    pub(crate) functions: [u64; FUNCTIONS],
+    pub(crate) functions: [u64; VTABLE_FUNCTIONS],
     /// The distance to the scheduler, which comes after the header.
     scheduler_offset: u64,
     /// The distance to the id.
@@ -140,10 +132,10 @@ impl TaskScan {
         // The offset of the vtable's address in a header is the one that most references have.
         let mut offsets: BTreeMap<u64, usize> = BTreeMap::new();
         for (address, _) in &references {
-            *offsets.entry(address % ALIGNMENT).or_default() += 1;
+            *offsets.entry(address % TASK_ALIGNMENT).or_default() += 1;
         }
         let Some((offset, _)) = offsets.into_iter().max_by_key(|(_, count)| *count) else { return };
-        let headers = references.into_iter().filter(|(address, _)| address % ALIGNMENT == offset);
+        let headers = references.into_iter().filter(|(address, _)| address % TASK_ALIGNMENT == offset);
         self.headers = headers.map(|(address, vtable)| Header { address: address - offset, vtable }).collect();
         self.infer_offsets(memory, offset, heap);
     }
@@ -220,10 +212,10 @@ impl TaskScan {
 
 /// The vtable in these words, if they are one.
 fn vtable(words: &[u64], is_code: &dyn Fn(u64) -> bool) -> Option<Vtable> {
-    let (functions, distances) = words.split_first_chunk::<FUNCTIONS>()?;
+    let (functions, distances) = words.split_first_chunk::<VTABLE_FUNCTIONS>()?;
     let &[trailer, scheduler, id, extra] = distances else { return None };
     let aligned = [trailer, scheduler, id].iter().all(|distance| distance.is_multiple_of(8));
-    let ordered = (24..=ALIGNMENT).contains(&scheduler) && scheduler <= id && id < trailer && trailer <= MAX_TASK;
+    let ordered = (24..=TASK_ALIGNMENT).contains(&scheduler) && scheduler <= id && id < trailer && trailer <= MAX_TASK;
     if !aligned || !ordered || !functions.iter().all(|function| is_code(*function)) {
         return None;
     }
@@ -234,7 +226,8 @@ fn vtable(words: &[u64], is_code: &dyn Fn(u64) -> bool) -> Option<Vtable> {
 
 /// Whether these bits can be the state of a task. A task has references, and is not running and complete at once.
 fn is_state(bits: u64) -> bool {
-    (1..MAX_REFERENCES).contains(&(bits >> STATE_BITS)) && bits & 3 != 3
+    const BUSY_AND_DONE: u64 = task_state::RUNNING | task_state::COMPLETE;
+    (1..MAX_REFERENCES).contains(&(bits >> task_state::REFERENCES_SHIFT)) && bits & BUSY_AND_DONE != BUSY_AND_DONE
 }
 
 /// A `Location` of the standard library: address and length of the file name, line and column.

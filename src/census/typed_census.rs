@@ -11,9 +11,7 @@ use super::task_reader::TaskReader;
 use super::threads::threads;
 use crate::dwarf::Values;
 use crate::model::census::Census;
-
-/// The oldest version of Tokio that the tests cover, as in `tokio_versions.sh`.
-const OLDEST_TOKIO: &str = "1.35";
+use crate::tokio_internals::debug_info::OLDEST_VERSION;
 
 impl Subject<'_, '_> {
     /// Reads the memory of the newest tasks of each list without using it, so that a copy of memory contains it.
@@ -98,5 +96,5 @@ impl Subject<'_, '_> {
 
 /// Reports what could not be read, with the usual reason.
 fn unreadable(what: &str, why: &str) -> String {
-    format!("{what} cannot be read: {why}; holdup supports Tokio {OLDEST_TOKIO} and newer")
+    format!("{what} cannot be read: {why}; holdup supports Tokio {OLDEST_VERSION} and newer")
 }

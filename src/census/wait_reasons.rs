@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::task_layout::TaskLayout;
 use crate::dwarf::{Shape, Unknown, Value, Values};
 use crate::model::census::WaitsFor;
+use crate::tokio_internals::debug_info as names;
 
 /// The maximum depth of the search for a future's socket.
 const MAX_SOCKET_DEPTH: u32 = 20;
@@ -24,15 +25,15 @@ type Explain = fn(&Context<'_, '_, '_>, Value) -> Result<WaitsFor, Unknown>;
 
 /// Futures that await no other future, by the prefix of their names, with the functions that explain them.
 const LEAVES: [(&str, Explain); 9] = [
-    ("tokio::time::sleep::Sleep", timer),
-    ("tokio::runtime::task::join::JoinHandle<", task),
-    ("tokio::sync::batch_semaphore::Acquire", permits),
-    ("tokio::sync::notify::Notified", |_, _| Ok(WaitsFor::Other("a notification (Notify)".to_owned()))),
-    ("tokio::sync::notify::OwnedNotified", |_, _| Ok(WaitsFor::Other("a notification (Notify)".to_owned()))),
-    ("tokio::sync::oneshot::Receiver<", |_, _| Ok(WaitsFor::Other("the value of a oneshot channel".to_owned()))),
-    ("tokio::sync::broadcast::Recv<", |_, _| Ok(WaitsFor::Other("a message of a broadcast channel".to_owned()))),
-    ("tokio::runtime::io::scheduled_io::Readiness", io),
-    ("tokio::sync::mpsc::chan::Rx<", messages),
+    (names::SLEEP, timer),
+    (names::JOIN_HANDLE, task),
+    (names::ACQUIRE, permits),
+    (names::NOTIFIED, |_, _| Ok(WaitsFor::Other("a notification (Notify)".to_owned()))),
+    (names::OWNED_NOTIFIED, |_, _| Ok(WaitsFor::Other("a notification (Notify)".to_owned()))),
+    (names::ONESHOT_RECEIVER, |_, _| Ok(WaitsFor::Other("the value of a oneshot channel".to_owned()))),
+    (names::BROADCAST_RECV, |_, _| Ok(WaitsFor::Other("a message of a broadcast channel".to_owned()))),
+    (names::IO_READINESS, io),
+    (names::MPSC_RECEIVER, messages),
 ];
 
 /// Whether futures of this type are explained here.
@@ -125,12 +126,5 @@ fn descriptor(values: &Values<'_, '_>, value: Value, depth: u32) -> Option<i32> 
 
 /// Whether this is one of Tokio's types that own a socket or pipe, directly or through a buffer.
 fn owns_descriptor(type_name: &str) -> bool {
-    const OWNERS: [&str; 5] = [
-        "tokio::net::",
-        "tokio::io::poll_evented::",
-        "tokio::io::async_fd::",
-        "tokio::io::util::buf_",
-        "tokio::process::",
-    ];
-    OWNERS.iter().any(|owner| type_name.starts_with(owner))
+    names::DESCRIPTOR_OWNERS.iter().any(|owner| type_name.starts_with(owner))
 }

@@ -9,6 +9,7 @@ use super::task_reader::id_and_name;
 use crate::dwarf::{Shape, Unknown, Value, Values, last_segment};
 use crate::model::task::TaskId;
 use crate::model::worker::{CorePlace, OptionPlace, WorkerPlace};
+use crate::tokio_internals::debug_info::ENTER_RUNTIME;
 
 impl Subject<'_, '_> {
     /// The threads that are workers now. For each thread that cannot be read, the reason.
@@ -113,7 +114,7 @@ fn in_block_on(
 ) -> Result<Option<WorkerPlace>, Unknown> {
     let Some((flavor, handle, _)) = entered(values, thread_locals)? else { return Ok(None) };
     let state = values.member(thread.context, "runtime")?;
-    let state = values.find_named(state, 4, "tokio::runtime::context::runtime::EnterRuntime")?;
+    let state = values.find_named(state, 4, ENTER_RUNTIME)?;
     if !flavor.starts_with("multi_thread") || values.active_variant(state)?.name != "Entered" {
         return Ok(None);
     }

@@ -8,24 +8,10 @@ use gimli::{AttributeValue, DwTag, Operation};
 use super::sections::Slice;
 use super::types::{TaskTypes, ThreadLocal};
 use super::units::{TypeId, Unit};
+use crate::tokio_internals::debug_info::{BLOCK_ON, CONTEXT_VARIABLE, POLL_TASK, RAW_TASK, RUNTIME};
 
 /// Functions with a future or stream as their first parameter.
 const POLL_FUNCTIONS: [&str; 2] = ["poll", "poll_next"];
-
-/// Tokio's module with the generic functions of tasks.
-const RAW_TASK: &str = "tokio::runtime::task::raw";
-
-/// The function in that module that polls a task.
-const POLL_TASK: &str = "poll<";
-
-/// Tokio's module with the functions `block_on`.
-const RUNTIME: &str = "tokio::runtime";
-
-/// The functions that poll a future on the calling thread.
-const BLOCK_ON: &str = "block_on<";
-
-/// The path of Tokio's thread-local variable.
-const CONTEXT: &str = "tokio::runtime::context::CONTEXT";
 
 /// The maximum length of a qualified name. Longer names have deeply nested type arguments, and are cut.
 const MAX_NAME: usize = 16 * 1024;
@@ -272,7 +258,7 @@ impl<'d> UnitIndexer<'_, 'd> {
                 _ => None,
             };
             self.index.vtables.extend(address.map(|address| (address, ty)));
-        } else if self.scope.path.starts_with(CONTEXT) {
+        } else if self.scope.path.starts_with(CONTEXT_VARIABLE) {
             let offset = match first {
                 Operation::UnsignedConstant { value } => Some(value),
                 Operation::ConstantIndex { index } => in_table(index),

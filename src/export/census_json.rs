@@ -119,7 +119,7 @@ struct FuturelockJson {
 #[derive(Debug, Serialize)]
 struct QualityJson {
     pause_ms: f64,
-    held_threads: usize,
+    stopped_threads: usize,
     copied_bytes: u64,
     late_reads: u64,
     woken_threads: usize,
@@ -149,7 +149,7 @@ impl From<&Census> for CensusJson {
             futurelocks: census.futurelocks.iter().map(FuturelockJson::from).collect(),
             quality: QualityJson {
                 pause_ms: to_ms(quality.pause),
-                held_threads: quality.held_threads,
+                stopped_threads: quality.stopped_threads,
                 copied_bytes: quality.copied,
                 late_reads: quality.late_reads,
                 woken_threads: quality.woken_threads,

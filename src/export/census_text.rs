@@ -351,11 +351,13 @@ fn write_thread(out: &mut String, thread: &ThreadNow) {
 
 fn write_quality(out: &mut String, census: &Census) {
     let quality = &census.quality;
-    let held = match quality.held_threads {
+    let stopped = match quality.stopped_threads {
         0 => "no thread was stopped".to_owned(),
-        held => format!("{} stopped for {:.3} ms", count(held, "running thread"), quality.pause.as_secs_f64() * 1e3),
+        threads => {
+            format!("{} stopped for {:.3} ms", count(threads, "running thread"), quality.pause.as_secs_f64() * 1e3)
+        }
     };
-    line(out, 0, &format!("{held}; {} KiB copied meanwhile", quality.copied / 1024));
+    line(out, 0, &format!("{stopped}; {} KiB copied meanwhile", quality.copied / 1024));
     if quality.late_reads > 0 {
         line(out, 0, &format!("! {} read later and may be inconsistent", count_u64(quality.late_reads, "page")));
     }

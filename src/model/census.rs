@@ -47,7 +47,7 @@ pub(crate) struct CensusQuality {
     /// How long running threads were stopped. Zero if none was stopped.
     pub(crate) pause: Duration,
     /// The number of running threads that were stopped.
-    pub(crate) held_threads: usize,
+    pub(crate) stopped_threads: usize,
     /// How long reading the debug information took.
     pub(crate) index_time: Duration,
     /// The source of the debug information, in words.

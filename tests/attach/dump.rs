@@ -178,7 +178,7 @@ fn a_running_task_has_the_stack_of_its_thread() {
         let mut census = Value::Null;
         support::wait_until("the thread is stopped", || {
             census = json(&program.pid().to_string(), &["--state", "running"]);
-            census["quality"]["held_threads"].as_u64() > Some(0)
+            census["quality"]["stopped_threads"].as_u64() > Some(0)
         });
         assert_eq!(census["tasks"].as_array().map(Vec::len), Some(1), "{census:#}");
         let task = only(&census, "runs");

@@ -68,8 +68,8 @@ fn assert_complete_with(file: &Path, arguments: &[&str]) {
     support::wait_until("all tasks but one wait, and its thread is stopped", || {
         census = dump(&program, arguments);
         let tasks = census["tasks"].as_array().expect("a list");
-        let held = census["quality"]["held_threads"].as_u64() > Some(0);
-        held && tasks.iter().filter(|task| task["state"] != "idle").count() == 1
+        let is_stopped = census["quality"]["stopped_threads"].as_u64() > Some(0);
+        is_stopped && tasks.iter().filter(|task| task["state"] != "idle").count() == 1
     });
     let tasks = census["tasks"].as_array().expect("a list");
     let many: Vec<&Value> = tasks.iter().filter(|task| task["future"] == "awaiting::many").collect();
@@ -228,8 +228,8 @@ fn settled(file: &Path, flavor: &str) -> Value {
         while Instant::now() < limit {
             census = dump(&program, &[]);
             let tasks = census["tasks"].as_array().expect("a list");
-            let held = census["quality"]["held_threads"].as_u64() > Some(0);
-            if held && tasks.iter().filter(|task| task["state"] == "idle").count() + 1 == all_tasks() {
+            let is_stopped = census["quality"]["stopped_threads"].as_u64() > Some(0);
+            if is_stopped && tasks.iter().filter(|task| task["state"] == "idle").count() + 1 == all_tasks() {
                 return census;
             }
         }
@@ -247,7 +247,7 @@ fn programs_with_symbols_or_less_have_tasks_with_states() {
     for flavor in ["multi_thread", "current_thread"] {
         let census = settled(&file, flavor);
         let known = assert_states(&census, "symbols");
-        // The types are known by the code that drops the tasks, unless that code is merged or inlined.
+        // The code that drops a task reveals its type, unless that code is merged or inlined.
         assert!(known * 10 >= all_tasks() * 7, "{known}: {census:#}");
         assert_eq!(census["runtimes"][0]["flavor"], flavor);
     }
