@@ -1,6 +1,6 @@
 //! Names of Tokio's types in debug information, and the bits of a task's state.
 //!
-//! `tokio_versions.sh` runs the named tests with every supported version of Tokio. `tests/dump.rs` fails if one of
+//! `scripts/tokio_versions.sh` runs the named tests with every supported version of Tokio. `tests/attach/dump.rs` fails if one of
 //! these members has another name:
 //!
 //! | type | members |
@@ -17,12 +17,12 @@
 
 /// The oldest version of Tokio that the tests cover.
 ///
-/// Test: `tokio_versions.sh`.
+/// Test: `scripts/tokio_versions.sh`.
 pub(crate) const OLDEST_VERSION: &str = "1.35";
 
 /// Bits of a task's state, from Tokio's `runtime/task/state.rs`. Debug information does not describe them.
 ///
-/// Test: `every_task_has_the_path_that_its_source_shows` in `tests/dump.rs`.
+/// Test: `every_task_has_the_path_that_its_source_shows` in `tests/attach/dump.rs`.
 pub(crate) mod task_state {
     pub(crate) const RUNNING: u64 = 1;
     pub(crate) const COMPLETE: u64 = 1 << 1;
@@ -34,17 +34,17 @@ pub(crate) mod task_state {
 
 /// The number of functions at the start of a task's vtable. The distances to its trailer, scheduler and id follow.
 ///
-/// Test: `programs_with_symbols_or_less_have_tasks_with_states` in `tests/dump_tiers.rs`.
+/// Test: `programs_with_symbols_or_less_have_tasks_with_states` in `tests/attach/dump_tiers.rs`.
 pub(crate) const VTABLE_FUNCTIONS: usize = 7;
 
 /// The alignment of tasks.
 ///
-/// Test: `programs_with_symbols_or_less_have_tasks_with_states` in `tests/dump_tiers.rs`.
+/// Test: `programs_with_symbols_or_less_have_tasks_with_states` in `tests/attach/dump_tiers.rs`.
 pub(crate) const TASK_ALIGNMENT: u64 = 128;
 
 /// The start of a task.
 ///
-/// Test of this and of all following names: `tests/dump.rs`.
+/// Test of this and of all following names: `tests/attach/dump.rs`.
 pub(crate) const HEADER: &str = "tokio::runtime::task::core::Header";
 pub(crate) const VTABLE: &str = "tokio::runtime::task::raw::Vtable";
 pub(crate) const TRAILER: &str = "tokio::runtime::task::core::Trailer";
