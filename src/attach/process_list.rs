@@ -8,7 +8,7 @@ use super::error::AttachError;
 use super::open_process::check;
 use super::remedies;
 use crate::images::Images;
-use crate::model::process::{DebugTier, TokioProcess, ProgramFacts, VerbSupport};
+use crate::model::process::{DebugTier, ProgramFacts, TokioProcess, VerbSupport};
 use crate::program_path::ProgramPath;
 use crate::sys::{self, PerfSampler, Permissions, Process, ProcessStatus};
 use crate::tokio_internals::symbols::is_worker_thread;
