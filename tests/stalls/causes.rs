@@ -4,13 +4,14 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use holdup::WatchFutureExt;
 use holdup::stall::{CaptureMethod, CauseClass, Phase};
+use support::http::slow_peer;
 use support::{DEADLINE, Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
 
@@ -77,20 +78,6 @@ fn wait_for_child() {
     let child = std::process::Command::new("sleep").arg("0.06").spawn();
     LINE.store(line!() + 1, Ordering::Relaxed);
     child.expect("`sleep` is there").wait().expect("it ends");
-}
-
-fn slow_peer() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let address = listener.local_addr().expect("it is bound");
-    std::thread::spawn(move || {
-        while let Ok((mut stream, _)) = listener.accept() {
-            std::thread::sleep(LONG);
-            if stream.write_all(&[1]).is_err() {
-                return;
-            }
-        }
-    });
-    address
 }
 
 fn both_flavors() -> [(&'static str, Builder); 2] {
@@ -183,7 +170,7 @@ fn a_channel_has_the_cause_lock() {
 
 #[test]
 fn a_slow_peer_has_the_cause_network() {
-    let peer = slow_peer();
+    let peer = slow_peer(LONG);
     caught("read_from_peer", CauseClass::Network, move || read_from_peer(peer));
 }
 

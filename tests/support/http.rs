@@ -1,7 +1,8 @@
 //! An HTTP client with access to the whole response: status, every header, the bytes of the body.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
 
 use super::DEADLINE;
 
@@ -60,4 +61,19 @@ pub(crate) fn request(address: SocketAddr, method: &str, path: &str, body: &[u8]
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
     request(address, "GET", path, b"")
+}
+
+/// A server that sends one byte on each connection after this pause, and never stops.
+pub(crate) fn slow_peer(pause: Duration) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            std::thread::sleep(pause);
+            if stream.write_all(&[1]).is_err() {
+                return;
+            }
+        }
+    });
+    address
 }
