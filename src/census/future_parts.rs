@@ -96,11 +96,7 @@ fn search_inside(
 ) -> Result<(), Unknown> {
     let owned = pointers == Pointers::Owned;
     match &ty.shape {
-        Shape::Structure(_) if is_trait_object(ty) => {
-            if is_dyn_future(&ty.name) {
-                found.push(value);
-            }
-        }
+        Shape::Structure(_) if is_trait_object(ty) => found.extend(is_dyn_future(&ty.name).then_some(value)),
         Shape::Structure(_) => {
             let pointers = pointers.inside(ty, is_wrapper(ty) || owned && is_pointer_part(&ty.name));
             for (_, member) in values.members(value)? {

@@ -162,7 +162,7 @@ pub(crate) fn log(check: &SelfCheck) {
         match line.coverage {
             Coverage::Full => tracing::info!(target: "holdup", coverage = line.coverage.as_str(), "{line}"),
             Coverage::Limited | Coverage::Missing => {
-                tracing::warn!(target: "holdup", coverage = line.coverage.as_str(), "{line}")
+                tracing::warn!(target: "holdup", coverage = line.coverage.as_str(), "{line}");
             }
         }
     }

@@ -160,7 +160,7 @@ impl Symbolizer {
         }
         self.loader(&image);
         let loader = image.path.as_ref().and_then(|path| self.loaders.get(path)?.as_ref());
-        let mut frames = loader.map_or_else(Vec::new, |loader| self.from_debug_info(loader, in_file, &image));
+        let mut frames = loader.map_or_else(Vec::new, |loader| self.frames_by_debug_info(loader, in_file, &image));
         if frames.is_empty() {
             let symbol = loader.and_then(|loader| loader.find_symbol(in_file)).map(readable_symbol);
             let symbol = symbol.or_else(|| self.exported(&image, in_file));
@@ -185,7 +185,7 @@ impl Symbolizer {
     }
 
     /// Frames from debug information; empty without debug information for this address.
-    fn from_debug_info(&self, loader: &Loader, address: u64, image: &Image) -> Vec<Frame> {
+    fn frames_by_debug_info(&self, loader: &Loader, address: u64, image: &Image) -> Vec<Frame> {
         let found = find_frames(loader, address).into_iter();
         found.map(|(name, file, line)| self.frame(name, file, line, image)).collect()
     }

@@ -153,7 +153,7 @@ impl PollFrames {
                     return Some(ThreadRole::CurrentThread);
                 }
                 TokioFunction::Scheduler(SchedulerKind::Other) | TokioFunction::Park(SchedulerKind::Other) => {
-                    role = Some(ThreadRole::BlockOn)
+                    role = Some(ThreadRole::BlockOn);
                 }
                 TokioFunction::Poll => {}
             }

@@ -154,8 +154,11 @@ fn module_of(path: &Path) -> Module {
     module
 }
 
-/// The paths of a `use` tree with their new names, and where it ends.
-fn use_tree(tokens: &[String], mut position: usize, prefix: &[String]) -> (Vec<(Vec<String>, Option<String>)>, usize) {
+/// A path, and the name that `as` gives it.
+type UsedPath = (Vec<String>, Option<String>);
+
+/// The paths of a `use` tree, and where it ends.
+fn use_tree(tokens: &[String], mut position: usize, prefix: &[String]) -> (Vec<UsedPath>, usize) {
     let (mut found, mut path, mut name) = (Vec::new(), prefix.to_vec(), None);
     while let Some(token) = tokens.get(position) {
         match token.as_str() {
