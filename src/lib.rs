@@ -57,7 +57,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     all(feature = "attach", not(feature = "cli")),
-    allow(dead_code, unused_imports, reason = "other processes are observed by the command, and by nobody else")
+    allow(dead_code, reason = "only the command shows the list of processes and their activity")
 )]
 
 // Modules in the order of the data flow; blank lines keep them so.

@@ -130,7 +130,6 @@ impl Process {
     }
 
     /// Calls `show` once an interval with what happened in it, until `show` or `stop` ends it, or the process has ended.
-    #[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command shows it"))]
     pub(crate) fn top(
         &self,
         threshold: Duration,

@@ -19,7 +19,7 @@ pub(crate) struct Processes {
     /// Processes with Tokio, by process id.
     pub(crate) with_tokio: Vec<TokioProcess>,
     /// The number of processes with unreadable files and without threads that are named like Tokio's.
-    pub(crate) unseen: usize,
+    pub(crate) unreadable: usize,
 }
 
 impl Processes {
@@ -46,7 +46,7 @@ impl Processes {
                 let verbs = verbs(process, &rights, refused.as_ref(), facts.as_ref());
                 found.with_tokio.push(process_seen(process, &status, tokio_threads, facts, verbs));
             } else if facts.is_none() {
-                found.unseen += 1;
+                found.unreadable += 1;
             }
         }
         Ok(found)

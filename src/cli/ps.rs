@@ -17,12 +17,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let Processes { with_tokio, unseen } =
+    let Processes { with_tokio, unreadable } =
         Processes::now().context("the processes of this machine cannot be listed")?;
     if arguments.json {
-        writeln!(out, "{}", process_list::json(&with_tokio, unseen)?)?;
+        writeln!(out, "{}", process_list::json(&with_tokio, unreadable)?)?;
     } else {
-        out.write_all(process_list::table(&with_tokio, unseen).as_bytes())?;
+        out.write_all(process_list::table(&with_tokio, unreadable).as_bytes())?;
     }
     Ok(if with_tokio.is_empty() { NEGATIVE.into() } else { ExitCode::SUCCESS })
 }

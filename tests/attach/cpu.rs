@@ -268,7 +268,7 @@ fn unobservable_processes_are_refused_with_exit_code_2() {
     let output = path.to_str().expect("is text");
     for (arguments, part) in [
         (vec!["--pid", "4194303", "-o", output], "there is no process 4194303"),
-        (vec!["--pid", "2", "-o", output], "a part of the kernel"),
+        (vec!["--pid", "2", "-o", output], "a thread of the kernel"),
         (vec!["--pid", "0", "-o", output], "invalid value '0'"),
         (vec!["--pid", &pid, "-m", "stalled", "-o", output], "no Tokio runtime is known in process"),
         (vec!["--pid", &pid, "-r", "5000", "-o", output], "1 to 1000"),

@@ -11,6 +11,7 @@
 //! | `on_task_terminate` runs inside the last poll of a task, also after `abort`. | `probe::hooks` | `tests/watch/tasks.rs` |
 
 /// Parts of the symbols of Tokio's functions.
+#[cfg_attr(not(feature = "attach"), allow(dead_code, reason = "some are needed for other processes only"))]
 pub(crate) mod symbols;
 
 /// Names of Tokio's types in debug information.
