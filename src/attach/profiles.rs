@@ -14,6 +14,7 @@ use super::stalls::WatchedStalls;
 use super::watching::Watching;
 use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use crate::model::census::SourcePlace;
+use crate::model::plural::plural;
 use crate::model::profile::Profile;
 use crate::process::{RemoteCpu, RemoteStacks, ThreadLocals};
 use crate::profilers::{Awaiting, Cpu, Profiler, Threads, Window};
@@ -171,7 +172,7 @@ fn collect_tasks(open: &OpenProcess, options: &ProfileOptions, stop: &Stop) -> R
         let each = each.as_secs_f64() * 1e3;
         let held = match threads.held() {
             0 => "nothing was stopped".to_owned(),
-            held => format!("{held} running threads were held for a moment, once, to find their variables"),
+            held => format!("{} stopped once to find thread-locals", plural(held, "running thread")),
         };
         awaiting.note(format!("each of {readings} readings of all tasks took {each:.2} ms; {held}"));
     }

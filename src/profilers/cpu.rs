@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{Collection, Profiler, Window};
+use crate::model::plural::plural;
 use crate::model::profile::{Unit, ValueType};
 use crate::process::CpuSource;
 
@@ -42,7 +43,7 @@ impl<S: CpuSource + Send> Profiler for Cpu<S> {
             collection.note(format!("{ended} after {:.1} s", window.elapsed().as_secs_f64()));
         }
         if self.source.unsampled_threads() > 0 {
-            collection.note(format!("{} threads could not be sampled", self.source.unsampled_threads()));
+            collection.note(format!("{} not sampled", plural(self.source.unsampled_threads(), "thread")));
         }
         if let (Some(before), Some(after)) = (before, self.source.process_cpu_time()) {
             let used = after.saturating_sub(before);

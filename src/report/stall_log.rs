@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::history::History;
 use super::stalled_time::StalledTime;
+use crate::model::plural::plural;
 use crate::model::profile::Profile;
 use crate::model::stall::{Counters, Stalls};
 use crate::stalls::Totals;
@@ -104,7 +105,7 @@ impl StallLog {
         profile.quality.lost = counters.unexplained;
         if counters.stacks_missed > 0 {
             let missed = counters.stacks_missed;
-            profile.quality.notes.push(format!("{missed} stacks of stalls could not be captured since the start"));
+            profile.quality.notes.push(format!("{} of stalls not captured since the start", plural(missed, "stack")));
         }
         profile
     }

@@ -67,7 +67,11 @@ fn tasks_are_folded_by_what_they_await_and_weighed_by_time() {
             assert!((share / tasks - 1.0).abs() < 0.1, "{stack} has {share} times that of one task: {stacks:#?}");
         }
         assert_await_site(&profile);
-        assert!(profile.quality.notes.iter().any(|note| note.contains("looks at all tasks")), "{:?}", profile.quality);
+        assert!(
+            profile.quality.notes.iter().any(|note| note.contains("readings of all tasks")),
+            "{:?}",
+            profile.quality
+        );
     }
 }
 

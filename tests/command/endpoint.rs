@@ -218,7 +218,7 @@ fn errors_name_the_object_and_the_remedy() {
         (&["stalls", "--follow", &nobody], "is the service running"),
         (&["stalls", "https://example.invalid"], "not a plain http address"),
         (&["explain", "nonsense"], "the causes are computing"),
-        (&["tasks", "--sort", "cost"], "there is busy, polls"),
+        (&["tasks", "--sort", "cost"], "choose one of busy, polls"),
         (&["tasks", "-d", "1h"], "\"1h\" is not a duration; write seconds, or a number with ms, s or m"),
         (&["top", &nobody], "is the service running"),
         (&["check", &nobody], "is the service running"),
