@@ -128,7 +128,7 @@ fn the_command_line_and_symbols_are_answered() {
     assert_eq!(answer.text(), std::env::args().collect::<Vec<_>>().join("\0"));
 
     let known = (sleep_in_poll as fn() as *const ()).addr();
-    let line = format!("{known:#x} pprof_endpoint::support::scene::sleep_in_poll\n");
+    let line = format!("{known:#x} endpoint_pprof::support::scene::sleep_in_poll\n");
     let ask_both = |addresses: &str| {
         let by_query = get(scene.address, &format!("/debug/pprof/symbol?{addresses}"));
         let by_body = request(scene.address, "POST", "/debug/pprof/symbol", addresses.as_bytes());
@@ -277,7 +277,7 @@ fn a_stuck_task_is_shown_with_its_place() {
     let scene = Scene::start(true);
     let function = "endpoint_pprof::support::scene::stay_stuck";
     let line = include_str!("../support/scene.rs").lines().position(|line| line.contains("until.recv()"));
-    let place = format!("tests/support/scene.rs:{}", line.expect("it is there") + 1);
+    let place = format!("tests/endpoint/../support/scene.rs:{}", line.expect("it is there") + 1);
     let dump = || get(scene.address, "/debug/pprof/goroutine?debug=2");
     wait_until("it is polled", || dump().text().contains(function));
     let answer = dump();

@@ -146,8 +146,8 @@ fn tasks_are_counted_while_the_client_waits() {
     for (query, part) in [
         ("seconds=61", "at most 60"),
         ("seconds=soon", "seconds=soon is invalid"),
-        ("by=worker", "there is task, spawn"),
-        ("sort=cost", "there is busy, polls"),
+        ("by=worker", "choose one of task, spawn"),
+        ("sort=cost", "choose one of busy, polls"),
         ("limit=all", "limit=all is invalid"),
         ("limit=10001", "at most 10000"),
         ("format=xml", "the formats are json and text"),
