@@ -21,13 +21,17 @@ const LAYERS: &[Layer] = &[
     ("images", "programs and libraries in an address space", &["sys"]),
     ("debug_files", "debug information in separate files", &[]),
     ("unwind", "registers and stack bytes to addresses", &["tokio_internals", "model", "sys", "images"]),
-    ("dwarf", "a program's debug information: how to read its runtimes, tasks and futures", &["model", "debug_files"]),
+    (
+        "dwarf",
+        "a program's debug information: how to read its runtimes, tasks and futures",
+        &["tokio_internals", "model", "debug_files"],
+    ),
     (
         "process",
         "an observed process: `local/` our own, `remote/` another",
         &["tokio_internals", "model", "sys", "probe", "unwind", "dwarf"],
     ),
-    ("census", "every task at one moment, and what it awaits", &["model", "dwarf"]),
+    ("census", "every task at one moment, and what it awaits", &["tokio_internals", "model", "dwarf"]),
     ("stalls", "the watchdog: notices stalls, gathers evidence", &["model", "process"]),
     ("profilers", "weighted stacks over a window: addresses only", &["model", "process"]),
     (
