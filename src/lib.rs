@@ -181,7 +181,7 @@ pub use watch::{Print, Watch, WatchBuilder};
 
 /// Stalls: polls that hold a worker longer than the threshold.
 ///
-/// A [`Stall`](stall::Stall) has a [`Cause`](stall::Cause) with its [`Evidence`](stall::Evidence), a
+/// A [`Stall`] has a [`Cause`](stall::Cause) with its [`Evidence`](stall::Evidence), a
 /// [`Culprit`](stall::Culprit), a [`Stack`](stall::Stack) and the [`Victims`](stall::Victims) that waited for it.
 ///
 /// ```
