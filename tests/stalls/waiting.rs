@@ -63,5 +63,9 @@ fn a_stuck_worker_that_was_the_driver_leaves_it_unattended() {
         function_of(stall) == "stalls_waiting::hold_up" && stall.waiting.driver == Driver::Unattended
     });
     assert_eq!((stall.waiting.others, stall.waiting.others_parked, stall.waiting.others_stalled), (1, 1, 0));
-    assert!(stall.waiting.sentence().contains("nobody drives I/O and timers of this runtime"), "{}", stall.waiting.sentence());
+    assert!(
+        stall.waiting.sentence().contains("nobody drives I/O and timers of this runtime"),
+        "{}",
+        stall.waiting.sentence()
+    );
 }
