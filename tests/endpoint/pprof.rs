@@ -162,10 +162,20 @@ fn named_profiles_are_valid_and_have_gos_types() {
     }
 }
 
+/// Waits until both stalls of the scene have names. The first names of a debug build take seconds of CPU time, on a thread of
+/// holdup that the CPU profile shows too.
+fn wait_until_explained(scene: &Scene) {
+    wait_until("both stalls have names", || {
+        let stalls = get(scene.address, "/debug/holdup/stalls").text();
+        stalls.contains("sleep_in_poll") && stalls.contains("wait_for_lock")
+    });
+}
+
 #[test]
 fn a_delta_profile_contains_the_gain_of_a_window() {
     let _alone = alone();
     let scene = Scene::start(false);
+    wait_until_explained(&scene);
     let asked = PROFILES
         .map(|(name, types)| (name, types, ask(scene.address, "GET", &format!("/debug/pprof/{name}?seconds=2"), b"")));
     for (name, expected, stream) in asked {
@@ -241,6 +251,7 @@ fn one_cpu_profile_runs_at_a_time_and_ends_with_its_client() {
 fn the_cpu_profile_shows_the_computing_function() {
     let _alone = alone();
     let scene = Scene::start(false);
+    wait_until_explained(&scene);
     let answer = get(scene.address, "/debug/pprof/profile?seconds=2");
     assert_attachment(&answer, "profile");
     let file = decoded(&answer);
