@@ -150,11 +150,10 @@ impl AttachError {
     /// The error of a refused perf event of a process that can be read.
     pub(crate) fn of_sampling(process: Process, error: &io::Error) -> Self {
         let (pid, rights) = (process.id(), Permissions::own());
-        match (remedies::may_sample(process, &rights), process.status()) {
-            (None, _) | (_, None) => Self::NoProcess { pid },
-            (Some(false), Some(status))
-                if error.kind() == io::ErrorKind::PermissionDenied && rights.perf_paranoid < Some(3) =>
-            {
+        let Some(status) = process.status() else { return Self::NoProcess { pid } };
+        let is_other_user = status.user != rights.user && !rights.samples_all;
+        match error.kind() {
+            io::ErrorKind::PermissionDenied if is_other_user && rights.perf_paranoid < Some(3) => {
                 Self::OtherUser { pid, user: status.user }
             }
             _ => Self::NoSampling { reason: remedies::no_sampling(error, &rights) },

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::model::process::DebugTier;
-use crate::sys::{Permissions, Process};
+use crate::sys::Permissions;
 
 /// The profile setting that describes types, as it appears in every remedy.
 macro_rules! full_debug_info {
@@ -65,12 +65,6 @@ pub(crate) fn no_sampling(error: &io::Error, rights: &Permissions) -> String {
         (io::ErrorKind::Unsupported, _) => "this kernel has no perf events (CONFIG_PERF_EVENTS)".to_owned(),
         _ => error.to_string(),
     }
-}
-
-/// Whether perf events of this process are ours to open by its user.
-pub(crate) fn may_sample(process: Process, rights: &Permissions) -> Option<bool> {
-    let status = process.status()?;
-    Some(status.user == rights.user || rights.samples_all)
 }
 
 /// What a program lacks whose tasks and workers cannot be read.
