@@ -64,6 +64,11 @@ pub enum Error {
         /// The maximum number of windows.
         limit: usize,
     },
+    /// The watch was stopped before every stall was reported.
+    ReportsPending {
+        /// The time that the call waited.
+        limit: Duration,
+    },
 }
 
 impl fmt::Display for Error {
@@ -104,6 +109,10 @@ impl fmt::Display for Error {
                     "too many concurrent windows of task statistics (limit {limit}); ask again when one has ended"
                 )
             }
+            Self::ReportsPending { limit } => write!(
+                f,
+                "the watch stopped after {limit:?} with stalls that are not reported yet; wait longer, or check that the stall callback returns"
+            ),
         }
     }
 }

@@ -12,15 +12,18 @@ pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> i
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
-/// Waits for a thread to end, until a deadline. It may be inside the user's callback, or be the calling thread itself.
-pub(crate) fn join_until(thread: JoinHandle<()>, deadline: Instant) {
+/// Waits for a thread to end, until a deadline, and returns whether it has. The thread may be inside the user's callback,
+/// or be the calling thread itself.
+pub(crate) fn join_until(thread: JoinHandle<()>, deadline: Instant) -> bool {
     if thread.thread().id() == std::thread::current().id() {
-        return;
+        return false;
     }
     while !thread.is_finished() && Instant::now() < deadline {
         std::thread::sleep(JOIN_CHECK);
     }
-    if thread.is_finished() && thread.join().is_err() {
+    let ended = thread.is_finished();
+    if ended && thread.join().is_err() {
         tracing::error!(target: "holdup", "a thread of holdup panicked; please report this");
     }
+    ended
 }

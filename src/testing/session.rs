@@ -79,8 +79,10 @@ impl Session {
             std::thread::sleep(Duration::from_millis(2));
         }
         let registry = watch.registry_key();
-        watch.finish(SYMBOL_LIMIT);
-        judge(&lock(&stalls), &settings.rules, &allowed::take(registry))
+        let reported = watch.shutdown_timeout(SYMBOL_LIMIT);
+        let mut verdict = judge(&lock(&stalls), &settings.rules, &allowed::take(registry));
+        verdict.warnings.extend(reported.err().map(|error| error.to_string()));
+        verdict
     }
 }
 

@@ -38,7 +38,7 @@ const WATCH_STOP_LIMIT: Duration = Duration::from_secs(2);
 /// A guard that watches the Tokio runtimes it builds, until it is dropped.
 ///
 /// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. It blocks for up to
-/// two seconds if a callback does not return. Tokio cannot remove hooks from a runtime: they remain, and cost a few plain
+/// two seconds while reports are in preparation; see [`shutdown_timeout`](Self::shutdown_timeout). Tokio cannot remove hooks from a runtime: they remain, and cost a few plain
 /// stores per poll.
 ///
 /// ```
@@ -256,6 +256,29 @@ impl Watch {
         Ok(self.state.count_tasks()?.finish_after(window, &Stop::default()))
     }
 
+    /// Stops the watch, and waits until every noticed stall is reported, up to a limit.
+    ///
+    /// Short programs and tests need it: the first report waits until holdup has read the program's debug information,
+    /// which takes seconds for a large program. Dropping the watch waits for two seconds at most.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let watch = holdup::Watch::builder().start()?;
+    /// let runtime = watch.runtime(&mut tokio::runtime::Builder::new_current_thread())?;
+    /// runtime.block_on(async { /* a job */ });
+    /// watch.shutdown_timeout(Duration::from_secs(30))?;
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::ReportsPending`] if reports were still in preparation at the limit, or a callback had not returned.
+    pub fn shutdown_timeout(mut self, limit: Duration) -> Result<(), Error> {
+        match self.stop_within(limit) {
+            true => Ok(()),
+            false => Err(Error::ReportsPending { limit }),
+        }
+    }
+
     /// The address of the diagnostics endpoint. `None` unless the builder was given one.
     #[cfg(feature = "http")]
     #[must_use]
@@ -277,27 +300,22 @@ impl Watch {
         probe.set_built(current_thread, name);
         probe
     }
-
-    /// Stops the watch, and waits until every noticed stall is reported, up to a limit.
-    pub(crate) fn finish(mut self, limit: Duration) {
-        self.stop_within(limit);
-    }
 }
 
 impl Watch {
-    fn stop_within(&mut self, limit: Duration) {
+    /// Whether every thread has ended within the limit.
+    fn stop_within(&mut self, limit: Duration) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.state.profiles.stop_all();
         self.state.registry.wake_watchdog_to_stop();
         let limit = Instant::now() + limit;
-        for thread in self.threads.drain(..) {
-            join_until(thread, limit);
-        }
+        self.threads.drain(..).fold(true, |ended, thread| join_until(thread, limit) && ended)
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.stop_within(WATCH_STOP_LIMIT);
+        // `shutdown_timeout` reports an unfinished end. A drop has nobody to report it to.
+        let _ended = self.stop_within(WATCH_STOP_LIMIT);
     }
 }

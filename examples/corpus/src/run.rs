@@ -20,6 +20,9 @@ use crate::witness::Witness;
 /// Pause before the first stall, while holdup reads its debug information. Services run for a while before a stall.
 pub(crate) const SETTLED: Duration = Duration::from_millis(250);
 
+/// Limit on the wait for the last report. Symbols of a debug build take seconds on a busy machine.
+const REPORT_LIMIT: Duration = Duration::from_secs(60);
+
 /// Pause between two stalls, to separate them.
 const PAUSE: Duration = Duration::from_millis(15);
 
@@ -48,8 +51,10 @@ pub(crate) fn run(options: &RunOptions) -> anyhow::Result<()> {
     let hold = options.how.hold.map(|ms| Duration::from_millis(ms.into()));
     let scene = Scene { log: log.clone(), watcher: watcher.clone(), round: 0, hold };
     options.place.run(&watcher, options.flavor, &bystanders, Box::pin(repeat(case, scene, rounds)))?;
-    // Its threads report before they end.
-    drop(watcher);
+    if let Watcher::Inside(watch) = watcher {
+        let watch = Arc::into_inner(watch).context("the case still uses the watch")?;
+        watch.shutdown_timeout(REPORT_LIMIT)?;
+    }
 
     let truth = Truth {
         format: FORMAT.to_owned(),
