@@ -309,7 +309,11 @@ impl Watch {
         self.state.profiles.stop_all();
         self.state.registry.wake_watchdog_to_stop();
         let limit = Instant::now() + limit;
-        self.threads.drain(..).fold(true, |ended, thread| join_until(thread, limit) && ended)
+        let mut all_ended = true;
+        for thread in self.threads.drain(..) {
+            all_ended &= join_until(thread, limit);
+        }
+        all_ended
     }
 }
 
