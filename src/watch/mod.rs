@@ -304,16 +304,13 @@ impl Watch {
 
 impl Watch {
     /// Whether every thread has ended within the limit.
+    #[allow(clippy::unnecessary_fold, reason = "`all` would stop at the first thread that has not ended")]
     fn stop_within(&mut self, limit: Duration) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.state.profiles.stop_all();
         self.state.registry.wake_watchdog_to_stop();
         let limit = Instant::now() + limit;
-        let mut all_ended = true;
-        for thread in self.threads.drain(..) {
-            all_ended &= join_until(thread, limit);
-        }
-        all_ended
+        self.threads.drain(..).fold(true, |ended, thread| join_until(thread, limit) && ended)
     }
 }
 
