@@ -37,9 +37,9 @@ const WATCH_STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A guard that watches the Tokio runtimes it builds, until it is dropped.
 ///
-/// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. It blocks for up to
-/// two seconds while reports are in preparation; see [`shutdown_timeout`](Self::shutdown_timeout). Tokio cannot remove hooks from a runtime: they remain, and cost a few plain
-/// stores per poll.
+/// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. It waits for reports
+/// for two seconds at most, and loses later ones; [`shutdown_timeout`](Self::shutdown_timeout) waits longer. Tokio cannot
+/// remove hooks from a runtime: they remain, and cost a few plain stores per poll.
 ///
 /// ```
 /// let watch = holdup::Watch::builder().start()?;
@@ -304,19 +304,22 @@ impl Watch {
 
 impl Watch {
     /// Whether every thread has ended within the limit.
-    #[allow(clippy::unnecessary_fold, reason = "`all` would stop at the first thread that has not ended")]
     fn stop_within(&mut self, limit: Duration) -> bool {
         self.stop.store(true, Ordering::Relaxed);
         self.state.profiles.stop_all();
         self.state.registry.wake_watchdog_to_stop();
         let limit = Instant::now() + limit;
-        self.threads.drain(..).fold(true, |ended, thread| join_until(thread, limit) && ended)
+        let mut all_ended = true;
+        for thread in self.threads.drain(..) {
+            all_ended &= join_until(thread, limit);
+        }
+        all_ended
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // `shutdown_timeout` reports an unfinished end. A drop has nobody to report it to.
+        // A drop cannot return an error, so unfinished reports are lost here. Callers use `shutdown_timeout` instead.
         let _ended = self.stop_within(WATCH_STOP_LIMIT);
     }
 }
