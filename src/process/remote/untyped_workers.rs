@@ -128,8 +128,13 @@ impl UntypedWorkers {
         }
         let stopped = if asleep { known.stopped } else { Some(now) };
         let role = match self.remote.stacks.capture_stack(tid) {
-            Ok(stack) if stack.complete => self.frames.role(&stack.addresses),
-            _ => known.role,
+            Ok(stack) => match self.frames.role(&stack.addresses) {
+                role if stack.complete => role,
+                // Outer frames may show that a thread inside `block_on` is a worker, but never the reverse.
+                Some(role @ (ThreadRole::Worker | ThreadRole::CurrentThread)) => Some(role),
+                _ => known.role,
+            },
+            Err(_) => known.role,
         };
         SchedulerThread { role, stopped, ..known }
     }
