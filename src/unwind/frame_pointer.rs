@@ -30,53 +30,31 @@ pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
     let Some(stuck) = best.addresses.len().checked_sub(1).filter(|_| !best.complete) else { return best };
     let Some(callee) = walker.start_of_function(best.addresses[stuck].0) else { return best };
     let prefix = best.clone();
-    let candidates = candidates(walker.images(), stack, callee);
-    let mut walk_through = |candidate: &Candidate| {
-        let walk = walker.walk_from(stack, candidate.frame_pointer);
-        let is_through = walk.addresses.get(stuck + 1) == Some(&Address(candidate.return_address - 1));
-        (walk.complete && is_through).then_some(walk)
-    };
-    // A call of the right function decides, however many other return addresses lie above it.
-    let certain = candidates.iter().filter(|candidate| candidate.matches == Match::Callee);
-    if let Some(walk) = certain.take(MAX_WALKS).find_map(&mut walk_through) {
-        return walk;
-    }
     let (mut best_match, mut innermost_match) = (Match::None, None);
+    let top = stack.registers.stack_pointer;
     let mut walks = 0;
-    for candidate in candidates.iter().filter(|candidate| candidate.matches != Match::Callee) {
-        if candidate.matches <= best_match || walks == MAX_WALKS {
+    for candidate in (top..top + MAX_FRAME_POINTER_DISTANCE).step_by(8) {
+        let Some(return_address) = candidate.checked_add(8).and_then(|address| stack.word(address)) else { break };
+        let matches = Match::of(walker.images(), return_address, callee);
+        if matches <= best_match || walks == MAX_WALKS {
             continue;
         }
         walks += 1;
-        if let Some(walk) = walk_through(candidate) {
-            innermost_match.get_or_insert(candidate.matches);
+        let walk = walker.walk_from(stack, candidate);
+        let through_candidate = walk.addresses.get(stuck + 1) == Some(&Address(return_address - 1));
+        if walk.complete && through_candidate {
+            innermost_match.get_or_insert(matches);
             best = walk;
-            best_match = candidate.matches;
+            best_match = matches;
+        }
+        if best_match == Match::Callee {
+            break;
         }
     }
     // The innermost complete walk may be the true one even if its call cannot be followed. An incomplete stack is better
     // than a guess between two walks, because the caller can still stop or signal the thread.
     let ambiguous = innermost_match == Some(Match::OtherFunction) && best_match < Match::ThroughJump;
     if ambiguous { prefix } else { best }
-}
-
-/// A place that may hold the saved frame pointer.
-struct Candidate {
-    frame_pointer: u64,
-    return_address: u64,
-    matches: Match,
-}
-
-/// The places with a return address after a call, innermost first.
-fn candidates(images: &Images, stack: &StackCopy, callee: u64) -> Vec<Candidate> {
-    let top = stack.registers.stack_pointer;
-    let places = (top..top + MAX_FRAME_POINTER_DISTANCE).step_by(8);
-    let words = places.map_while(|place| Some((place, stack.word(place.checked_add(8)?)?)));
-    let candidate = |(frame_pointer, return_address)| {
-        let matches = Match::of(images, return_address, callee);
-        Candidate { frame_pointer, return_address, matches }
-    };
-    words.map(candidate).filter(|candidate| candidate.matches != Match::None).collect()
 }
 
 /// How well a return address fits a function that was called.
