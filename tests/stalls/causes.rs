@@ -288,7 +288,7 @@ fn block_in_place_and_spawn_blocking_stall_no_worker() {
             holdup::spawn_named("last", async { wait_for_channel() }).await.expect("it ends");
         }
     });
-    for (phase, stall) in events.all() {
+    for (phase, stall) in events.all_of(watch) {
         let handed_on = ["stalls_causes::nap", "stalls_causes::compute"].contains(&function_of(&stall).as_str());
         assert!(!handed_on, "{phase:?} {} {}", function_of(&stall), stall.cause.class);
     }
@@ -315,7 +315,8 @@ fn many_short_polls_are_not_a_stall() {
         });
     }
     // The machine may delay a single short poll. All of them together would be a computation of 200 ms.
-    for (phase, stall) in events.all().iter().filter(|(_, stall)| stall.cause.class != CauseClass::NotScheduled) {
+    for (phase, stall) in events.all_of(watch).iter().filter(|(_, stall)| stall.cause.class != CauseClass::NotScheduled)
+    {
         assert!(stall.duration < Duration::from_millis(150), "{phase:?} {:?} {:?}", stall.duration, stall.cause);
     }
 }

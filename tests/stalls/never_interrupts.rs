@@ -110,8 +110,9 @@ fn no_eintr(hooks: Hooks, instrumented: bool) {
             && stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal)
     });
     assert_eq!(by_signal.detection == Detection::Instrumented, instrumented);
+    drop(runtime);
     let taken = events
-        .all()
+        .all_of(watch)
         .iter()
         .filter(|(_, stall)| stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal))
         .count();
@@ -201,7 +202,8 @@ fn a_parked_worker_sees_no_eintr_while_cpu_time_is_sampled() {
     });
     let counted = Counted::now().since(before);
     let by_signal = |stall: &Stall| stall.stack.as_ref().is_ok_and(|stack| stack.method == CaptureMethod::Signal);
-    let taken = events.all().iter().filter(|(_, stall)| by_signal(stall)).count();
+    drop(runtime);
+    let taken = events.all_of(watch).iter().filter(|(_, stall)| by_signal(stall)).count();
     println!("{rounds} rounds, {sampled} periods, {of_workers} samples of workers, {taken} stacks; {counted:?}");
     assert!(of_workers > 100, "{of_workers} samples of workers");
     assert!(taken > 10, "only {taken} stacks were captured by signal");

@@ -57,6 +57,13 @@ impl Events {
         self.list().clone()
     }
 
+    /// Every event of a watch that ends here. Reports wait until holdup has read the debug information, and tests that
+    /// count them at once count too few.
+    pub(crate) fn all_of(&self, watch: Watch) -> Vec<(Phase, Stall)> {
+        watch.shutdown_timeout(DEADLINE).expect("every stall is reported");
+        self.all()
+    }
+
     /// Whether a stall of the task with this name has ended.
     pub(crate) fn any_ended(&self, task: &str) -> bool {
         let ended =
