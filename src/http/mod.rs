@@ -8,6 +8,9 @@ mod answer;
 /// The index page.
 mod index;
 
+/// The address of the endpoint.
+mod listening;
+
 /// The paths of Go's `net/http/pprof`.
 mod pprof;
 
@@ -26,4 +29,5 @@ mod server;
 /// Task statistics of the next seconds.
 mod tasks;
 
-pub(crate) use server::{Endpoint, bind};
+pub(crate) use listening::{Wanted, bind};
+pub(crate) use server::Endpoint;

@@ -12,9 +12,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::routes;
-use crate::error::Error;
 use crate::inprocess::WatchState;
-use crate::listen;
 use crate::probe::hold_samples_while_parked;
 use crate::threads::join_until;
 
@@ -36,11 +34,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time limit for the endpoint's thread to end.
 const SERVER_STOP_LIMIT: Duration = Duration::from_secs(1);
-
-/// Binds the address. A bad address is an error when the watch starts.
-pub(crate) fn bind(address: &str) -> Result<(TcpListener, SocketAddr), Error> {
-    listen::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), source })
-}
 
 /// The running endpoint.
 #[derive(Debug)]

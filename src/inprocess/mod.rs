@@ -6,6 +6,10 @@ mod profile_collection;
 /// Which profile to collect.
 mod profile_options;
 
+/// Where the endpoint listens, or why it does not.
+#[cfg(feature = "http")]
+mod endpoint_check;
+
 /// Requests of the endpoint that are no profile over a window.
 #[cfg(feature = "http")]
 mod profile_requests;
@@ -28,6 +32,8 @@ mod state;
 /// Windows in which polls are counted.
 mod task_window;
 
+#[cfg(feature = "http")]
+pub(crate) use endpoint_check::EndpointSeen;
 pub(crate) use own_thread::on_own_thread;
 pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};
 pub(crate) use profile_sessions::Stop;

@@ -33,7 +33,7 @@ pub(crate) struct Seen<'a> {
     pub(crate) tested: &'a Tested,
     pub(crate) user_crates: &'a [String],
     #[cfg(feature = "http")]
-    pub(crate) endpoint: Option<std::net::SocketAddr>,
+    pub(crate) endpoint: Option<Check>,
     /// Where tokio-console is served.
     #[cfg(feature = "console")]
     pub(crate) consoles: Vec<std::net::SocketAddr>,
@@ -156,8 +156,14 @@ fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u
     }
 }
 
-/// Writes the check as `tracing` events: missing and limited lines as warnings.
-pub(crate) fn log(check: &SelfCheck) {
+/// Writes the check as `tracing` events: missing and limited lines as warnings. Where nothing takes warnings, `print`
+/// sends the missing ones to standard error.
+pub(crate) fn log(check: &SelfCheck, print: bool) {
+    if print && !tracing::enabled!(target: "holdup", tracing::Level::WARN) {
+        for line in check.checks.iter().filter(|line| line.coverage == Coverage::Missing) {
+            eprintln!("holdup: {line}");
+        }
+    }
     for line in &check.checks {
         match line.coverage {
             Coverage::Full => tracing::info!(target: "holdup", coverage = line.coverage.as_str(), "{line}"),
@@ -173,7 +179,7 @@ pub(crate) fn describe(seen: &Seen<'_>) -> SelfCheck {
     checks.push(names(seen));
     checks.push(causes(seen.tested));
     #[cfg(feature = "http")]
-    checks.extend(seen.endpoint.map(endpoint));
+    checks.extend(seen.endpoint.clone());
     #[cfg(feature = "console")]
     checks.extend(seen.consoles.iter().map(|address| console(*address, seen.console_is_seen)));
     SelfCheck { checks }
@@ -298,20 +304,6 @@ fn causes(tested: &Tested) -> Check {
     }
     let detail = format!("without {}", missing.join(" and without "));
     check(subject, Coverage::Limited, detail, Some(&remedies.join(", and ")))
-}
-
-#[cfg(feature = "http")]
-fn endpoint(address: std::net::SocketAddr) -> Check {
-    let subject = "endpoint";
-    if address.ip().is_loopback() {
-        return check(subject, Coverage::Full, format!("http://{address}/"), None);
-    }
-    check(
-        subject,
-        Coverage::Limited,
-        format!("http://{address}/ answers anybody who can reach this machine, without a password"),
-        Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
-    )
 }
 
 /// Uses the subscriber of the thread that starts the watch, which in most programs is the global one.

@@ -188,6 +188,15 @@ impl KernelState {
     }
 }
 
+/// The process that listens on a port.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PortOwner {
+    pub(crate) pid: u32,
+    /// At most 15 bytes, a limit of the kernel. Empty if it is unknown.
+    pub(crate) name: String,
+}
+
 /// Whether a scheduler state of proc(5) means that the process or thread has ended.
 #[cfg(feature = "attach")]
 pub(crate) fn has_ended(state: char) -> bool {

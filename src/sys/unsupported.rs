@@ -126,6 +126,13 @@ impl Process {
     }
 }
 
+#[cfg(feature = "http")]
+impl super::PortOwner {
+    pub(crate) fn of(_port: u16) -> Option<Self> {
+        None
+    }
+}
+
 #[cfg(feature = "attach")]
 #[derive(Debug)]
 pub(crate) struct PerfThread;

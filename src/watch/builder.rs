@@ -55,7 +55,9 @@ pub struct WatchBuilder {
     callback: Option<Callback>,
     user_crates: Vec<String>,
     #[cfg(feature = "http")]
-    listen: Option<String>,
+    listen: Option<crate::http::Wanted>,
+    #[cfg(feature = "http")]
+    require_endpoint: bool,
 }
 
 impl std::fmt::Debug for WatchBuilder {
@@ -81,6 +83,10 @@ impl WatchBuilder {
     /// The endpoint runs on a separate thread and runtime, so it answers while the watched runtimes are stuck. It has no
     /// access control: on any other address than loopback it logs a warning.
     ///
+    /// An address that is in use does not stop the service: the watch starts without the endpoint and warns, and
+    /// [`Watch::endpoint`] is `None`. [`require_endpoint`](Self::require_endpoint) makes it an error, and
+    /// [`listen_or_next`](Self::listen_or_next) takes another port.
+    ///
     /// ```
     /// let watch = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
     /// println!("diagnostics at http://{}", watch.endpoint().expect("it listens"));
@@ -89,7 +95,40 @@ impl WatchBuilder {
     #[cfg(feature = "http")]
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(address.into());
+        self.listen = Some(crate::http::Wanted { address: address.into(), or_next: false });
+        self
+    }
+
+    /// Serves diagnostics as [`listen`](Self::listen) does. If the port is in use, the endpoint takes the first free one
+    /// of the next 15 ports, and warns. [`Watch::endpoint`] returns the address.
+    ///
+    /// ```
+    /// let first = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
+    /// let taken = first.endpoint().expect("it listens");
+    /// let second = holdup::Watch::builder().listen_or_next(taken.to_string()).start()?;
+    /// assert_ne!(second.endpoint(), Some(taken));
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn listen_or_next(mut self, address: impl Into<String>) -> Self {
+        self.listen = Some(crate::http::Wanted { address: address.into(), or_next: true });
+        self
+    }
+
+    /// Makes an address that cannot be bound an [`Error::Listen`] of [`start`](Self::start) instead of a warning.
+    ///
+    /// ```
+    /// let first = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
+    /// let taken = first.endpoint().expect("it listens").to_string();
+    /// let second = holdup::Watch::builder().listen(taken).require_endpoint().start();
+    /// assert!(matches!(second, Err(holdup::Error::Listen { .. })));
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn require_endpoint(mut self) -> Self {
+        self.require_endpoint = true;
         self
     }
 
@@ -132,7 +171,8 @@ impl WatchBuilder {
     /// # Errors
     /// - [`Error::Threshold`] if the threshold is below 1 ms.
     /// - [`Error::Signal`] if the signal of [`signal`](Self::signal) cannot be used.
-    /// - [`Error::Listen`] if the endpoint cannot listen on its address.
+    /// - [`Error::Listen`] if the text given to [`listen`](Self::listen) is no address, or if the endpoint cannot listen
+    ///   there and [`require_endpoint`](Self::require_endpoint) was set.
     /// - [`Error::Thread`] if a thread cannot be started.
     pub fn start(self) -> Result<Watch, Error> {
         let threshold = self.threshold.unwrap_or(DEFAULT_THRESHOLD);
@@ -140,7 +180,12 @@ impl WatchBuilder {
             return Err(Error::Threshold { asked: threshold, smallest: SMALLEST_THRESHOLD });
         }
         #[cfg(feature = "http")]
-        let listener = self.listen.as_deref().map(crate::http::bind).transpose()?;
+        let (listener, endpoint) = match &self.listen {
+            Some(wanted) => {
+                crate::http::bind(wanted, self.require_endpoint).map(|(bound, seen)| (bound, Some(seen.check())))?
+            }
+            None => (None, None),
+        };
         if cfg!(not(tokio_unstable)) {
             // Every runtime needs the poll frames, and finding them takes a while.
             PollFrames::prepare();
@@ -155,13 +200,13 @@ impl WatchBuilder {
             tested: &tested,
             user_crates: &origins.user_crates,
             #[cfg(feature = "http")]
-            endpoint: listener.as_ref().map(|(_, address)| *address),
+            endpoint,
             #[cfg(feature = "console")]
             consoles: crate::console::listening(),
             #[cfg(feature = "console")]
             console_is_seen: crate::console::is_seen(),
         });
-        self_check::log(&check);
+        self_check::log(&check, self.print != Print::Never);
         let symbolizer = Symbolizer::of(Process::own(), origins);
         let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name()));
         let weak_signal = signal.as_ref().map_or_else(Weak::new, Arc::downgrade);

@@ -279,7 +279,8 @@ impl Watch {
         }
     }
 
-    /// The address of the diagnostics endpoint. `None` unless the builder was given one.
+    /// The address of the diagnostics endpoint. `None` unless the builder was given one, and if that one could not be
+    /// bound; the line `endpoint` of the [self-check](Self::self_check) says why.
     #[cfg(feature = "http")]
     #[must_use]
     pub fn endpoint(&self) -> Option<std::net::SocketAddr> {

@@ -128,7 +128,7 @@ fn an_error_names_its_remedy() {
     assert!(too_small.to_string().contains("choose 1ms or more"), "{too_small}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = taken.local_addr().expect("it is bound").to_string();
-    let error = quiet().listen(address.as_str()).start().expect_err("the address is taken");
+    let error = quiet().listen(address.as_str()).require_endpoint().start().expect_err("the address is taken");
     assert!(error.to_string().contains(&address) && error.to_string().contains("port 0"), "{error}");
     let error = quiet().listen("nonsense").start().expect_err("no address");
     assert!(matches!(error, Error::Listen { .. }), "{error}");
@@ -141,6 +141,46 @@ fn an_error_names_its_remedy() {
     let error = quiet().signal(libc::SIGRTMAX() - 1).start().expect_err("watches share one signal");
     assert!(matches!(error, Error::Signal { .. }), "{error}");
     drop(own);
+}
+
+fn endpoint_line(watch: &Watch) -> &holdup::check::Check {
+    watch.self_check().checks.iter().find(|line| line.subject == "endpoint").expect("it has a line")
+}
+
+#[test]
+fn an_endpoint_without_its_port_is_a_warning() {
+    let _alone = alone();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let address = taken.local_addr().expect("it is bound");
+    let watch = quiet().listen(address.to_string()).start().expect("the service goes on");
+    assert_eq!(watch.endpoint(), None);
+    let line = endpoint_line(&watch);
+    assert_eq!(line.coverage, Coverage::Missing);
+    for part in [address.to_string().as_str(), "by this process", "listen_or_next"] {
+        assert!(line.to_string().contains(part), "{part}: {line}");
+    }
+    let runtime = watch.runtime(&mut Builder::new_current_thread()).expect("builds");
+    runtime.block_on(async { std::thread::sleep(Duration::from_millis(60)) });
+    wait_until("stalls are noticed without it", || watch.counters().stalls == 1);
+    let no_such_host = quiet().listen("192.0.2.1:6060").start().expect("the service goes on");
+    assert!(endpoint_line(&no_such_host).detail.contains("192.0.2.1:6060"), "{}", no_such_host.self_check());
+}
+
+#[test]
+fn an_endpoint_takes_the_next_free_port_on_request() {
+    let _alone = alone();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    let asked = taken.local_addr().expect("it is bound");
+    let watch = quiet().listen_or_next(asked.to_string()).require_endpoint().start().expect("another port is free");
+    let address = watch.endpoint().expect("it listens");
+    assert!((1..16).contains(&(address.port() - asked.port())), "{address} after {asked}");
+    let answer = ureq::get(format!("http://{address}/healthz")).call().expect("it answers");
+    assert_eq!(answer.status().as_u16(), 200);
+    let line = endpoint_line(&watch);
+    assert_eq!(line.coverage, Coverage::Limited);
+    assert!(line.detail.contains(&format!("port {} is in use by this process", asked.port())), "{line}");
+    let free = quiet().listen_or_next("127.0.0.1:0").start().expect("starts");
+    assert_eq!(endpoint_line(&free).coverage, Coverage::Full);
 }
 
 #[test]

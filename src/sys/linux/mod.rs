@@ -45,6 +45,10 @@ mod permissions;
 #[cfg(feature = "attach")]
 mod ptrace_stop;
 
+/// The process that listens on a port.
+#[cfg(feature = "http")]
+mod port_owner;
+
 /// CPU time taken by a hypervisor.
 mod steal_time;
 
