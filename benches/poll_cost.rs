@@ -1,7 +1,7 @@
 //! The cost of watching per poll.
 //!
 //! One task on a one-worker runtime wakes itself [`POLLS`] times per round and measures the time from its first poll to its
-//! last. An iteration is one poll. The fastest of [`ROUNDS`] rounds counts, because other load can only slow a round down.
+//! last. An iteration is one poll. The fastest of many rounds counts, because other load can only slow a round down.
 //! A poll of this task does nothing else, so this is the worst case.
 //!
 //! - `bare`: the time of a poll on Tokio alone.
@@ -24,12 +24,11 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::WatchFutureExt;
 use support::profiler::Flamegraph;
+use support::rounds::{Way, fastest};
 use tokio::runtime::{Builder, Handle};
 
 /// Polls per round. A round takes 0.2 ms, so some rounds are undisturbed.
 const POLLS: u32 = 2_000;
-
-const ROUNDS: usize = 60;
 
 #[derive(Default)]
 struct WakesItself {
@@ -97,20 +96,6 @@ where
 {
     let handle = runtime.spawn(task);
     runtime.block_on(async { handle.await.expect("the task ends") })
-}
-
-/// Makes one round of a variant.
-type Way<'a> = &'a dyn Fn() -> Duration;
-
-/// The fastest of several rounds of each variant. Rounds alternate, so that a drift of the machine's speed affects both.
-fn fastest<const N: usize>(ways: [Way<'_>; N]) -> [Duration; N] {
-    let mut fastest = [Duration::MAX; N];
-    for _ in 0..ROUNDS {
-        for (best, way) in fastest.iter_mut().zip(ways) {
-            *best = (*best).min(way());
-        }
-    }
-    fastest
 }
 
 fn per_poll(round: Duration, polls: u64) -> Duration {

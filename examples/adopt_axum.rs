@@ -16,14 +16,8 @@
 
 use std::{env, process::Command};
 
-use axum::{
-    Router,
-    extract::{MatchedPath, Request},
-    middleware::{self, Next},
-    response::Response,
-    routing::get,
-};
-use holdup::WatchFutureExt;
+use axum::{Router, routing::get};
+use holdup::requests::NameRequests;
 
 fn main() -> anyhow::Result<()> {
     let mut addresses = env::args().skip(1);
@@ -41,18 +35,11 @@ async fn serve(address: &str) -> anyhow::Result<()> {
         .route("/quick", get(|| async { "quick\n" }))
         .route("/version", get(version))
         // holdup: the second place. Without it the report does not name the request.
-        .layer(middleware::from_fn(name_the_request));
+        .layer(NameRequests::by_matched_path());
     let listener = tokio::net::TcpListener::bind(address).await?;
     println!("listening on http://{}/", listener.local_addr()?);
     axum::serve(listener, routes).with_graceful_shutdown(interrupted()).await?;
     Ok(())
-}
-
-/// The route instead of the path, because one name per article would be too many.
-async fn name_the_request(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("(no such route)", MatchedPath::as_str);
-    let name = format!("{} {route}", request.method());
-    next.run(request).watched_as(&name).await
 }
 
 async fn version() -> String {

@@ -45,16 +45,10 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use axum::{
-    Router,
-    extract::{MatchedPath, Request},
-    middleware::{self, Next},
-    response::Response,
-    routing::get,
-};
+use axum::{Router, routing::get};
 use clap::Parser;
 use flate2::{Compression, write::GzEncoder};
-use holdup::WatchFutureExt;
+use holdup::requests::NameRequests;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -107,17 +101,11 @@ fn main() -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/price", get(|| async { "42\n" }))
         .route("/report", report)
-        .layer(middleware::from_fn(name_the_request));
+        .layer(NameRequests::by_matched_path());
     runtime.spawn(async move { axum::serve(listener, routes).await });
     clients.join().ok().context("the clients ended early")??;
     println!("{} stalls", watch.counters().stalls);
     Ok(())
-}
-
-async fn name_the_request(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("(no such route)", MatchedPath::as_str);
-    let name = format!("{} {route}", request.method());
-    next.run(request).watched_as(&name).await
 }
 
 async fn report() -> Vec<u8> {

@@ -23,6 +23,7 @@
 //! - [`tasks`]: what each task did in a window of time.
 //! - [`workers`]: what each worker does now.
 //! - [`check`]: what holdup can observe in this process.
+//! - `requests`: a tower layer that names requests by method and route.
 //! - `json`: the endpoint's JSON. `testing`: a guard for tests.
 //!
 //! # Cost
@@ -44,6 +45,8 @@
 //! - `http` (default): the diagnostics endpoint.
 //! - `export` (part of `http`): profiles as flamegraph, folded, speedscope and JSON.
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
+//! - `axum` (default): names requests by method and matched route, with `tower`.
+//! - `tower`: names requests of other services, `holdup::requests`.
 //! - `testing`: a guard for tests, `holdup::testing`.
 //! - `console`: tokio-console beside holdup's own diagnostics.
 //! - `attach`: observes other processes. `cli`: the `holdup` command.
@@ -154,6 +157,9 @@ mod console;
 
 /// The public guard and its builder.
 mod watch;
+
+#[cfg(feature = "tower")]
+pub mod requests;
 
 #[cfg(feature = "testing")]
 pub mod testing;

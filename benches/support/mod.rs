@@ -3,3 +3,6 @@
 
 /// Flamegraphs of benches.
 pub(crate) mod profiler;
+
+/// Variants, compared by their fastest rounds.
+pub(crate) mod rounds;

@@ -57,6 +57,8 @@ pub use watched::{WatchFutureExt, Watched, spawn, spawn_named};
 #[cfg(any(feature = "http", feature = "console"))]
 pub(crate) use hooks::hold_samples_while_parked;
 pub(crate) use hooks::install;
+#[cfg(feature = "tower")]
+pub(crate) use names::NameId;
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use runtimes::Runtimes;
 pub(crate) use slot::{Slot, task_of};
@@ -66,5 +68,7 @@ pub(crate) use thread_slot::RootThread;
 #[cfg(feature = "testing")]
 pub(crate) use thread_slot::current_watch;
 pub(crate) use watched::root;
+#[cfg(feature = "tower")]
+pub(crate) use watched::run_named;
 #[cfg(feature = "testing")]
 pub(crate) use watched::{Root, root_at};

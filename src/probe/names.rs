@@ -15,6 +15,18 @@ pub(crate) struct NameId(pub(super) u32);
 
 impl NameId {
     pub(super) const NONE: Self = Self(0);
+
+    /// The number of a name. `None` for an empty name, or if the limit of names is reached.
+    #[cfg(any(feature = "tower", feature = "console"))]
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Some(intern(name)).filter(|name| *name != Self::NONE)
+    }
+
+    /// The name with this number.
+    #[cfg(all(test, feature = "tower"))]
+    pub(crate) fn text(self) -> Option<Arc<str>> {
+        get(self)
+    }
 }
 
 /// The first name has number 1.

@@ -1,6 +1,6 @@
 //! A task name that comes from a tracing span. Every poll of the task writes it to the worker's slot.
 
-use super::names::{self, NameId};
+use super::names::NameId;
 use super::thread_slot;
 
 /// The name of one task.
@@ -14,8 +14,7 @@ pub(crate) struct TaskName {
 impl TaskName {
     /// `None` for an empty name, or if the limit of names is reached.
     pub(crate) fn new(name: &str) -> Option<Self> {
-        let name = names::intern(name);
-        (name != NameId::NONE).then_some(Self { name, outer: None })
+        NameId::of(name).map(|name| Self { name, outer: None })
     }
 
     /// The span was entered on this thread. That is a poll, or the drop of the task, which sets no name.

@@ -98,14 +98,14 @@ pub trait WatchFutureExt: Future + Sized {
     /// On a runtime built by a [`Watch`](crate::Watch) with `tokio_unstable`, every task is instrumented and this has no effect.
     #[track_caller]
     fn watched(self) -> Watched<Self> {
-        Watched { future: self, name: NameId::NONE, task: UNKNOWN_TASK, given_at: Location::caller() }
+        Watched::new(self, None, Location::caller())
     }
 
     /// Instruments the polls of this future, and names it in reports, for example after the route of a request. Names are
     /// bounded as for [`spawn_named`].
     #[track_caller]
     fn watched_as(self, name: &str) -> Watched<Self> {
-        Watched { future: self, name: names::intern(name), task: UNKNOWN_TASK, given_at: Location::caller() }
+        Watched::new(self, Some(names::intern(name)), Location::caller())
     }
 }
 
@@ -125,6 +125,12 @@ pin_project! {
         // Read once, because that costs more than the rest of the instrumentation.
         task: u64,
         given_at: &'static Location<'static>,
+    }
+}
+
+impl<F> Watched<F> {
+    pub(crate) fn new(future: F, name: Option<NameId>, given_at: &'static Location<'static>) -> Self {
+        Self { future, name: name.unwrap_or(NameId::NONE), task: UNKNOWN_TASK, given_at }
     }
 }
 
@@ -160,6 +166,14 @@ impl<F: Future> Future for Watched<F> {
             _ => this.future.poll(context),
         }
     }
+}
+
+/// Runs a part of the present poll under a name. Outside a poll it only runs it.
+#[cfg(feature = "tower")]
+pub(crate) fn run_named<T>(name: Option<NameId>, run: impl FnOnce() -> T) -> T {
+    let slot = thread_slot::current().filter(|slot| slot.polls());
+    let _end = slot.zip(name).map(|(slot, name)| EndOfName { slot, outer: slot.rename(name) });
+    run()
 }
 
 /// Ends the poll, also when it panics.

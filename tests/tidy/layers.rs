@@ -106,6 +106,7 @@ const LAYERS: &[Layer] = &[
             "console",
         ],
     ),
+    ("requests", "names of requests by method and route", &["probe"]),
     ("testing", "the guard for tests", &["model", "error", "probe", "export", "watch"]),
     ("cli", "the `holdup` command", &["quantity", "model", "analysis", "export", "import", "inprocess", "attach"]),
     (

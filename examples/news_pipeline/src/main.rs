@@ -70,8 +70,6 @@ mod readers;
 
 mod http_client;
 
-mod watched_requests;
-
 mod faults;
 
 mod churn;

@@ -30,13 +30,13 @@ use std::{
 };
 
 use axum::{Router, extract::DefaultBodyLimit, http::Uri, middleware, response::Html};
+use holdup::requests::NameRequests;
 use tokio::sync::Semaphore;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use self::{answers::Answers, items::Items, problem::Problem};
 use crate::{
     api_options::ApiOptions, cache::Cache, counters::Counters, faults::ArmedFaults, fetcher::Sources, shutdown::Drain,
-    watched_requests,
 };
 
 /// The data of the API.
@@ -127,7 +127,8 @@ fn router(shared: Arc<Shared>) -> Router {
         .layer(axum::Extension(document::Served::of(&document)))
         .layer(DefaultBodyLimit::max(body))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), limits::keep))
-        .layer(middleware::from_fn(watched_requests::watch))
+        // axum spawns connections itself, so that `holdup::spawn_named` cannot name them.
+        .layer(NameRequests::by_matched_path())
         .with_state(shared)
 }
 

@@ -11,17 +11,17 @@ use axum::{
     Router,
     extract::Path,
     http::{HeaderMap, StatusCode, header},
-    middleware,
     response::{IntoResponse, Response},
     routing::get,
 };
 use chrono::Utc;
 use clap::ValueEnum;
+use holdup::requests::NameRequests;
 use reqwest::Url;
 
 use self::feeds::{FEEDS, Feed};
 pub(crate) use self::odd::OddFeed;
-use crate::{fetcher::Source, shutdown::Drain, watched_requests};
+use crate::{fetcher::Source, shutdown::Drain};
 
 pub(crate) struct FeedServer {
     listener: TcpListener,
@@ -56,7 +56,7 @@ impl FeedServer {
         let routes = Router::new()
             .route("/feeds/{name}", get(feed))
             .route("/odd/{kind}", get(odd_feed))
-            .layer(middleware::from_fn(watched_requests::watch));
+            .layer(NameRequests::by_matched_path());
         tokio::select! {
             served = async { axum::serve(listener, routes).await } => served?,
             () = drain.requested() => {}
