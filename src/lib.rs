@@ -111,7 +111,7 @@ mod symbols;
 mod diagnose;
 
 /// Filters, groups, sums and compares profiles.
-#[cfg(any(feature = "http", all(test, feature = "formats")))]
+#[cfg(feature = "export")]
 mod analysis;
 
 /// Output formats, one per file.
@@ -226,7 +226,7 @@ pub mod stall {
 /// ```
 pub mod profile {
     #[cfg(feature = "export")]
-    pub use crate::export::profile::{Format, ParseFormatError};
+    pub use crate::export::profile::{Format, Frames, ParseFormatError};
     #[cfg(feature = "formats")]
     pub use crate::import::ReadError;
     pub use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions};

@@ -137,6 +137,8 @@ mod tests {
             lines(&[Group::Task, Group::Thread]),
             ["task: fetch, all (17);thread: worker (8);f 110", "task: none;thread: worker (7);f 1"]
         );
+        let labels: Vec<bool> = by(&profile, &Group::ALL).stack(0).map(ProfileFrame::is_label).collect();
+        assert_eq!(labels, [false, true, true, true, true, true]);
         let error = "color".parse::<Group>().expect_err("is not a group");
         assert!(error.ends_with("the groups are thread, runtime, task, spawn, state"), "{error}");
     }

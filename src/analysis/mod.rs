@@ -1,9 +1,11 @@
-//! Operations on profiles: filter, group, hide runtime frames, sum by function, compare. Pure.
+//! Operations on profiles: filter, group, leave out runtime frames, sum by function, compare. Pure.
 
 /// Filters.
+#[cfg(any(feature = "http", all(test, feature = "formats")))]
 pub(crate) mod filter;
 
 /// Labels as outermost frames.
+#[cfg(any(feature = "http", all(test, feature = "formats")))]
 pub(crate) mod group;
 
 /// Stacks without the frames of the runtime.

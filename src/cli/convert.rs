@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::command_line;
 use super::exit_code::NEGATIVE;
 use super::profiles::{self, Output, Selection};
 use crate::analysis::group::Group;
@@ -34,7 +35,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let output = Output::new(&arguments.output, arguments.format)?;
     let profile = profiles::read(&arguments.input, arguments.from)?;
-    let profile = profiles::grouped(&arguments.selection.of(&profile)?, &arguments.group);
-    output.profile(&profile, out)?;
+    let mut profile = profiles::grouped(&arguments.selection.of(&profile)?, &arguments.group);
+    command_line::add_to(&mut profile);
+    output.profile(&profile, arguments.selection.frames(output.format()), out)?;
     Ok(if profile.samples.is_empty() { NEGATIVE.into() } else { ExitCode::SUCCESS })
 }

@@ -4,10 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::command_line;
 use super::exit_code::NEGATIVE;
 use super::profiles::{self, Output, STDIO, Selection};
 use crate::analysis::diff::{Scale, Widths, between};
 use crate::export::profile::Format;
+use crate::export::profile::flamegraph::caption;
 use crate::export::{differential, tables};
 use crate::quantity;
 
@@ -40,7 +42,12 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let output = arguments.output.as_deref().filter(|path| *path != Path::new(STDIO));
     let output = output.map(|path| Output::new(path, None)).transpose()?;
-    let read = |path| arguments.selection.of(&profiles::read(path, None)?);
+    let frames = match &output {
+        Some(output) => arguments.selection.frames(output.format()),
+        None if arguments.json => arguments.selection.frames(Format::Json),
+        None => arguments.selection.frames_of_table(),
+    };
+    let read = |path| anyhow::Ok(frames.select(&arguments.selection.of(&profiles::read(path, None)?)?).into_owned());
     let (before, after) = (read(&arguments.before)?, read(&arguments.after)?);
     let scale = if arguments.normalize { Scale::Normalized } else { Scale::AsMeasured };
     let diff = between(&before, &after, scale).map_err(anyhow::Error::msg)?;
@@ -49,7 +56,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
             let mut bytes = Vec::new();
             match output.format() {
                 Format::Flamegraph => {
-                    differential::flamegraph(&before, &after, scale, arguments.widths, &mut bytes)?;
+                    let caption = caption(Some(&command_line::current()), frames);
+                    differential::flamegraph(&before, &after, scale, arguments.widths, caption, &mut bytes)?;
                 }
                 Format::Folded => differential::folded(&before, &after, scale, &mut bytes)?,
                 Format::Json => differential::json(&diff, &mut bytes)?,

@@ -10,6 +10,9 @@ mod check;
 /// The HTTP client for endpoints.
 mod client;
 
+/// The command line as text.
+mod command_line;
+
 /// `holdup completions`.
 mod completions;
 

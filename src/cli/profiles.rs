@@ -8,8 +8,7 @@ use anyhow::Context;
 
 use crate::analysis::filter::{self, Filter};
 use crate::analysis::group::{self, Group};
-use crate::analysis::runtime_frames;
-use crate::export::profile::{Format, summary};
+use crate::export::profile::{Format, Frames, summary};
 use crate::import;
 use crate::model::profile::Profile;
 
@@ -37,13 +36,28 @@ pub(super) struct Selection {
     /// No stacks with a function or file that matches this regular expression; repeatable
     #[arg(short = 'X', long, value_name = "RE")]
     exclude: Vec<String>,
-    /// Hide frames of thread start, of the runtime, and of other crates between two functions of the program
-    #[arg(long)]
-    hide_runtime_frames: bool,
+    /// Show frames of thread start, of the runtime, and of other crates between two functions of the program. By
+    /// default, flamegraphs and tables leave them out and other files have them; with =false, no file has them
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    all_frames: Option<bool>,
 }
 
 impl Selection {
-    /// The selected part of a profile.
+    /// The selected frames in a file of this format.
+    pub(super) fn frames(&self, format: Format) -> Frames {
+        match self.all_frames {
+            Some(true) => Frames::All,
+            Some(false) => Frames::WithoutRuntime,
+            None => Frames::of(format),
+        }
+    }
+
+    /// The selected frames in a table, which is for people as flamegraphs are.
+    pub(super) fn frames_of_table(&self) -> Frames {
+        self.frames(Format::Flamegraph)
+    }
+
+    /// The selected samples of a profile, with all frames.
     pub(super) fn of(&self, profile: &Profile) -> anyhow::Result<Profile> {
         let patterns = |texts: &[String]| {
             let patterns: Result<Vec<_>, _> = texts.iter().map(|text| filter::pattern(text)).collect();
@@ -58,8 +72,7 @@ impl Selection {
             include: patterns(&self.include)?,
             exclude: patterns(&self.exclude)?,
         };
-        let part = filter.apply(profile);
-        Ok(if self.hide_runtime_frames { runtime_frames::hidden(&part) } else { part })
+        Ok(filter.apply(profile))
     }
 }
 
@@ -127,10 +140,10 @@ impl Output {
 
     /// Writes a profile, replacing an existing file. Then prints its path and how to open it, unless the profile went to
     /// standard output.
-    pub(super) fn profile(&self, profile: &Profile, out: &mut impl Write) -> anyhow::Result<()> {
+    pub(super) fn profile(&self, profile: &Profile, frames: Frames, out: &mut impl Write) -> anyhow::Result<()> {
         let mut bytes = Vec::new();
         profile
-            .write(self.format, &mut bytes)
+            .write_with(self.format, frames, &mut bytes)
             .with_context(|| format!("cannot write the profile as {}", self.format))?;
         self.bytes(&bytes, out)?;
         if self.is_file() {
@@ -139,6 +152,9 @@ impl Output {
             writeln!(out, "{}", summary::quality(profile))?;
             for note in &profile.quality.notes {
                 writeln!(out, "note: {note}")?;
+            }
+            if frames == Frames::WithoutRuntime {
+                writeln!(out, "note: frames of the runtime are left out; --all-frames shows them")?;
             }
             writeln!(out, "{}", self.format.how_to_open())?;
         }

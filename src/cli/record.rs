@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::command_line;
 use super::exit_code::NEGATIVE;
 use super::profiles::{self, Output, Selection};
 use super::recording::Recording;
@@ -57,7 +58,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         Some(pid) => recording.of_process(pid, *threshold, arguments.symbols.options())?,
         None => recording.of_endpoint(&target.url)?,
     };
-    let profile = profiles::grouped(&arguments.selection.of(&profile)?, &arguments.group);
-    output.profile(&profile, out)?;
+    let mut profile = profiles::grouped(&arguments.selection.of(&profile)?, &arguments.group);
+    profile.command = Some(command_line::current().into());
+    output.profile(&profile, arguments.selection.frames(output.format()), out)?;
     Ok(if profile.samples.is_empty() { NEGATIVE.into() } else { ExitCode::SUCCESS })
 }

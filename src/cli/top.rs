@@ -76,6 +76,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     };
     let profile = arguments.selection.of(&profile)?;
     writeln!(out, "{} ({})", summary::title(&profile), summary::quality(&profile))?;
+    let profile = arguments.selection.frames_of_table().select(&profile);
     out.write_all(tables::top(&top::of(&profile), rows.unwrap_or(FUNCTIONS)).as_bytes())?;
     Ok(if profile.samples.is_empty() { NEGATIVE.into() } else { ExitCode::SUCCESS })
 }

@@ -7,6 +7,7 @@ use console_subscriber::{Server, ServerParts};
 use tonic::transport::server::TcpIncoming;
 
 use super::listening::Listening;
+use crate::model::own_thread;
 
 /// The limit on concurrent requests of a connection. tokio-console uses three; one of them is for the task on screen.
 const MAX_STREAMS: u32 = 64;
@@ -30,7 +31,7 @@ pub(super) fn start(listener: TcpListener, server: Server, listening: Listening)
             tracing::error!(target: "holdup", error, "the tokio-console endpoint failed and no longer serves; restart the service to use it again");
         }
     };
-    std::thread::Builder::new().name("holdup-console".into()).spawn(run)?;
+    std::thread::Builder::new().name(own_thread::CONSOLE.into()).spawn(run)?;
     Ok(())
 }
 

@@ -15,7 +15,7 @@ mod cycle;
 mod futurelock;
 
 pub(crate) use cause::classify;
-#[cfg(any(feature = "http", all(test, feature = "formats")))]
+#[cfg(feature = "export")]
 pub(crate) use culprit::is_poll_of_runtime;
 #[cfg(feature = "attach")]
 pub(crate) use cycle::cycles;

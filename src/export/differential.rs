@@ -19,6 +19,7 @@ pub(crate) fn flamegraph(
     after: &Profile,
     scale: Scale,
     widths: Widths,
+    caption: Vec<String>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let unit = after.drawn_value().map_or(Unit::Count, |value| value.unit);
@@ -38,6 +39,7 @@ pub(crate) fn flamegraph(
             sum(before),
             sum(after)
         ),
+        caption,
         unit,
         colors,
     };

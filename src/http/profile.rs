@@ -13,13 +13,15 @@ use super::answer::{TEXT, answer, failed};
 use super::query::{BadQuery, Query};
 use crate::analysis::filter::{Filter, pattern};
 use crate::analysis::group::{self, Group};
-use crate::analysis::runtime_frames;
-use crate::export::profile::Format;
+use crate::export::profile::{Format, Frames};
 use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState, on_own_thread};
 use crate::model::plural::plural;
 
 /// Short, because a person waits for the flamegraph in a browser.
 const FLAMEGRAPH_WINDOW: Duration = Duration::from_secs(5);
+
+/// The limit of the query in a caption, in characters.
+const MAX_QUERY: usize = 300;
 
 const PARAMETERS: [&str; 14] = [
     "mode",
@@ -35,7 +37,7 @@ const PARAMETERS: [&str; 14] = [
     "spawn",
     "state",
     "name",
-    "runtime_frames",
+    "all_frames",
 ];
 
 /// The parameters of a request.
@@ -45,8 +47,10 @@ struct Request {
     format: Format,
     groups: Vec<Group>,
     filter: Filter,
-    runtime_frames: bool,
+    frames: Frames,
     name: Option<String>,
+    /// The path and parameters, for the caption.
+    command: String,
 }
 
 impl Request {
@@ -86,8 +90,13 @@ impl Request {
         let groups: Vec<Group> = groups
             .map(|group| Group::from_str(group).map_err(|error| BadQuery::new("group", group, error)))
             .collect::<Result<_, _>>()?;
-        let runtime_frames = query.get("runtime_frames")?.unwrap_or(true);
-        Ok(Self { options, format, groups, filter, runtime_frames, name: query.get("name")? })
+        let frames = match query.get("all_frames")? {
+            Some(true) => Frames::All,
+            Some(false) => Frames::WithoutRuntime,
+            None => Frames::of(format),
+        };
+        let command = command(raw, flamegraph);
+        Ok(Self { options, format, groups, filter, frames, name: query.get("name")?, command })
     }
 
     /// Stalls are grouped by runtime, because stalls of different runtimes are independent. Other flamegraphs are one
@@ -112,10 +121,20 @@ pub(super) async fn show_flamegraph(State(watch): State<Arc<WatchState>>, RawQue
     respond(&watch, Request::parse(raw.as_deref(), true)).await
 }
 
+/// The request as a caption, such as `GET /debug/holdup/flamegraph.svg?mode=wall`.
+fn command(raw: Option<&str>, flamegraph: bool) -> String {
+    let path = if flamegraph { "flamegraph.svg" } else { "profile" };
+    let query = raw.unwrap_or_default().chars().take(MAX_QUERY);
+    let query: String = query.filter(|character| !character.is_control()).collect();
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("GET /debug/holdup/{path}{mark}{query}")
+}
+
 /// `/debug/holdup/stalls.svg`: stalled time since the start of the watch.
 pub(super) async fn show_stalls(State(watch): State<Arc<WatchState>>) -> Response {
     let drawn = on_own_thread(&watch, Stop::default(), |watch, _| {
-        let profile = group::by(&watch.stalled_so_far(), &[Group::Runtime]);
+        let mut profile = group::by(&watch.stalled_so_far(), &[Group::Runtime]);
+        profile.command = Some("GET /debug/holdup/stalls.svg".into());
         let mut svg = Vec::new();
         profile.write(Format::Flamegraph, &mut svg).map(|()| svg)
     });
@@ -149,13 +168,10 @@ async fn respond(watch: &Arc<WatchState>, request: Result<Request, BadQuery>) ->
     let stop = Stop::named(request.name.as_deref());
     let collected = on_own_thread(watch, stop, move |watch, stop| {
         let profile = watch.profile(&request.options, stop)?;
-        let mut part = request.filter.apply(&profile);
-        if !request.runtime_frames {
-            part = runtime_frames::hidden(&part);
-        }
-        let profile = group::by(&part, request.groups());
+        let mut profile = group::by(&request.filter.apply(&profile), request.groups());
+        profile.command = Some(request.command.as_str().into());
         let mut bytes = Vec::new();
-        profile.write(request.format, &mut bytes).map_err(ProfileError::Failed).map(|()| bytes)
+        profile.write_with(request.format, request.frames, &mut bytes).map_err(ProfileError::Failed).map(|()| bytes)
     });
     match collected.await {
         Some(Ok(bytes)) => file(format, bytes, Some(&name)),
@@ -217,6 +233,7 @@ mod tests {
             "include=(",
             "group=color",
             "color=red",
+            "all_frames=1",
             "seconds=1&seconds=2",
         ];
         for query in refused {
@@ -227,6 +244,11 @@ mod tests {
         assert_eq!((request.options.mode, request.options.rate), (ProfileMode::Wall, 250));
         assert_eq!(request.options.duration, Duration::from_millis(500));
         assert_eq!((request.format, request.groups()), (Format::Folded, [Group::Task, Group::Thread].as_slice()));
+        assert_eq!((request.frames, request.command), (Frames::All, format!("GET /debug/holdup/profile?{query}")));
+        let frames = |query, flamegraph| Request::parse(query, flamegraph).expect("is valid").frames;
+        assert_eq!(frames(None, true), Frames::WithoutRuntime);
+        assert_eq!(frames(Some("all_frames=true"), true), Frames::All);
+        assert_eq!(frames(Some("all_frames=false"), false), Frames::WithoutRuntime);
         assert!(request.filter.exclude[0].is_match("tokio::x") && request.filter.runtime.as_deref() == Some("api"));
     }
 }

@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::routes;
 use crate::inprocess::WatchState;
+use crate::model::own_thread;
 use crate::probe::hold_samples_while_parked;
 use crate::threads::join_until;
 
@@ -56,7 +57,7 @@ impl Endpoint {
                 }
             });
         };
-        let thread = std::thread::Builder::new().name("holdup-endpoint".into()).spawn(serve)?;
+        let thread = std::thread::Builder::new().name(own_thread::ENDPOINT.into()).spawn(serve)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread) })
     }
 

@@ -79,6 +79,7 @@ fn profile(file: File) -> Result<Profile, ReadError> {
     profile.started_at = started_at.ok_or_else(|| wrong("`started_at_unix_ns` is out of range"))?;
     profile.duration = Duration::from_nanos(file.duration_ns);
     profile.rate = file.rate;
+    profile.command = file.command.map(Arc::from);
     profile.drawn = file.drawn;
     profile.quality = quality(file.quality);
     profile.mappings = file.mappings.0.into_iter().map(mapping).collect();
@@ -108,8 +109,8 @@ fn value(value: &ValueJson) -> Result<ValueType, ReadError> {
 }
 
 fn quality(quality: QualityJson) -> Quality {
-    let QualityJson { lost, truncated, frames, nameless, notes } = quality;
-    Quality { lost, truncated, frames, nameless, notes: notes.0 }
+    let QualityJson { lost, truncated, frames, nameless, own_cpu_ns, notes } = quality;
+    Quality { lost, truncated, frames, nameless, own_cpu: Duration::from_nanos(own_cpu_ns), notes: notes.0 }
 }
 
 fn mapping(mapping: MappingJson) -> Mapping {

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::profile_sessions::Stop;
 use super::state::WatchState;
+use crate::model::own_thread;
 
 /// Runs `work` on its own thread and awaits it. Dropping this future sets `stop`, which ends the work's window. `None`
 /// when the work panicked or no thread could be started.
@@ -21,7 +22,7 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
         // The receiver is gone when the future was dropped.
         let _unwanted = answer.send(work(&state, &stop));
     };
-    std::thread::Builder::new().name("holdup-profiler".into()).spawn(body).ok()?;
+    std::thread::Builder::new().name(own_thread::PROFILER.into()).spawn(body).ok()?;
     answered.await.ok()
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::images::CodeNames;
 use crate::model::check::{Check, Coverage, SelfCheck};
+use crate::model::own_thread;
 use crate::sys::{self, Breakpoint, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -90,7 +91,7 @@ impl Trial {
                     milestone();
                 }
             };
-            std::thread::Builder::new().name("holdup-self-check".into()).spawn_scoped(scope, body).ok()?;
+            std::thread::Builder::new().name(own_thread::SELF_CHECK.into()).spawn_scoped(scope, body).ok()?;
             let (tid, stack) = started.recv_timeout(TRIAL_LIMIT).ok()?;
             let stack = stack?;
             let probe = ThreadProbe::open(Process::own(), tid);

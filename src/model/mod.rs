@@ -15,6 +15,9 @@ pub(crate) mod task_stats;
 #[cfg(feature = "attach")]
 pub(crate) mod type_name;
 
+/// Threads of holdup's own.
+pub(crate) mod own_thread;
+
 /// Workers: threads that poll tasks.
 pub(crate) mod worker;
 

@@ -30,6 +30,8 @@ pub struct Profile {
     pub duration: Duration,
     /// Samples per second. `None` for a profile of events.
     pub rate: Option<u32>,
+    /// The command or request that made it. Pictures show it.
+    pub command: Option<Arc<str>>,
     /// The meaning of each sample's values, in order. At most [`MAX_VALUES`].
     pub values: Vec<ValueType>,
     /// The position in `values` of the value that graphs show.
@@ -147,6 +149,23 @@ impl ProfileFrame {
         let address = function.rsplit_once('+').map_or(function, |(_, address)| address);
         let digits = address.strip_prefix("0x");
         digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    }
+
+    /// Whether it is a label such as `task: fetch`, which stands for no code.
+    #[cfg(feature = "export")]
+    pub(crate) fn is_label(&self) -> bool {
+        let words = ["thread: ", "runtime: ", "task: ", "spawn: ", "state: "];
+        let Frame { function, file, origin, .. } = &self.frame;
+        self.address == 0
+            && *origin == Origin::Unknown
+            && file.is_none()
+            && words.iter().any(|word| function.starts_with(word))
+    }
+
+    /// Whether it is a note such as `(parked)`, which stands for a thread without a stack.
+    #[cfg(feature = "export")]
+    pub(crate) fn is_note(&self) -> bool {
+        self.address == 0 && self.frame.function.starts_with('(')
     }
 }
 
@@ -278,6 +297,8 @@ pub struct Quality {
     pub frames: u64,
     /// The number of those frames without a name.
     pub nameless: u64,
+    /// CPU time of holdup's own threads. It is in no sample.
+    pub own_cpu: Duration,
     /// Sentences about what was not measured, and why.
     pub notes: Vec<String>,
 }
@@ -381,6 +402,7 @@ impl ProfileBuilder {
             started_at: SystemTime::UNIX_EPOCH,
             duration: Duration::ZERO,
             rate: None,
+            command: None,
             drawn: values.len().saturating_sub(1),
             values,
             mappings: Vec::new(),
@@ -421,6 +443,12 @@ impl ProfileBuilder {
     /// Sets the number of samples per second. `None` for a profile of events.
     pub fn rate(&mut self, rate: Option<u32>) -> &mut Self {
         self.profile.rate = rate;
+        self
+    }
+
+    /// Sets the command or request that made it.
+    pub fn command(&mut self, command: impl Into<Arc<str>>) -> &mut Self {
+        self.profile.command = Some(command.into());
         self
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::model::own_thread;
 use crate::model::profile::{
     Labels, MAX_VALUES, Mapping, Profile, ProfileBuilder, ProfileFrame, Sample, Slice, SliceKind, ValueType,
 };
@@ -96,10 +97,16 @@ impl Collection {
         }
     }
 
+    /// Adds a sample of one of holdup's own threads. Its stack is not kept, and [`weigh`](Self::weigh) takes it out.
+    pub(crate) fn add_own(&mut self, at: Duration, labels: Labels, values: [i64; MAX_VALUES]) {
+        self.add_frames(at, Arc::new([]), labels, values);
+    }
+
     /// Converts the values of CPU samples from a count and steps of CPU time to periods and nanoseconds. Returns the total time.
     ///
     /// A sample's stack is representative, but its steps were not all used by that stack. So the samples of a thread share the CPU
-    /// time of the thread, and the samples of all ended threads share theirs.
+    /// time of the thread, and the samples of all ended threads share theirs. The time of holdup's own threads becomes a number of
+    /// the quality.
     pub(crate) fn weigh(&mut self, rest: &UnsampledCpu, steps: u32, period: i64) -> Duration {
         #[derive(Default)]
         struct Group {
@@ -138,7 +145,27 @@ impl Collection {
             time += periods * period;
         }
         self.samples.retain(|sample| sample.values[0] > 0);
+        self.take_out_own_threads();
         Duration::from_nanos(time.unsigned_abs())
+    }
+
+    fn take_out_own_threads(&mut self) {
+        let labels = &self.builder.profile().labels;
+        let is_own = |labels: &Labels| labels.thread.as_deref().is_some_and(own_thread::is_own);
+        let own: Vec<bool> = labels.iter().map(is_own).collect();
+        let is_own = |labels: u32| own.get(labels as usize).copied().unwrap_or_default();
+        let mut time = 0;
+        self.samples.retain(|sample| {
+            let own = is_own(sample.labels);
+            time += if own { sample.values[1] } else { 0 };
+            !own
+        });
+        self.sums.retain(|(_, labels), values| {
+            let own = is_own(*labels);
+            time += if own { values[1] } else { 0 };
+            !own
+        });
+        self.builder.profile().quality.own_cpu = Duration::from_nanos(time.unsigned_abs());
     }
 
     fn labels(&mut self, labels: Labels) -> u32 {
@@ -260,5 +287,24 @@ mod tests {
         assert_eq!(values, [2, 2, 2, 1, 1]);
         assert!(collection.samples.iter().all(|sample| sample.values[1] == sample.values[0] * 1_000));
         assert_eq!(collection.sums[&(known.stack, known.labels)], [4, 4_000, 0, 0]);
+    }
+
+    #[test]
+    fn the_time_of_own_threads_is_a_number() {
+        let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
+        let mut collection = Collection::new("cpu", Some(100), values);
+        let stack = RawStack { addresses: vec![Address(10)], method: CaptureMethod::Signal, complete: true };
+        let of = |tid, name: &str| Labels { tid: Some(tid), thread: Some(name.into()), ..Labels::default() };
+        collection.add(Duration::ZERO, &stack, of(1, "tokio-rt-worker"), [1, 10, 0, 0]);
+        collection.add_own(Duration::ZERO, of(2, own_thread::WATCHDOG), [1, 10, 0, 0]);
+        collection.add_own(Duration::ZERO, of(3, "holdup-self-che"), [1, 20, 0, 0]);
+        let own = &collection.samples[1];
+        collection.sums.insert((own.stack, own.labels), [1, 10, 0, 0]);
+        let rest = UnsampledCpu { living: HashMap::from([(1, 0), (2, 0), (3, 0)]), ended: 0 };
+        assert_eq!(collection.weigh(&rest, 10, 1_000), Duration::from_nanos(5_000), "all of it was sampled");
+        assert_eq!(collection.samples.iter().map(|sample| sample.values[1]).collect::<Vec<_>>(), [1_000]);
+        assert!(collection.sums.is_empty());
+        let profile = collection.resolve("api", 1, Vec::new(), |_| Arc::new([Frame::new("f", Origin::User)]));
+        assert_eq!((profile.quality.own_cpu, profile.total(1)), (Duration::from_nanos(4_000), 1_000));
     }
 }

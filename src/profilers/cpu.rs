@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{Collection, Profiler, Window};
+use crate::model::own_thread;
 use crate::model::plural::plural;
 use crate::model::profile::{Unit, ValueType};
 use crate::process::CpuSource;
@@ -29,7 +30,12 @@ impl<S: CpuSource + Send> Profiler for Cpu<S> {
         loop {
             let is_open = window.sleep(self.source.collect_interval());
             self.source.collect(&mut |sample| {
-                collection.add(sample.at, &sample.stack, sample.labels, [1, i64::from(sample.steps), 0, 0]);
+                let values = [1, i64::from(sample.steps), 0, 0];
+                if sample.labels.thread.as_deref().is_some_and(own_thread::is_own) {
+                    collection.add_own(sample.at, sample.labels, values);
+                } else {
+                    collection.add(sample.at, &sample.stack, sample.labels, values);
+                }
             })?;
             if !is_open || self.source.end_reason().is_some() {
                 break;

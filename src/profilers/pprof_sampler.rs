@@ -11,6 +11,7 @@ use std::time::Duration;
 use pprof::{Frames, ProfilerGuard, ProfilerGuardBuilder, Symbol};
 
 use super::{PprofFrame, Window};
+use crate::model::own_thread;
 use crate::model::profile::{
     Labels, MAX_VALUES, Profile, ProfileBuilder, ProfileFrame, Quality, Sample, Unit, ValueType,
 };
@@ -56,18 +57,22 @@ impl PprofSampler {
         let period = Duration::from_secs(1) / self.rate.max(1);
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("cpu", Unit::Nanoseconds)];
         let mut builder = ProfileBuilder::new("cpu", values);
-        let mut samples = 0_u64;
+        let (mut samples, mut own_cpu) = (0_u64, Duration::ZERO);
         for (found, count) in report.data {
             let count = i64::try_from(count).unwrap_or_default();
             samples = samples.saturating_add(count.unsigned_abs());
             let nanoseconds = count.saturating_mul(i64::try_from(period.as_nanos()).unwrap_or(i64::MAX));
+            if own_thread::is_own(&found.thread_name_or_id()) {
+                own_cpu += Duration::from_nanos(nanoseconds.unsigned_abs());
+                continue;
+            }
             add(&mut builder, &found, [count, nanoseconds, 0, 0], &mut name);
         }
         let profile = builder.profile();
         (profile.started_at, profile.duration) = (report.timing.start_time, duration);
         profile.rate = Some(self.rate);
         let used = before.zip(after).map(|(before, after)| after.saturating_sub(before));
-        profile.quality = quality(samples, period, used);
+        profile.quality = Quality { own_cpu, ..quality(samples, period, used) };
         let mut profile = builder.build();
         profile.count_nameless();
         Ok(profile)

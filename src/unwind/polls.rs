@@ -8,6 +8,7 @@ use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
 use crate::images::{Image, Images, ObjectReader};
+use crate::model::own_thread;
 use crate::model::stack::Address;
 use crate::tokio_internals::symbols;
 
@@ -99,7 +100,7 @@ impl PollFrames {
                 }
             };
             // Without the thread, and until it is done, uninstrumented polls are not seen.
-            let _thread = std::thread::Builder::new().name("holdup-symbols".into()).spawn(read);
+            let _thread = std::thread::Builder::new().name(own_thread::SYMBOLS.into()).spawn(read);
         });
     }
 

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::export::text::Style;
 use crate::inprocess::self_check::Seen;
 use crate::inprocess::{WatchState, self_check};
+use crate::model::own_thread;
 use crate::model::stall::StallEvent;
 use crate::process::{LocalWorkers, LocalWorkersConfig};
 use crate::program_path::ProgramPath;
@@ -247,10 +248,10 @@ impl WatchBuilder {
         let (totals, stop) = (Arc::clone(&state.log.totals), Arc::clone(&watch.stop));
         let watchdog = Watchdog::new(process, state.log.threshold, totals, observations, stop);
         let reporter = Reporter::new(Arc::clone(&state.log), queue, self.sinks());
-        let thread = spawn_thread("holdup-watchdog", move || watchdog.run()).map_err(Error::Thread)?;
+        let thread = spawn_thread(own_thread::WATCHDOG, move || watchdog.run()).map_err(Error::Thread)?;
         state.registry.set_watchdog(thread.thread().clone());
         watch.threads.push(thread);
-        watch.threads.push(spawn_thread("holdup-reporter", move || reporter.run()).map_err(Error::Thread)?);
+        watch.threads.push(spawn_thread(own_thread::REPORTER, move || reporter.run()).map_err(Error::Thread)?);
         Ok(())
     }
 

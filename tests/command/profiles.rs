@@ -65,12 +65,38 @@ fn profiles_are_filtered_grouped_and_streamed() {
     }
     let only = text(&holdup(&folder, &["convert", "in.json", "-", "--format", "folded", "-I", r"u8; 7\]"]).stdout);
     assert!(only.lines().count() > 0 && only.lines().all(|line| line.contains("[u8, 7]")), "{only}");
-    let plain =
-        text(&holdup(&folder, &["convert", "in.json", "-", "--format", "folded", "--hide-runtime-frames"]).stdout);
+    let plain = text(&holdup(&folder, &["convert", "in.json", "-", "--format", "folded", "--all-frames=false"]).stdout);
     assert!(plain.lines().count() > 0 && plain.lines().all(|line| !line.contains("__clone3")), "{plain}");
     let nothing = holdup(&folder, &["convert", "in.json", "out.svg", "-X", "clone"]);
     assert_eq!(nothing.status.code(), Some(1), "no samples are left");
     assert!(text(&nothing.stdout).contains("Samples: 0"));
+}
+
+#[test]
+fn pictures_and_tables_leave_out_the_runtime_and_files_do_not() {
+    let folder = folder("frames");
+    save(&folder, "in.json", &profiles::cpu(200, 20, 8));
+    let run = |arguments: &[&str]| {
+        let output = holdup(&folder, arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let draw = |options: &[&str]| {
+        run(&[&["convert", "in.json", "out.svg"], options].concat());
+        std::fs::read_to_string(folder.join("out.svg")).expect("it is there")
+    };
+    let samples = |svg: &str| svg.split_once("total_samples=\"").map(|(_, rest)| rest[..12].to_owned());
+    let (short, whole) = (draw(&[]), draw(&["--all-frames"]));
+    assert!(!short.contains("<title>__clone3 (") && whole.contains("<title>__clone3 ("), "{short}");
+    assert_eq!(samples(&short), samples(&whole), "no weight is lost");
+    assert!(short.contains("--all-frames or ?all_frames=true shows them") && !whole.contains("are left out"));
+    assert!(whole.contains(">holdup convert in.json out.svg --all-frames</text>"), "the command is the caption");
+    for svg in [&short, &whole] {
+        assert!(svg.contains("prefers-color-scheme: dark"));
+    }
+    let rows = |options: &[&str]| run(&[&["top", "in.json", "-n", "1000"], options].concat());
+    assert!(!rows(&[]).contains("__clone3") && rows(&["--all-frames"]).contains("__clone3"));
+    assert!(run(&["convert", "in.json", "-", "--format", "folded"]).contains("__clone3"));
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn profiles_are_filtered_and_grouped() {
     assert!(all(&included, &|line| line.contains("::sleep_in_poll")), "{included}");
     let excluded = folded("exclude=sleep_in_poll");
     assert!(all(&excluded, &|line| !line.contains("sleep_in_poll")), "{excluded}");
-    let plain = folded("runtime_frames=false&include=sleep_in_poll");
+    let plain = folded("all_frames=false&include=sleep_in_poll");
     assert!(all(&plain, &|line| line.contains("sleep_in_poll") && !line.contains("tokio::runtime::")), "{plain}");
     let parked = folded("state=parked");
     assert!(all(&parked, &|line| line.starts_with("(parked) ")), "{parked}");

@@ -49,7 +49,7 @@ const LAYERS: &[Layer] = &[
         "what follows a stall, inside and outside: explain, keep, report",
         &["model", "stalls", "symbols", "diagnose", "export"],
     ),
-    ("console", "tokio-console beside holdup", &["error", "listen", "probe"]),
+    ("console", "tokio-console beside holdup", &["model", "error", "listen", "probe"]),
     (
         "inprocess",
         "the wiring inside the watched process",

@@ -41,6 +41,8 @@ pub(crate) struct File {
     pub(crate) duration_ns: u64,
     /// Samples per second.
     pub(crate) rate: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) command: Option<String>,
     pub(crate) values: Bounded<ValueJson>,
     /// An index into `values`.
     pub(crate) drawn: usize,
@@ -65,6 +67,9 @@ pub(crate) struct QualityJson {
     pub(crate) truncated: u64,
     pub(crate) frames: u64,
     pub(crate) nameless: u64,
+    /// CPU time of holdup's own threads, which is in no sample.
+    #[serde(default)]
+    pub(crate) own_cpu_ns: u64,
     pub(crate) notes: Bounded<String>,
 }
 
@@ -163,6 +168,7 @@ impl From<&Profile> for File {
             ),
             duration_ns: nanoseconds(profile.duration),
             rate: profile.rate,
+            command: profile.command.as_deref().map(str::to_owned),
             values: profile.values.iter().map(unit).collect(),
             drawn: profile.drawn,
             quality: QualityJson::from(&profile.quality),
@@ -178,12 +184,13 @@ impl From<&Profile> for File {
 
 impl From<&Quality> for QualityJson {
     fn from(quality: &Quality) -> Self {
-        let Quality { lost, truncated, frames, nameless, notes } = quality;
+        let Quality { lost, truncated, frames, nameless, own_cpu, notes } = quality;
         Self {
             lost: *lost,
             truncated: *truncated,
             frames: *frames,
             nameless: *nameless,
+            own_cpu_ns: nanoseconds(*own_cpu),
             notes: notes.iter().cloned().collect(),
         }
     }

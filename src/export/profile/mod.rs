@@ -3,6 +3,15 @@
 /// The trait of all formats.
 mod exporter;
 
+/// Which frames a file shows.
+mod frames;
+
+/// Labels of rectangles.
+mod frame_label;
+
+/// A picture's style, caption and labels.
+mod svg;
+
 /// Flamegraphs as SVG, drawn by inferno.
 pub(crate) mod flamegraph;
 
@@ -45,6 +54,7 @@ mod perfetto_messages;
 mod format;
 
 pub use format::{Format, ParseFormatError};
+pub use frames::Frames;
 
 use std::io::{self, Write};
 
@@ -53,7 +63,8 @@ use exporter::Exporter;
 use crate::model::profile::Profile;
 
 impl Profile {
-    /// Writes the profile in a format. Some formats are written in small pieces, so use a `BufWriter` or a vector.
+    /// Writes the profile in a format. Some formats are written in small pieces, so use a `BufWriter` or a vector. A
+    /// flamegraph leaves out frames of the runtime; see [`Frames`].
     ///
     /// # Errors
     /// I/O errors of `out`; [`io::ErrorKind::Unsupported`] for a format of a feature that is not compiled in.
@@ -65,17 +76,35 @@ impl Profile {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     pub fn write(&self, format: Format, out: &mut dyn Write) -> io::Result<()> {
+        self.write_with(format, Frames::of(format), out)
+    }
+
+    /// Writes the profile in a format, with or without frames of the runtime.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    ///
+    /// ```
+    /// use holdup::profile::{Format, Frames};
+    /// # let profile = holdup::profile::ProfileBuilder::new("cpu", Vec::new()).build();
+    ///
+    /// let mut svg = Vec::new();
+    /// profile.write_with(Format::Flamegraph, Frames::All, &mut svg)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn write_with(&self, format: Format, frames: Frames, out: &mut dyn Write) -> io::Result<()> {
+        let profile = &*frames.select(self);
         match format {
-            Format::Flamegraph => flamegraph::Flamegraph.write(self, out),
-            Format::Folded => folded::Folded.write(self, out),
-            Format::Speedscope => speedscope::Speedscope.write(self, out),
-            Format::Json => json::Json.write(self, out),
+            Format::Flamegraph => flamegraph::Flamegraph { frames }.write(profile, out),
+            Format::Folded => folded::Folded.write(profile, out),
+            Format::Speedscope => speedscope::Speedscope.write(profile, out),
+            Format::Json => json::Json.write(profile, out),
             #[cfg(feature = "formats")]
-            Format::Pprof => pprof::Pprof.write(self, out),
+            Format::Pprof => pprof::Pprof.write(profile, out),
             #[cfg(feature = "formats")]
-            Format::Firefox => firefox::Firefox.write(self, out),
+            Format::Firefox => firefox::Firefox.write(profile, out),
             #[cfg(feature = "formats")]
-            Format::Perfetto => perfetto::Perfetto.write(self, out),
+            Format::Perfetto => perfetto::Perfetto.write(profile, out),
             #[cfg(not(feature = "formats"))]
             Format::Pprof | Format::Firefox | Format::Perfetto => Err(io::Error::new(
                 io::ErrorKind::Unsupported,

@@ -36,6 +36,9 @@ pub(crate) fn quality(profile: &Profile) -> String {
     parts.push(format!("{} lost", quality.lost));
     parts.push(format!("{} truncated", quality.truncated));
     parts.push(nameless(quality.nameless, quality.frames));
+    if !quality.own_cpu.is_zero() {
+        parts.push(format!("{} of holdup's own threads left out", milliseconds(quality.own_cpu)));
+    }
     parts.join(", ")
 }
 
@@ -96,6 +99,9 @@ mod tests {
             quality(&profile),
             "1.25 s of cpu, 99 Hz over 5.00 s, 1 sample, 3 lost, 0 truncated, 0.4 % of frames without a name"
         );
+        let mut with_own = profile;
+        with_own.quality.own_cpu = Duration::from_millis(30);
+        assert!(quality(&with_own).ends_with(", 30.0 ms of holdup's own threads left out"), "{}", quality(&with_own));
         assert_eq!(
             (amount(-2_000_000, Unit::Nanoseconds).as_str(), amount(1536, Unit::Bytes).as_str()),
             ("-2.0 ms", "1.5 KiB")

@@ -7,6 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::model::own_thread;
 use crate::sys::{Registers, StopError, Stopped};
 
 /// The upper half of the status of a thread that stopped on request and not because of a signal.
@@ -50,7 +51,7 @@ pub(crate) fn while_stopped<T: Send>(
         (outcome, first.map_or(Duration::ZERO, |first| first.elapsed()))
     };
     std::thread::scope(|scope| {
-        let stopper = std::thread::Builder::new().name("holdup-stop".to_owned()).spawn_scoped(scope, stop)?;
+        let stopper = std::thread::Builder::new().name(own_thread::STOPPER.to_owned()).spawn_scoped(scope, stop)?;
         stopper.join().map_err(|_| io::Error::other("the thread that stops others panicked"))
     })
 }

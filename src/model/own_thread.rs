@@ -1,0 +1,51 @@
+//! The threads of holdup's own, by name. Profiles leave them out.
+
+/// Notices stalls.
+pub(crate) const WATCHDOG: &str = "holdup-watchdog";
+
+/// Reports stalls.
+pub(crate) const REPORTER: &str = "holdup-reporter";
+
+/// Serves the endpoint.
+pub(crate) const ENDPOINT: &str = "holdup-endpoint";
+
+/// Collects a profile for a request.
+pub(crate) const PROFILER: &str = "holdup-profiler";
+
+/// Tries what the self-check reports.
+pub(crate) const SELF_CHECK: &str = "holdup-self-check";
+
+/// Reads symbols.
+pub(crate) const SYMBOLS: &str = "holdup-symbols";
+
+/// Stops threads of another process.
+pub(crate) const STOPPER: &str = "holdup-stop";
+
+/// Serves tokio-console.
+pub(crate) const CONSOLE: &str = "holdup-console";
+
+/// Every name, in every build: another process may have other features.
+const ALL: [&str; 8] = [WATCHDOG, REPORTER, ENDPOINT, PROFILER, SELF_CHECK, SYMBOLS, STOPPER, CONSOLE];
+
+/// The kernel's limit of a thread's name, in bytes.
+const MAX_NAME: usize = 15;
+
+/// Whether a thread of this name is holdup's own.
+pub(crate) fn is_own(name: &str) -> bool {
+    ALL.iter().any(|own| *own == name || own.get(..MAX_NAME) == Some(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_recognized_as_the_kernel_cuts_them() {
+        for name in [WATCHDOG, SELF_CHECK, "holdup-self-che", "holdup-console", "holdup-endpoint"] {
+            assert!(is_own(name), "{name}");
+        }
+        for name in ["holdup", "holdup-", "holdup-watchdogs", "holdup-test", "tokio-rt-worker", ""] {
+            assert!(!is_own(name), "{name}");
+        }
+    }
+}
