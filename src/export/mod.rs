@@ -20,6 +20,10 @@ pub(crate) mod stall_json_view;
 #[cfg(feature = "http")]
 pub(crate) mod task_json;
 
+/// What a table of tasks does not have, and why.
+#[cfg(feature = "http")]
+pub(crate) mod task_notes;
+
 /// Task statistics as a table.
 #[cfg(feature = "http")]
 pub(crate) mod task_table;

@@ -13,7 +13,7 @@ use crate::model::task_stats::TaskUse;
 pub struct TasksAnswer {
     /// The time in which polls were counted.
     pub window_ms: f64,
-    /// What a row stands for: `task` or `spawn`.
+    /// What a row stands for: `name`, `spawn` or `task`.
     pub by: String,
     /// The column that the rows are sorted by.
     pub sort: String,
@@ -23,9 +23,12 @@ pub struct TasksAnswer {
     pub left_off: usize,
     /// Polls of tasks beyond the limit of separate tasks; they are counted by spawn location.
     pub polls_not_kept_apart: u64,
+    /// Sentences about polls that are not counted, and why there are no rows.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
-/// The statistics of a task, or of all tasks of one spawn location.
+/// The statistics of a task, or of all polls of one name or one spawn location.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct TaskUseJson {
@@ -68,6 +71,7 @@ impl From<&Table> for TasksAnswer {
             rows: table.rows.iter().map(TaskUseJson::from).collect(),
             left_off: table.left_off,
             polls_not_kept_apart: table.polls_not_kept_apart,
+            notes: table.notes.clone(),
         }
     }
 }

@@ -13,6 +13,9 @@ const WIDTH: usize = 120;
 /// The maximal length of a task's name; longer ones are cut.
 const MAX_NAME: usize = 24;
 
+/// The same where a row stands for a name, such as a request's route.
+const MAX_ROUTE: usize = 40;
+
 /// The maximal length of a runtime's name; longer ones are cut.
 const MAX_RUNTIME: usize = 12;
 
@@ -28,6 +31,8 @@ pub(crate) struct Table {
     pub(crate) rows: Vec<TaskUse>,
     pub(crate) left_off: usize,
     pub(crate) polls_not_kept_apart: u64,
+    /// Sentences about polls that are not counted, and why there are no rows.
+    pub(crate) notes: Vec<String>,
     /// The totals include the rows beyond the limit.
     polls: u64,
     busy: Duration,
@@ -47,6 +52,7 @@ impl Table {
             rows,
             left_off,
             polls_not_kept_apart: stats.polls_not_kept_apart,
+            notes: Vec::new(),
             polls: stats.tasks.iter().map(|task| task.polls).sum(),
             busy: stats.tasks.iter().map(|task| task.busy).sum(),
             tasks: stats.tasks.iter().map(|task| task.tasks).sum(),
@@ -90,7 +96,7 @@ fn columns(table: &Table) -> Vec<Column> {
             columns.push(number("task", 8, |task, _| task.id.map_or_else(|| "-".to_owned(), |id| id.to_string())));
             columns.push(word("state", 5, |task, _| if task.ended > 0 { "ended" } else { "" }.to_owned()));
         }
-        TaskGroup::Spawn => {
+        TaskGroup::Spawn | TaskGroup::Name => {
             columns.push(number("tasks", 6, |task, _| task.tasks.to_string()));
             columns.push(number("ended", 6, |task, _| task.ended.to_string()));
         }
@@ -106,7 +112,8 @@ fn columns(table: &Table) -> Vec<Column> {
     let names = widest(|task| task.name.as_deref());
     if names > 0 {
         let room = WIDTH.saturating_sub(total_width(&columns) + MIN_PLACE + 1);
-        let width = names.min(room).clamp("name".len(), MAX_NAME);
+        let limit = if table.by == TaskGroup::Name { MAX_ROUTE } else { MAX_NAME };
+        let width = names.min(room).clamp("name".len(), limit);
         columns.push(word("name", width, |task, _| task.name.as_ref().map_or_else(String::new, ToString::to_string)));
     }
     columns
@@ -142,6 +149,9 @@ pub(crate) fn text(table: &Table) -> String {
     if table.polls_not_kept_apart > 0 {
         let polls = plural(table.polls_not_kept_apart, "poll");
         let _infallible = writeln!(out, "{polls} of tasks beyond the limit: counted by spawn location, without an id");
+    }
+    for note in &table.notes {
+        let _infallible = writeln!(out, "{note}");
     }
     out
 }
@@ -234,7 +244,8 @@ mod tests {
     #[test]
     fn no_line_is_longer_than_a_terminal() {
         let tasks = vec![task(u64::MAX, &"r".repeat(99), &"é".repeat(128)), task(1, "other", "b")];
-        let stats = TaskStats { window: Duration::from_secs(1), tasks, polls_not_kept_apart: 3 };
+        let window = Duration::from_secs(1);
+        let stats = TaskStats { window, tasks, polls_not_kept_apart: 3, ..TaskStats::default() };
         for by in TaskGroup::ALL {
             let text = text(&Table::new(&stats, by, TaskColumn::Busy, 100));
             for line in text.lines() {

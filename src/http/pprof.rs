@@ -262,7 +262,7 @@ fn address(word: &str) -> Option<u64> {
 }
 
 async fn index(State(watch): State<Arc<WatchState>>) -> Response {
-    let alive: usize = watch.alive_tasks().iter().map(|(_, alive)| alive).sum();
+    let alive: usize = watch.runtime_tasks().iter().map(|runtime| runtime.alive).sum();
     let stalled = watch.stalled_so_far();
     let locks = stalled_as(&stalled, "mutex").map_or(0, |profile| profile.total(0));
     let rows: String = PROFILES

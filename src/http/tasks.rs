@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use super::answer::{TEXT, answer, json};
 use super::query::{BadQuery, Query};
 use crate::export::task_json::TasksAnswer;
+use crate::export::task_notes;
 use crate::export::task_table::{self, Table};
 use crate::inprocess::WatchState;
 use crate::model::task_stats::{TaskColumn, TaskGroup};
@@ -87,7 +88,9 @@ pub(super) async fn show(State(watch): State<Arc<WatchState>>, RawQuery(raw): Ra
         Err(error) => return (StatusCode::TOO_MANY_REQUESTS, answer(TEXT, format!("{error}\n"))).into_response(),
     };
     tokio::time::sleep(request.window).await;
-    let table = Table::new(&counting.finish(), request.by, request.sort, request.limit);
+    let stats = counting.finish();
+    let mut table = Table::new(&stats, request.by, request.sort, request.limit);
+    table.notes = task_notes::notes(&stats, &watch.runtime_tasks());
     match request.format {
         Format::Json => json(&TasksAnswer::from(&table)),
         Format::Text => answer(TEXT, task_table::text(&table)),

@@ -45,7 +45,8 @@ impl WatchState {
             let worker = Arc::clone(&target.workers()[index]);
             tasks.add(&worker, sampled);
         }
-        Ok(self.resolve(tasks.finish(&self.alive_tasks())))
+        let alive: Vec<_> = self.runtime_tasks().into_iter().map(|runtime| (runtime.name, runtime.alive)).collect();
+        Ok(self.resolve(tasks.finish(&alive)))
     }
 
     /// Stalled time since the watch was started.

@@ -68,7 +68,7 @@ impl Drop for Listed {
 
 impl Runtime {
     pub(crate) fn new(inner: tokio::runtime::Runtime, probe: Arc<RuntimeProbe>, state: Arc<WatchState>) -> Self {
-        state.runtimes.add(probe.number(), probe.name(), inner.handle().clone());
+        state.runtimes.add(&probe, inner.handle().clone());
         let listed = Listed { state: Arc::clone(&state), number: Some(probe.number()) };
         let name = probe.name();
         let handle = Handle { inner: inner.handle().clone(), probe, state, name };

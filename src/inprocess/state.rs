@@ -9,6 +9,8 @@ use super::profile_sessions::Sessions;
 use super::task_window::TaskWindow;
 use crate::error::Error;
 use crate::model::check::SelfCheck;
+#[cfg(feature = "http")]
+use crate::model::task_stats::RuntimeTasks;
 use crate::model::worker::WorkerNow;
 use crate::probe::{Registry, Runtimes};
 use crate::process::PollStarts;
@@ -67,9 +69,9 @@ impl WatchState {
         TaskWindow::open(Arc::clone(&self.registry))
     }
 
-    /// The number of tasks of each runtime.
+    /// Each runtime with the number of its tasks.
     #[cfg(feature = "http")]
-    pub(crate) fn alive_tasks(&self) -> Vec<(Arc<str>, usize)> {
-        self.runtimes.alive_tasks()
+    pub(crate) fn runtime_tasks(&self) -> Vec<RuntimeTasks> {
+        self.runtimes.tasks()
     }
 }

@@ -18,8 +18,21 @@ pub struct TaskStats {
     pub window: Duration,
     /// One entry for each task that was polled in the window, in no particular order.
     pub tasks: Vec<TaskUse>,
+    /// The same polls with one entry for each task and name: a connection's task serves requests of several names.
+    pub(crate) by_name: Vec<TaskUse>,
     /// The number of polls beyond the limit of separate tasks. Entries without an id hold their sum per spawn location.
     pub polls_not_kept_apart: u64,
+}
+
+/// A watched runtime and its tasks.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug)]
+pub(crate) struct RuntimeTasks {
+    pub(crate) name: Arc<str>,
+    /// The number of its tasks.
+    pub(crate) alive: usize,
+    /// Whether every poll of its tasks is counted.
+    pub(crate) is_instrumented: bool,
 }
 
 /// The statistics of one task in a window, or the sum of all tasks of one spawn location.
@@ -119,8 +132,11 @@ pub enum TaskGroup {
     /// One task.
     Task,
     /// All tasks of one runtime and one spawn location.
-    #[default]
     Spawn,
+    /// All polls of one runtime and one name, such as a request's route. Polls without a name are grouped by spawn
+    /// location.
+    #[default]
+    Name,
 }
 
 /// A column to sort a table of tasks by. Numbers sort in descending order, names and locations in ascending order, and
@@ -151,7 +167,7 @@ pub enum TaskColumn {
 
 impl TaskGroup {
     /// Every group.
-    pub const ALL: [Self; 2] = [Self::Task, Self::Spawn];
+    pub const ALL: [Self; 3] = [Self::Task, Self::Spawn, Self::Name];
 
     /// The word for it in requests.
     #[must_use]
@@ -159,6 +175,7 @@ impl TaskGroup {
         match self {
             Self::Task => "task",
             Self::Spawn => "spawn",
+            Self::Name => "name",
         }
     }
 }
@@ -251,7 +268,8 @@ impl TaskStats {
     pub fn rows(&self, by: TaskGroup, sort: TaskColumn) -> Vec<TaskUse> {
         let mut rows = match by {
             TaskGroup::Task => self.tasks.clone(),
-            TaskGroup::Spawn => self.by_spawn(),
+            TaskGroup::Spawn => summed(&self.tasks, |task| (&task.runtime, None, Some(task.spawned_at))),
+            TaskGroup::Name => self.by_name(),
         };
         // Equal rows need a stable order too.
         rows.sort_by(|a, b| {
@@ -260,18 +278,35 @@ impl TaskStats {
         rows
     }
 
-    fn by_spawn(&self) -> Vec<TaskUse> {
-        let mut rows: HashMap<(&str, &Location<'_>), TaskUse> = HashMap::new();
-        for task in &self.tasks {
-            rows.entry((&task.runtime, task.spawned_at))
-                .and_modify(|row| {
-                    row.add(task);
-                    row.name = row.name.take().filter(|name| task.name.as_ref() == Some(name));
-                })
-                .or_insert_with(|| TaskUse { id: None, ..task.clone() });
-        }
-        rows.into_values().collect()
+    fn by_name(&self) -> Vec<TaskUse> {
+        // Statistics that a program made itself have only tasks.
+        let all = if self.by_name.is_empty() { &self.tasks } else { &self.by_name };
+        summed(all, |task| {
+            let name = task.name.as_deref();
+            (&task.runtime, name, name.is_none().then_some(task.spawned_at))
+        })
     }
+}
+
+/// What the tasks of a row have in common: the runtime, the name, the spawn location.
+type RowKey<'a> = (&'a str, Option<&'a str>, Option<&'static Location<'static>>);
+
+/// One row for each key. The spawn location is that of the task with the most busy time.
+fn summed<'a>(tasks: &'a [TaskUse], key: impl Fn(&'a TaskUse) -> RowKey<'a>) -> Vec<TaskUse> {
+    let mut rows: HashMap<RowKey<'_>, (TaskUse, Duration)> = HashMap::new();
+    for task in tasks {
+        let first = || (TaskUse { id: None, ..task.clone() }, task.busy);
+        let add = |(row, most): &mut (TaskUse, Duration)| {
+            row.add(task);
+            row.name = row.name.take().filter(|name| task.name.as_ref() == Some(name));
+            // The location decides between equal times, because the order of tasks is random.
+            if (task.busy, task.spawned_at) > (*most, row.spawned_at) {
+                (*most, row.spawned_at) = (task.busy, task.spawned_at);
+            }
+        };
+        rows.entry(key(task)).and_modify(add).or_insert_with(first);
+    }
+    rows.into_values().map(|(row, _)| row).collect()
 }
 
 #[cfg(test)]
@@ -301,7 +336,7 @@ mod tests {
         tasks[2].name = Some("b".into());
         tasks[2].workers = vec![1];
         tasks[2].delay = Delay::new(2, Duration::from_millis(4), Duration::from_millis(3));
-        TaskStats { window: Duration::from_secs(1), tasks, polls_not_kept_apart: 0 }
+        TaskStats { window: Duration::from_secs(1), tasks, ..TaskStats::default() }
     }
 
     fn other_place() -> &'static Location<'static> {
@@ -322,6 +357,23 @@ mod tests {
         assert_eq!((row.idle, row.workers.as_slice()), (Duration::from_millis(1), &[0, 1][..]));
         assert_eq!(row.delay.map(|delay| delay.mean()), Some(Duration::from_millis(2)));
         assert_eq!(rows[1].name.as_deref(), Some("a"), "both have this name");
+    }
+
+    #[test]
+    fn polls_of_one_name_are_summed_and_others_by_spawn_location() {
+        let mut stats = stats();
+        stats.tasks[2].name = None;
+        let rows = stats.rows(TaskGroup::Name, TaskColumn::Busy);
+        let shown: Vec<_> = rows.iter().map(|row| (row.name.as_deref(), row.tasks, row.polls)).collect();
+        assert_eq!(shown, [(Some("a"), 2, 11), (None, 1, 4)]);
+        assert_eq!(rows[0].spawned_at, stats.tasks[1].spawned_at, "the place of the busiest task");
+        let (here, name) = (Location::caller(), |name: &str| Some(name.into()));
+        stats.by_name = vec![one(1, here, 3, 1), one(1, here, 4, 2), one(2, here, 5, 3)];
+        stats.by_name[1].name = name("GET /news");
+        stats.by_name[2].name = name("GET /news");
+        let rows = stats.rows(TaskGroup::Name, TaskColumn::Polls);
+        let shown: Vec<_> = rows.iter().map(|row| (row.name.as_deref(), row.tasks, row.polls)).collect();
+        assert_eq!(shown, [(Some("GET /news"), 2, 9), (Some("a"), 1, 3)], "requests of one connection are apart");
     }
 
     #[test]

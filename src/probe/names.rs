@@ -10,7 +10,7 @@ pub(crate) const MAX_NAMES: usize = 4096;
 const MAX_NAME_BYTES: usize = 128;
 
 /// The number of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NameId(pub(super) u32);
 
 impl NameId {

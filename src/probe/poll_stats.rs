@@ -14,14 +14,18 @@ use super::names::NameId;
 /// The hash map then stays below seven eighths of 2^14 entries, where it would grow from about 1.5 MB to 3 MB.
 pub(super) const MAX_TASKS: usize = 14_000;
 
+/// The limit of records of further tasks that keep the poll's name. It is within the room of the hash map.
+const MAX_NAMED_OTHERS: usize = 256;
+
 /// The number of the record that sums up further tasks. No task has this number.
 pub(super) const OTHER_TASKS: u64 = u64::MAX;
 
-/// A task and its spawn location. One worker always sees a location at the same address, which is quick to hash.
+/// A task, its spawn location, and the name of its polls: a connection's task serves requests of several names. One worker always sees a location at the same address, which is quick to hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     task: u64,
     location: usize,
+    name: NameId,
 }
 
 /// The task or future of a poll.
@@ -33,7 +37,7 @@ pub(super) struct Polled {
     pub(super) name: NameId,
 }
 
-/// The polls of one task on one worker in one window. Times are in nanoseconds.
+/// The polls of one task with one name on one worker in one window. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TaskRecord {
     pub(super) spawned_at: &'static Location<'static>,
@@ -160,22 +164,22 @@ impl WindowStats {
         let start = poll.map_or(self.start, |poll| poll.start.max(self.start));
         let busy = nanoseconds(now.saturating_duration_since(start));
         let location = std::ptr::from_ref(polled.spawned_at).addr();
-        let mut key = Key { task: polled.task, location };
+        let name = poll.map_or(NameId::NONE, |poll| poll.name);
+        let name = if name == NameId::NONE { polled.name } else { name };
+        let mut key = Key { task: polled.task, location, name };
         if self.records.len() >= MAX_TASKS && !self.records.contains_key(&key) {
             key.task = OTHER_TASKS;
+            if self.records.len() >= MAX_TASKS + MAX_NAMED_OTHERS && !self.records.contains_key(&key) {
+                key.name = NameId::NONE;
+            }
         }
-        let record = self.records.entry(key).or_insert_with(|| TaskRecord::new(polled, now));
+        let record = self.records.entry(key).or_insert_with(|| TaskRecord::new(polled.spawned_at, key.name, now));
         record.polls += 1;
         record.busy = record.busy.saturating_add(busy);
         record.longest = record.longest.max(busy);
         record.last_start = start;
         record.last_end = now;
         record.ended = poll.is_some_and(|poll| poll.is_last);
-        let name = poll.map_or(NameId::NONE, |poll| poll.name);
-        let name = if name == NameId::NONE { polled.name } else { name };
-        if name != NameId::NONE {
-            record.name = name;
-        }
         if let Some(delay) = poll.and_then(|poll| poll.delay).map(nanoseconds) {
             record.delays += 1;
             record.delay = record.delay.saturating_add(delay);
@@ -183,17 +187,17 @@ impl WindowStats {
         }
     }
 
-    /// Each task number with its record.
+    /// Each task number with its record. A task has one for each name of its polls.
     pub(super) fn into_records(self) -> impl Iterator<Item = (u64, TaskRecord)> {
         self.records.into_iter().map(|(key, record)| (key.task, record))
     }
 }
 
 impl TaskRecord {
-    fn new(polled: Polled, now: Instant) -> Self {
+    fn new(spawned_at: &'static Location<'static>, name: NameId, now: Instant) -> Self {
         Self {
-            spawned_at: polled.spawned_at,
-            name: polled.name,
+            spawned_at,
+            name,
             ended: false,
             polls: 0,
             busy: 0,
@@ -280,6 +284,21 @@ mod tests {
         let polls = polls(stats.close_window(1, None).expect("it is open"));
         assert_eq!(polls.len(), MAX_TASKS + 1);
         assert_eq!(polls.last(), Some(&(OTHER_TASKS, 10)));
+    }
+
+    #[test]
+    fn polls_of_one_task_are_kept_apart_by_name() {
+        let mut stats = PollStats::default();
+        stats.open_window(1);
+        for (sequence, name) in [(1, NameId(1)), (3, NameId::NONE), (5, NameId(2)), (7, NameId(1))] {
+            stats.begin_poll(sequence, name);
+            stats.end_poll(sequence, polled(7));
+        }
+        let window = stats.close_window(1, None).expect("it is open");
+        let mut polls: Vec<_> =
+            window.into_records().map(|(task, record)| (task, record.name.0, record.polls)).collect();
+        polls.sort_unstable();
+        assert_eq!(polls, [(7, 0, 1), (7, 1, 2), (7, 2, 1)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Task statistics of one window, merged from the statistics of all workers.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +18,15 @@ const MAX_PENDING: usize = 32;
 /// Runtime, task number and spawn location. Task numbers are unique in the process, but a future that is no task has number 0.
 type Key = (Arc<str>, u64, &'static Location<'static>);
 
+/// The same with the name of the polls.
+type NamedKey = (Key, NameId);
+
 /// The statistics of one window, from workers that have ended and finally from all.
 #[derive(Debug)]
 pub(super) struct MergedStats {
     pending: Vec<(Arc<Worker>, WindowStats)>,
     tasks: HashMap<Key, Entry>,
+    named: HashMap<NamedKey, Entry>,
     polls_of_other_tasks: u64,
     start: Instant,
 }
@@ -29,12 +34,20 @@ pub(super) struct MergedStats {
 #[derive(Debug)]
 struct Entry {
     sum: TaskRecord,
+    /// The start of the newest poll with a name.
+    named: Option<Instant>,
     workers: Vec<usize>,
 }
 
 impl MergedStats {
     pub(super) fn new() -> Self {
-        Self { pending: Vec::new(), tasks: HashMap::new(), polls_of_other_tasks: 0, start: Instant::now() }
+        Self {
+            pending: Vec::new(),
+            tasks: HashMap::new(),
+            named: HashMap::new(),
+            polls_of_other_tasks: 0,
+            start: Instant::now(),
+        }
     }
 
     pub(super) fn add(&mut self, worker: &Arc<Worker>, stats: WindowStats) {
@@ -50,11 +63,9 @@ impl MergedStats {
                 if task == OTHER_TASKS {
                     self.polls_of_other_tasks += record.polls;
                 }
-                self.tasks
-                    .entry((Arc::clone(&worker.runtime), task, record.spawned_at))
-                    .and_modify(|entry| entry.add(&record))
-                    .or_insert_with(|| Entry { sum: record, workers: Vec::new() })
-                    .add_worker(worker.index);
+                let key = (Arc::clone(&worker.runtime), task, record.spawned_at);
+                add(&mut self.named, (key.clone(), record.name), &record, worker.index);
+                add(&mut self.tasks, key, &record, worker.index);
             }
         }
     }
@@ -64,13 +75,23 @@ impl MergedStats {
         self.merge_pending();
         TaskStats {
             window: end.saturating_duration_since(self.start),
-            tasks: self.tasks.into_iter().map(|(key, entry)| entry.into_use(key, end)).collect(),
+            tasks: self.tasks.into_iter().map(|(key, entry)| entry.into_task(key, end)).collect(),
+            by_name: self.named.into_iter().map(|((key, _), entry)| entry.into_use(key, end)).collect(),
             polls_not_kept_apart: self.polls_of_other_tasks,
         }
     }
 }
 
+fn add<K: Eq + Hash>(entries: &mut HashMap<K, Entry>, key: K, record: &TaskRecord, worker: Option<usize>) {
+    let entry = entries.entry(key).and_modify(|entry| entry.add(record)).or_insert_with(|| Entry::new(*record));
+    entry.add_worker(worker);
+}
+
 impl Entry {
+    fn new(sum: TaskRecord) -> Self {
+        Self { sum, named: (sum.name != NameId::NONE).then_some(sum.last_start), workers: Vec::new() }
+    }
+
     fn add(&mut self, other: &TaskRecord) {
         let sum = &mut self.sum;
         sum.polls += other.polls;
@@ -80,13 +101,13 @@ impl Entry {
         sum.delay = sum.delay.saturating_add(other.delay);
         sum.longest_delay = sum.longest_delay.max(other.longest_delay);
         sum.last_end = sum.last_end.max(other.last_end);
-        let is_newer = other.last_start >= sum.last_start;
-        if is_newer {
+        if other.last_start >= sum.last_start {
             sum.last_start = other.last_start;
             sum.ended = other.ended;
         }
-        if sum.name == NameId::NONE || (is_newer && other.name != NameId::NONE) {
+        if other.name != NameId::NONE && self.named.is_none_or(|named| other.last_start >= named) {
             sum.name = other.name;
+            self.named = Some(other.last_start);
         }
     }
 
@@ -98,13 +119,20 @@ impl Entry {
         }
     }
 
+    /// Further tasks are summed, so that none of their names is that of all.
+    fn into_task(self, key: Key, end: Instant) -> TaskUse {
+        let is_sum = key.1 == OTHER_TASKS;
+        let task = self.into_use(key, end);
+        TaskUse { name: task.name.clone().filter(|_| !is_sum), ..task }
+    }
+
     fn into_use(self, (runtime, task, spawned_at): Key, end: Instant) -> TaskUse {
-        let Self { sum, workers } = self;
+        let Self { sum, workers, .. } = self;
         let has_own_record = task != OTHER_TASKS;
         TaskUse {
             runtime,
             id: (has_own_record && task != 0).then_some(TaskId(task)),
-            name: if has_own_record { names::get(sum.name) } else { None },
+            name: names::get(sum.name),
             spawned_at,
             tasks: u64::from(has_own_record),
             ended: u64::from(has_own_record && sum.ended),
@@ -133,6 +161,30 @@ mod tests {
             thread,
             uninstrumented: false,
         })
+    }
+
+    #[test]
+    fn a_task_has_one_entry_and_one_for_each_name_of_its_polls() {
+        let (first, second) = (names::intern("GET /a"), names::intern("GET /b"));
+        let polled = Polled { task: 7, spawned_at: Location::caller(), name: NameId::NONE };
+        let mut stats = PollStats::default();
+        stats.open_window(1);
+        for (sequence, name) in [(1, first), (3, NameId::NONE), (5, second), (7, first), (9, NameId::NONE)] {
+            stats.begin_poll(sequence, name);
+            stats.end_poll(sequence, polled);
+        }
+        let mut merged = MergedStats::new();
+        merged.add(&worker(0), stats.close_window(1, None).expect("it is open"));
+        let stats = merged.finish(Instant::now());
+        let names = |tasks: &[TaskUse]| {
+            let mut names: Vec<_> =
+                tasks.iter().map(|task| (task.name.as_deref().map(str::to_owned), task.polls)).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&stats.tasks), [(Some("GET /a".to_owned()), 5)], "the newest name");
+        let by_name = [(None, 2), (Some("GET /a".to_owned()), 2), (Some("GET /b".to_owned()), 1)];
+        assert_eq!(names(&stats.by_name), by_name);
     }
 
     #[test]

@@ -5,6 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 
 use super::queue_drain::local_depth;
+use super::registry::RuntimeProbe;
+#[cfg(feature = "http")]
+use crate::model::task_stats::RuntimeTasks;
 
 /// The watched runtimes.
 #[derive(Debug, Default)]
@@ -15,6 +18,8 @@ struct Listed {
     number: u32,
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the endpoint shows it"))]
     name: Arc<str>,
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the endpoint shows it"))]
+    is_instrumented: bool,
     handle: Handle,
 }
 
@@ -23,19 +28,24 @@ impl Runtimes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, number: u32, name: Arc<str>, handle: Handle) {
-        self.list().push(Listed { number, name, handle });
+    pub(crate) fn add(&self, runtime: &RuntimeProbe, handle: Handle) {
+        let (number, name, is_instrumented) = (runtime.number(), runtime.name(), !runtime.is_uninstrumented());
+        self.list().push(Listed { number, name, is_instrumented, handle });
     }
 
     pub(crate) fn remove(&self, number: u32) {
         self.list().retain(|runtime| runtime.number != number);
     }
 
-    /// The number of tasks of each runtime.
+    /// Each runtime with the number of its tasks.
     #[cfg(feature = "http")]
-    pub(crate) fn alive_tasks(&self) -> Vec<(Arc<str>, usize)> {
-        let count = |runtime: &Listed| (Arc::clone(&runtime.name), runtime.handle.metrics().num_alive_tasks());
-        self.list().iter().map(count).collect()
+    pub(crate) fn tasks(&self) -> Vec<RuntimeTasks> {
+        let tasks = |runtime: &Listed| RuntimeTasks {
+            name: Arc::clone(&runtime.name),
+            alive: runtime.handle.metrics().num_alive_tasks(),
+            is_instrumented: runtime.is_instrumented,
+        };
+        self.list().iter().map(tasks).collect()
     }
 
     /// The lengths of a worker's own queue and of the shared queue. The first one needs `tokio_unstable`.

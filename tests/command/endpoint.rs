@@ -73,7 +73,7 @@ fn tasks_are_shown_in_a_table_that_fits_a_terminal() {
         }
         .watched_as("yields"),
     );
-    for by in ["task", "spawn"] {
+    for by in ["task", "spawn", "name"] {
         let output = holdup(&["tasks", &url, "-d", "200ms", "--by", by, "--sort", "polls", "-n", "5"]);
         let shown = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -84,7 +84,29 @@ fn tasks_are_shown_in_a_table_that_fits_a_terminal() {
     }
     let output = holdup(&["tasks", &url, "-d", "0.1", "--json"]);
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((&json["by"], &json["rows"][0]["name"]), (&"spawn".into(), &"yields".into()), "{json:#}");
+    assert_eq!((&json["by"], &json["rows"][0]["name"]), (&"name".into(), &"yields".into()), "{json:#}");
+}
+
+#[test]
+fn a_table_without_tasks_has_a_reason() {
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let shown = || text(&holdup(&["tasks", &url, "-d", "100ms"]).stdout);
+    let without_runtime = shown();
+    assert!(without_runtime.contains("No runtime is watched now"), "{without_runtime}");
+    let hooks = holdup::Hooks::new().without_task_hooks();
+    let mut builder = Builder::new_multi_thread();
+    let without_hooks = watch.runtime_with(builder.name("plain").worker_threads(1), hooks).expect("builds");
+    let uninstrumented = shown();
+    assert!(uninstrumented.contains("plain: no poll was counted. Its polls are not instrumented"), "{uninstrumented}");
+    drop(without_hooks);
+    let mut builder = Builder::new_multi_thread();
+    let runtime = watch.runtime(builder.name("api").worker_threads(1)).expect("builds");
+    runtime.spawn(std::future::pending::<()>());
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let idle = shown();
+    let reason = if cfg!(tokio_unstable) { "api: no poll began, ended or ran in" } else { "api: no poll was counted" };
+    assert!(idle.starts_with("0 polls of 0 tasks in") && idle.contains(reason), "{idle}");
 }
 
 /// A running command, and the lines it has printed.

@@ -202,6 +202,44 @@ fn many_short_tasks_have_records_up_to_a_limit_and_no_poll_is_lost() {
 }
 
 #[test]
+fn requests_of_one_connection_are_grouped_by_name() {
+    let _alone = alone();
+    let watch = watch();
+    let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(2)).expect("builds");
+    let request = |polls: u32, name: &'static str| {
+        let work = async move {
+            for _ in 1..polls {
+                tokio::task::yield_now().await;
+            }
+        };
+        work.watched_as(name)
+    };
+    let (stats, ()) = count_during(&watch, || {
+        let connection = move || async move {
+            for _ in 0..10 {
+                request(3, "GET /news").await;
+                tokio::task::yield_now().await;
+                request(1, "POST /news").await;
+            }
+        };
+        runtime.block_on(async {
+            let connections: Vec<_> = (0..4).map(|_| tokio::spawn(connection())).collect();
+            for connection in connections {
+                connection.await.expect("it ends");
+            }
+        });
+    });
+    let rows = stats.rows(TaskGroup::Name, TaskColumn::Polls);
+    let row = |name: &str| rows.iter().find(|row| row.name.as_deref() == Some(name)).expect("it was polled");
+    let polls = |name: &str| (row(name).tasks, row(name).polls);
+    // With task hooks, the poll that ends one request and begins the next counts once, with the name of the first.
+    let of_news = if cfg!(tokio_unstable) { 4 * (3 + 9 * 2) } else { 4 * 10 * 3 };
+    assert_eq!((polls("GET /news"), polls("POST /news")), ((4, of_news), (4, 4 * 10)), "{rows:#?}");
+    let of = |rows: &[TaskUse]| rows.iter().map(|row| row.polls).sum::<u64>();
+    assert_eq!(of(&rows), of(&stats.tasks), "every poll is in one row");
+}
+
+#[test]
 fn a_future_wrapped_twice_counts_once_under_its_outer_name() {
     let _alone = alone();
     let watch = watch();
