@@ -15,7 +15,6 @@ use std::time::Duration;
 /// let error = holdup::Watch::builder().threshold(Duration::from_micros(1)).start().unwrap_err();
 /// assert!(error.to_string().contains("choose 1ms or more"));
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// The threshold is too small for a watchdog that samples once a millisecond.
@@ -69,6 +68,13 @@ pub enum Error {
         /// The time that the call waited.
         limit: Duration,
     },
+}
+
+/// The message, because a `main` that returns an error prints its `Debug` form.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for Error {

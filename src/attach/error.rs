@@ -20,7 +20,6 @@ use crate::sys::{Permissions, Process};
 /// # #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 /// assert!(matches!(error, AttachError::NoProcess { pid: u32::MAX }));
 /// ```
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum AttachError {
     /// There is no such process.
@@ -93,6 +92,13 @@ pub enum AttachError {
     Profile(ProfileError),
     /// Other processes cannot be observed on this platform.
     Unsupported,
+}
+
+/// The message, because a `main` that returns an error prints its `Debug` form.
+impl fmt::Debug for AttachError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for AttachError {

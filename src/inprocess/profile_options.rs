@@ -105,7 +105,6 @@ impl Default for ProfileOptions {
 }
 
 /// Why a profile could not be collected.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum ProfileError {
     /// There is no such mode.
@@ -136,6 +135,13 @@ pub enum ProfileError {
     Unavailable(io::Error),
     /// The collection failed during the window.
     Failed(io::Error),
+}
+
+/// The message, because a `main` that returns an error prints its `Debug` form.
+impl fmt::Debug for ProfileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for ProfileError {
