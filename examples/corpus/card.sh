@@ -13,6 +13,9 @@ A BUILD is three words: debug information (none, lines, full), tokio_unstable (u
 (fp, nofp), such as `lines-unstable-nofp`; or `all` for all twelve. The default is `lines-unstable-nofp` and every build
 that differs from it in one word. Each is scored as the current user, and if that is root, as an ordinary user too.
 
+The build `field` is that of a new user: `none-stable-nofp`, tasks given to `tokio::spawn`, in place `task`. Its cards are
+those of an ordinary user on a quiet machine, beside two busy threads, and with a quota of half a CPU.
+
 With a fourth word, as in `full-unstable-nofp-outside`, the `holdup` command watches from outside, by process id.
 Without `full` there is no debug information for types, and stalls are inferred.
 TEXT
@@ -47,8 +50,21 @@ score() {
     "$program" card --title "$name" --out "$folder/$name.json" "$@" 2>"$folder/$name.log" | tee "$folder/$name.txt"
 }
 
+# The cards of a new user's build, which $program is.
+score_field() {
+    local options=(--uninstrumented --place task --user "$ORDINARY" "$@")
+    score field-quiet "${options[@]}"
+    score field-hogs "${options[@]}" --hogs 2
+    score field-quota "${options[@]}" --quota 50
+}
+
 mkdir -p "$folder"
 for build in "${builds[@]}"; do
+    field=""
+    if [ "$build" = field ]; then
+        field=yes
+        build=none-stable-nofp
+    fi
     IFS=- read -r debug tokio pointers from <<<"$build"
     flags=""
     options=()
@@ -82,6 +98,10 @@ for build in "${builds[@]}"; do
     RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_DEBUG="$level" CARGO_TARGET_DIR="$target" \
         cargo build --locked --release "${parts[@]}"
     program="$target/release/corpus"
+    if [ -n "$field" ]; then
+        score_field "$@"
+        continue
+    fi
     score "$build" "${options[@]}" "$@"
     if [ "$(id -u)" -eq 0 ] && command -v setpriv >/dev/null; then
         score "$build-ordinary-user" --user "$ORDINARY" "${options[@]}" "$@"

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use crate::cases::Case;
+use crate::machine_load::MachineLoad;
 use crate::options::CardOptions;
 use crate::outside::{Outside, Refused};
 use crate::place::{Flavor, Place};
@@ -38,9 +39,10 @@ pub(crate) fn run(options: &CardOptions) -> anyhow::Result<Card> {
     let folder = Folder::make(options)?;
     let (mut pairs, mut not_run) = (Vec::new(), Vec::new());
     let runs = matrix(options)?;
+    let load = MachineLoad::start(options)?;
     for (done, run) in runs.iter().enumerate() {
         eprintln!("{}/{} {}", done + 1, runs.len(), run.name());
-        match run_one(*run, options, &folder.path) {
+        match run_one(*run, options, &load, &folder.path) {
             Ok(pair) => pairs.push(pair),
             // Every other case would fail in the same way.
             Err(error) if error.is::<Refused>() => return Err(error),
@@ -73,11 +75,11 @@ fn matrix(options: &CardOptions) -> anyhow::Result<Vec<Run>> {
     Ok(runs)
 }
 
-fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pair> {
+fn run_one(run: Run, options: &CardOptions, load: &MachineLoad, folder: &Path) -> anyhow::Result<Pair> {
     let truth = folder.join(format!("{}.truth.json", run.name()));
     let report = folder.join(format!("{}.report.json", run.name()));
     let program = std::env::current_exe().context("this program has no path")?;
-    let mut command = as_user(options.user, &program);
+    let mut command = as_user(options.user, &program, load);
     command.arg("run").arg(run.case.name);
     command.args(["--flavor", run.flavor.as_str(), "--place", run.place.as_str()]);
     command.arg("--rounds").arg(options.how.rounds.to_string());
@@ -97,7 +99,7 @@ fn run_one(run: Run, options: &CardOptions, folder: &Path) -> anyhow::Result<Pai
         }
         Some(holdup) => {
             let mut running = Running::start(command.arg("--outside").stdin(Stdio::piped()).stdout(Stdio::piped()))?;
-            let mut holdup = as_user(options.user, holdup);
+            let mut holdup = as_user(options.user, holdup, load);
             holdup.env("XDG_CACHE_HOME", folder);
             let watching = Outside::watch(&mut running.0, holdup, limit)?;
             let status = running.end(limit)?;
@@ -136,9 +138,9 @@ impl Drop for Running {
     }
 }
 
-fn as_user(user: Option<u32>, program: &Path) -> Command {
-    let Some(user) = user else { return Command::new(program) };
-    let mut command = Command::new("setpriv");
+fn as_user(user: Option<u32>, program: &Path, load: &MachineLoad) -> Command {
+    let Some(user) = user else { return load.command(program) };
+    let mut command = load.command(Path::new("setpriv"));
     command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups", "--"]).arg(program);
     command
 }

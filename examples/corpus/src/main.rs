@@ -36,6 +36,12 @@ mod score;
 /// Runs all cases, each in a separate process.
 mod card;
 
+/// A busy machine for the cases.
+mod machine_load;
+
+/// CPU quotas.
+mod quota;
+
 /// The arguments.
 mod options;
 

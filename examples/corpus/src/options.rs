@@ -98,6 +98,12 @@ pub(crate) struct CardOptions {
     /// Runs the cases as this user, by number; needs root, and `setpriv`
     #[arg(long, value_name = "UID")]
     pub(crate) user: Option<u32>,
+    /// Number of threads that compute meanwhile
+    #[arg(long, value_name = "THREADS", default_value_t = 0)]
+    pub(crate) hogs: u32,
+    /// CPU quota of each case, in percent of one CPU; needs root
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) quota: Option<u32>,
     /// Title of the card, such as the kind of build
     #[arg(long, default_value = "")]
     pub(crate) title: String,

@@ -85,7 +85,7 @@ fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Jud
     for (wrong, right, count) in [
         (Wrong::Function, same_function(stall, said), &mut tally.function_right),
         (Wrong::Line, same_line(stall, said), &mut tally.line_right),
-        (Wrong::Cause, same_cause(stall, said), &mut tally.cause_right),
+        (Wrong::Cause, same_cause(stall, said, threshold), &mut tally.cause_right),
         (Wrong::Duration, same_duration(stall, said), &mut tally.duration_right),
     ] {
         *count = usize::from(right);
@@ -140,11 +140,12 @@ fn same_line(stall: &TrueStall, said: &ReportedStall) -> bool {
     same_file && said.line.is_some_and(|line| lines.contains(&line))
 }
 
-/// The case's cause, or that of the machine if it took two fifths of the time or more by the kernel's account. Tools may
-/// disagree so near a half.
-fn same_cause(stall: &TrueStall, said: &ReportedStall) -> bool {
+/// The case's cause. The machine's is right too where the case's own part is shorter than the threshold by the kernel's
+/// account, within the margin of durations.
+fn same_cause(stall: &TrueStall, said: &ReportedStall, threshold: u64) -> bool {
     let not_run = stall.run_queue_ns.saturating_add(stall.stolen_ns);
-    let machines = not_run >= stall.duration_ns / 5 * 2;
+    let own = stall.duration_ns.saturating_sub(not_run);
+    let machines = own < threshold.saturating_add(MARGIN_NS);
     let cause = said.cause.as_deref();
     cause == Some(stall.cause.as_str()) || (machines && cause == Some(NOT_SCHEDULED))
 }
