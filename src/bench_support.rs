@@ -130,6 +130,7 @@ impl BusyWorker {
         let workers = LocalWorkers::new(LocalWorkersConfig {
             registry,
             poll_starts: Arc::default(),
+            poll_examples: Arc::default(),
             signal: Some(Arc::clone(&stacks.signal)),
             unwinder: Some(Unwinder::of(Process::own())?),
             stacks_missed: Arc::default(),

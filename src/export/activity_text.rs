@@ -120,7 +120,11 @@ fn waiting_line(waiting: &WaitingTasks, columns: usize) -> String {
 /// Two lines: duration and worker, then cause and culprit.
 fn stall_lines(entry: &StallEntry) -> Vec<String> {
     let stall = &entry.stall;
-    let worker = stall.worker.map_or_else(|| "block_on".to_owned(), |worker| format!("worker {worker}"));
+    let worker = match stall.worker {
+        Some(worker) => format!("worker {worker}"),
+        None if stall.detection.is_inferred() => "a worker or block_on".to_owned(),
+        None => "block_on".to_owned(),
+    };
     let first = match stall.ended {
         false => format!("  RUNNING for {} so far, {worker} of {}", milliseconds(stall.duration), stall.runtime),
         true => format!(

@@ -199,6 +199,8 @@ impl StallView<'_> {
     fn place(&self) -> String {
         let worker = match self.worker {
             Some(index) => format!("worker {index}"),
+            // A worker without task hooks that has not parked yet does not know its index.
+            None if self.detection.is_inferred() => "a worker or the thread in block_on".to_owned(),
             None => "the thread in block_on".to_owned(),
         };
         format!("{worker} of runtime \"{}\"", self.runtime)

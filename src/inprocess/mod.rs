@@ -3,6 +3,9 @@
 /// Collects profiles over a window.
 mod profile_collection;
 
+/// Empty tasks whose stacks show where polls return to.
+mod poll_examples;
+
 /// Which profile to collect.
 mod profile_options;
 

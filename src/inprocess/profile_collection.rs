@@ -55,6 +55,7 @@ impl WatchState {
         Ok(LocalWorkers::new(LocalWorkersConfig {
             registry: Arc::clone(&self.registry),
             poll_starts: Arc::default(),
+            poll_examples: Arc::default(),
             signal: self.signal.upgrade(),
             unwinder: Some(unwinder),
             stacks_missed: Arc::default(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{EnterGuard, RuntimeFlavor, RuntimeMetrics};
 use tokio::task::JoinHandle;
 
-use crate::inprocess::WatchState;
+use crate::inprocess::{WatchState, poll_examples};
 use crate::probe::{self, RootThread, RuntimeProbe, WatchFutureExt};
 use crate::symbols::crate_of;
 
@@ -71,6 +71,9 @@ impl Runtime {
         state.runtimes.add(&probe, inner.handle().clone());
         let listed = Listed { state: Arc::clone(&state), number: Some(probe.number()) };
         let name = probe.name();
+        if probe.is_uninstrumented() {
+            poll_examples::spawn(inner.handle(), &name, &state);
+        }
         let handle = Handle { inner: inner.handle().clone(), probe, state, name };
         Self { inner, handle, listed }
     }

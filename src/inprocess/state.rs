@@ -13,7 +13,7 @@ use crate::model::check::SelfCheck;
 use crate::model::task_stats::RuntimeTasks;
 use crate::model::worker::WorkerNow;
 use crate::probe::{Registry, Runtimes};
-use crate::process::PollStarts;
+use crate::process::{PollExamples, PollStarts};
 use crate::report::StallLog;
 use crate::sys::StackSignal;
 
@@ -25,6 +25,8 @@ pub(crate) struct WatchState {
     pub(crate) registry: Arc<Registry>,
     /// When each worker began what it does now, written by the watchdog.
     pub(crate) since: Arc<PollStarts>,
+    /// Stacks from inside polls, written by workers at their start and read by the watchdog.
+    pub(crate) poll_examples: Arc<PollExamples>,
     pub(crate) self_check: SelfCheck,
     #[cfg(feature = "http")]
     pub(crate) started: (Instant, SystemTime),
@@ -44,6 +46,7 @@ impl WatchState {
             log,
             registry: Arc::default(),
             since: Arc::default(),
+            poll_examples: Arc::default(),
             self_check,
             #[cfg(feature = "http")]
             started: (Instant::now(), SystemTime::now()),

@@ -30,7 +30,8 @@ pub struct Stall {
     pub id: StallId,
     /// The runtime's name.
     pub runtime: Arc<str>,
-    /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime.
+    /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime. Without task hooks, also for a
+    /// worker that has been in a poll since its start, while several workers have.
     pub worker: Option<usize>,
     /// The thread's name.
     pub thread: Arc<str>,

@@ -13,11 +13,19 @@ pub(crate) struct Worker {
     pub(crate) key: u64,
     /// The runtime's name.
     pub(crate) runtime: Arc<str>,
-    /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime.
+    /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime, and for an uninstrumented worker
+    /// that has not parked yet.
     pub(crate) index: Option<usize>,
     pub(crate) thread: Thread,
     /// Its polls are not instrumented, because task hooks are missing. It may poll between two instrumented polls.
     pub(crate) uninstrumented: bool,
+}
+
+impl Worker {
+    /// Whether it polls tasks. The thread in `block_on` of a multi-thread runtime polls only its future.
+    pub(crate) fn polls_tasks(&self) -> bool {
+        self.index.is_some() || self.uninstrumented
+    }
 }
 
 /// An operating system thread.

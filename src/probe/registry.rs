@@ -1,9 +1,11 @@
 //! The workers of one watch, and how they wake its watchdog.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread as OsThread;
 use std::time::{Duration, Instant};
+
+use tokio::runtime::RuntimeFlavor;
 
 use super::poll_stats_merge::MergedStats;
 use super::slot::{NO_RUNTIME, Slot};
@@ -25,6 +27,8 @@ pub(crate) struct RuntimeProbe {
     built: OnceLock<Built>,
     /// It has thread hooks and no task hooks: its workers report parks and no polls.
     uninstrumented: AtomicBool,
+    /// Threads that its pool has started.
+    pool_threads: AtomicUsize,
 }
 
 /// Properties that are known once the runtime is built. Its workers may register earlier.
@@ -44,6 +48,7 @@ impl RuntimeProbe {
             fallback_name,
             built: OnceLock::new(),
             uninstrumented: AtomicBool::new(false),
+            pool_threads: AtomicUsize::new(0),
         })
     }
 
@@ -68,6 +73,13 @@ impl RuntimeProbe {
         self.uninstrumented.store(true, Ordering::Relaxed);
     }
 
+    /// Counts a thread of its pool, and returns whether that thread is a worker. A multi-thread runtime starts its workers
+    /// first, then the threads of blocking functions.
+    pub(super) fn starts_worker(&self) -> bool {
+        let before = self.pool_threads.fetch_add(1, Ordering::Relaxed);
+        before < number_of_pool_workers()
+    }
+
     /// The worker index of the thread inside `block_on`.
     pub(super) fn root_index(&self) -> Option<usize> {
         self.built.get().is_some_and(|built| built.current_thread).then_some(0)
@@ -83,6 +95,14 @@ impl RuntimeProbe {
     }
 }
 
+/// The number of workers of the current runtime that are threads of its pool.
+fn number_of_pool_workers() -> usize {
+    match tokio::runtime::Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => handle.metrics().num_workers(),
+        _ => 0,
+    }
+}
+
 /// A worker and its slot.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -90,6 +110,25 @@ pub(crate) struct Entry {
     /// The slot's sequence number when this worker got the slot.
     pub(crate) first_sequence: u64,
     pub(crate) worker: Arc<Worker>,
+    /// Set while a worker does not know its index: the number of its runtime's workers.
+    starting_among: Option<usize>,
+}
+
+/// Gives a worker its index where it is the only one of its runtime that has not registered with an index.
+fn name_only_starting(entries: &mut [Entry]) {
+    let named: Vec<_> = (0..entries.len()).filter_map(|at| Some((at, only_missing_index(entries, at)?))).collect();
+    for (at, index) in named {
+        let worker = Worker { index: Some(index), ..Worker::clone(&entries[at].worker) };
+        entries[at].worker = Arc::new(worker);
+    }
+}
+
+fn only_missing_index(entries: &[Entry], at: usize) -> Option<usize> {
+    let workers = entries[at].starting_among?;
+    let runtime = entries[at].slot.runtime();
+    let known: Vec<_> = entries.iter().filter(|entry| entry.slot.runtime() == runtime).collect();
+    let mut missing = (0..workers).filter(|index| known.iter().all(|entry| entry.worker.index != Some(*index)));
+    missing.next().filter(|_| missing.next().is_none())
 }
 
 /// The limit of concurrent windows for task statistics. Each costs a worker up to 1.5 MB.
@@ -202,7 +241,9 @@ impl Registry {
 
     /// The present workers.
     pub(crate) fn snapshot(&self) -> Vec<Entry> {
-        self.entries().clone()
+        let mut entries = self.entries().clone();
+        name_only_starting(&mut entries);
+        entries
     }
 
     /// A number that changes whenever the result of `snapshot` changes.
@@ -213,12 +254,27 @@ impl Registry {
     /// Adds the calling thread as a worker. If another thread has this index, `block_in_place` took the worker from it:
     /// the rest of that thread's poll stalls no worker.
     pub(super) fn add(&self, slot: &'static Slot, runtime: &RuntimeProbe, index: Option<usize>) {
+        self.add_worker(slot, runtime, index, None);
+    }
+
+    /// Adds the calling thread as a worker that does not know its index yet.
+    pub(super) fn add_starting(&self, slot: &'static Slot, runtime: &RuntimeProbe) {
+        self.add_worker(slot, runtime, None, Some(number_of_pool_workers()));
+    }
+
+    fn add_worker(
+        &self,
+        slot: &'static Slot,
+        runtime: &RuntimeProbe,
+        index: Option<usize>,
+        starting_among: Option<usize>,
+    ) {
         let worker = Arc::new(Worker {
             key: NEXT_WORKER.fetch_add(1, Ordering::Relaxed),
             runtime: runtime.name(),
             index,
             thread: current_thread(),
-            uninstrumented: runtime.is_uninstrumented() && index.is_some(),
+            uninstrumented: starting_among.is_some() || runtime.is_uninstrumented() && index.is_some(),
         });
         {
             let mut entries = self.entries();
@@ -233,7 +289,7 @@ impl Registry {
                 }
                 !is_replaced
             });
-            let entry = Entry { slot, first_sequence: slot.progress().sequence, worker };
+            let entry = Entry { slot, first_sequence: slot.progress().sequence, worker, starting_among };
             windows.add_worker(&entry);
             entries.push(entry);
             self.version.fetch_add(1, Ordering::Release);
@@ -287,7 +343,7 @@ impl Registry {
         self.entries().iter().any(|entry| match entry.slot.progress().activity {
             Activity::Polling => true,
             // The thread inside `block_on` of a multi-thread runtime does not report its parks, only its polls.
-            Activity::Between => entry.worker.index.is_some(),
+            Activity::Between => entry.worker.polls_tasks(),
             Activity::Parked => false,
         })
     }
@@ -340,6 +396,22 @@ mod tests {
         registry.add(leaked_slot(&runtime), &runtime, None);
         assert_eq!(registry.snapshot().len(), 2);
         assert!(!registry.any_active(), "between polls they only wait for the root future");
+    }
+
+    #[test]
+    fn a_starting_worker_has_the_only_index_that_is_missing() {
+        let registry = Arc::new(Registry::default());
+        let runtime = RuntimeProbe::new("test".into(), Arc::clone(&registry));
+        for _ in 0..2 {
+            registry.add_worker(leaked_slot(&runtime), &runtime, None, Some(3));
+        }
+        let indices = || registry.snapshot().iter().map(|entry| entry.worker.index).collect::<Vec<_>>();
+        assert_eq!(indices(), [None, None]);
+        registry.add(leaked_slot(&runtime), &runtime, Some(1));
+        assert_eq!(indices(), [None, None, Some(1)], "either may be worker 0");
+        registry.add(leaked_slot(&runtime), &runtime, Some(2));
+        assert_eq!(indices()[2..], [Some(1), Some(2)]);
+        assert!(registry.any_active(), "a starting worker may be in a poll");
     }
 
     #[test]

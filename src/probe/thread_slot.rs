@@ -65,19 +65,29 @@ pub(super) fn current() -> Option<&'static Slot> {
 /// Makes the current thread a worker of `runtime`, and returns its slot. `None` while the thread ends.
 #[cold]
 pub(super) fn register(runtime: &Arc<RuntimeProbe>, index: Option<usize>) -> Option<&'static Slot> {
-    let slot = TENANCY
-        .try_with(|tenancy| {
-            let mut tenancy = tenancy.borrow_mut();
-            let tenancy = tenancy.get_or_insert_with(|| Tenancy { slot: take_free_slot(), registry: None });
-            tenancy.leave_registry();
-            tenancy.slot.attach(runtime.number);
-            runtime.registry.add(tenancy.slot, runtime, index);
-            tenancy.registry = Some(Arc::clone(&runtime.registry));
-            tenancy.slot
-        })
-        .ok()?;
+    let slot = occupy_slot(runtime, |slot| runtime.registry.add(slot, runtime, index))?;
     SLOT.set(Some(slot));
     Some(slot)
+}
+
+/// Makes the current thread a worker that has not parked yet, so that a first poll without an end is seen. The hot path
+/// does not find the slot: at its first park, the worker registers with its index.
+pub(super) fn register_starting(runtime: &Arc<RuntimeProbe>) {
+    let _ending = occupy_slot(runtime, |slot| runtime.registry.add_starting(slot, runtime));
+}
+
+/// Gives the current thread a slot of its own, and adds it to the registry. `None` while the thread ends.
+fn occupy_slot(runtime: &Arc<RuntimeProbe>, add: impl FnOnce(&'static Slot)) -> Option<&'static Slot> {
+    let occupy = |tenancy: &RefCell<Option<Tenancy>>| {
+        let mut tenancy = tenancy.borrow_mut();
+        let tenancy = tenancy.get_or_insert_with(|| Tenancy { slot: take_free_slot(), registry: None });
+        tenancy.leave_registry();
+        tenancy.slot.attach(runtime.number);
+        add(tenancy.slot);
+        tenancy.registry = Some(Arc::clone(&runtime.registry));
+        tenancy.slot
+    };
+    TENANCY.try_with(occupy).ok()
 }
 
 /// Ends the current thread's work as a worker. It may become one again.

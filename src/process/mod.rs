@@ -23,12 +23,12 @@ mod local;
 mod remote;
 
 pub(crate) use cpu_source::{CpuSource, UnsampledCpu};
-pub(crate) use local::{LocalCpu, LocalWorkers, LocalWorkersConfig, PollStarts};
+pub(crate) use local::{LocalCpu, LocalWorkers, LocalWorkersConfig, PollExamples, PollStarts};
 #[cfg(feature = "attach")]
 pub(crate) use remote::{
     Descriptors, FrozenProcess, FrozenThread, HeapMatches, LiveMemory, RemoteCpu, RemoteProcess, RemoteStacks,
     Snapshot, ThreadLocals, TypedWorkers, UntypedSnapshot, UntypedWorker, UntypedWorkers, WorkerFinder,
 };
 pub(crate) use sleep::Sleep;
-pub(crate) use thread_sample::{ThreadSample, cpu_of_this_thread};
+pub(crate) use thread_sample::{ThreadSample, cpu_of_this_thread, run_soon_after_waking};
 pub(crate) use worker_source::{BreakpointError, PollInStack, WorkerSample, WorkerSource};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::worker_source::{BreakpointError, PollInStack};
-use crate::model::stack::RawStack;
+use crate::model::stack::{Address, RawStack};
 use crate::model::worker::Worker;
 use crate::sys::{Breakpoint, KeepPerfWarm};
 use crate::unwind::PollFrames;
@@ -53,6 +53,20 @@ impl ReturnBreakpoints {
         Some(self.breakpoints.get(&worker)?.iter().any(|(_, breakpoint)| breakpoint.passed()))
     }
 
+    /// Learns an address from a stack of a runtime that is inside a poll.
+    pub(super) fn learn(&mut self, runtime: Arc<str>, stack: &[Address], frames: &PollFrames) {
+        if let Some(address) = frames.return_address(stack) {
+            self.remember(runtime, address);
+        }
+    }
+
+    fn remember(&mut self, runtime: Arc<str>, address: u64) {
+        let addresses = self.addresses.entry(runtime).or_default();
+        addresses.retain(|known| *known != address);
+        addresses.insert(0, address);
+        addresses.truncate(MAX_RETURN_ADDRESSES);
+    }
+
     /// The poll that a stack is inside of. Remembers its return address for [`set`](Self::set).
     pub(super) fn poll_in_stack(
         &mut self,
@@ -65,10 +79,7 @@ impl ReturnBreakpoints {
             let decided = stack.complete || frames.reaches_scheduler(&stack.addresses);
             return if decided { PollInStack::None } else { PollInStack::Unknown };
         };
-        let addresses = self.addresses.entry(Arc::clone(&worker.runtime)).or_default();
-        addresses.retain(|known| *known != address);
-        addresses.insert(0, address);
-        addresses.truncate(MAX_RETURN_ADDRESSES);
+        self.remember(Arc::clone(&worker.runtime), address);
         let breakpoints = self.breakpoints.get(&worker.key);
         if breakpoints.is_some_and(|all| all.iter().any(|(known, _)| *known == address)) {
             PollInStack::Watched

@@ -25,7 +25,7 @@ pub(super) fn runtime_backlog<S: WorkerSource>(
     for other in 0..source.workers().len() {
         let worker = &source.workers()[other];
         // The thread inside `block_on` of a multi-thread runtime does not drive I/O and timers.
-        if other == stuck || worker.runtime != runtime || worker.index.is_none() {
+        if other == stuck || worker.runtime != runtime || !worker.polls_tasks() {
             continue;
         }
         waiting.others += 1;
@@ -67,7 +67,7 @@ pub(super) fn all_stuck_since<S: WorkerSource>(
     let others = source
         .workers()
         .iter()
-        .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && worker.index.is_some());
+        .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && worker.polls_tasks());
     others
         .map(|worker| also_stuck.get(&worker.key).copied())
         .try_fold(poll_start, |latest, since| Some(latest.max(since?)))

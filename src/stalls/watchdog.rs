@@ -158,6 +158,7 @@ impl<T: WorkerSource> Watchdog<T> {
 
     /// Samples the workers until it is stopped.
     pub(crate) fn run(mut self) {
+        process::run_soon_after_waking();
         let mut watched: HashMap<u64, WatchedWorker> = HashMap::new();
         let mut previous = Instant::now();
         let mut last_active = previous;
@@ -230,7 +231,7 @@ impl<T: WorkerSource> Watchdog<T> {
             any_active |= match progress.activity {
                 Activity::Polling => true,
                 // The thread inside `block_on` of a multi-thread runtime does not report its parks.
-                Activity::Between => worker.index.is_some(),
+                Activity::Between => worker.polls_tasks(),
                 Activity::Parked => false,
             };
             if let Some(state) = watched.get_mut(&key).filter(|state| state.progress == progress) {
@@ -386,9 +387,9 @@ impl<T: WorkerSource> Watchdog<T> {
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.poll_start));
         let worker = Arc::clone(&self.source.workers()[sample.worker]);
-        let victims = match worker.index {
-            None => Err(VictimsUnknown::NoWorker),
-            Some(_) => self.record_post_stall(sample.worker, state.progress),
+        let victims = match worker.polls_tasks() {
+            false => Err(VictimsUnknown::NoWorker),
+            true => self.record_post_stall(sample.worker, state.progress),
         };
         state.stall = Some(OngoingStall { id, life: Arc::clone(&life), recaptures: 0, victims });
         self.stuck.insert(worker.key, state.poll_start);

@@ -239,6 +239,7 @@ impl WatchBuilder {
         let process = LocalWorkers::new(LocalWorkersConfig {
             registry: Arc::clone(&state.registry),
             poll_starts: Arc::clone(&state.since),
+            poll_examples: Arc::clone(&state.poll_examples),
             signal,
             unwinder,
             stacks_missed: Arc::clone(&state.log.stacks_missed),

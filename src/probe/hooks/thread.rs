@@ -24,6 +24,10 @@ pub(super) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<Runti
     builder.on_thread_start(move || {
         // Tokio calls this on every thread of the runtime's pool, including those that never become workers.
         thread_slot::enter(&owner);
+        // Workers with task hooks register at their first poll.
+        if owner.is_uninstrumented() && owner.starts_worker() {
+            thread_slot::register_starting(&owner);
+        }
         call(start.as_ref());
     });
     let owner = Arc::clone(runtime);

@@ -3,8 +3,12 @@
 /// CPU samples of its threads.
 mod cpu;
 
+/// Stacks from inside polls, taken before the first stall.
+mod poll_examples;
+
 /// Its workers.
 mod workers;
 
 pub(crate) use cpu::LocalCpu;
+pub(crate) use poll_examples::PollExamples;
 pub(crate) use workers::{LocalWorkers, LocalWorkersConfig, PollStarts};

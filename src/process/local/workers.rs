@@ -11,6 +11,7 @@ use crate::model::task::Task;
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes, Slot};
+use crate::process::local::poll_examples::{PollExample, PollExamples};
 use crate::process::return_breakpoints::ReturnBreakpoints;
 use crate::process::sleep::{self, Sleep};
 use crate::process::thread_sample::{self, ThreadSample};
@@ -62,6 +63,7 @@ fn now(entry: &Entry, start: Option<&(u64, Instant)>) -> WorkerNow {
 pub(crate) struct LocalWorkersConfig {
     pub(crate) registry: Arc<Registry>,
     pub(crate) poll_starts: Arc<PollStarts>,
+    pub(crate) poll_examples: Arc<PollExamples>,
     /// Without a signal, no stack of a running worker is captured. The self-check reports it.
     pub(crate) signal: Option<Arc<StackSignal>>,
     /// Without an unwinder, no stack is captured. The self-check reports it.
@@ -79,6 +81,7 @@ pub(crate) struct LocalWorkers {
     workers: Vec<Arc<Worker>>,
     probes: HashMap<u64, ThreadProbe>,
     poll_starts: Arc<PollStarts>,
+    poll_examples: Arc<PollExamples>,
     signal: Option<Arc<StackSignal>>,
     unwinder: Option<Unwinder>,
     copy: StackCopy,
@@ -92,7 +95,8 @@ pub(crate) struct LocalWorkers {
 
 impl LocalWorkers {
     pub(crate) fn new(config: LocalWorkersConfig) -> Self {
-        let LocalWorkersConfig { registry, poll_starts, signal, unwinder, stacks_missed, runtimes } = config;
+        let LocalWorkersConfig { registry, poll_starts, poll_examples, signal, unwinder, stacks_missed, runtimes } =
+            config;
         Self {
             registry,
             version: u64::MAX,
@@ -100,6 +104,7 @@ impl LocalWorkers {
             workers: Vec::new(),
             probes: HashMap::new(),
             poll_starts,
+            poll_examples,
             signal,
             unwinder,
             copy: StackCopy::default(),
@@ -116,6 +121,7 @@ impl WorkerSource for LocalWorkers {
     fn refresh(&mut self) -> bool {
         let version = self.registry.version();
         if version == self.version {
+            self.learn_from_examples();
             return false;
         }
         self.version = version;
@@ -125,6 +131,8 @@ impl WorkerSource for LocalWorkers {
         self.breakpoints.set_workers(&self.workers);
         let mut starts = self.poll_starts.0.lock().unwrap_or_else(PoisonError::into_inner);
         starts.retain(|key, _| self.workers.iter().any(|worker| worker.key == *key));
+        drop(starts);
+        self.learn_from_examples();
         true
     }
 
@@ -237,6 +245,16 @@ impl WorkerSource for LocalWorkers {
 }
 
 impl LocalWorkers {
+    /// Learns where polls return to from the stacks of empty tasks, once the functions of Tokio are read.
+    fn learn_from_examples(&mut self) {
+        let (Some(frames), Some(unwinder)) = (PollFrames::get(), self.unwinder.as_mut()) else { return };
+        let workers = &self.workers;
+        let has_worker = |name: &str| workers.iter().any(|worker| worker.uninstrumented && &*worker.runtime == name);
+        for PollExample { runtime, stack } in self.poll_examples.take(has_worker) {
+            self.breakpoints.learn(runtime, &unwinder.walk(&stack).addresses, frames);
+        }
+    }
+
     fn probe(&mut self, worker: usize) -> &mut ThreadProbe {
         let worker = &self.workers[worker];
         self.probes.entry(worker.key).or_insert_with(|| ThreadProbe::open(Process::own(), worker.thread.tid))

@@ -24,6 +24,9 @@ mod newest_thread;
 /// Threads: ids, clocks, and the files in `/proc/PID/task`.
 mod thread;
 
+/// The time slices of a thread.
+mod time_slice;
+
 /// Reads memory at untrusted addresses.
 mod memory;
 
@@ -69,6 +72,7 @@ pub(crate) use signal_mask::BlockedSignals;
 pub(crate) use steal_time::StealTime;
 pub(crate) use syscalls::place;
 pub(crate) use thread::{ThreadProbe, current_stack, current_tid, monotonic_time, thread_cpu_time};
+pub(crate) use time_slice::shorten_time_slices;
 
 /// Whether stacks can be captured on this platform.
 pub(crate) const SUPPORTED: bool = true;
