@@ -117,7 +117,7 @@ impl fmt::Display for Error {
             }
             Self::ReportsPending { limit } => write!(
                 f,
-                "the watch stopped after {limit:?} with stalls that are not reported yet; wait longer, or check that the stall callback returns"
+                "the watch stopped after {limit:?} with stalls that are not reported yet; wait longer, or check that the stall callback, the tracing subscriber and standard error take them"
             ),
         }
     }

@@ -12,8 +12,8 @@
 //! # Ok::<(), holdup::Error>(())
 //! ```
 //!
-//! Stalls are reported in four ways: a block of text on the terminal ([`WatchBuilder::print`]), a [`tracing`] event
-//! with the target `holdup::stall`, a callback ([`WatchBuilder::on_stall`]), and a bounded history ([`Watch::stalls`];
+//! Stalls are reported in four ways: a [`tracing`] event with the target `holdup::stall`, a block of text on standard
+//! error where no subscriber takes that event ([`WatchBuilder::print`]), a callback ([`WatchBuilder::on_stall`]), and a bounded history ([`Watch::stalls`];
 //! over HTTP with `WatchBuilder::listen`).
 //!
 //! # Modules

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::debug_info::{DebugInfo, TypeOrigin, program_of};
 use super::error::AttachError;
@@ -20,17 +20,20 @@ use crate::images::Image;
 use crate::model::process::ProgramFacts;
 use crate::model::stack::{Address, Frame};
 use crate::process::{RemoteProcess, TypedWorkers, UntypedSnapshot, UntypedWorkers, WorkerSource};
-use crate::report::{Callback, FutureOn, QUEUE, Reporter, Sinks, StallLog};
+use crate::report::{Audience, Callback, FutureOn, QUEUE, Reporter, Sinks, StallLog};
 use crate::stalls::{SMALLEST_THRESHOLD, Watchdog};
 use crate::sys::Process;
 use crate::unwind::PollFrames;
+
+/// Time for the caller's own `tracing` subscriber to take the last events.
+const EVENTS_LIMIT: Duration = Duration::from_secs(1);
 
 /// How another process is watched.
 pub(crate) struct WatchRequest {
     pub(crate) threshold: Duration,
     /// Between two calls of [`Observer::check`].
     pub(crate) interval: Duration,
-    /// Called on the thread that explains stalls.
+    /// Called on the thread that explains stalls. It never waits.
     pub(crate) callback: Option<Callback>,
 }
 
@@ -66,7 +69,9 @@ pub(crate) fn watch<O: Observer>(
     let program = program_of(packed, &sections);
     let mut symbolizer = open.symbolizer()?;
     symbolizer.add_source_roots(program.source_roots());
-    let log = Arc::new(StallLog::new(threshold, symbolizer, Arc::clone(&open.program)));
+    let audience = Audience { direct: request.callback.clone(), ..Audience::default() };
+    let sinks = Sinks::start(audience).map_err(|error| AttachError::Watch(Error::Thread(error)))?;
+    let log = Arc::new(StallLog::new(threshold, symbolizer, Arc::clone(&open.program), sinks));
     let gone = Arc::default();
     let mut session = Session { process, image, program: &program, missing, log: &log, gone: &gone, request };
     let frames = program.contexts().is_empty().then(|| PollFrames::of(image)).filter(PollFrames::has_polls);
@@ -137,8 +142,7 @@ impl<'d> Session<'_, 'd> {
         let (observations, queue) = mpsc::sync_channel(QUEUE);
         let totals = Arc::clone(&self.log.totals);
         let watchdog = Watchdog::new(workers, self.log.threshold, totals, observations, Arc::clone(&stop));
-        let sinks = Sinks { print: None, callback: self.request.callback.clone() };
-        let reporter = Reporter::new(Arc::clone(self.log), queue, sinks).with_futures(future_on);
+        let reporter = Reporter::new(Arc::clone(self.log), queue).with_futures(future_on);
         std::thread::scope(|scope| {
             scope.spawn(prepare);
             let watchdog = scope.spawn(|| watchdog.run());
@@ -159,6 +163,7 @@ impl<'d> Session<'_, 'd> {
                     tracing::error!(target: "holdup", "a thread of holdup panicked; please report this");
                 }
             }
+            let _all_ended = self.log.sinks.end_by(Instant::now() + EVENTS_LIMIT);
             open.unwrap_or_else(|| observer.finish(watching))
         })
     }

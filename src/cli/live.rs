@@ -83,7 +83,7 @@ fn repaint(now: &ActivityNow, live: &Live, first: bool, out: &mut impl Write) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stall::{Counters, Stalls};
+    use crate::model::stall::Stalls;
 
     #[test]
     fn a_screen_replaces_the_previous_one() {
@@ -98,7 +98,7 @@ mod tests {
             workers: Vec::new(),
             polled: Vec::new(),
             waiting: Vec::new(),
-            stalls: Stalls { entries: Vec::new(), counters: Counters::default() },
+            stalls: Stalls::default(),
             threshold: Duration::from_millis(10),
             missing: Vec::new(),
         };

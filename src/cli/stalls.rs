@@ -152,6 +152,9 @@ fn write_answer(out: &mut impl Write, answer: &StallsAnswer, arguments: &Argumen
     for stall in &answer.stalls {
         write_stall(out, stall, arguments)?;
     }
+    for sentence in answer.notes.iter().cloned().chain(answer.counters.undelivered()) {
+        writeln!(out, "note: {sentence}")?;
+    }
     let counters = &answer.counters;
     writeln!(
         out,

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
     use crate::model::activity::PolledTasks;
     use crate::model::census::TaskState;
-    use crate::model::stall::{Counters, Stalls};
+    use crate::model::stall::Stalls;
     use crate::model::task::TaskId;
 
     fn activity() -> ActivityNow {
@@ -215,7 +215,7 @@ mod tests {
                 reason: "a timer or I/O".to_owned(),
                 tasks: 1000,
             }],
-            stalls: Stalls { entries: Vec::new(), counters: Counters::default() },
+            stalls: Stalls::default(),
             threshold: Duration::from_millis(10),
             missing: vec!["x".repeat(200)],
         }

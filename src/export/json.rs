@@ -26,6 +26,9 @@ pub struct StallsAnswer {
     pub suppressed: u64,
     /// Counts since the start of the watch.
     pub counters: CountersJson,
+    /// What holds up the delivery of reports now, as sentences.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Equal stalls. The fields describe the newest one.
@@ -263,6 +266,12 @@ pub struct CountersJson {
     pub dismissed: u64,
     /// Stacks that could not be captured.
     pub stacks_missed: u64,
+    /// Reports that neither standard error nor the program's `tracing` subscriber took in time.
+    #[serde(default)]
+    pub unprinted: u64,
+    /// Events that the user's callback did not get in time.
+    #[serde(default)]
+    pub callbacks_missed: u64,
     /// Panics of the user's callback.
     pub callback_panics: u64,
 }
@@ -330,6 +339,7 @@ impl From<&Stalls> for StallsAnswer {
             stalls: stalls.entries.iter().map(StallJson::from).collect(),
             suppressed: stalls.counters.suppressed,
             counters: stalls.counters.into(),
+            notes: stalls.notes.clone(),
         }
     }
 }
@@ -452,9 +462,36 @@ impl From<&Evidence> for EvidenceJson {
 
 impl From<Counters> for CountersJson {
     fn from(counters: Counters) -> Self {
-        let Counters { stalls, suppressed, unexplained, forgotten, dismissed, stacks_missed, callback_panics } =
-            counters;
-        Self { stalls, suppressed, unexplained, forgotten, dismissed, stacks_missed, callback_panics }
+        let Counters {
+            stalls,
+            suppressed,
+            unexplained,
+            forgotten,
+            dismissed,
+            stacks_missed,
+            unprinted,
+            callbacks_missed,
+            callback_panics,
+        } = counters;
+        Self {
+            stalls,
+            suppressed,
+            unexplained,
+            forgotten,
+            dismissed,
+            stacks_missed,
+            unprinted,
+            callbacks_missed,
+            callback_panics,
+        }
+    }
+}
+
+impl CountersJson {
+    /// Sentences about what the terminal, the log or the callback did not get.
+    pub(crate) fn undelivered(&self) -> impl Iterator<Item = String> + use<> {
+        Counters { unprinted: self.unprinted, callbacks_missed: self.callbacks_missed, ..Counters::default() }
+            .undelivered()
     }
 }
 

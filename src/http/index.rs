@@ -22,6 +22,7 @@ pub(super) fn page(stalls: &Stalls, workers: &[WorkerNow], check: &SelfCheck, pa
     html.push_str(STYLE);
     html.push_str("</style><main>");
     headline(&mut html, stalls);
+    delivery(&mut html, stalls);
     stall_table(&mut html, stalls);
     worker_table(&mut html, workers);
     path_list(&mut html, paths);
@@ -40,6 +41,13 @@ fn headline(html: &mut String, stalls: &Stalls) {
         (now, _) => ("bad", format!("{now} workers are held up now. {so_far} so far.")),
     };
     put(html, format_args!("<h1>holdup</h1><p class='headline {class}'>{sentence}</p>"));
+}
+
+/// What the terminal, the log or the callback did not get.
+fn delivery(html: &mut String, stalls: &Stalls) {
+    for sentence in stalls.notes.iter().cloned().chain(stalls.counters.undelivered()) {
+        put(html, format_args!("<p class=bad>Attention: {}.</p>", escape(&sentence)));
+    }
 }
 
 fn stall_table(html: &mut String, stalls: &Stalls) {
@@ -152,17 +160,26 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::stall::Counters;
 
     #[test]
     fn a_page_without_stalls_says_so_and_lists_every_path() {
-        let stalls = Stalls { entries: Vec::new(), counters: Counters::default() };
+        let stalls = Stalls::default();
         let paths = [("/debug/holdup/stalls", "stalls"), ("/healthz", "health")];
         let page = page(&stalls, &[], &SelfCheck::default(), &paths);
         assert!(page.contains("Nothing has held this runtime up so far."));
         for (path, _) in paths {
             assert!(page.contains(&format!("href='{path}'")), "{path}");
         }
+    }
+
+    #[test]
+    fn what_was_not_delivered_is_on_the_page() {
+        let notes = vec!["the stall callback has not returned for <3> s".to_owned()];
+        let mut stalls = Stalls { notes, ..Stalls::default() };
+        stalls.counters.unprinted = 2;
+        let page = page(&stalls, &[], &SelfCheck::default(), &[]);
+        assert!(page.contains("Attention: the stall callback has not returned for &lt;3&gt; s."), "{page}");
+        assert!(page.contains("Attention: 2 reports were not printed."), "{page}");
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
@@ -15,7 +14,8 @@ use super::routes;
 use crate::inprocess::WatchState;
 use crate::model::own_thread;
 use crate::probe::hold_samples_while_parked;
-use crate::threads::join_until;
+use crate::report::News;
+use crate::threads::{Ended, join_until};
 
 /// Concurrent connections. Further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -42,6 +42,7 @@ pub(crate) struct Endpoint {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    watch: Arc<WatchState>,
 }
 
 impl Endpoint {
@@ -49,16 +50,22 @@ impl Endpoint {
         let (stop, stopped) = oneshot::channel();
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = hold_samples_while_parked(builder.enable_all()).build()?;
+        let served = Arc::clone(&watch);
         let serve = move || {
+            // Tokio may trace its tasks to the program's subscriber, which may be stuck.
+            let untraced = tracing::dispatcher::set_default(&tracing::Dispatch::none());
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, routes::router(watch)) => {}
+                    () = accept(listener, &served) => {}
                     _ = stopped => {}
                 }
             });
+            // Its tasks end while tracing is off.
+            drop(runtime);
+            drop(untraced);
         };
         let thread = std::thread::Builder::new().name(own_thread::ENDPOINT.into()).spawn(serve)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { address, stop: Some(stop), thread: Some(thread), watch })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -69,31 +76,49 @@ impl Endpoint {
 impl Drop for Endpoint {
     fn drop(&mut self) {
         drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            join_until(thread, Instant::now() + SERVER_STOP_LIMIT);
+        let ended = self.thread.take().map(|thread| join_until(thread, Instant::now() + SERVER_STOP_LIMIT));
+        if ended == Some(Ended::Panicked) {
+            say(&self.watch, "the diagnostics endpoint panicked; please report this".to_owned());
         }
     }
 }
 
-async fn accept(listener: TcpListener, router: Router) {
+/// Tells the user, without a wait for the program's subscriber.
+fn say(watch: &WatchState, sentence: String) {
+    watch.log.sinks.say(News::Notice(sentence));
+}
+
+async fn accept(listener: TcpListener, watch: &Arc<WatchState>) {
+    let router = routes::router(Arc::clone(watch));
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::error!(target: "holdup", %error, "the diagnostics endpoint could not start: its listener was not accepted by Tokio");
+            say(
+                watch,
+                format!("the diagnostics endpoint could not start: Tokio does not accept its listener: {error}"),
+            );
             return;
         }
     };
+    let mut refused = false;
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::debug!(target: "holdup", %error, "the diagnostics endpoint could not accept a connection; it tries again");
+                // Once, because the next attempts may fail too.
+                if !std::mem::replace(&mut refused, true) {
+                    say(
+                        watch,
+                        format!("the diagnostics endpoint could not accept a connection: {error}; it tries again"),
+                    );
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        refused = false;
         let service = TowerToHyperService::new(router.clone());
         tokio::spawn(async move {
             let connection = hyper::server::conn::http1::Builder::new()

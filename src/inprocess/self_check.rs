@@ -157,24 +157,6 @@ fn try_signal(unwinder: &mut Unwinder, signal: &StackSignal, tid: i32, stack: (u
     }
 }
 
-/// Writes the check as `tracing` events: missing and limited lines as warnings. Where nothing takes warnings, `print`
-/// sends the missing ones to standard error.
-pub(crate) fn log(check: &SelfCheck, print: bool) {
-    if print && !tracing::enabled!(target: "holdup", tracing::Level::WARN) {
-        for line in check.checks.iter().filter(|line| line.coverage == Coverage::Missing) {
-            eprintln!("holdup: {line}");
-        }
-    }
-    for line in &check.checks {
-        match line.coverage {
-            Coverage::Full => tracing::info!(target: "holdup", coverage = line.coverage.as_str(), "{line}"),
-            Coverage::Limited | Coverage::Missing => {
-                tracing::warn!(target: "holdup", coverage = line.coverage.as_str(), "{line}");
-            }
-        }
-    }
-}
-
 pub(crate) fn describe(seen: &Seen<'_>) -> SelfCheck {
     let mut checks = vec![polls(seen.threshold, seen.tested), running_stacks(seen), sleeping_stacks(seen.tested)];
     checks.push(names(seen));

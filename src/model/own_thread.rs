@@ -6,6 +6,15 @@ pub(crate) const WATCHDOG: &str = "holdup-watchdog";
 /// Reports stalls.
 pub(crate) const REPORTER: &str = "holdup-reporter";
 
+/// Writes reports to standard error.
+pub(crate) const PRINTER: &str = "holdup-stderr";
+
+/// Sends reports to the program's `tracing` subscriber.
+pub(crate) const SUBSCRIBER: &str = "holdup-tracing";
+
+/// Calls the program's callback.
+pub(crate) const CALLBACK: &str = "holdup-callback";
+
 /// Serves the endpoint.
 pub(crate) const ENDPOINT: &str = "holdup-endpoint";
 
@@ -25,7 +34,8 @@ pub(crate) const STOPPER: &str = "holdup-stop";
 pub(crate) const CONSOLE: &str = "holdup-console";
 
 /// Every name, in every build: another process may have other features.
-const ALL: [&str; 8] = [WATCHDOG, REPORTER, ENDPOINT, PROFILER, SELF_CHECK, SYMBOLS, STOPPER, CONSOLE];
+const ALL: [&str; 11] =
+    [WATCHDOG, REPORTER, PRINTER, SUBSCRIBER, CALLBACK, ENDPOINT, PROFILER, SELF_CHECK, SYMBOLS, STOPPER, CONSOLE];
 
 /// The kernel's limit of a thread's name, in bytes.
 const MAX_NAME: usize = 15;

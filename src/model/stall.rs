@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::cause::{Cause, CauseClass};
 use super::evidence::Evidence;
+use super::plural::plural;
 use super::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
 use super::task::Task;
 use super::waiting::Waiting;
@@ -264,6 +265,9 @@ pub struct Stalls {
     pub entries: Vec<StallEntry>,
     /// Counts of all stalls, including those that have left the history.
     pub counters: Counters,
+    /// What holds up the delivery of reports now, as sentences: a `tracing` subscriber, a callback, or a reader of standard
+    /// error that takes nothing.
+    pub notes: Vec<String>,
 }
 
 /// Counts since the start of the watch.
@@ -282,6 +286,22 @@ pub struct Counters {
     pub dismissed: u64,
     /// Stacks that could not be captured.
     pub stacks_missed: u64,
+    /// Reports that neither standard error nor the program's `tracing` subscriber took in time.
+    pub unprinted: u64,
+    /// Events that the user's callback did not get, because it had not returned from earlier ones.
+    pub callbacks_missed: u64,
     /// Panics of the user's callback.
     pub callback_panics: u64,
+}
+
+impl Counters {
+    /// Sentences about what the terminal, the log or the callback did not get.
+    pub(crate) fn undelivered(&self) -> impl Iterator<Item = String> + use<> {
+        let verb = |count| if count == 1 { "was" } else { "were" };
+        let sentence =
+            |count, what, not| (count > 0).then(|| format!("{} {} not {not}", plural(count, what), verb(count)));
+        let unprinted = sentence(self.unprinted, "report", "printed");
+        let missed = sentence(self.callbacks_missed, "event", "given to the callback");
+        unprinted.into_iter().chain(missed)
+    }
 }

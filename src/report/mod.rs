@@ -1,7 +1,16 @@
 //! What happens after a stall is noticed, inside and outside alike: explain it, keep it, report it.
 
+/// A bounded queue to a thread that may be stuck.
+mod handover;
+
 /// Stalls so far, in bounded memory.
 mod history;
+
+/// What is said, as text and as an event.
+mod news;
+
+/// Standard error.
+mod printer;
 
 /// How often equal stalls are reported.
 mod rate_limit;
@@ -18,8 +27,20 @@ mod stall_log;
 /// Stalled time by stack.
 mod stalled_time;
 
+/// The program's `tracing` subscriber.
+mod subscriber;
+
+/// One line for each kind of stall.
+mod summary;
+
+/// Counts of what was not delivered.
+mod undelivered;
+
+pub(crate) use news::News;
+pub(crate) use printer::Printing;
 #[cfg(feature = "attach")]
 pub(crate) use reporter::FutureOn;
 pub(crate) use reporter::{QUEUE, Reporter};
-pub(crate) use sinks::{Callback, Sinks};
+pub(crate) use sinks::{Audience, Callback, Sinks};
 pub(crate) use stall_log::StallLog;
+pub(crate) use summary::summary;

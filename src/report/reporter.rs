@@ -1,25 +1,23 @@
-//! Explains observations and reports them: to the terminal, to `tracing`, to the user's callback, and to the history that the
-//! endpoint serves. It has its own thread, so that slow work never delays the watchdog.
+//! Explains observations and reports them: to the history that the endpoint serves, and through the sinks to standard error,
+//! `tracing` and the user's callback. It has its own thread, so that slow work never delays the watchdog. It runs no code of
+//! the program.
 
-use std::io::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::history::{Open, kind_of};
+use super::news::News;
 use super::rate_limit::RateLimit;
-use super::sinks::Sinks;
 use super::stall_log::StallLog;
 use super::stalled_time::{PollStack, inside_poll};
 use crate::diagnose::{classify, find_culprit, worker_handed_over};
-use crate::export::stall_text::{Repeats, StackDetail, StallView};
-use crate::export::text::Style;
-use crate::export::to_ms;
+use crate::export::stall_text::Repeats;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Address, Frame, Stack, StackUnavailable};
-use crate::model::stall::{Phase, Stall, StallEvent, StallId};
+use crate::model::stall::{Phase, Stall, StallId};
 use crate::model::task::Task;
 use crate::model::victims::{Victims, VictimsUnknown};
 use crate::model::waiting::Waiting;
@@ -50,7 +48,6 @@ pub(crate) type FutureOn<'f> = dyn Fn(&[Address], &[Frame]) -> Option<Arc<str>> 
 pub(crate) struct Reporter<'f> {
     log: Arc<StallLog>,
     queue: Receiver<Observation>,
-    sinks: Sinks,
     rate_limit: RateLimit,
     /// Names tasks of which nothing else is known.
     future_on: Option<&'f FutureOn<'f>>,
@@ -63,8 +60,8 @@ struct Explained {
 }
 
 impl<'f> Reporter<'f> {
-    pub(crate) fn new(log: Arc<StallLog>, queue: Receiver<Observation>, sinks: Sinks) -> Self {
-        Self { log, queue, sinks, rate_limit: RateLimit::new(Instant::now()), future_on: None }
+    pub(crate) fn new(log: Arc<StallLog>, queue: Receiver<Observation>) -> Self {
+        Self { log, queue, rate_limit: RateLimit::new(Instant::now()), future_on: None }
     }
 
     /// Names tasks of which nothing else is known by the stacks of their polls.
@@ -77,9 +74,12 @@ impl<'f> Reporter<'f> {
     pub(crate) fn run(mut self) {
         self.log.symbolizer().warm_up();
         loop {
-            let quiet = if self.log.history().any_open() { QUIET } else { FOREVER };
-            match self.queue.recv_timeout(quiet) {
-                Ok(Observation::Noticed(noticed)) => self.noticed(*noticed),
+            let is_quiet = !self.log.history().any_open() && !self.log.sinks.any_pending();
+            match self.queue.recv_timeout(if is_quiet { FOREVER } else { QUIET }) {
+                Ok(Observation::Noticed(noticed)) => {
+                    self.noticed(*noticed);
+                    self.log.handled.fetch_add(1, Ordering::Relaxed);
+                }
                 Ok(Observation::Updated(id, update)) => self.updated(id, update),
                 Ok(Observation::Ended(EndedStall { id, evidence, victims })) => self.ended(id, Some(evidence), victims),
                 Err(RecvTimeoutError::Timeout) => self.check_open(),
@@ -110,6 +110,7 @@ impl<'f> Reporter<'f> {
         };
         let taken_after = first.after;
         let Explained { stall, part } = self.explain(blank, first);
+        let stall = Arc::new(stall);
         if stall.stack.as_ref().is_ok_and(|stack| worker_handed_over(&stack.frames)) {
             self.log.history().reported.dismissed += 1;
             return;
@@ -122,7 +123,7 @@ impl<'f> Reporter<'f> {
                 history.reported.suppressed += 1;
             }
             history.open(Open {
-                stall: stall.clone(),
+                stall: Stall::clone(&stall),
                 life,
                 taken: vec![(taken_after, part)],
                 reported: held_back.is_some(),
@@ -132,30 +133,29 @@ impl<'f> Reporter<'f> {
         };
         if let Some(suppressed) = held_back {
             let repeats = Repeats { count, suppressed, ..Repeats::default() };
-            self.print(|style| StallView::from(&stall).report(repeats, StackDetail::Folded, style));
-            trace(Phase::Noticed, &stall, repeats);
+            self.say(Phase::Noticed, &stall, repeats);
         }
-        self.call(Phase::Noticed, &stall);
+        self.log.sinks.call(Phase::Noticed, &stall);
     }
 
     fn updated(&mut self, id: StallId, update: Update) {
         let Some(before) = self.log.history().open_mut(id).map(|open| open.stall.clone()) else { return };
         let taken_after = update.after;
         let Explained { stall, part } = self.explain(before, update);
+        let stall = Arc::new(stall);
         let reported = {
             let mut history = self.log.history();
             let Some(open) = history.open_mut(id) else { return };
-            open.stall = stall.clone();
+            open.stall = Stall::clone(&stall);
             if open.taken.len() < MAX_TAKEN {
                 open.taken.push((taken_after, part));
             }
             open.reported
         };
         if reported && stall.duration >= stall.threshold * LINE_FROM {
-            self.print(|style| StallView::from(&stall).update(style));
-            trace(Phase::Updated, &stall, Repeats::default());
+            self.say(Phase::Updated, &stall, Repeats::default());
         }
-        self.call(Phase::Updated, &stall);
+        self.log.sinks.call(Phase::Updated, &stall);
     }
 
     fn ended(&mut self, id: StallId, evidence: Option<Evidence>, victims: Result<Victims, VictimsUnknown>) {
@@ -171,15 +171,17 @@ impl<'f> Reporter<'f> {
             history.close(id)
         };
         let Some((stall, reported)) = closed else { return };
+        let stall = Arc::new(stall);
         if reported {
-            self.print(|style| StallView::from(&stall).update(style));
-            trace(Phase::Ended, &stall, Repeats::default());
+            self.say(Phase::Ended, &stall, Repeats::default());
         }
-        self.call(Phase::Ended, &stall);
+        self.log.sinks.call(Phase::Ended, &stall);
     }
 
-    /// Closes stalls with an end that was lost in a full queue, and reminds of stalls that last.
+    /// Closes stalls with an end that was lost in a full queue, and reminds of stalls that last. Prints what a stuck
+    /// subscriber has not taken.
     fn check_open(&mut self) {
+        self.log.sinks.check();
         let ended = self.log.history().ended_unreported();
         for id in ended {
             self.ended(id, None, Err(VictimsUnknown::Missed));
@@ -193,8 +195,7 @@ impl<'f> Reporter<'f> {
             }
         }
         for stall in reminders {
-            self.print(|style| StallView::from(&stall).update(style));
-            trace(Phase::Updated, &stall, Repeats::default());
+            self.say(Phase::Updated, &Arc::new(stall), Repeats::default());
         }
     }
 
@@ -221,63 +222,11 @@ impl<'f> Reporter<'f> {
         Explained { stall, part }
     }
 
-    fn print(&self, write: impl FnOnce(Style) -> String) {
-        let Some(style) = self.sinks.print else { return };
-        // A closed standard error is no reason to stop watching.
-        let _closed = std::io::stderr().lock().write_all(write(style).as_bytes());
-    }
-
-    fn call(&self, phase: Phase, stall: &Stall) {
-        let Some(callback) = &self.sinks.callback else { return };
-        let event = StallEvent { phase, stall };
-        if catch_unwind(AssertUnwindSafe(|| callback(&event))).is_err() {
-            self.log.history().reported.callback_panics += 1;
-        }
+    fn say(&self, phase: Phase, stall: &Arc<Stall>, repeats: Repeats) {
+        self.log.sinks.say(News::Stall { phase, stall: Arc::clone(stall), repeats });
     }
 }
 
 fn frames_of(stall: &Stall) -> Result<&[Frame], &StackUnavailable> {
     stall.stack.as_ref().map(|stack| &*stack.frames)
-}
-
-/// One event for each report, under the target `holdup::stall`.
-fn trace(phase: Phase, stall: &Stall, repeats: Repeats) {
-    let culprit = stall.culprit.as_ref();
-    let victims = stall.waiting.victims.as_ref().ok();
-    tracing::warn!(
-        target: "holdup::stall",
-        phase = phase.as_str(),
-        id = stall.id.0,
-        runtime = %stall.runtime,
-        worker = stall.worker,
-        thread = %stall.thread,
-        task_id = stall.task.id.map(|id| id.0),
-        task_name = stall.task.name.as_deref(),
-        spawned_at = stall.task.place(),
-        threshold_ms = to_ms(stall.threshold),
-        duration_ms = to_ms(stall.duration),
-        detection = stall.detection.as_str(),
-        inferred = stall.detection.is_inferred(),
-        cause = stall.cause.class.as_str(),
-        function = culprit.map(|culprit| &*culprit.frame.function),
-        file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),
-        line = culprit.and_then(|culprit| culprit.frame.line),
-        call = culprit.and_then(|culprit| culprit.call.as_deref()),
-        victims = victims.map(Victims::count),
-        victims_longest_ms = victims.map(|victims| to_ms(victims.longest.at_most)),
-        count = repeats.count,
-        suppressed = repeats.suppressed,
-        "{}", message(phase, stall)
-    );
-}
-
-fn message(phase: Phase, stall: &Stall) -> String {
-    let place = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
-    let held = StallView::from(stall).held();
-    match phase {
-        Phase::Ended => format!("a poll held its worker for {held}{place}: {}", stall.cause.class.title()),
-        Phase::Noticed | Phase::Updated => {
-            format!("a poll has been holding its worker for {held}{place}: {}", stall.cause.class.title())
-        }
-    }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::history::History;
+use super::sinks::Sinks;
 use super::stalled_time::StalledTime;
 use crate::model::plural::plural;
 use crate::model::profile::Profile;
@@ -24,6 +25,10 @@ pub(crate) struct StallLog {
     pub(crate) totals: Arc<Totals>,
     /// Stacks that could not be captured, counted by the watched process.
     pub(crate) stacks_missed: Arc<AtomicU64>,
+    /// Stalls that the reporter has explained and reported.
+    pub(crate) handled: AtomicU64,
+    /// Where reports go.
+    pub(crate) sinks: Sinks,
     history: Mutex<History>,
     /// One symbolizer for all users, so that each address is named once. The reporter waits for the lock: hold it for
     /// one stack at a time.
@@ -34,12 +39,14 @@ pub(crate) struct StallLog {
 
 impl StallLog {
     /// An empty log.
-    pub(crate) fn new(threshold: Duration, symbolizer: Symbolizer, program: Arc<str>) -> Self {
+    pub(crate) fn new(threshold: Duration, symbolizer: Symbolizer, program: Arc<str>, sinks: Sinks) -> Self {
         Self {
             threshold,
             program,
             totals: Arc::default(),
             stacks_missed: Arc::default(),
+            handled: AtomicU64::new(0),
+            sinks,
             history: Mutex::default(),
             symbolizer: symbolizer.into(),
             user_crates: Mutex::default(),
@@ -76,18 +83,28 @@ impl StallLog {
     /// See [`Watch::stalls`](crate::Watch::stalls).
     pub(crate) fn stalls(&self) -> Stalls {
         let entries = self.history().entries();
-        Stalls { entries, counters: self.counters() }
+        Stalls { entries, counters: self.counters(), notes: self.sinks.notes() }
     }
 
     /// See [`Watch::counters`](crate::Watch::counters).
     pub(crate) fn counters(&self) -> Counters {
         let reported = self.history().counters();
+        let undelivered = &self.sinks.undelivered;
         Counters {
             stalls: self.totals.noticed.load(Ordering::Relaxed).saturating_sub(reported.dismissed),
             unexplained: self.totals.lost.load(Ordering::Relaxed),
             stacks_missed: self.stacks_missed.load(Ordering::Relaxed),
+            unprinted: undelivered.unprinted.load(Ordering::Relaxed),
+            callbacks_missed: undelivered.callbacks_missed.load(Ordering::Relaxed),
+            callback_panics: undelivered.callback_panics.load(Ordering::Relaxed),
             ..reported
         }
+    }
+
+    /// Stalls that were noticed and wait for the reporter.
+    pub(crate) fn pending(&self) -> u64 {
+        let done = self.totals.lost.load(Ordering::Relaxed) + self.handled.load(Ordering::Relaxed);
+        self.totals.noticed.load(Ordering::Relaxed).saturating_sub(done)
     }
 
     /// A profile of stalled time in process `pid`.

@@ -46,6 +46,9 @@ mod observation;
 /// The time between two samples.
 mod interval;
 
+/// Counts of the watchdog.
+mod totals;
+
 /// The thread that samples the workers.
 mod watchdog;
 
@@ -56,4 +59,5 @@ pub(crate) const SMALLEST_THRESHOLD: std::time::Duration = std::time::Duration::
 pub(crate) const DEFAULT_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(10);
 
 pub(crate) use observation::{EndedStall, Life, Noticed, Observation, Update};
-pub(crate) use watchdog::{Totals, Watchdog};
+pub(crate) use totals::Totals;
+pub(crate) use watchdog::Watchdog;

@@ -58,15 +58,22 @@ pub(crate) struct EndedStall {
 pub(crate) struct Life {
     started: Instant,
     ended_after: OnceLock<Duration>,
+    /// Set when the watchdog stops before the stall ends.
+    last_seen_after: OnceLock<Duration>,
 }
 
 impl Life {
     pub(crate) fn begun(started: Instant) -> Self {
-        Self { started, ended_after: OnceLock::new() }
+        Self { started, ended_after: OnceLock::new(), last_seen_after: OnceLock::new() }
     }
 
     pub(super) fn end(&self, at: Instant) {
         let _already_ended = self.ended_after.set(at.duration_since(self.started));
+    }
+
+    /// Nobody looks any more, so the duration stays what it is.
+    pub(super) fn leave(&self, at: Instant) {
+        let _already_left = self.last_seen_after.set(at.duration_since(self.started));
     }
 
     /// The time since the end of the stall. `None` while it lasts.
@@ -74,8 +81,24 @@ impl Life {
         Some(self.started.elapsed().saturating_sub(*self.ended_after.get()?))
     }
 
-    /// The duration until the end, or until now.
+    /// The duration until the end, until the last sample, or until now.
     pub(crate) fn duration(&self) -> Duration {
-        self.ended_after.get().copied().unwrap_or_else(|| self.started.elapsed())
+        let known = self.ended_after.get().or_else(|| self.last_seen_after.get());
+        known.copied().unwrap_or_else(|| self.started.elapsed())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_that_nobody_sees_any_more_does_not_grow() {
+        let started = Instant::now();
+        let seen = Duration::from_millis(20);
+        let life = Life::begun(started);
+        life.leave(started + seen);
+        std::thread::sleep(Duration::from_millis(30));
+        assert_eq!((life.duration(), life.ended_ago()), (seen, None), "it has not ended as far as anybody knows");
     }
 }

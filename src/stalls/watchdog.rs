@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,10 +27,14 @@ use super::observation::{EndedStall, Life, Noticed, Observation, Update};
 use super::pending_ends::{PendingEnd, PendingEnds};
 use super::queue_history::QueueHistory;
 use super::sample::SampleContext;
+use super::totals::Totals;
 use crate::model::stall::{Detection, StallId};
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
 use crate::process::{self, WorkerSource};
+
+/// The time after a stop in which stalls may still end.
+const LAST_SAMPLES: Duration = Duration::from_millis(10);
 
 /// The watchdog sleeps only after this time without activity, because waking it costs a worker a system call.
 const GRACE: Duration = Duration::from_millis(20);
@@ -47,15 +51,6 @@ const YOUNG: Duration = Duration::from_millis(100);
 
 /// When the stack of a running stall is captured again, in thresholds.
 const RECAPTURE_AT: [u32; 2] = [4, 16];
-
-/// Counters that other threads read while the watchdog runs.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    /// All stalls noticed.
-    pub(crate) noticed: AtomicU64,
-    /// Stalls that found the queue of observations full.
-    pub(crate) lost: AtomicU64,
-}
 
 /// Watches the workers of one source.
 pub(crate) struct Watchdog<T> {
@@ -163,7 +158,9 @@ impl<T: WorkerSource> Watchdog<T> {
         let mut previous = Instant::now();
         let mut last_active = previous;
         let mut intervals = SamplingInterval::new(self.shortest_interval, self.threshold, previous);
-        while !self.stop.load(Ordering::Relaxed) {
+        let mut stopped_at = None;
+        loop {
+            stopped_at = stopped_at.or_else(|| self.stop.load(Ordering::Relaxed).then(Instant::now));
             if self.source.refresh() {
                 self.remove_departed_workers(&mut watched);
             }
@@ -174,6 +171,9 @@ impl<T: WorkerSource> Watchdog<T> {
             previous = now;
             for ended in self.pending_ends.take_completed(&mut self.source, now) {
                 self.send(Observation::Ended(ended));
+            }
+            if stopped_at.is_some_and(|at: Instant| self.is_over(&watched, at)) {
+                break;
             }
             let idle = now.duration_since(last_active) > GRACE && self.pending_ends.is_empty();
             if idle && self.source.sleep_until_active(LONGEST_SLEEP) {
@@ -188,6 +188,12 @@ impl<T: WorkerSource> Watchdog<T> {
         for ended in self.pending_ends.take_all(&mut self.source) {
             self.send(Observation::Ended(ended));
         }
+        watched.values().filter_map(|state| state.stall.as_ref()).for_each(|stall| stall.life.leave(previous));
+    }
+
+    /// Whether the last sample after a stop was taken. A poll that returns now is given a moment, so that its stall ends.
+    fn is_over(&self, watched: &HashMap<u64, WatchedWorker>, stopped_at: Instant) -> bool {
+        watched.values().all(|state| state.stall.is_none()) || stopped_at.elapsed() >= LAST_SAMPLES
     }
 
     /// The time until the next sample. It is shorter where a poll will cross the threshold, or a stall is young.

@@ -10,6 +10,9 @@ mod poll_words;
 /// A process, by its id.
 mod process;
 
+/// Standard error without a lock.
+mod standard_error;
+
 /// A shared cell for a `&'static T`, readable from any thread.
 mod static_ref;
 
@@ -25,6 +28,7 @@ pub(crate) use unsupported::*;
 
 pub(crate) use poll_words::{PollNow, PollWords};
 pub(crate) use process::Process;
+pub(crate) use standard_error::write_to_standard_error;
 pub(crate) use static_ref::StaticRef;
 
 use std::time::Duration;

@@ -15,21 +15,25 @@ use crate::model::own_thread;
 use crate::model::stall::StallEvent;
 use crate::process::{LocalWorkers, LocalWorkersConfig};
 use crate::program_path::ProgramPath;
-use crate::report::{Callback, QUEUE, Reporter, Sinks, StallLog};
+use crate::report::{Audience, Callback, News, Printing, QUEUE, Reporter, Sinks, StallLog, summary};
 use crate::stalls::{DEFAULT_THRESHOLD, SMALLEST_THRESHOLD, Watchdog};
 use crate::symbols::Symbolizer;
 use crate::sys::{self, Process, StackSignal};
 use crate::threads::spawn_thread;
 use crate::unwind::{PollFrames, Unwinder};
 
+/// Time for the lines of the self-check to be printed before the program's own first lines.
+const CHECK_LIMIT: Duration = Duration::from_millis(500);
+
 /// Where reports are printed; see [`WatchBuilder::print`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Print {
-    /// To standard error, if it is a terminal.
+    /// To standard error, unless a `tracing` subscriber takes the events of the target `holdup::stall`. So each report is
+    /// seen once. It also goes to standard error while that subscriber does not return from an earlier event.
     #[default]
-    WhenTerminal,
-    /// To standard error.
+    Auto,
+    /// To standard error, beside the `tracing` events.
     Always,
     /// Nowhere. Stalls remain `tracing` events and entries of the history.
     Never,
@@ -133,7 +137,10 @@ impl WatchBuilder {
         self
     }
 
-    /// Where reports are printed. The default is standard error, if it is a terminal.
+    /// Where reports are printed. The default is standard error, unless a `tracing` subscriber takes the events.
+    ///
+    /// A thread of holdup's prints, so a standard error that nobody reads holds nothing else up. Reports that find no room
+    /// are counted in [`Counters::unprinted`](crate::stall::Counters::unprinted).
     #[must_use]
     pub fn print(mut self, print: Print) -> Self {
         self.print = print;
@@ -143,8 +150,9 @@ impl WatchBuilder {
     /// Calls a function for every phase of every stall: when it is noticed, when its stack was captured again, and when
     /// it has ended. The rate limit of printed reports does not apply.
     ///
-    /// The callback runs on holdup's reporter thread, so further reports wait while it runs. Its panics are counted in
-    /// [`Counters::callback_panics`](crate::stall::Counters::callback_panics). Tests can call it with
+    /// The callback runs on a thread of holdup's, in the order of the events. While it does not return, 256 events wait,
+    /// and [`Counters::callbacks_missed`](crate::stall::Counters::callbacks_missed) counts further ones. Its panics are
+    /// counted in [`Counters::callback_panics`](crate::stall::Counters::callback_panics). Tests can call it with
     /// [`Stall::example`](crate::Stall::example).
     #[must_use]
     pub fn on_stall(mut self, callback: impl Fn(&StallEvent<'_>) + Send + Sync + 'static) -> Self {
@@ -167,7 +175,8 @@ impl WatchBuilder {
         self
     }
 
-    /// Starts the watch's threads, and logs the self-check as `tracing` events.
+    /// Starts the watch's threads, and logs the self-check as `tracing` events. Where no subscriber takes them, what holdup
+    /// cannot see goes to standard error, unless [`print`](Self::print) is [`Print::Never`].
     ///
     /// # Errors
     /// - [`Error::Threshold`] if the threshold is below 1 ms.
@@ -207,9 +216,12 @@ impl WatchBuilder {
             #[cfg(feature = "console")]
             console_is_seen: crate::console::is_seen(),
         });
-        self_check::log(&check, self.print != Print::Never);
+        let audience = Audience { printing: self.printing(), callback: self.callback.clone(), direct: None };
+        let sinks = Sinks::start(audience).map_err(Error::Thread)?;
+        check.checks.iter().for_each(|line| sinks.say(News::Check(line.clone())));
+        sinks.settle(CHECK_LIMIT);
         let symbolizer = Symbolizer::of(Process::own(), origins);
-        let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name()));
+        let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name(), sinks));
         let weak_signal = signal.as_ref().map_or_else(Weak::new, Arc::downgrade);
         let mut watch = Watch {
             state: Arc::new(WatchState::new(log, check, weak_signal)),
@@ -248,11 +260,15 @@ impl WatchBuilder {
         let (observations, queue) = mpsc::sync_channel(QUEUE);
         let (totals, stop) = (Arc::clone(&state.log.totals), Arc::clone(&watch.stop));
         let watchdog = Watchdog::new(process, state.log.threshold, totals, observations, stop);
-        let reporter = Reporter::new(Arc::clone(&state.log), queue, self.sinks());
+        let (reporter, log) = (Reporter::new(Arc::clone(&state.log), queue), Arc::clone(&state.log));
+        let report = move || {
+            reporter.run();
+            summary(&log.stalls()).into_iter().for_each(|line| log.sinks.say(line));
+        };
         let thread = spawn_thread(own_thread::WATCHDOG, move || watchdog.run()).map_err(Error::Thread)?;
         state.registry.set_watchdog(thread.thread().clone());
         watch.threads.push(thread);
-        watch.threads.push(spawn_thread(own_thread::REPORTER, move || reporter.run()).map_err(Error::Thread)?);
+        watch.threads.push(spawn_thread(own_thread::REPORTER, report).map_err(Error::Thread)?);
         Ok(())
     }
 
@@ -265,15 +281,14 @@ impl WatchBuilder {
         }
     }
 
-    fn sinks(&self) -> Sinks {
-        let terminal = std::io::stderr().is_terminal();
-        let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    fn printing(&self) -> Printing {
+        let color =
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let style = if color { Style::Colored } else { Style::Plain };
-        let printed = match self.print {
-            Print::Always => true,
-            Print::WhenTerminal => terminal,
-            Print::Never => false,
-        };
-        Sinks { print: printed.then_some(style), callback: self.callback.clone() }
+        match self.print {
+            Print::Auto => Printing::Auto(style),
+            Print::Always => Printing::Always(style),
+            Print::Never => Printing::Never,
+        }
     }
 }

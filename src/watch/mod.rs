@@ -6,6 +6,8 @@
 //!                         │                         diagnose        └──▶ terminal, tracing, callback
 //!                       process
 //! ```
+//!
+//! Terminal, tracing and callback have a thread each, because they run the program's code (`report/sinks.rs`).
 
 /// The builder, which starts a watch.
 mod builder;
@@ -22,23 +24,26 @@ use std::time::{Duration, Instant};
 use crate::error::Error;
 use crate::inprocess::{ProfileError, ProfileOptions, Runtime, Stop, WatchState, on_own_thread};
 use crate::model::check::SelfCheck;
+use crate::model::plural::plural;
 use crate::model::profile::Profile;
 use crate::model::stall::{Counters, Stalls};
 use crate::model::task_stats::TaskStats;
 use crate::model::worker::WorkerNow;
 use crate::probe::{self, Hooks, RuntimeProbe};
+use crate::report::News;
 use crate::sys::StackSignal;
-use crate::threads::join_until;
+use crate::threads::{Ended, join_until};
 use crate::tokio_internals;
 use crate::unwind::PollFrames;
 
-/// The time that dropping a watch waits for a callback or a client that does not return.
+/// The time that dropping a watch waits for reports, and for a subscriber, a callback or a reader that takes none.
 const WATCH_STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A guard that watches the Tokio runtimes it builds, until it is dropped.
 ///
 /// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. It waits for reports
-/// for two seconds at most, and loses later ones; [`shutdown_timeout`](Self::shutdown_timeout) waits longer. Tokio cannot
+/// for two seconds at most, and says how many stalls it could not report; [`shutdown_timeout`](Self::shutdown_timeout)
+/// waits longer. The last reports are one line for each kind of stall. Tokio cannot
 /// remove hooks from a runtime: they remain, and cost a few plain stores per poll.
 ///
 /// ```
@@ -58,6 +63,9 @@ pub struct Watch {
     /// Dropped last, when no thread captures stacks any more.
     _signal: Option<Arc<StackSignal>>,
 }
+
+/// Said when a thread of holdup's panicked.
+const PANICKED: &str = "a thread of holdup panicked; please report this";
 
 /// Why a future of a watch has no result.
 const NO_THREAD: &str = "its thread could not be started, or panicked";
@@ -271,7 +279,8 @@ impl Watch {
     /// ```
     ///
     /// # Errors
-    /// [`Error::ReportsPending`] if reports were still in preparation at the limit, or a callback had not returned.
+    /// [`Error::ReportsPending`] if reports were still in preparation at the limit, or if the callback, the `tracing`
+    /// subscriber or standard error had not taken them.
     pub fn shutdown_timeout(mut self, limit: Duration) -> Result<(), Error> {
         match self.stop_within(limit) {
             true => Ok(()),
@@ -310,17 +319,75 @@ impl Watch {
         self.state.profiles.stop_all();
         self.state.registry.wake_watchdog_to_stop();
         let limit = Instant::now() + limit;
-        let mut all_ended = true;
-        for thread in self.threads.drain(..) {
-            all_ended &= join_until(thread, limit);
-        }
-        all_ended
+        let reported = self.threads.drain(..).fold(Ended::Yes, |all, thread| all.and(join_until(thread, limit)));
+        #[cfg(feature = "http")]
+        drop(self.endpoint.take());
+        let news = self.unreported().into_iter().chain((reported == Ended::Panicked).then_some(PANICKED.to_owned()));
+        news.for_each(|news| self.state.log.sinks.say(News::Notice(news)));
+        let delivered = self.state.log.sinks.end_by(limit);
+        reported.and(delivered) == Ended::Yes
+    }
+
+    /// A sentence about stalls that nobody will report any more.
+    fn unreported(&self) -> Option<String> {
+        let pending = self.state.log.pending();
+        let stalls = plural(pending, "stall");
+        (pending > 0).then(|| {
+            format!(
+                "the watch ended before {stalls} could be reported; Watch::shutdown_timeout waits longer for reports"
+            )
+        })
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        // A drop cannot return an error, so unfinished reports are lost here. Callers use `shutdown_timeout` instead.
+        // A drop cannot return an error, so unfinished reports are said and lost here. Callers use `shutdown_timeout` instead.
         let _ended = self.stop_within(WATCH_STOP_LIMIT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use tracing::dispatcher::{self, Dispatch};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_dropped_watch_says_how_many_stalls_it_could_not_report() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = Dispatch::new(tracing_subscriber::fmt().with_writer(move || writer.clone()).finish());
+        let watch = dispatcher::with_default(&subscriber, || Watch::builder().start()).expect("starts");
+        let runtime = watch.runtime(&mut tokio::runtime::Builder::new_current_thread()).expect("builds");
+        let log = Arc::clone(&watch.state.log);
+        // The reporter needs it to explain a stall.
+        let held = log.current_symbolizer();
+        runtime.block_on(async { std::thread::sleep(Duration::from_millis(60)) });
+        let limit = Instant::now() + Duration::from_secs(20);
+        while log.pending() == 0 {
+            assert!(Instant::now() < limit, "the stall is noticed");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(watch);
+        let said = String::from_utf8_lossy(&lines.0.lock().expect("no panic")).into_owned();
+        assert!(said.contains("the watch ended before 1 stall could be reported"), "{said}");
+        drop(held);
     }
 }

@@ -47,7 +47,7 @@ const LAYERS: &[Layer] = &[
     (
         "report",
         "what follows a stall, inside and outside: explain, keep, report",
-        &["model", "stalls", "symbols", "diagnose", "export"],
+        &["model", "threads", "sys", "stalls", "symbols", "diagnose", "export"],
     ),
     ("console", "tokio-console beside holdup", &["model", "error", "listen", "probe"]),
     (
@@ -82,7 +82,7 @@ const LAYERS: &[Layer] = &[
     (
         "http",
         "the diagnostics endpoint",
-        &["model", "quantity", "error", "listen", "threads", "probe", "analysis", "export", "inprocess"],
+        &["model", "quantity", "error", "listen", "threads", "probe", "analysis", "export", "report", "inprocess"],
     ),
     (
         "watch",

@@ -1,0 +1,119 @@
+//! What holdup says of itself and of stalls, as a block of text and as a `tracing` event.
+
+use std::sync::Arc;
+
+use tracing::Level;
+
+use crate::export::stall_text::{Repeats, StackDetail, StallView};
+use crate::export::text::Style;
+use crate::export::to_ms;
+use crate::model::check::{Check, Coverage};
+use crate::model::stall::{Phase, Stall};
+use crate::model::victims::Victims;
+
+/// One thing to say.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    /// A stall, at one of its stages.
+    Stall { phase: Phase, stall: Arc<Stall>, repeats: Repeats },
+    /// A line of the self-check at start.
+    Check(Check),
+    /// A sentence about holdup.
+    Notice(String),
+    /// Equal stalls at the end of a watch.
+    Summary { stall: Arc<Stall>, text: String, count: u64, total_ms: f64 },
+}
+
+impl News {
+    /// Whether it is about a stall.
+    pub(crate) fn is_report(&self) -> bool {
+        matches!(self, Self::Stall { .. } | Self::Summary { .. })
+    }
+
+    /// The text for standard error. `None` for a line of the self-check that says what works.
+    pub(crate) fn text(&self, style: Style) -> Option<String> {
+        match self {
+            Self::Stall { phase: Phase::Noticed, stall, repeats } => {
+                Some(StallView::from(&**stall).report(*repeats, StackDetail::Folded, style))
+            }
+            Self::Stall { stall, .. } => Some(StallView::from(&**stall).update(style)),
+            Self::Check(check) if check.coverage == Coverage::Missing => Some(format!("holdup: {check}\n")),
+            Self::Check(_) => None,
+            Self::Notice(text) | Self::Summary { text, .. } => Some(format!("holdup: {text}\n")),
+        }
+    }
+
+    /// Whether the current subscriber takes the event. This runs the program's code.
+    pub(crate) fn is_taken(&self) -> bool {
+        match self {
+            Self::Stall { .. } | Self::Summary { .. } => tracing::enabled!(target: "holdup::stall", Level::WARN),
+            Self::Check(check) if check.coverage == Coverage::Full => {
+                tracing::enabled!(target: "holdup", Level::INFO)
+            }
+            Self::Check(_) | Self::Notice(_) => tracing::enabled!(target: "holdup", Level::WARN),
+        }
+    }
+
+    /// Sends the event to the current subscriber. This runs the program's code.
+    pub(crate) fn emit(&self) {
+        match self {
+            Self::Stall { phase, stall, repeats } => emit_stall(*phase, stall, *repeats),
+            Self::Check(line) if line.coverage == Coverage::Full => {
+                tracing::info!(target: "holdup", coverage = line.coverage.as_str(), "{line}");
+            }
+            Self::Check(line) => tracing::warn!(target: "holdup", coverage = line.coverage.as_str(), "{line}"),
+            Self::Notice(text) => tracing::warn!(target: "holdup", "{text}"),
+            Self::Summary { stall, text, count, total_ms } => tracing::warn!(
+                target: "holdup::stall",
+                phase = "summary",
+                function = stall.culprit.as_ref().map(|culprit| &*culprit.frame.function),
+                cause = stall.cause.class.as_str(),
+                count,
+                total_ms,
+                "{text}"
+            ),
+        }
+    }
+}
+
+/// One event for each report, under the target `holdup::stall`.
+fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
+    let culprit = stall.culprit.as_ref();
+    let victims = stall.waiting.victims.as_ref().ok();
+    tracing::warn!(
+        target: "holdup::stall",
+        phase = phase.as_str(),
+        id = stall.id.0,
+        runtime = %stall.runtime,
+        worker = stall.worker,
+        thread = %stall.thread,
+        task_id = stall.task.id.map(|id| id.0),
+        task_name = stall.task.name.as_deref(),
+        spawned_at = stall.task.place(),
+        threshold_ms = to_ms(stall.threshold),
+        duration_ms = to_ms(stall.duration),
+        detection = stall.detection.as_str(),
+        inferred = stall.detection.is_inferred(),
+        cause = stall.cause.class.as_str(),
+        function = culprit.map(|culprit| &*culprit.frame.function),
+        file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),
+        line = culprit.and_then(|culprit| culprit.frame.line),
+        call = culprit.and_then(|culprit| culprit.call.as_deref()),
+        victims = victims.map(Victims::count),
+        victims_longest_ms = victims.map(|victims| to_ms(victims.longest.at_most)),
+        count = repeats.count,
+        suppressed = repeats.suppressed,
+        "{}", message(phase, stall)
+    );
+}
+
+fn message(phase: Phase, stall: &Stall) -> String {
+    let place = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
+    let held = StallView::from(stall).held();
+    match phase {
+        Phase::Ended => format!("a poll held its worker for {held}{place}: {}", stall.cause.class.title()),
+        Phase::Noticed | Phase::Updated => {
+            format!("a poll has been holding its worker for {held}{place}: {}", stall.cause.class.title())
+        }
+    }
+}
