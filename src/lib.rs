@@ -210,6 +210,7 @@ pub mod stall {
     pub use crate::model::stall::{
         Counters, Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, Stalls,
     };
+    pub use crate::model::stall_group::{StallGroup, StallPart};
     pub use crate::model::victims::{Victim, Victims, VictimsUnknown, Waited};
     pub use crate::model::waiting::{Driver, Waiting};
 }
@@ -298,6 +299,7 @@ pub mod workers {
 /// ```
 #[cfg(feature = "http")]
 pub mod json {
+    pub use crate::export::group_json::{StallGroupJson, StallPartJson};
     pub use crate::export::json::*;
     pub use crate::export::task_json::*;
 }

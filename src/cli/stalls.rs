@@ -12,6 +12,8 @@ use super::symbols::SourceArguments;
 use super::target::Target;
 use super::{client, follow, interrupt};
 use crate::attach::{Process, WatchedStalls};
+use crate::export::group_json::StallGroupJson;
+use crate::export::group_text::GroupView;
 use crate::export::json::{StallJson, StallsAnswer};
 use crate::export::stall_json_view::duration;
 use crate::export::stall_text::{Repeats, StackDetail, StallView};
@@ -19,6 +21,9 @@ use crate::export::text::{Style, milliseconds};
 use crate::model::plural::plural;
 use crate::model::stall::StallEntry;
 use crate::quantity;
+
+/// Reports of one group.
+const MAX_REPORTS: usize = 16;
 
 /// The limit on notes about what cannot be seen.
 const MAX_NOTES: usize = 20;
@@ -149,7 +154,13 @@ fn write_answer(out: &mut impl Write, answer: &StallsAnswer, arguments: &Argumen
     if answer.stalls.is_empty() {
         writeln!(out, "No stall so far.")?;
     }
-    for stall in &answer.stalls {
+    let mut known = HashSet::new();
+    for group in &answer.groups {
+        write_group(out, group, answer, arguments)?;
+        known.extend(group.stalls.iter().copied());
+    }
+    // A service with an older version of holdup has no groups.
+    for stall in answer.stalls.iter().filter(|stall| !known.contains(&stall.id)) {
         write_stall(out, stall, arguments)?;
     }
     for sentence in answer.notes.iter().cloned().chain(answer.counters.undelivered()) {
@@ -165,6 +176,23 @@ fn write_answer(out: &mut impl Write, answer: &StallsAnswer, arguments: &Argumen
         counters.forgotten
     )?;
     Ok(exit_code(answer))
+}
+
+/// The group, and the reports of its stalls: with `--stacks` all, otherwise those that run and the one that took most time.
+fn write_group(
+    out: &mut impl Write,
+    group: &StallGroupJson,
+    answer: &StallsAnswer,
+    arguments: &Arguments,
+) -> std::io::Result<()> {
+    write!(out, "{}", GroupView::from(group).block(style()))?;
+    let mut stalls = answer.stalls.iter().filter(|stall| group.stalls.contains(&stall.id)).peekable();
+    let any_running = stalls.peek().is_some_and(|first| !first.ended);
+    let shown = stalls.enumerate().filter(|(at, stall)| arguments.stacks || *at == 0 || (any_running && !stall.ended));
+    for (_, stall) in shown.take(MAX_REPORTS) {
+        write_stall(out, stall, arguments)?;
+    }
+    Ok(())
 }
 
 /// 1 if a stall is still running.

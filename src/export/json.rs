@@ -3,11 +3,12 @@
 //! Fields are only added, never renamed. Durations are milliseconds with fractions, in fields that end in `_ms`. Times
 //! of day are milliseconds since the Unix epoch, without fractions unless a field says otherwise.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use super::to_ms as ms;
+use super::group_json::StallGroupJson;
+use super::{to_ms as ms, unix_ms};
 use crate::model::check::SelfCheck;
 use crate::model::evidence::Evidence;
 use crate::model::stack::Frame;
@@ -20,8 +21,12 @@ use crate::model::worker::WorkerNow;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct StallsAnswer {
-    /// First the stalls that are still running, then equal stalls counted together, newest first.
+    /// Stalls that are still running, and equal stalls counted together, in the order of `groups`. Inside a group, those
+    /// that are running come first, then those that took most time.
     pub stalls: Vec<StallJson>,
+    /// The stalls by the user's function, those that took most time first.
+    #[serde(default)]
+    pub groups: Vec<StallGroupJson>,
     /// Reports held back by the rate limit. `counters.stalls` counts their stalls too.
     pub suppressed: u64,
     /// Counts since the start of the watch.
@@ -328,15 +333,11 @@ pub struct CheckJson {
     pub remedy: Option<String>,
 }
 
-fn unix_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    u64::try_from(since).unwrap_or(u64::MAX)
-}
-
 impl From<&Stalls> for StallsAnswer {
     fn from(stalls: &Stalls) -> Self {
         Self {
             stalls: stalls.entries.iter().map(StallJson::from).collect(),
+            groups: stalls.groups().iter().map(StallGroupJson::from).collect(),
             suppressed: stalls.counters.suppressed,
             counters: stalls.counters.into(),
             notes: stalls.notes.clone(),

@@ -1,12 +1,21 @@
 //! Renderers: one format, one file. Pure: values in, text out.
 
 use std::time::Duration;
+#[cfg(feature = "http")]
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Styles, prose and durations, for every renderer of text.
 pub(crate) mod text;
 
 /// A stall as text.
 pub(crate) mod stall_text;
+
+/// A group of stalls as text.
+pub(crate) mod group_text;
+
+/// Groups of stalls as JSON.
+#[cfg(feature = "http")]
+pub(crate) mod group_json;
 
 /// The endpoint's JSON.
 #[cfg(feature = "http")]
@@ -64,4 +73,11 @@ pub(crate) mod profile;
 /// nothing.
 pub(crate) fn to_ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Milliseconds since the Unix epoch.
+#[cfg(feature = "http")]
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    u64::try_from(since).unwrap_or(u64::MAX)
 }

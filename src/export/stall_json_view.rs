@@ -1,8 +1,10 @@
 //! Stalls read from the endpoint's JSON, as the text renderer shows them.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
+use super::group_json::{StallGroupJson, StallPartJson};
+use super::group_text::{GroupView, PartView};
 use super::json::{EvidenceJson, FrameJson, StallJson, TaskJson, WaitJson, WaitingJson};
 use super::stall_text::{self, CulpritView, StackView, StallView};
 use crate::model::cause::CauseClass;
@@ -52,6 +54,35 @@ impl<'a> From<&'a StallJson> for StallView<'a> {
             waiting: Waiting::from(&stall.waiting).sentence(),
             victims: (!running).then(|| victims.sentence.clone()),
             stack,
+        }
+    }
+}
+
+impl<'a> From<&'a StallGroupJson> for GroupView<'a> {
+    fn from(group: &'a StallGroupJson) -> Self {
+        let time = |unix_ms| UNIX_EPOCH + Duration::from_millis(unix_ms);
+        Self {
+            function: group.function.as_deref(),
+            count: group.count,
+            running: group.running,
+            total: duration(group.total_ms),
+            share: group.share,
+            longest: duration(group.longest_ms),
+            first_noticed_at: time(group.first_noticed_unix_ms),
+            last_noticed_at: time(group.last_noticed_unix_ms),
+            parts: group.parts.iter().map(PartView::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a StallPartJson> for PartView<'a> {
+    fn from(part: &'a StallPartJson) -> Self {
+        let class = part.cause.parse::<CauseClass>().ok();
+        Self {
+            location: part.location.as_deref(),
+            cause: class.map_or(&*part.cause, |class| class.title()),
+            count: part.count,
+            total: duration(part.total_ms),
         }
     }
 }

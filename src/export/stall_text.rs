@@ -178,25 +178,6 @@ impl StallView<'_> {
         out
     }
 
-    /// One line for equal stalls: `3 stalls by news::nap at src/api.rs:12 (sleeping), 240 ms together, the longest 90.1 ms`.
-    pub(crate) fn summary(&self, repeats: Repeats) -> String {
-        let place = self.culprit.as_ref().map_or_else(
-            || " without a culprit".to_owned(),
-            |culprit| {
-                let location = culprit.location.as_ref().map_or_else(String::new, |location| format!(" at {location}"));
-                format!(" by {}{location}", culprit.function)
-            },
-        );
-        let stalls = plural(repeats.count, "stall");
-        let running = if self.ended { "" } else { ", still running" };
-        let (total, longest) = repeats.times.unwrap_or((self.duration, self.duration));
-        let longest = match repeats.count {
-            1 => String::new(),
-            _ => format!(" together, the longest {}", milliseconds(longest)),
-        };
-        format!("{stalls}{place} ({}), {}{longest}{running}", self.cause, milliseconds(total))
-    }
-
     /// `holdup: stall #1: worker 0 of runtime "news" held for 10.1 ms so far by nap (sleeping)`.
     fn headline(&self, style: Style) -> String {
         let held = self.held();

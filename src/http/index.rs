@@ -2,15 +2,20 @@
 
 use std::fmt::Write as _;
 
+use crate::export::group_text::{GroupView, PartView};
 use crate::export::stall_text::task;
 use crate::export::text::milliseconds;
 use crate::model::check::SelfCheck;
 use crate::model::plural::plural;
 use crate::model::stall::{StallEntry, Stalls};
+use crate::model::stall_group::StallGroup;
 use crate::model::worker::{Activity, WorkerNow};
 
-/// Stalls on the page. The JSON has all of them.
+/// Functions on the page. The JSON has all of them.
 const SHOWN: usize = 20;
+
+/// Lines and causes of a function.
+const PARTS: usize = 6;
 
 const STYLE: &str = include_str!("index.css");
 
@@ -51,45 +56,59 @@ fn delivery(html: &mut String, stalls: &Stalls) {
 }
 
 fn stall_table(html: &mut String, stalls: &Stalls) {
-    if stalls.entries.is_empty() {
+    let groups = stalls.groups();
+    if groups.is_empty() {
         return;
     }
-    html.push_str("<h2>Stalls</h2><div class=scroll><table><tr><th>state<th>culprit<th>cause<th>task<th>worker<th class=n>held<th class=n>longest<th class=n>count</tr>");
-    for entry in stalls.entries.iter().take(SHOWN) {
-        stall_row(html, entry);
+    html.push_str("<h2>Stalls</h2><div class=scroll><table><tr><th>state<th>function<th>cause<th>task<th>worker<th class=n>lost<th class=n>share<th class=n>longest<th class=n>count</tr>");
+    for group in groups.iter().take(SHOWN) {
+        group_rows(html, group, stalls);
     }
     html.push_str("</table></div>");
-    if stalls.entries.len() > SHOWN {
-        put(html, format_args!("<p class=faint>{} more in the JSON.</p>", stalls.entries.len() - SHOWN));
+    if groups.len() > SHOWN {
+        put(html, format_args!("<p class=faint>{} more in the JSON.</p>", groups.len() - SHOWN));
     }
 }
 
-fn stall_row(html: &mut String, entry: &StallEntry) {
-    let stall = &entry.stall;
-    let state = if stall.ended { "<span class=ended>ended</span>" } else { "<span class=running>running</span>" };
-    let culprit = match &stall.culprit {
-        Some(culprit) => {
-            let call = culprit.call.as_ref().map_or_else(String::new, |call| format!(" → {}", escape(call)));
-            let location = culprit.frame.location().unwrap_or_default();
-            format!("<code>{}</code><br><small>{}{call}</small>", escape(&culprit.frame.function), escape(&location))
-        }
-        None => "<i>unknown</i>".to_owned(),
-    };
-    let worker = stall.worker.map_or_else(|| "block_on".to_owned(), |worker| worker.to_string());
+/// The function with its sums, its lines and causes, the advice for the one that took most time, and the stalls that run.
+fn group_rows(html: &mut String, group: &StallGroup, stalls: &Stalls) {
+    let entries = || stalls.entries.iter().filter(|entry| group.stalls.contains(&entry.stall.id));
+    let Some(first) = entries().next() else { return };
+    let view = GroupView::from(group);
+    let state = if group.running > 0 { "<span class=running>running</span>" } else { "<span class=ended>ended</span>" };
     put(
         html,
         format_args!(
-            "<tr><td>{state}<td>{culprit}<td title=\"{}\">{}<td>{}<td>{} {worker}<td class=n>{}<td class=n>{}<td class=n>{}</tr>",
-            escape(stall.cause.class.advice()),
-            stall.cause.class.title(),
-            escape(&task(&stall.task)),
-            escape(&stall.runtime),
-            milliseconds(stall.duration),
-            milliseconds(entry.longest),
-            entry.count,
+            "<tr><td>{state}<td><code>{}</code><br><small>{}</small><td>{}<td>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}</tr>",
+            escape(view.name()),
+            escape(&view.seen()),
+            causes(&view),
+            escape(&task(&first.stall.task)),
+            worker(first),
+            milliseconds(group.total),
+            view.percent(),
+            milliseconds(group.longest),
+            group.count,
         ),
     );
-    put(html, format_args!("<tr class=advice><td><td colspan=7>{}</tr>", escape(stall.cause.class.advice())));
+    put(html, format_args!("<tr class=advice><td><td colspan=8>{}</tr>", escape(first.stall.cause.class.advice())));
+}
+
+/// Causes with their lines, one below the other.
+fn causes(view: &GroupView<'_>) -> String {
+    let part = |part: &PartView<'_>| {
+        let place =
+            part.location.map_or_else(String::new, |location| format!("<br><small>{}</small>", escape(location)));
+        let count = if view.parts.len() > 1 { format!(" × {}", part.count) } else { String::new() };
+        format!("{}{count}{place}", escape(part.cause))
+    };
+    view.parts.iter().take(PARTS).map(part).collect::<Vec<_>>().join("<br>")
+}
+
+/// The worker of the first entry. Others of the group may be elsewhere.
+fn worker(entry: &StallEntry) -> String {
+    let index = entry.stall.worker.map_or_else(|| "block_on".to_owned(), |worker| worker.to_string());
+    format!("{} {index}", escape(&entry.stall.runtime))
 }
 
 fn worker_table(html: &mut String, workers: &[WorkerNow]) {
@@ -159,7 +178,11 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::model::cause::CauseClass;
+    use crate::model::stall::{Stall, StallId};
 
     #[test]
     fn a_page_without_stalls_says_so_and_lists_every_path() {
@@ -169,6 +192,24 @@ mod tests {
         assert!(page.contains("Nothing has held this runtime up so far."));
         for (path, _) in paths {
             assert!(page.contains(&format!("href='{path}'")), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_function_is_one_row_with_its_lines_causes_and_share() {
+        let entry = |id, line, class, ms| {
+            let mut stall = Stall::example("api::<nap>", Duration::from_millis(ms), class);
+            (stall.id, stall.ended) = (StallId(id), true);
+            if let Some(culprit) = &mut stall.culprit {
+                (culprit.frame.file, culprit.frame.line) = (Some("src/api.rs".into()), Some(line));
+            }
+            StallEntry::new(stall)
+        };
+        let entries = vec![entry(1, 7, CauseClass::Sleeping, 30), entry(2, 8, CauseClass::Lock, 10)];
+        let page = page(&Stalls { entries, ..Stalls::default() }, &[], &SelfCheck::default(), &[]);
+        assert_eq!(page.matches("<code>api::&lt;nap&gt;</code>").count(), 1, "{page}");
+        for part in ["sleeping × 1", "waiting for a lock × 1", "src/api.rs:7", "src/api.rs:8", "100 %", "40.0 ms"] {
+            assert!(page.contains(part), "{part}: {page}");
         }
     }
 

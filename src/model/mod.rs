@@ -42,6 +42,9 @@ pub(crate) mod post_stall;
 /// Stalls.
 pub(crate) mod stall;
 
+/// Stalls by the user's function.
+pub(crate) mod stall_group;
+
 /// The self-check.
 pub(crate) mod check;
 

@@ -257,11 +257,12 @@ impl StallEntry {
     }
 }
 
-/// The bounded history of a watch, newest first, and its counters.
+/// The bounded history of a watch, and its counters.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Stalls {
-    /// Stalls that still run, then groups of equal stalls. The newest come first.
+    /// Stalls that still run, and equal stalls counted together. Those of one function follow each other, and functions
+    /// that took most time come first; see [`groups`](Self::groups). Inside a function, stalls that run come first.
     pub entries: Vec<StallEntry>,
     /// Counts of all stalls, including those that have left the history.
     pub counters: Counters,

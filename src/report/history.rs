@@ -9,6 +9,7 @@ use super::stalled_time::{PollStack, StalledTime};
 use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
 use crate::model::stall::{Counters, Stall, StallEntry, StallId};
+use crate::model::stall_group::sort_by_group;
 use crate::stalls::Life;
 
 /// The limit on kinds of ended stalls. The oldest kind makes room, and is counted as forgotten.
@@ -128,11 +129,9 @@ impl History {
     }
 
     pub(crate) fn entries(&self) -> Vec<StallEntry> {
-        let mut entries: Vec<StallEntry> = self.open.iter().map(|open| StallEntry::new(open.now())).collect();
-        entries.sort_by_key(|entry| std::cmp::Reverse(entry.stall.id));
-        let mut ended: Vec<StallEntry> = self.kinds.values().map(entry_of_kind).collect();
-        ended.sort_by_key(|entry| std::cmp::Reverse(entry.stall.noticed_at));
-        entries.extend(ended);
+        let open = self.open.iter().map(|open| StallEntry::new(open.now()));
+        let mut entries: Vec<StallEntry> = open.chain(self.kinds.values().map(entry_of_kind)).collect();
+        sort_by_group(&mut entries);
         entries
     }
 
@@ -279,7 +278,7 @@ mod tests {
         }
         assert_eq!(history.entries().len(), MAX_KINDS);
         assert_eq!(history.counters().forgotten, 10);
-        assert_eq!(history.entries()[0].stall.id, StallId(kinds), "the newest first");
+        assert!(history.entries().iter().all(|entry| entry.stall.id.0 > 10), "the oldest made room");
     }
 
     #[test]

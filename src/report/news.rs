@@ -9,6 +9,7 @@ use crate::export::text::Style;
 use crate::export::to_ms;
 use crate::model::check::{Check, Coverage};
 use crate::model::stall::{Phase, Stall};
+use crate::model::stall_group::StallGroup;
 use crate::model::victims::Victims;
 
 /// One thing to say.
@@ -20,8 +21,8 @@ pub(crate) enum News {
     Check(Check),
     /// A sentence about holdup.
     Notice(String),
-    /// Equal stalls at the end of a watch.
-    Summary { stall: Arc<Stall>, text: String, count: u64, total_ms: f64 },
+    /// The stalls of one function, at the end of a watch.
+    Summary { group: StallGroup, text: String },
 }
 
 impl News {
@@ -63,13 +64,15 @@ impl News {
             }
             Self::Check(line) => tracing::warn!(target: "holdup", coverage = line.coverage.as_str(), "{line}"),
             Self::Notice(text) => tracing::warn!(target: "holdup", "{text}"),
-            Self::Summary { stall, text, count, total_ms } => tracing::warn!(
+            Self::Summary { group, text } => tracing::warn!(
                 target: "holdup::stall",
                 phase = "summary",
-                function = stall.culprit.as_ref().map(|culprit| &*culprit.frame.function),
-                cause = stall.cause.class.as_str(),
-                count,
-                total_ms,
+                function = group.function.as_deref(),
+                count = group.count,
+                running = group.running,
+                total_ms = to_ms(group.total),
+                longest_ms = to_ms(group.longest),
+                share = group.share,
                 "{text}"
             ),
         }

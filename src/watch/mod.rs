@@ -43,7 +43,7 @@ const WATCH_STOP_LIMIT: Duration = Duration::from_secs(2);
 ///
 /// Dropping it stops its threads, frees its endpoint's address and restores the signal's disposition. It waits for reports
 /// for two seconds at most, and says how many stalls it could not report; [`shutdown_timeout`](Self::shutdown_timeout)
-/// waits longer. The last reports are one line for each kind of stall. Tokio cannot
+/// waits longer. The last reports are one line for each function. Tokio cannot
 /// remove hooks from a runtime: they remain, and cost a few plain stores per poll.
 ///
 /// ```
@@ -137,7 +137,8 @@ impl Watch {
         &self.state.self_check
     }
 
-    /// The stalls so far: those that still run, then groups of equal stalls. The newest come first.
+    /// The stalls so far: those that still run, and equal stalls counted together. Functions that took most time come
+    /// first; [`Stalls::groups`] sums them up.
     ///
     /// ```
     /// let watch = holdup::Watch::builder().start()?;

@@ -59,6 +59,92 @@ fn stalls_and_workers_of_an_endpoint_are_shown() {
     assert!(workers.contains("api") && workers.contains("parked"), "{workers}");
 }
 
+/// Three mistakes, each reached in three ways: other lines, and other causes.
+mod mistakes {
+    use std::time::{Duration, Instant};
+
+    #[inline(never)]
+    pub(crate) fn longest(way: usize) {
+        match way {
+            0 => std::thread::sleep(Duration::from_millis(120)),
+            1 => std::thread::sleep(Duration::from_millis(121)),
+            _ => {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(122) {
+                    std::hint::spin_loop();
+                }
+            }
+        }
+        std::hint::black_box(way);
+    }
+
+    #[inline(never)]
+    pub(crate) fn middle(way: usize) {
+        match way {
+            0 => std::thread::sleep(Duration::from_millis(70)),
+            1 => std::thread::sleep(Duration::from_millis(71)),
+            _ => std::thread::sleep(Duration::from_millis(72)),
+        }
+        std::hint::black_box(way);
+    }
+
+    #[inline(never)]
+    pub(crate) fn shortest(way: usize) {
+        match way {
+            0 => std::thread::sleep(Duration::from_millis(30)),
+            1 => std::thread::sleep(Duration::from_millis(31)),
+            _ => std::thread::sleep(Duration::from_millis(32)),
+        }
+        std::hint::black_box(way);
+    }
+}
+
+/// The positions of the mistakes in a text, and how often each is a heading.
+fn order(text: &str, heading: impl Fn(&str) -> String) -> Vec<usize> {
+    let headings =
+        ["longest", "middle", "shortest"].map(|name| heading(&format!("command_endpoint::mistakes::{name}")));
+    for heading in &headings {
+        assert_eq!(text.matches(heading.as_str()).count(), 1, "{heading}: {text}");
+    }
+    headings.iter().filter_map(|heading| text.find(heading.as_str())).collect()
+}
+
+#[test]
+fn three_mistakes_are_three_groups_in_one_order_everywhere() {
+    let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
+    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1).enable_all()).expect("builds");
+    for way in 0..3 {
+        for mistake in [mistakes::shortest, mistakes::longest, mistakes::middle] {
+            runtime.block_on(async { holdup::spawn(async move { mistake(way) }).await.expect("it ends") });
+        }
+    }
+    let ended =
+        || watch.stalls().entries.iter().filter(|entry| entry.stall.ended).map(|entry| entry.count).sum::<u64>();
+    wait_until("nine stalls have ended", || ended() == 9);
+    assert!(watch.stalls().entries.len() > 3, "lines and causes are told apart in the history");
+
+    let json = text(&holdup(&["stalls", "--json", &url]).stdout);
+    let answer: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let groups = answer["groups"].as_array().expect("a list");
+    let functions: Vec<&str> = groups.iter().filter_map(|group| group["function"].as_str()).collect();
+    assert_eq!(functions, ["longest", "middle", "shortest"].map(|name| format!("command_endpoint::mistakes::{name}")));
+    assert!(groups.iter().all(|group| group["count"] == 3), "{groups:#?}");
+    let shares: f64 = groups.iter().filter_map(|group| group["share"].as_f64()).sum();
+    assert!((shares - 1.0).abs() < 1e-6, "{groups:#?}");
+    let causes: Vec<&str> =
+        groups[0]["parts"].as_array().expect("a list").iter().filter_map(|part| part["cause"].as_str()).collect();
+    // Beside other tests, the machine may be the cause of a loop's stall.
+    assert!(causes.contains(&"sleeping") && causes.iter().any(|cause| *cause != "sleeping"), "{groups:#?}");
+    let first = answer["stalls"][0]["culprit"]["function"].as_str().expect("a culprit");
+    assert!(first.starts_with("command_endpoint::mistakes::longest"), "{first}");
+
+    let shown = text(&holdup(&["stalls", &url]).stdout);
+    assert!(order(&shown, |function| format!("{function}: 3 stalls, ")).is_sorted(), "{shown}");
+    let page = ureq::get(&url).call().expect("it answers").body_mut().read_to_string().expect("text");
+    assert!(order(&page, |function| format!("<code>{function}</code>")).is_sorted(), "{page}");
+}
+
 #[test]
 fn tasks_are_shown_in_a_table_that_fits_a_terminal() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");

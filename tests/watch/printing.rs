@@ -223,8 +223,9 @@ fn without_a_subscriber_reports_go_to_standard_error_once() {
         let (stdout, stderr) = play_in_child(scene);
         assert_eq!(count(&stderr, "holdup: stall #1: worker"), 1, "{scene}: {stderr}");
         assert_eq!(count(&stderr, "culprit  watch_printing::first_mistake"), 1, "{scene}: {stderr}");
-        let summary = "holdup: in all: 2 stalls by watch_printing::first_mistake at tests/watch/printing.rs:";
+        let summary = "holdup: in all: 2 stalls by watch_printing::first_mistake, ";
         assert_eq!(count(&stderr, summary), 1, "{scene}: {stderr}");
+        assert_eq!(count(&stderr, "sleeping at tests/watch/printing.rs:"), 1, "{scene}: {stderr}");
         assert!(!stderr.contains('\x1b'), "{scene}: no colors, because it is no terminal: {stderr:?}");
         assert!(!stdout.contains("holdup"), "{scene}: {stdout}");
     }
