@@ -18,6 +18,7 @@ use crate::export::json::{StallJson, StallsAnswer};
 use crate::export::stall_json_view::duration;
 use crate::export::stall_text::{Repeats, StackDetail, StallView};
 use crate::export::text::{Style, milliseconds};
+use crate::model::cause::CauseClass;
 use crate::model::plural::plural;
 use crate::model::stall::StallEntry;
 use crate::quantity;
@@ -29,7 +30,9 @@ const MAX_REPORTS: usize = 16;
 const MAX_NOTES: usize = 20;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit code 1 if a stall is still running at the end.")]
+#[command(
+    after_help = "Exit code 1 if a stall of the code is still running at the end; not if the machine does not run it."
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     target: Target,
@@ -195,9 +198,10 @@ fn write_group(
     Ok(())
 }
 
-/// 1 if a stall is still running.
+/// 1 if a stall of the code is still running. One that the machine causes is none.
 fn exit_code(answer: &StallsAnswer) -> ExitCode {
-    let running = answer.stalls.iter().any(|stall| !stall.ended);
+    let machine = CauseClass::NotScheduled.as_str();
+    let running = answer.stalls.iter().any(|stall| !stall.ended && stall.cause.class != machine);
     if running { NEGATIVE.into() } else { ExitCode::SUCCESS }
 }
 

@@ -1,7 +1,9 @@
 //! Finds the cause of a stall from its evidence and its stack.
 //!
-//! The observed window is divided into CPU time, time ready but not run, and waits by kind. The class with at least half
-//! of the window is the cause. Without one, the cause is unknown.
+//! The observed window is divided into the thread's own part (CPU time and waits by kind) and the machine's part (time in
+//! which the thread could have run). Absolute times decide between the two: a poll whose own part exceeds the threshold is a
+//! stall of the code, however long the machine did not run it. The class with at least half of the own part is the cause.
+//! Without one, the cause is unknown.
 //!
 //! The stack adds what the kernel does not report: that a wait for a socket is a name lookup, that a wait for a pipe is
 //! one for a child process, or that CPU time was spent in the kernel's file code.
@@ -19,48 +21,69 @@ const MINOR_FAULT: Duration = Duration::from_micros(1);
 /// The number of innermost frames in which libc's wrapper of a system call is searched.
 const TOP_FRAMES: usize = 3;
 
+/// A thread on a CPU answers a signal within this time.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(20);
+
+/// The duration of a poll, and the threshold that it crossed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PollTime {
+    pub(crate) threshold: Duration,
+    pub(crate) lasted: Duration,
+    pub(crate) ended: bool,
+}
+
 /// The class of the cause. `frames` is the stack, innermost first, or the reason why there is none.
-pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>) -> CauseClass {
-    let half = evidence.window / 2;
-    let counted = evidence.on_cpu.unwrap_or_default();
-    // A sleeping thread loses nothing when a hypervisor takes its CPU.
-    let stolen = evidence.stolen.unwrap_or_default().min(counted + evidence.starved);
-    let on_cpu = counted.saturating_sub(stolen);
-    if frames == Err(&StackUnavailable::NoAnswer) && evidence.stolen.is_some() && evidence.waits.is_empty() {
-        // A thread on a CPU answers a signal at once, unless a hypervisor has taken the CPU. The kernel learns of that
-        // only afterwards, and counts CPU time until then.
-        return CauseClass::NotScheduled;
-    }
-    let frames = frames.unwrap_or_default();
-    let not_run = (evidence.run_queue.unwrap_or_default() + evidence.starved.max(stolen)).max(neither_run(evidence));
+pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>, poll: PollTime) -> CauseClass {
     if evidence.window.is_zero() {
         return CauseClass::Unknown;
     }
-    if not_run >= half {
+    let unanswered = if poll.ended { Duration::ZERO } else { unanswered(evidence, frames) };
+    if is_not_scheduled(evidence.window, evidence.machine_time() + unanswered, poll) {
         return CauseClass::NotScheduled;
     }
+    let frames = frames.unwrap_or_default();
     if looks_up_name(frames) {
         return CauseClass::NameLookup;
     }
+    own_cause(evidence, frames)
+}
+
+/// Whether the poll crossed the threshold only because the machine did not run its thread.
+///
+/// The time before the window counts like the window. Less than a quarter of the machine makes no difference to a poll that is
+/// close to the threshold anyway. Until the poll ends, its own part may still exceed the threshold.
+fn is_not_scheduled(window: Duration, machine: Duration, poll: PollTime) -> bool {
+    let machine = machine.min(window);
+    let own = window - machine;
+    let own_of_poll = own.mul_f64(poll.lasted.max(window).as_secs_f64() / window.as_secs_f64());
+    own_of_poll < poll.threshold && machine >= own / 3
+}
+
+/// CPU time that the thread did not have. It is on a CPU as far as the kernel knows, but a hypervisor has taken that CPU:
+/// the thread does not answer a signal. The kernel corrects its CPU time only afterwards.
+fn unanswered(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>) -> Duration {
+    let is_taken = frames == Err(&StackUnavailable::NoAnswer) && evidence.stolen.is_some() && evidence.waits.is_empty();
+    if !is_taken {
+        return Duration::ZERO;
+    }
+    ANSWERS_WITHIN.saturating_sub(evidence.machine_time()).min(evidence.on_cpu.unwrap_or_default())
+}
+
+/// The class with at least half of the thread's own part.
+fn own_cause(evidence: &Evidence, frames: &[Frame]) -> CauseClass {
+    let own = evidence.own_time();
+    let on_cpu = evidence.on_cpu.unwrap_or_default();
     let mut shares = Shares::default();
     shares.add(class_on_cpu(evidence, frames), on_cpu);
     for wait in &evidence.waits {
         shares.add(class_of_place(&wait.site, frames), wait.time);
     }
-    if evidence.waits.is_empty() && on_cpu < half {
+    if evidence.waits.is_empty() && on_cpu < own / 2 {
         // The kernel does not report where the thread sleeps; its stack may show it.
-        let asleep = evidence.window.saturating_sub(on_cpu);
+        let asleep = own.saturating_sub(on_cpu);
         shares.add(top_syscall(frames).map_or(CauseClass::Unknown, |kind| class_of_kind(kind, frames)), asleep);
     }
-    shares.largest_of_at_least(half)
-}
-
-/// The time in which the machine ran neither the watchdog nor the worker. Time in which the worker was on a CPU or asleep
-/// does not count.
-fn neither_run(evidence: &Evidence) -> Duration {
-    let slept: Duration = evidence.waits.iter().map(|wait| wait.time).sum();
-    let unexplained = evidence.window.saturating_sub(evidence.on_cpu.unwrap_or(evidence.window)).saturating_sub(slept);
-    evidence.watchdog_late.min(unexplained)
+    shares.largest_of_at_least(own / 2)
 }
 
 #[derive(Default)]
@@ -68,6 +91,9 @@ struct Shares(Vec<(CauseClass, Duration)>);
 
 impl Shares {
     fn add(&mut self, class: CauseClass, time: Duration) {
+        if time.is_zero() {
+            return;
+        }
         match self.0.iter_mut().find(|(known, _)| *known == class) {
             Some((_, sum)) => *sum += time,
             None => self.0.push((class, time)),
@@ -200,20 +226,52 @@ mod tests {
         names.iter().map(frame).collect()
     }
 
+    /// The cause of a poll that has ended, with a threshold of 10 ms.
+    fn cause(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>) -> CauseClass {
+        classify(evidence, frames, PollTime { threshold: MS * 10, lasted: evidence.window, ended: true })
+    }
+
+    /// The cause so far of a poll that has lasted for the window.
+    fn cause_so_far(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>) -> CauseClass {
+        classify(evidence, frames, PollTime { threshold: MS * 10, lasted: evidence.window, ended: false })
+    }
+
+    /// The evidence of a window of this many milliseconds.
+    fn within(ms: u32, evidence: Evidence) -> Evidence {
+        Evidence { window: MS * ms, ..evidence }
+    }
+
     #[test]
-    fn the_class_with_half_of_the_window_is_the_cause() {
+    fn the_class_with_half_of_the_own_part_is_the_cause() {
         use SyscallKind::{Child, File, Lock, Network, Sleep};
         for (scene, evidence, class) in [
             ("a busy loop", evidence(95, 3, &[]), CauseClass::Computing),
-            ("a crowded machine", evidence(45, 55, &[]), CauseClass::NotScheduled),
+            ("a busy loop beside another", evidence(45, 55, &[]), CauseClass::Computing),
+            ("a busy loop beside many others", evidence(15, 85, &[]), CauseClass::Computing),
+            ("a crowded machine", evidence(5, 95, &[]), CauseClass::NotScheduled),
             ("thread::sleep", evidence(0, 0, &[(Sleep, 98)]), CauseClass::Sleeping),
+            ("thread::sleep, and a busy CPU at its end", evidence(0, 70, &[(Sleep, 28)]), CauseClass::Sleeping),
             ("a mutex", evidence(1, 0, &[(Lock, 97)]), CauseClass::Lock),
+            ("a mutex on a crowded machine", evidence(1, 60, &[(Lock, 39)]), CauseClass::Lock),
             ("fsync between writes", evidence(30, 0, &[(File, 60), (Lock, 5)]), CauseClass::File),
             ("a slow peer", evidence(0, 0, &[(Network, 99)]), CauseClass::Network),
             ("waitpid", evidence(0, 0, &[(Child, 99)]), CauseClass::ChildProcess),
             ("a bit of everything", evidence(30, 10, &[(File, 30), (Lock, 30)]), CauseClass::Unknown),
         ] {
-            assert_eq!(classify(&evidence, Ok(&[])), class, "{scene}");
+            assert_eq!(cause(&evidence, Ok(&[])), class, "{scene}");
+        }
+    }
+
+    #[test]
+    fn a_poll_whose_own_part_is_below_the_threshold_is_the_machines() {
+        for (scene, ms, evidence, class) in [
+            ("7 of 12 ms", 12, evidence(7, 5, &[]), CauseClass::NotScheduled),
+            ("10 of 15 ms", 15, evidence(10, 5, &[]), CauseClass::Computing),
+            ("close to the threshold anyway", 11, evidence(10, 1, &[]), CauseClass::Computing),
+            ("a short sleep", 14, evidence(0, 9, &[(SyscallKind::Sleep, 5)]), CauseClass::NotScheduled),
+            ("a sleep of the threshold", 14, evidence(0, 4, &[(SyscallKind::Sleep, 10)]), CauseClass::Sleeping),
+        ] {
+            assert_eq!(cause(&within(ms, evidence), Ok(&[])), class, "{scene}");
         }
     }
 
@@ -221,61 +279,61 @@ mod tests {
     fn the_stack_refines_the_cause() {
         use SyscallKind::{Network, Pipe};
         let lookup = frames(&["poll", "__res_context_send", "getaddrinfo", "std::net::ToSocketAddrs"]);
-        assert_eq!(classify(&evidence(1, 0, &[(Network, 95)]), Ok(&lookup)), CauseClass::NameLookup);
+        assert_eq!(cause(&evidence(1, 0, &[(Network, 95)]), Ok(&lookup)), CauseClass::NameLookup);
         let child = frames(&["read", "std::process::Command::output", "news::convert"]);
-        assert_eq!(classify(&evidence(1, 0, &[(Pipe, 95)]), Ok(&child)), CauseClass::ChildProcess);
+        assert_eq!(cause(&evidence(1, 0, &[(Pipe, 95)]), Ok(&child)), CauseClass::ChildProcess);
         let cached_file = frames(&["read", "std::fs::read", "news::load"]);
-        assert_eq!(classify(&evidence(97, 0, &[]), Ok(&cached_file)), CauseClass::File);
+        assert_eq!(cause(&evidence(97, 0, &[]), Ok(&cached_file)), CauseClass::File);
         let not_a_call = frames(&["core::ptr::write", "write::fill", "news::fill"]);
-        assert_eq!(classify(&evidence(97, 0, &[]), Ok(&not_a_call)), CauseClass::Computing);
+        assert_eq!(cause(&evidence(97, 0, &[]), Ok(&not_a_call)), CauseClass::Computing);
         let hidden_lock = frames(&["syscall", "std::sys::sync::mutex::futex::Mutex::lock_contended"]);
-        assert_eq!(classify(&evidence(1, 0, &[]), Ok(&hidden_lock)), CauseClass::Lock);
+        assert_eq!(cause(&evidence(1, 0, &[]), Ok(&hidden_lock)), CauseClass::Lock);
         let hidden_sleep = frames(&["clock_nanosleep", "std::thread::sleep"]);
-        assert_eq!(classify(&evidence(1, 0, &[]), Ok(&hidden_sleep)), CauseClass::Sleeping);
+        assert_eq!(cause(&evidence(1, 0, &[]), Ok(&hidden_sleep)), CauseClass::Sleeping);
     }
 
     #[test]
     fn time_in_which_the_machine_ran_neither_thread_is_not_scheduled() {
         let paused = Evidence { watchdog_late: MS * 95, ..evidence(1, 0, &[]) };
-        assert_eq!(classify(&paused, Ok(&[])), CauseClass::NotScheduled);
+        assert_eq!(cause(&paused, Ok(&[])), CauseClass::NotScheduled);
         let asleep_anyway = Evidence { watchdog_late: MS * 95, ..evidence(1, 0, &[(SyscallKind::Lock, 97)]) };
-        assert_eq!(classify(&asleep_anyway, Ok(&[])), CauseClass::Lock);
+        assert_eq!(cause(&asleep_anyway, Ok(&[])), CauseClass::Lock);
         let busy_meanwhile = Evidence { watchdog_late: MS * 95, ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&busy_meanwhile, Ok(&[])), CauseClass::Computing);
+        assert_eq!(cause(&busy_meanwhile, Ok(&[])), CauseClass::Computing);
     }
 
     #[test]
-    fn a_stolen_cpu_is_not_scheduled() {
-        let starved = Evidence { starved: MS * 60, ..evidence(5, 30, &[]) };
-        assert_eq!(classify(&starved, Ok(&[])), CauseClass::NotScheduled);
-        let stolen = Evidence { stolen: Some(MS * 70), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&stolen, Ok(&[])), CauseClass::NotScheduled, "the kernel counted it as CPU time");
-        let asleep = Evidence { stolen: Some(MS * 70), ..evidence(5, 0, &[(SyscallKind::Lock, 95)]) };
-        assert_eq!(classify(&asleep, Ok(&[])), CauseClass::Lock, "a sleeping thread needs no CPU");
-        let no_answer = Evidence { stolen: Some(Duration::ZERO), ..evidence(95, 0, &[]) };
-        assert_eq!(
-            classify(&no_answer, Err(&StackUnavailable::NoAnswer)),
-            CauseClass::NotScheduled,
-            "the kernel has not counted it yet"
-        );
-        let own_machine = evidence(95, 0, &[]);
-        assert_eq!(
-            classify(&own_machine, Err(&StackUnavailable::NoAnswer)),
-            CauseClass::Computing,
-            "busy in the kernel without a hypervisor"
-        );
+    fn a_stolen_cpu_and_a_quota_are_not_scheduled() {
+        let starved = Evidence { starved: MS * 65, ..evidence(5, 30, &[]) };
+        assert_eq!(cause(&starved, Ok(&[])), CauseClass::NotScheduled);
+        let stolen = Evidence { stolen: Some(MS * 92), ..evidence(5, 0, &[]) };
+        assert_eq!(cause(&stolen, Ok(&[])), CauseClass::NotScheduled);
+        let throttled = Evidence { throttled: Some(MS * 92), ..evidence(5, 0, &[]) };
+        assert_eq!(cause(&throttled, Ok(&[])), CauseClass::NotScheduled);
+        let computing = Evidence { throttled: Some(MS * 50), ..evidence(45, 0, &[]) };
+        assert_eq!(cause(&computing, Ok(&[])), CauseClass::Computing, "without a quota it is a stall too");
+    }
+
+    #[test]
+    fn cpu_time_without_an_answer_may_be_a_hypervisors() {
+        let no_answer = Err(&StackUnavailable::NoAnswer);
+        let virtual_machine = Evidence { stolen: Some(Duration::ZERO), ..within(28, evidence(28, 0, &[])) };
+        assert_eq!(cause_so_far(&virtual_machine, no_answer), CauseClass::NotScheduled, "not counted yet");
+        assert_eq!(cause(&virtual_machine, no_answer), CauseClass::Computing, "counted by now");
+        let own_machine = within(28, evidence(28, 0, &[]));
+        assert_eq!(cause_so_far(&own_machine, no_answer), CauseClass::Computing, "busy in the kernel");
     }
 
     #[test]
     fn touching_fresh_memory_is_page_faults() {
         let touching = Evidence { minor_faults: Some(120_000), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&touching, Ok(&[])), CauseClass::PageFaults);
+        assert_eq!(cause(&touching, Ok(&[])), CauseClass::PageFaults);
         let computing = Evidence { minor_faults: Some(200), ..evidence(95, 0, &[]) };
-        assert_eq!(classify(&computing, Ok(&[])), CauseClass::Computing);
+        assert_eq!(cause(&computing, Ok(&[])), CauseClass::Computing);
     }
 
     #[test]
     fn without_evidence_the_cause_is_unknown() {
-        assert_eq!(classify(&Evidence::default(), Ok(&[])), CauseClass::Unknown);
+        assert_eq!(cause(&Evidence::default(), Ok(&[])), CauseClass::Unknown);
     }
 }

@@ -23,3 +23,5 @@ pub(crate) use cycle::cycles;
 pub(crate) use futurelock::futurelocks;
 
 pub(crate) use culprit::{find_culprit, poll_boundary, worker_handed_over};
+
+pub(crate) use cause::PollTime;

@@ -182,8 +182,14 @@ pub struct EvidenceJson {
     pub samples: u32,
     /// CPU time of the thread in the window.
     pub on_cpu_ms: Option<f64>,
-    /// Time ready but not run.
+    /// Time waiting for a CPU that other threads used.
     pub run_queue_ms: Option<f64>,
+    /// Time held back by the CPU quota of the process's cgroup; null without a quota.
+    #[serde(default)]
+    pub throttled_ms: Option<f64>,
+    /// How often the quota held back the cgroup; null without a quota.
+    #[serde(default)]
+    pub throttles: Option<u64>,
     /// Time that a hypervisor took from its CPU; null without one.
     pub stolen_ms: Option<f64>,
     /// Further time runnable without CPU time.
@@ -450,6 +456,8 @@ impl From<&Evidence> for EvidenceJson {
             samples: evidence.samples,
             on_cpu_ms: evidence.on_cpu.map(ms),
             run_queue_ms: evidence.run_queue.map(ms),
+            throttled_ms: evidence.throttled.map(ms),
+            throttles: evidence.throttles,
             stolen_ms: evidence.stolen.map(ms),
             starved_ms: ms(evidence.starved),
             waits: waits.collect(),

@@ -128,6 +128,8 @@ impl From<&EvidenceJson> for Evidence {
             samples: json.samples,
             on_cpu: json.on_cpu_ms.map(duration),
             run_queue: json.run_queue_ms.map(duration),
+            throttled: json.throttled_ms.map(duration),
+            throttles: json.throttles,
             stolen: json.stolen_ms.map(duration),
             starved: duration(json.starved_ms),
             waits: json.waits.iter().map(wait).collect(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::text::{CONTINUATION, PROSE_WIDTH, Style, milliseconds, wrapped};
 use crate::diagnose::poll_boundary;
+use crate::model::cause::CauseClass;
 use crate::model::evidence::Evidence;
 use crate::model::plural::plural;
 use crate::model::stack::{Frame, Origin};
@@ -167,7 +168,7 @@ impl StallView<'_> {
             self.number(style),
             style.strong(&self.held()),
             self.by(", by", style),
-            self.cause,
+            self.cause_and_machine(),
             self.place(),
         );
         line(&mut out, &headline);
@@ -187,8 +188,17 @@ impl StallView<'_> {
             self.number(style),
             style.strong(&self.place()),
             self.by(" by", style),
-            self.cause
+            self.cause_and_machine()
         )
+    }
+
+    /// `computing`; `computing, and 38.0 ms without a CPU` if the machine's part is considerable.
+    pub(crate) fn cause_and_machine(&self) -> String {
+        let machine = self.evidence.machine_time();
+        if machine < self.evidence.window / 4 || machine.is_zero() || self.cause == CauseClass::NotScheduled.title() {
+            return self.cause.to_owned();
+        }
+        format!("{}, and {} without a CPU", self.cause, milliseconds(machine))
     }
 
     fn number(&self, style: Style) -> String {
@@ -349,42 +359,44 @@ pub(crate) fn task(task: &Task) -> String {
     task_at(task.id.map(|id| id.0), task.name.as_deref(), task.place().as_deref())
 }
 
-/// The evidence of a cause in one line: `observed for 8.5 ms: 8.5 ms in clock_nanosleep, 0.0 ms on CPU`.
+/// The evidence of a cause in one line: `observed for 75.0 ms: 37.0 ms on CPU, 38.0 ms waiting for a CPU`.
 fn numbers(evidence: &Evidence) -> String {
-    let Evidence {
-        window, on_cpu, run_queue, starved, stolen, waits, minor_faults, major_faults, watchdog_late, ..
-    } = evidence;
     // Shares below a twentieth explain nothing.
-    let least = *window / 20;
-    let mut parts = Vec::new();
-    for wait in waits.iter().filter(|wait| wait.time >= least) {
-        parts.push(format!("{} in {}", milliseconds(wait.time), wait.site));
+    let least = evidence.window / 20;
+    let mut parts = own_parts(evidence, least);
+    parts.extend(machine_parts(evidence, least));
+    if evidence.watchdog_late >= evidence.window / 2 {
+        parts.push(format!("the watchdog itself was {} late", milliseconds(evidence.watchdog_late)));
     }
-    if let Some(on_cpu) = on_cpu {
-        parts.push(format!("{} on CPU", milliseconds(*on_cpu)));
-    }
-    if let Some(run_queue) = run_queue.filter(|time| *time >= least) {
-        parts.push(format!("{} ready but not run", milliseconds(run_queue)));
-    }
-    if let Some(stolen) = stolen.filter(|time| !time.is_zero()) {
-        parts.push(format!("{} of its CPU taken by the hypervisor", milliseconds(stolen)));
-    }
-    if *starved >= least && !starved.is_zero() {
-        parts.push(format!("{} runnable without a CPU", milliseconds(*starved)));
-    }
-    if *watchdog_late >= *window / 2 {
-        parts.push(format!("the watchdog itself was {} late", milliseconds(*watchdog_late)));
-    }
-    match (minor_faults, major_faults) {
-        (Some(minor), Some(major)) if *major > 0 || *minor > 1_000 => {
-            parts.push(format!("{}, {major} of them from disk", plural(*minor, "page fault")));
+    match (evidence.minor_faults, evidence.major_faults) {
+        (Some(minor), Some(major)) if major > 0 || minor > 1_000 => {
+            parts.push(format!("{}, {major} of them from disk", plural(minor, "page fault")));
         }
         _ => {}
     }
     if parts.is_empty() {
         return "the kernel gives no numbers for this thread".to_owned();
     }
-    format!("observed for {}: {}", milliseconds(*window), parts.join(", "))
+    format!("observed for {}: {}", milliseconds(evidence.window), parts.join(", "))
+}
+
+fn own_parts(evidence: &Evidence, least: Duration) -> Vec<String> {
+    let waits = evidence.waits.iter().filter(|wait| wait.time >= least);
+    let waits = waits.map(|wait| format!("{} in {}", milliseconds(wait.time), wait.site));
+    waits.chain(evidence.on_cpu.map(|time| format!("{} on CPU", milliseconds(time)))).collect()
+}
+
+fn machine_parts(evidence: &Evidence, least: Duration) -> Vec<String> {
+    let Evidence { run_queue, throttled, stolen, starved, .. } = evidence;
+    let parts = [
+        (*run_queue, "waiting for a CPU"),
+        (*throttled, "held back by the CPU quota"),
+        (*stolen, "taken by the hypervisor"),
+        (Some(*starved), "runnable without a CPU"),
+    ];
+    let worth = |time: &Duration| *time >= least && !time.is_zero();
+    let parts = parts.into_iter().filter_map(|(time, what)| Some((time.filter(worth)?, what)));
+    parts.map(|(time, what)| format!("{} {what}", milliseconds(time))).collect()
 }
 
 #[cfg(test)]
@@ -445,6 +457,34 @@ holdup: stall #1: worker 0 of runtime \"news\" held for 10.1 ms so far by nap (s
         assert_eq!(ended, format!("holdup: stall #1: ended after 10.1 ms, {place}  victims  2 tasks\n"));
         let no_victims = StallView { ended: true, victims: Some("none: no task had to wait".to_owned()), ..view() };
         assert_eq!(no_victims.update(Style::Plain).lines().count(), 1);
+    }
+
+    #[test]
+    fn the_machines_part_is_beside_the_cause() {
+        let ms = Duration::from_millis;
+        let evidence =
+            Evidence { window: ms(75), on_cpu: Some(ms(37)), run_queue: Some(ms(38)), ..Evidence::default() };
+        let beside_load = StallView { evidence: Cow::Owned(evidence), cause: "computing", ..view() };
+        let report = beside_load.report(Repeats::default(), StackDetail::Folded, Style::Plain);
+        assert!(report.contains("by nap (computing, and 38.0 ms without a CPU)\n"), "{report}");
+        let numbers = "  cause    computing; observed for 75.0 ms: 37.0 ms on CPU, 38.0 ms waiting for a CPU\n";
+        assert!(report.contains(numbers), "{report}");
+    }
+
+    #[test]
+    fn the_parts_of_the_machine_have_names() {
+        let ms = Duration::from_millis;
+        let evidence = Evidence {
+            window: ms(75),
+            on_cpu: Some(ms(37)),
+            throttled: Some(ms(20)),
+            stolen: Some(ms(10)),
+            starved: ms(5),
+            ..Evidence::default()
+        };
+        let expected = "observed for 75.0 ms: 37.0 ms on CPU, 20.0 ms held back by the CPU quota, \
+            10.0 ms taken by the hypervisor, 5.0 ms runnable without a CPU";
+        assert_eq!(numbers(&evidence), expected);
     }
 
     #[test]

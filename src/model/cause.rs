@@ -2,7 +2,8 @@
 
 use super::evidence::Evidence;
 
-/// What a stuck worker was doing for most of the observed time.
+/// What a stuck worker was doing for most of its own time. Time in which the machine did not run it counts only if the rest
+/// is below the threshold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CauseClass {
@@ -22,7 +23,7 @@ pub enum CauseClass {
     ChildProcess,
     /// The kernel mapped or read in memory pages for it.
     PageFaults,
-    /// It was ready to run, but the machine did not run it.
+    /// It was ready to run, but the machine did not run it. What it did itself took less than the threshold.
     NotScheduled,
     /// No class dominates, or the kernel gives no numbers.
     Unknown,
@@ -95,7 +96,7 @@ impl CauseClass {
             Self::NotScheduled => Texts {
                 word: "not_scheduled",
                 title: "not scheduled",
-                advice: "The code is not at fault: the machine had no CPU for this thread. Check the CPU limit of the container and the other load on these cores.",
+                advice: "Without these waits for a CPU the poll would be no stall: the machine had no CPU for this thread. Check the CPU limit of the container and the other load on these cores.",
             },
             Self::Unknown => Texts {
                 word: "unknown",

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 /// What a stuck worker's thread did while it was observed.
 ///
-/// All durations lie within [`window`](Self::window), which starts about two milliseconds into the poll. A value of
-/// `None` was not available from the kernel.
+/// All durations lie within [`window`](Self::window), which starts about two milliseconds into the poll. CPU time, waits and
+/// the machine's part do not overlap, so their sum is at most the window. A value of `None` was not available from the
+/// kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Evidence {
@@ -16,10 +17,14 @@ pub struct Evidence {
     pub samples: u32,
     /// CPU time that the thread used in the window (its CPU clock).
     pub on_cpu: Option<Duration>,
-    /// Time in which the thread was ready and the kernel did not run it (`/proc/…/schedstat`).
+    /// Time in which the thread waited for a CPU that other threads used (`/proc/…/schedstat`).
     pub run_queue: Option<Duration>,
-    /// Time that a hypervisor took from the thread's CPU, in steps of 10 ms. The kernel may have counted it as CPU time
-    /// first. `None` on machines without stolen time.
+    /// Time in which the CPU quota of the process's cgroup held the thread back (`cpu.stat`), at most. The kernel counts it
+    /// for the group, not for the thread. `None` without a quota.
+    pub throttled: Option<Duration>,
+    /// How often the quota held back the process's cgroup in the window. `None` without a quota.
+    pub throttles: Option<u64>,
+    /// Time that a hypervisor took from the thread's CPU, in steps of 10 ms. `None` on machines without stolen time.
     pub stolen: Option<Duration>,
     /// Further time in which the thread was runnable but its CPU clock stood still: it is still queued, or a
     /// hypervisor took the CPU.
@@ -35,6 +40,47 @@ pub struct Evidence {
     pub state: Option<char>,
     /// The delay of holdup's own watchdog in the window. A large value means that the machine ran neither thread.
     pub watchdog_late: Duration,
+}
+
+impl Evidence {
+    /// The time that the thread spent by its own act: on a CPU, or waiting for something else than a CPU.
+    #[must_use]
+    pub fn own_time(&self) -> Duration {
+        self.window.saturating_sub(self.machine_time())
+    }
+
+    /// The time in which the thread could have run and the machine did not run it: other threads, a quota or a hypervisor.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use holdup::stall::Evidence;
+    ///
+    /// let ms = Duration::from_millis;
+    /// let mut evidence = Evidence::default();
+    /// (evidence.window, evidence.on_cpu, evidence.run_queue) = (ms(75), Some(ms(37)), Some(ms(38)));
+    /// assert_eq!((evidence.own_time(), evidence.machine_time()), (ms(37), ms(38)));
+    /// ```
+    #[must_use]
+    pub fn machine_time(&self) -> Duration {
+        let parts = [self.run_queue, self.throttled, self.stolen, Some(self.starved)];
+        parts.into_iter().flatten().sum::<Duration>().max(self.neither_run())
+    }
+
+    /// The time in which the machine ran neither the watchdog nor the thread. Time on a CPU or asleep does not count.
+    fn neither_run(&self) -> Duration {
+        let slept: Duration = self.waits.iter().map(|wait| wait.time).sum();
+        let unexplained = self.window.saturating_sub(self.on_cpu.unwrap_or(self.window)).saturating_sub(slept);
+        self.watchdog_late.min(unexplained)
+    }
+}
+
+/// How much a CPU quota has held back a process's cgroup and those above it, so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Throttling {
+    /// Summed over CPUs. The kernel adds it when the group runs again.
+    pub(crate) time: Duration,
+    /// Periods in which the quota was used up.
+    pub(crate) periods: u64,
 }
 
 /// A wait site, and the time that a thread spent there.

@@ -186,7 +186,8 @@ impl Culprit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// The poll has just exceeded the threshold and still runs.
+    /// The poll has exceeded the threshold. It still runs, unless most of its time was the machine's: then this event comes
+    /// when the stack is captured again, or with the end.
     Noticed,
     /// The poll still runs, and its stack was captured again (at 4 and at 16 times the threshold).
     Updated,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::sleep::Sleep;
 use super::thread_sample::ThreadSample;
+use crate::model::evidence::Throttling;
 use crate::model::post_stall::Followed;
 use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::Task;
@@ -28,6 +29,11 @@ pub(crate) trait WorkerSource {
 
     /// A sample of the worker's thread from the kernel's files.
     fn sample_thread(&mut self, worker: usize) -> ThreadSample;
+
+    /// How much a CPU quota has held back the process so far. `None` without a quota.
+    fn throttling(&mut self) -> Option<Throttling> {
+        None
+    }
 
     /// The thread's stack inside the poll in `progress`.
     fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable>;

@@ -25,6 +25,8 @@ pub(crate) struct Open {
     pub(crate) life: Arc<Life>,
     /// The time of each capture since the start of the stall, with the frames inside the poll.
     pub(crate) taken: Vec<(Duration, PollStack)>,
+    /// Whether the stall was announced: reported, or held back by the rate limit.
+    pub(crate) announced: bool,
     /// Whether the stall was reported. If so, its end is reported too.
     pub(crate) reported: bool,
     /// The duration at which a reminder is due.
@@ -238,6 +240,7 @@ mod tests {
             stall,
             life: Arc::new(Life::begun(Instant::now())),
             taken: taken.iter().map(|(ms, function)| (Duration::from_millis(*ms), part(function))).collect(),
+            announced: true,
             reported: false,
             remind_after: Duration::MAX,
         }

@@ -112,11 +112,10 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
 
 fn message(phase: Phase, stall: &Stall) -> String {
     let place = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
-    let held = StallView::from(stall).held();
+    let view = StallView::from(stall);
+    let (held, cause) = (view.held(), view.cause_and_machine());
     match phase {
-        Phase::Ended => format!("a poll held its worker for {held}{place}: {}", stall.cause.class.title()),
-        Phase::Noticed | Phase::Updated => {
-            format!("a poll has been holding its worker for {held}{place}: {}", stall.cause.class.title())
-        }
+        Phase::Ended => format!("a poll held its worker for {held}{place}: {cause}"),
+        Phase::Noticed | Phase::Updated => format!("a poll has been holding its worker for {held}{place}: {cause}"),
     }
 }

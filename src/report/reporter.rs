@@ -12,7 +12,7 @@ use super::news::News;
 use super::rate_limit::RateLimit;
 use super::stall_log::StallLog;
 use super::stalled_time::{PollStack, inside_poll};
-use crate::diagnose::{classify, find_culprit, worker_handed_over};
+use crate::diagnose::{PollTime, classify, find_culprit, worker_handed_over};
 use crate::export::stall_text::Repeats;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
@@ -89,7 +89,7 @@ impl<'f> Reporter<'f> {
     }
 
     fn noticed(&mut self, noticed: Noticed) {
-        let Noticed { id, worker, task, at, detection, life, first } = noticed;
+        let Noticed { id, worker, task, at, after, detection, life, first } = noticed;
         let blank = Stall {
             id,
             runtime: Arc::clone(&worker.runtime),
@@ -100,7 +100,7 @@ impl<'f> Reporter<'f> {
             threshold: self.log.threshold,
             duration: first.after,
             detection,
-            began_at: at.checked_sub(first.after).unwrap_or(at),
+            began_at: at.checked_sub(after).unwrap_or(at),
             noticed_at: at,
             ended: false,
             cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },
@@ -115,27 +115,37 @@ impl<'f> Reporter<'f> {
             self.log.history().reported.dismissed += 1;
             return;
         }
-        let kind = kind_of(&stall);
-        let held_back = self.rate_limit.admit(kind, Instant::now());
+        self.log.history().open(Open {
+            stall: Stall::clone(&stall),
+            life,
+            taken: vec![(taken_after, part)],
+            announced: false,
+            reported: false,
+            remind_after: FIRST_REMINDER,
+        });
+        // So far the machine is the cause. Whether it stays so is known when the stack is captured again, or at the end.
+        if stall.cause.class != CauseClass::NotScheduled {
+            self.announce(&stall);
+        }
+    }
+
+    /// Reports a stall for the first time, unless the rate limit holds it back.
+    fn announce(&mut self, stall: &Arc<Stall>) {
+        let kind = kind_of(stall);
+        let admitted = self.rate_limit.admit(kind, Instant::now());
         let count = {
             let mut history = self.log.history();
-            if held_back.is_none() {
-                history.reported.suppressed += 1;
+            history.reported.suppressed += u64::from(admitted.is_none());
+            if let Some(open) = history.open_mut(stall.id) {
+                (open.announced, open.reported) = (true, admitted.is_some());
             }
-            history.open(Open {
-                stall: Stall::clone(&stall),
-                life,
-                taken: vec![(taken_after, part)],
-                reported: held_back.is_some(),
-                remind_after: FIRST_REMINDER,
-            });
             history.count(kind) + 1
         };
-        if let Some(suppressed) = held_back {
+        if let Some(suppressed) = admitted {
             let repeats = Repeats { count, suppressed, ..Repeats::default() };
-            self.say(Phase::Noticed, &stall, repeats);
+            self.say(Phase::Noticed, stall, repeats);
         }
-        self.log.sinks.call(Phase::Noticed, &stall);
+        self.log.sinks.call(Phase::Noticed, stall);
     }
 
     fn updated(&mut self, id: StallId, update: Update) {
@@ -143,15 +153,19 @@ impl<'f> Reporter<'f> {
         let taken_after = update.after;
         let Explained { stall, part } = self.explain(before, update);
         let stall = Arc::new(stall);
-        let reported = {
+        let (announced, reported) = {
             let mut history = self.log.history();
             let Some(open) = history.open_mut(id) else { return };
             open.stall = Stall::clone(&stall);
             if open.taken.len() < MAX_TAKEN {
                 open.taken.push((taken_after, part));
             }
-            open.reported
+            (open.announced, open.reported)
         };
+        if !announced {
+            self.announce(&stall);
+            return;
+        }
         if reported && stall.duration >= stall.threshold * LINE_FROM {
             self.say(Phase::Updated, &stall, Repeats::default());
         }
@@ -159,23 +173,36 @@ impl<'f> Reporter<'f> {
     }
 
     fn ended(&mut self, id: StallId, evidence: Option<Evidence>, victims: Result<Victims, VictimsUnknown>) {
-        let closed = {
-            let mut history = self.log.history();
-            if let Some(open) = history.open_mut(id) {
-                open.stall.waiting.victims = victims;
-                if let Some(evidence) = evidence {
-                    let class = classify(&evidence, frames_of(&open.stall));
-                    open.stall.cause = Cause { class, evidence };
-                }
-            }
-            history.close(id)
-        };
-        let Some((stall, reported)) = closed else { return };
+        let Some((stall, announced)) = self.complete(id, evidence, victims) else { return };
+        if !announced {
+            self.announce(&Arc::new(stall));
+        }
+        let Some((stall, reported)) = self.log.history().close(id) else { return };
         let stall = Arc::new(stall);
         if reported {
             self.say(Phase::Ended, &stall, Repeats::default());
         }
         self.log.sinks.call(Phase::Ended, &stall);
+    }
+
+    /// An open stall with all that is known at its end, and whether it was announced.
+    fn complete(
+        &self,
+        id: StallId,
+        evidence: Option<Evidence>,
+        victims: Result<Victims, VictimsUnknown>,
+    ) -> Option<(Stall, bool)> {
+        let mut history = self.log.history();
+        let open = history.open_mut(id)?;
+        open.stall.waiting.victims = victims;
+        open.stall.duration = open.life.duration();
+        open.stall.ended = true;
+        if let Some(evidence) = evidence {
+            let poll = PollTime { ended: true, ..poll_time(&open.stall, open.stall.duration) };
+            let class = classify(&evidence, frames_of(&open.stall), poll);
+            open.stall.cause = Cause { class, evidence };
+        }
+        Some((open.stall.clone(), open.announced))
     }
 
     /// Closes stalls with an end that was lost in a full queue, and reminds of stalls that last. Prints what a stuck
@@ -215,7 +242,7 @@ impl<'f> Reporter<'f> {
             Err(reason) if stall.stack.is_err() => stall.stack = Err(reason),
             Err(_) => {}
         }
-        let class = classify(&evidence, frames_of(&stall));
+        let class = classify(&evidence, frames_of(&stall), poll_time(&stall, after));
         let part = inside_poll(frames_of(&stall).unwrap_or_default());
         stall.cause = Cause { class, evidence };
         stall.duration = after;
@@ -225,6 +252,11 @@ impl<'f> Reporter<'f> {
     fn say(&self, phase: Phase, stall: &Arc<Stall>, repeats: Repeats) {
         self.log.sinks.say(News::Stall { phase, stall: Arc::clone(stall), repeats });
     }
+}
+
+/// A poll that still runs.
+fn poll_time(stall: &Stall, lasted: Duration) -> PollTime {
+    PollTime { threshold: stall.threshold, lasted, ended: false }
 }
 
 fn frames_of(stall: &Stall) -> Result<&[Frame], &StackUnavailable> {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::evidence::{Evidence, WaitSite, WaitTime};
+use super::window_parts::disjoint;
+use crate::model::evidence::{Evidence, Throttling, WaitSite, WaitTime};
 use crate::process::ThreadSample;
 
 /// The limit of wait sites with a time of their own. Time in further ones only counts in the window.
@@ -17,13 +18,27 @@ pub(super) struct EvidenceCollector {
     last_at: Instant,
     samples: u32,
     waits: Vec<WaitTime>,
+    /// The last wait, and the time of it in which the thread woke up. It may have been queued for a part of that.
+    woke_in: Option<(WaitSite, Duration)>,
     starved: Duration,
+    /// CPU time that the kernel added in the window, but that lies outside of it.
+    cpu_outside: Duration,
+    /// The same of run queue time.
+    queued_outside: Duration,
     stolen: Option<Duration>,
+    throttling: Throttled,
     watchdog_late: Duration,
 }
 
+/// What a CPU quota had held back at the start of the window and by now.
+#[derive(Clone, Copy, Debug)]
+struct Throttled {
+    first: Option<Throttling>,
+    last: Option<Throttling>,
+}
+
 impl EvidenceCollector {
-    pub(super) fn begin(at: Instant, sample: ThreadSample) -> Self {
+    pub(super) fn begin(at: Instant, sample: ThreadSample, throttling: Option<Throttling>) -> Self {
         Self {
             stolen: sample.stolen.map(|_| Duration::ZERO),
             start: at,
@@ -32,7 +47,11 @@ impl EvidenceCollector {
             last_at: at,
             samples: 1,
             waits: Vec::new(),
+            woke_in: None,
             starved: Duration::ZERO,
+            cpu_outside: Duration::ZERO,
+            queued_outside: Duration::ZERO,
+            throttling: Throttled { first: throttling, last: throttling },
             watchdog_late: Duration::ZERO,
         }
     }
@@ -42,47 +61,80 @@ impl EvidenceCollector {
         self.watchdog_late += delay;
     }
 
+    /// What a CPU quota has held back by now.
+    pub(super) fn add_throttling(&mut self, throttling: Option<Throttling>) {
+        self.throttling.last = throttling;
+    }
+
     /// Adds a sample.
-    ///
-    /// The time since the previous sample that is neither CPU time nor run queue time counts as a wait at the present wait site,
-    /// or else at the previous one. If the thread ran in both samples it counts as starved: a hypervisor that takes the CPU
-    /// away leaves the thread in the running state, but stops its CPU clock.
-    ///
-    /// The kernel adds run queue time only when it ends. Until then a thread preempted inside a system call seems to wait there.
-    /// So run queue time beyond the time since the previous sample is subtracted from that wait.
     pub(super) fn add(&mut self, at: Instant, sample: ThreadSample) {
-        let passed = at.duration_since(self.last_at);
-        let accounted = grown(self.last.cpu, sample.cpu).unwrap_or_default()
-            + grown(self.last.run_queue, sample.run_queue).unwrap_or_default();
-        let unaccounted = passed.saturating_sub(accounted);
-        self.correct_waits(accounted.saturating_sub(passed));
-        if let Some(site) = sample.sleeps_in.as_ref().or(self.last.sleeps_in.as_ref()) {
-            add_wait(&mut self.waits, site, unaccounted);
-        } else if sample.runs() && self.last.runs() {
-            self.starved += unaccounted;
-        }
+        let passed = at.saturating_duration_since(self.last_at);
+        self.add_interval(passed, passed, &sample);
         self.set_last(at, sample);
     }
 
-    /// Subtracts time that the kernel has accounted for late from the wait at the previous site, and then from starved time.
-    fn correct_waits(&mut self, mut time: Duration) {
-        if let Some(site) = &self.last.sleeps_in
-            && let Some(wait) = self.waits.iter_mut().find(|wait| wait.site == *site)
-        {
-            let wrong = wait.time.min(time);
-            wait.time -= wrong;
-            time -= wrong;
+    /// Adds the time since the previous sample, of which `kept` belongs to the poll.
+    ///
+    /// What is neither CPU time nor run queue time counts as a wait at the present wait site, or else at the previous one. If
+    /// the thread ran in both samples it counts as starved: a hypervisor that takes the CPU away leaves the thread in the
+    /// running state, but stops its CPU clock.
+    ///
+    /// The kernel adds run queue time only when it ends. Until then a thread preempted inside a system call seems to wait there.
+    /// So run queue time beyond the time since the previous sample is subtracted from that wait.
+    fn add_interval(&mut self, passed: Duration, kept: Duration, sample: &ThreadSample) {
+        let cpu = grown(self.last.cpu, sample.cpu).unwrap_or_default();
+        let queued = grown(self.last.run_queue, sample.run_queue).unwrap_or_default();
+        let accounted = cpu + queued;
+        let late = accounted.saturating_sub(passed);
+        let accounted_kept = share(accounted - late, kept, passed);
+        let after_end = accounted - late - accounted_kept;
+        let queued_after_end = share(after_end, queued, accounted);
+        let before_start = self.correct_waits(late);
+        // Run queue time often begins before the window, because it is added when it ends.
+        let queued_before = before_start.min(queued);
+        self.queued_outside += queued_after_end + queued_before;
+        self.cpu_outside += after_end - queued_after_end + before_start - queued_before;
+        let unaccounted = kept.saturating_sub(accounted_kept);
+        if let Some(site) = sample.sleeps_in.as_ref().or(self.last.sleeps_in.as_ref()) {
+            add_wait(&mut self.waits, site, unaccounted);
+            self.woke_in = sample.sleeps_in.is_none().then(|| (site.clone(), unaccounted));
+        } else if sample.runs() && self.last.runs() {
+            self.starved += unaccounted;
         }
-        self.starved = self.starved.saturating_sub(time);
-        self.waits.retain(|wait| !wait.time.is_zero());
     }
 
-    /// Adds a sample taken after the poll. Only its totals count: the time since the previous sample belongs to the previous
-    /// wait site.
-    pub(super) fn finish(&mut self, at: Instant, mut sample: ThreadSample) {
+    /// Subtracts time that the kernel has accounted for late from the wait at the previous site, from the end of the wait
+    /// before it, and from starved time. Returns the rest, which lies before the window.
+    fn correct_waits(&mut self, mut time: Duration) -> Duration {
+        let limit = self.last.sleeps_in.clone().map(|site| (site, Duration::MAX)).or_else(|| self.woke_in.clone());
+        let starved = self.starved.min(time);
+        if self.last.sleeps_in.is_none() {
+            self.starved -= starved;
+            time -= starved;
+        }
+        if let Some((site, most)) = limit
+            && let Some(wait) = self.waits.iter_mut().find(|wait| wait.site == site)
+        {
+            let wrong = wait.time.min(time).min(most);
+            wait.time -= wrong;
+            time -= wrong;
+            self.woke_in = self.woke_in.take().map(|(site, most)| (site, most.saturating_sub(wrong)));
+        }
+        let starved = self.starved.min(time);
+        self.starved -= starved;
+        self.waits.retain(|wait| !wait.time.is_zero());
+        time - starved
+    }
+
+    /// Adds a sample taken after the poll, which ended at `end`. Only its totals count: the time since the previous sample
+    /// belongs to the previous wait site, and time after the end to nothing.
+    pub(super) fn finish(&mut self, end: Instant, at: Instant, mut sample: ThreadSample) {
         sample.sleeps_in.clone_from(&self.last.sleeps_in);
         sample.state = self.last.state;
-        self.add(at, sample);
+        let passed = at.saturating_duration_since(self.last_at);
+        let kept = end.saturating_duration_since(self.last_at).min(passed);
+        self.add_interval(passed, kept, &sample);
+        self.set_last(self.last_at + kept, sample);
     }
 
     fn set_last(&mut self, at: Instant, sample: ThreadSample) {
@@ -99,34 +151,45 @@ impl EvidenceCollector {
 
     /// Whether the next sample is due. The longer the poll runs, the fewer samples are needed.
     pub(super) fn is_due(&self, at: Instant) -> bool {
-        at.duration_since(self.last_at) >= self.last_at.duration_since(self.start) / 16
+        at.saturating_duration_since(self.last_at) >= self.last_at.duration_since(self.start) / 16
+    }
+
+    /// The end of the window.
+    pub(super) fn until(&self) -> Instant {
+        self.last_at
     }
 
     /// The evidence so far.
     pub(super) fn evidence(&self) -> Evidence {
         let mut waits = self.waits.clone();
         waits.sort_by_key(|wait| std::cmp::Reverse(wait.time));
-        let window = self.last_at.duration_since(self.start);
-        let on_cpu = grown(self.first.cpu, self.last.cpu);
         let run_queue = grown(self.first.run_queue, self.last.run_queue);
-        // The kernel adds run queue time only when it ends, so it first counted as starved.
-        let slept: Duration = waits.iter().map(|wait| wait.time).sum();
-        let known = on_cpu.unwrap_or_default() + run_queue.unwrap_or_default() + slept;
-        let rest = window.saturating_sub(known);
-        Evidence {
-            window,
+        let on_cpu = grown(self.first.cpu, self.last.cpu);
+        let throttled =
+            grown(self.throttling.first.map(|so_far| so_far.time), self.throttling.last.map(|so_far| so_far.time));
+        let periods = |so_far: Throttling| so_far.periods;
+        let measured = Evidence {
+            window: self.last_at.duration_since(self.start),
             samples: self.samples,
-            on_cpu,
-            run_queue,
+            on_cpu: on_cpu.map(|time| time.saturating_sub(self.cpu_outside)),
+            run_queue: run_queue.map(|time| time.saturating_sub(self.queued_outside)),
             waits,
-            starved: self.starved.min(rest),
+            throttled,
+            throttles: grown(self.throttling.first.map(periods), self.throttling.last.map(periods)),
+            starved: self.starved,
             stolen: self.stolen,
             minor_faults: grown(self.first.minor_faults, self.last.minor_faults),
             major_faults: grown(self.first.major_faults, self.last.major_faults),
             state: self.last.state,
             watchdog_late: self.watchdog_late,
-        }
+        };
+        disjoint(measured)
     }
+}
+
+/// The part of `time` that `kept` is of `whole`.
+fn share(time: Duration, kept: Duration, whole: Duration) -> Duration {
+    if kept >= whole { time } else { time.mul_f64(kept.as_secs_f64() / whole.as_secs_f64()).min(kept) }
 }
 
 fn add_wait(waits: &mut Vec<WaitTime>, site: &WaitSite, time: Duration) {
@@ -159,7 +222,7 @@ mod tests {
     #[test]
     fn a_running_thread_without_cpu_time_is_starved() {
         let start = Instant::now();
-        let mut collector = EvidenceCollector::begin(start, running(5));
+        let mut collector = EvidenceCollector::begin(start, running(5), None);
         collector.add(start + Duration::from_millis(12), running(6));
         assert_eq!(collector.evidence().starved, Duration::from_millis(11));
     }
@@ -169,10 +232,10 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let stopped = || ThreadSample { state: Some('T'), ..running(5) };
-        let mut collector = EvidenceCollector::begin(start, running(5));
+        let mut collector = EvidenceCollector::begin(start, running(5), None);
         collector.add(at(10), stopped());
         collector.add(at(90), stopped());
-        collector.finish(at(100), running(6));
+        collector.finish(at(100), at(100), running(6));
         let evidence = collector.evidence();
         assert_eq!((evidence.starved, evidence.waits.len()), (Duration::from_millis(99), 0));
     }
@@ -181,7 +244,7 @@ mod tests {
     fn off_cpu_time_counts_for_the_wait_site() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut collector = EvidenceCollector::begin(start, running(100));
+        let mut collector = EvidenceCollector::begin(start, running(100), None);
         collector.add(at(2), running(102));
         collector.add(at(12), asleep("fsync", 103));
         collector.add(at(20), running(104));
@@ -198,13 +261,52 @@ mod tests {
         let start = Instant::now();
         let queued = |ms| Some(Duration::from_millis(ms));
         let mut collector =
-            EvidenceCollector::begin(start, ThreadSample { run_queue: queued(0), ..asleep("nanosleep", 5) });
+            EvidenceCollector::begin(start, ThreadSample { run_queue: queued(0), ..asleep("nanosleep", 5) }, None);
         collector.add(start + Duration::from_millis(13), ThreadSample { run_queue: queued(0), ..running(5) });
         collector.add(start + Duration::from_millis(19), ThreadSample { run_queue: queued(0), ..running(5) });
-        collector.finish(start + Duration::from_millis(20), ThreadSample { run_queue: queued(7), ..running(5) });
+        collector.finish(
+            start + Duration::from_millis(20),
+            start + Duration::from_millis(20),
+            ThreadSample { run_queue: queued(7), ..running(5) },
+        );
         let evidence = collector.evidence();
         assert_eq!(evidence.waits.first().map(|wait| wait.time.as_millis()), Some(13));
         assert_eq!((evidence.run_queue, evidence.starved), (queued(7), Duration::ZERO));
+    }
+
+    #[test]
+    fn the_run_queue_time_of_a_woken_sleeper_does_not_count_as_its_sleep_too() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let queued = |ms| Some(Duration::from_millis(ms));
+        let sample = |ms, sample| ThreadSample { run_queue: queued(ms), ..sample };
+        let mut collector = EvidenceCollector::begin(start, sample(0, asleep("nanosleep", 5)), None);
+        collector.add(at(10), sample(0, asleep("nanosleep", 5)));
+        // It woke after 12 ms, and waits for a CPU until 20 ms.
+        collector.add(at(14), sample(0, running(5)));
+        collector.add(at(18), sample(0, running(5)));
+        collector.finish(at(21), at(21), sample(8, running(6)));
+        let evidence = collector.evidence();
+        let slept: Vec<_> = evidence.waits.iter().map(|wait| wait.time.as_millis()).collect();
+        assert_eq!((slept, evidence.run_queue, evidence.starved), (vec![12], queued(8), Duration::ZERO));
+    }
+
+    #[test]
+    fn time_before_the_window_and_after_the_poll_does_not_count() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let sample = |ms, sample| ThreadSample { run_queue: Some(Duration::from_millis(ms)), ..sample };
+        // The thread waited for a CPU when the window began: 4.5 ms computing and 11.7 ms queued are more than 10.8 ms.
+        let mut collector = EvidenceCollector::begin(start, sample(0, running(5)), None);
+        collector.add(at(6), sample(12, running(5)));
+        collector.add(at(11), sample(12, running(10)));
+        let evidence = collector.evidence();
+        let ms = |time: Option<Duration>| time.map(|time| time.as_millis());
+        assert_eq!((ms(evidence.on_cpu), ms(evidence.run_queue)), (Some(5), Some(6)));
+        // The next sample is late. The poll ended in the middle.
+        collector.finish(at(31), at(51), sample(12, running(50)));
+        let evidence = collector.evidence();
+        assert_eq!((evidence.window.as_millis(), ms(evidence.on_cpu)), (31, Some(25)));
     }
 
     #[test]
@@ -213,10 +315,10 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let queued = |ms| Some(Duration::from_millis(ms));
         let mut collector =
-            EvidenceCollector::begin(start, ThreadSample { run_queue: queued(0), ..asleep("write", 5) });
+            EvidenceCollector::begin(start, ThreadSample { run_queue: queued(0), ..asleep("write", 5) }, None);
         collector.add(at(4), ThreadSample { run_queue: queued(0), ..asleep("write", 5) });
         collector.add(at(10), ThreadSample { run_queue: queued(0), ..asleep("write", 5) });
-        collector.finish(at(13), ThreadSample { run_queue: queued(12), ..running(6) });
+        collector.finish(at(13), at(13), ThreadSample { run_queue: queued(12), ..running(6) });
         let evidence = collector.evidence();
         let waited: Duration = evidence.waits.iter().map(|wait| wait.time).sum();
         assert_eq!((evidence.run_queue, waited, evidence.starved), (queued(12), Duration::ZERO, Duration::ZERO));
@@ -225,8 +327,8 @@ mod tests {
     #[test]
     fn the_wait_site_after_the_poll_does_not_count() {
         let start = Instant::now();
-        let mut collector = EvidenceCollector::begin(start, running(5));
-        collector.finish(start + Duration::from_millis(12), asleep("epoll_wait", 6));
+        let mut collector = EvidenceCollector::begin(start, running(5), None);
+        collector.finish(start + Duration::from_millis(12), start + Duration::from_millis(12), asleep("epoll_wait", 6));
         let evidence = collector.evidence();
         assert_eq!((evidence.waits.len(), evidence.starved), (0, Duration::from_millis(11)));
     }
@@ -234,7 +336,7 @@ mod tests {
     #[test]
     fn samples_become_rare_in_a_poll_that_never_ends() {
         let start = Instant::now();
-        let mut collector = EvidenceCollector::begin(start, running(0));
+        let mut collector = EvidenceCollector::begin(start, running(0), None);
         let mut samples = 0;
         for ms in 1..600_000 {
             let at = start + Duration::from_millis(ms);
@@ -249,7 +351,7 @@ mod tests {
     #[test]
     fn the_number_of_wait_sites_is_bounded() {
         let start = Instant::now();
-        let mut collector = EvidenceCollector::begin(start, running(0));
+        let mut collector = EvidenceCollector::begin(start, running(0), None);
         for number in 0..100 {
             collector.add(start + Duration::from_millis(number + 1), asleep(&format!("call {number}"), 0));
         }

@@ -25,6 +25,9 @@
 /// The evidence on one poll while it runs.
 mod evidence;
 
+/// The parts of a window as disjoint times.
+mod window_parts;
+
 /// The worker, its progress, and the times of one sample.
 mod sample;
 

@@ -29,6 +29,8 @@ pub(crate) struct Noticed {
     pub(crate) worker: Arc<Worker>,
     pub(crate) task: Task,
     pub(crate) at: SystemTime,
+    /// The time from the start of the poll until then.
+    pub(crate) after: Duration,
     pub(crate) detection: Detection,
     pub(crate) life: Arc<Life>,
     pub(crate) first: Update,

@@ -36,6 +36,11 @@ impl SampleContext {
         self.now.duration_since(self.previous)
     }
 
+    /// The present time, for what is read later than the progress: the operating system may have interrupted the watchdog.
+    pub(super) fn taken(self) -> Instant {
+        self.now + self.now.elapsed()
+    }
+
     /// The middle between the previous sample and this one.
     pub(super) fn midpoint(self) -> Instant {
         self.previous + self.interval() / 2

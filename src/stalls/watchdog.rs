@@ -294,7 +294,9 @@ impl<T: WorkerSource> Watchdog<T> {
         let key = self.source.workers()[sample.worker].key;
         self.stuck.remove(&key);
         if let Some(evidence) = &mut state.evidence {
-            evidence.finish(sample.now, self.source.sample_thread(sample.worker));
+            let thread = self.source.sample_thread(sample.worker);
+            evidence.add_throttling(self.source.throttling());
+            evidence.finish(end, sample.taken(), thread);
         }
         self.end_stall(key, state, end);
     }
@@ -351,7 +353,9 @@ impl<T: WorkerSource> Watchdog<T> {
         let (now, interval) = (sample.now, sample.interval());
         let is_late = interval > (self.shortest_interval * LATE_INTERVALS).max(self.interval * 2);
         let Some(evidence) = &mut state.evidence else {
-            state.evidence = Some(EvidenceCollector::begin(now, self.source.sample_thread(sample.worker)));
+            let thread = self.source.sample_thread(sample.worker);
+            let throttling = self.source.throttling();
+            state.evidence = Some(EvidenceCollector::begin(sample.taken(), thread, throttling));
             if is_late {
                 // There is no evidence on the poll before the gap, so nothing says whether the thread ran in it. From now on
                 // there is, even if the next samples are late too.
@@ -365,7 +369,7 @@ impl<T: WorkerSource> Watchdog<T> {
             let thread = self.source.sample_thread(sample.worker);
             // A sample from after the poll would mislead. The next sample sees the end.
             if self.source.progress(sample.worker) == state.progress {
-                evidence.add(now, thread);
+                evidence.add(sample.taken(), thread);
             }
         }
         true
@@ -399,7 +403,8 @@ impl<T: WorkerSource> Watchdog<T> {
         };
         state.stall = Some(OngoingStall { id, life: Arc::clone(&life), recaptures: 0, victims });
         self.stuck.insert(worker.key, state.poll_start);
-        let noticed = Noticed { id, worker, task, at, detection, life, first };
+        let after = sample.now.duration_since(state.poll_start);
+        let noticed = Noticed { id, worker, task, at, after, detection, life, first };
         self.send(Observation::Noticed(Box::new(noticed)));
     }
 
@@ -436,11 +441,14 @@ impl<T: WorkerSource> Watchdog<T> {
         let evidence = state.evidence.as_mut()?;
         let thread = self.source.sample_thread(sample.worker);
         if self.source.progress(sample.worker) == state.progress {
-            evidence.add(Instant::now(), thread);
+            evidence.add_throttling(self.source.throttling());
+            evidence.add(sample.taken(), thread);
         }
+        // The capture takes time, which the evidence covers.
+        let after = evidence.until().max(sample.now).duration_since(state.poll_start);
         let evidence = evidence.evidence();
         let waiting = runtime_backlog(&mut self.source, sample.worker, &self.stuck);
-        Some(Update { after: sample.now.duration_since(state.poll_start), stack, evidence, waiting })
+        Some(Update { after, stack, evidence, waiting })
     }
 
     /// Makes the worker record its polls from the end of the stall on.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{
     KernelState, Mapping, PollWords, Process, Registers, SchedStat, SignalError, StackCopy, ThreadStat, TimerSample,
 };
-use crate::model::evidence::{SyscallKind, WaitSite};
+use crate::model::evidence::{SyscallKind, Throttling, WaitSite};
 
 pub(crate) const SUPPORTED: bool = false;
 
@@ -284,6 +284,19 @@ impl NewestThread {
 
     pub(crate) fn changed(&mut self) -> bool {
         true
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct CpuQuota;
+
+impl CpuQuota {
+    pub(crate) fn open(_process: Process) -> Option<Self> {
+        None
+    }
+
+    pub(crate) fn throttling(&mut self) -> Option<Throttling> {
+        None
     }
 }
 

@@ -98,6 +98,8 @@ pub(super) fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedB
             continue;
         }
         let duration = exceptions.duration_outside_blocks(*start, stall);
+        // Nor is it at fault for the time in which the thread was not run.
+        let duration = duration.saturating_sub(stall.cause.evidence.machine_time());
         if exceptions.allow_function_of(stall) {
             continue;
         }
@@ -264,6 +266,16 @@ mod tests {
         assert!(judge(&recorded(CauseClass::NotScheduled, 500), &rules(), &[]).held_up.is_none());
         assert!(judge(&recorded(CauseClass::Computing, 500), &rules(), &[]).held_up.is_some());
         assert!(judge(&recorded(CauseClass::Computing, 40), &rules(), &[]).held_up.is_none());
+    }
+
+    #[test]
+    fn time_in_which_the_machine_did_not_run_the_thread_does_not_count() {
+        let mut recorded = recorded(CauseClass::Computing, 75);
+        for (_, stall) in recorded.stalls.values_mut() {
+            stall.cause.evidence.on_cpu = Some(Duration::from_millis(37));
+            stall.cause.evidence.run_queue = Some(Duration::from_millis(38));
+        }
+        assert!(judge(&recorded, &rules(), &[]).held_up.is_none(), "37 ms of its own, with a threshold of 50 ms");
     }
 
     #[test]

@@ -4,6 +4,12 @@
 /// A load with known shares.
 pub(crate) mod cpu_load;
 
+/// A CPU with other load.
+pub(crate) mod one_cpu;
+
+/// A CPU quota.
+pub(crate) mod quota;
+
 /// An HTTP client with access to the whole response.
 pub(crate) mod http;
 

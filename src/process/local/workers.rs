@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::model::evidence::Throttling;
 use crate::model::post_stall::Followed;
 use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
 use crate::model::task::Task;
@@ -16,7 +17,7 @@ use crate::process::return_breakpoints::ReturnBreakpoints;
 use crate::process::sleep::{self, Sleep};
 use crate::process::thread_sample::{self, ThreadSample};
 use crate::process::worker_source::{BreakpointError, PollInStack, WorkerSample, WorkerSource, count_missed};
-use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, StealTime, ThreadProbe};
+use crate::sys::{self, CpuQuota, Process, SignalError, StackCopy, StackSignal, StealTime, ThreadProbe};
 use crate::unwind::{PollFrames, Unwinder};
 
 /// How long a running thread may take to answer the signal. A scheduled thread answers within microseconds. The watchdog
@@ -86,6 +87,7 @@ pub(crate) struct LocalWorkers {
     unwinder: Option<Unwinder>,
     copy: StackCopy,
     steal: Option<StealTime>,
+    quota: Option<CpuQuota>,
     stacks_missed: Arc<AtomicU64>,
     runtimes: Arc<Runtimes>,
     breakpoints: ReturnBreakpoints,
@@ -109,6 +111,7 @@ impl LocalWorkers {
             unwinder,
             copy: StackCopy::default(),
             steal: StealTime::open(),
+            quota: CpuQuota::open(Process::own()),
             stacks_missed,
             runtimes,
             breakpoints: ReturnBreakpoints::default(),
@@ -153,6 +156,10 @@ impl WorkerSource for LocalWorkers {
         let sample = thread_sample::sample(Process::own(), self.probe(worker), steal.as_mut());
         self.steal = steal;
         sample
+    }
+
+    fn throttling(&mut self) -> Option<Throttling> {
+        self.quota.as_mut()?.throttling()
     }
 
     fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use super::remote_process::RemoteProcess;
 use super::thread_locals::ThreadLocals;
+use crate::model::evidence::Throttling;
 use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::{Task, TaskId};
 use crate::model::worker::{Activity, CorePlace, Progress, Thread, Worker, WorkerPlace};
 use crate::process::sleep::Sleep;
 use crate::process::thread_sample::{self, ThreadSample};
 use crate::process::worker_source::{PollInStack, WorkerSample, WorkerSource, count_missed};
-use crate::sys::{Process, StealTime, ThreadProbe};
+use crate::sys::{CpuQuota, Process, StealTime, ThreadProbe};
 
 /// The interval between two searches for threads that have become workers.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -52,6 +53,7 @@ pub(crate) struct TypedWorkers<'f> {
     runtimes: Vec<u64>,
     probes: HashMap<u64, ThreadProbe>,
     steal: Option<StealTime>,
+    quota: Option<CpuQuota>,
     last_read: RefCell<LastRead>,
 }
 
@@ -133,6 +135,7 @@ impl<'f> TypedWorkers<'f> {
     pub(crate) fn new(remote: RemoteProcess, finder: &'f dyn WorkerFinder) -> Self {
         Self {
             threads: ThreadLocals::of(remote.process, remote.program),
+            quota: CpuQuota::open(remote.process),
             remote,
             finder,
             searched: None,
@@ -332,6 +335,10 @@ impl WorkerSource for TypedWorkers<'_> {
         let Some(key) = self.workers.get(worker).map(|worker| worker.key) else { return ThreadSample::default() };
         let probe = self.probes.entry(key).or_insert_with(|| ThreadProbe::open(process, tid));
         thread_sample::sample(process, probe, self.steal.as_mut())
+    }
+
+    fn throttling(&mut self) -> Option<Throttling> {
+        self.quota.as_mut()?.throttling()
     }
 
     fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {

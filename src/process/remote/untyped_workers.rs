@@ -12,6 +12,7 @@ use super::remote_process::RemoteProcess;
 use super::thread_count::{MAX_REMOTE_THREADS, ThreadCount};
 use super::untyped_worker_state::UntypedWorkerState;
 use super::worker_snapshot::{UntypedSnapshot, UntypedWorker};
+use crate::model::evidence::Throttling;
 use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -19,7 +20,7 @@ use crate::process::return_breakpoints::ReturnBreakpoints;
 use crate::process::sleep::Sleep;
 use crate::process::thread_sample::{self, ThreadSample};
 use crate::process::worker_source::{BreakpointError, PollInStack, WorkerSample, WorkerSource, count_missed};
-use crate::sys::{Breakpoint, StealTime};
+use crate::sys::{Breakpoint, CpuQuota, StealTime};
 use crate::unwind::{PollFrames, ThreadRole};
 
 /// The interval between two searches for threads that run a scheduler.
@@ -42,6 +43,7 @@ pub(crate) struct UntypedWorkers {
     breakpoints: ReturnBreakpoints,
     contexts: Option<ContextReader>,
     steal: Option<StealTime>,
+    quota: Option<CpuQuota>,
     snapshot: Arc<UntypedSnapshot>,
 }
 
@@ -58,6 +60,7 @@ impl UntypedWorkers {
     pub(crate) fn new(remote: RemoteProcess, frames: Arc<PollFrames>, snapshot: Arc<UntypedSnapshot>) -> Self {
         let contexts = ContextReader::of(remote.process, remote.program, &frames);
         Self {
+            quota: CpuQuota::open(remote.process),
             remote,
             frames,
             contexts,
@@ -244,6 +247,10 @@ impl WorkerSource for UntypedWorkers {
 
     fn sample_thread(&mut self, worker: usize) -> ThreadSample {
         thread_sample::sample(self.remote.process, &mut self.states.get_mut()[worker].probe, self.steal.as_mut())
+    }
+
+    fn throttling(&mut self) -> Option<Throttling> {
+        self.quota.as_mut()?.throttling()
     }
 
     fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {

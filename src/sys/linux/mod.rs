@@ -55,10 +55,14 @@ mod port_owner;
 /// CPU time taken by a hypervisor.
 mod steal_time;
 
+/// The CPU quota of a process's cgroup.
+mod cpu_quota;
+
 /// System calls: numbers, names and the kind of wait.
 mod syscalls;
 
 pub(crate) use breakpoint::{Breakpoint, KeepPerfWarm};
+pub(crate) use cpu_quota::CpuQuota;
 pub(crate) use newest_thread::NewestThread;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};

@@ -1,0 +1,147 @@
+//! Stalls on a CPU that another thread uses too, and under a CPU quota: the cause stays the code's, and the machine's part is
+//! beside it.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use holdup::stall::{CauseClass, Phase};
+use holdup::{Stall, spawn};
+use support::cpu_load::use_cpu;
+use support::one_cpu::{Hog, last_cpu, pin};
+use support::quota::Quota;
+use support::{Events, alone, wait_until};
+use tokio::runtime::Builder;
+
+/// Three times the threshold.
+const LONG: Duration = Duration::from_millis(30);
+
+/// Stalls of each kind.
+const REPEATS: usize = 20;
+
+#[inline(never)]
+fn compute() {
+    use_cpu(LONG);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn nap() {
+    std::thread::sleep(LONG);
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn wait_for_mutex() {
+    static MUTEX: Mutex<()> = Mutex::new(());
+    let (held, holds) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        let _guard = MUTEX.lock();
+        held.send(()).expect("the test waits");
+        std::thread::sleep(LONG);
+    });
+    holds.recv().expect("the thread takes the lock");
+    drop(MUTEX.lock());
+    holder.join().expect("the thread ends");
+}
+
+/// The ended stalls of a function that runs on one CPU with a hog.
+fn beside_a_hog(function: &str, act: fn()) -> Vec<Stall> {
+    let hog = Hog::on(last_cpu());
+    let stalls = on_one_cpu(function, act);
+    drop(hog);
+    stalls
+}
+
+/// The ended stalls of a function that runs on the last CPU.
+fn on_one_cpu(function: &str, act: fn()) -> Vec<Stall> {
+    let events = Events::default();
+    let watch = events.watch();
+    let name = format!("stalls_loaded::{function}");
+    let is_named = |stall: &Stall| {
+        stall.stack.as_ref().is_ok_and(|stack| stack.frames.iter().any(|frame| *frame.function == *name))
+    };
+    let ended = |events: &Events| -> Vec<Stall> {
+        let all = events.all().into_iter();
+        all.filter(|(phase, stall)| *phase == Phase::Ended && is_named(stall)).map(|(_, stall)| stall).collect()
+    };
+    let cpu = last_cpu();
+    let worker = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            pin(cpu);
+            let mut builder = Builder::new_current_thread();
+            let runtime = watch.runtime(builder.enable_all()).expect("builds");
+            runtime.block_on(async {
+                for _ in 0..REPEATS {
+                    spawn(async move { act() }).await.expect("it ends");
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            });
+        });
+        worker.join()
+    });
+    worker.expect("the runtime ends");
+    // The last ones may be noticed without a stack.
+    wait_until("most stalls are reported", || ended(&events).len() >= REPEATS * 4 / 5);
+    ended(&events)
+}
+
+/// The parts of the evidence of a stall.
+fn parts(stall: &Stall) -> Duration {
+    let evidence = &stall.cause.evidence;
+    let waits: Duration = evidence.waits.iter().map(|wait| wait.time).sum();
+    let optional = [evidence.on_cpu, evidence.run_queue, evidence.throttled, evidence.stolen];
+    optional.into_iter().flatten().sum::<Duration>() + waits + evidence.starved
+}
+
+fn most_have_the_cause(stalls: &[Stall], class: CauseClass) {
+    let right = stalls.iter().filter(|stall| stall.cause.class == class).count();
+    assert!(right * 20 >= stalls.len() * 19, "{right} of {} are {class}: {stalls:#?}", stalls.len());
+    for stall in stalls {
+        assert!(parts(stall) <= stall.cause.evidence.window, "the parts exceed the window: {stall:#?}");
+        assert!(stall.cause.evidence.window <= stall.duration, "the window exceeds the poll: {stall:#?}");
+    }
+}
+
+#[test]
+fn a_computation_beside_a_hog_is_computing() {
+    let _alone = alone();
+    let stalls = beside_a_hog("compute", compute);
+    most_have_the_cause(&stalls, CauseClass::Computing);
+    let waited: Duration = stalls.iter().map(|stall| stall.cause.evidence.machine_time()).sum();
+    let all: Duration = stalls.iter().map(|stall| stall.duration).sum();
+    assert!(waited >= all / 4, "the machine's part is beside it: {waited:?} of {all:?}");
+}
+
+#[test]
+fn a_sleep_beside_a_hog_is_sleeping() {
+    let _alone = alone();
+    most_have_the_cause(&beside_a_hog("nap", nap), CauseClass::Sleeping);
+}
+
+#[test]
+fn a_lock_beside_a_hog_is_a_lock() {
+    let _alone = alone();
+    most_have_the_cause(&beside_a_hog("wait_for_mutex", wait_for_mutex), CauseClass::Lock);
+}
+
+#[test]
+fn a_computation_under_a_quota_is_computing_and_the_quota_is_named() {
+    let _alone = alone();
+    let Some(quota) = Quota::of_one_cpu(0.2) else {
+        eprintln!("skipped: this user cannot make a group of processes with a quota");
+        return;
+    };
+    let stalls = on_one_cpu("compute", compute);
+    drop(quota);
+    most_have_the_cause(&stalls, CauseClass::Computing);
+    let held_back = |stall: &&Stall| {
+        let evidence = &stall.cause.evidence;
+        evidence.throttled >= Some(evidence.machine_time() / 2) && evidence.throttles >= Some(1)
+    };
+    // A computation of 30 ms uses up a quota of 20 ms at least once.
+    let named = stalls.iter().filter(held_back).count();
+    assert!(named * 20 >= stalls.len() * 19, "{named} of {}: {stalls:#?}", stalls.len());
+}
