@@ -10,6 +10,7 @@ use std::sync::Arc;
 use object::read::{ReadCache, ReadRef};
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 
+use crate::model::remedy::BuildNames;
 use crate::sys::{Mapping, Process};
 
 /// One program or library.
@@ -165,6 +166,11 @@ impl Image {
         Some(reader.read(&object::File::parse(&cache).ok()?))
     }
 
+    /// The process that has loaded it.
+    pub(crate) fn process(&self) -> Process {
+        self.process
+    }
+
     /// Its exported functions; empty if it cannot be read.
     pub(crate) fn exports(&self) -> Exports {
         self.read(ReadExports).unwrap_or_default()
@@ -183,7 +189,7 @@ impl Image {
     }
 
     /// The kind of names that its file has for its code.
-    pub(crate) fn names(&self) -> Option<CodeNames> {
+    pub(crate) fn names(&self) -> Option<BuildNames> {
         self.read(ReadCodeNames)
     }
 }
@@ -265,34 +271,31 @@ impl ObjectReader for ReadBuildId {
     }
 }
 
-/// The kind of names that a file has for its code. Each kind includes the previous ones.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum CodeNames {
-    /// Stripped.
-    None,
-    /// Functions.
-    Symbols,
-    /// Functions, inlined calls, files and lines; possibly in a separate file.
-    Lines,
-}
-
 /// Reads the kind of names.
 struct ReadCodeNames;
 
 impl ObjectReader for ReadCodeNames {
-    type Output = CodeNames;
+    type Output = BuildNames;
 
-    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> CodeNames {
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> BuildNames {
         let has = |name: &str| file.section_by_name(name).is_some_and(|section| section.size() > 0);
         let elsewhere = matches!(file.gnu_debuglink(), Ok(Some(_)));
         if has(".debug_line") || elsewhere {
-            CodeNames::Lines
-        } else if has(".symtab") {
-            CodeNames::Symbols
+            BuildNames::Lines
+        } else if !has(".symtab") {
+            BuildNames::None
+        } else if file.symbols().any(|symbol| symbol.name().is_ok_and(is_legacy)) {
+            BuildNames::Legacy
         } else {
-            CodeNames::None
+            BuildNames::V0
         }
     }
+}
+
+/// Whether a symbol has Rust's older mangling. The standard library has v0 symbols in every program.
+fn is_legacy(symbol: &str) -> bool {
+    let hash = symbol.strip_suffix('E').and_then(|name| name.rsplit_once("17h")).map(|(_, hash)| hash);
+    symbol.starts_with("_ZN") && hash.is_some_and(|hash| hash.len() == 16)
 }
 
 #[cfg(test)]
@@ -321,6 +324,14 @@ mod tests {
     }
 
     #[test]
+    fn the_mangling_of_a_symbol_is_known() {
+        assert!(is_legacy("_ZN9map_guard4main17h0123456789abcdefE"));
+        for other in ["_RNvCs2g2qvAd2obi_8awaiting4main", "_ZN7rocksdb2DB4OpenE", "_ZNSt6vector17hE", "main", ""] {
+            assert!(!is_legacy(other), "{other}");
+        }
+    }
+
+    #[test]
     fn this_program_is_found_by_its_code() {
         let mut images = Images::of(Process::own());
         images.load_new().expect("/proc is mounted");
@@ -328,7 +339,7 @@ mod tests {
         let mine = images.find(here).expect("this code is loaded");
         assert!(mine.program);
         assert_eq!(images.program(), Some(mine));
-        assert!(mine.names() >= Some(CodeNames::Symbols), "tests are not stripped");
+        assert!(mine.names() >= Some(BuildNames::Legacy), "tests are not stripped");
         assert!(images.load_new().expect("/proc is mounted").is_empty(), "nothing was loaded since");
     }
 }

@@ -41,21 +41,12 @@ impl ProgramPath {
         Some(self.path.as_ref()?.file_name()?.to_string_lossy().into_owned())
     }
 
-    /// The program's crate by its file name: `target/debug/deps/stalls-0a1b…` is a test of crate `stalls`.
-    pub(crate) fn crate_name(&self) -> Option<String> {
-        let name = self.path.as_ref()?.file_stem()?.to_str()?;
-        let hash = |text: &str| text.len() == 16 && text.chars().all(|c| c.is_ascii_hexdigit());
-        let name = name.rsplit_once('-').filter(|(_, end)| hash(end)).map_or(name, |(name, _)| name);
-        Some(name.replace('-', "_"))
-    }
-
     /// The origins of the program's code. Shown paths are relative to the folder in which the program was built, if it still
     /// lies there, and to its working folder.
-    pub(crate) fn origins(&self, mut user_crates: Vec<String>) -> Origins {
-        user_crates.extend(self.crate_name());
+    pub(crate) fn origins(&self, user_crates: Vec<String>) -> Origins {
         let built_in = self.path.as_ref().and_then(|path| path.to_str()?.split_once("/target/").map(|(root, _)| root));
         let started_in = self.folder.as_ref().and_then(|folder| folder.to_str());
         let roots = [built_in, started_in].into_iter().flatten().filter(|root| root.len() > 1);
-        Origins { user_crates, source_roots: roots.map(str::to_owned).collect() }
+        Origins { user_crates, source_roots: roots.map(str::to_owned).collect(), ..Origins::default() }
     }
 }

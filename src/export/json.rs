@@ -69,6 +69,10 @@ pub struct StallJson {
     pub waiting: WaitingJson,
     /// The frame in the user's code that caused it; null if there is none.
     pub culprit: Option<CulpritJson>,
+    /// How to build the program so that reports name your function; null if the culprit is yours, if there is no stack, or if
+    /// the build names every function.
+    #[serde(default)]
+    pub build_advice: Option<String>,
     /// The newest stack, innermost frame first. Empty if none was captured.
     pub stack: Vec<FrameJson>,
     /// How the stack was captured, or why there is none.
@@ -392,6 +396,7 @@ impl From<&StallEntry> for StallJson {
                 evidence: (&stall.cause.evidence).into(),
             },
             culprit,
+            build_advice: stall.build_advice.map(str::to_owned),
             stack: stack.map_or_else(|_| Vec::new(), |stack| stack.frames.iter().map(FrameJson::from).collect()),
             stack_quality: StackQualityJson {
                 method: stack.ok().map(|stack| stack.method.as_str().to_owned()),

@@ -51,6 +51,7 @@ impl<'a> From<&'a StallJson> for StallView<'a> {
             advice: &stall.cause.advice,
             evidence: Cow::Owned((&stall.cause.evidence).into()),
             culprit,
+            build: stall.build_advice.as_deref(),
             waiting: Waiting::from(&stall.waiting).sentence(),
             victims: (!running).then(|| victims.sentence.clone()),
             stack,

@@ -34,6 +34,8 @@ pub(crate) struct StallView<'a> {
     pub(crate) advice: &'a str,
     pub(crate) evidence: Cow<'a, Evidence>,
     pub(crate) culprit: Option<CulpritView<'a>>,
+    /// How to build the program so that it has more names.
+    pub(crate) build: Option<&'a str>,
     /// Empty if nothing is known.
     pub(crate) waiting: String,
     /// `None` while the stall is running.
@@ -114,6 +116,7 @@ impl<'a> From<&'a Stall> for StallView<'a> {
             advice: stall.cause.class.advice(),
             evidence: Cow::Borrowed(&stall.cause.evidence),
             culprit,
+            build: stall.build_advice,
             waiting: stall.waiting.sentence(),
             victims: (!running).then(|| victims::sentence(&stall.waiting.victims)),
             stack,
@@ -138,6 +141,9 @@ impl StallView<'_> {
         }
         put("cause", &format!("{}; {}", style.strong(self.cause), numbers(&self.evidence)));
         put("advice", &wrapped(self.advice, PROSE_WIDTH).join(CONTINUATION));
+        if let Some(build) = self.build {
+            put("build", &wrapped(build, PROSE_WIDTH).join(CONTINUATION));
+        }
         if !self.waiting.is_empty() {
             put("waiting", &self.waiting);
         }
@@ -402,6 +408,7 @@ fn machine_parts(evidence: &Evidence, least: Duration) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::remedy::BuildNames;
 
     fn view() -> StallView<'static> {
         StallView {
@@ -427,10 +434,20 @@ mod tests {
                 location: Some("src/faults.rs:21".to_owned()),
                 call: Some("std::thread::sleep"),
             }),
+            build: None,
             waiting: String::new(),
             victims: None,
             stack: Err("too late".to_owned()),
         }
+    }
+
+    #[test]
+    fn a_stall_without_a_function_of_the_user_names_the_remedy() {
+        let report = StallView { build: BuildNames::Legacy.advice(), ..view() };
+        let report = report.report(Repeats::default(), StackDetail::Folded, Style::Plain);
+        let build = report.lines().position(|line| line.starts_with("  build    No function of yours is named"));
+        let advice = report.lines().position(|line| line.starts_with("  advice"));
+        assert!(build > advice && report.contains("symbol-mangling-version=v0"), "{report}");
     }
 
     #[test]

@@ -91,7 +91,9 @@ fn group_rows(html: &mut String, group: &StallGroup, stalls: &Stalls) {
             group.count,
         ),
     );
-    put(html, format_args!("<tr class=advice><td><td colspan=8>{}</tr>", escape(first.stall.cause.class.advice())));
+    for advice in [Some(first.stall.cause.class.advice()), first.stall.build_advice].into_iter().flatten() {
+        put(html, format_args!("<tr class=advice><td><td colspan=8>{}</tr>", escape(advice)));
+    }
 }
 
 /// Causes with their lines, one below the other.

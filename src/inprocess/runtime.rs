@@ -224,11 +224,11 @@ impl Handle {
         &self.inner
     }
 
-    /// Records the crate of the user's future. Without line tables it is the best hint at the user's crates.
+    /// Records the crate of the user's future. It may be that of a dependency, so it is only presumed to be the user's.
     fn learn_user_crate(&self, future: &str) {
         let Some(name) = crate_of(future) else { return };
         if !["core", "alloc", "std", "tokio", "futures_util"].contains(&name) {
-            self.state.log.add_user_crate(name);
+            self.state.log.presume_user_crate(name);
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use crate::images::CodeNames;
 use crate::model::check::{Check, Coverage, SelfCheck};
 use crate::model::own_thread;
+use crate::model::remedy::BuildNames;
+use crate::symbols::Symbolizer;
 use crate::sys::{self, Breakpoint, KernelState, Process, Registers, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
@@ -23,7 +24,7 @@ pub(crate) struct Tested {
     /// Whether a breakpoint notices that a thread passes an instruction, or the reason why not.
     returns: Result<(), String>,
     sees_run_queue: bool,
-    names: Option<CodeNames>,
+    names: Option<BuildNames>,
 }
 
 /// The input of the self-check.
@@ -32,7 +33,8 @@ pub(crate) struct Seen<'a> {
     pub(crate) signal: Option<i32>,
     pub(crate) signal_refused: Option<String>,
     pub(crate) tested: &'a Tested,
-    pub(crate) user_crates: &'a [String],
+    /// Knows the user's crates.
+    pub(crate) symbolizer: &'a Symbolizer,
     #[cfg(feature = "http")]
     pub(crate) endpoint: Option<Check>,
     /// Where tokio-console is served.
@@ -185,7 +187,7 @@ fn polls(threshold: Duration, tested: &Tested) -> Check {
     let instrumented =
         "this build has no task hooks: exactly of futures given to holdup::spawn, .watched() or block_on";
     let (uninstrumented, more) = match (tested.names, &tested.passive, &tested.returns) {
-        (None | Some(CodeNames::None), _, _) => (
+        (None | Some(BuildNames::None), _, _) => (
             "of other tasks not at all, because this program is stripped or cannot be read".to_owned(),
             "strip nothing",
         ),
@@ -240,34 +242,31 @@ fn sleeping_stacks(tested: &Tested) -> Check {
 
 fn names(seen: &Seen<'_>) -> Check {
     let subject = "names";
+    let remedy = seen.tested.names.and_then(BuildNames::remedy).map(|settings| format!("build with {settings}"));
+    let limited = |which: &str| {
+        let crates = seen.symbolizer.user_crates().join(", ");
+        let detail = format!("{which}, but no files, lines or inlined calls; your crates are: {crates}");
+        let further = "; name further crates of yours with user_crate(…)";
+        check(subject, Coverage::Limited, detail, Some(&format!("{}{further}", remedy.as_deref().unwrap_or_default())))
+    };
     match seen.tested.names {
-        Some(CodeNames::Lines) => check(
+        Some(BuildNames::Lines) => check(
             subject,
             Coverage::Full,
             "functions, inlined calls, files and lines; with debug = 1 or more in the profile also the full names of inlined async functions",
             None,
         ),
-        Some(CodeNames::Symbols) => check(
-            subject,
-            Coverage::Limited,
-            format!(
-                "functions, but no files, lines or inlined calls; your code is recognized by its crate name: {}",
-                seen.user_crates.join(", ")
-            ),
-            Some("set debug = 1 in the release profile of Cargo.toml; name further crates of yours with user_crate(…)"),
-        ),
+        Some(BuildNames::V0) => limited("functions"),
+        Some(BuildNames::Legacy) => limited("functions without the types of generic ones, such as request handlers"),
         None => check(
             subject,
             Coverage::Missing,
             "addresses only, because this user cannot read the program's file; its stacks cannot be walked either",
             Some("make the program's file readable for the user that runs it"),
         ),
-        Some(CodeNames::None) => check(
-            subject,
-            Coverage::Missing,
-            "addresses only, because this program is stripped",
-            Some("set strip = \"none\" and debug = 1 in the release profile of Cargo.toml"),
-        ),
+        Some(BuildNames::None) => {
+            check(subject, Coverage::Missing, "addresses only, because this program is stripped", remedy.as_deref())
+        }
     }
 }
 

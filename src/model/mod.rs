@@ -45,6 +45,9 @@ pub(crate) mod stall;
 /// Stalls by the user's function.
 pub(crate) mod stall_group;
 
+/// Build settings that name more functions.
+pub(crate) mod remedy;
+
 /// The self-check.
 pub(crate) mod check;
 

@@ -57,6 +57,9 @@ pub struct Stall {
     pub cause: Cause,
     /// The innermost frame of the user's code. `None` if the stack has no such frame.
     pub culprit: Option<Culprit>,
+    /// How to build the program so that reports name your function. `None` if the culprit is yours, if there is no stack,
+    /// or if the build names every function.
+    pub build_advice: Option<&'static str>,
     /// The newest stack, or why there is none.
     pub stack: Result<Stack, StackUnavailable>,
     /// The work that waited for this worker when the stack was captured.
@@ -98,6 +101,7 @@ impl Stall {
             ended: false,
             cause: Cause::new(class, Evidence::default()),
             culprit: Some(Culprit::new(frame, 0)),
+            build_advice: None,
             stack: Ok(stack),
             waiting: Waiting::default(),
         }

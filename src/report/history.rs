@@ -225,6 +225,7 @@ mod tests {
             ended: false,
             cause: Cause { class, evidence: Evidence::default() },
             culprit: Some(Culprit { frame, depth: 0, call: None }),
+            build_advice: None,
             stack: Ok(stack),
             waiting: Waiting::default(),
         }

@@ -16,7 +16,7 @@ use crate::diagnose::{PollTime, classify, find_culprit, worker_handed_over};
 use crate::export::stall_text::Repeats;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
-use crate::model::stack::{Address, Frame, Stack, StackUnavailable};
+use crate::model::stack::{Address, Frame, Origin, Stack, StackUnavailable};
 use crate::model::stall::{Phase, Stall, StallId};
 use crate::model::task::Task;
 use crate::model::victims::{Victims, VictimsUnknown};
@@ -105,6 +105,7 @@ impl<'f> Reporter<'f> {
             ended: false,
             cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },
             culprit: None,
+            build_advice: None,
             stack: Err(StackUnavailable::Unavailable),
             waiting: Waiting::default(),
         };
@@ -237,6 +238,7 @@ impl<'f> Reporter<'f> {
                     stall.task.name = future_on(&raw.addresses, &frames);
                 }
                 stall.culprit = find_culprit(&frames);
+                stall.build_advice = self.build_advice(&stall);
                 stall.stack = Ok(Stack { frames, method: raw.method, complete: raw.complete, taken_after: after });
             }
             Err(reason) if stall.stack.is_err() => stall.stack = Err(reason),
@@ -247,6 +249,12 @@ impl<'f> Reporter<'f> {
         stall.cause = Cause { class, evidence };
         stall.duration = after;
         Explained { stall, part }
+    }
+
+    /// The settings for a build with more names, for a stall without a function of the user.
+    fn build_advice(&self, stall: &Stall) -> Option<&'static str> {
+        let is_users = stall.culprit.as_ref().is_some_and(|culprit| culprit.frame.origin == Origin::User);
+        if is_users { None } else { self.log.symbolizer().build_advice() }
     }
 
     fn say(&self, phase: Phase, stall: &Arc<Stall>, repeats: Repeats) {

@@ -33,8 +33,8 @@ pub(crate) struct StallLog {
     /// One symbolizer for all users, so that each address is named once. The reporter waits for the lock: hold it for
     /// one stack at a time.
     symbolizer: Mutex<Symbolizer>,
-    /// Crates of the user that became known after the start. Apart from the symbolizer, so that adding one never waits.
-    user_crates: Mutex<Vec<String>>,
+    /// Presumed crates of the user. Apart from the symbolizer, so that adding one never waits.
+    presumed_crates: Mutex<Vec<String>>,
 }
 
 impl StallLog {
@@ -49,7 +49,7 @@ impl StallLog {
             sinks,
             history: Mutex::default(),
             symbolizer: symbolizer.into(),
-            user_crates: Mutex::default(),
+            presumed_crates: Mutex::default(),
         }
     }
 
@@ -57,12 +57,12 @@ impl StallLog {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The symbolizer, with every crate that is known to be the user's.
+    /// The symbolizer, with every crate that is presumed to be the user's.
     pub(crate) fn symbolizer(&self) -> MutexGuard<'_, Symbolizer> {
-        let crates = self.user_crates.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let crates = self.presumed_crates.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut symbolizer = self.current_symbolizer();
         for name in &crates {
-            symbolizer.add_user_crate(name);
+            symbolizer.presume_user_crate(name);
         }
         symbolizer
     }
@@ -72,9 +72,9 @@ impl StallLog {
         self.symbolizer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Treats frames of this crate as the user's code from now on.
-    pub(crate) fn add_user_crate(&self, name: &str) {
-        let mut known = self.user_crates.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Presumes from now on that a crate is the user's.
+    pub(crate) fn presume_user_crate(&self, name: &str) {
+        let mut known = self.presumed_crates.lock().unwrap_or_else(PoisonError::into_inner);
         if !known.iter().any(|other| other == name) {
             known.push(name.to_owned());
         }

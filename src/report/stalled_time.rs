@@ -168,6 +168,7 @@ mod tests {
             ended: true,
             cause: Cause { class, evidence },
             culprit: None,
+            build_advice: None,
             stack: Err(StackUnavailable::Unavailable),
             waiting: Waiting::default(),
         }

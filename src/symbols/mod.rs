@@ -21,15 +21,28 @@ mod task_types;
 #[cfg(feature = "attach")]
 mod name_table;
 
+/// Crates in readable names.
+mod crate_name;
+
 /// The origin of a frame: user code, a dependency, a runtime.
 mod origin;
+
+/// The owner of a source file.
+mod source_path;
+
+/// Source paths in the constants of a program.
+mod locations;
+
+/// The owners of a program's crates.
+mod crate_owners;
 
 /// Frames of addresses.
 mod symbolizer;
 
+pub(crate) use crate_name::crate_of;
 #[cfg(feature = "attach")]
 pub(crate) use name_table::NameTable;
-pub(crate) use origin::{Origins, crate_of};
+pub(crate) use origin::Origins;
 pub(crate) use symbolizer::Symbolizer;
 #[cfg(feature = "attach")]
 pub(crate) use task_types::{TaskFunctions, TaskType};

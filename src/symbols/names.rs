@@ -23,6 +23,31 @@ pub(super) fn readable(demangled: &str) -> String {
     public_path(segments.join("::"))
 }
 
+/// The function that a generic implementation of a trait for functions runs, by a readable name: `shop::login` of
+/// `<shop::login as axum::handler::Handler>::call`. `None` for methods of types, which are not in lower case.
+pub(super) fn function_item(readable: &str) -> Option<&str> {
+    let inside = readable.strip_prefix('<')?;
+    let end = closing(inside)?;
+    let (function, implemented) = inside[..end].split_once(" as ")?;
+    let mut after = inside[end + 1..].strip_prefix("::")?.split("::");
+    let is_method = after.next().is_some() && after.all(|part| part == CLOSURE);
+    let is_closure = |path: &str| path.rsplit_once("::").is_some_and(|(_, last)| segment(last) == CLOSURE);
+    let function = if is_closure(function) { function.rsplit_once("::")?.0 } else { function };
+    let (path, name) = function.rsplit_once("::")?;
+    let is_path = path.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':'));
+    let is_function = name.starts_with(|c: char| c.is_lowercase() || c == '_');
+    (is_method && is_path && is_function && is_for_functions(implemented)).then_some(function)
+}
+
+/// Whether functions implement a trait. Of the standard library's traits that have code of their own, they implement those
+/// that call them. Types of C are in lower case too, and implement others such as `Debug`.
+fn is_for_functions(implemented: &str) -> bool {
+    let is_std = ["core::", "alloc::", "std::"].iter().any(|name| implemented.starts_with(name));
+    !is_std
+        || implemented.starts_with("core::ops::function::")
+        || implemented.starts_with("core::ops::async_function::")
+}
+
 /// Rewrites a trait method from `news::_::<impl Trait for Type>::method` to `<Type as Trait>::method`. The compiler uses
 /// both forms.
 fn as_trait(name: &str) -> Cow<'_, str> {
@@ -176,6 +201,33 @@ mod tests {
             ("clock_nanosleep", "clock_nanosleep"),
         ] {
             assert_eq!(readable(compiler), developer, "{compiler}");
+        }
+    }
+
+    #[test]
+    fn a_function_behind_a_trait_is_named() {
+        for (symbol, function) in [
+            (
+                "_RNCNvXs1_NtCsehjUzYsSnyH_4axum7handlerNvNtCs4x4YSuJ0iw5_13axum_mistakes8handlers6remindINtB7_7HandlerTuENtNtBE_4shop4ShopE4call0BE_.llvm.6787416686440784930",
+                Some("axum_mistakes::handlers::remind"),
+            ),
+            ("<shop::handlers::login as axum::handler::Handler<(M,), S>>::call", Some("shop::handlers::login")),
+            ("<shop::login as axum::handler::Handler<((), ), S>>::call::{closure#0}", Some("shop::login")),
+            ("<shop::login as axum::handler::Handler<(), S>>::call::{closure#0}::{closure#1}", Some("shop::login")),
+            ("<shop::serve::{closure#3} as axum::handler::Handler<((), ), S>>::call", Some("shop::serve")),
+            ("<shop::price::<u8> as core::ops::function::FnOnce<()>>::call_once", Some("shop::price")),
+            ("<shop::_hidden as warp::Filter>::filter", Some("shop::_hidden")),
+            ("<F as axum::handler::Handler<(M,T1),S>>::call::{{closure}}", None),
+            ("<shop::Shop as tower::Service<R>>::call", None),
+            ("<libc::timespec as core::fmt::Debug>::fmt", None),
+            ("<&shop::login as core::ops::function::Fn<()>>::call", None),
+            ("<u8 as core::ops::function::Fn<()>>::call", None),
+            ("shop::login", None),
+            ("<shop::login as axum::handler::Handler", None),
+            ("<shop::login as ", None),
+        ] {
+            let name = readable(&format!("{:#}", rustc_demangle::demangle(symbol)));
+            assert_eq!(function_item(&name), function, "{name}");
         }
     }
 

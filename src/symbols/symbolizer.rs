@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use addr2line::Loader;
 
+use super::crate_owners::CrateOwners;
 use super::debug_info::{find_frames, open, readable_symbol};
 #[cfg(feature = "attach")]
 use super::name_table::NameTable;
+use super::names::function_item;
 use super::origin::Origins;
 use crate::images::{Exports, Image, Images};
 use crate::model::profile::Mapping;
@@ -26,6 +28,11 @@ pub(crate) struct Symbolizer {
     loaders: HashMap<PathBuf, Option<Loader>>,
     /// By the first address of the image. Read only if nothing else names its code.
     exports: HashMap<u64, Exports>,
+    /// Who owns the crates of the program.
+    program: OnceLock<Arc<CrateOwners>>,
+    /// Who owns the crates of libraries, by the first address of each.
+    libraries: HashMap<u64, Arc<CrateOwners>>,
+    build_advice: Option<Option<&'static str>>,
     cached: HashMap<Address, Arc<[Frame]>>,
     /// Names of a stripped program's code.
     #[cfg(feature = "attach")]
@@ -45,6 +52,9 @@ impl Symbolizer {
             images: Images::of(process),
             loaders: HashMap::new(),
             exports: HashMap::new(),
+            program: OnceLock::new(),
+            libraries: HashMap::new(),
+            build_advice: None,
             cached: HashMap::new(),
             #[cfg(feature = "attach")]
             names: None,
@@ -58,12 +68,52 @@ impl Symbolizer {
         self.cached.clear();
     }
 
-    /// Treats a crate as the user's from now on, if there are no line tables.
-    pub(crate) fn add_user_crate(&mut self, name: &str) {
-        if !self.origins.user_crates.iter().any(|known| known == name) {
-            self.origins.user_crates.push(name.to_owned());
+    /// Presumes from now on that a crate is the user's, unless the program shows another owner.
+    pub(crate) fn presume_user_crate(&mut self, name: &str) {
+        if !self.origins.presumed.iter().any(|known| known == name) {
+            self.origins.presumed.push(name.to_owned());
             self.cached.clear();
         }
+    }
+
+    /// The crates that are known to be the user's without line tables.
+    pub(crate) fn user_crates(&self) -> Vec<String> {
+        let found = self.owners_of_program().user_crates();
+        let mut all = self.origins.user_crates.clone();
+        all.extend(found.into_iter().filter(|name| !self.origins.user_crates.contains(name)));
+        all
+    }
+
+    /// What a report says whose stack shows no function of the user: the settings for a build with more names. `None` if the
+    /// build names every function.
+    pub(crate) fn build_advice(&mut self) -> Option<&'static str> {
+        #[cfg(feature = "attach")]
+        if self.names.is_some() {
+            return None;
+        }
+        *self.build_advice.get_or_insert_with(|| {
+            let mut images = Images::of(self.images.process());
+            images.load_new().ok()?;
+            // The user's code may lie in a library that another language has loaded.
+            let program = images.program().into_iter();
+            let mut all = program.chain(images.all().iter().filter(|image| !image.program));
+            all.find(|image| CrateOwners::of(image).holds_rust())?.names()?.advice()
+        })
+    }
+
+    fn owners_of_program(&self) -> Arc<CrateOwners> {
+        Arc::clone(self.program.get_or_init(|| {
+            let mut images = Images::of(self.images.process());
+            let program = images.load_new().ok().and_then(|images| images.iter().find(|image| image.program));
+            Arc::new(program.map_or_else(CrateOwners::unknown, CrateOwners::of))
+        }))
+    }
+
+    fn owners_of(&mut self, image: &Image) -> Arc<CrateOwners> {
+        if image.program {
+            return self.owners_of_program();
+        }
+        Arc::clone(self.libraries.entry(image.range.start).or_insert_with(|| Arc::new(CrateOwners::of(image))))
     }
 
     /// Shows paths in these folders relative to them from now on.
@@ -130,8 +180,12 @@ impl Symbolizer {
 
     /// The frame of a function with a known readable name.
     pub(crate) fn described(&self, function: String, file: Option<&str>, line: Option<u32>) -> Frame {
-        // A C name counts as the system's. Its library is unknown.
-        let found = self.origins.find(&function, file, function.contains("::"));
+        let owners = match file {
+            None if function.contains("::") => self.owners_of_program(),
+            // A C name counts as the system's. Its library is unknown.
+            _ => Arc::new(CrateOwners::unknown()),
+        };
+        let found = self.origins.find(&function, file, &owners);
         Frame {
             function: function.into(),
             file: file.map(|file| self.origins.shorten(file).into()),
@@ -147,25 +201,27 @@ impl Symbolizer {
         }
         let Some(image) = self.images.find(address.0).cloned() else { return vec![nameless(address, None)] };
         let in_file = address.0.wrapping_sub(image.bias);
+        let owners = self.owners_of(&image);
         #[cfg(feature = "attach")]
         if image.program
             && let Some(names) = &self.names
         {
             let found = names.find(in_file).into_iter();
             let frames: Vec<Frame> =
-                found.map(|(name, file, line)| self.frame(name.to_owned(), file, line, &image)).collect();
+                found.map(|(name, file, line)| self.frame(name.to_owned(), file, line, &image, &owners)).collect();
             if !frames.is_empty() {
                 return frames;
             }
         }
         self.loader(&image);
         let loader = image.path.as_ref().and_then(|path| self.loaders.get(path)?.as_ref());
-        let mut frames = loader.map_or_else(Vec::new, |loader| self.frames_by_debug_info(loader, in_file, &image));
+        let mut frames =
+            loader.map_or_else(Vec::new, |loader| self.frames_by_debug_info(loader, in_file, &image, &owners));
         if frames.is_empty() {
             let symbol = loader.and_then(|loader| loader.find_symbol(in_file)).map(readable_symbol);
             let symbol = symbol.or_else(|| self.exported(&image, in_file));
             frames.push(match symbol {
-                Some(name) => self.frame(name, None, None, &image),
+                Some(name) => self.frame(name, None, None, &image, &owners),
                 None => nameless(address, Some(&image)),
             });
         }
@@ -185,20 +241,29 @@ impl Symbolizer {
     }
 
     /// Frames from debug information; empty without debug information for this address.
-    fn frames_by_debug_info(&self, loader: &Loader, address: u64, image: &Image) -> Vec<Frame> {
+    fn frames_by_debug_info(&self, loader: &Loader, address: u64, image: &Image, owners: &CrateOwners) -> Vec<Frame> {
         let found = find_frames(loader, address).into_iter();
-        found.map(|(name, file, line)| self.frame(name, file, line, image)).collect()
+        found.map(|(name, file, line)| self.frame(name, file, line, image, owners)).collect()
     }
 
-    fn frame(&self, function: String, file: Option<&str>, line: Option<u32>, image: &Image) -> Frame {
+    fn frame(
+        &self,
+        function: String,
+        file: Option<&str>,
+        line: Option<u32>,
+        image: &Image,
+        owners: &CrateOwners,
+    ) -> Frame {
         // The compiler merged code without a line from several places, so its file may be any of theirs.
         let trusted = file.filter(|_| line.is_some_and(|line| line > 0));
-        let found = self.origins.find(&function, trusted, image.program);
+        let found = self.origins.find(&function, trusted, owners);
         let library = (!image.program).then(|| Arc::clone(&image.name));
         // `debug = "line-tables-only"` names inlined functions without their path. Their file shows most of it.
         let module = file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file));
         let function = match module {
             Some(module) if image.program => format!("{module}::{function}"),
+            // Where lines are known, the frame of the function itself is there too.
+            _ if trusted.is_none() => function_item(&function).map(str::to_owned).unwrap_or(function),
             _ => function,
         };
         Frame {

@@ -243,6 +243,7 @@ mod tests {
             ended: true,
             cause: Cause { class, evidence: Evidence { window: Duration::from_millis(ms), ..Evidence::default() } },
             culprit: None,
+            build_advice: None,
             stack: Err(StackUnavailable::Unavailable),
             waiting: Waiting::default(),
         };

@@ -167,8 +167,8 @@ impl WatchBuilder {
         self
     }
 
-    /// Treats a crate as user code in the search for the culprit. Needed in programs without line tables only, where
-    /// names alone distinguish your crates from dependencies. The program's own crate is known.
+    /// Treats a crate as user code in the search for the culprit. Needed in programs without line tables only, for crates
+    /// that hold no panic message. The crate of `main` is known.
     #[must_use]
     pub fn user_crate(mut self, name: impl Into<String>) -> Self {
         self.user_crates.push(name.into().replace('-', "_"));
@@ -202,13 +202,13 @@ impl WatchBuilder {
         }
         let (signal, signal_refused) = self.install_signal()?;
         let tested = self_check::try_out(signal.as_deref());
-        let origins = ProgramPath::own().origins(self.user_crates.clone());
+        let symbolizer = Symbolizer::of(Process::own(), ProgramPath::own().origins(self.user_crates.clone()));
         let check = self_check::describe(&Seen {
             threshold,
             signal: signal.as_ref().map(|signal| signal.number()),
             signal_refused: signal_refused.as_ref().map(ToString::to_string),
             tested: &tested,
-            user_crates: &origins.user_crates,
+            symbolizer: &symbolizer,
             #[cfg(feature = "http")]
             endpoint,
             #[cfg(feature = "console")]
@@ -220,7 +220,6 @@ impl WatchBuilder {
         let sinks = Sinks::start(audience).map_err(Error::Thread)?;
         check.checks.iter().for_each(|line| sinks.say(News::Check(line.clone())));
         sinks.settle(CHECK_LIMIT);
-        let symbolizer = Symbolizer::of(Process::own(), origins);
         let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name(), sinks));
         let weak_signal = signal.as_ref().map_or_else(Weak::new, Arc::downgrade);
         let mut watch = Watch {

@@ -53,7 +53,8 @@ impl Stalling {
         Self::of(&BARE, flavor)
     }
 
-    fn of(program: &Path, flavor: &str) -> Self {
+    /// Starts another program that executes commands.
+    pub(crate) fn of(program: &Path, flavor: &str) -> Self {
         let mut child = Command::new(program)
             .arg(flavor)
             .stdin(Stdio::piped())

@@ -18,7 +18,7 @@ const LAYERS: &[Layer] = &[
     ("tokio_internals", "everything undocumented of Tokio that holdup relies on", &[]),
     ("sys", "the operating system behind a safe API; the only `unsafe`", &["model"]),
     ("probe", "the hot path: what workers do on every poll", &["tokio_internals", "model", "sys"]),
-    ("images", "programs and libraries in an address space", &["sys"]),
+    ("images", "programs and libraries in an address space", &["model", "sys"]),
     ("debug_files", "debug information in separate files", &[]),
     ("unwind", "registers and stack bytes to addresses", &["tokio_internals", "model", "sys", "images"]),
     (
@@ -53,7 +53,7 @@ const LAYERS: &[Layer] = &[
     (
         "inprocess",
         "the wiring inside the watched process",
-        &["model", "error", "sys", "probe", "images", "unwind", "process", "profilers", "symbols", "report"],
+        &["model", "error", "sys", "probe", "unwind", "process", "profilers", "symbols", "report"],
     ),
     (
         "attach",
