@@ -29,6 +29,9 @@ mod runtime;
 /// What holdup can see, tested at start.
 pub(crate) mod self_check;
 
+/// Shutdowns that wait.
+mod shutdown;
+
 /// What the parts of a watch share.
 mod state;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{EnterGuard, RuntimeFlavor, RuntimeMetrics};
 use tokio::task::JoinHandle;
 
+use super::shutdown::{Begin, End, watch_shutdown};
 use crate::inprocess::{WatchState, poll_examples};
 use crate::probe::{self, RootThread, RuntimeProbe, WatchFutureExt};
 use crate::symbols::crate_of;
@@ -14,7 +15,7 @@ use crate::symbols::crate_of;
 /// A watched Tokio runtime; built by [`Watch::runtime`](crate::Watch::runtime).
 ///
 /// It has the methods of [`tokio::runtime::Runtime`], and watches what they run. Dropping it shuts the runtime down as
-/// Tokio does.
+/// Tokio does. If that waits for longer than a second, a warning names the functions that it waits for.
 ///
 /// ```
 /// let watch = holdup::Watch::builder().start()?;
@@ -25,9 +26,12 @@ use crate::symbols::crate_of;
 /// ```
 #[derive(Debug)]
 pub struct Runtime {
+    // Dropped first, because the shutdown begins then.
+    begin: Begin,
     inner: tokio::runtime::Runtime,
     handle: Handle,
     listed: Listed,
+    _end: End,
 }
 
 /// A handle to a watched [`Runtime`]. Clones refer to the same runtime.
@@ -74,8 +78,9 @@ impl Runtime {
         if probe.is_uninstrumented() {
             poll_examples::spawn(inner.handle(), &name, &state);
         }
+        let (begin, end) = watch_shutdown(&probe, &state);
         let handle = Handle { inner: inner.handle().clone(), probe, state, name };
-        Self { inner, handle, listed }
+        Self { begin, inner, handle, listed, _end: end }
     }
 
     /// Runs a future to completion on this thread, and watches its polls. It blocks the thread.
@@ -133,11 +138,13 @@ impl Runtime {
     /// Shuts the runtime down, and waits for blocking functions up to a limit. It blocks the thread; see
     /// [`tokio::runtime::Runtime::shutdown_timeout`].
     pub fn shutdown_timeout(self, limit: Duration) {
+        drop(self.begin);
         self.inner.shutdown_timeout(limit);
     }
 
     /// Shuts the runtime down without waiting; see [`tokio::runtime::Runtime::shutdown_background`].
     pub fn shutdown_background(self) {
+        self.begin.cancel();
         self.inner.shutdown_background();
     }
 
@@ -145,6 +152,7 @@ impl Runtime {
     #[must_use]
     pub fn into_tokio(mut self) -> tokio::runtime::Runtime {
         self.listed.number = None;
+        self.begin.cancel();
         self.inner
     }
 }

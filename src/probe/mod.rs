@@ -32,6 +32,9 @@ mod poll_stats_merge;
 /// The slot of the current thread.
 mod thread_slot;
 
+/// The threads of a runtime's pool.
+mod pool_threads;
+
 /// The workers of one watch.
 mod registry;
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::RuntimeFlavor;
 
 use super::poll_stats_merge::MergedStats;
+use super::pool_threads::PoolThreads;
 use super::slot::{NO_RUNTIME, Slot};
 use crate::model::task_stats::TaskStats;
 use crate::model::worker::{Activity, Thread, Worker};
@@ -29,6 +30,7 @@ pub(crate) struct RuntimeProbe {
     uninstrumented: AtomicBool,
     /// Threads that its pool has started.
     pool_threads: AtomicUsize,
+    pool: PoolThreads,
 }
 
 /// Properties that are known once the runtime is built. Its workers may register earlier.
@@ -49,7 +51,13 @@ impl RuntimeProbe {
             built: OnceLock::new(),
             uninstrumented: AtomicBool::new(false),
             pool_threads: AtomicUsize::new(0),
+            pool: PoolThreads::default(),
         })
+    }
+
+    /// The threads of its pool.
+    pub(crate) fn pool(&self) -> &PoolThreads {
+        &self.pool
     }
 
     /// Unique in the process.

@@ -23,7 +23,9 @@ mod local;
 mod remote;
 
 pub(crate) use cpu_source::{CpuSource, UnsampledCpu};
-pub(crate) use local::{LocalCpu, LocalWorkers, LocalWorkersConfig, PollExamples, PollStarts};
+pub(crate) use local::{
+    LocalCpu, LocalWorkers, LocalWorkersConfig, PollExamples, PollStarts, ThreadNow, look_at_thread,
+};
 #[cfg(feature = "attach")]
 pub(crate) use remote::{
     Descriptors, FrozenProcess, FrozenThread, HeapMatches, LiveMemory, RemoteCpu, RemoteProcess, RemoteStacks,

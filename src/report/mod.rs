@@ -18,6 +18,9 @@ mod rate_limit;
 /// Explains observations and reports them.
 mod reporter;
 
+/// A shutdown that waits.
+mod shutdown;
+
 /// Where reports go.
 mod sinks;
 
@@ -41,6 +44,7 @@ pub(crate) use printer::Printing;
 #[cfg(feature = "attach")]
 pub(crate) use reporter::FutureOn;
 pub(crate) use reporter::{QUEUE, Reporter};
+pub(crate) use shutdown::{ShutdownReport, WaitedFor};
 pub(crate) use sinks::{Audience, Callback, Sinks};
 pub(crate) use stall_log::StallLog;
 pub(crate) use summary::summary;

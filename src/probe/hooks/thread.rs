@@ -28,6 +28,7 @@ pub(super) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<Runti
         if owner.is_uninstrumented() && owner.starts_worker() {
             thread_slot::register_starting(&owner);
         }
+        owner.pool().add_current();
         call(start.as_ref());
     });
     let owner = Arc::clone(runtime);
@@ -45,9 +46,11 @@ pub(super) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<Runti
         }
         call(unpark.as_ref());
     });
-    if let Some(hook) = stop {
-        builder.on_thread_stop(hook);
-    }
+    let owner = Arc::clone(runtime);
+    builder.on_thread_stop(move || {
+        owner.pool().remove_current();
+        call(stop.as_ref());
+    });
 }
 
 fn call(hook: Option<&Hook>) {

@@ -1,0 +1,119 @@
+//! Notices a runtime whose shutdown waits. Tokio cannot cancel a blocking function or a poll, so it waits for their end.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::state::WatchState;
+use crate::model::worker::Activity;
+use crate::probe::RuntimeProbe;
+use crate::process::{ThreadNow, look_at_thread};
+use crate::report::{ShutdownReport, WaitedFor};
+use crate::sys::Process;
+use crate::unwind::Unwinder;
+
+/// A shorter shutdown is normal. Each further report comes after ten times as long.
+const FIRST_REPORT: Duration = Duration::from_secs(1);
+
+/// The limit of threads whose stacks are taken. Further ones are counted.
+const MAX_THREADS: usize = 64;
+
+/// The shutdown of a runtime begins when this is dropped. So it stands before Tokio's runtime.
+#[derive(Debug)]
+pub(super) struct Begin(Mutex<Option<ShutdownWatch>>);
+
+/// The shutdown has ended when this is dropped. So it stands after Tokio's runtime.
+#[derive(Debug)]
+pub(super) struct End(Sender<Instant>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        // Nobody listens after a shutdown that was not watched.
+        let _unheard = self.0.send(Instant::now());
+    }
+}
+
+/// What watches the shutdown, on a thread that exists meanwhile.
+#[derive(Debug)]
+struct ShutdownWatch {
+    probe: Arc<RuntimeProbe>,
+    state: Arc<WatchState>,
+    ended: Receiver<Instant>,
+}
+
+/// Both ends of the shutdown of a runtime.
+pub(super) fn watch_shutdown(probe: &Arc<RuntimeProbe>, state: &Arc<WatchState>) -> (Begin, End) {
+    let (end, ended) = mpsc::channel();
+    let watch = ShutdownWatch { probe: Arc::clone(probe), state: Arc::clone(state), ended };
+    (Begin(Mutex::new(Some(watch))), End(end))
+}
+
+impl Begin {
+    /// The shutdown does not wait, or is not ours to see.
+    pub(super) fn cancel(&self) {
+        drop(self.take());
+    }
+
+    fn take(&self) -> Option<ShutdownWatch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Drop for Begin {
+    fn drop(&mut self) {
+        // Without a thread in the pool, there is nothing to wait for.
+        let Some(watch) = self.take().filter(|watch| !watch.probe.pool().ids().is_empty()) else { return };
+        // The events go to the subscriber of the thread that shuts the runtime down.
+        let dispatch = tracing::dispatcher::get_default(Clone::clone);
+        let run = move || tracing::dispatcher::with_default(&dispatch, || watch.run());
+        // Without it, the shutdown is not watched, and goes on.
+        let _refused = std::thread::Builder::new().name("holdup-shutdown".to_owned()).spawn(run);
+    }
+}
+
+impl ShutdownWatch {
+    /// Runs until the shutdown has ended. Nothing waits for this thread.
+    fn run(self) {
+        let (began, mut next) = (Instant::now(), FIRST_REPORT);
+        let ended = loop {
+            match self.ended.recv_timeout(next.saturating_sub(began.elapsed())) {
+                Ok(ended) => break ended,
+                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout) => self.report(began.elapsed()).say(self.state.prints),
+            }
+            next = next.saturating_mul(10);
+        };
+        if next > FIRST_REPORT {
+            // A report takes a while, and the shutdown may have ended meanwhile.
+            let waited = ended.saturating_duration_since(began);
+            ShutdownReport::say_ended(&self.probe.name(), waited, self.state.prints);
+        }
+    }
+
+    fn report(&self, waited: Duration) -> ShutdownReport {
+        let (threads, more) = self.threads();
+        ShutdownReport::new(self.probe.name(), waited, threads, more, &self.state.log)
+    }
+
+    /// The threads that are left, and the number of further ones.
+    fn threads(&self) -> (Vec<WaitedFor>, usize) {
+        let in_polls: BTreeSet<i32> = self.threads_in_polls();
+        let ids = self.probe.pool().ids();
+        let more = ids.len().saturating_sub(MAX_THREADS);
+        let signal = self.state.signal.upgrade();
+        let mut unwinder = Unwinder::of(Process::own()).ok();
+        let threads = ids.into_iter().take(MAX_THREADS).map(|tid| {
+            let look = |unwinder| look_at_thread(tid, unwinder, signal.as_deref().filter(|_| !in_polls.contains(&tid)));
+            let ThreadNow { sleeps_in, reads_standard_input, stack } = unwinder.as_mut().map(look).unwrap_or_default();
+            WaitedFor { tid, in_poll: in_polls.contains(&tid), sleeps_in, reads_standard_input, stack }
+        });
+        (threads.collect(), more)
+    }
+
+    fn threads_in_polls(&self) -> BTreeSet<i32> {
+        let workers = self.state.registry.snapshot().into_iter();
+        let polling = workers.filter(|entry| entry.slot.progress().activity == Activity::Polling);
+        polling.map(|entry| entry.worker.thread.tid).collect()
+    }
+}

@@ -1,0 +1,187 @@
+//! A runtime whose shutdown waits for blocking functions is reported, with what they do.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use holdup::{Print, Runtime, Watch};
+use support::{alone, wait_until};
+use tokio::io::AsyncReadExt;
+use tokio::runtime::Builder;
+use tracing_subscriber::layer::SubscriberExt;
+
+/// Lines of the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+    }
+
+    fn wait_for(&self, part: &str) {
+        let limit = Instant::now() + support::DEADLINE;
+        while !self.text().contains(part) {
+            assert!(Instant::now() < limit, "{part:?} is not in {:?}", self.text());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Drops the runtime on a thread that logs here.
+    fn shut_down(&self, runtime: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+        let log = self.clone();
+        let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || log.clone());
+        let subscriber = tracing_subscriber::registry().with(layer);
+        std::thread::spawn(move || tracing::subscriber::with_default(subscriber, runtime))
+    }
+}
+
+fn runtime(watch: &Watch, name: &str) -> Runtime {
+    watch.runtime(Builder::new_multi_thread().worker_threads(2).name(name).enable_all()).expect("builds")
+}
+
+fn quiet() -> Watch {
+    Watch::builder().print(Print::Never).start().expect("starts")
+}
+
+#[inline(never)]
+fn upload(release: &Receiver<()>) {
+    let _released = release.recv();
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn compress(release: &Receiver<()>) {
+    while release.try_recv().is_err() {
+        std::hint::spin_loop();
+    }
+}
+
+/// Starts a blocking function, and returns once it runs.
+fn start(runtime: &Runtime, function: fn(&Receiver<()>)) -> Sender<()> {
+    let (release, released) = mpsc::channel();
+    let (begin, begun) = mpsc::channel();
+    runtime.spawn_blocking(move || {
+        begin.send(()).expect("the test waits");
+        function(&released);
+    });
+    begun.recv_timeout(support::DEADLINE).expect("it begins");
+    release
+}
+
+#[test]
+fn a_shutdown_that_waits_names_the_blocking_functions() {
+    let _alone = alone();
+    let (watch, log) = (quiet(), Log::default());
+    let runtime = runtime(&watch, "api");
+    let mut releases: Vec<_> = (0..3).map(|_| start(&runtime, upload)).collect();
+    releases.push(start(&runtime, compress));
+    let shutdown = log.shut_down(move || drop(runtime));
+    log.wait_for("advice: ");
+    let text = log.text();
+    assert!(text.contains("shutdown of runtime \"api\" has waited for 4 blocking functions for 1."), "{text}");
+    assert!(text.contains("3 threads, such as ") && text.contains("watch_shutdown::upload at tests/"), "{text}");
+    assert!(text.contains(" waits in futex\n") && text.contains("watch_shutdown::compress at tests/"), "{text}");
+    assert!(text.contains(" runs, or is ready to run\n"), "{text}");
+    drop(releases.drain(..3));
+    releases[0].send(()).expect("it runs");
+    shutdown.join().expect("it ends");
+    log.wait_for("shutdown of runtime \"api\" ended after ");
+    wait_until("the thread has ended", || !threads().contains(&"holdup-shutdown".to_owned()));
+}
+
+#[test]
+fn short_shutdowns_and_those_that_do_not_wait_are_silent() {
+    let _alone = alone();
+    let (watch, log) = (quiet(), Log::default());
+    let short = runtime(&watch, "short");
+    short.block_on(async { tokio::task::spawn_blocking(|| ()).await.expect("it ends") });
+    let (background, taken) = (runtime(&watch, "background"), runtime(&watch, "taken"));
+    let releases = [start(&background, upload), start(&taken, upload)];
+    let shutdown = log.shut_down(move || {
+        drop(short);
+        background.shutdown_background();
+        taken.into_tokio().shutdown_timeout(Duration::from_millis(1300));
+    });
+    shutdown.join().expect("it ends");
+    drop(releases);
+    assert_eq!(log.text(), "");
+}
+
+#[test]
+fn a_shutdown_with_a_limit_is_reported_while_it_waits() {
+    let _alone = alone();
+    let (watch, log) = (quiet(), Log::default());
+    let runtime = runtime(&watch, "limited");
+    let release = start(&runtime, upload);
+    log.shut_down(move || runtime.shutdown_timeout(Duration::from_millis(1300))).join().expect("it ends");
+    drop(release);
+    log.wait_for("shutdown of runtime \"limited\" ended after 1.");
+    assert!(log.text().contains("watch_shutdown::upload at tests/"), "{}", log.text());
+}
+
+fn threads() -> Vec<String> {
+    let tasks = std::fs::read_dir("/proc/self/task").expect("/proc is mounted");
+    let name = |entry: std::fs::DirEntry| std::fs::read_to_string(entry.path().join("comm")).ok();
+    tasks.flatten().filter_map(name).map(|name| name.trim_end().to_owned()).collect()
+}
+
+const CHILD: &str = "HOLDUP_TEST_READS_STANDARD_INPUT";
+
+#[test]
+fn a_program_that_reads_standard_input_says_why_it_does_not_end() {
+    if std::env::var_os(CHILD).is_some() {
+        return read_standard_input();
+    }
+    let _alone = alone();
+    let this_test = "a_program_that_reads_standard_input_says_why_it_does_not_end";
+    let mut child = Command::new(std::env::current_exe().expect("it exists"))
+        .args(["--exact", this_test, "--nocapture"])
+        .env(CHILD, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = BufReader::new(child.stderr.take().expect("is piped")).lines();
+    let said: Vec<String> =
+        lines.map_while(Result::ok).skip_while(|line| !line.contains("shutdown of runtime")).take(3).collect();
+    // The end of standard input ends the read.
+    drop(child.stdin.take());
+    assert!(child.wait().expect("it ends").success());
+    let [first, thread, advice] = said.as_slice() else { panic!("{said:?}") };
+    assert!(
+        first.starts_with("holdup: shutdown of runtime \"console\" has waited for 1 blocking function for 1."),
+        "{first}"
+    );
+    assert!(thread.ends_with("waits in read on pipe, which is standard input"), "{thread}");
+    assert!(thread.contains(": std::"), "{thread}");
+    assert!(advice.starts_with("  advice: a read of standard input cannot be cancelled"), "{advice}");
+}
+
+fn read_standard_input() {
+    let watch = Watch::builder().print(Print::Always).start().expect("starts");
+    let runtime = runtime(&watch, "console");
+    runtime.block_on(async {
+        let read = async { tokio::io::stdin().read_u8().await };
+        let given_up = tokio::time::timeout(Duration::from_millis(100), read).await;
+        assert!(given_up.is_err(), "nobody writes");
+    });
+    drop(runtime);
+}
