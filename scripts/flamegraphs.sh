@@ -12,11 +12,12 @@ cd "$(dirname "$0")/.."
 seconds=${FLAMEGRAPH_SECONDS:-15}
 address=127.0.0.1:${FLAMEGRAPH_PORT:-6160}
 load=(--readers 20 --reader-interval 20ms)
-pictures=flamegraphs
+pictures=$PWD/flamegraphs
 
 cargo build --release --features cli --bin holdup --example slow_service
 cargo build --release -p news_pipeline
 target=${CARGO_TARGET_DIR:-target}
+target=$(realpath "$target")
 holdup=$target/release/holdup
 service=$target/release/news_pipeline
 slow_service=$target/release/examples/slow_service
@@ -28,6 +29,7 @@ if [ -z "$recordings" ]; then
     temporary=$recordings
 fi
 mkdir -p "$recordings"
+recordings=$(realpath "$recordings")
 trap '[ -z "$running" ] || kill "$running"; rm -rf "${temporary:-}"' EXIT
 
 start() { # options of the service…
@@ -51,13 +53,19 @@ stop() {
 }
 
 record() { # mode, rate, recording
-    "$holdup" record "http://$address" --mode "$1" --rate "$2" --duration "$seconds" --output "$recordings/$3.json"
+    in_recordings record "http://$address" --mode "$1" --rate "$2" --duration "$seconds" --output "$3.json"
 }
 
 picture() { # recording, picture, options…
     local from=$1 to=$2
     shift 2
-    "$holdup" convert "$recordings/$from.json" "$pictures/$to.svg" --hide-runtime-frames "$@" | sed -n 's/^Wrote/wrote/p'
+    in_recordings convert "$from.json" "$to.svg" "$@" | sed -n 's/^Wrote/wrote/p'
+    mv "$recordings/$to.svg" "$pictures"
+}
+
+# Without folders in the captions.
+in_recordings() { # arguments of holdup…
+    (cd "$recordings" && "$holdup" "$@")
 }
 
 cpu() {
@@ -74,11 +82,11 @@ cpu() {
     stop
 
     picture cpu-healthy cpu-healthy
-    "$holdup" convert "$recordings/cpu-healthy.json" "$pictures/cpu-healthy-whole.svg" | sed -n 's/^Wrote/wrote/p'
+    picture cpu-healthy cpu-healthy-whole --all-frames
     picture cpu-fault cpu-fault
     picture cpu-fixed cpu-fixed
-    "$holdup" diff "$recordings/cpu-fault.json" "$recordings/cpu-fixed.json" --widths before --hide-runtime-frames \
-        -o "$pictures/cpu-diff.svg"
+    in_recordings diff cpu-fault.json cpu-fixed.json --widths before -o cpu-diff.svg
+    mv "$recordings/cpu-diff.svg" "$pictures"
 }
 
 lock() {

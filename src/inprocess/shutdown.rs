@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::state::WatchState;
+use crate::model::own_thread;
 use crate::model::worker::Activity;
 use crate::probe::RuntimeProbe;
 use crate::process::{ThreadNow, look_at_thread};
@@ -68,7 +69,7 @@ impl Drop for Begin {
         let dispatch = tracing::dispatcher::get_default(Clone::clone);
         let run = move || tracing::dispatcher::with_default(&dispatch, || watch.run());
         // Without it, the shutdown is not watched, and goes on.
-        let _refused = std::thread::Builder::new().name("holdup-shutdown".to_owned()).spawn(run);
+        let _refused = std::thread::Builder::new().name(own_thread::SHUTDOWN.to_owned()).spawn(run);
     }
 }
 

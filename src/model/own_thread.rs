@@ -1,4 +1,5 @@
-//! The threads of holdup's own, by name. Profiles leave them out.
+//! The threads of holdup's own, by name. Profiles leave them out. `holdup-callback` is not one of them: it runs code of
+//! the program.
 
 /// Notices stalls.
 pub(crate) const WATCHDOG: &str = "holdup-watchdog";
@@ -12,7 +13,7 @@ pub(crate) const PRINTER: &str = "holdup-stderr";
 /// Sends reports to the program's `tracing` subscriber.
 pub(crate) const SUBSCRIBER: &str = "holdup-tracing";
 
-/// Calls the program's callback.
+/// Calls the program's callback, which is code of the program.
 pub(crate) const CALLBACK: &str = "holdup-callback";
 
 /// Serves the endpoint.
@@ -33,9 +34,12 @@ pub(crate) const STOPPER: &str = "holdup-stop";
 /// Serves tokio-console.
 pub(crate) const CONSOLE: &str = "holdup-console";
 
+/// Notices a runtime whose shutdown waits.
+pub(crate) const SHUTDOWN: &str = "holdup-shutdown";
+
 /// Every name, in every build: another process may have other features.
 const ALL: [&str; 11] =
-    [WATCHDOG, REPORTER, PRINTER, SUBSCRIBER, CALLBACK, ENDPOINT, PROFILER, SELF_CHECK, SYMBOLS, STOPPER, CONSOLE];
+    [WATCHDOG, REPORTER, PRINTER, SUBSCRIBER, ENDPOINT, PROFILER, SELF_CHECK, SYMBOLS, STOPPER, CONSOLE, SHUTDOWN];
 
 /// The kernel's limit of a thread's name, in bytes.
 const MAX_NAME: usize = 15;

@@ -2,6 +2,11 @@
 //!
 //! `linux` implements it for Linux on x86_64. `unsupported` has the same signatures for other platforms and reports that
 //! nothing is available. `--cfg holdup_unsupported` selects it on any platform, to check that it compiles.
+
+#![cfg_attr(
+    not(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported))),
+    allow(dead_code, reason = "some values come from the code of a platform only")
+)]
 #![allow(unsafe_code, reason = "this is the one place for it; each block names the fact that makes it sound")]
 
 /// The words in which a worker publishes its current poll.

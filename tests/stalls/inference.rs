@@ -10,8 +10,8 @@ mod perf_events;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -57,15 +57,6 @@ fn compute(length: Duration) {
 fn compute_long() {
     timed(|| compute(LONG));
     std::hint::black_box(());
-}
-
-/// Computes for little more than the threshold.
-#[inline(never)]
-fn compute_first() {
-    let start = Instant::now();
-    while start.elapsed() < THRESHOLD * 4 {
-        std::hint::spin_loop();
-    }
 }
 
 #[inline(never)]
@@ -150,38 +141,6 @@ fn a_sleep_is_found() {
 fn a_computation_is_found() {
     let stalls = caught("compute", CauseClass::Computing, compute_long);
     assert!(stalls.iter().all(|stall| stall.detection == Detection::NoReturn), "it never slept");
-}
-
-/// Each runtime has one stall that is little longer than the threshold. The empty tasks at its start have shown where polls
-/// return to.
-#[test]
-fn the_first_stall_of_a_runtime_is_found() {
-    const RUNTIMES: usize = 12;
-    let _alone = alone();
-    if !perf_events::allowed() {
-        return;
-    }
-    let events = Events::default();
-    let watch = events.builder().threshold(THRESHOLD * 3).start().expect("starts");
-    // Holdup has read the functions of Tokio once a stall is found.
-    let [(_, before), _] = runtimes(&watch);
-    before.block_on(async { tokio::spawn(found_for_sure(events.clone())).await.expect("it ends") });
-    for _ in 0..RUNTIMES / 2 {
-        for (_, runtime) in runtimes(&watch) {
-            let stalls = async {
-                tokio::time::sleep(THRESHOLD).await;
-                compute_first();
-            };
-            runtime.block_on(async { tokio::spawn(stalls).await.expect("it ends") });
-        }
-    }
-    let all = events.all_of(watch);
-    let is_found = |stall: &Stall| function_of(stall) == "stalls_inference::compute_first";
-
-    let found = all.iter().filter(|(phase, stall)| *phase == Phase::Ended && is_found(stall)).count();
-    println!("{found} of {RUNTIMES} first stalls");
-    // A busy machine may not run the watchdog in time.
-    assert!(found * 3 >= RUNTIMES, "{found} of {RUNTIMES} first stalls were found");
 }
 
 #[test]
@@ -428,40 +387,4 @@ fn an_inferred_stall_is_reported_as_inferred() {
         ["same_sleep", "no_return"].iter().any(|word| stall["detection"] == *word) && stall["task"]["id"].is_null()
     });
     assert!(inferred, "{answer:#}");
-}
-
-/// A worker that begins a poll before it has ever parked, and never ends it. Without task hooks nothing has shown that the
-/// thread is a worker.
-#[test]
-fn a_worker_that_is_stuck_since_its_start_is_found() {
-    let _alone = alone();
-    if !perf_events::allowed() {
-        return;
-    }
-    let events = Events::default();
-    let watch = events.watch();
-    let mut builder = Builder::new_multi_thread();
-    // The thread starts after its task is there, so it does not park first.
-    let start = Arc::new(Barrier::new(2));
-    let started = Arc::clone(&start);
-    let hooks = Hooks::new().without_task_hooks().on_thread_start(move || {
-        started.wait();
-    });
-    let runtime = watch.runtime_with(builder.worker_threads(1).enable_all(), hooks).expect("builds");
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = Arc::clone(&stop);
-    runtime.spawn(async move { compute_until(&stopped) });
-    start.wait();
-    let found = |stall: &Stall| function_of(stall) == "stalls_inference::compute_until";
-    let stall = events.wait_for("the stall", |phase, stall| phase == Phase::Noticed && found(stall));
-    stop.store(true, Ordering::Relaxed);
-    assert_eq!(stall.worker, Some(0), "the runtime has one worker: {stall:#?}");
-    events.wait_for("its end", |phase, stall| phase == Phase::Ended && found(stall));
-}
-
-#[inline(never)]
-fn compute_until(stop: &AtomicBool) {
-    while !stop.load(Ordering::Relaxed) {
-        std::hint::spin_loop();
-    }
 }

@@ -43,3 +43,16 @@ fn every_file_says_what_it_is_and_stays_small() {
         }
     }
 }
+
+#[test]
+fn profiles_know_the_names_of_own_threads() {
+    let known = std::fs::read_to_string(root().join("src/model/own_thread.rs")).expect("the list exists");
+    for (path, text) in rust_files("src") {
+        let text = code(&text);
+        let starts = ["spawn_thread(\"", ".name(\"holdup", "Handover::start(\""];
+        for (at, start) in starts.iter().flat_map(|start| text.match_indices(start)) {
+            let name = text[at..].split('"').nth(1).expect("the literal ends");
+            assert!(!start.is_empty() && known.contains(name), "{}: {name} is not in own_thread.rs", path.display());
+        }
+    }
+}
