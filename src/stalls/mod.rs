@@ -31,6 +31,9 @@ mod window_parts;
 /// The worker, its progress, and the times of one sample.
 mod sample;
 
+/// What is remembered of a worker between two samples.
+mod watched_worker;
+
 /// The tasks and workers behind a stuck worker.
 mod backlog;
 

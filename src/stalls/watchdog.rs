@@ -28,6 +28,7 @@ use super::pending_ends::{PendingEnd, PendingEnds};
 use super::queue_history::QueueHistory;
 use super::sample::SampleContext;
 use super::totals::Totals;
+use super::watched_worker::{OngoingStall, WatchedWorker};
 use crate::model::stall::{Detection, StallId};
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
@@ -66,66 +67,6 @@ pub(crate) struct Watchdog<T> {
     stuck: HashMap<u64, Instant>,
     /// Ended stalls whose victims are not known yet.
     pending_ends: PendingEnds,
-}
-
-/// One worker, as long as its progress does not change.
-struct WatchedWorker {
-    progress: Progress,
-    /// The estimated start of the poll, or of the time between two polls.
-    poll_start: Instant,
-    /// From when the poll counts towards the threshold.
-    counting_start: Instant,
-    evidence: Option<EvidenceCollector>,
-    stall: Option<OngoingStall>,
-    /// Only for an uninstrumented worker.
-    inference: Option<PollInference>,
-    /// The earliest time of the next breakpoint, taken over from the previous inference.
-    next_breakpoint: Option<Instant>,
-    /// The tasks queued during the poll. Only filled for an instrumented poll.
-    queues: QueueHistory,
-}
-
-struct OngoingStall {
-    id: StallId,
-    life: Arc<Life>,
-    /// The number of stacks captured after the first.
-    recaptures: usize,
-    /// Whether the worker's polls after the stall will be recorded, or why not.
-    victims: Result<(), VictimsUnknown>,
-}
-
-impl WatchedWorker {
-    fn new(sample: SampleContext) -> Self {
-        let poll_start = sample.midpoint();
-        Self {
-            progress: sample.progress,
-            poll_start,
-            counting_start: sample.event_time(),
-            evidence: None,
-            stall: None,
-            inference: None,
-            next_breakpoint: None,
-            queues: QueueHistory::new(poll_start),
-        }
-    }
-
-    /// An uninstrumented worker that runs on. Its present poll began at `start`.
-    fn inferred(progress: Progress, start: Instant, inference: PollInference) -> Self {
-        Self {
-            progress,
-            poll_start: start,
-            counting_start: start,
-            evidence: None,
-            stall: None,
-            inference: Some(inference),
-            next_breakpoint: None,
-            queues: QueueHistory::new(start),
-        }
-    }
-
-    fn next_breakpoint(&self) -> Option<Instant> {
-        self.inference.as_ref().map(PollInference::next_breakpoint).or(self.next_breakpoint)
-    }
 }
 
 impl<T: WorkerSource> Watchdog<T> {
