@@ -208,9 +208,9 @@ pub mod stall {
     pub use crate::model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
     pub use crate::model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
     pub use crate::model::stall::{
-        Counters, Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, Stalls,
+        Counters, Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, StallPart, Stalls,
     };
-    pub use crate::model::stall_group::{StallGroup, StallPart};
+    pub use crate::model::stall_group::{GroupPart, StallGroup};
     pub use crate::model::victims::{Victim, Victims, VictimsUnknown, Waited};
     pub use crate::model::waiting::{Driver, Waiting};
 }
@@ -299,7 +299,8 @@ pub mod workers {
 /// ```
 #[cfg(feature = "http")]
 pub mod json {
-    pub use crate::export::group_json::{StallGroupJson, StallPartJson};
+    pub use crate::export::cause_json::{CauseJson, CulpritJson, EvidenceJson, StallPartJson, WaitJson};
+    pub use crate::export::group_json::{GroupPartJson, StallGroupJson};
     pub use crate::export::json::*;
     pub use crate::export::task_json::*;
 }

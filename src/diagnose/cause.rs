@@ -70,7 +70,7 @@ fn unanswered(evidence: &Evidence, frames: Result<&[Frame], &StackUnavailable>) 
 }
 
 /// The class with at least half of the thread's own part.
-fn own_cause(evidence: &Evidence, frames: &[Frame]) -> CauseClass {
+pub(crate) fn own_cause(evidence: &Evidence, frames: &[Frame]) -> CauseClass {
     let own = evidence.own_time();
     let on_cpu = evidence.on_cpu.unwrap_or_default();
     let mut shares = Shares::default();

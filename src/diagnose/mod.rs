@@ -24,4 +24,4 @@ pub(crate) use futurelock::futurelocks;
 
 pub(crate) use culprit::{find_culprit, poll_boundary, worker_handed_over};
 
-pub(crate) use cause::PollTime;
+pub(crate) use cause::{PollTime, own_cause};

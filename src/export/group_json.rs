@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{to_ms as ms, unix_ms};
-use crate::model::stall_group::{StallGroup, StallPart};
+use crate::model::stall_group::{GroupPart, StallGroup};
 
 /// The stalls of one function of the user's; see [`StallGroup`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -26,7 +26,7 @@ pub struct StallGroupJson {
     /// When the last one was noticed.
     pub last_noticed_unix_ms: u64,
     /// Its lines and causes, those that took most time first.
-    pub parts: Vec<StallPartJson>,
+    pub parts: Vec<GroupPartJson>,
     /// The ids of its entries in `stalls`.
     pub stalls: Vec<u64>,
 }
@@ -34,7 +34,7 @@ pub struct StallGroupJson {
 /// The stalls of a group with the same line and cause.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[non_exhaustive]
-pub struct StallPartJson {
+pub struct GroupPartJson {
     /// `file:line` of the culprit; null without line tables.
     pub location: Option<String>,
     /// The word for the cause.
@@ -58,14 +58,14 @@ impl From<&StallGroup> for StallGroupJson {
             longest_ms: ms(group.longest),
             first_noticed_unix_ms: unix_ms(group.first_noticed_at),
             last_noticed_unix_ms: unix_ms(group.last_noticed_at),
-            parts: group.parts.iter().map(StallPartJson::from).collect(),
+            parts: group.parts.iter().map(GroupPartJson::from).collect(),
             stalls: group.stalls.iter().map(|id| id.0).collect(),
         }
     }
 }
 
-impl From<&StallPart> for StallPartJson {
-    fn from(part: &StallPart) -> Self {
+impl From<&GroupPart> for GroupPartJson {
+    fn from(part: &GroupPart) -> Self {
         Self {
             location: part.location.clone(),
             cause: part.cause.as_str().to_owned(),

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::text::{Style, milliseconds};
 use crate::model::plural::plural;
-use crate::model::stall_group::{StallGroup, StallPart};
+use crate::model::stall_group::{GroupPart, StallGroup};
 
 /// Lines and causes that are shown of a group.
 const MAX_PARTS: usize = 6;
@@ -20,12 +20,12 @@ pub(crate) struct GroupView<'a> {
     pub(crate) longest: Duration,
     pub(crate) first_noticed_at: SystemTime,
     pub(crate) last_noticed_at: SystemTime,
-    pub(crate) parts: Vec<PartView<'a>>,
+    pub(crate) parts: Vec<GroupPartView<'a>>,
 }
 
 /// A line and a cause of a group.
 #[derive(Debug)]
-pub(crate) struct PartView<'a> {
+pub(crate) struct GroupPartView<'a> {
     pub(crate) location: Option<&'a str>,
     /// The title of the cause.
     pub(crate) cause: &'a str,
@@ -44,14 +44,14 @@ impl<'a> From<&'a StallGroup> for GroupView<'a> {
             longest: group.longest,
             first_noticed_at: group.first_noticed_at,
             last_noticed_at: group.last_noticed_at,
-            parts: group.parts.iter().map(PartView::from).collect(),
+            parts: group.parts.iter().map(GroupPartView::from).collect(),
         }
     }
 }
 
-impl<'a> From<&'a StallPart> for PartView<'a> {
-    fn from(part: &'a StallPart) -> Self {
-        let StallPart { location, cause, count, total, .. } = part;
+impl<'a> From<&'a GroupPart> for GroupPartView<'a> {
+    fn from(part: &'a GroupPart) -> Self {
+        let GroupPart { location, cause, count, total, .. } = part;
         Self { location: location.as_deref(), cause: cause.title(), count: *count, total: *total }
     }
 }
@@ -80,7 +80,7 @@ impl GroupView<'_> {
         let together = if self.count > 1 { " together" } else { "" };
         let running = if self.running > 0 { format!(", {} still running", self.running) } else { String::new() };
         let total = milliseconds(self.total);
-        let places: Vec<String> = self.parts.iter().take(MAX_PARTS).map(PartView::place).collect();
+        let places: Vec<String> = self.parts.iter().take(MAX_PARTS).map(GroupPartView::place).collect();
         let more = if self.parts.len() > MAX_PARTS { ", …" } else { "" };
         format!(
             "{}{by}, {total}{together} ({}){}{running}: {}{more}",
@@ -116,7 +116,7 @@ impl GroupView<'_> {
     }
 }
 
-impl PartView<'_> {
+impl GroupPartView<'_> {
     /// `sleeping at src/api.rs:12`.
     pub(crate) fn place(&self) -> String {
         self.location.map_or_else(|| self.cause.to_owned(), |location| format!("{} at {location}", self.cause))
@@ -156,7 +156,8 @@ mod tests {
     use super::*;
 
     fn view() -> GroupView<'static> {
-        let part = |location, cause, count, ms| PartView { location, cause, count, total: Duration::from_millis(ms) };
+        let part =
+            |location, cause, count, ms| GroupPartView { location, cause, count, total: Duration::from_millis(ms) };
         GroupView {
             function: Some("news::nap"),
             count: 9,

@@ -7,10 +7,10 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause_json::{CauseJson, CulpritJson, StallPartJson};
 use super::group_json::StallGroupJson;
 use super::{to_ms as ms, unix_ms};
 use crate::model::check::SelfCheck;
-use crate::model::evidence::Evidence;
 use crate::model::stack::Frame;
 use crate::model::stall::{Counters, Detection, StallEntry, Stalls};
 use crate::model::task::Task;
@@ -73,6 +73,12 @@ pub struct StallJson {
     /// the build names every function.
     #[serde(default)]
     pub build_advice: Option<String>,
+    /// What the worker did, in order; one part if it did one thing all the time. Empty from older versions.
+    #[serde(default)]
+    pub parts: Vec<StallPartJson>,
+    /// Further parts, each joined with its neighbor.
+    #[serde(default)]
+    pub parts_joined: u64,
     /// The newest stack, innermost frame first. Empty if none was captured.
     pub stack: Vec<FrameJson>,
     /// How the stack was captured, or why there is none.
@@ -162,76 +168,6 @@ pub struct TaskJson {
     pub name: Option<String>,
     /// `file:line` of the spawn.
     pub spawned_at: Option<String>,
-}
-
-/// A cause.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[non_exhaustive]
-pub struct CauseJson {
-    /// One of the words that `holdup explain` lists.
-    pub class: String,
-    /// What to do about it.
-    pub advice: String,
-    /// The numbers that support it.
-    pub evidence: EvidenceJson,
-}
-
-/// See [`Evidence`].
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[non_exhaustive]
-pub struct EvidenceJson {
-    /// The observed time.
-    pub window_ms: f64,
-    /// The number of samples of the thread in it.
-    pub samples: u32,
-    /// CPU time of the thread in the window.
-    pub on_cpu_ms: Option<f64>,
-    /// Time waiting for a CPU that other threads used.
-    pub run_queue_ms: Option<f64>,
-    /// Time held back by the CPU quota of the process's cgroup; null without a quota.
-    #[serde(default)]
-    pub throttled_ms: Option<f64>,
-    /// How often the quota held back the cgroup; null without a quota.
-    #[serde(default)]
-    pub throttles: Option<u64>,
-    /// Time that a hypervisor took from its CPU; null without one.
-    pub stolen_ms: Option<f64>,
-    /// Further time runnable without CPU time.
-    pub starved_ms: f64,
-    /// What it waited for, the longest wait first.
-    pub waits: Vec<WaitJson>,
-    /// Page faults that needed no disk read.
-    pub minor_faults: Option<u64>,
-    /// Page faults that needed a disk read.
-    pub major_faults: Option<u64>,
-    /// The thread's scheduler state at the last sample.
-    pub state: Option<char>,
-    /// The delay of the watchdog itself.
-    pub watchdog_late_ms: f64,
-}
-
-/// A wait.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[non_exhaustive]
-pub struct WaitJson {
-    /// The system call and the file, or `a page fault`.
-    pub place: String,
-    /// The duration.
-    pub ms: f64,
-}
-
-/// A culprit.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[non_exhaustive]
-pub struct CulpritJson {
-    /// The function.
-    pub function: String,
-    /// Its file; null without line tables.
-    pub file: Option<String>,
-    /// The line in it; null without line tables.
-    pub line: Option<u32>,
-    /// The function it called; null if it was running itself.
-    pub call: Option<String>,
 }
 
 /// A frame.
@@ -363,12 +299,6 @@ fn instrumented() -> String {
 impl From<&StallEntry> for StallJson {
     fn from(entry: &StallEntry) -> Self {
         let stall = &entry.stall;
-        let culprit = stall.culprit.as_ref().map(|culprit| CulpritJson {
-            function: culprit.frame.function.to_string(),
-            file: culprit.frame.file.as_ref().map(ToString::to_string),
-            line: culprit.frame.line,
-            call: culprit.call.as_ref().map(ToString::to_string),
-        });
         let stack = stall.stack.as_ref();
         Self {
             id: stall.id.0,
@@ -390,13 +320,11 @@ impl From<&StallEntry> for StallJson {
                 others_stalled: stall.waiting.others_stalled,
                 victims: (&stall.waiting.victims).into(),
             },
-            cause: CauseJson {
-                class: stall.cause.class.as_str().to_owned(),
-                advice: stall.cause.class.advice().to_owned(),
-                evidence: (&stall.cause.evidence).into(),
-            },
-            culprit,
+            cause: (&stall.cause).into(),
+            culprit: stall.culprit.as_ref().map(CulpritJson::from),
             build_advice: stall.build_advice.map(str::to_owned),
+            parts: stall.parts.iter().map(StallPartJson::from).collect(),
+            parts_joined: stall.parts_joined,
             stack: stack.map_or_else(|_| Vec::new(), |stack| stack.frames.iter().map(FrameJson::from).collect()),
             stack_quality: StackQualityJson {
                 method: stack.ok().map(|stack| stack.method.as_str().to_owned()),
@@ -449,27 +377,6 @@ impl From<&Frame> for FrameJson {
             line: frame.line,
             origin: frame.origin.as_str().to_owned(),
             package: frame.package.as_ref().map(ToString::to_string),
-        }
-    }
-}
-
-impl From<&Evidence> for EvidenceJson {
-    fn from(evidence: &Evidence) -> Self {
-        let waits = evidence.waits.iter().map(|wait| WaitJson { place: wait.site.to_string(), ms: ms(wait.time) });
-        Self {
-            window_ms: ms(evidence.window),
-            samples: evidence.samples,
-            on_cpu_ms: evidence.on_cpu.map(ms),
-            run_queue_ms: evidence.run_queue.map(ms),
-            throttled_ms: evidence.throttled.map(ms),
-            throttles: evidence.throttles,
-            stolen_ms: evidence.stolen.map(ms),
-            starved_ms: ms(evidence.starved),
-            waits: waits.collect(),
-            minor_faults: evidence.minor_faults,
-            major_faults: evidence.major_faults,
-            state: evidence.state,
-            watchdog_late_ms: ms(evidence.watchdog_late),
         }
     }
 }

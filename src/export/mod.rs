@@ -13,9 +13,16 @@ pub(crate) mod stall_text;
 /// A group of stalls as text.
 pub(crate) mod group_text;
 
+/// Causes of stalls as JSON.
+#[cfg(feature = "http")]
+pub(crate) mod cause_json;
+
 /// Groups of stalls as JSON.
 #[cfg(feature = "http")]
 pub(crate) mod group_json;
+
+/// The parts of a stall as text.
+mod stall_parts_text;
 
 /// The endpoint's JSON.
 #[cfg(feature = "http")]

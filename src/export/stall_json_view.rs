@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::group_json::{StallGroupJson, StallPartJson};
-use super::group_text::{GroupView, PartView};
-use super::json::{EvidenceJson, FrameJson, StallJson, TaskJson, WaitJson, WaitingJson};
+use super::cause_json::{EvidenceJson, StallPartJson, WaitJson};
+use super::group_json::{GroupPartJson, StallGroupJson};
+use super::group_text::{GroupPartView, GroupView};
+use super::json::{FrameJson, StallJson, TaskJson, WaitingJson};
+use super::stall_parts_text::PartView;
 use super::stall_text::{self, CulpritView, StackView, StallView};
 use crate::model::cause::CauseClass;
 use crate::model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
@@ -52,6 +54,7 @@ impl<'a> From<&'a StallJson> for StallView<'a> {
             evidence: Cow::Owned((&stall.cause.evidence).into()),
             culprit,
             build: stall.build_advice.as_deref(),
+            parts: stall.parts.iter().map(PartView::from).collect(),
             waiting: Waiting::from(&stall.waiting).sentence(),
             victims: (!running).then(|| victims.sentence.clone()),
             stack,
@@ -71,19 +74,31 @@ impl<'a> From<&'a StallGroupJson> for GroupView<'a> {
             longest: duration(group.longest_ms),
             first_noticed_at: time(group.first_noticed_unix_ms),
             last_noticed_at: time(group.last_noticed_unix_ms),
-            parts: group.parts.iter().map(PartView::from).collect(),
+            parts: group.parts.iter().map(GroupPartView::from).collect(),
         }
     }
 }
 
-impl<'a> From<&'a StallPartJson> for PartView<'a> {
-    fn from(part: &'a StallPartJson) -> Self {
+impl<'a> From<&'a GroupPartJson> for GroupPartView<'a> {
+    fn from(part: &'a GroupPartJson) -> Self {
         let class = part.cause.parse::<CauseClass>().ok();
         Self {
             location: part.location.as_deref(),
             cause: class.map_or(&*part.cause, |class| class.title()),
             count: part.count,
             total: duration(part.total_ms),
+        }
+    }
+}
+
+impl<'a> From<&'a StallPartJson> for PartView<'a> {
+    fn from(part: &'a StallPartJson) -> Self {
+        let class = part.cause.class.parse::<CauseClass>().ok();
+        Self {
+            from: duration(part.from_ms),
+            to: duration(part.to_ms),
+            cause: class.map_or(&*part.cause.class, |class| class.title()),
+            function: part.culprit.as_ref().map(|culprit| &*culprit.function),
         }
     }
 }

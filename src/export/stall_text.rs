@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::text::{CONTINUATION, PROSE_WIDTH, Style, milliseconds, wrapped};
+use super::stall_parts_text::{PartView, parts_sentence};
+use super::text::{CONTINUATION, PROSE_WIDTH, Style, milliseconds, short_name, wrapped};
 use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
 use crate::model::evidence::Evidence;
@@ -36,6 +37,7 @@ pub(crate) struct StallView<'a> {
     pub(crate) culprit: Option<CulpritView<'a>>,
     /// How to build the program so that it has more names.
     pub(crate) build: Option<&'a str>,
+    pub(crate) parts: Vec<PartView<'a>>,
     /// Empty if nothing is known.
     pub(crate) waiting: String,
     /// `None` while the stall is running.
@@ -117,6 +119,7 @@ impl<'a> From<&'a Stall> for StallView<'a> {
             evidence: Cow::Borrowed(&stall.cause.evidence),
             culprit,
             build: stall.build_advice,
+            parts: stall.parts.iter().map(PartView::from).collect(),
             waiting: stall.waiting.sentence(),
             victims: (!running).then(|| victims::sentence(&stall.waiting.victims)),
             stack,
@@ -140,6 +143,9 @@ impl StallView<'_> {
             put("culprit", &culprit.sentence(style));
         }
         put("cause", &format!("{}; {}", style.strong(self.cause), numbers(&self.evidence)));
+        if let Some(parts) = self.parts_sentence() {
+            put("parts", &wrapped(&parts, PROSE_WIDTH).join(CONTINUATION));
+        }
         put("advice", &wrapped(self.advice, PROSE_WIDTH).join(CONTINUATION));
         if let Some(build) = self.build {
             put("build", &wrapped(build, PROSE_WIDTH).join(CONTINUATION));
@@ -178,6 +184,9 @@ impl StallView<'_> {
             self.place(),
         );
         line(&mut out, &headline);
+        if let Some(parts) = self.parts_sentence() {
+            line(&mut out, &field(style, "parts", &wrapped(&parts, PROSE_WIDTH).join(CONTINUATION)));
+        }
         let some_waited = self.victims.as_deref().filter(|sentence| sentence.starts_with(|c: char| c.is_ascii_digit()));
         if let Some(victims) = some_waited {
             line(&mut out, &field(style, "victims", victims));
@@ -225,6 +234,11 @@ impl StallView<'_> {
     fn by(&self, by: &str, style: Style) -> String {
         let name = self.culprit.as_ref().map(|culprit| short_name(culprit.function));
         name.map_or_else(String::new, |name| format!("{by} {}", style.strong(name)))
+    }
+
+    /// What the worker did, in order. `None` if it did one thing.
+    pub(crate) fn parts_sentence(&self) -> Option<String> {
+        parts_sentence(&self.parts, self.ended)
     }
 
     /// How long the worker was held: `12.1 ms`, or `at least 12.1 ms` for an inferred stall.
@@ -322,17 +336,6 @@ fn fold(frames: &[Frame]) -> String {
     }
     let of = if packages.is_empty() { String::new() } else { format!(" of {}", packages.join(", ")) };
     format!("{}{of}", plural(frames.len(), "frame"))
-}
-
-/// The last segment of a function's path, and the one before it where that is a type: `nap`, `Client::send`.
-pub(crate) fn short_name(function: &str) -> &str {
-    // `<api::Client as Service>::call` has its path inside.
-    let path = function.rfind('>').map_or(0, |end| end + 1);
-    let mut starts = function[path..].rmatch_indices("::").map(|(at, separator)| path + at + separator.len());
-    let Some(last) = starts.next() else { return function };
-    let before = starts.next().unwrap_or(path);
-    let names_type = function[before..].starts_with(char::is_uppercase) || function[last..].starts_with('{');
-    &function[if names_type { before } else { last }..]
 }
 
 /// A task's id and name: `17 "GET /latest-news"`. The future given to `block_on` has a place and no id.
@@ -435,6 +438,7 @@ mod tests {
                 call: Some("std::thread::sleep"),
             }),
             build: None,
+            parts: Vec::new(),
             waiting: String::new(),
             victims: None,
             stack: Err("too late".to_owned()),
@@ -513,20 +517,6 @@ holdup: stall #1: worker 0 of runtime \"news\" held for 10.1 ms so far by nap (s
             Some("3 equal stalls, 240 ms together, the longest 90.0 ms; 1 report held back")
         );
         assert_eq!(Repeats { count: 1, ..Repeats::default() }.sentence(), None);
-    }
-
-    #[test]
-    fn short_names_keep_the_type_of_a_method() {
-        for (function, short) in [
-            ("news::faults::nap", "nap"),
-            ("main", "main"),
-            ("news::Client::send", "Client::send"),
-            ("<news::Client as tower::Service>::call", "call"),
-            ("news::serve::{closure}", "serve::{closure}"),
-            ("0x7f0012", "0x7f0012"),
-        ] {
-            assert_eq!(short_name(function), short);
-        }
     }
 
     #[test]

@@ -62,6 +62,17 @@ pub(crate) fn milliseconds(time: Duration) -> String {
     }
 }
 
+/// The last segment of a function's path, and the one before it where that is a type: `nap`, `Client::send`.
+pub(crate) fn short_name(function: &str) -> &str {
+    // `<api::Client as Service>::call` has its path inside.
+    let path = function.rfind('>').map_or(0, |end| end + 1);
+    let mut starts = function[path..].rmatch_indices("::").map(|(at, separator)| path + at + separator.len());
+    let Some(last) = starts.next() else { return function };
+    let before = starts.next().unwrap_or(path);
+    let names_type = function[before..].starts_with(char::is_uppercase) || function[last..].starts_with('{');
+    &function[if names_type { before } else { last }..]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +93,19 @@ mod tests {
         assert!(lines.len() > 1 && lines.iter().all(|line| line.len() <= 30), "{lines:#?}");
         assert_eq!(lines.join(" "), advice.trim());
         assert_eq!(wrapped("one two", PROSE_WIDTH), ["one two"]);
+    }
+
+    #[test]
+    fn short_names_keep_the_type_of_a_method() {
+        for (function, short) in [
+            ("news::faults::nap", "nap"),
+            ("main", "main"),
+            ("news::Client::send", "Client::send"),
+            ("<news::Client as tower::Service>::call", "call"),
+            ("news::serve::{closure}", "serve::{closure}"),
+            ("0x7f0012", "0x7f0012"),
+        ] {
+            assert_eq!(short_name(function), short);
+        }
     }
 }

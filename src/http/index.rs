@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::export::group_text::{GroupView, PartView};
+use crate::export::group_text::{GroupPartView, GroupView};
 use crate::export::stall_text::task;
 use crate::export::text::milliseconds;
 use crate::model::check::SelfCheck;
@@ -98,7 +98,7 @@ fn group_rows(html: &mut String, group: &StallGroup, stalls: &Stalls) {
 
 /// Causes with their lines, one below the other.
 fn causes(view: &GroupView<'_>) -> String {
-    let part = |part: &PartView<'_>| {
+    let part = |part: &GroupPartView<'_>| {
         let place =
             part.location.map_or_else(String::new, |location| format!("<br><small>{}</small>", escape(location)));
         let count = if view.parts.len() > 1 { format!(" × {}", part.count) } else { String::new() };

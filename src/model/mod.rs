@@ -27,6 +27,9 @@ pub(crate) mod stack;
 /// Numbers about a stuck thread.
 pub(crate) mod evidence;
 
+/// Sums and differences of evidence.
+mod evidence_sum;
+
 /// Causes of stalls, with advice.
 pub(crate) mod cause;
 

@@ -60,8 +60,13 @@ pub struct Stall {
     /// How to build the program so that reports name your function. `None` if the culprit is yours, if there is no stack,
     /// or if the build names every function.
     pub build_advice: Option<&'static str>,
-    /// The newest stack, or why there is none.
+    /// The newest stack of the part that culprit and cause come from, or why there is none.
     pub stack: Result<Stack, StackUnavailable>,
+    /// What the worker did, in order: one part if it did one thing all the time. Culprit, cause and stack are those of the
+    /// part in which the thread spent most of its own time. At most 8.
+    pub parts: Vec<StallPart>,
+    /// Further parts. Each is joined with its neighbor.
+    pub parts_joined: u64,
     /// The work that waited for this worker when the stack was captured.
     pub waiting: Waiting,
 }
@@ -86,6 +91,7 @@ impl Stall {
         let frame = Frame::new(function, Origin::User);
         let mut stack = Stack::new(vec![frame.clone()], CaptureMethod::Passive);
         stack.taken_after = threshold;
+        let (cause, culprit) = (Cause::new(class, Evidence::default()), Some(Culprit::new(frame, 0)));
         Self {
             id: StallId(1),
             runtime: "runtime-1".into(),
@@ -99,12 +105,75 @@ impl Stall {
             began_at: SystemTime::UNIX_EPOCH,
             noticed_at: SystemTime::UNIX_EPOCH + threshold,
             ended: false,
-            cause: Cause::new(class, Evidence::default()),
-            culprit: Some(Culprit::new(frame, 0)),
+            cause: cause.clone(),
+            culprit: culprit.clone(),
             build_advice: None,
             stack: Ok(stack),
+            parts: vec![StallPart { culprit, ..StallPart::new(Duration::ZERO, duration, cause) }],
+            parts_joined: 0,
             waiting: Waiting::default(),
         }
+    }
+}
+
+impl Stall {
+    /// The time in which the machine did not run the thread, in all parts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use holdup::{Stall, stall::CauseClass};
+    ///
+    /// let mut stall = Stall::example("shop::price", Duration::from_millis(75), CauseClass::Computing);
+    /// stall.parts[0].cause.evidence.window = Duration::from_millis(75);
+    /// stall.parts[0].cause.evidence.run_queue = Some(Duration::from_millis(38));
+    /// assert_eq!(stall.machine_time(), Duration::from_millis(38));
+    /// ```
+    #[must_use]
+    pub fn machine_time(&self) -> Duration {
+        self.parts.iter().map(|part| part.cause.evidence.machine_time()).sum()
+    }
+
+    /// How long the thread was observed, in all parts.
+    #[cfg(feature = "testing")]
+    pub(crate) fn observed(&self) -> Duration {
+        self.parts.iter().map(|part| part.cause.evidence.window).sum()
+    }
+
+    /// The stall when it had lasted this long. Its last part lasts until then.
+    pub(crate) fn lasting(mut self, duration: Duration) -> Self {
+        self.duration = duration;
+        if let Some(last) = self.parts.last_mut() {
+            last.to = duration;
+        }
+        self
+    }
+}
+
+/// A part of a stall: from one moment to another, the worker did one thing in one function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StallPart {
+    /// Its beginning, from the start of the poll. Where no change was seen when it happened, the middle between two captures.
+    pub from: Duration,
+    /// Its end, from the start of the poll.
+    pub to: Duration,
+    /// The innermost frame of the user's code. `None` if the stack has no such frame, or none was captured.
+    pub culprit: Option<Culprit>,
+    /// What the worker did, with the evidence of this part.
+    pub cause: Cause,
+}
+
+impl StallPart {
+    /// A part without a culprit, which can be set afterwards.
+    #[must_use]
+    pub fn new(from: Duration, to: Duration, cause: Cause) -> Self {
+        Self { from, to, culprit: None, cause }
+    }
+
+    /// Its duration.
+    #[must_use]
+    pub fn duration(&self) -> Duration {
+        self.to.saturating_sub(self.from)
     }
 }
 
@@ -193,7 +262,8 @@ pub enum Phase {
     /// The poll has exceeded the threshold. It still runs, unless most of its time was the machine's: then this event comes
     /// when the stack is captured again, or with the end.
     Noticed,
-    /// The poll still runs, and its stack was captured again (at 4 and at 16 times the threshold).
+    /// The poll still runs, and its stack was captured again. This happens at 4, 16, 64 times the threshold and so on, and
+    /// after a change of what the thread waits for.
     Updated,
     /// The poll has returned.
     Ended,

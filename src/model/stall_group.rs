@@ -31,7 +31,7 @@ pub struct StallGroup {
     /// When the last one was noticed.
     pub last_noticed_at: SystemTime,
     /// Its lines and causes. Those that took most time come first.
-    pub parts: Vec<StallPart>,
+    pub parts: Vec<GroupPart>,
     /// The ids of its entries in [`Stalls::entries`](super::stall::Stalls::entries), in their order.
     pub stalls: Vec<StallId>,
 }
@@ -39,7 +39,7 @@ pub struct StallGroup {
 /// The stalls of a group with the same line and cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct StallPart {
+pub struct GroupPart {
     /// `file:line` of the culprit. `None` without line tables.
     pub location: Option<String>,
     /// The cause.
@@ -145,7 +145,7 @@ impl StallGroup {
                 part.total += total;
                 part.longest = part.longest.max(longest);
             }
-            None => self.parts.push(StallPart { location, cause, count, total, longest }),
+            None => self.parts.push(GroupPart { location, cause, count, total, longest }),
         }
     }
 }

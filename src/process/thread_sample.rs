@@ -12,6 +12,8 @@ pub(crate) struct ThreadSample {
     pub(crate) cpu: Option<Duration>,
     /// Time ready but not run, since the thread started.
     pub(crate) run_queue: Option<Duration>,
+    /// How often the thread was put on a CPU.
+    pub(crate) slices: Option<u64>,
     pub(crate) minor_faults: Option<u64>,
     pub(crate) major_faults: Option<u64>,
     pub(crate) state: Option<char>,
@@ -60,9 +62,11 @@ pub(super) fn sample(process: Process, probe: &mut ThreadProbe, steal: Option<&m
         let fault = matches!(kernel, KernelState::Fault { .. });
         !state.is_some_and(|state| is_stopped(state) || (fault && state == 'R'))
     });
+    let schedstat = probe.schedstat();
     let sample = ThreadSample {
         cpu: probe.cpu_time(),
-        run_queue: probe.schedstat().map(|stat| stat.run_queue),
+        run_queue: schedstat.map(|stat| stat.run_queue),
+        slices: schedstat.map(|stat| stat.slices),
         minor_faults: stat.map(|stat| stat.minor_faults),
         major_faults: stat.map(|stat| stat.major_faults),
         state,

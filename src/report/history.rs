@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::looks::Looks;
 use super::stalled_time::{PollStack, StalledTime};
 use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
@@ -23,8 +24,9 @@ const END_REPORT_LIMIT: Duration = Duration::from_secs(1);
 pub(crate) struct Open {
     pub(crate) stall: Stall,
     pub(crate) life: Arc<Life>,
-    /// The time of each capture since the start of the stall, with the frames inside the poll.
-    pub(crate) taken: Vec<(Duration, PollStack)>,
+    pub(crate) looks: Looks,
+    /// The frames of each part of the stall inside the poll.
+    pub(crate) stacks: Vec<PollStack>,
     /// Whether the stall was announced: reported, or held back by the rate limit.
     pub(crate) announced: bool,
     /// Whether the stall was reported. If so, its end is reported too.
@@ -36,16 +38,7 @@ pub(crate) struct Open {
 impl Open {
     /// The stall with its duration by now. Its end is reported when its victims are known.
     fn now(&self) -> Stall {
-        Stall { duration: self.life.duration(), ..self.stall.clone() }
-    }
-
-    /// The time from each stack to the next, the first from the start.
-    fn stalled_time(&self, whole: Duration) -> impl Iterator<Item = (&PollStack, Duration)> {
-        self.taken.iter().enumerate().map(move |(index, (after, stack))| {
-            let from = if index == 0 { Duration::ZERO } else { *after };
-            let until = self.taken.get(index + 1).map_or(whole, |(next, _)| *next);
-            (stack, until.saturating_sub(from))
-        })
+        self.stall.clone().lasting(self.life.duration())
     }
 }
 
@@ -102,7 +95,7 @@ impl History {
         let position = self.open.iter().position(|open| open.stall.id == id)?;
         let open = self.open.swap_remove(position);
         let stall = Stall { ended: true, ..open.now() };
-        self.stalled.add(&stall, open.stalled_time(stall.duration));
+        self.stalled.add(&stall, &open.stacks);
         self.count_ended(&stall);
         Some((stall, open.reported))
     }
@@ -146,7 +139,7 @@ impl History {
         let mut stalled = self.stalled.clone();
         for open in &self.open {
             let stall = open.now();
-            stalled.add(&stall, open.stalled_time(stall.duration));
+            stalled.add(&stall, &open.stacks);
         }
         stalled
     }
@@ -188,13 +181,11 @@ pub(crate) fn kind_of(stall: &Stall) -> u64 {
 mod tests {
     use std::time::Instant;
 
+    use super::super::looks::Seen;
     use super::*;
-    use crate::model::cause::Cause;
     use crate::model::evidence::Evidence;
     use crate::model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
-    use crate::model::stall::{Culprit, Detection};
-    use crate::model::task::Task;
-    use crate::model::waiting::Waiting;
+    use crate::model::stall::Culprit;
 
     fn stall(id: u64, function: &str, line: u32, class: CauseClass) -> Stall {
         let frame = Frame {
@@ -210,37 +201,20 @@ mod tests {
             complete: true,
             taken_after: Duration::ZERO,
         };
-        Stall {
-            id: StallId(id),
-            runtime: "test".into(),
-            worker: Some(0),
-            thread: "worker".into(),
-            tid: 1,
-            task: Task::default(),
-            threshold: Duration::from_millis(10),
-            duration: Duration::ZERO,
-            detection: Detection::Instrumented,
-            began_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
-            noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(id),
-            ended: false,
-            cause: Cause { class, evidence: Evidence::default() },
-            culprit: Some(Culprit { frame, depth: 0, call: None }),
-            build_advice: None,
-            stack: Ok(stack),
-            waiting: Waiting::default(),
-        }
+        let mut stall = Stall::example(function, Duration::ZERO, class);
+        stall.id = StallId(id);
+        stall.noticed_at = SystemTime::UNIX_EPOCH + Duration::from_secs(id);
+        (stall.culprit, stall.stack) = (Some(Culprit { frame, depth: 0, call: None }), Ok(stack));
+        stall
     }
 
-    fn part(function: &str) -> PollStack {
-        let frame = Frame { function: function.into(), file: None, line: None, origin: Origin::User, package: None };
-        Arc::new([frame])
-    }
-
-    fn open(stall: Stall, taken: &[(u64, &str)]) -> Open {
+    fn open(stall: Stall) -> Open {
+        let seen = Seen::nothing(StackUnavailable::TooLate);
         Open {
             stall,
             life: Arc::new(Life::begun(Instant::now())),
-            taken: taken.iter().map(|(ms, function)| (Duration::from_millis(*ms), part(function))).collect(),
+            looks: Looks::first(Duration::ZERO, Evidence::default(), seen),
+            stacks: Vec::new(),
             announced: true,
             reported: false,
             remind_after: Duration::MAX,
@@ -251,7 +225,7 @@ mod tests {
     fn equal_stalls_are_counted_together_once_they_ended() {
         let mut history = History::default();
         for id in 1..=3 {
-            history.open(open(stall(id, "news::nap", 7, CauseClass::Sleeping), &[]));
+            history.open(open(stall(id, "news::nap", 7, CauseClass::Sleeping)));
         }
         assert_eq!(history.entries().len(), 3, "those that last are listed one by one");
         for id in 1..=3 {
@@ -277,21 +251,11 @@ mod tests {
         let mut history = History::default();
         let kinds = MAX_KINDS as u64 + 10;
         for id in 1..=kinds {
-            history.open(open(stall(id, &format!("news::f{id}"), 1, CauseClass::Sleeping), &[]));
+            history.open(open(stall(id, &format!("news::f{id}"), 1, CauseClass::Sleeping)));
             history.close(StallId(id));
         }
         assert_eq!(history.entries().len(), MAX_KINDS);
         assert_eq!(history.counters().forgotten, 10);
         assert!(history.entries().iter().all(|entry| entry.stall.id.0 > 10), "the oldest made room");
-    }
-
-    #[test]
-    fn stalled_time_is_shared_out_between_the_stacks_that_were_taken() {
-        let open = open(stall(1, "news::work", 1, CauseClass::Computing), &[(10, "a"), (40, "b"), (160, "a")]);
-        let shares: Vec<_> = open
-            .stalled_time(Duration::from_millis(200))
-            .map(|(stack, time)| (&*stack[0].function, time.as_millis()))
-            .collect();
-        assert_eq!(shares, [("a", 40), ("b", 120), ("a", 40)]);
     }
 }

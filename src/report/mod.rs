@@ -3,6 +3,9 @@
 /// A bounded queue to a thread that may be stuck.
 mod handover;
 
+/// The looks at one stall, and its parts.
+mod looks;
+
 /// Stalls so far, in bounded memory.
 mod history;
 

@@ -83,6 +83,7 @@ impl News {
 fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
     let culprit = stall.culprit.as_ref();
     let victims = stall.waiting.victims.as_ref().ok();
+    let parts = StallView::from(stall).parts_sentence();
     tracing::warn!(
         target: "holdup::stall",
         phase = phase.as_str(),
@@ -102,6 +103,7 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
         file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),
         line = culprit.and_then(|culprit| culprit.frame.line),
         call = culprit.and_then(|culprit| culprit.call.as_deref()),
+        parts = parts.as_deref(),
         victims = victims.map(Victims::count),
         victims_longest_ms = victims.map(|victims| to_ms(victims.longest.at_most)),
         count = repeats.count,

@@ -8,23 +8,23 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use super::history::{Open, kind_of};
+use super::looks::{Looks, Seen};
 use super::news::News;
 use super::rate_limit::RateLimit;
 use super::stall_log::StallLog;
-use super::stalled_time::{PollStack, inside_poll};
-use crate::diagnose::{PollTime, classify, find_culprit, worker_handed_over};
+use super::stalled_time::inside_poll;
+use crate::diagnose::{PollTime, find_culprit, worker_handed_over};
 use crate::export::stall_text::Repeats;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
-use crate::model::stack::{Address, Frame, Origin, Stack, StackUnavailable};
-use crate::model::stall::{Phase, Stall, StallId};
+use crate::model::stack::{Address, Frame, Origin, RawStack, Stack, StackUnavailable};
+use crate::model::stall::{Culprit, Phase, Stall, StallId};
 use crate::model::task::Task;
 use crate::model::victims::{Victims, VictimsUnknown};
-use crate::model::waiting::Waiting;
 use crate::stalls::{EndedStall, Noticed, Observation, Update};
 
-/// Observations on their way from the watchdog to the reporter. A stall makes at most four; the reporter explains
-/// hundreds a second.
+/// Observations on their way from the watchdog to the reporter. Most stalls make four; the reporter explains hundreds a
+/// second.
 pub(crate) const QUEUE: usize = 1024;
 
 /// The reporter checks open stalls after this long without an observation.
@@ -39,9 +39,6 @@ const FIRST_REMINDER: Duration = Duration::from_secs(10);
 /// Updates before this many thresholds are not printed.
 const LINE_FROM: u32 = 16;
 
-/// The limit on kept stacks of one stall.
-const MAX_TAKEN: usize = 8;
-
 /// The name of the future that is polled on a stack.
 pub(crate) type FutureOn<'f> = dyn Fn(&[Address], &[Frame]) -> Option<Arc<str>> + Sync + 'f;
 
@@ -51,12 +48,6 @@ pub(crate) struct Reporter<'f> {
     rate_limit: RateLimit,
     /// Names tasks of which nothing else is known.
     future_on: Option<&'f FutureOn<'f>>,
-}
-
-/// A stall with its newest stack explained.
-struct Explained {
-    stall: Stall,
-    part: PollStack,
 }
 
 impl<'f> Reporter<'f> {
@@ -80,8 +71,11 @@ impl<'f> Reporter<'f> {
                     self.noticed(*noticed);
                     self.log.handled.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(Observation::Updated(id, update)) => self.updated(id, update),
-                Ok(Observation::Ended(EndedStall { id, evidence, victims })) => self.ended(id, Some(evidence), victims),
+                Ok(Observation::Updated(id, update)) => self.updated(id, *update),
+                Ok(Observation::Ended(ended)) => {
+                    let EndedStall { id, evidence, victims } = *ended;
+                    self.ended(id, Some(evidence), victims);
+                }
                 Err(RecvTimeoutError::Timeout) => self.check_open(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -90,7 +84,7 @@ impl<'f> Reporter<'f> {
 
     fn noticed(&mut self, noticed: Noticed) {
         let Noticed { id, worker, task, at, after, detection, life, first } = noticed;
-        let blank = Stall {
+        let mut stall = Stall {
             id,
             runtime: Arc::clone(&worker.runtime),
             worker: worker.index,
@@ -107,26 +101,30 @@ impl<'f> Reporter<'f> {
             culprit: None,
             build_advice: None,
             stack: Err(StackUnavailable::Unavailable),
-            waiting: Waiting::default(),
+            parts: Vec::new(),
+            parts_joined: 0,
+            waiting: first.waiting,
         };
-        let taken_after = first.after;
-        let Explained { stall, part } = self.explain(blank, first);
-        let stall = Arc::new(stall);
-        if stall.stack.as_ref().is_ok_and(|stack| worker_handed_over(&stack.frames)) {
+        let seen = self.see(&mut stall, first.stack, first.after);
+        if seen.stack.as_ref().is_ok_and(|stack| worker_handed_over(&stack.frames)) {
             self.log.history().reported.dismissed += 1;
             return;
         }
+        let looks = Looks::first(first.after, first.evidence.clone(), seen);
+        let poll = poll_time(&stall, first.after);
+        let stacks = looks.explain(&mut stall, &first.evidence, poll);
         self.log.history().open(Open {
-            stall: Stall::clone(&stall),
+            stall: stall.clone(),
             life,
-            taken: vec![(taken_after, part)],
+            looks,
+            stacks,
             announced: false,
             reported: false,
             remind_after: FIRST_REMINDER,
         });
         // So far the machine is the cause. Whether it stays so is known when the stack is captured again, or at the end.
         if stall.cause.class != CauseClass::NotScheduled {
-            self.announce(&stall);
+            self.announce(&Arc::new(stall));
         }
     }
 
@@ -150,24 +148,26 @@ impl<'f> Reporter<'f> {
     }
 
     fn updated(&mut self, id: StallId, update: Update) {
-        let Some(before) = self.log.history().open_mut(id).map(|open| open.stall.clone()) else { return };
-        let taken_after = update.after;
-        let Explained { stall, part } = self.explain(before, update);
-        let stall = Arc::new(stall);
+        let Update { after, stack, evidence, change, waiting } = update;
+        let Some(mut stall) = self.log.history().open_mut(id).map(|open| open.stall.clone()) else { return };
+        let before = (stall.parts.len(), stall.duration);
+        let seen = self.see(&mut stall, stack, after);
+        (stall.waiting, stall.duration) = (waiting, after);
         let (announced, reported) = {
             let mut history = self.log.history();
             let Some(open) = history.open_mut(id) else { return };
-            open.stall = Stall::clone(&stall);
-            if open.taken.len() < MAX_TAKEN {
-                open.taken.push((taken_after, part));
-            }
+            open.looks.add(after, &evidence, change, seen);
+            let poll = poll_time(&stall, after);
+            open.stacks = open.looks.explain(&mut stall, &evidence, poll);
+            open.stall = stall.clone();
             (open.announced, open.reported)
         };
+        let stall = Arc::new(stall);
         if !announced {
             self.announce(&stall);
             return;
         }
-        if reported && stall.duration >= stall.threshold * LINE_FROM {
+        if reported && is_news(&stall, before) {
             self.say(Phase::Updated, &stall, Repeats::default());
         }
         self.log.sinks.call(Phase::Updated, &stall);
@@ -195,15 +195,14 @@ impl<'f> Reporter<'f> {
     ) -> Option<(Stall, bool)> {
         let mut history = self.log.history();
         let open = history.open_mut(id)?;
-        open.stall.waiting.victims = victims;
-        open.stall.duration = open.life.duration();
-        open.stall.ended = true;
+        let mut stall = open.stall.clone().lasting(open.life.duration());
+        (stall.waiting.victims, stall.ended) = (victims, true);
         if let Some(evidence) = evidence {
-            let poll = PollTime { ended: true, ..poll_time(&open.stall, open.stall.duration) };
-            let class = classify(&evidence, frames_of(&open.stall), poll);
-            open.stall.cause = Cause { class, evidence };
+            let poll = PollTime { ended: true, ..poll_time(&stall, stall.duration) };
+            open.stacks = open.looks.explain(&mut stall, &evidence, poll);
         }
-        Some((open.stall.clone(), open.announced))
+        open.stall = stall.clone();
+        Some((stall, open.announced))
     }
 
     /// Closes stalls with an end that was lost in a full queue, and reminds of stalls that last. Prints what a stuck
@@ -219,7 +218,7 @@ impl<'f> Reporter<'f> {
             let duration = open.life.duration();
             if open.reported && duration >= open.remind_after {
                 open.remind_after = duration * 10;
-                reminders.push(Stall { duration, ..open.stall.clone() });
+                reminders.push(open.stall.clone().lasting(duration));
             }
         }
         for stall in reminders {
@@ -227,33 +226,25 @@ impl<'f> Reporter<'f> {
         }
     }
 
-    /// Names the stack, and finds culprit and cause. Without a new stack, the last one stays.
-    fn explain(&mut self, mut stall: Stall, update: Update) -> Explained {
-        let Update { after, stack, evidence, waiting } = update;
-        stall.waiting = waiting;
-        match stack {
-            Ok(raw) => {
-                let frames = self.log.symbolizer().frames(&raw.addresses);
-                if let Some(future_on) = self.future_on.filter(|_| stall.task == Task::default()) {
-                    stall.task.name = future_on(&raw.addresses, &frames);
-                }
-                stall.culprit = find_culprit(&frames);
-                stall.build_advice = self.build_advice(&stall);
-                stall.stack = Ok(Stack { frames, method: raw.method, complete: raw.complete, taken_after: after });
-            }
-            Err(reason) if stall.stack.is_err() => stall.stack = Err(reason),
-            Err(_) => {}
+    /// Names a stack, and finds its culprit. A task of which nothing is known gets the name of its future.
+    fn see(&self, stall: &mut Stall, stack: Result<RawStack, StackUnavailable>, after: Duration) -> Seen {
+        let raw = match stack {
+            Ok(raw) => raw,
+            Err(reason) => return Seen::nothing(reason),
+        };
+        let frames = self.log.symbolizer().frames(&raw.addresses);
+        if let Some(future_on) = self.future_on.filter(|_| stall.task == Task::default()) {
+            stall.task.name = future_on(&raw.addresses, &frames);
         }
-        let class = classify(&evidence, frames_of(&stall), poll_time(&stall, after));
-        let part = inside_poll(frames_of(&stall).unwrap_or_default());
-        stall.cause = Cause { class, evidence };
-        stall.duration = after;
-        Explained { stall, part }
+        let (culprit, inside) = (find_culprit(&frames), inside_poll(&frames));
+        let build_advice = self.build_advice(culprit.as_ref());
+        let stack = Stack { frames, method: raw.method, complete: raw.complete, taken_after: after };
+        Seen { culprit, build_advice, stack: Ok(stack), inside }
     }
 
-    /// The settings for a build with more names, for a stall without a function of the user.
-    fn build_advice(&self, stall: &Stall) -> Option<&'static str> {
-        let is_users = stall.culprit.as_ref().is_some_and(|culprit| culprit.frame.origin == Origin::User);
+    /// The settings for a build with more names, for a stack without a function of the user.
+    fn build_advice(&self, culprit: Option<&Culprit>) -> Option<&'static str> {
+        let is_users = culprit.is_some_and(|culprit| culprit.frame.origin == Origin::User);
         if is_users { None } else { self.log.symbolizer().build_advice() }
     }
 
@@ -267,6 +258,9 @@ fn poll_time(stall: &Stall, lasted: Duration) -> PollTime {
     PollTime { threshold: stall.threshold, lasted, ended: false }
 }
 
-fn frames_of(stall: &Stall) -> Result<&[Frame], &StackUnavailable> {
-    stall.stack.as_ref().map(|stack| &*stack.frames)
+/// Whether an update says more than the lines before it: the stall has become long, or has got another part. `before` is the
+/// number of its parts and its duration then.
+fn is_news(stall: &Stall, before: (usize, Duration)) -> bool {
+    let long = stall.threshold * LINE_FROM;
+    stall.duration >= long && (before.1 < long || stall.parts.len() != before.0)
 }

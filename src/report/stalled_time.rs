@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::diagnose::poll_boundary;
-use crate::model::cause::CauseClass;
+use crate::model::cause::{Cause, CauseClass};
+use crate::model::evidence::Evidence;
 use crate::model::profile::{Labels, Profile, ProfileBuilder, ProfileFrame, Sample, Unit, ValueType};
 use crate::model::stack::{Frame, Origin};
 use crate::model::stall::Stall;
@@ -45,12 +46,13 @@ pub(crate) struct StalledTime {
 }
 
 impl StalledTime {
-    /// Adds the parts of a stall: each stack with its time. The first counts the stall.
-    pub(crate) fn add<'s>(&mut self, stall: &Stall, parts: impl Iterator<Item = (&'s PollStack, Duration)>) {
-        let labels = labels_of(stall);
-        for (index, (stack, time)) in parts.enumerate() {
-            let kind = Kind { labels: labels.clone(), stack: Arc::clone(stack) };
-            let sums = Sums { stalls: u64::from(index == 0), on_cpu: time.mul_f64(on_cpu_share(stall)), total: time };
+    /// Adds the parts of a stall, with the stack of each. The first counts the stall.
+    pub(crate) fn add(&mut self, stall: &Stall, stacks: &[PollStack]) {
+        for (index, (part, stack)) in stall.parts.iter().zip(stacks).enumerate() {
+            let kind = Kind { labels: labels_of(stall, &part.cause), stack: Arc::clone(stack) };
+            let total = part.duration();
+            let on_cpu = total.mul_f64(on_cpu_share(&part.cause.evidence));
+            let sums = Sums { stalls: u64::from(index == 0), on_cpu, total };
             self.add_sums(Arc::new(kind), sums);
         }
     }
@@ -119,19 +121,18 @@ fn no_code(name: &str) -> Frame {
 }
 
 /// The labels of a stall. They leave out task id and thread, because stalls of one kind come from many tasks.
-fn labels_of(stall: &Stall) -> Labels {
+fn labels_of(stall: &Stall, cause: &Cause) -> Labels {
     Labels {
         runtime: Some(Arc::clone(&stall.runtime)),
         task_name: stall.task.name.clone(),
         spawned_at: stall.task.place().map(Arc::from),
-        state: Some(stall.cause.class.as_str().into()),
+        state: Some(cause.class.as_str().into()),
         ..Labels::default()
     }
 }
 
-/// The share of a stall that the thread spent on the CPU, from 0 to 1.
-fn on_cpu_share(stall: &Stall) -> f64 {
-    let evidence = &stall.cause.evidence;
+/// The share of the window that the thread spent on the CPU, from 0 to 1.
+fn on_cpu_share(evidence: &Evidence) -> f64 {
     let window = evidence.window.as_secs_f64();
     let on_cpu = evidence.on_cpu.unwrap_or_default().as_secs_f64();
     if window > 0.0 { (on_cpu / window).clamp(0.0, 1.0) } else { 0.0 }
@@ -140,38 +141,16 @@ fn on_cpu_share(stall: &Stall) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::cause::Cause;
-    use crate::model::evidence::Evidence;
-    use crate::model::stack::StackUnavailable;
-    use crate::model::stall::{Detection, StallId};
-    use crate::model::task::Task;
-    use crate::model::waiting::Waiting;
+    use crate::model::stall::StallPart;
 
-    fn stall(class: CauseClass, on_cpu: u64) -> Stall {
-        let evidence = Evidence {
-            window: Duration::from_millis(100),
-            on_cpu: Some(Duration::from_millis(on_cpu)),
-            ..Evidence::default()
-        };
-        Stall {
-            id: StallId(1),
-            runtime: "api".into(),
-            worker: Some(0),
-            thread: "worker".into(),
-            tid: 1,
-            task: Task::default(),
-            threshold: Duration::from_millis(10),
-            duration: Duration::from_millis(200),
-            detection: Detection::Instrumented,
-            began_at: SystemTime::UNIX_EPOCH,
-            noticed_at: SystemTime::UNIX_EPOCH,
-            ended: true,
-            cause: Cause { class, evidence },
-            culprit: None,
-            build_advice: None,
-            stack: Err(StackUnavailable::Unavailable),
-            waiting: Waiting::default(),
-        }
+    /// A stall with parts of these durations in milliseconds.
+    fn stall(class: CauseClass, on_cpu: u64, parts: &[u64]) -> Stall {
+        let ms = Duration::from_millis;
+        let evidence = Evidence { window: ms(100), on_cpu: Some(ms(on_cpu)), ..Evidence::default() };
+        let mut stall = Stall::example("f", ms(parts.iter().sum()), class);
+        let part = |time: &u64| StallPart::new(Duration::ZERO, ms(*time), Cause::new(class, evidence.clone()));
+        stall.parts = parts.iter().map(part).collect();
+        stall
     }
 
     fn stack(function: &str) -> PollStack {
@@ -181,9 +160,7 @@ mod tests {
     #[test]
     fn time_is_split_by_the_share_on_the_cpu() {
         let mut stalled = StalledTime::default();
-        let (a, b) = (stack("a"), stack("b"));
-        let parts = [(&a, Duration::from_millis(50)), (&b, Duration::from_millis(150))];
-        stalled.add(&stall(CauseClass::Computing, 80), parts.into_iter());
+        stalled.add(&stall(CauseClass::Computing, 80, &[50, 150]), &[stack("a"), stack("b")]);
         let profile = stalled.profile(SystemTime::UNIX_EPOCH, Duration::from_secs(1));
         assert_eq!((profile.total(0), profile.total(3)), (1, 200_000_000), "one stall of 200 ms");
         assert_eq!((profile.total(1), profile.total(2)), (160_000_000, 40_000_000), "80 % on the CPU");
@@ -194,11 +171,11 @@ mod tests {
 
     #[test]
     fn a_window_is_the_difference_of_two_copies() {
-        let (mut stalled, part) = (StalledTime::default(), stack("a"));
-        stalled.add(&stall(CauseClass::Lock, 0), std::iter::once((&part, Duration::from_millis(10))));
+        let mut stalled = StalledTime::default();
+        stalled.add(&stall(CauseClass::Lock, 0, &[10]), &[stack("a")]);
         let earlier = stalled.clone();
         assert_eq!(stalled.since(&earlier).kinds.len(), 0);
-        stalled.add(&stall(CauseClass::Lock, 0), std::iter::once((&part, Duration::from_millis(30))));
+        stalled.add(&stall(CauseClass::Lock, 0, &[30]), &[stack("a")]);
         let profile = stalled.since(&earlier).profile(SystemTime::UNIX_EPOCH, Duration::ZERO);
         assert_eq!((profile.total(0), profile.total(3)), (1, 30_000_000));
     }
@@ -207,8 +184,7 @@ mod tests {
     fn further_kinds_are_shown_as_one() {
         let mut stalled = StalledTime::default();
         for number in 0..MAX_KINDS + 10 {
-            let part = stack(&format!("f{number}"));
-            stalled.add(&stall(CauseClass::Sleeping, 0), std::iter::once((&part, Duration::from_millis(1))));
+            stalled.add(&stall(CauseClass::Sleeping, 0, &[1]), &[stack(&format!("f{number}"))]);
         }
         assert_eq!(stalled.kinds.len(), MAX_KINDS + 1);
         assert_eq!(stalled.kinds[&other()].stalls, 10);

@@ -28,6 +28,20 @@ pub(super) struct EvidenceCollector {
     stolen: Option<Duration>,
     throttling: Throttled,
     watchdog_late: Duration,
+    activity: Activity,
+}
+
+/// What the thread does: it waits at a site, or it runs.
+#[derive(Debug)]
+struct Activity {
+    /// Where the thread waited in the last sample before the newest stack. `None` if it ran.
+    at_stack: Option<WaitSite>,
+    /// The thread has begun something since then.
+    is_new: bool,
+    /// Since when it does what the last sample shows.
+    since: Instant,
+    /// The evidence until then.
+    before: Evidence,
 }
 
 /// What a CPU quota had held back at the start of the window and by now.
@@ -40,6 +54,7 @@ struct Throttled {
 impl EvidenceCollector {
     pub(super) fn begin(at: Instant, sample: ThreadSample, throttling: Option<Throttling>) -> Self {
         Self {
+            activity: Activity { at_stack: None, is_new: false, since: at, before: Evidence::default() },
             stolen: sample.stolen.map(|_| Duration::ZERO),
             start: at,
             first: sample.clone(),
@@ -69,8 +84,24 @@ impl EvidenceCollector {
     /// Adds a sample.
     pub(super) fn add(&mut self, at: Instant, sample: ThreadSample) {
         let passed = at.saturating_duration_since(self.last_at);
+        if begins_something(&self.last, &sample) {
+            self.activity.is_new = true;
+            (self.activity.since, self.activity.before) = (self.last_at, self.evidence());
+        }
         self.add_interval(passed, passed, &sample);
         self.set_last(at, sample);
+    }
+
+    /// Since when the thread does something else than at the newest stack, and the evidence until then.
+    pub(super) fn change(&self) -> Option<(Instant, &Evidence)> {
+        let is_other = self.last.sleeps_in.is_some() || self.activity.at_stack.is_some();
+        (self.activity.is_new && is_other).then_some((self.activity.since, &self.activity.before))
+    }
+
+    /// A stack is captured, which shows what the thread does now.
+    pub(super) fn stack_captured(&mut self) {
+        self.activity.at_stack.clone_from(&self.last.sleeps_in);
+        self.activity.is_new = false;
     }
 
     /// Adds the time since the previous sample, of which `kept` belongs to the poll.
@@ -185,6 +216,11 @@ impl EvidenceCollector {
         };
         disjoint(measured)
     }
+}
+
+/// Whether the thread began to wait, to wait for something else, to wait again, or to run.
+fn begins_something(last: &ThreadSample, now: &ThreadSample) -> bool {
+    last.sleeps_in != now.sleeps_in || (now.sleeps_in.is_some() && last.slices != now.slices)
 }
 
 /// The part of `time` that `kept` is of `whole`.
@@ -331,6 +367,23 @@ mod tests {
         collector.finish(start + Duration::from_millis(12), start + Duration::from_millis(12), asleep("epoll_wait", 6));
         let evidence = collector.evidence();
         assert_eq!((evidence.waits.len(), evidence.starved), (0, Duration::from_millis(11)));
+    }
+
+    #[test]
+    fn a_change_is_dated_to_the_sample_before_it() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut collector = EvidenceCollector::begin(start, running(0), None);
+        collector.add(at(10), running(10));
+        collector.stack_captured();
+        collector.add(at(70), running(70));
+        assert!(collector.change().is_none());
+        collector.add(at(71), asleep("futex", 70));
+        collector.add(at(82), asleep("futex", 70));
+        let (since, before) = collector.change().expect("it waits now");
+        assert_eq!((since, before.on_cpu), (at(70), Some(Duration::from_millis(70))));
+        collector.stack_captured();
+        assert!(collector.change().is_none(), "the newest stack shows it");
     }
 
     #[test]

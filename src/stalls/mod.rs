@@ -46,6 +46,9 @@ mod pending_ends;
 /// Long polls of workers whose polls are not instrumented.
 mod inferred_poll;
 
+/// A stall while its poll still runs.
+mod ongoing_stall;
+
 /// What the watchdog sends to the reporter.
 mod observation;
 
@@ -64,6 +67,6 @@ pub(crate) const SMALLEST_THRESHOLD: std::time::Duration = std::time::Duration::
 /// The threshold, unless another one is set.
 pub(crate) const DEFAULT_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(10);
 
-pub(crate) use observation::{EndedStall, Life, Noticed, Observation, Update};
+pub(crate) use observation::{Change, EndedStall, Life, Noticed, Observation, Update};
 pub(crate) use totals::Totals;
 pub(crate) use watchdog::Watchdog;

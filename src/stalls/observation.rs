@@ -17,9 +17,9 @@ pub(crate) enum Observation {
     /// A poll has crossed the threshold.
     Noticed(Box<Noticed>),
     /// The poll is still running, and its stack was captured again.
-    Updated(StallId, Update),
+    Updated(StallId, Box<Update>),
     /// The poll has returned.
-    Ended(EndedStall),
+    Ended(Box<EndedStall>),
 }
 
 /// A stall that has just been noticed.
@@ -43,7 +43,18 @@ pub(crate) struct Update {
     pub(crate) after: Duration,
     pub(crate) stack: Result<RawStack, StackUnavailable>,
     pub(crate) evidence: Evidence,
+    /// Since when the thread does something else than in the previous update, if that was seen.
+    pub(crate) change: Option<Change>,
     pub(crate) waiting: Waiting,
+}
+
+/// A moment at which a thread began to wait, to wait for something else, or to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// The time since the start of the poll.
+    pub(crate) after: Duration,
+    /// The evidence until then.
+    pub(crate) evidence: Evidence,
 }
 
 /// A stall whose poll has returned.

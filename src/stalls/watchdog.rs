@@ -23,12 +23,13 @@ use super::backlog::{all_stuck_since, runtime_backlog};
 use super::evidence::EvidenceCollector;
 use super::inferred_poll::PollInference;
 use super::interval::SamplingInterval;
-use super::observation::{EndedStall, Life, Noticed, Observation, Update};
+use super::observation::{Change, EndedStall, Life, Noticed, Observation, Update};
+use super::ongoing_stall::OngoingStall;
 use super::pending_ends::{PendingEnd, PendingEnds};
 use super::queue_history::QueueHistory;
 use super::sample::SampleContext;
 use super::totals::Totals;
-use super::watched_worker::{OngoingStall, WatchedWorker};
+use super::watched_worker::WatchedWorker;
 use crate::model::stall::{Detection, StallId};
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
@@ -49,9 +50,6 @@ const LATE_INTERVALS: u32 = 5;
 
 /// As long as a stall is younger, the watchdog samples at the shortest interval, to date its end exactly.
 const YOUNG: Duration = Duration::from_millis(100);
-
-/// When the stack of a running stall is captured again, in thresholds.
-const RECAPTURE_AT: [u32; 2] = [4, 16];
 
 /// Watches the workers of one source.
 pub(crate) struct Watchdog<T> {
@@ -111,7 +109,7 @@ impl<T: WorkerSource> Watchdog<T> {
             }
             previous = now;
             for ended in self.pending_ends.take_completed(&mut self.source, now) {
-                self.send(Observation::Ended(ended));
+                self.send(Observation::Ended(Box::new(ended)));
             }
             if stopped_at.is_some_and(|at: Instant| self.is_over(&watched, at)) {
                 break;
@@ -127,7 +125,7 @@ impl<T: WorkerSource> Watchdog<T> {
             }
         }
         for ended in self.pending_ends.take_all(&mut self.source) {
-            self.send(Observation::Ended(ended));
+            self.send(Observation::Ended(Box::new(ended)));
         }
         watched.values().filter_map(|state| state.stall.as_ref()).for_each(|stall| stall.life.leave(previous));
     }
@@ -280,9 +278,8 @@ impl<T: WorkerSource> Watchdog<T> {
         match (&state.stall, detection) {
             (None, Some(detection)) if lasted >= self.threshold => self.notice_stall(state, sample, detection),
             (Some(stall), _) => {
-                let next = RECAPTURE_AT.get(stall.recaptures);
-                if next.is_some_and(|thresholds| lasted >= self.threshold * *thresholds) {
-                    self.update_stall(state, sample);
+                if stall.is_capture_due(state.evidence.as_ref(), lasted) {
+                    self.update_stall(state, sample, lasted);
                 }
             }
             (None, _) => {}
@@ -342,7 +339,8 @@ impl<T: WorkerSource> Watchdog<T> {
             false => Err(VictimsUnknown::NoWorker),
             true => self.record_post_stall(sample.worker, state.progress),
         };
-        state.stall = Some(OngoingStall { id, life: Arc::clone(&life), recaptures: 0, victims });
+        let lasted = sample.now.duration_since(state.counting_start);
+        state.stall = Some(OngoingStall::new(id, Arc::clone(&life), victims, self.threshold, lasted));
         self.stuck.insert(worker.key, state.poll_start);
         let after = sample.now.duration_since(state.poll_start);
         let noticed = Noticed { id, worker, task, at, after, detection, life, first };
@@ -363,16 +361,16 @@ impl<T: WorkerSource> Watchdog<T> {
         }
     }
 
-    fn update_stall(&mut self, state: &mut WatchedWorker, sample: SampleContext) {
+    fn update_stall(&mut self, state: &mut WatchedWorker, sample: SampleContext, lasted: Duration) {
         let update = self.capture(state, sample);
         if let Some(inference) = &mut state.inference {
             let _asleep = inference.is_still_asleep(&mut self.source, sample.worker);
         }
         let Some(stall) = &mut state.stall else { return };
-        stall.recaptures += 1;
+        stall.capture(lasted);
         let id = stall.id;
         if let Some(update) = update {
-            self.send(Observation::Updated(id, update));
+            self.send(Observation::Updated(id, Box::new(update)));
         }
     }
 
@@ -380,6 +378,11 @@ impl<T: WorkerSource> Watchdog<T> {
     fn capture(&mut self, state: &mut WatchedWorker, sample: SampleContext) -> Option<Update> {
         let stack = self.source.capture_stack(sample.worker, state.progress);
         let evidence = state.evidence.as_mut()?;
+        let change = evidence.change().map(|(since, before)| Change {
+            after: since.saturating_duration_since(state.poll_start),
+            evidence: before.clone(),
+        });
+        evidence.stack_captured();
         let thread = self.source.sample_thread(sample.worker);
         if self.source.progress(sample.worker) == state.progress {
             evidence.add_throttling(self.source.throttling());
@@ -389,7 +392,7 @@ impl<T: WorkerSource> Watchdog<T> {
         let after = evidence.until().max(sample.now).duration_since(state.poll_start);
         let evidence = evidence.evidence();
         let waiting = runtime_backlog(&mut self.source, sample.worker, &self.stuck);
-        Some(Update { after, stack, evidence, waiting })
+        Some(Update { after, stack, evidence, change, waiting })
     }
 
     /// Makes the worker record its polls from the end of the stall on.
@@ -397,7 +400,7 @@ impl<T: WorkerSource> Watchdog<T> {
         let worker = self.source.workers()[index].key;
         // A worker records for one stall at a time: the previous one ends with the polls recorded so far.
         if let Some(before) = self.pending_ends.take_of_worker(&mut self.source, worker) {
-            self.send(Observation::Ended(before));
+            self.send(Observation::Ended(Box::new(before)));
         }
         self.source.record_post_stall(index, progress)
     }
@@ -408,13 +411,14 @@ impl<T: WorkerSource> Watchdog<T> {
         let Some(evidence) = &state.evidence else { return };
         let (id, evidence) = (stall.id, evidence.evidence());
         if let Err(reason) = stall.victims {
-            self.send(Observation::Ended(EndedStall { id, evidence, victims: Err(reason) }));
+            let ended = EndedStall { id, evidence, victims: Err(reason) };
+            self.send(Observation::Ended(Box::new(ended)));
             return;
         }
         let queues = std::mem::replace(&mut state.queues, QueueHistory::new(at));
         let pending = PendingEnd { id, worker, progress: state.progress, at, evidence, queues };
         if let Some(before) = self.pending_ends.add(&mut self.source, pending) {
-            self.send(Observation::Ended(before));
+            self.send(Observation::Ended(Box::new(before)));
         }
     }
 

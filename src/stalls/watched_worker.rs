@@ -1,15 +1,12 @@
 //! What the watchdog remembers of a worker between two samples.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::evidence::EvidenceCollector;
 use super::inferred_poll::PollInference;
-use super::observation::Life;
+use super::ongoing_stall::OngoingStall;
 use super::queue_history::QueueHistory;
 use super::sample::SampleContext;
-use crate::model::stall::StallId;
-use crate::model::victims::VictimsUnknown;
 use crate::model::worker::Progress;
 
 /// One worker, as long as its progress does not change.
@@ -27,15 +24,6 @@ pub(super) struct WatchedWorker {
     pub(super) next_breakpoint: Option<Instant>,
     /// The tasks queued during the poll. Only filled for an instrumented poll.
     pub(super) queues: QueueHistory,
-}
-
-pub(super) struct OngoingStall {
-    pub(super) id: StallId,
-    pub(super) life: Arc<Life>,
-    /// The number of stacks captured after the first.
-    pub(super) recaptures: usize,
-    /// Whether the worker's polls after the stall will be recorded, or why not.
-    pub(super) victims: Result<(), VictimsUnknown>,
 }
 
 impl WatchedWorker {

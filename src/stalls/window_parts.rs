@@ -3,35 +3,20 @@
 
 use std::time::Duration;
 
-use crate::model::evidence::{Evidence, WaitTime};
+use crate::model::evidence::Evidence;
 
 /// The step of stolen time. It may be counted by this much too early or too late.
 const STEAL_STEP: Duration = Duration::from_millis(10);
 
 /// The evidence with parts that do not overlap, so that their sum is at most the window.
 ///
-/// CPU time is exact and comes first. Waits were seen in samples, and run queue time can begin before the window. A quota is
-/// counted for a group of threads, so it explains only time in which this thread was held back.
-pub(super) fn disjoint(mut evidence: Evidence) -> Evidence {
-    let mut rest = evidence.window;
-    take(evidence.on_cpu.as_mut(), &mut rest);
-    for wait in &mut evidence.waits {
-        take(Some(&mut wait.time), &mut rest);
-    }
-    evidence.waits.retain(|wait: &WaitTime| !wait.time.is_zero());
-    take(evidence.run_queue.as_mut(), &mut rest);
-    take(Some(&mut evidence.starved), &mut rest);
-    evidence.throttled = evidence.throttled.map(|time| move_from(&mut evidence.run_queue, &mut evidence.starved, time));
-    evidence.stolen = evidence.stolen.map(|time| stolen(&mut evidence, time));
+/// A quota is counted for a group of threads, so it explains only time in which this thread was held back.
+pub(super) fn disjoint(measured: Evidence) -> Evidence {
+    let (throttled, stolen) = (measured.throttled, measured.stolen);
+    let mut evidence = Evidence { throttled: None, stolen: None, ..measured }.within_window();
+    evidence.throttled = throttled.map(|time| move_from(&mut evidence.run_queue, &mut evidence.starved, time));
+    evidence.stolen = stolen.map(|time| take_stolen(&mut evidence, time));
     evidence
-}
-
-/// Limits a part to what is left of the window.
-fn take(part: Option<&mut Duration>, rest: &mut Duration) {
-    if let Some(part) = part {
-        *part = (*part).min(*rest);
-        *rest -= *part;
-    }
 }
 
 /// Takes up to `time` from the run queue time, and then from starved time.
@@ -45,7 +30,7 @@ fn move_from(run_queue: &mut Option<Duration>, starved: &mut Duration, time: Dur
 
 /// The stolen time that explains starved time. More of it was taken from other threads on this CPU, or else the kernel has
 /// counted it as CPU time.
-fn stolen(evidence: &mut Evidence, time: Duration) -> Duration {
+fn take_stolen(evidence: &mut Evidence, time: Duration) -> Duration {
     let starved = evidence.starved.min(time);
     evidence.starved -= starved;
     let others = evidence.run_queue.unwrap_or_default() + evidence.throttled.unwrap_or_default();
@@ -57,7 +42,7 @@ fn stolen(evidence: &mut Evidence, time: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::evidence::{SyscallKind, WaitSite};
+    use crate::model::evidence::{SyscallKind, WaitSite, WaitTime};
 
     const MS: Duration = Duration::from_millis(1);
 

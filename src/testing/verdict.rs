@@ -99,7 +99,7 @@ pub(super) fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedB
         }
         let duration = exceptions.duration_outside_blocks(*start, stall);
         // Nor is it at fault for the time in which the thread was not run.
-        let duration = duration.saturating_sub(stall.cause.evidence.machine_time());
+        let duration = duration.saturating_sub(stall.machine_time());
         if exceptions.allow_function_of(stall) {
             continue;
         }
@@ -145,7 +145,7 @@ impl<'r> Exceptions<'r> {
                 any_overlap = true;
                 // The time of a block is exact, and that of a poll is not. So outside the block only the time between
                 // samples counts.
-                duration = duration.min(stall.cause.evidence.window);
+                duration = duration.min(stall.observed());
             }
             duration = duration.saturating_sub(overlap);
         }
@@ -217,36 +217,17 @@ fn headline(stall: &Stall) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::model::cause::Cause;
-    use crate::model::evidence::Evidence;
     use crate::model::stack::StackUnavailable;
-    use crate::model::stall::{Detection, Phase};
-    use crate::model::task::Task;
-    use crate::model::waiting::Waiting;
+    use crate::model::stall::Phase;
 
     fn recorded(class: CauseClass, ms: u64) -> RecordedStalls {
-        let stall = Stall {
-            id: StallId(1),
-            runtime: "test".into(),
-            worker: Some(0),
-            thread: Arc::from("test"),
-            tid: 7,
-            task: Task::default(),
-            threshold: Duration::from_millis(10),
-            duration: Duration::from_millis(ms),
-            detection: Detection::Instrumented,
-            began_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100) - Duration::from_millis(ms),
-            noticed_at: SystemTime::UNIX_EPOCH + Duration::from_secs(100),
-            ended: true,
-            cause: Cause { class, evidence: Evidence { window: Duration::from_millis(ms), ..Evidence::default() } },
-            culprit: None,
-            build_advice: None,
-            stack: Err(StackUnavailable::Unavailable),
-            waiting: Waiting::default(),
-        };
+        let mut stall = Stall::example("test", Duration::from_millis(ms), class);
+        (stall.tid, stall.ended, stall.stack) = (7, true, Err(StackUnavailable::Unavailable));
+        stall.culprit = None;
+        stall.noticed_at = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        stall.parts[0].cause.evidence.window = Duration::from_millis(ms);
         let mut recorded = RecordedStalls::default();
         recorded.record(&StallEvent { phase: Phase::Ended, stall: &stall });
         recorded
@@ -273,8 +254,7 @@ mod tests {
     fn time_in_which_the_machine_did_not_run_the_thread_does_not_count() {
         let mut recorded = recorded(CauseClass::Computing, 75);
         for (_, stall) in recorded.stalls.values_mut() {
-            stall.cause.evidence.on_cpu = Some(Duration::from_millis(37));
-            stall.cause.evidence.run_queue = Some(Duration::from_millis(38));
+            stall.parts[0].cause.evidence.run_queue = Some(Duration::from_millis(38));
         }
         assert!(judge(&recorded, &rules(), &[]).held_up.is_none(), "37 ms of its own, with a threshold of 50 ms");
     }
@@ -297,7 +277,7 @@ mod tests {
         let verdict = judge(&stalls, &rules(), &[block(7, 330, 300)]);
         assert!(verdict.held_up.is_some(), "100 ms are outside");
         for (_, stall) in stalls.stalls.values_mut() {
-            stall.cause.evidence.window = Duration::from_millis(290);
+            stall.parts[0].cause.evidence.window = Duration::from_millis(290);
         }
         assert!(judge(&stalls, &rules(), &[block(7, 330, 300)]).held_up.is_none(), "no sample has seen them");
         assert!(judge(&stalls, &rules(), &[]).held_up.is_some());

@@ -1,0 +1,315 @@
+//! The looks at one stall, and the parts that follow from them.
+//!
+//! A look is a captured stack. What it shows explains the time until the next look that shows something else. Culprit, cause
+//! and stack of a report come from one part: the one in which the thread spent most of its own time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stalled_time::PollStack;
+use crate::diagnose::{PollTime, classify, own_cause};
+use crate::model::cause::{Cause, CauseClass};
+use crate::model::evidence::Evidence;
+use crate::model::stack::{Frame, Stack, StackUnavailable};
+use crate::model::stall::{Culprit, Stall, StallPart};
+use crate::stalls::Change;
+
+/// The limit on looks of one stall that show different things. The shortest makes room, and is counted as joined.
+const MAX_LOOKS: usize = 8;
+
+/// What a stack shows.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) culprit: Option<Culprit>,
+    /// How to build the program so that the stack shows more.
+    pub(crate) build_advice: Option<&'static str>,
+    pub(crate) stack: Result<Stack, StackUnavailable>,
+    /// The frames inside the poll.
+    pub(crate) inside: PollStack,
+}
+
+impl Seen {
+    /// No stack was captured.
+    pub(crate) fn nothing(reason: StackUnavailable) -> Self {
+        Self { culprit: None, build_advice: None, stack: Err(reason), inside: Arc::new([]) }
+    }
+}
+
+/// A stack, since when it explains the stall, and the evidence before.
+#[derive(Debug)]
+struct Look {
+    from: Duration,
+    before: Evidence,
+    seen: Seen,
+}
+
+/// The looks at one stall, oldest first. Never empty.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    looks: Vec<Look>,
+    /// When the newest look was taken, and the evidence until then.
+    newest: (Duration, Evidence),
+    joined: u64,
+}
+
+impl Looks {
+    pub(crate) fn first(after: Duration, evidence: Evidence, seen: Seen) -> Self {
+        let look = Look { from: Duration::ZERO, before: Evidence::default(), seen };
+        Self { looks: vec![look], newest: (after, evidence), joined: 0 }
+    }
+
+    /// Adds a look. `change` is known if the thread was seen to begin something else.
+    pub(crate) fn add(&mut self, after: Duration, evidence: &Evidence, change: Option<Change>, seen: Seen) {
+        let (before, evidence_before) = std::mem::replace(&mut self.newest, (after, evidence.clone()));
+        let Some(last) = self.looks.last_mut() else { return };
+        if change.is_none() && (seen.stack.is_err() || last.seen.stack.is_err() || shows_the_same(&last.seen, &seen)) {
+            // A look without a stack says nothing new.
+            if seen.stack.is_ok() || last.seen.stack.is_err() {
+                last.seen = seen;
+            }
+            return;
+        }
+        let (from, before) = match change {
+            Some(Change { after, evidence }) => (after, evidence),
+            None => ((before + after) / 2, evidence_before.plus(&evidence.since(&evidence_before).half())),
+        };
+        self.looks.push(Look { from, before, seen });
+        if self.looks.len() > MAX_LOOKS {
+            self.join_the_shortest();
+        }
+    }
+
+    /// Gives the time of the shortest look to the one before it.
+    fn join_the_shortest(&mut self) {
+        let durations = self.looks.windows(2).map(|pair| pair[1].from.saturating_sub(pair[0].from));
+        let Some((shortest, _)) = durations.enumerate().min_by_key(|(_, duration)| *duration) else { return };
+        self.looks.remove(shortest);
+        self.joined += 1;
+        if let (0, Some(first)) = (shortest, self.looks.first_mut()) {
+            (first.from, first.before) = (Duration::ZERO, Evidence::default());
+        }
+    }
+
+    /// Sets culprit, cause, stack and parts of a stall. `evidence` is that of the whole poll so far. Returns the frames of
+    /// each part inside the poll.
+    pub(crate) fn explain(&self, stall: &mut Stall, evidence: &Evidence, poll: PollTime) -> Vec<PollStack> {
+        let parts = self.parts(evidence, poll);
+        let Some(longest) = longest(&parts) else { return Vec::new() };
+        let Seen { culprit, build_advice, stack, .. } = &parts[longest].1;
+        stall.culprit.clone_from(culprit);
+        stall.build_advice = *build_advice;
+        stall.stack.clone_from(stack);
+        let is_machines = parts[longest].0.cause.class == CauseClass::NotScheduled;
+        stall.cause = match is_machines {
+            true => Cause { class: CauseClass::NotScheduled, evidence: evidence.clone() },
+            false => parts[longest].0.cause.clone(),
+        };
+        stall.parts_joined = self.joined;
+        stall.parts = parts.iter().map(|(part, _)| part.clone()).collect();
+        parts.into_iter().map(|(_, seen)| seen.inside).collect()
+    }
+
+    /// The parts with what their stacks show. Neighbors with the same culprit and cause are one.
+    fn parts(&self, evidence: &Evidence, poll: PollTime) -> Vec<(StallPart, Seen)> {
+        let mut parts: Vec<(StallPart, Seen)> = Vec::new();
+        let mut class = None;
+        if let [only] = &*self.looks {
+            class = Some(classify(evidence, frames_of(&only.seen), poll));
+        } else if classify(evidence, Ok(&[]), poll) == CauseClass::NotScheduled {
+            class = Some(CauseClass::NotScheduled);
+        }
+        for (index, look) in self.looks.iter().enumerate() {
+            let next = self.looks.get(index + 1);
+            let evidence = next.map_or(evidence, |next| &next.before).since(&look.before);
+            let class = class.unwrap_or_else(|| own_cause(&evidence, frames_of(&look.seen).unwrap_or_default()));
+            let to = next.map_or(poll.lasted, |next| next.from);
+            let culprit = look.seen.culprit.clone();
+            let part = StallPart { from: look.from, to, culprit, cause: Cause { class, evidence } };
+            let continues =
+                |(last, seen): &&mut (StallPart, Seen)| last.cause.class == class && shows_the_same(seen, &look.seen);
+            match parts.last_mut().filter(continues) {
+                Some((last, seen)) => {
+                    last.to = part.to;
+                    last.culprit = part.culprit;
+                    last.cause.evidence = last.cause.evidence.plus(&part.cause.evidence);
+                    *seen = look.seen.clone();
+                }
+                None => parts.push((part, look.seen.clone())),
+            }
+        }
+        parts
+    }
+}
+
+/// The longest part of what the thread did for most of its own time.
+fn longest(parts: &[(StallPart, Seen)]) -> Option<usize> {
+    let own = |part: &StallPart| part.cause.evidence.own_time();
+    let of_kind = |one: &StallPart| -> Duration {
+        parts.iter().filter(|(part, _)| are_equal(part, one)).map(|(part, _)| own(part)).sum()
+    };
+    (0..parts.len()).max_by_key(|index| (of_kind(&parts[*index].0), own(&parts[*index].0), parts[*index].0.duration()))
+}
+
+fn function_of(culprit: Option<&Culprit>) -> Option<&Arc<str>> {
+    culprit.map(|culprit| &culprit.frame.function)
+}
+
+fn are_equal(one: &StallPart, other: &StallPart) -> bool {
+    one.cause.class == other.cause.class && function_of(one.culprit.as_ref()) == function_of(other.culprit.as_ref())
+}
+
+/// Whether two stacks have the same culprit, or the culprit of one calls that of the other.
+fn shows_the_same(one: &Seen, other: &Seen) -> bool {
+    let has = |seen: &Seen, name: &str| seen.inside.iter().any(|frame| *frame.function == *name);
+    match (function_of(one.culprit.as_ref()), function_of(other.culprit.as_ref())) {
+        (Some(one_name), Some(other_name)) => has(one, other_name) || has(other, one_name),
+        (one_name, other_name) => one_name == other_name,
+    }
+}
+
+fn frames_of(seen: &Seen) -> Result<&[Frame], &StackUnavailable> {
+    seen.stack.as_ref().map(|stack| &*stack.frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::evidence::{SyscallKind, WaitSite, WaitTime};
+    use crate::model::stack::{CaptureMethod, Origin};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn seen(function: &str) -> Seen {
+        let frame = Frame::new(function, Origin::User);
+        let stack = Stack::new(vec![frame.clone()], CaptureMethod::Passive);
+        let culprit = Some(Culprit::new(frame.clone(), 0));
+        Seen { culprit, build_advice: None, stack: Ok(stack), inside: Arc::new([frame]) }
+    }
+
+    fn evidence(window: u32, on_cpu: u32, locked: u32) -> Evidence {
+        let site = WaitSite::Syscall { name: "futex".into(), kind: SyscallKind::Lock, file: None };
+        let waits = Vec::from_iter((locked > 0).then_some(WaitTime { site, time: MS * locked }));
+        Evidence { window: MS * window, on_cpu: Some(MS * on_cpu), waits, ..Evidence::default() }
+    }
+
+    fn explained(looks: &Looks, lasted: u32, evidence: &Evidence) -> Stall {
+        let mut stall = Stall::example("none", MS * lasted, CauseClass::Unknown);
+        let poll = PollTime { threshold: MS * 10, lasted: MS * lasted, ended: true };
+        looks.explain(&mut stall, evidence, poll);
+        stall
+    }
+
+    /// The parts as (from, to, culprit, cause).
+    fn parts(stall: &Stall) -> Vec<(u128, u128, &str, CauseClass)> {
+        let one = |part: &'_ StallPart| (part.from.as_millis(), part.to.as_millis(), part.cause.class);
+        let function = |part| function_of(Option::as_ref(part)).map_or("none", |name| &**name);
+        stall.parts.iter().map(|part| (one(part).0, one(part).1, function(&part.culprit), one(part).2)).collect()
+    }
+
+    #[test]
+    fn equal_looks_are_one_part() {
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        looks.add(MS * 40, &evidence(38, 38, 0), None, seen("a"));
+        let stall = explained(&looks, 75, &evidence(73, 73, 0));
+        assert_eq!(parts(&stall), [(0, 75, "a", CauseClass::Computing)]);
+        assert_eq!(stall.cause.evidence, evidence(73, 73, 0), "the whole poll");
+    }
+
+    #[test]
+    fn a_change_makes_two_parts_and_the_longest_is_the_headline() {
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        let change = Change { after: MS * 70, evidence: evidence(68, 68, 0) };
+        looks.add(MS * 80, &evidence(78, 68, 10), Some(change), seen("b"));
+        let stall = explained(&looks, 95, &evidence(93, 69, 24));
+        assert_eq!(parts(&stall), [(0, 70, "a", CauseClass::Computing), (70, 95, "b", CauseClass::Lock)]);
+        let function = |stall: &Stall| stall.culprit.as_ref().map(|culprit| culprit.frame.function.to_string());
+        assert_eq!((function(&stall).as_deref(), stall.cause.class), (Some("a"), CauseClass::Computing));
+        assert_eq!(stall.cause.evidence.window, MS * 68, "the numbers are those of the same part");
+        let longer = explained(&looks, 300, &evidence(298, 69, 229));
+        assert_eq!((function(&longer).as_deref(), longer.cause.class), (Some("b"), CauseClass::Lock));
+        assert_eq!(
+            longer.stack.expect("it has one").frames[0].function.as_ref(),
+            "b",
+            "stack and culprit are of one look"
+        );
+    }
+
+    #[test]
+    fn the_advice_for_the_build_is_that_of_the_headline() {
+        let nameless = Seen { build_advice: Some("build with names"), ..seen("library") };
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), nameless);
+        let change = Change { after: MS * 70, evidence: evidence(68, 68, 0) };
+        looks.add(MS * 80, &evidence(78, 68, 10), Some(change), seen("b"));
+        assert_eq!(explained(&looks, 95, &evidence(93, 69, 24)).build_advice, Some("build with names"));
+        assert_eq!(
+            explained(&looks, 300, &evidence(298, 69, 229)).build_advice,
+            None,
+            "the longer part has a function"
+        );
+    }
+
+    #[test]
+    fn a_change_that_nobody_saw_is_dated_to_the_middle() {
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        looks.add(MS * 40, &evidence(38, 38, 0), None, seen("b"));
+        let stall = explained(&looks, 75, &evidence(73, 73, 0));
+        assert_eq!(parts(&stall), [(0, 25, "a", CauseClass::Computing), (25, 75, "b", CauseClass::Computing)]);
+        assert_eq!(stall.culprit.map(|culprit| culprit.frame.function.to_string()).as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn parts_of_one_function_count_together() {
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        let mut change = |at: u32, on_cpu, locked, function| {
+            let now = evidence(at + 8, on_cpu, locked);
+            looks.add(
+                MS * (at + 10),
+                &now,
+                Some(Change { after: MS * at, evidence: evidence(at - 2, on_cpu, locked) }),
+                seen(function),
+            );
+        };
+        change(30, 28, 0, "b");
+        change(70, 28, 40, "a");
+        let stall = explained(&looks, 95, &evidence(93, 53, 40));
+        assert_eq!(stall.parts.len(), 3);
+        assert_eq!(
+            (stall.culprit.map(|culprit| culprit.frame.function.to_string()).as_deref(), stall.cause.class),
+            (Some("a"), CauseClass::Computing),
+            "28 and 25 ms against 40 ms"
+        );
+    }
+
+    #[test]
+    fn a_function_and_one_that_it_calls_are_one_part() {
+        let mut called = seen("a::helper");
+        called.inside = called.inside.iter().cloned().chain([Frame::new("a", Origin::User)]).collect();
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        looks.add(MS * 40, &evidence(38, 38, 0), None, called);
+        assert_eq!(explained(&looks, 75, &evidence(73, 73, 0)).parts.len(), 1);
+    }
+
+    #[test]
+    fn a_look_without_a_stack_changes_nothing() {
+        let none = || Seen::nothing(StackUnavailable::NoAnswer);
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), none());
+        looks.add(MS * 40, &evidence(38, 38, 0), None, seen("a"));
+        looks.add(MS * 160, &evidence(158, 158, 0), None, none());
+        let stall = explained(&looks, 170, &evidence(168, 168, 0));
+        assert_eq!(parts(&stall), [(0, 170, "a", CauseClass::Computing)]);
+    }
+
+    #[test]
+    fn parts_are_bounded_and_counted() {
+        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        for number in 1..100_u32 {
+            let now = evidence(number * 10 + 8, number * 10 + 8, 0);
+            looks.add(MS * (number + 1) * 10, &now, None, seen(&format!("f{number}")));
+        }
+        let stall = explained(&looks, 1010, &evidence(1008, 1008, 0));
+        assert_eq!((stall.parts.len(), stall.parts_joined), (MAX_LOOKS, 92));
+        let (first, last) = (&stall.parts[0], &stall.parts[MAX_LOOKS - 1]);
+        assert_eq!((first.from, last.to), (Duration::ZERO, MS * 1010), "they cover the stall");
+        assert!(stall.parts.windows(2).all(|pair| pair[0].to == pair[1].from), "{:?}", parts(&stall));
+    }
+}
