@@ -1,8 +1,12 @@
 //! A group of stalls as text: a headline, its lines and causes, and one line for the end of a watch.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+#[cfg(any(test, feature = "http"))]
+use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime};
 
-use super::text::{Style, milliseconds};
+#[cfg(feature = "cli")]
+use super::text::Style;
+use super::text::milliseconds;
 use crate::model::plural::plural;
 use crate::model::stall_group::{GroupPart, StallGroup};
 
@@ -11,6 +15,7 @@ const MAX_PARTS: usize = 6;
 
 /// What is shown of a group. The model's groups and those of the endpoint's JSON are both rendered from it.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "the summary of a watch shows no times"))]
 pub(crate) struct GroupView<'a> {
     pub(crate) function: Option<&'a str>,
     pub(crate) count: u64,
@@ -25,6 +30,7 @@ pub(crate) struct GroupView<'a> {
 
 /// A line and a cause of a group.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "only the command shows the time of a part"))]
 pub(crate) struct GroupPartView<'a> {
     pub(crate) location: Option<&'a str>,
     /// The title of the cause.
@@ -92,6 +98,7 @@ impl GroupView<'_> {
     }
 
     /// The function, or that there is none.
+    #[cfg(feature = "http")]
     pub(crate) fn name(&self) -> &str {
         self.function.unwrap_or("no function is known")
     }
@@ -102,6 +109,7 @@ impl GroupView<'_> {
     }
 
     /// `from 2026-11-30 10:20:31 to 2026-11-30 10:21:05 UTC`.
+    #[cfg(feature = "http")]
     pub(crate) fn seen(&self) -> String {
         let [first, last] = [self.first_noticed_at, self.last_noticed_at].map(utc);
         if first == last { format!("{first} UTC") } else { format!("from {first} to {last} UTC") }
@@ -131,6 +139,7 @@ impl GroupPartView<'_> {
 }
 
 /// A time of day: `2026-11-30 10:20:31`.
+#[cfg(feature = "http")]
 fn utc(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -140,6 +149,7 @@ fn utc(time: SystemTime) -> String {
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years begin in March here, so that
 /// a leap day is a year's last one.
+#[cfg(any(test, feature = "http"))]
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

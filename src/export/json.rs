@@ -408,6 +408,7 @@ impl From<Counters> for CountersJson {
     }
 }
 
+#[cfg(feature = "cli")]
 impl CountersJson {
     /// Sentences about what the terminal, the log or the callback did not get.
     pub(crate) fn undelivered(&self) -> impl Iterator<Item = String> + use<> {

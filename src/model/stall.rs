@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::cause::{Cause, CauseClass};
 use super::evidence::Evidence;
+#[cfg(feature = "http")]
 use super::plural::plural;
 use super::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
 use super::task::Task;
@@ -372,6 +373,7 @@ pub struct Counters {
 
 impl Counters {
     /// Sentences about what the terminal, the log or the callback did not get.
+    #[cfg(feature = "http")]
     pub(crate) fn undelivered(&self) -> impl Iterator<Item = String> + use<> {
         let verb = |count| if count == 1 { "was" } else { "were" };
         let sentence =
