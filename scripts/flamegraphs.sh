@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
 # Makes the pictures in flamegraphs/: builds the command and the reference service, and records the service without and with
-# faults. Takes four minutes and a build. Needs the Rust toolchain, gcc, g++ and make.
+# faults. Takes three minutes and a build. Needs the Rust toolchain, gcc, g++ and make.
 #
 #   scripts/flamegraphs.sh            every picture
 #   scripts/flamegraphs.sh hunt       the pictures of one part: cpu, lock, flood, hunt
-#   FLAMEGRAPH_SECONDS=5 …            shorter recordings, for a trial
+#   FLAMEGRAPH_SECONDS=3 …            shorter recordings, for a trial
 #   FLAMEGRAPH_RECORDINGS=DIR …       keeps the recordings, for other formats
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seconds=${FLAMEGRAPH_SECONDS:-15}
+seconds=${FLAMEGRAPH_SECONDS:-8}
 address=127.0.0.1:${FLAMEGRAPH_PORT:-6160}
 load=(--readers 20 --reader-interval 20ms)
 pictures=$PWD/flamegraphs
