@@ -81,14 +81,14 @@ impl ShutdownWatch {
             match self.ended.recv_timeout(next.saturating_sub(began.elapsed())) {
                 Ok(ended) => break ended,
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.report(began.elapsed()).say(self.state.prints),
+                Err(RecvTimeoutError::Timeout) => self.report(began.elapsed()).say(self.state.log.sinks.prints()),
             }
             next = next.saturating_mul(10);
         };
         if next > FIRST_REPORT {
             // A report takes a while, and the shutdown may have ended meanwhile.
             let waited = ended.saturating_duration_since(began);
-            ShutdownReport::say_ended(&self.probe.name(), waited, self.state.prints);
+            ShutdownReport::say_ended(&self.probe.name(), waited, self.state.log.sinks.prints());
         }
     }
 

@@ -36,14 +36,12 @@ pub(crate) struct WatchState {
     pub(crate) runtimes: Arc<Runtimes>,
     /// Gone once the watch is dropped: its runtimes may outlive it.
     pub(crate) signal: Weak<StackSignal>,
-    /// Whether text may go to standard error.
-    pub(crate) prints: bool,
     unnamed_runtimes: AtomicU64,
 }
 
 impl WatchState {
     /// The state of a watch that has seen nothing yet.
-    pub(crate) fn new(log: Arc<StallLog>, self_check: SelfCheck, signal: Weak<StackSignal>, prints: bool) -> Self {
+    pub(crate) fn new(log: Arc<StallLog>, self_check: SelfCheck, signal: Weak<StackSignal>) -> Self {
         Self {
             log,
             registry: Arc::default(),
@@ -55,7 +53,6 @@ impl WatchState {
             profiles: Sessions::default(),
             runtimes: Arc::default(),
             signal,
-            prints,
             unnamed_runtimes: AtomicU64::new(0),
         }
     }

@@ -5,25 +5,36 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::sys;
 
-/// The ids of a pool's threads. Each adds itself when it starts, and removes itself when it ends.
+/// The threads of a pool. Each adds itself when it starts, and removes itself when it ends.
 #[derive(Debug, Default)]
-pub(crate) struct PoolThreads(Mutex<BTreeSet<i32>>);
+pub(crate) struct PoolThreads(Mutex<Threads>);
+
+#[derive(Debug, Default)]
+struct Threads {
+    ids: BTreeSet<i32>,
+    /// How many have ever started.
+    started: usize,
+}
 
 impl PoolThreads {
-    pub(super) fn add_current(&self) {
-        self.lock().insert(sys::current_tid());
+    /// Adds the calling thread, and returns how many had started before.
+    pub(super) fn add_current(&self) -> usize {
+        let mut threads = self.lock();
+        threads.ids.insert(sys::current_tid());
+        threads.started += 1;
+        threads.started - 1
     }
 
     pub(super) fn remove_current(&self) {
-        self.lock().remove(&sys::current_tid());
+        self.lock().ids.remove(&sys::current_tid());
     }
 
     /// The ids of all threads.
     pub(crate) fn ids(&self) -> Vec<i32> {
-        self.lock().iter().copied().collect()
+        self.lock().ids.iter().copied().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeSet<i32>> {
+    fn lock(&self) -> MutexGuard<'_, Threads> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -35,10 +46,10 @@ mod tests {
     #[test]
     fn a_thread_is_listed_from_its_start_to_its_end() {
         let threads = PoolThreads::default();
-        threads.add_current();
+        assert_eq!(threads.add_current(), 0);
         let other = std::thread::scope(|scope| {
             let run = || {
-                threads.add_current();
+                assert_eq!(threads.add_current(), 1);
                 let ids = threads.ids();
                 threads.remove_current();
                 ids

@@ -1,6 +1,6 @@
 //! The workers of one watch, and how they wake its watchdog.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread as OsThread;
 use std::time::{Duration, Instant};
@@ -28,8 +28,6 @@ pub(crate) struct RuntimeProbe {
     built: OnceLock<Built>,
     /// It has thread hooks and no task hooks: its workers report parks and no polls.
     uninstrumented: AtomicBool,
-    /// Threads that its pool has started.
-    pool_threads: AtomicUsize,
     pool: PoolThreads,
 }
 
@@ -50,7 +48,6 @@ impl RuntimeProbe {
             fallback_name,
             built: OnceLock::new(),
             uninstrumented: AtomicBool::new(false),
-            pool_threads: AtomicUsize::new(0),
             pool: PoolThreads::default(),
         })
     }
@@ -81,13 +78,6 @@ impl RuntimeProbe {
         self.uninstrumented.store(true, Ordering::Relaxed);
     }
 
-    /// Counts a thread of its pool, and returns whether that thread is a worker. A multi-thread runtime starts its workers
-    /// first, then the threads of blocking functions.
-    pub(super) fn starts_worker(&self) -> bool {
-        let before = self.pool_threads.fetch_add(1, Ordering::Relaxed);
-        before < number_of_pool_workers()
-    }
-
     /// The worker index of the thread inside `block_on`.
     pub(super) fn root_index(&self) -> Option<usize> {
         self.built.get().is_some_and(|built| built.current_thread).then_some(0)
@@ -103,8 +93,9 @@ impl RuntimeProbe {
     }
 }
 
-/// The number of workers of the current runtime that are threads of its pool.
-fn number_of_pool_workers() -> usize {
+/// The number of workers of the current runtime that are threads of its pool. A multi-thread runtime starts them first, then
+/// the threads of blocking functions.
+pub(super) fn number_of_pool_workers() -> usize {
     match tokio::runtime::Handle::try_current() {
         Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => handle.metrics().num_workers(),
         _ => 0,
@@ -265,9 +256,9 @@ impl Registry {
         self.add_worker(slot, runtime, index, None);
     }
 
-    /// Adds the calling thread as a worker that does not know its index yet.
-    pub(super) fn add_starting(&self, slot: &'static Slot, runtime: &RuntimeProbe) {
-        self.add_worker(slot, runtime, None, Some(number_of_pool_workers()));
+    /// Adds the calling thread as one of `workers` that does not know its index yet.
+    pub(super) fn add_starting(&self, slot: &'static Slot, runtime: &RuntimeProbe, workers: usize) {
+        self.add_worker(slot, runtime, None, Some(workers));
     }
 
     fn add_worker(

@@ -70,10 +70,10 @@ pub(super) fn register(runtime: &Arc<RuntimeProbe>, index: Option<usize>) -> Opt
     Some(slot)
 }
 
-/// Makes the current thread a worker that has not parked yet, so that a first poll without an end is seen. The hot path
-/// does not find the slot: at its first park, the worker registers with its index.
-pub(super) fn register_starting(runtime: &Arc<RuntimeProbe>) {
-    let _ending = occupy_slot(runtime, |slot| runtime.registry.add_starting(slot, runtime));
+/// Makes the current thread one of `workers` that has not parked yet, so that a first poll without an end is seen. The
+/// hot path does not find the slot: at its first park, the worker registers with its index.
+pub(super) fn register_starting(runtime: &Arc<RuntimeProbe>, workers: usize) {
+    let _ending = occupy_slot(runtime, |slot| runtime.registry.add_starting(slot, runtime, workers));
 }
 
 /// Gives the current thread a slot of its own, and adds it to the registry. `None` while the thread ends.

@@ -223,7 +223,7 @@ impl WatchBuilder {
         let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name(), sinks));
         let weak_signal = signal.as_ref().map_or_else(Weak::new, Arc::downgrade);
         let mut watch = Watch {
-            state: Arc::new(WatchState::new(log, check, weak_signal, self.print != Print::Never)),
+            state: Arc::new(WatchState::new(log, check, weak_signal)),
             stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
             #[cfg(feature = "http")]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::probe::registry::RuntimeProbe;
+use crate::probe::registry::{RuntimeProbe, number_of_pool_workers};
 use crate::probe::slot::{NO_RUNTIME, Slot};
 use crate::probe::thread_slot;
 
@@ -24,11 +24,14 @@ pub(super) fn install(builder: &mut tokio::runtime::Builder, runtime: &Arc<Runti
     builder.on_thread_start(move || {
         // Tokio calls this on every thread of the runtime's pool, including those that never become workers.
         thread_slot::enter(&owner);
+        let earlier = owner.pool().add_current();
         // Workers with task hooks register at their first poll.
-        if owner.is_uninstrumented() && owner.starts_worker() {
-            thread_slot::register_starting(&owner);
+        if owner.is_uninstrumented() {
+            let workers = number_of_pool_workers();
+            if earlier < workers {
+                thread_slot::register_starting(&owner, workers);
+            }
         }
-        owner.pool().add_current();
         call(start.as_ref());
     });
     let owner = Arc::clone(runtime);
