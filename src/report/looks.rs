@@ -1,7 +1,8 @@
 //! The looks at one stall, and the parts that follow from them.
 //!
 //! A look is a captured stack. What it shows explains the time until the next look that shows something else. Culprit, cause
-//! and stack of a report come from one part: the one in which the thread spent most of its own time.
+//! and stack of a report come from one part: the one in which the thread spent most of its own time. A function and one that
+//! it calls are one part, with the culprit that explains most of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +63,8 @@ impl Looks {
     pub(crate) fn add(&mut self, after: Duration, evidence: &Evidence, change: Option<Change>, seen: Seen) {
         let (before, evidence_before) = std::mem::replace(&mut self.newest, (after, evidence.clone()));
         let Some(last) = self.looks.last_mut() else { return };
-        if change.is_none() && (seen.stack.is_err() || last.seen.stack.is_err() || shows_the_same(&last.seen, &seen)) {
+        let same_culprit = function_of(last.seen.culprit.as_ref()) == function_of(seen.culprit.as_ref());
+        if change.is_none() && (seen.stack.is_err() || last.seen.stack.is_err() || same_culprit) {
             // A look without a stack says nothing new.
             if seen.stack.is_ok() || last.seen.stack.is_err() {
                 last.seen = seen;
@@ -94,7 +96,7 @@ impl Looks {
     /// each part inside the poll.
     pub(crate) fn explain(&self, stall: &mut Stall, evidence: &Evidence, poll: PollTime) -> Vec<PollStack> {
         let parts = self.parts(evidence, poll);
-        let Some(longest) = longest(&parts) else { return Vec::new() };
+        let Some(longest) = longest(parts.iter().map(|(part, _)| part)) else { return Vec::new() };
         let Seen { culprit, build_advice, stack, .. } = &parts[longest].1;
         stall.culprit.clone_from(culprit);
         stall.build_advice = *build_advice;
@@ -111,7 +113,7 @@ impl Looks {
 
     /// The parts with what their stacks show. Neighbors with the same culprit and cause are one.
     fn parts(&self, evidence: &Evidence, poll: PollTime) -> Vec<(StallPart, Seen)> {
-        let mut parts: Vec<(StallPart, Seen)> = Vec::new();
+        let mut parts: Vec<Vec<(StallPart, &Seen)>> = Vec::new();
         let mut class = None;
         if let [only] = &*self.looks {
             class = Some(classify(evidence, frames_of(&only.seen), poll));
@@ -125,29 +127,37 @@ impl Looks {
             let to = next.map_or(poll.lasted, |next| next.from);
             let culprit = look.seen.culprit.clone();
             let part = StallPart { from: look.from, to, culprit, cause: Cause { class, evidence } };
-            let continues =
-                |(last, seen): &&mut (StallPart, Seen)| last.cause.class == class && shows_the_same(seen, &look.seen);
-            match parts.last_mut().filter(continues) {
-                Some((last, seen)) => {
-                    last.to = part.to;
-                    last.culprit = part.culprit;
-                    last.cause.evidence = last.cause.evidence.plus(&part.cause.evidence);
-                    *seen = look.seen.clone();
-                }
-                None => parts.push((part, look.seen.clone())),
+            let before = parts.last_mut().filter(|before| {
+                before.last().is_some_and(|(last, seen)| last.cause.class == class && shows_the_same(seen, &look.seen))
+            });
+            match before {
+                Some(before) => before.push((part, &look.seen)),
+                None => parts.push(vec![(part, &look.seen)]),
             }
         }
-        parts
+        parts.iter().filter_map(|pieces| join(pieces)).collect()
     }
 }
 
+/// Makes neighbors of one kind one part, with the culprit that explains most of it.
+fn join(pieces: &[(StallPart, &Seen)]) -> Option<(StallPart, Seen)> {
+    let (first, last) = (&pieces.first()?.0, &pieces.last()?.0);
+    let (shown, seen) = &pieces[longest(pieces.iter().map(|(piece, _)| piece))?];
+    let mut evidence = first.cause.evidence.clone();
+    for (piece, _) in &pieces[1..] {
+        evidence = evidence.plus(&piece.cause.evidence);
+    }
+    let cause = Cause { class: first.cause.class, evidence };
+    let part = StallPart { from: first.from, to: last.to, culprit: shown.culprit.clone(), cause };
+    Some((part, (*seen).clone()))
+}
+
 /// The longest part of what the thread did for most of its own time.
-fn longest(parts: &[(StallPart, Seen)]) -> Option<usize> {
+fn longest<'p>(parts: impl Iterator<Item = &'p StallPart> + Clone) -> Option<usize> {
     let own = |part: &StallPart| part.cause.evidence.own_time();
-    let of_kind = |one: &StallPart| -> Duration {
-        parts.iter().filter(|(part, _)| are_equal(part, one)).map(|(part, _)| own(part)).sum()
-    };
-    (0..parts.len()).max_by_key(|index| (of_kind(&parts[*index].0), own(&parts[*index].0), parts[*index].0.duration()))
+    let of_kind = |one: &StallPart| -> Duration { parts.clone().filter(|part| are_equal(part, one)).map(own).sum() };
+    let all = parts.clone().enumerate();
+    all.max_by_key(|(_, part)| (of_kind(part), own(part), part.duration())).map(|(index, _)| index)
 }
 
 fn function_of(culprit: Option<&Culprit>) -> Option<&Arc<str>> {
@@ -287,6 +297,21 @@ mod tests {
         let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
         looks.add(MS * 40, &evidence(38, 38, 0), None, called);
         assert_eq!(explained(&looks, 75, &evidence(73, 73, 0)).parts.len(), 1);
+    }
+
+    #[test]
+    fn a_call_after_a_long_wait_does_not_take_its_place() {
+        let mut after_the_wait = seen("a::statistics");
+        after_the_wait.inside = after_the_wait.inside.iter().cloned().chain([Frame::new("a", Origin::User)]).collect();
+        for change in [None, Some(Change { after: MS * 240, evidence: evidence(238, 0, 238) })] {
+            let mut looks = Looks::first(MS * 10, evidence(8, 0, 8), seen("a"));
+            looks.add(MS * 160, &evidence(158, 0, 158), None, seen("a"));
+            looks.add(MS * 255, &evidence(253, 3, 250), change, after_the_wait.clone());
+            let stall = explained(&looks, 258, &evidence(256, 6, 250));
+            assert_eq!(parts(&stall), [(0, 258, "a", CauseClass::Lock)]);
+            let function = stall.culprit.expect("it has one").frame.function;
+            assert_eq!((&*function, &*stall.stack.expect("it has one").frames[0].function), ("a", "a"));
+        }
     }
 
     #[test]
