@@ -230,6 +230,8 @@ impl<T: WorkerSource> Watchdog<T> {
             return;
         }
         let end = if state.inference.is_some() { sample.inferred_end() } else { sample.midpoint() };
+        // The newest evidence has seen the poll, perhaps long after its sample began.
+        let end = state.evidence.as_ref().map_or(end, |evidence| end.max(evidence.until()));
         let key = self.source.workers()[sample.worker].key;
         self.stuck.remove(&key);
         if let Some(evidence) = &mut state.evidence {
@@ -569,6 +571,23 @@ mod tests {
         // The first sample finds the poll, the second one finds the same poll after a gap, and its time counts from there.
         assert_eq!(noticed(MS * 8, MS * 10), Some((MS * 32, MS * 12)));
         assert_eq!(noticed(MS * 20, MS * 10), Some((MS * 60, MS * 18)));
+    }
+
+    #[test]
+    fn a_stall_lasts_at_least_as_long_as_its_evidence() {
+        let (mut watchdog, receiver) = watchdog(MS * 10);
+        let (start, mut watched) = (Instant::now(), HashMap::new());
+        watchdog.sample_workers(&mut watched, start, start);
+        watchdog.sample_workers(&mut watched, start, start + MS);
+        // The operating system interrupts the watchdog in this sample, and the worker is still in the poll afterwards.
+        std::thread::sleep(MS * 20);
+        watchdog.sample_workers(&mut watched, start + MS * 11, start + MS * 12);
+        watchdog.source.queued.set(&[0]);
+        watchdog.sample_workers(&mut watched, start + MS * 12, start + MS * 13);
+        let Ok(Observation::Noticed(noticed)) = receiver.try_recv() else { panic!("a stall is noticed") };
+        let Ok(Observation::Ended(ended)) = receiver.try_recv() else { panic!("it has ended") };
+        let (lasted, window) = (noticed.life.duration(), ended.evidence.window);
+        assert!(lasted >= window && window >= MS * 19, "{lasted:?}, {window:?}");
     }
 
     #[test]
