@@ -190,15 +190,18 @@ impl UntypedWorkers {
         }
         let mut before: Vec<_> = self.workers.drain(..).zip(self.states.get_mut().drain(..)).collect();
         for worker in current {
-            let (worker, state) = match before.iter().position(|(known, _)| same(known, &worker)) {
-                Some(known) => before.swap_remove(known),
+            let known = before.iter().position(|(known, _)| is_same_worker(known, &worker));
+            let (key, state) = match known {
+                Some(known) => {
+                    let (known, state) = before.swap_remove(known);
+                    (known.key, state)
+                }
                 None => {
                     self.next_key += 1;
-                    let state = UntypedWorkerState::of(self.remote.process, worker.thread.tid);
-                    (Arc::new(Worker { key: self.next_key, ..worker }), state)
+                    (self.next_key, UntypedWorkerState::of(self.remote.process, worker.thread.tid))
                 }
             };
-            self.workers.push(worker);
+            self.workers.push(Arc::new(Worker { key, ..worker }));
             self.states.get_mut().push(state);
         }
         self.breakpoints.set_workers(&self.workers);
@@ -213,6 +216,11 @@ impl UntypedWorkers {
     fn role(&self, worker: usize) -> Option<ThreadRole> {
         self.threads.get(&self.tid(worker))?.role
     }
+}
+
+/// A worker whose number changes, because another one comes before it, stays the same: it may be inside a stall.
+fn is_same_worker(before: &Worker, now: &Worker) -> bool {
+    before.thread == now.thread
 }
 
 impl WorkerSource for UntypedWorkers {
@@ -327,4 +335,19 @@ impl WorkerSource for UntypedWorkers {
 
     /// Readers of the workers' state sample the process themselves.
     fn note_progress(&mut self, _worker: usize, _progress: Progress, _since: Instant) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_with_another_number_is_the_same() {
+        let worker = |tid, runtime: &str, index| {
+            let thread = Thread { tid, name: "tokio-rt-worker".into(), stack: None };
+            Worker { key: 0, runtime: runtime.into(), index, thread, uninstrumented: true }
+        };
+        assert!(is_same_worker(&worker(12, "runtime-1", Some(2)), &worker(12, "runtime-2", Some(1))));
+        assert!(!is_same_worker(&worker(12, "runtime-1", Some(1)), &worker(13, "runtime-1", Some(1))));
+    }
 }
