@@ -233,7 +233,7 @@ impl StallView<'_> {
 
     fn by(&self, by: &str, style: Style) -> String {
         let name = self.culprit.as_ref().map(|culprit| short_name(culprit.function));
-        name.map_or_else(String::new, |name| format!("{by} {}", style.strong(name)))
+        name.map_or_else(String::new, |name| format!("{by} {}", style.strong(&name)))
     }
 
     /// What the worker did, in order. `None` if it did one thing.

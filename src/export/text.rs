@@ -1,5 +1,6 @@
 //! Parts of text that several renderers share: styles, wrapped prose and durations.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 /// Whether escape sequences may be used.
@@ -62,15 +63,30 @@ pub(crate) fn milliseconds(time: Duration) -> String {
     }
 }
 
-/// The last segment of a function's path, and the one before it where that is a type: `nap`, `Client::send`.
-pub(crate) fn short_name(function: &str) -> &str {
+/// The last segment of a function's path, and the one before it where that is a type: `nap`, `Client::send`. Of a trait's
+/// method it has the type, or the trait where the type is a parameter: `Client::call`, `Handler::call`.
+pub(crate) fn short_name(function: &str) -> Cow<'_, str> {
     // `<api::Client as Service>::call` has its path inside.
     let path = function.rfind('>').map_or(0, |end| end + 1);
     let mut starts = function[path..].rmatch_indices("::").map(|(at, separator)| path + at + separator.len());
-    let Some(last) = starts.next() else { return function };
+    let Some(last) = starts.next() else { return function.into() };
     let before = starts.next().unwrap_or(path);
     let names_type = function[before..].starts_with(char::is_uppercase) || function[last..].starts_with('{');
-    &function[if names_type { before } else { last }..]
+    let method = &function[if names_type { before } else { last }..];
+    owner(&function[..path]).map_or_else(|| method.into(), |owner| format!("{owner}::{method}").into())
+}
+
+/// `Client` of `<api::Client as tower::Service>`, `Handler` of `<F as axum::handler::Handler>`.
+fn owner(qualifier: &str) -> Option<&str> {
+    let inside = qualifier.strip_prefix('<')?;
+    let (of, name) = inside.split_once(" as ").unwrap_or((inside, ""));
+    let of = of.trim_start_matches('&').trim_start_matches("mut ");
+    // A type without a path is a parameter or a primitive one.
+    [Some(of).filter(|of| of.contains("::")), Some(name)].into_iter().flatten().find_map(|path| {
+        let path = path.split(['<', '>']).next()?;
+        let last = path.rsplit("::").next()?;
+        (last.starts_with(char::is_uppercase) && last.chars().all(|c| c.is_alphanumeric() || c == '_')).then_some(last)
+    })
 }
 
 #[cfg(test)]
@@ -101,7 +117,12 @@ mod tests {
             ("news::faults::nap", "nap"),
             ("main", "main"),
             ("news::Client::send", "Client::send"),
-            ("<news::Client as tower::Service>::call", "call"),
+            ("<news::Client as tower::Service>::call", "Client::call"),
+            ("<&mut news::Client<T> as tower::Service<http::Request>>::call", "Client::call"),
+            ("<F as axum::handler::Handler>::call", "Handler::call"),
+            ("<F as axum::handler::Handler>::call::{closure}", "Handler::call::{closure}"),
+            ("<news::read as axum::handler::Handler<T>>::call", "Handler::call"),
+            ("<[T]>::sort", "sort"),
             ("news::serve::{closure}", "serve::{closure}"),
             ("0x7f0012", "0x7f0012"),
         ] {
