@@ -108,11 +108,17 @@ impl GroupView<'_> {
         format!("{:.0} %", self.share * 100.0)
     }
 
-    /// `from 2026-11-30 10:20:31 to 2026-11-30 10:21:05 UTC`.
+    /// `from 2026-11-30 10:20:31 to 10:21:05 UTC`.
     #[cfg(feature = "http")]
     pub(crate) fn seen(&self) -> String {
-        let [first, last] = [self.first_noticed_at, self.last_noticed_at].map(utc);
-        if first == last { format!("{first} UTC") } else { format!("from {first} to {last} UTC") }
+        let [(first_day, first), (last_day, last)] = [self.first_noticed_at, self.last_noticed_at].map(utc);
+        if (&first_day, &first) == (&last_day, &last) {
+            format!("{first_day} {first} UTC")
+        } else if first_day == last_day {
+            format!("from {first_day} {first} to {last} UTC")
+        } else {
+            format!("from {first_day} {first} to {last_day} {last} UTC")
+        }
     }
 
     fn stalls(&self) -> String {
@@ -138,13 +144,14 @@ impl GroupPartView<'_> {
     }
 }
 
-/// A time of day: `2026-11-30 10:20:31`.
+/// Day and time: `2026-11-30`, `10:20:31`.
 #[cfg(feature = "http")]
-fn utc(time: SystemTime) -> String {
+fn utc(time: SystemTime) -> (String, String) {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60)
+    let time = format!("{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
+    (format!("{year:04}-{month:02}-{day:02}"), time)
 }
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years begin in March here, so that
@@ -186,11 +193,23 @@ mod tests {
     fn a_block_has_total_share_count_and_times() {
         let expected = "\
 news::nap: 9 stalls, 480 ms lost, 59 %, the longest 90.0 ms, 1 still running
-  seen     from 2026-11-30 10:20:31 to 2026-11-30 10:21:05 UTC
+  seen     from 2026-11-30 10:20:31 to 10:21:05 UTC
   at       src/api.rs:12: sleeping, 7 stalls, 400 ms
   at       (line unknown): waiting for a lock, 2 stalls, 80.0 ms
 ";
         assert_eq!(view().block(Style::Plain), expected);
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn a_day_is_named_once() {
+        let until = |seconds| {
+            let last_noticed_at = UNIX_EPOCH + Duration::from_secs(seconds);
+            GroupView { last_noticed_at, ..view() }.seen()
+        };
+        assert_eq!(until(1_796_034_031), "2026-11-30 10:20:31 UTC");
+        assert_eq!(until(1_796_034_065), "from 2026-11-30 10:20:31 to 10:21:05 UTC");
+        assert_eq!(until(1_796_083_205), "from 2026-11-30 10:20:31 to 2026-12-01 00:00:05 UTC");
     }
 
     #[test]

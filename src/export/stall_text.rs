@@ -187,24 +187,26 @@ impl StallView<'_> {
         if let Some(parts) = self.parts_sentence() {
             line(&mut out, &field(style, "parts", &wrapped(&parts, PROSE_WIDTH).join(CONTINUATION)));
         }
-        let some_waited = self.victims.as_deref().filter(|sentence| sentence.starts_with(|c: char| c.is_ascii_digit()));
-        if let Some(victims) = some_waited {
+        if let Some(victims) = self.some_waited() {
             line(&mut out, &field(style, "victims", victims));
         }
         out
     }
 
-    /// `holdup: stall #1: worker 0 of runtime "news" held for 10.1 ms so far by nap (sleeping)`.
     fn headline(&self, style: Style) -> String {
+        format!("{} {}", self.number(style), self.story(style))
+    }
+
+    /// `worker 0 of runtime "news" held for 10.1 ms so far by nap (sleeping)`.
+    pub(crate) fn story(&self, style: Style) -> String {
         let held = self.held();
         let held = if self.ended { format!("was held for {held}") } else { format!("held for {held} so far") };
-        format!(
-            "{} {} {held}{} ({})",
-            self.number(style),
-            style.strong(&self.place()),
-            self.by(" by", style),
-            self.cause_and_machine()
-        )
+        format!("{} {held}{} ({})", style.strong(&self.place()), self.by(" by", style), self.cause_and_machine())
+    }
+
+    /// The victims, if there are any.
+    pub(crate) fn some_waited(&self) -> Option<&str> {
+        self.victims.as_deref().filter(|sentence| sentence.starts_with(|c: char| c.is_ascii_digit()))
     }
 
     /// `computing`; `computing, and 38.0 ms without a CPU` if the machine's part is considerable.

@@ -3,11 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::export::group_text::{GroupPartView, GroupView};
-use crate::export::stall_text::task;
-use crate::export::text::milliseconds;
+use crate::export::stall_text::{StallView, task};
+use crate::export::text::{Style, milliseconds};
 use crate::model::check::SelfCheck;
 use crate::model::plural::plural;
-use crate::model::stall::{StallEntry, Stalls};
+use crate::model::stall::{Stall, Stalls};
 use crate::model::stall_group::StallGroup;
 use crate::model::worker::{Activity, WorkerNow};
 
@@ -16,6 +16,9 @@ const SHOWN: usize = 20;
 
 /// Lines and causes of a function.
 const PARTS: usize = 6;
+
+/// Running stalls of a function.
+const RUNNING: usize = 4;
 
 const STYLE: &str = include_str!("index.css");
 
@@ -60,57 +63,87 @@ fn stall_table(html: &mut String, stalls: &Stalls) {
     if groups.is_empty() {
         return;
     }
-    html.push_str("<h2>Stalls</h2><div class=scroll><table><tr><th>state<th>function<th>cause<th>task<th>worker<th class=n>lost<th class=n>share<th class=n>longest<th class=n>count</tr>");
+    html.push_str("<h2>Stalls</h2><table class=stalls><thead><tr><th>function<th class=n>lost<th class=n>share<th class=n>longest<th class=n>count</thead>");
     for group in groups.iter().take(SHOWN) {
         group_rows(html, group, stalls);
     }
-    html.push_str("</table></div>");
+    html.push_str("</table>");
     if groups.len() > SHOWN {
         put(html, format_args!("<p class=faint>{} more in the JSON.</p>", groups.len() - SHOWN));
     }
 }
 
-/// The function with its sums, its lines and causes, the advice for the one that took most time, and the stalls that run.
+/// The function with its sums, and below it what is known of its stalls. The width of the line above shows the share.
 fn group_rows(html: &mut String, group: &StallGroup, stalls: &Stalls) {
     let entries = || stalls.entries.iter().filter(|entry| group.stalls.contains(&entry.stall.id));
     let Some(first) = entries().next() else { return };
     let view = GroupView::from(group);
-    let state = if group.running > 0 { "<span class=running>running</span>" } else { "<span class=ended>ended</span>" };
+    let name = match view.function {
+        Some(function) => format!("<code>{}</code>", breakable(function)),
+        None => view.name().to_owned(),
+    };
+    let running = match group.running {
+        0 => String::new(),
+        1 => " <span class=running>running</span>".to_owned(),
+        several => format!(" <span class=running>{several} running</span>"),
+    };
     put(
         html,
         format_args!(
-            "<tr><td>{state}<td><code>{}</code><br><small>{}</small><td>{}<td>{}<td>{}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}</tr>",
-            escape(view.name()),
-            escape(&view.seen()),
-            causes(&view),
-            escape(&task(&first.stall.task)),
-            worker(first),
+            "<tbody class=group style='--share:{:.0}%'><tr><td>{name}{running}<td class=n>{}<td class=n>{}<td class=n>{}<td class=n>{}</tr><tr><td colspan=5><dl>",
+            group.share * 100.0,
             milliseconds(group.total),
             view.percent(),
             milliseconds(group.longest),
             group.count,
         ),
     );
-    for advice in [Some(first.stall.cause.class.advice()), first.stall.build_advice].into_iter().flatten() {
-        put(html, format_args!("<tr class=advice><td><td colspan=8>{}</tr>", escape(advice)));
+    for part in view.parts.iter().take(PARTS) {
+        field(html, "cause", &cause(part, view.parts.len() > 1));
+    }
+    if view.parts.len() > PARTS {
+        field(html, "", &plural((view.parts.len() - PARTS) as u64, "more place"));
+    }
+    field(html, "advice", &escape(first.stall.cause.class.advice()));
+    if let Some(build) = first.stall.build_advice {
+        field(html, "build", &escape(build));
+    }
+    let running = entries().filter(|entry| !entry.stall.ended).take(RUNNING);
+    let ended = Some(first).filter(|entry| entry.stall.ended);
+    for entry in running.chain(ended) {
+        stall(html, &entry.stall);
+    }
+    field(html, "seen", &view.seen());
+    html.push_str("</dl></tbody>");
+}
+
+/// `sleeping at src/api.rs:7`, with count and time if the group has several.
+fn cause(part: &GroupPartView<'_>, one_of_several: bool) -> String {
+    let place = part.location.map_or_else(String::new, |location| format!(" at {}", breakable(location)));
+    let sums = if one_of_several {
+        format!(", {}, {}", plural(part.count, "stall"), milliseconds(part.total))
+    } else {
+        String::new()
+    };
+    format!("<b>{}</b>{place}{sums}", escape(part.cause))
+}
+
+/// One stall of a function: its worker, what the worker did in order, its task, and who waited.
+fn stall(html: &mut String, stall: &Stall) {
+    let view = StallView::from(stall);
+    field(html, if view.ended { "newest" } else { "running" }, &breakable(&view.story(Style::Plain)));
+    if let Some(parts) = view.parts_sentence() {
+        field(html, "parts", &breakable(&parts));
+    }
+    field(html, "task", &breakable(&view.task));
+    if let Some(victims) = view.some_waited() {
+        field(html, "victims", &breakable(victims));
     }
 }
 
-/// Causes with their lines, one below the other.
-fn causes(view: &GroupView<'_>) -> String {
-    let part = |part: &GroupPartView<'_>| {
-        let place =
-            part.location.map_or_else(String::new, |location| format!("<br><small>{}</small>", escape(location)));
-        let count = if view.parts.len() > 1 { format!(" × {}", part.count) } else { String::new() };
-        format!("{}{count}{place}", escape(part.cause))
-    };
-    view.parts.iter().take(PARTS).map(part).collect::<Vec<_>>().join("<br>")
-}
-
-/// The worker of the first entry. Others of the group may be elsewhere.
-fn worker(entry: &StallEntry) -> String {
-    let index = entry.stall.worker.map_or_else(|| "block_on".to_owned(), |worker| worker.to_string());
-    format!("{} {index}", escape(&entry.stall.runtime))
+/// A line below a function. The text is HTML.
+fn field(html: &mut String, name: &str, text: &str) {
+    put(html, format_args!("<dt>{name}<dd>{text}"));
 }
 
 fn worker_table(html: &mut String, workers: &[WorkerNow]) {
@@ -119,7 +152,7 @@ fn worker_table(html: &mut String, workers: &[WorkerNow]) {
         html.push_str("<p class=faint>None yet. Build a runtime with <code>watch.runtime(…)</code>.</p>");
         return;
     }
-    html.push_str("<div class=scroll><table><tr><th>runtime<th>worker<th>thread<th>activity<th>task<th class=n>for<th class=n>polls</tr>");
+    html.push_str("<div class=scroll><table class='lined workers'><tr><th>runtime<th>worker<th>thread<th>activity<th>task<th class=n>for<th class=n>polls</tr>");
     for now in workers {
         let worker = now.worker.map_or_else(|| "block_on".to_owned(), |worker| worker.to_string());
         let class = if now.activity == Activity::Polling { "busy" } else { "faint" };
@@ -149,7 +182,7 @@ fn path_list(html: &mut String, paths: &[(&str, &str)]) {
 }
 
 fn check_table(html: &mut String, check: &SelfCheck) {
-    html.push_str("<h2>What holdup sees here</h2><div class=scroll><table>");
+    html.push_str("<h2>What holdup sees here</h2><table class='lined check'>");
     for line in &check.checks {
         let remedy = line
             .remedy
@@ -165,7 +198,7 @@ fn check_table(html: &mut String, check: &SelfCheck) {
             ),
         );
     }
-    html.push_str("</table></div>");
+    html.push_str("</table>");
 }
 
 fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
@@ -178,13 +211,23 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
+/// Text as HTML that may be broken inside paths of modules and files.
+fn breakable(text: &str) -> String {
+    escape(text).replace("::", "::<wbr>").replace('/', "/<wbr>")
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::cause::CauseClass;
-    use crate::model::stall::{Stall, StallId};
+    use crate::model::cause::{Cause, CauseClass};
+    use crate::model::evidence::Evidence;
+    use crate::model::stall::{StallEntry, StallId, StallPart};
+
+    fn page_of(entries: Vec<StallEntry>) -> String {
+        page(&Stalls { entries, ..Stalls::default() }, &[], &SelfCheck::default(), &[])
+    }
 
     #[test]
     fn a_page_without_stalls_says_so_and_lists_every_path() {
@@ -198,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_one_row_with_its_lines_causes_and_share() {
+    fn a_function_is_shown_once_with_its_lines_causes_and_share() {
         let entry = |id, line, class, ms| {
             let mut stall = Stall::example("api::<nap>", Duration::from_millis(ms), class);
             (stall.id, stall.ended) = (StallId(id), true);
@@ -207,11 +250,49 @@ mod tests {
             }
             StallEntry::new(stall)
         };
-        let entries = vec![entry(1, 7, CauseClass::Sleeping, 30), entry(2, 8, CauseClass::Lock, 10)];
-        let page = page(&Stalls { entries, ..Stalls::default() }, &[], &SelfCheck::default(), &[]);
-        assert_eq!(page.matches("<code>api::&lt;nap&gt;</code>").count(), 1, "{page}");
-        for part in ["sleeping × 1", "waiting for a lock × 1", "src/api.rs:7", "src/api.rs:8", "100 %", "40.0 ms"] {
+        let page = page_of(vec![entry(1, 7, CauseClass::Sleeping, 30), entry(2, 8, CauseClass::Lock, 10)]);
+        assert_eq!(page.matches("<code>api::<wbr>&lt;nap&gt;</code>").count(), 1, "{page}");
+        let sleeping = "<b>sleeping</b> at src/<wbr>api.rs:7, 1 stall, 30.0 ms";
+        let lock = "<b>waiting for a lock</b> at src/<wbr>api.rs:8, 1 stall, 10.0 ms";
+        for part in [sleeping, lock, "100 %", "40.0 ms"] {
             assert!(page.contains(part), "{part}: {page}");
+        }
+        assert!(!page.contains("running</span>"), "{page}");
+    }
+
+    #[test]
+    fn parts_the_machines_part_and_build_advice_are_shown() {
+        let ms = Duration::from_millis;
+        let mut stall = Stall::example("api::load", ms(120), CauseClass::Computing);
+        (stall.ended, stall.build_advice) = (true, Some("Build with <names>."));
+        (stall.cause.evidence.window, stall.cause.evidence.run_queue) = (ms(120), Some(ms(38)));
+        let lock = Cause::new(CauseClass::Lock, Evidence::default());
+        let first = StallPart { to: ms(70), ..stall.parts[0].clone() };
+        stall.parts =
+            vec![first, StallPart { culprit: stall.culprit.clone(), ..StallPart::new(ms(70), ms(120), lock) }];
+        let page = page_of(vec![StallEntry::new(stall)]);
+        for shown in [
+            "was held for 120 ms by load (computing, and 38.0 ms without a CPU)",
+            "<dt>parts<dd>0.0–70.0 ms computing in load, 70.0–120 ms waiting for a lock in load",
+            "<dt>build<dd>Build with &lt;names&gt;.",
+        ] {
+            assert!(page.contains(shown), "{shown}: {page}");
+        }
+    }
+
+    #[test]
+    fn each_running_stall_of_a_function_is_shown() {
+        let on = |worker| {
+            let mut stall = Stall::example("api::nap", Duration::from_millis(30), CauseClass::Sleeping);
+            (stall.id, stall.worker) = (StallId(worker as u64), Some(worker));
+            StallEntry::new(stall)
+        };
+        let page = page_of(vec![on(1), on(2)]);
+        assert!(page.contains("2 workers are held up now.") && page.contains("2 running</span>"), "{page}");
+        for worker in [1, 2] {
+            let story =
+                format!("worker {worker} of runtime &quot;runtime-1&quot; held for 30.0 ms so far by nap (sleeping)");
+            assert!(page.contains(&story), "{page}");
         }
     }
 
