@@ -79,11 +79,12 @@ impl News {
     }
 }
 
-/// One event for each report, under the target `holdup::stall`.
+/// One event for each report, under the target `holdup::stall`. The first one of a stall has the advice and the count.
 fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
     let culprit = stall.culprit.as_ref();
     let victims = stall.waiting.victims.as_ref().ok();
     let parts = StallView::from(stall).parts_sentence();
+    let first = phase == Phase::Noticed;
     tracing::warn!(
         target: "holdup::stall",
         phase = phase.as_str(),
@@ -106,8 +107,10 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
         parts = parts.as_deref(),
         victims = victims.map(Victims::count),
         victims_longest_ms = victims.map(|victims| to_ms(victims.longest.at_most)),
-        count = repeats.count,
-        suppressed = repeats.suppressed,
+        advice = first.then(|| stall.cause.class.advice()),
+        build_advice = stall.build_advice.filter(|_| first),
+        count = first.then_some(repeats.count),
+        suppressed = first.then_some(repeats.suppressed),
         "{}", message(phase, stall)
     );
 }

@@ -235,11 +235,12 @@ fn without_a_subscriber_reports_go_to_standard_error_once() {
 fn with_a_subscriber_reports_are_events_and_no_blocks() {
     let _alone = alone();
     let (stdout, stderr) = play_in_child("log");
-    assert_eq!(count(&stdout, "holdup::stall: a poll has been holding its worker"), 1, "{stdout}");
+    assert_eq!(count(&stdout, "phase=\"noticed\""), 1, "{stdout}");
+    assert_eq!(count(&stdout, "advice=\"Replace std::thread::sleep"), 1, "{stdout}");
     assert_eq!(count(&stdout, "in all: 2 stalls by watch_printing::first_mistake"), 1, "{stdout}");
     assert!(!stderr.contains("holdup"), "{stderr}");
     let (stdout, stderr) = play_in_child("log-and-always");
-    assert_eq!(count(&stdout, "holdup::stall: a poll has been holding its worker"), 1, "{stdout}");
+    assert_eq!(count(&stdout, "phase=\"noticed\""), 1, "{stdout}");
     assert_eq!(count(&stderr, "holdup: stall #1: worker"), 1, "{stderr}");
     let (stdout, stderr) = play_in_child("never");
     assert!(!stdout.contains("holdup") && !stderr.contains("holdup"), "{stdout}\n{stderr}");
