@@ -5,7 +5,8 @@
 //! $ cargo run -p axum_mistakes -- 127.0.0.1:3000 127.0.0.1:6060
 //! $ curl 'http://127.0.0.1:3000/login?password=secret'
 //! ```
-//! Other paths: `/remind`, `/stock` and `/catalogue`. Without a second address, nothing watches the service.
+//! Other paths: `/remind`, `/stock` and `/catalogue`. Without a second address, nothing watches the service. With `RUST_LOG`,
+//! such as `RUST_LOG=info`, the service has a log, and reports are lines of it.
 
 mod handlers;
 mod shop;
@@ -21,30 +22,38 @@ use shop::Shop;
 fn main() -> anyhow::Result<()> {
     let mut addresses = env::args().skip(1);
     let api = addresses.next().unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    // Opened here, where nothing waits: it takes as long as a mistake.
+    let shop = Shop::open();
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(2).enable_all();
     match addresses.next() {
-        Some(diagnostics) => watched(&mut builder, diagnostics, &api),
-        None => builder.build()?.block_on(serve(&api)),
+        Some(diagnostics) => watched(&mut builder, diagnostics, serve(&api, shop)),
+        None => builder.build()?.block_on(serve(&api, shop)),
     }
 }
 
 #[cfg(feature = "inside")]
-fn watched(builder: &mut Builder, diagnostics: String, api: &str) -> anyhow::Result<()> {
+fn watched(
+    builder: &mut Builder,
+    diagnostics: String,
+    service: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
+    if env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt::init();
+    }
     let watch = holdup::Watch::builder().listen(diagnostics).start()?;
     if let Some(address) = watch.endpoint() {
         println!("diagnostics on http://{address}/");
     }
-    watch.runtime(builder)?.block_on(serve(api))
+    watch.runtime(builder)?.block_on(service)
 }
 
 #[cfg(not(feature = "inside"))]
-fn watched(_: &mut Builder, diagnostics: String, _: &str) -> anyhow::Result<()> {
+fn watched(_: &mut Builder, diagnostics: String, _: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     anyhow::bail!("{diagnostics} cannot be served: this build is without the feature `inside`")
 }
 
-async fn serve(address: &str) -> anyhow::Result<()> {
-    let shop = Shop::open();
+async fn serve(address: &str, shop: Shop) -> anyhow::Result<()> {
     let routes = Router::new()
         .route("/remind", get(remind))
         .route("/stock", get(stock))
