@@ -111,7 +111,8 @@ impl Looks {
         parts.into_iter().map(|(_, seen)| seen.inside).collect()
     }
 
-    /// The parts with what their stacks show. Neighbors with the same culprit and cause are one.
+    /// The parts with what their stacks show. Neighbors with the same culprit and cause are one, and so are neighbors with the
+    /// same cause of which one has no stack.
     fn parts(&self, evidence: &Evidence, poll: PollTime) -> Vec<(StallPart, Seen)> {
         let mut parts: Vec<Vec<(StallPart, &Seen)>> = Vec::new();
         let mut class = None;
@@ -127,11 +128,14 @@ impl Looks {
             let to = next.map_or(poll.lasted, |next| next.from);
             let culprit = look.seen.culprit.clone();
             let part = StallPart { from: look.from, to, culprit, cause: Cause { class, evidence } };
-            let before = parts.last_mut().filter(|before| {
-                before.last().is_some_and(|(last, seen)| last.cause.class == class && shows_the_same(seen, &look.seen))
-            });
-            match before {
-                Some(before) => before.push((part, &look.seen)),
+            let continues = |pieces: &&mut Vec<(StallPart, &Seen)>| {
+                let shown = pieces.iter().rev().find(|(_, seen)| seen.stack.is_ok());
+                let says_nothing_new = look.seen.stack.is_err();
+                pieces.iter().all(|(piece, _)| piece.cause.class == class)
+                    && (says_nothing_new || shown.is_none_or(|(_, seen)| shows_the_same(seen, &look.seen)))
+            };
+            match parts.last_mut().filter(continues) {
+                Some(pieces) => pieces.push((part, &look.seen)),
                 None => parts.push(vec![(part, &look.seen)]),
             }
         }
@@ -139,10 +143,12 @@ impl Looks {
     }
 }
 
-/// Makes neighbors of one kind one part, with the culprit that explains most of it.
+/// Makes neighbors of one kind one part, with the culprit that explains most of it. A look without a stack names none.
 fn join(pieces: &[(StallPart, &Seen)]) -> Option<(StallPart, Seen)> {
     let (first, last) = (&pieces.first()?.0, &pieces.last()?.0);
-    let (shown, seen) = &pieces[longest(pieces.iter().map(|(piece, _)| piece))?];
+    let with_stack: Vec<_> = pieces.iter().filter(|(_, seen)| seen.stack.is_ok()).collect();
+    let named = if with_stack.is_empty() { pieces.iter().collect() } else { with_stack };
+    let (shown, seen) = named[longest(named.iter().map(|(piece, _)| piece))?];
     let mut evidence = first.cause.evidence.clone();
     for (piece, _) in &pieces[1..] {
         evidence = evidence.plus(&piece.cause.evidence);
@@ -322,6 +328,18 @@ mod tests {
         looks.add(MS * 160, &evidence(158, 158, 0), None, none());
         let stall = explained(&looks, 170, &evidence(168, 168, 0));
         assert_eq!(parts(&stall), [(0, 170, "a", CauseClass::Computing)]);
+    }
+
+    #[test]
+    fn a_change_without_a_stack_and_with_the_same_cause_is_no_part() {
+        let mut looks = Looks::first(MS * 10, evidence(8, 0, 8), seen("a"));
+        let change = Change { after: MS * 10, evidence: evidence(8, 0, 8) };
+        looks.add(MS * 20, &evidence(18, 0, 18), Some(change), Seen::nothing(StackUnavailable::NoAnswer));
+        let stall = explained(&looks, 95, &evidence(93, 1, 92));
+        assert_eq!(parts(&stall), [(0, 95, "a", CauseClass::Lock)]);
+        assert!(stall.culprit.is_some() && stall.stack.is_ok(), "{stall:?}");
+        let other = explained(&looks, 95, &evidence(93, 85, 8));
+        assert_eq!(parts(&other), [(0, 10, "a", CauseClass::Lock), (10, 95, "none", CauseClass::Computing)]);
     }
 
     #[test]
