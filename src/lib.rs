@@ -205,10 +205,12 @@ pub use watch::{Print, Watch, WatchBuilder};
 /// ```
 pub mod stall {
     pub use crate::model::cause::{Cause, CauseClass, ParseCauseError};
+    pub use crate::model::counters::Counters;
     pub use crate::model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
+    pub use crate::model::holds::{Counted, Holds};
     pub use crate::model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
     pub use crate::model::stall::{
-        Counters, Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, StallPart, Stalls,
+        Culprit, Detection, Phase, Stall, StallEntry, StallEvent, StallId, StallPart, Stalls,
     };
     pub use crate::model::stall_group::{GroupPart, StallGroup};
     pub use crate::model::victims::{Victim, Victims, VictimsUnknown, Waited};

@@ -56,6 +56,11 @@ impl WorkerFinder for TypedWorkerFinder<'_, '_> {
         self.reader.subject(&self.reader.starts(threads), &memory).scheduler_pointers()
     }
 
+    fn has_had_tasks(&self, threads: &[(i32, u64)], runtime: u64) -> Option<bool> {
+        let memory = Snapshot::of(self.reader.process);
+        self.reader.subject(&self.reader.starts(threads), &memory).has_had_tasks(runtime)
+    }
+
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String> {
         let until = cpu_of_this_thread().map(|used| used + NAME_LIMIT);
         let memory = LimitedMemory { memory: Snapshot::of(self.reader.process), until };

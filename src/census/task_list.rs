@@ -58,6 +58,11 @@ pub(super) fn walk(
     outcome
 }
 
+/// The number of tasks that a runtime has ever had, in newer versions of Tokio.
+pub(super) fn added(values: &Values<'_, '_>, owned: Value) -> Result<u64, Unknown> {
+    values.scalar(values.member(values.find_named(owned, 6, SHARDED_LIST)?, "added")?)
+}
+
 /// The lists of a runtime: one list, or a boxed slice of lists in newer versions of Tokio.
 fn lists(values: &Values<'_, '_>, owned: Value) -> Result<Vec<Value>, Unknown> {
     let Ok(sharded) = values.find_named(owned, 6, SHARDED_LIST) else {

@@ -7,6 +7,7 @@ use super::task_layout::TaskLayout;
 use super::task_list;
 use super::task_reader::id_and_name;
 use crate::dwarf::{Shape, Unknown, Value, Values, last_segment};
+use crate::model::holds::Holds;
 use crate::model::task::TaskId;
 use crate::model::worker::{CorePlace, OptionPlace, WorkerPlace};
 use crate::tokio_internals::debug_info::ENTER_RUNTIME;
@@ -24,6 +25,15 @@ impl Subject<'_, '_> {
             }
         }
         (workers, unknown)
+    }
+
+    /// Whether the runtime at this address has had a task. `None` if it is not found, or does not count them.
+    pub(crate) fn has_had_tasks(&self, runtime: u64) -> Option<bool> {
+        let values = self.values();
+        let runtimes = Runtimes::of(&values, self.threads);
+        let known = runtimes.list.iter().find(|known| known.runtime.address == runtime)?;
+        values.set_budget(STEPS);
+        Some(task_list::added(&values, known.owned).ok()? > 0)
     }
 
     /// For each thread, the address of the pointer to its scheduler's context. The pointer is null if the thread is not a
@@ -88,21 +98,21 @@ fn worker(values: &Values<'_, '_>, start: &ThreadStart) -> Result<Option<WorkerP
     let place = place(values, start.tid, handle, thread, scheduler.address)?;
     let flavor = values.active_variant(scheduler)?;
     let scheduler = values.member(flavor.content, "__0")?;
-    let index = match values.member(scheduler, "worker") {
+    let (index, holds) = match values.member(scheduler, "worker") {
         Ok(shared) => {
             let worker = values.member(values.dereference(shared)?, "data")?;
             let index = values.scalar(values.member(worker, "index")?)?;
-            usize::try_from(index).map_err(|_| Unknown::new("an invalid worker index"))?
+            (usize::try_from(index).map_err(|_| Unknown::new("an invalid worker index"))?, Holds::Worker)
         }
         // A current-thread runtime has one worker.
-        Err(_) => 0,
+        Err(_) => (0, Holds::CurrentThread),
     };
     let core = values.member(scheduler, "core")?;
     let (core, content) = option(values, core, "core::option::Option<alloc::boxed::Box<")?;
     let inner = values.dereference(content)?;
     let tick = values.member(inner, "tick")?;
     let core = CorePlace { option: core, tick_offset: tick.address.wrapping_sub(inner.address) };
-    Ok(Some(WorkerPlace { index: Some(index), core: Some(core), ..place }))
+    Ok(Some(WorkerPlace { index: Some(index), holds, core: Some(core), ..place }))
 }
 
 /// A thread inside `block_on` of a multi-thread runtime. Threads of the blocking pool have a runtime but did not enter it.
@@ -136,6 +146,7 @@ fn place(
         tid,
         runtime: handle.address,
         index: None,
+        holds: Holds::BlockOn,
         pointer: thread.scheduler.address,
         context: scheduler_context,
         task: member("current_task_id")?,

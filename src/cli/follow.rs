@@ -72,8 +72,9 @@ impl Known {
 
     /// Stalls that began or ended since the previous answer, oldest first. Equal ones that ended meanwhile are one.
     fn news<'a>(&mut self, answer: &'a StallsAnswer) -> Vec<&'a StallJson> {
-        // A dismissed stall moves from one counter to the other.
-        let noticed = answer.counters.stalls.saturating_add(answer.counters.dismissed);
+        let counters = &answer.counters;
+        // Older versions do not say how many they noticed. There a dismissed stall moves from one counter to the other.
+        let noticed = counters.noticed.max(counters.stalls.saturating_add(counters.dismissed));
         if noticed < self.noticed {
             // The service has restarted, and its numbers start again.
             *self = Self::default();

@@ -19,6 +19,7 @@ use crate::export::stall_json_view::duration;
 use crate::export::stall_text::{Repeats, StackDetail, StallView};
 use crate::export::text::{Style, milliseconds};
 use crate::model::cause::CauseClass;
+use crate::model::holds::{Counted, Holds};
 use crate::model::plural::plural;
 use crate::model::stall::StallEntry;
 use crate::quantity;
@@ -31,7 +32,8 @@ const MAX_NOTES: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 1 if a stall of the code is still running at the end; not if the machine does not run it."
+    after_help = "Exit code 1 if a stall of the code is still running at the end; not if the machine does not run it, and not for \
+                  start-up work and polls of block_on that no task waits for."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -166,13 +168,14 @@ fn write_answer(out: &mut impl Write, answer: &StallsAnswer, arguments: &Argumen
     for stall in answer.stalls.iter().filter(|stall| !known.contains(&stall.id)) {
         write_stall(out, stall, arguments)?;
     }
-    for sentence in answer.notes.iter().cloned().chain(answer.counters.undelivered()) {
+    for sentence in answer.notes.iter().cloned().chain(answer.counters.for_people().undelivered()) {
         writeln!(out, "note: {sentence}")?;
     }
     let counters = &answer.counters;
+    let others = counters.for_people().other_long_polls().map_or_else(String::new, |others| format!(", {others}"));
     writeln!(
         out,
-        "{}; {} without a stack, {} unexplained, {} forgotten",
+        "{}{others}; {} without a stack, {} unexplained, {} forgotten",
         plural(counters.stalls, "stall"),
         counters.stacks_missed,
         counters.unexplained,
@@ -198,10 +201,14 @@ fn write_group(
     Ok(())
 }
 
-/// 1 if a stall of the code is still running. One that the machine causes is none.
+/// 1 if a stall of the code is still running. One that the machine causes is none, and neither is a poll that no task waits
+/// for.
 fn exit_code(answer: &StallsAnswer) -> ExitCode {
     let machine = CauseClass::NotScheduled.as_str();
-    let running = answer.stalls.iter().any(|stall| !stall.ended && stall.cause.class != machine);
+    // A service with an older version of holdup does not say what a stall holds.
+    let counted = |stall: &StallJson| Counted::of(Holds::of_word(&stall.holds).unwrap_or_default());
+    let is_stall = |stall: &StallJson| counted(stall) == Counted::Stall && stall.cause.class != machine;
+    let running = answer.stalls.iter().any(|stall| !stall.ended && is_stall(stall));
     if running { NEGATIVE.into() } else { ExitCode::SUCCESS }
 }
 

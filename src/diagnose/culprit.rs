@@ -31,6 +31,12 @@ pub(crate) fn poll_boundary(frames: &[Frame]) -> usize {
     frames.iter().position(|frame| is_poll_of_runtime(&frame.function)).unwrap_or(frames.len())
 }
 
+/// Whether the innermost poll on a stack is that of a task, and not that of the future given to `block_on`.
+pub(crate) fn is_in_task(frames: &[Frame]) -> bool {
+    let poll = frames.get(poll_boundary(frames));
+    poll.is_some_and(|frame| frame.function.trim_start_matches('<').starts_with("tokio::runtime::task::"))
+}
+
 /// Whether a function of Tokio polls a task, or the future given to `block_on`. Other functions of Tokio can be inside a
 /// poll, such as those that spawn and wake tasks.
 pub(crate) fn is_poll_of_runtime(function: &str) -> bool {
@@ -118,6 +124,16 @@ mod tests {
         );
         let only = [frame(visitor, Origin::User), frame("serde_json::de::from_str", Origin::Dependency)];
         assert_eq!(find_culprit(&only).map(|culprit| culprit.depth), Some(0), "without a caller, the derived code");
+    }
+
+    #[test]
+    fn the_innermost_poll_is_that_of_a_task_or_of_block_on() {
+        let of = |functions: &[&str]| functions.iter().map(|name| frame(name, Origin::Runtime)).collect::<Vec<_>>();
+        let block_on = "tokio::runtime::scheduler::multi_thread::MultiThread::block_on";
+        let task = "tokio::runtime::task::raw::poll";
+        assert!(is_in_task(&of(&["news::nap", task, "tokio::task::local::LocalSet::tick", block_on])));
+        assert!(!is_in_task(&of(&["news::load", "tokio::runtime::park::CachedParkThread::block_on", block_on, task])));
+        assert!(!is_in_task(&of(&["news::load", "main"])) && !is_in_task(&[]));
     }
 
     #[test]

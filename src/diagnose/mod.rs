@@ -22,6 +22,6 @@ pub(crate) use cycle::cycles;
 #[cfg(feature = "attach")]
 pub(crate) use futurelock::futurelocks;
 
-pub(crate) use culprit::{find_culprit, poll_boundary, worker_handed_over};
+pub(crate) use culprit::{find_culprit, is_in_task, poll_boundary, worker_handed_over};
 
 pub(crate) use cause::{PollTime, own_cause};

@@ -2,6 +2,7 @@
 
 use super::text::{milliseconds, wrapped};
 use crate::model::activity::{ActivityNow, WaitingTasks, WorkerActivity};
+use crate::model::holds::Holds;
 use crate::model::stall::StallEntry;
 use crate::model::worker::Activity;
 
@@ -54,7 +55,8 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
     lines.push(String::new());
     let threshold = milliseconds(now.threshold);
     let counters = &now.stalls.counters;
-    lines.push(format!("STALLS: {} so far, threshold {threshold}", counters.stalls));
+    let others = counters.other_long_polls().map_or_else(String::new, |others| format!("; {others}"));
+    lines.push(format!("STALLS: {} so far, threshold {threshold}{others}", counters.stalls));
     for entry in now.stalls.entries.iter().take(size.rows) {
         lines.extend(stall_lines(entry));
     }
@@ -120,10 +122,11 @@ fn waiting_line(waiting: &WaitingTasks, columns: usize) -> String {
 /// Two lines: duration and worker, then cause and culprit.
 fn stall_lines(entry: &StallEntry) -> Vec<String> {
     let stall = &entry.stall;
-    let worker = match stall.worker {
-        Some(worker) => format!("worker {worker}"),
-        None if stall.detection.is_inferred() => "a worker or block_on".to_owned(),
-        None => "block_on".to_owned(),
+    let worker = match (stall.holds, stall.worker) {
+        (Holds::Worker, Some(worker)) => format!("worker {worker}"),
+        (Holds::Worker, None) => "a worker".to_owned(),
+        (Holds::CurrentThread, _) => "the thread".to_owned(),
+        (holds, worker) => holds.thread(worker),
     };
     let first = match stall.ended {
         false => format!("  RUNNING for {} so far, {worker} of {}", milliseconds(stall.duration), stall.runtime),

@@ -11,6 +11,9 @@ use crate::model::stall_group::{GroupPart, StallGroup};
 pub struct StallGroupJson {
     /// The culprit's function, without closures; null for stalls without a culprit.
     pub function: Option<String>,
+    /// What they are counted as: `stall`, `block_on` or `start_up`. Empty from older versions, which have stalls only.
+    #[serde(default)]
+    pub counted_as: String,
     /// The number of stalls, those that still run included.
     pub count: u64,
     /// The number of stalls that still run.
@@ -51,6 +54,7 @@ impl From<&StallGroup> for StallGroupJson {
     fn from(group: &StallGroup) -> Self {
         Self {
             function: group.function.as_ref().map(ToString::to_string),
+            counted_as: group.counted_as.as_str().to_owned(),
             count: group.count,
             running: group.running,
             total_ms: ms(group.total),

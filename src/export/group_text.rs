@@ -7,6 +7,8 @@ use std::time::{Duration, SystemTime};
 #[cfg(feature = "cli")]
 use super::text::Style;
 use super::text::milliseconds;
+use crate::model::holds::Counted;
+#[cfg(feature = "cli")]
 use crate::model::plural::plural;
 use crate::model::stall_group::{GroupPart, StallGroup};
 
@@ -18,6 +20,7 @@ const MAX_PARTS: usize = 6;
 #[cfg_attr(not(feature = "http"), allow(dead_code, reason = "the summary of a watch shows no times"))]
 pub(crate) struct GroupView<'a> {
     pub(crate) function: Option<&'a str>,
+    pub(crate) counted_as: Counted,
     pub(crate) count: u64,
     pub(crate) running: u64,
     pub(crate) total: Duration,
@@ -43,6 +46,7 @@ impl<'a> From<&'a StallGroup> for GroupView<'a> {
     fn from(group: &'a StallGroup) -> Self {
         Self {
             function: group.function.as_deref(),
+            counted_as: group.counted_as,
             count: group.count,
             running: group.running,
             total: group.total,
@@ -122,7 +126,7 @@ impl GroupView<'_> {
     }
 
     fn stalls(&self) -> String {
-        plural(self.count, "stall")
+        self.counted_as.number(self.count)
     }
 
     fn longest(&self) -> String {
@@ -136,11 +140,11 @@ impl GroupPartView<'_> {
         self.location.map_or_else(|| self.cause.to_owned(), |location| format!("{} at {location}", self.cause))
     }
 
-    /// `src/api.rs:12: sleeping, 2 stalls, 160 ms`.
+    /// `src/api.rs:12: sleeping, 2 polls, 160 ms`.
     #[cfg(feature = "cli")]
     fn line(&self) -> String {
         let location = self.location.map_or_else(|| "(line unknown)".to_owned(), ToString::to_string);
-        format!("{location}: {}, {}, {}", self.cause, plural(self.count, "stall"), milliseconds(self.total))
+        format!("{location}: {}, {}, {}", self.cause, plural(self.count, "poll"), milliseconds(self.total))
     }
 }
 
@@ -177,6 +181,7 @@ mod tests {
             |location, cause, count, ms| GroupPartView { location, cause, count, total: Duration::from_millis(ms) };
         GroupView {
             function: Some("news::nap"),
+            counted_as: Counted::Stall,
             count: 9,
             running: 1,
             total: Duration::from_millis(480),
@@ -194,8 +199,8 @@ mod tests {
         let expected = "\
 news::nap: 9 stalls, 480 ms lost, 59 %, the longest 90.0 ms, 1 still running
   seen     from 2026-11-30 10:20:31 to 10:21:05 UTC
-  at       src/api.rs:12: sleeping, 7 stalls, 400 ms
-  at       (line unknown): waiting for a lock, 2 stalls, 80.0 ms
+  at       src/api.rs:12: sleeping, 7 polls, 400 ms
+  at       (line unknown): waiting for a lock, 2 polls, 80.0 ms
 ";
         assert_eq!(view().block(Style::Plain), expected);
     }
@@ -217,6 +222,12 @@ news::nap: 9 stalls, 480 ms lost, 59 %, the longest 90.0 ms, 1 still running
         let expected = "9 stalls by news::nap, 480 ms together (59 %), the longest 90.0 ms, 1 still running: \
                         sleeping at src/api.rs:12, waiting for a lock";
         assert_eq!(view().summary(), expected);
+        let start_up = GroupView { counted_as: Counted::StartUp, count: 1, running: 0, ..view() };
+        assert!(
+            start_up.summary().starts_with("1 long poll at start-up by news::nap, 480 ms (59 %): "),
+            "{}",
+            start_up.summary()
+        );
         let one = GroupView { function: None, count: 1, running: 0, ..view() };
         assert!(one.summary().starts_with("1 stall without a culprit, 480 ms (59 %): "), "{}", one.summary());
     }

@@ -11,8 +11,9 @@ use super::cause_json::{CauseJson, CulpritJson, StallPartJson};
 use super::group_json::StallGroupJson;
 use super::{to_ms as ms, unix_ms};
 use crate::model::check::SelfCheck;
+use crate::model::counters::Counters;
 use crate::model::stack::Frame;
-use crate::model::stall::{Counters, Detection, StallEntry, Stalls};
+use crate::model::stall::{Detection, StallEntry, Stalls};
 use crate::model::task::Task;
 use crate::model::victims::{self, Victim, Victims, VictimsUnknown, Waited};
 use crate::model::worker::WorkerNow;
@@ -27,7 +28,7 @@ pub struct StallsAnswer {
     /// The stalls by the user's function, those that took most time first.
     #[serde(default)]
     pub groups: Vec<StallGroupJson>,
-    /// Reports held back by the rate limit. `counters.stalls` counts their stalls too.
+    /// Reports held back by the rate limit. `counters` counts their stalls too.
     pub suppressed: u64,
     /// Counts since the start of the watch.
     pub counters: CountersJson,
@@ -46,6 +47,10 @@ pub struct StallJson {
     pub runtime: String,
     /// Tokio's worker index; null for the thread in `block_on` of a multi-thread runtime.
     pub worker: Option<usize>,
+    /// What the poll holds up: `worker`, `current_thread`, `local_set`, `block_on` or `start_up`; see
+    /// [`Holds`](crate::stall::Holds). Empty from older versions.
+    #[serde(default)]
+    pub holds: String,
     /// The thread's name.
     pub thread: String,
     /// The kernel's thread id.
@@ -205,8 +210,17 @@ pub struct StackQualityJson {
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[non_exhaustive]
 pub struct CountersJson {
-    /// All stalls.
+    /// Every long poll that was noticed. 0 from older versions.
+    #[serde(default)]
+    pub noticed: u64,
+    /// Stalls: long polls that tasks had to wait for. Includes `unexplained`.
     pub stalls: u64,
+    /// Long polls of the future given to `block_on` of a multi-thread runtime.
+    #[serde(default)]
+    pub block_on: u64,
+    /// Long polls of the future given to `block_on` before the runtime had a task.
+    #[serde(default)]
+    pub start_up: u64,
     /// Reports held back by the rate limit.
     pub suppressed: u64,
     /// Stalls without an explanation, because the reporter was busy.
@@ -304,6 +318,7 @@ impl From<&StallEntry> for StallJson {
             id: stall.id.0,
             runtime: stall.runtime.to_string(),
             worker: stall.worker,
+            holds: stall.holds.as_str().to_owned(),
             thread: stall.thread.to_string(),
             tid: stall.tid,
             task: (&stall.task).into(),
@@ -384,7 +399,10 @@ impl From<&Frame> for FrameJson {
 impl From<Counters> for CountersJson {
     fn from(counters: Counters) -> Self {
         let Counters {
+            noticed,
             stalls,
+            block_on,
+            start_up,
             suppressed,
             unexplained,
             forgotten,
@@ -395,7 +413,10 @@ impl From<Counters> for CountersJson {
             callback_panics,
         } = counters;
         Self {
+            noticed,
             stalls,
+            block_on,
+            start_up,
             suppressed,
             unexplained,
             forgotten,
@@ -410,10 +431,10 @@ impl From<Counters> for CountersJson {
 
 #[cfg(feature = "cli")]
 impl CountersJson {
-    /// Sentences about what the terminal, the log or the callback did not get.
-    pub(crate) fn undelivered(&self) -> impl Iterator<Item = String> + use<> {
-        Counters { unprinted: self.unprinted, callbacks_missed: self.callbacks_missed, ..Counters::default() }
-            .undelivered()
+    /// The counters with numbers for people.
+    pub(crate) fn for_people(&self) -> Counters {
+        let Self { stalls, block_on, start_up, unprinted, callbacks_missed, .. } = *self;
+        Counters { stalls, block_on, start_up, unprinted, callbacks_missed, ..Counters::default() }
     }
 }
 

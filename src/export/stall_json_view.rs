@@ -11,6 +11,7 @@ use super::stall_parts_text::PartView;
 use super::stall_text::{self, CulpritView, StackView, StallView};
 use crate::model::cause::CauseClass;
 use crate::model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
+use crate::model::holds::{Counted, Holds};
 use crate::model::stack::{Frame, Origin};
 use crate::model::stall::Detection;
 use crate::model::victims::VictimsUnknown;
@@ -42,6 +43,7 @@ impl<'a> From<&'a StallJson> for StallView<'a> {
             id: stall.id,
             runtime: &stall.runtime,
             worker: stall.worker,
+            holds: Holds::of_word(&stall.holds),
             thread: &stall.thread,
             tid: stall.tid,
             task: stall.task.sentence(),
@@ -67,6 +69,7 @@ impl<'a> From<&'a StallGroupJson> for GroupView<'a> {
         let time = |unix_ms| UNIX_EPOCH + Duration::from_millis(unix_ms);
         Self {
             function: group.function.as_deref(),
+            counted_as: Counted::of_word(&group.counted_as),
             count: group.count,
             running: group.running,
             total: duration(group.total_ms),

@@ -10,6 +10,7 @@ use super::text::{CONTINUATION, PROSE_WIDTH, Style, milliseconds, short_name, wr
 use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
 use crate::model::evidence::Evidence;
+use crate::model::holds::Holds;
 use crate::model::plural::plural;
 use crate::model::stack::{Frame, Origin};
 use crate::model::stall::{Detection, Stall};
@@ -23,6 +24,8 @@ pub(crate) struct StallView<'a> {
     pub(crate) runtime: &'a str,
     /// The worker's index; `None` for the thread in `block_on` of a multi-thread runtime.
     pub(crate) worker: Option<usize>,
+    /// What the poll holds up; `None` from older versions.
+    pub(crate) holds: Option<Holds>,
     pub(crate) thread: &'a str,
     pub(crate) tid: i32,
     pub(crate) task: String,
@@ -107,6 +110,7 @@ impl<'a> From<&'a Stall> for StallView<'a> {
             id: stall.id.0,
             runtime: &stall.runtime,
             worker: stall.worker,
+            holds: Some(stall.holds),
             thread: &stall.thread,
             tid: stall.tid,
             task: task(&stall.task),
@@ -136,6 +140,9 @@ impl StallView<'_> {
         let threshold = milliseconds(self.threshold);
         put("thread", &format!("{} (tid {}); threshold {threshold}", self.thread, self.tid));
         put("task", &self.task);
+        if let Some(explanation) = self.holds.and_then(Holds::explanation) {
+            put("holds", explanation);
+        }
         if let Some(explanation) = self.detection.explanation() {
             put("inferred", &format!("{explanation}; it may have started earlier"));
         }
@@ -224,13 +231,16 @@ impl StallView<'_> {
 
     /// `worker 2 of runtime "api"`.
     fn place(&self) -> String {
-        let worker = match self.worker {
-            Some(index) => format!("worker {index}"),
+        let runtime = format!("runtime \"{}\"", self.runtime);
+        match (self.holds, self.worker) {
+            (Some(Holds::CurrentThread), _) => format!("current-thread {runtime}"),
+            (Some(Holds::LocalSet), _) => format!("the LocalSet in block_on of {runtime}"),
+            (Some(Holds::StartUp), _) => format!("the start-up of {runtime}"),
+            (Some(Holds::Worker) | None, Some(index)) => format!("worker {index} of {runtime}"),
             // A worker without task hooks that has not parked yet does not know its index.
-            None if self.detection.is_inferred() => "a worker or the thread in block_on".to_owned(),
-            None => "the thread in block_on".to_owned(),
-        };
-        format!("{worker} of runtime \"{}\"", self.runtime)
+            (Some(Holds::Worker), None) => format!("a worker of {runtime}"),
+            (Some(Holds::BlockOn) | None, _) => format!("the thread in block_on of {runtime}"),
+        }
     }
 
     fn by(&self, by: &str, style: Style) -> String {
@@ -420,6 +430,7 @@ mod tests {
             id: 1,
             runtime: "news",
             worker: Some(0),
+            holds: Some(Holds::Worker),
             thread: "tokio-rt-worker",
             tid: 2722,
             task: task_at(Some(29), Some("GET /"), Some("src/api.rs:71")),
@@ -469,6 +480,33 @@ holdup: stall #1: worker 0 of runtime \"news\" held for 10.1 ms so far by nap (s
   stack    none: too late
 ";
         assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn the_headline_says_what_is_held_and_a_line_who_waits() {
+        for (holds, worker, place, waits) in [
+            (Holds::Worker, Some(2), "worker 2 of runtime \"news\"", None),
+            (Holds::Worker, None, "a worker of runtime \"news\"", None),
+            (Holds::CurrentThread, Some(0), "current-thread runtime \"news\"", Some("the whole runtime: its tasks")),
+            (
+                Holds::LocalSet,
+                None,
+                "the LocalSet in block_on of runtime \"news\"",
+                Some("the other tasks of the LocalSet"),
+            ),
+            (Holds::BlockOn, None, "the thread in block_on of runtime \"news\"", Some("no worker: only the future")),
+            (Holds::StartUp, Some(0), "the start-up of runtime \"news\"", Some("no task: the runtime has had none")),
+        ] {
+            let view = StallView { holds: Some(holds), worker, ..view() };
+            let report = view.report(Repeats::default(), StackDetail::Folded, Style::Plain);
+            assert!(
+                report.starts_with(&format!("holdup: stall #1: {place} held for 10.1 ms so far by nap")),
+                "{report}"
+            );
+            let line = report.lines().find(|line| line.starts_with("  holds    "));
+            assert_eq!(line.is_some(), waits.is_some(), "{report}");
+            assert!(line.unwrap_or_default().contains(waits.unwrap_or_default()), "{report}");
+        }
     }
 
     #[test]

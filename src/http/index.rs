@@ -6,6 +6,7 @@ use crate::export::group_text::{GroupPartView, GroupView};
 use crate::export::stall_text::{StallView, task};
 use crate::export::text::{Style, milliseconds};
 use crate::model::check::SelfCheck;
+use crate::model::holds::Counted;
 use crate::model::plural::plural;
 use crate::model::stall::{Stall, Stalls};
 use crate::model::stall_group::StallGroup;
@@ -40,7 +41,8 @@ pub(super) fn page(stalls: &Stalls, workers: &[WorkerNow], check: &SelfCheck, pa
 }
 
 fn headline(html: &mut String, stalls: &Stalls) {
-    let running = stalls.entries.iter().filter(|entry| !entry.stall.ended).count();
+    let is_held = |entry: &&StallEntry| !entry.stall.ended && entry.stall.counted_as() == Counted::Stall;
+    let running = stalls.entries.iter().filter(is_held).count();
     let so_far = plural(stalls.counters.stalls, "stall");
     let (class, sentence) = match (running, stalls.counters.stalls) {
         (0, 0) => ("good", "Nothing has held this runtime up so far.".to_owned()),
@@ -49,6 +51,9 @@ fn headline(html: &mut String, stalls: &Stalls) {
         (now, _) => ("bad", format!("{now} workers are held up now. {so_far} so far.")),
     };
     put(html, format_args!("<h1>holdup</h1><p class='headline {class}'>{sentence}</p>"));
+    if let Some(others) = stalls.counters.other_long_polls() {
+        put(html, format_args!("<p class=faint>No task had to wait for {others}.</p>"));
+    }
 }
 
 /// What the terminal, the log or the callback did not get.
@@ -121,7 +126,7 @@ fn group_rows(html: &mut String, group: &StallGroup, stalls: &Stalls) {
 fn cause(part: &GroupPartView<'_>, one_of_several: bool) -> String {
     let place = part.location.map_or_else(String::new, |location| format!(" at {}", breakable(location)));
     let sums = if one_of_several {
-        format!(", {}, {}", plural(part.count, "stall"), milliseconds(part.total))
+        format!(", {}, {}", plural(part.count, "poll"), milliseconds(part.total))
     } else {
         String::new()
     };
@@ -223,6 +228,7 @@ mod tests {
     use super::*;
     use crate::model::cause::{Cause, CauseClass};
     use crate::model::evidence::Evidence;
+    use crate::model::holds::Holds;
     use crate::model::stall::{StallEntry, StallId, StallPart};
 
     fn page_of(entries: Vec<StallEntry>) -> String {
@@ -252,8 +258,8 @@ mod tests {
         };
         let page = page_of(vec![entry(1, 7, CauseClass::Sleeping, 30), entry(2, 8, CauseClass::Lock, 10)]);
         assert_eq!(page.matches("<code>api::<wbr>&lt;nap&gt;</code>").count(), 1, "{page}");
-        let sleeping = "<b>sleeping</b> at src/<wbr>api.rs:7, 1 stall, 30.0 ms";
-        let lock = "<b>waiting for a lock</b> at src/<wbr>api.rs:8, 1 stall, 10.0 ms";
+        let sleeping = "<b>sleeping</b> at src/<wbr>api.rs:7, 1 poll, 30.0 ms";
+        let lock = "<b>waiting for a lock</b> at src/<wbr>api.rs:8, 1 poll, 10.0 ms";
         for part in [sleeping, lock, "100 %", "40.0 ms"] {
             assert!(page.contains(part), "{part}: {page}");
         }
@@ -293,6 +299,20 @@ mod tests {
             let story =
                 format!("worker {worker} of runtime &quot;runtime-1&quot; held for 30.0 ms so far by nap (sleeping)");
             assert!(page.contains(&story), "{page}");
+        }
+    }
+
+    #[test]
+    fn what_holds_no_task_is_told_apart() {
+        let mut stall = Stall::example("shop::load", Duration::from_millis(900), CauseClass::File);
+        stall.holds = Holds::StartUp;
+        let mut stalls = Stalls { entries: vec![StallEntry::new(stall)], ..Stalls::default() };
+        stalls.counters.start_up = 1;
+        let page = page(&stalls, &[], &SelfCheck::default(), &[]);
+        for part in
+            ["Nothing has held this runtime up so far.", "wait for 1 long poll at start-up.", "the start-up of runtime &quot;runtime-1&quot; held for 900 ms so far"]
+        {
+            assert!(page.contains(part), "{part}: {page}");
         }
     }
 

@@ -5,18 +5,30 @@ use std::sync::{Arc, Weak};
 use tokio::runtime::Handle;
 
 use super::state::WatchState;
+use crate::probe::{OwnTask, RuntimeProbe};
 use crate::process::PollExamples;
 use crate::sys::StackSignal;
 
 /// What an empty task needs.
-#[derive(Clone)]
 struct Example {
+    task: OwnTask,
     examples: Arc<PollExamples>,
     signal: Weak<StackSignal>,
     runtime: Arc<str>,
 }
 
 impl Example {
+    /// The same for another task.
+    fn another(&self) -> Self {
+        let Self { task, examples, signal, runtime } = self;
+        Self {
+            task: task.all().add(),
+            examples: Arc::clone(examples),
+            signal: signal.clone(),
+            runtime: Arc::clone(runtime),
+        }
+    }
+
     /// Called inside a poll.
     fn take(&self) {
         if let Some(signal) = self.signal.upgrade() {
@@ -27,11 +39,11 @@ impl Example {
 
 /// Spawns the two tasks. A scheduler polls the first from its queue. The first spawns the second, which a multi-thread
 /// worker polls at another place of its code.
-pub(super) fn spawn(runtime: &Handle, name: &Arc<str>, state: &WatchState) {
+pub(super) fn spawn(runtime: &Handle, probe: &RuntimeProbe, state: &WatchState) {
     let (examples, signal) = (Arc::clone(&state.poll_examples), state.signal.clone());
-    let example = Example { examples, signal, runtime: Arc::clone(name) };
+    let example = Example { task: probe.own_tasks().add(), examples, signal, runtime: probe.name() };
     let first = runtime.spawn(async move {
-        let second = example.clone();
+        let second = example.another();
         let second = tokio::spawn(async move { second.take() });
         example.take();
         drop(second);

@@ -76,7 +76,7 @@ impl Runtime {
         let listed = Listed { state: Arc::clone(&state), number: Some(probe.number()) };
         let name = probe.name();
         if probe.is_uninstrumented() {
-            poll_examples::spawn(inner.handle(), &name, &state);
+            poll_examples::spawn(inner.handle(), &probe, &state);
         }
         let (begin, end) = watch_shutdown(&probe, &state);
         let handle = Handle { inner: inner.handle().clone(), probe, state, name };

@@ -42,6 +42,12 @@ pub(crate) mod victims;
 /// The polls of a worker after a stall.
 pub(crate) mod post_stall;
 
+/// What a long poll holds up.
+pub(crate) mod holds;
+
+/// Counts of a watch.
+pub(crate) mod counters;
+
 /// Stalls.
 pub(crate) mod stall;
 

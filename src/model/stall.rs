@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::cause::{Cause, CauseClass};
+use super::counters::Counters;
 use super::evidence::Evidence;
-#[cfg(feature = "http")]
-use super::plural::plural;
+use super::holds::{Counted, Holds};
 use super::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
 use super::task::Task;
 use super::waiting::Waiting;
@@ -22,7 +22,7 @@ impl fmt::Display for StallId {
     }
 }
 
-/// A poll that holds a worker longer than the threshold.
+/// A poll that takes longer than the threshold. What it holds up is in [`holds`](Self::holds).
 ///
 /// Tests of callbacks start from [`Stall::example`] and set the fields they need.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Stall {
     /// Tokio's worker index. `None` for a thread in `block_on` of a multi-thread runtime. Without task hooks, also for a
     /// worker that has been in a poll since its start, while several workers have.
     pub worker: Option<usize>,
+    /// What the poll holds up.
+    pub holds: Holds,
     /// The thread's name.
     pub thread: Arc<str>,
     /// The kernel's thread id.
@@ -97,6 +99,7 @@ impl Stall {
             id: StallId(1),
             runtime: "runtime-1".into(),
             worker: Some(0),
+            holds: Holds::Worker,
             thread: "tokio-rt-worker".into(),
             tid: 1,
             task: Task::default(),
@@ -118,6 +121,22 @@ impl Stall {
 }
 
 impl Stall {
+    /// What it is counted as.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use holdup::{Stall, stall::{CauseClass, Counted, Holds}};
+    ///
+    /// let mut stall = Stall::example("shop::load", Duration::from_millis(25), CauseClass::File);
+    /// assert_eq!(stall.counted_as(), Counted::Stall);
+    /// stall.holds = Holds::StartUp;
+    /// assert_eq!(stall.counted_as(), Counted::StartUp);
+    /// ```
+    #[must_use]
+    pub fn counted_as(&self) -> Counted {
+        Counted::of(self.holds)
+    }
+
     /// The time in which the machine did not run the thread, in all parts.
     ///
     /// ```
@@ -345,41 +364,4 @@ pub struct Stalls {
     /// What holds up the delivery of reports now, as sentences: a `tracing` subscriber, a callback, or a reader of standard
     /// error that takes nothing.
     pub notes: Vec<String>,
-}
-
-/// Counts since the start of the watch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counters {
-    /// All stalls.
-    pub stalls: u64,
-    /// Reports (terminal blocks and `tracing` events) that the rate limit held back.
-    pub suppressed: u64,
-    /// Stalls without an explanation, because the reporter could not keep up.
-    pub unexplained: u64,
-    /// Entries dropped from the bounded history.
-    pub forgotten: u64,
-    /// Long polls that were no stalls, because they had handed their worker on (`block_in_place`).
-    pub dismissed: u64,
-    /// Stacks that could not be captured.
-    pub stacks_missed: u64,
-    /// Reports that neither standard error nor the program's `tracing` subscriber took in time.
-    pub unprinted: u64,
-    /// Events that the user's callback did not get, because it had not returned from earlier ones.
-    pub callbacks_missed: u64,
-    /// Panics of the user's callback.
-    pub callback_panics: u64,
-}
-
-impl Counters {
-    /// Sentences about what the terminal, the log or the callback did not get.
-    #[cfg(feature = "http")]
-    pub(crate) fn undelivered(&self) -> impl Iterator<Item = String> + use<> {
-        let verb = |count| if count == 1 { "was" } else { "were" };
-        let sentence =
-            |count, what, not| (count > 0).then(|| format!("{} {} not {not}", plural(count, what), verb(count)));
-        let unprinted = sentence(self.unprinted, "report", "printed");
-        let missed = sentence(self.callbacks_missed, "event", "given to the callback");
-        unprinted.into_iter().chain(missed)
-    }
 }

@@ -5,24 +5,28 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::cause::CauseClass;
+use super::holds::Counted;
 use super::stall::{Stall, StallEntry, StallId, Stalls};
 
 /// The name of a closure or an async body. What it does counts as its function's.
 const CLOSURE: &str = "::{closure}";
 
-/// The stalls of one function of the user's, whatever line, cause and caller.
+/// The stalls of one function of the user's, whatever line, cause and caller. Long polls that are no stalls are groups of
+/// their own.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct StallGroup {
     /// The function of the culprit, without closures. `None` for stalls without a culprit.
     pub function: Option<Arc<str>>,
+    /// What they are counted as.
+    pub counted_as: Counted,
     /// The number of stalls, those that still run included.
     pub count: u64,
     /// The number of stalls that still run.
     pub running: u64,
     /// The sum of their durations.
     pub total: Duration,
-    /// The part of the time of all listed stalls, from 0 to 1.
+    /// The part of the time of all listed stalls, from 0 to 1; of other long polls, the part of those that count alike.
     pub share: f64,
     /// The longest duration.
     pub longest: Duration,
@@ -53,7 +57,8 @@ pub struct GroupPart {
 }
 
 impl Stalls {
-    /// The stalls by the user's function, whatever their line and cause. Those that took most time come first.
+    /// The stalls by the user's function, whatever their line and cause. Those that took most time come first, and other
+    /// long polls come after stalls.
     ///
     /// ```
     /// let watch = holdup::Watch::builder().start()?;
@@ -69,24 +74,26 @@ impl Stalls {
     }
 }
 
-/// Groups entries, and puts those that took most time first.
+/// Groups entries, and puts stalls first, then those that took most time.
 fn groups_of(entries: &[StallEntry]) -> Vec<StallGroup> {
     let mut groups: Vec<StallGroup> = Vec::new();
-    let mut known: HashMap<Option<&str>, usize> = HashMap::new();
+    let mut known: HashMap<(Counted, Option<&str>), usize> = HashMap::new();
+    let mut totals: HashMap<Counted, Duration> = HashMap::new();
     for entry in entries {
-        let function = function_of(&entry.stall);
-        let position = *known.entry(function).or_insert(groups.len());
+        let key = key_of(&entry.stall);
+        *totals.entry(key.0).or_default() += entry.total;
+        let position = *known.entry(key).or_insert(groups.len());
         match groups.get_mut(position) {
             Some(group) => group.add(entry),
-            None => groups.push(StallGroup::of(function, entry)),
+            None => groups.push(StallGroup::of(key, entry)),
         }
     }
-    let all: Duration = groups.iter().map(|group| group.total).sum();
     for group in &mut groups {
+        let all = totals.get(&group.counted_as).copied().unwrap_or_default();
         group.share = if all.is_zero() { 0.0 } else { group.total.as_secs_f64() / all.as_secs_f64() };
         group.parts.sort_by_key(|part| std::cmp::Reverse(part.total));
     }
-    groups.sort_by_key(|group| std::cmp::Reverse(group.total));
+    groups.sort_by_key(|group| (group.counted_as, std::cmp::Reverse(group.total)));
     groups
 }
 
@@ -94,9 +101,17 @@ fn groups_of(entries: &[StallEntry]) -> Vec<StallGroup> {
 pub(crate) fn sort_by_group(entries: &mut [StallEntry]) {
     entries.sort_by_key(|entry| (entry.stall.ended, std::cmp::Reverse(entry.total), entry.stall.id));
     let groups = groups_of(entries);
-    let ranks: HashMap<Option<String>, usize> =
-        groups.iter().enumerate().map(|(rank, group)| (group.function.as_deref().map(str::to_owned), rank)).collect();
-    entries.sort_by_key(|entry| ranks.get(&function_of(&entry.stall).map(str::to_owned)).copied());
+    let rank_of = |(rank, group): (usize, &StallGroup)| ((group.counted_as, group.function.clone()), rank);
+    let ranks: HashMap<(Counted, Option<Arc<str>>), usize> = groups.iter().enumerate().map(rank_of).collect();
+    entries.sort_by_key(|entry| {
+        let (counted_as, function) = key_of(&entry.stall);
+        ranks.get(&(counted_as, function.map(Arc::from))).copied()
+    });
+}
+
+/// What the stalls of a group have in common.
+fn key_of(stall: &Stall) -> (Counted, Option<&str>) {
+    (stall.counted_as(), function_of(stall))
 }
 
 /// The user's function, without the closures in it.
@@ -106,9 +121,10 @@ fn function_of(stall: &Stall) -> Option<&str> {
 }
 
 impl StallGroup {
-    fn of(function: Option<&str>, entry: &StallEntry) -> Self {
+    fn of((counted_as, function): (Counted, Option<&str>), entry: &StallEntry) -> Self {
         let mut group = Self {
             function: function.map(Arc::from),
+            counted_as,
             count: 0,
             running: 0,
             total: Duration::ZERO,
@@ -154,6 +170,7 @@ impl StallGroup {
 mod tests {
     use super::*;
     use crate::model::cause::CauseClass::{Computing, Lock, Sleeping};
+    use crate::model::holds::Holds;
 
     fn entry(id: u64, function: &str, line: u32, class: CauseClass, ms: u64) -> StallEntry {
         let mut stall = Stall::example(function, Duration::from_millis(ms), class);
@@ -213,6 +230,17 @@ mod tests {
         let groups = groups_of(&entries);
         assert_eq!(groups[2].stalls, [StallId(2), StallId(3), StallId(1)]);
         assert_eq!((groups[2].running, groups[0].running), (1, 0));
+    }
+
+    #[test]
+    fn what_holds_no_task_is_a_group_of_its_own_after_the_stalls() {
+        let mut entries = vec![entry(1, "api::load", 1, Sleeping, 900), entry(2, "api::load", 1, Sleeping, 20)];
+        entries[0].stall.holds = Holds::StartUp;
+        let groups = groups_of(&entries);
+        let shown: Vec<_> = groups.iter().map(|group| (group.counted_as, group.count, group.share)).collect();
+        assert_eq!(shown, [(Counted::Stall, 1, 1.0), (Counted::StartUp, 1, 1.0)]);
+        sort_by_group(&mut entries);
+        assert_eq!(entries[0].stall.id, StallId(2));
     }
 
     #[test]

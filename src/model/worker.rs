@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::holds::Holds;
 use super::task::Task;
 
 /// A thread that polls tasks of one runtime under one worker index.
@@ -17,6 +18,8 @@ pub(crate) struct Worker {
     /// that has not parked yet.
     pub(crate) index: Option<usize>,
     pub(crate) thread: Thread,
+    /// What a long poll on this thread holds up, once the runtime has tasks.
+    pub(crate) holds: Holds,
     /// Its polls are not instrumented, because task hooks are missing. It may poll between two instrumented polls.
     pub(crate) uninstrumented: bool,
 }
@@ -47,6 +50,8 @@ pub(crate) struct WorkerPlace {
     pub(crate) runtime: u64,
     /// Tokio's worker index. `None`: a thread in `block_on` of a multi-thread runtime.
     pub(crate) index: Option<usize>,
+    /// What a long poll on this thread holds up, once the runtime has tasks.
+    pub(crate) holds: Holds,
     /// The address of the thread-local pointer to its context. It is set while the thread is this worker.
     pub(crate) pointer: u64,
     /// The context's address; 0 for a thread in `block_on` of a multi-thread runtime.

@@ -35,6 +35,9 @@ mod thread_slot;
 /// The threads of a runtime's pool.
 mod pool_threads;
 
+/// Tasks of holdup's own.
+mod own_tasks;
+
 /// The workers of one watch.
 mod registry;
 
@@ -62,6 +65,7 @@ pub(crate) use hooks::hold_samples_while_parked;
 pub(crate) use hooks::install;
 #[cfg(feature = "tower")]
 pub(crate) use names::NameId;
+pub(crate) use own_tasks::OwnTask;
 pub(crate) use registry::{Entry, MAX_WINDOWS, Registry, RuntimeProbe};
 pub(crate) use runtimes::Runtimes;
 pub(crate) use slot::{Slot, task_of};

@@ -155,6 +155,7 @@ mod tests {
     fn worker(index: usize) -> Arc<Worker> {
         let thread = Thread { tid: 1, name: "worker".into(), stack: None };
         Arc::new(Worker {
+            holds: Default::default(),
             key: index as u64,
             runtime: "test".into(),
             index: Some(index),

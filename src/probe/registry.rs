@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::RuntimeFlavor;
 
+use super::own_tasks::OwnTasks;
 use super::poll_stats_merge::MergedStats;
 use super::pool_threads::PoolThreads;
 use super::slot::{NO_RUNTIME, Slot};
+use crate::model::holds::Holds;
 use crate::model::task_stats::TaskStats;
 use crate::model::worker::{Activity, Thread, Worker};
 use crate::sys;
@@ -28,6 +30,7 @@ pub(crate) struct RuntimeProbe {
     built: OnceLock<Built>,
     /// It has thread hooks and no task hooks: its workers report parks and no polls.
     uninstrumented: AtomicBool,
+    own_tasks: Arc<OwnTasks>,
     pool: PoolThreads,
 }
 
@@ -48,6 +51,7 @@ impl RuntimeProbe {
             fallback_name,
             built: OnceLock::new(),
             uninstrumented: AtomicBool::new(false),
+            own_tasks: Arc::default(),
             pool: PoolThreads::default(),
         })
     }
@@ -55,6 +59,11 @@ impl RuntimeProbe {
     /// The threads of its pool.
     pub(crate) fn pool(&self) -> &PoolThreads {
         &self.pool
+    }
+
+    /// The tasks that holdup itself spawns on it.
+    pub(crate) fn own_tasks(&self) -> &Arc<OwnTasks> {
+        &self.own_tasks
     }
 
     /// Unique in the process.
@@ -78,9 +87,13 @@ impl RuntimeProbe {
         self.uninstrumented.store(true, Ordering::Relaxed);
     }
 
+    fn is_current_thread(&self) -> bool {
+        self.built.get().is_some_and(|built| built.current_thread)
+    }
+
     /// The worker index of the thread inside `block_on`.
     pub(super) fn root_index(&self) -> Option<usize> {
-        self.built.get().is_some_and(|built| built.current_thread).then_some(0)
+        self.is_current_thread().then_some(0)
     }
 
     /// The runtime's name. A worker that registers while the runtime is being built gets it from Tokio.
@@ -273,6 +286,11 @@ impl Registry {
             runtime: runtime.name(),
             index,
             thread: current_thread(),
+            holds: match (index, starting_among) {
+                (None, None) => Holds::BlockOn,
+                _ if runtime.is_current_thread() => Holds::CurrentThread,
+                _ => Holds::Worker,
+            },
             uninstrumented: starting_among.is_some() || runtime.is_uninstrumented() && index.is_some(),
         });
         {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 
+use super::own_tasks::OwnTasks;
 use super::queue_drain::local_depth;
 use super::registry::RuntimeProbe;
 #[cfg(feature = "http")]
@@ -21,6 +22,11 @@ struct Listed {
     #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "only the endpoint shows it"))]
     is_instrumented: bool,
     handle: Handle,
+    own_tasks: Arc<OwnTasks>,
+    /// It has had a task of the program's, as far as was noted.
+    had_tasks: bool,
+    /// It had one at the last note. One that holdup's own task leaves behind for a moment is not noted.
+    has_tasks: bool,
 }
 
 impl Runtimes {
@@ -30,11 +36,40 @@ impl Runtimes {
 
     pub(crate) fn add(&self, runtime: &RuntimeProbe, handle: Handle) {
         let (number, name, is_instrumented) = (runtime.number(), runtime.name(), !runtime.is_uninstrumented());
-        self.list().push(Listed { number, name, is_instrumented, handle });
+        let own_tasks = Arc::clone(runtime.own_tasks());
+        self.list().push(Listed {
+            number,
+            name,
+            is_instrumented,
+            handle,
+            own_tasks,
+            had_tasks: false,
+            has_tasks: false,
+        });
     }
 
     pub(crate) fn remove(&self, number: u32) {
         self.list().retain(|runtime| runtime.number != number);
+    }
+
+    /// Notes which runtimes have tasks. Without `tokio_unstable` Tokio does not count the tasks that have ended, so the
+    /// watchdog calls this in every sample.
+    pub(crate) fn note_tasks(&self) {
+        if cfg!(tokio_unstable) {
+            return;
+        }
+        for listed in self.list().iter_mut().filter(|listed| !listed.had_tasks) {
+            let has_tasks = listed.has_had_tasks();
+            listed.had_tasks = has_tasks && listed.has_tasks;
+            listed.has_tasks = has_tasks;
+        }
+    }
+
+    /// Whether this runtime has had a task. True for one that holdup has not built. Tasks of a `LocalSet` do not count.
+    pub(crate) fn have_had_tasks(&self, runtime: u32) -> bool {
+        let list = self.list();
+        let listed = list.iter().find(|listed| listed.number == runtime);
+        listed.is_none_or(|listed| listed.had_tasks || listed.has_had_tasks())
     }
 
     /// Each runtime with the number of its tasks.
@@ -54,5 +89,19 @@ impl Runtimes {
         let Some(listed) = list.iter().find(|listed| listed.number == runtime) else { return (None, None) };
         let metrics = listed.handle.metrics();
         (worker.and_then(|worker| local_depth(&metrics, worker)), Some(metrics.global_queue_depth()))
+    }
+}
+
+impl Listed {
+    /// Whether Tokio counts a task of the program's.
+    #[cfg(tokio_unstable)]
+    fn has_had_tasks(&self) -> bool {
+        self.handle.metrics().spawned_tasks_count() > self.own_tasks.spawned()
+    }
+
+    /// The same, as far as that task has not ended.
+    #[cfg(not(tokio_unstable))]
+    fn has_had_tasks(&self) -> bool {
+        self.handle.metrics().num_alive_tasks() as u64 > self.own_tasks.alive()
     }
 }

@@ -27,6 +27,11 @@ pub(crate) trait WorkerSource {
     /// The task of the poll in `progress`, if that poll still runs.
     fn task(&self, worker: usize, progress: Progress) -> Option<Task>;
 
+    /// Whether the worker's runtime has had a task. True where nothing shows it.
+    fn has_had_tasks(&self, _worker: usize) -> bool {
+        true
+    }
+
     /// A sample of the worker's thread from the kernel's files.
     fn sample_thread(&mut self, worker: usize) -> ThreadSample;
 

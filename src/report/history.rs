@@ -9,7 +9,9 @@ use super::looks::Looks;
 use super::stalled_time::{PollStack, StalledTime};
 use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
-use crate::model::stall::{Counters, Stall, StallEntry, StallId};
+use crate::model::counters::Counters;
+use crate::model::holds::{Counted, Holds};
+use crate::model::stall::{Stall, StallEntry, StallId};
 use crate::model::stall_group::sort_by_group;
 use crate::stalls::Life;
 
@@ -23,10 +25,14 @@ const END_REPORT_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) stall: Stall,
+    /// What a long poll on its thread holds up, once the runtime has tasks.
+    pub(crate) thread_holds: Holds,
     pub(crate) life: Arc<Life>,
     pub(crate) looks: Looks,
     /// The frames of each part of the stall inside the poll.
     pub(crate) stacks: Vec<PollStack>,
+    /// Whether the counters have it.
+    pub(crate) counted: bool,
     /// Whether the stall was announced: reported, or held back by the rate limit.
     pub(crate) announced: bool,
     /// Whether the stall was reported. If so, its end is reported too.
@@ -63,7 +69,18 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn open(&mut self, open: Open) {
+        let id = open.stall.id;
         self.open.push(open);
+        self.count_if_stall(id);
+    }
+
+    /// Counts an open stall. What is no stall so far may become one, and is counted at its end.
+    pub(crate) fn count_if_stall(&mut self, id: StallId) {
+        let open = self.open.iter_mut().find(|open| open.stall.id == id);
+        if let Some(open) = open.filter(|open| !open.counted && open.stall.counted_as() == Counted::Stall) {
+            open.counted = true;
+            self.reported.count(Counted::Stall);
+        }
     }
 
     pub(crate) fn open_mut(&mut self, id: StallId) -> Option<&mut Open> {
@@ -95,6 +112,9 @@ impl History {
         let position = self.open.iter().position(|open| open.stall.id == id)?;
         let open = self.open.swap_remove(position);
         let stall = Stall { ended: true, ..open.now() };
+        if !open.counted {
+            self.reported.count(stall.counted_as());
+        }
         self.stalled.add(&stall, &open.stacks);
         self.count_ended(&stall);
         Some((stall, open.reported))
@@ -155,11 +175,12 @@ fn entry_of_kind(kind: &Kind) -> StallEntry {
     }
 }
 
-/// Equal for equal stalls: the same runtime, the same cause, and the same functions from the culprit outwards. A
+/// Equal for equal stalls: the same runtime, the same cause, the same thing held, and the same functions from the culprit outwards. A
 /// culprit that waits does so in one line, which counts too; one that computes is found in any of its lines.
 pub(crate) fn kind_of(stall: &Stall) -> u64 {
     let mut hasher = DefaultHasher::new();
     stall.runtime.hash(&mut hasher);
+    stall.holds.hash(&mut hasher);
     stall.cause.class.hash(&mut hasher);
     match (&stall.stack, &stall.culprit) {
         (Ok(stack), Some(culprit)) => {
@@ -211,7 +232,9 @@ mod tests {
     fn open(stall: Stall) -> Open {
         let seen = Seen::nothing(StackUnavailable::TooLate);
         Open {
+            thread_holds: stall.holds,
             stall,
+            counted: false,
             life: Arc::new(Life::begun(Instant::now())),
             looks: Looks::first(Duration::ZERO, Evidence::default(), seen),
             stacks: Vec::new(),
@@ -234,6 +257,27 @@ mod tests {
         let entries = history.entries();
         assert_eq!((entries.len(), entries[0].count, entries[0].stall.id), (1, 3, StallId(1)));
         assert!(history.close(StallId(1)).is_none(), "only once");
+    }
+
+    #[test]
+    fn a_stall_is_counted_at_once_and_another_long_poll_at_its_end() {
+        let mut history = History::default();
+        let of = |id, holds| Stall { holds, ..stall(id, "news::load", 7, CauseClass::File) };
+        history.open(open(of(1, Holds::Worker)));
+        history.open(open(of(2, Holds::StartUp)));
+        history.open(open(of(3, Holds::StartUp)));
+        let counts = |history: &History| (history.counters().stalls, history.counters().start_up);
+        assert_eq!(counts(&history), (1, 0));
+        history.close(StallId(1));
+        history.close(StallId(2));
+        assert_eq!(counts(&history), (1, 1));
+        // A task came while the third one went on.
+        history.open_mut(StallId(3)).expect("it lasts").stall.holds = Holds::CurrentThread;
+        history.count_if_stall(StallId(3));
+        assert_eq!(counts(&history), (2, 1));
+        history.close(StallId(3));
+        assert_eq!(counts(&history), (2, 1));
+        assert_eq!(history.entries().len(), 3, "what holds something else is another kind");
     }
 
     #[test]

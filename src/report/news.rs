@@ -68,6 +68,7 @@ impl News {
                 target: "holdup::stall",
                 phase = "summary",
                 function = group.function.as_deref(),
+                counted_as = group.counted_as.as_str(),
                 count = group.count,
                 running = group.running,
                 total_ms = to_ms(group.total),
@@ -91,6 +92,7 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
         id = stall.id.0,
         runtime = %stall.runtime,
         worker = stall.worker,
+        holds = stall.holds.as_str(),
         thread = %stall.thread,
         task_id = stall.task.id.map(|id| id.0),
         task_name = stall.task.name.as_deref(),
@@ -118,9 +120,9 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
 fn message(phase: Phase, stall: &Stall) -> String {
     let place = stall.culprit.as_ref().map_or_else(String::new, |culprit| format!(" in {}", culprit.frame.function));
     let view = StallView::from(stall);
-    let (held, cause) = (view.held(), view.cause_and_machine());
+    let (held, cause, what) = (view.held(), view.cause_and_machine(), stall.holds.held());
     match phase {
-        Phase::Ended => format!("a poll held its worker for {held}{place}: {cause}"),
-        Phase::Noticed | Phase::Updated => format!("a poll has been holding its worker for {held}{place}: {cause}"),
+        Phase::Ended => format!("a poll held {what} for {held}{place}: {cause}"),
+        Phase::Noticed | Phase::Updated => format!("a poll has been holding {what} for {held}{place}: {cause}"),
     }
 }

@@ -13,10 +13,11 @@ use super::news::News;
 use super::rate_limit::RateLimit;
 use super::stall_log::StallLog;
 use super::stalled_time::inside_poll;
-use crate::diagnose::{PollTime, find_culprit, worker_handed_over};
+use crate::diagnose::{PollTime, find_culprit, is_in_task, worker_handed_over};
 use crate::export::stall_text::Repeats;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
+use crate::model::holds::Counted;
 use crate::model::stack::{Address, Frame, Origin, RawStack, Stack, StackUnavailable};
 use crate::model::stall::{Culprit, Phase, Stall, StallId};
 use crate::model::task::Task;
@@ -88,6 +89,7 @@ impl<'f> Reporter<'f> {
             id,
             runtime: Arc::clone(&worker.runtime),
             worker: worker.index,
+            holds: worker.holds,
             thread: Arc::clone(&worker.thread.name),
             tid: worker.thread.tid,
             task,
@@ -110,14 +112,17 @@ impl<'f> Reporter<'f> {
             self.log.history().reported.dismissed += 1;
             return;
         }
+        stall.holds = worker.holds.of_poll(first.had_tasks, is_in_task_poll(&stall, &seen));
         let looks = Looks::first(first.after, first.evidence.clone(), seen);
         let poll = poll_time(&stall, first.after);
         let stacks = looks.explain(&mut stall, &first.evidence, poll);
         self.log.history().open(Open {
             stall: stall.clone(),
+            thread_holds: worker.holds,
             life,
             looks,
             stacks,
+            counted: false,
             announced: false,
             reported: false,
             remind_after: FIRST_REMINDER,
@@ -148,7 +153,7 @@ impl<'f> Reporter<'f> {
     }
 
     fn updated(&mut self, id: StallId, update: Update) {
-        let Update { after, stack, evidence, change, waiting } = update;
+        let Update { after, stack, evidence, change, waiting, had_tasks } = update;
         let Some(mut stall) = self.log.history().open_mut(id).map(|open| open.stall.clone()) else { return };
         let before = (stall.parts.len(), stall.duration);
         let seen = self.see(&mut stall, stack, after);
@@ -156,11 +161,17 @@ impl<'f> Reporter<'f> {
         let (announced, reported) = {
             let mut history = self.log.history();
             let Some(open) = history.open_mut(id) else { return };
+            // A task may have come meanwhile. What tasks have waited for stays a stall.
+            if Counted::of(stall.holds) != Counted::Stall {
+                stall.holds = open.thread_holds.of_poll(had_tasks, is_in_task_poll(&stall, &seen));
+            }
             open.looks.add(after, &evidence, change, seen);
             let poll = poll_time(&stall, after);
             open.stacks = open.looks.explain(&mut stall, &evidence, poll);
             open.stall = stall.clone();
-            (open.announced, open.reported)
+            let known = (open.announced, open.reported);
+            history.count_if_stall(id);
+            known
         };
         let stall = Arc::new(stall);
         if !announced {
@@ -251,6 +262,11 @@ impl<'f> Reporter<'f> {
     fn say(&self, phase: Phase, stall: &Arc<Stall>, repeats: Repeats) {
         self.log.sinks.say(News::Stall { phase, stall: Arc::clone(stall), repeats });
     }
+}
+
+/// Whether the long poll is, or contains, the poll of a task.
+fn is_in_task_poll(stall: &Stall, seen: &Seen) -> bool {
+    stall.task.id.is_some() || seen.stack.as_ref().is_ok_and(|stack| is_in_task(&stack.frames))
 }
 
 /// A poll that still runs.

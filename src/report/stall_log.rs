@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime};
 use super::history::History;
 use super::sinks::Sinks;
 use super::stalled_time::StalledTime;
+use crate::model::counters::Counters;
 use crate::model::plural::plural;
 use crate::model::profile::Profile;
-use crate::model::stall::{Counters, Stalls};
+use crate::model::stall::Stalls;
 use crate::stalls::Totals;
 use crate::symbols::Symbolizer;
 
@@ -90,9 +91,11 @@ impl StallLog {
     pub(crate) fn counters(&self) -> Counters {
         let reported = self.history().counters();
         let undelivered = &self.sinks.undelivered;
+        let unexplained = self.totals.lost.load(Ordering::Relaxed);
         Counters {
-            stalls: self.totals.noticed.load(Ordering::Relaxed).saturating_sub(reported.dismissed),
-            unexplained: self.totals.lost.load(Ordering::Relaxed),
+            noticed: self.totals.noticed.load(Ordering::Relaxed),
+            stalls: reported.stalls + unexplained,
+            unexplained,
             stacks_missed: self.stacks_missed.load(Ordering::Relaxed),
             unprinted: undelivered.unprinted.load(Ordering::Relaxed),
             callbacks_missed: undelivered.callbacks_missed.load(Ordering::Relaxed),

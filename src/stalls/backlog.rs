@@ -80,6 +80,7 @@ mod tests {
 
     use super::*;
     use crate::model::evidence::SyscallKind;
+    use crate::model::holds::Holds;
     use crate::model::stack::{RawStack, StackUnavailable};
     use crate::model::task::Task;
     use crate::model::worker::{Progress, Thread, Worker};
@@ -98,6 +99,7 @@ mod tests {
                     key: key as u64,
                     runtime: "api".into(),
                     index: Some(key),
+                    holds: Holds::Worker,
                     thread,
                     uninstrumented: false,
                 })

@@ -46,6 +46,8 @@ pub(crate) struct Update {
     /// Since when the thread does something else than in the previous update, if that was seen.
     pub(crate) change: Option<Change>,
     pub(crate) waiting: Waiting,
+    /// The runtime has had a task.
+    pub(crate) had_tasks: bool,
 }
 
 /// A moment at which a thread began to wait, to wait for something else, or to run.

@@ -30,6 +30,7 @@ use super::queue_history::QueueHistory;
 use super::sample::SampleContext;
 use super::totals::Totals;
 use super::watched_worker::WatchedWorker;
+use crate::model::holds::Holds;
 use crate::model::stall::{Detection, StallId};
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
@@ -337,9 +338,9 @@ impl<T: WorkerSource> Watchdog<T> {
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.poll_start));
         let worker = Arc::clone(&self.source.workers()[sample.worker]);
-        let victims = match worker.polls_tasks() {
-            false => Err(VictimsUnknown::NoWorker),
-            true => self.record_post_stall(sample.worker, state.progress),
+        let victims = match worker.holds {
+            Holds::BlockOn => Err(VictimsUnknown::NoWorker),
+            _ => self.record_post_stall(sample.worker, state.progress),
         };
         let lasted = sample.now.duration_since(state.counting_start);
         state.stall = Some(OngoingStall::new(id, Arc::clone(&life), victims, self.threshold, lasted));
@@ -378,6 +379,9 @@ impl<T: WorkerSource> Watchdog<T> {
 
     /// Captures the stack, and everything else that a report shows of the poll.
     fn capture(&mut self, state: &mut WatchedWorker, sample: SampleContext) -> Option<Update> {
+        // Read before anything slower: at the end of the poll, a task may come. A worker polls nothing but tasks.
+        let is_worker = self.source.workers()[sample.worker].holds == Holds::Worker;
+        let had_tasks = is_worker || self.source.has_had_tasks(sample.worker);
         let stack = self.source.capture_stack(sample.worker, state.progress);
         let evidence = state.evidence.as_mut()?;
         let change = evidence.change().map(|(since, before)| Change {
@@ -394,7 +398,7 @@ impl<T: WorkerSource> Watchdog<T> {
         let after = evidence.until().max(sample.now).duration_since(state.poll_start);
         let evidence = evidence.evidence();
         let waiting = runtime_backlog(&mut self.source, sample.worker, &self.stuck);
-        Some(Update { after, stack, evidence, change, waiting })
+        Some(Update { after, stack, evidence, change, waiting, had_tasks })
     }
 
     /// Makes the worker record its polls from the end of the stall on.
@@ -544,7 +548,14 @@ mod tests {
     fn watchdog(threshold: Duration) -> (Watchdog<Asleep>, Receiver<Observation>) {
         let (observations, receiver) = sync_channel(16);
         let thread = Thread { tid: 7, name: Arc::from("worker"), stack: None };
-        let worker = Worker { key: 1, runtime: Arc::from("test"), index: Some(0), thread, uninstrumented: false };
+        let worker = Worker {
+            key: 1,
+            runtime: Arc::from("test"),
+            index: Some(0),
+            thread,
+            holds: Holds::Worker,
+            uninstrumented: false,
+        };
         let source = Asleep {
             workers: vec![Arc::new(worker)],
             queued: Cell::new(&[]),

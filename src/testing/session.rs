@@ -75,7 +75,11 @@ impl Session {
         let limit = Instant::now() + SETTLE_LIMIT;
         // The watchdog sees the end of the last poll in its next sample.
         std::thread::sleep(Duration::from_millis(3));
-        while Instant::now() < limit && (watch.counters().stalls > lock(&stalls).len() || !lock(&stalls).all_ended()) {
+        let noticed = || {
+            let counters = watch.counters();
+            counters.noticed.saturating_sub(counters.dismissed)
+        };
+        while Instant::now() < limit && (noticed() > lock(&stalls).len() || !lock(&stalls).all_ended()) {
             std::thread::sleep(Duration::from_millis(2));
         }
         let registry = watch.registry_key();

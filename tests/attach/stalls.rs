@@ -41,6 +41,17 @@ impl Follower {
     }
 
     fn with(program: &mut Stalling, arguments: &[&str]) -> Self {
+        let mut follower = Self::start(program, arguments);
+        support::wait_until("it watches", || {
+            program.ask("sleep 300");
+            follower.stalls.try_iter().count() > 0
+        });
+        follower.drain();
+        follower
+    }
+
+    /// Starts the command, which may not watch yet.
+    fn start(program: &Stalling, arguments: &[&str]) -> Self {
         let mut command = stalls(program.pid(), &["--threshold", "100ms", "--follow", "--json"])
             .args(arguments)
             .stdout(Stdio::piped())
@@ -57,13 +68,7 @@ impl Follower {
                 }
             }
         });
-        let mut follower = Self { command, stalls };
-        support::wait_until("it watches", || {
-            program.ask("sleep 300");
-            follower.stalls.try_iter().count() > 0
-        });
-        follower.drain();
-        follower
+        Self { command, stalls }
     }
 
     /// Waits until all earlier stalls have been reported.
@@ -180,7 +185,8 @@ fn stalls_are_inferred_without_types() {
         assert_eq!(stall["stack_quality"]["method"], "without touching the thread", "{stall:#}");
         let lasted = stall["duration_ms"].as_f64().expect("a time");
         assert!((LEAST..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
-        assert!(stall["worker"].is_u64(), "{stall:#}");
+        let of_task = if flavor == "multi_thread" { "worker" } else { flavor };
+        assert!(stall["worker"].is_u64() && stall["holds"] == of_task, "{stall:#}");
 
         let took = program.ask("compute 500");
         let stall = follower.ended();
@@ -197,6 +203,8 @@ fn stalls_are_inferred_without_types() {
             let worker = if flavor == "multi_thread" { Value::Null } else { json!(0) };
             assert_eq!((culprit(&stall), &stall["worker"]), ("stalling::naps", &worker), "{stall:#}");
             assert_eq!(stall["task"]["name"], Value::Null, "the block_on future is not a task: {stall:#}");
+            let of_block_on = if flavor == "multi_thread" { "block_on" } else { flavor };
+            assert_eq!(stall["holds"], of_block_on, "{stall:#}");
             let lasted = stall["duration_ms"].as_f64().expect("a time");
             assert!((LEAST..=took as f64 + 100.0).contains(&lasted), "{lasted} of {took} ms");
         }
@@ -293,6 +301,48 @@ fn a_running_stall_sets_the_exit_code() {
     let stall = &answer["stalls"][0];
     assert_eq!((&stall["ended"], culprit(stall)), (&Value::Bool(false), "stalling::computes"), "{answer:#}");
     assert_eq!(stall["stack_quality"]["method"], "by stopping the thread for a moment", "{answer:#}");
+}
+
+/// What a long poll holds up: nothing before the first task, then a current-thread runtime or only its own future.
+#[test]
+fn polls_of_block_on_are_told_apart_from_stalls_of_workers() {
+    let _alone = support::alone();
+    for (flavor, of_task, of_block_on) in
+        [("multi_thread", "worker", "block_on"), ("current_thread", "current_thread", "current_thread")]
+    {
+        let mut program = Stalling::with(flavor);
+        let mut follower = Follower::start(&program, &[]);
+        let mut first = Value::Null;
+        support::wait_until("it watches", || {
+            program.ask("root 400");
+            first = follower.stalls.try_iter().last().unwrap_or_default();
+            !first.is_null()
+        });
+        assert_eq!((&first["holds"], culprit(&first)), (&json!("start_up"), "stalling::naps"), "{flavor}: {first:#}");
+        follower.drain();
+        program.ask("sleep 400");
+        let stall = follower.ended();
+        assert_eq!(stall["holds"], of_task, "{flavor}: {stall:#}");
+        program.ask("root 400");
+        let stall = follower.ended();
+        assert_eq!(stall["holds"], of_block_on, "{flavor}: {stall:#}");
+        follower.interrupt();
+        assert!(follower.output().status.success());
+    }
+}
+
+#[test]
+fn a_running_poll_of_block_on_sets_no_exit_code_if_no_task_waits() {
+    let _alone = support::alone();
+    for (flavor, code) in [("multi_thread", 0), ("current_thread", 1)] {
+        let mut program = Stalling::with(flavor);
+        program.ask("waits 1");
+        program.send("root 30000");
+        let output = stalls(program.pid(), &["--duration", "2", "--json"]).output().expect("the command runs");
+        assert_eq!(output.status.code(), Some(code), "{flavor}: {}", String::from_utf8_lossy(&output.stderr));
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(answer["stalls"][0]["ended"], false, "{flavor}: {answer:#}");
+    }
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl LocalWorkers {
 
 impl WorkerSource for LocalWorkers {
     fn refresh(&mut self) -> bool {
+        self.runtimes.note_tasks();
         let version = self.registry.version();
         if version == self.version {
             self.learn_from_examples();
@@ -149,6 +150,10 @@ impl WorkerSource for LocalWorkers {
 
     fn task(&self, worker: usize, progress: Progress) -> Option<Task> {
         self.entries[worker].slot.task(progress.sequence)
+    }
+
+    fn has_had_tasks(&self, worker: usize) -> bool {
+        self.runtimes.have_had_tasks(self.entries[worker].slot.runtime())
     }
 
     fn sample_thread(&mut self, worker: usize) -> ThreadSample {

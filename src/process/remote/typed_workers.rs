@@ -37,6 +37,9 @@ pub(crate) trait WorkerFinder: Sync {
 
     /// The name of a task's future, if it is known at once.
     fn future_of(&self, threads: &[(i32, u64)], task: TaskId) -> Option<String>;
+
+    /// Whether the runtime at this address has had a task. `None` if it is not known.
+    fn has_had_tasks(&self, threads: &[(i32, u64)], runtime: u64) -> Option<bool>;
 }
 
 /// The workers of a process with type information.
@@ -199,6 +202,7 @@ impl<'f> TypedWorkers<'f> {
             key: self.next_key,
             runtime: format!("runtime-{}", number + 1).into(),
             index: place.index,
+            holds: place.holds,
             thread: Thread { tid: place.tid, name: name.into(), stack: None },
         })
     }
@@ -328,6 +332,11 @@ impl WorkerSource for TypedWorkers<'_> {
         let id = Some(TaskId(state.poll.task)).filter(|id| id.0 != 0);
         let name = id.and_then(|id| self.future_of(id));
         Some(Task { id, name: name.map(Into::into), spawned_at: None })
+    }
+
+    fn has_had_tasks(&self, worker: usize) -> bool {
+        let runtime = self.places.get(worker).map(|place| place.runtime);
+        runtime.and_then(|runtime| self.finder.has_had_tasks(&self.threads(), runtime)).unwrap_or(true)
     }
 
     fn sample_thread(&mut self, worker: usize) -> ThreadSample {

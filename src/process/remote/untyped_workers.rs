@@ -13,6 +13,7 @@ use super::thread_count::{MAX_REMOTE_THREADS, ThreadCount};
 use super::untyped_worker_state::UntypedWorkerState;
 use super::worker_snapshot::{UntypedSnapshot, UntypedWorker};
 use crate::model::evidence::Throttling;
+use crate::model::holds::Holds;
 use crate::model::stack::{RawStack, StackUnavailable};
 use crate::model::task::Task;
 use crate::model::worker::{Activity, Progress, Thread, Worker};
@@ -174,6 +175,11 @@ impl UntypedWorkers {
                 runtime: format!("runtime-{}", runtime + 1).into(),
                 index,
                 thread: Thread { tid, name: Arc::clone(&thread.name), stack: None },
+                holds: match role {
+                    ThreadRole::Worker => Holds::Worker,
+                    ThreadRole::CurrentThread => Holds::CurrentThread,
+                    ThreadRole::BlockOn => Holds::BlockOn,
+                },
                 uninstrumented: true,
             });
         }

@@ -1,0 +1,84 @@
+//! Counts of a watch.
+
+use super::holds::Counted;
+#[cfg(feature = "http")]
+use super::plural::plural;
+
+/// Counts since the start of the watch. They only grow.
+///
+/// A stall is counted when it is explained. Other long polls are counted when they end: until then, they may become stalls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Every long poll that was noticed, whatever it is counted as.
+    pub noticed: u64,
+    /// Stalls: long polls that tasks had to wait for. Includes [`unexplained`](Self::unexplained).
+    pub stalls: u64,
+    /// Long polls of the future given to `block_on` of a multi-thread runtime, which hold no worker.
+    pub block_on: u64,
+    /// Long polls of the future given to `block_on` before the runtime had a task: start-up work.
+    pub start_up: u64,
+    /// Reports (terminal blocks and `tracing` events) that the rate limit held back.
+    pub suppressed: u64,
+    /// Stalls without an explanation, because the reporter could not keep up.
+    pub unexplained: u64,
+    /// Entries dropped from the bounded history.
+    pub forgotten: u64,
+    /// Long polls that were no stalls, because they had handed their worker on (`block_in_place`).
+    pub dismissed: u64,
+    /// Stacks that could not be captured.
+    pub stacks_missed: u64,
+    /// Reports that neither standard error nor the program's `tracing` subscriber took in time.
+    pub unprinted: u64,
+    /// Events that the user's callback did not get, because it had not returned from earlier ones.
+    pub callbacks_missed: u64,
+    /// Panics of the user's callback.
+    pub callback_panics: u64,
+}
+
+impl Counters {
+    /// Counts one long poll.
+    pub(crate) fn count(&mut self, counted: Counted) {
+        let counter = match counted {
+            Counted::Stall => &mut self.stalls,
+            Counted::BlockOn => &mut self.block_on,
+            Counted::StartUp => &mut self.start_up,
+        };
+        *counter += 1;
+    }
+
+    /// The numbers of long polls that are no stalls: `1 long poll of block_on, 2 long polls at start-up`.
+    #[cfg(feature = "http")]
+    pub(crate) fn other_long_polls(&self) -> Option<String> {
+        let others = [(Counted::BlockOn, self.block_on), (Counted::StartUp, self.start_up)];
+        let others = others.into_iter().filter(|(_, count)| *count > 0);
+        let others: Vec<String> = others.map(|(counted, count)| counted.number(count)).collect();
+        (!others.is_empty()).then(|| others.join(", "))
+    }
+
+    /// Sentences about what the terminal, the log or the callback did not get.
+    #[cfg(feature = "http")]
+    pub(crate) fn undelivered(&self) -> impl Iterator<Item = String> + use<> {
+        let verb = |count| if count == 1 { "was" } else { "were" };
+        let sentence =
+            |count, what, not| (count > 0).then(|| format!("{} {} not {not}", plural(count, what), verb(count)));
+        let unprinted = sentence(self.unprinted, "report", "printed");
+        let missed = sentence(self.callbacks_missed, "event", "given to the callback");
+        unprinted.into_iter().chain(missed)
+    }
+}
+
+#[cfg(all(test, feature = "http"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_polls_that_are_no_stalls_are_beside_them() {
+        let mut counters = Counters::default();
+        assert_eq!(counters.other_long_polls(), None);
+        [Counted::Stall, Counted::BlockOn, Counted::StartUp, Counted::StartUp].map(|counted| counters.count(counted));
+        assert_eq!(counters.stalls, 1);
+        let others = counters.other_long_polls();
+        assert_eq!(others.as_deref(), Some("1 long poll of block_on, 2 long polls at start-up"));
+    }
+}
