@@ -204,11 +204,12 @@ fn write_group(
 /// 1 if a stall of the code is still running. One that the machine causes is none, and neither is a poll that no task waits
 /// for.
 fn exit_code(answer: &StallsAnswer) -> ExitCode {
-    let machine = CauseClass::NotScheduled.as_str();
-    // A service with an older version of holdup does not say what a stall holds.
-    let counted = |stall: &StallJson| Counted::of(Holds::of_word(&stall.holds).unwrap_or_default());
-    let is_stall = |stall: &StallJson| counted(stall) == Counted::Stall && stall.cause.class != machine;
-    let running = answer.stalls.iter().any(|stall| !stall.ended && is_stall(stall));
+    let counted_as = |stall: &StallJson| {
+        // A service with an older version of holdup does not say what a stall holds.
+        let holds = Holds::of_word(&stall.holds).unwrap_or_default();
+        Counted::of(holds, stall.cause.class.parse().unwrap_or(CauseClass::Unknown))
+    };
+    let running = answer.stalls.iter().any(|stall| !stall.ended && counted_as(stall) == Counted::Stall);
     if running { NEGATIVE.into() } else { ExitCode::SUCCESS }
 }
 

@@ -11,7 +11,7 @@ use crate::model::stall_group::{GroupPart, StallGroup};
 pub struct StallGroupJson {
     /// The culprit's function, without closures; null for stalls without a culprit.
     pub function: Option<String>,
-    /// What they are counted as: `stall`, `block_on` or `start_up`. Empty from older versions, which have stalls only.
+    /// What they are counted as: `stall`, `block_on`, `start_up` or `not_scheduled`. Empty from older versions, which have stalls only.
     #[serde(default)]
     pub counted_as: String,
     /// The number of stalls, those that still run included.

@@ -213,7 +213,7 @@ pub struct CountersJson {
     /// Every long poll that was noticed. 0 from older versions.
     #[serde(default)]
     pub noticed: u64,
-    /// Stalls: long polls that tasks had to wait for. Includes `unexplained`.
+    /// Stalls of the code: long polls that tasks had to wait for. Includes `unexplained`.
     pub stalls: u64,
     /// Long polls of the future given to `block_on` of a multi-thread runtime.
     #[serde(default)]
@@ -221,6 +221,9 @@ pub struct CountersJson {
     /// Long polls of the future given to `block_on` before the runtime had a task.
     #[serde(default)]
     pub start_up: u64,
+    /// Long polls that are long only because the machine did not run their thread.
+    #[serde(default)]
+    pub not_scheduled: u64,
     /// Reports held back by the rate limit.
     pub suppressed: u64,
     /// Stalls without an explanation, because the reporter was busy.
@@ -403,6 +406,7 @@ impl From<Counters> for CountersJson {
             stalls,
             block_on,
             start_up,
+            not_scheduled,
             suppressed,
             unexplained,
             forgotten,
@@ -417,6 +421,7 @@ impl From<Counters> for CountersJson {
             stalls,
             block_on,
             start_up,
+            not_scheduled,
             suppressed,
             unexplained,
             forgotten,
@@ -433,8 +438,8 @@ impl From<Counters> for CountersJson {
 impl CountersJson {
     /// The counters with numbers for people.
     pub(crate) fn for_people(&self) -> Counters {
-        let Self { stalls, block_on, start_up, unprinted, callbacks_missed, .. } = *self;
-        Counters { stalls, block_on, start_up, unprinted, callbacks_missed, ..Counters::default() }
+        let Self { stalls, block_on, start_up, not_scheduled, unprinted, callbacks_missed, .. } = *self;
+        Counters { stalls, block_on, start_up, not_scheduled, unprinted, callbacks_missed, ..Counters::default() }
     }
 }
 

@@ -52,7 +52,7 @@ fn headline(html: &mut String, stalls: &Stalls) {
     };
     put(html, format_args!("<h1>holdup</h1><p class='headline {class}'>{sentence}</p>"));
     if let Some(others) = stalls.counters.other_long_polls() {
-        put(html, format_args!("<p class=faint>No task had to wait for {others}.</p>"));
+        put(html, format_args!("<p class=faint>Not counted as stalls: {others}.</p>"));
     }
 }
 
@@ -310,7 +310,7 @@ mod tests {
         stalls.counters.start_up = 1;
         let page = page(&stalls, &[], &SelfCheck::default(), &[]);
         for part in
-            ["Nothing has held this runtime up so far.", "wait for 1 long poll at start-up.", "the start-up of runtime &quot;runtime-1&quot; held for 900 ms so far"]
+            ["Nothing has held this runtime up so far.", "stalls: 1 long poll at start-up.", "the start-up of runtime &quot;runtime-1&quot; held for 900 ms so far"]
         {
             assert!(page.contains(part), "{part}: {page}");
         }

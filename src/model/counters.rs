@@ -12,12 +12,15 @@ use super::plural::plural;
 pub struct Counters {
     /// Every long poll that was noticed, whatever it is counted as.
     pub noticed: u64,
-    /// Stalls: long polls that tasks had to wait for. Includes [`unexplained`](Self::unexplained).
+    /// Stalls of the code: long polls that tasks had to wait for. Includes [`unexplained`](Self::unexplained).
     pub stalls: u64,
     /// Long polls of the future given to `block_on` of a multi-thread runtime, which hold no worker.
     pub block_on: u64,
     /// Long polls of the future given to `block_on` before the runtime had a task: start-up work.
     pub start_up: u64,
+    /// Long polls that are long only because the machine did not run their thread, whatever they held. Their
+    /// [cause](crate::stall::CauseClass) is `not_scheduled`.
+    pub not_scheduled: u64,
     /// Reports (terminal blocks and `tracing` events) that the rate limit held back.
     pub suppressed: u64,
     /// Stalls without an explanation, because the reporter could not keep up.
@@ -43,6 +46,7 @@ impl Counters {
             Counted::Stall => &mut self.stalls,
             Counted::BlockOn => &mut self.block_on,
             Counted::StartUp => &mut self.start_up,
+            Counted::NotScheduled => &mut self.not_scheduled,
         };
         *counter += 1;
     }
@@ -50,7 +54,11 @@ impl Counters {
     /// The numbers of long polls that are no stalls: `1 long poll of block_on, 2 long polls at start-up`.
     #[cfg(feature = "http")]
     pub(crate) fn other_long_polls(&self) -> Option<String> {
-        let others = [(Counted::BlockOn, self.block_on), (Counted::StartUp, self.start_up)];
+        let others = [
+            (Counted::BlockOn, self.block_on),
+            (Counted::StartUp, self.start_up),
+            (Counted::NotScheduled, self.not_scheduled),
+        ];
         let others = others.into_iter().filter(|(_, count)| *count > 0);
         let others: Vec<String> = others.map(|(counted, count)| counted.number(count)).collect();
         (!others.is_empty()).then(|| others.join(", "))
@@ -76,9 +84,13 @@ mod tests {
     fn long_polls_that_are_no_stalls_are_beside_them() {
         let mut counters = Counters::default();
         assert_eq!(counters.other_long_polls(), None);
-        [Counted::Stall, Counted::BlockOn, Counted::StartUp, Counted::StartUp].map(|counted| counters.count(counted));
+        [Counted::Stall, Counted::BlockOn, Counted::StartUp, Counted::StartUp, Counted::NotScheduled]
+            .map(|counted| counters.count(counted));
         assert_eq!(counters.stalls, 1);
         let others = counters.other_long_polls();
-        assert_eq!(others.as_deref(), Some("1 long poll of block_on, 2 long polls at start-up"));
+        assert_eq!(
+            others.as_deref(),
+            Some("1 long poll of block_on, 2 long polls at start-up, 1 long poll without a CPU")
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::cause::CauseClass;
 use super::plural::plural;
 
 /// What a long poll holds up: who waits until it returns.
@@ -95,19 +96,23 @@ impl fmt::Display for Holds {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Counted {
-    /// A stall: tasks had to wait for it.
+    /// A stall of the code: tasks had to wait for it.
     #[default]
     Stall,
     /// A long poll of the future given to `block_on` of a multi-thread runtime; see [`Holds::BlockOn`].
     BlockOn,
     /// Start-up work; see [`Holds::StartUp`].
     StartUp,
+    /// A poll that is long only because the machine did not run its thread; see
+    /// [`CauseClass::NotScheduled`](crate::stall::CauseClass::NotScheduled).
+    NotScheduled,
 }
 
 impl Counted {
-    /// What a poll that holds this is counted as.
-    pub(crate) fn of(holds: Holds) -> Self {
+    /// What a poll that holds this for this cause is counted as.
+    pub(crate) fn of(holds: Holds, cause: CauseClass) -> Self {
         match holds {
+            _ if cause == CauseClass::NotScheduled => Self::NotScheduled,
             Holds::Worker | Holds::CurrentThread | Holds::LocalSet => Self::Stall,
             Holds::BlockOn => Self::BlockOn,
             Holds::StartUp => Self::StartUp,
@@ -121,13 +126,17 @@ impl Counted {
             Self::Stall => "stall",
             Self::BlockOn => "block_on",
             Self::StartUp => "start_up",
+            Self::NotScheduled => "not_scheduled",
         }
     }
 
     /// The variant of a word. Unknown words, of later versions, mean `Stall`.
     #[cfg(feature = "cli")]
     pub(crate) fn of_word(word: &str) -> Self {
-        [Self::BlockOn, Self::StartUp].into_iter().find(|counted| counted.as_str() == word).unwrap_or_default()
+        [Self::BlockOn, Self::StartUp, Self::NotScheduled]
+            .into_iter()
+            .find(|counted| counted.as_str() == word)
+            .unwrap_or_default()
     }
 
     /// `2 stalls`, `1 long poll of block_on`, `3 long polls at start-up`.
@@ -136,6 +145,7 @@ impl Counted {
             Self::Stall => plural(count, "stall"),
             Self::BlockOn => format!("{} of block_on", plural(count, "long poll")),
             Self::StartUp => format!("{} at start-up", plural(count, "long poll")),
+            Self::NotScheduled => format!("{} without a CPU", plural(count, "long poll")),
         }
     }
 }
@@ -170,10 +180,12 @@ mod tests {
     #[test]
     fn only_what_makes_tasks_wait_is_a_stall() {
         let counted = [Holds::Worker, Holds::CurrentThread, Holds::LocalSet, Holds::BlockOn, Holds::StartUp]
-            .map(|holds| Counted::of(holds).number(2));
+            .map(|holds| Counted::of(holds, CauseClass::File).number(2));
         assert_eq!(
             counted,
             ["2 stalls", "2 stalls", "2 stalls", "2 long polls of block_on", "2 long polls at start-up"]
         );
+        let machines = Counted::of(Holds::Worker, CauseClass::NotScheduled);
+        assert_eq!(machines.number(1), "1 long poll without a CPU");
     }
 }

@@ -134,7 +134,7 @@ impl Stall {
     /// ```
     #[must_use]
     pub fn counted_as(&self) -> Counted {
-        Counted::of(self.holds)
+        Counted::of(self.holds, self.cause.class)
     }
 
     /// The time in which the machine did not run the thread, in all parts.

@@ -162,7 +162,7 @@ impl<'f> Reporter<'f> {
             let mut history = self.log.history();
             let Some(open) = history.open_mut(id) else { return };
             // A task may have come meanwhile. What tasks have waited for stays a stall.
-            if Counted::of(stall.holds) != Counted::Stall {
+            if stall.counted_as() != Counted::Stall {
                 stall.holds = open.thread_holds.of_poll(had_tasks, is_in_task_poll(&stall, &seen));
             }
             open.looks.add(after, &evidence, change, seen);

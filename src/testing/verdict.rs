@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::allowed::AllowedBlock;
 use crate::export::stall_text::{Repeats, StackDetail, StallView};
 use crate::export::text::{Style, milliseconds};
-use crate::model::cause::CauseClass;
+use crate::model::holds::Counted;
 use crate::model::stall::{Stall, StallEvent, StallId};
 
 /// The limit of recorded stalls. Further ones are only counted.
@@ -94,7 +94,7 @@ pub(super) fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedB
     let (mut stalls, mut total, mut counted) = (Vec::new(), Duration::ZERO, Vec::new());
     for (start, stall) in recorded.stalls.values() {
         // The operating system did not run the thread, so the test is not at fault.
-        if stall.cause.class == CauseClass::NotScheduled {
+        if stall.counted_as() == Counted::NotScheduled {
             continue;
         }
         let duration = exceptions.duration_outside_blocks(*start, stall);
@@ -219,6 +219,8 @@ fn headline(stall: &Stall) -> String {
 mod tests {
 
     use super::*;
+    use crate::model::cause::CauseClass;
+    use crate::model::holds::Holds;
     use crate::model::stack::StackUnavailable;
     use crate::model::stall::Phase;
 
@@ -248,6 +250,16 @@ mod tests {
         assert!(judge(&recorded(CauseClass::NotScheduled, 500), &rules(), &[]).held_up.is_none());
         assert!(judge(&recorded(CauseClass::Computing, 500), &rules(), &[]).held_up.is_some());
         assert!(judge(&recorded(CauseClass::Computing, 40), &rules(), &[]).held_up.is_none());
+    }
+
+    /// The test's own future is what a guard is for.
+    #[test]
+    fn a_poll_of_block_on_fails_the_test() {
+        for holds in [Holds::BlockOn, Holds::StartUp] {
+            let mut recorded = recorded(CauseClass::Computing, 500);
+            recorded.stalls.values_mut().for_each(|(_, stall)| stall.holds = holds);
+            assert!(judge(&recorded, &rules(), &[]).held_up.is_some(), "{holds}");
+        }
     }
 
     #[test]

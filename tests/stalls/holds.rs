@@ -207,7 +207,7 @@ fn the_json_and_the_page_tell_them_apart() {
     let counters = &answer["counters"];
     assert_eq!((&counters["block_on"], &counters["start_up"]), (&1.into(), &1.into()), "{answer:#}");
     let page = support::http::get(address, "/").text();
-    assert!(page.contains("No task had to wait for 1 long poll of block_on, 1 long poll at start-up"), "{page}");
+    assert!(page.contains("Not counted as stalls: 1 long poll of block_on, 1 long poll at start-up"), "{page}");
     for thread in ["<td>api start-up", "<td>api block_on"] {
         assert!(page.contains(thread), "{thread}: {page}");
     }

@@ -5,14 +5,14 @@
 mod support;
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use holdup::stall::{CauseClass, Phase};
+use holdup::stall::{CauseClass, Counted, Phase};
 use holdup::{Stall, spawn};
 use support::cpu_load::use_cpu;
 use support::one_cpu::{Hog, last_cpu, pin};
 use support::quota::Quota;
-use support::{Events, alone};
+use support::{DEADLINE, Events, alone, wait_until};
 use tokio::runtime::Builder;
 
 /// Three times the threshold.
@@ -120,6 +120,50 @@ fn a_computation_beside_a_hog_is_computing() {
 fn a_sleep_beside_a_hog_is_sleeping() {
     let _alone = alone();
     most_have_the_cause(&beside_a_hog("nap", nap), CauseClass::Sleeping);
+}
+
+/// Two thirds of the threshold on the CPU. Beside a hog, that takes longer than the threshold.
+#[inline(never)]
+fn compute_briefly() {
+    use_cpu(LONG * 2 / 3);
+    std::hint::black_box(());
+}
+
+#[test]
+fn polls_that_only_the_machine_makes_long_are_counted_apart() {
+    let _alone = alone();
+    let events = Events::default();
+    let watch = events.builder().threshold(LONG).start().expect("starts");
+    let hog = Hog::on(last_cpu());
+    let run = || {
+        pin(last_cpu());
+        let runtime = watch.runtime(Builder::new_current_thread().enable_all()).expect("builds");
+        runtime.block_on(async {
+            let limit = Instant::now() + DEADLINE;
+            while watch.counters().not_scheduled < 5 {
+                assert!(Instant::now() < limit, "the machine makes polls long: {:?}", watch.counters());
+                spawn(async { compute_briefly() }).await.expect("it ends");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).expect("the runtime ends");
+    drop(hog);
+    let all_ended = || watch.stalls().entries.iter().all(|entry| entry.stall.ended);
+    wait_until("the counters are complete", || {
+        let counters = watch.counters();
+        let known = counters.stalls + counters.block_on + counters.start_up + counters.not_scheduled;
+        all_ended() && counters.noticed == known + counters.dismissed
+    });
+    let groups = watch.stalls().groups();
+    let of = |counted| groups.iter().filter(|group| group.counted_as == counted).map(|group| group.count).sum::<u64>();
+    let counters = watch.counters();
+    assert_eq!(
+        (of(Counted::NotScheduled), of(Counted::Stall)),
+        (counters.not_scheduled, counters.stalls),
+        "{counters:?}"
+    );
+    assert!(groups.windows(2).all(|pair| pair[0].counted_as <= pair[1].counted_as), "the machine's come last");
 }
 
 #[test]
