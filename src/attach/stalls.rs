@@ -77,7 +77,13 @@ pub(crate) fn watch_stalls(
     let lost = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&lost);
     let collect = move |event: &StallEvent<'_>| {
-        if event.phase != Phase::Updated && send.try_send(event.stall.clone()).is_err() {
+        // A stall that is announced at its end is one change.
+        let is_change = match event.phase {
+            Phase::Noticed => !event.stall.ended,
+            Phase::Updated => false,
+            Phase::Ended => true,
+        };
+        if is_change && send.try_send(event.stall.clone()).is_err() {
             count.fetch_add(1, Ordering::Relaxed);
         }
     };

@@ -15,8 +15,8 @@ use crate::model::victims::Victims;
 /// One thing to say.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
-    /// A stall, at one of its stages.
-    Stall { phase: Phase, stall: Arc<Stall>, repeats: Repeats },
+    /// A stall, at one of its stages. `first`: nothing was said of it before.
+    Stall { phase: Phase, stall: Arc<Stall>, repeats: Repeats, first: bool },
     /// A line of the self-check at start.
     Check(Check),
     /// A sentence about holdup.
@@ -34,7 +34,7 @@ impl News {
     /// The text for standard error. `None` for a line of the self-check that says what works.
     pub(crate) fn text(&self, style: Style) -> Option<String> {
         match self {
-            Self::Stall { phase: Phase::Noticed, stall, repeats } => {
+            Self::Stall { first: true, stall, repeats, .. } => {
                 Some(StallView::from(&**stall).report(*repeats, StackDetail::Folded, style))
             }
             Self::Stall { stall, .. } => Some(StallView::from(&**stall).update(style)),
@@ -58,7 +58,7 @@ impl News {
     /// Sends the event to the current subscriber. This runs the program's code.
     pub(crate) fn emit(&self) {
         match self {
-            Self::Stall { phase, stall, repeats } => emit_stall(*phase, stall, *repeats),
+            Self::Stall { phase, stall, repeats, .. } => emit_stall(*phase, stall, *repeats),
             Self::Check(line) if line.coverage == Coverage::Full => {
                 tracing::info!(target: "holdup", coverage = line.coverage.as_str(), "{line}");
             }

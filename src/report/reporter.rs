@@ -129,12 +129,12 @@ impl<'f> Reporter<'f> {
         });
         // So far the machine is the cause. Whether it stays so is known when the stack is captured again, or at the end.
         if stall.cause.class != CauseClass::NotScheduled {
-            self.announce(&Arc::new(stall));
+            self.announce(Phase::Noticed, &Arc::new(stall));
         }
     }
 
-    /// Reports a stall for the first time, unless the rate limit holds it back.
-    fn announce(&mut self, stall: &Arc<Stall>) {
+    /// Reports a stall for the first time, unless the rate limit holds it back. The phase is that of the report.
+    fn announce(&mut self, phase: Phase, stall: &Arc<Stall>) {
         let kind = kind_of(stall);
         let admitted = self.rate_limit.admit(kind, Instant::now());
         let count = {
@@ -147,7 +147,7 @@ impl<'f> Reporter<'f> {
         };
         if let Some(suppressed) = admitted {
             let repeats = Repeats { count, suppressed, ..Repeats::default() };
-            self.say(Phase::Noticed, stall, repeats);
+            self.log.sinks.say(News::Stall { phase, stall: Arc::clone(stall), repeats, first: true });
         }
         self.log.sinks.call(Phase::Noticed, stall);
     }
@@ -175,11 +175,11 @@ impl<'f> Reporter<'f> {
         };
         let stall = Arc::new(stall);
         if !announced {
-            self.announce(&stall);
+            self.announce(Phase::Noticed, &stall);
             return;
         }
         if reported && is_news(&stall, before) {
-            self.say(Phase::Updated, &stall, Repeats::default());
+            self.say_more(Phase::Updated, &stall);
         }
         self.log.sinks.call(Phase::Updated, &stall);
     }
@@ -187,12 +187,13 @@ impl<'f> Reporter<'f> {
     fn ended(&mut self, id: StallId, evidence: Option<Evidence>, victims: Result<Victims, VictimsUnknown>) {
         let Some((stall, announced)) = self.complete(id, evidence, victims) else { return };
         if !announced {
-            self.announce(&Arc::new(stall));
+            self.announce(Phase::Ended, &Arc::new(stall));
         }
         let Some((stall, reported)) = self.log.history().close(id) else { return };
         let stall = Arc::new(stall);
-        if reported {
-            self.say(Phase::Ended, &stall, Repeats::default());
+        // A first report at the end has said everything.
+        if reported && announced {
+            self.say_more(Phase::Ended, &stall);
         }
         self.log.sinks.call(Phase::Ended, &stall);
     }
@@ -233,7 +234,7 @@ impl<'f> Reporter<'f> {
             }
         }
         for stall in reminders {
-            self.say(Phase::Updated, &Arc::new(stall), Repeats::default());
+            self.say_more(Phase::Updated, &Arc::new(stall));
         }
     }
 
@@ -259,8 +260,10 @@ impl<'f> Reporter<'f> {
         if is_users { None } else { self.log.symbolizer().build_advice() }
     }
 
-    fn say(&self, phase: Phase, stall: &Arc<Stall>, repeats: Repeats) {
-        self.log.sinks.say(News::Stall { phase, stall: Arc::clone(stall), repeats });
+    /// Says more of a stall that was reported before.
+    fn say_more(&self, phase: Phase, stall: &Arc<Stall>) {
+        let (stall, repeats) = (Arc::clone(stall), Repeats::default());
+        self.log.sinks.say(News::Stall { phase, stall, repeats, first: false });
     }
 }
 

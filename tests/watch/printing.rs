@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use holdup::{Error, Print, Runtime, Stall, Watch, WatchBuilder};
 use serde_json::Value;
+use support::cpu_load::use_cpu;
+use support::one_cpu::{Hog, last_cpu, pin};
 use support::{DEADLINE, alone, wait_until};
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
@@ -19,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 const SCENE: &str = "HOLDUP_SCENE";
 
 /// The scenes that a child process can play.
-const SCENES: [(&str, fn()); 9] = [
+const SCENES: [(&str, fn()); 10] = [
     ("plain", || play(Watch::builder())),
     ("log", || {
         tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stdout).init();
@@ -34,6 +36,7 @@ const SCENES: [(&str, fn()); 9] = [
         tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stdout).init();
         play(Watch::builder().print(Print::Always));
     }),
+    ("by-the-machine", by_the_machine),
     ("never", || play(Watch::builder().print(Print::Never))),
     ("stuck-subscriber", || {
         tracing_subscriber::fmt().with_writer(|| Stuck).init();
@@ -93,6 +96,26 @@ fn runtime(watch: &Watch) -> Runtime {
 
 fn make(runtime: &Runtime, mistake: fn()) {
     runtime.block_on(async { holdup::spawn(async move { mistake() }).await.expect("it ends") });
+}
+
+/// A poll that takes longer than the threshold only because another thread uses the same CPU.
+fn by_the_machine() {
+    let threshold = Duration::from_millis(30);
+    let watch = Watch::builder().threshold(threshold).start().expect("starts");
+    let hog = Hog::on(last_cpu());
+    let run = || {
+        pin(last_cpu());
+        let runtime = watch.runtime(Builder::new_current_thread().enable_all()).expect("builds");
+        runtime.block_on(async {
+            while watch.counters().not_scheduled == 0 {
+                holdup::spawn(async move { use_cpu(threshold * 2 / 3) }).await.expect("it ends");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).expect("the runtime ends");
+    drop(hog);
+    watch.shutdown_timeout(DEADLINE).expect("everything is reported");
 }
 
 fn culprit_is(stall: &Stall, function: &str) -> bool {
@@ -228,6 +251,21 @@ fn without_a_subscriber_reports_go_to_standard_error_once() {
         assert_eq!(count(&stderr, "sleeping at tests/watch/printing.rs:"), 1, "{scene}: {stderr}");
         assert!(!stderr.contains('\x1b'), "{scene}: no colors, because it is no terminal: {stderr:?}");
         assert!(!stdout.contains("holdup"), "{scene}: {stdout}");
+    }
+}
+
+/// So far the machine is the cause, so nothing is said before the end.
+#[test]
+fn a_stall_that_is_announced_at_its_end_is_printed_once() {
+    let _alone = alone();
+    let (_stdout, stderr) = play_in_child("by-the-machine");
+    let number =
+        |line: &str| line.strip_prefix("holdup: stall #").map(|rest| rest.split(':').next().map(str::to_owned));
+    let headlines = stderr.lines().filter(|line| line.contains(" was held for ")).filter_map(number).flatten();
+    let numbers: Vec<String> = headlines.collect();
+    assert!(!numbers.is_empty(), "{stderr}");
+    for number in numbers {
+        assert_eq!(count(&stderr, &format!("holdup: stall #{number}: ")), 1, "{stderr}");
     }
 }
 
