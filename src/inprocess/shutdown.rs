@@ -17,6 +17,9 @@ use crate::unwind::Unwinder;
 /// A shorter shutdown is normal. Each further report comes after ten times as long.
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 
+/// A report that a stuck subscriber has not taken is printed within this time.
+const CHECK: Duration = Duration::from_millis(500);
+
 /// The limit of threads whose stacks are taken. Further ones are counted.
 const MAX_THREADS: usize = 64;
 
@@ -65,30 +68,31 @@ impl Drop for Begin {
     fn drop(&mut self) {
         // Without a thread in the pool, there is nothing to wait for.
         let Some(watch) = self.take().filter(|watch| !watch.probe.pool().ids().is_empty()) else { return };
-        // The events go to the subscriber of the thread that shuts the runtime down.
-        let dispatch = tracing::dispatcher::get_default(Clone::clone);
-        let run = move || tracing::dispatcher::with_default(&dispatch, || watch.run());
         // Without it, the shutdown is not watched, and goes on.
-        let _refused = std::thread::Builder::new().name(own_thread::SHUTDOWN.to_owned()).spawn(run);
+        let _refused = std::thread::Builder::new().name(own_thread::SHUTDOWN.to_owned()).spawn(move || watch.run());
     }
 }
 
 impl ShutdownWatch {
     /// Runs until the shutdown has ended. Nothing waits for this thread.
     fn run(self) {
+        let sinks = &self.state.log.sinks;
         let (began, mut next) = (Instant::now(), FIRST_REPORT);
         let ended = loop {
-            match self.ended.recv_timeout(next.saturating_sub(began.elapsed())) {
+            match self.ended.recv_timeout(next.saturating_sub(began.elapsed()).min(CHECK)) {
                 Ok(ended) => break ended,
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) => self.report(began.elapsed()).say(self.state.log.sinks.prints()),
+                Err(RecvTimeoutError::Timeout) if began.elapsed() < next => sinks.check(),
+                Err(RecvTimeoutError::Timeout) => {
+                    sinks.say(self.report(began.elapsed()).news());
+                    next = next.saturating_mul(10);
+                }
             }
-            next = next.saturating_mul(10);
         };
         if next > FIRST_REPORT {
             // A report takes a while, and the shutdown may have ended meanwhile.
             let waited = ended.saturating_duration_since(began);
-            ShutdownReport::say_ended(&self.probe.name(), waited, self.state.log.sinks.prints());
+            sinks.say(ShutdownReport::ended(self.probe.name(), waited));
         }
     }
 

@@ -1,6 +1,7 @@
 //! What holdup says of itself and of stalls, as a block of text and as a `tracing` event.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::Level;
 
@@ -21,14 +22,16 @@ pub(crate) enum News {
     Check(Check),
     /// A sentence about holdup.
     Notice(String),
+    /// A shutdown that waits, for this many blocking functions and polls; `None`: it has ended.
+    Shutdown { runtime: Arc<str>, waited: Duration, waits_for: Option<(usize, usize)>, text: String },
     /// The stalls of one function, at the end of a watch.
     Summary { group: StallGroup, text: String },
 }
 
 impl News {
-    /// Whether it is about a stall.
+    /// Whether it is about the program, and not about holdup.
     pub(crate) fn is_report(&self) -> bool {
-        matches!(self, Self::Stall { .. } | Self::Summary { .. })
+        matches!(self, Self::Stall { .. } | Self::Shutdown { .. } | Self::Summary { .. })
     }
 
     /// The text for standard error. `None` for a line of the self-check that says what works.
@@ -40,7 +43,9 @@ impl News {
             Self::Stall { stall, .. } => Some(StallView::from(&**stall).update(style)),
             Self::Check(check) if check.coverage == Coverage::Missing => Some(format!("holdup: {check}\n")),
             Self::Check(_) => None,
-            Self::Notice(text) | Self::Summary { text, .. } => Some(format!("holdup: {text}\n")),
+            Self::Notice(text) | Self::Shutdown { text, .. } | Self::Summary { text, .. } => {
+                Some(format!("holdup: {text}\n"))
+            }
         }
     }
 
@@ -48,6 +53,7 @@ impl News {
     pub(crate) fn is_taken(&self) -> bool {
         match self {
             Self::Stall { .. } | Self::Summary { .. } => tracing::enabled!(target: "holdup::stall", Level::WARN),
+            Self::Shutdown { .. } => tracing::enabled!(target: "holdup::shutdown", Level::WARN),
             Self::Check(check) if check.coverage == Coverage::Full => {
                 tracing::enabled!(target: "holdup", Level::INFO)
             }
@@ -64,6 +70,14 @@ impl News {
             }
             Self::Check(line) => tracing::warn!(target: "holdup", coverage = line.coverage.as_str(), "{line}"),
             Self::Notice(text) => tracing::warn!(target: "holdup", "{text}"),
+            Self::Shutdown { runtime, waited, waits_for, text } => tracing::warn!(
+                target: "holdup::shutdown",
+                runtime = %runtime,
+                waited_ms = to_ms(*waited),
+                blocking = waits_for.map(|(blocking, _)| blocking),
+                polls = waits_for.map(|(_, polls)| polls),
+                "{text}"
+            ),
             Self::Summary { group, text } => tracing::warn!(
                 target: "holdup::stall",
                 phase = "summary",

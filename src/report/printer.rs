@@ -49,11 +49,6 @@ impl Printer {
         Ok(Self { printing, queue, undelivered: Arc::clone(undelivered) })
     }
 
-    /// Whether anything may be printed.
-    pub(crate) fn prints(&self) -> bool {
-        self.queue.is_some()
-    }
-
     /// Prints what is printed beside the event.
     pub(crate) fn print_beside(&self, news: &Arc<News>) {
         if self.prints_beside(news) {

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::news::News;
 use super::stall_log::StallLog;
 use crate::diagnose::{find_culprit, poll_boundary};
-use crate::export::to_ms;
 use crate::model::evidence::WaitSite;
 use crate::model::plural::plural;
 use crate::model::stack::{Frame, Origin, RawStack};
@@ -67,24 +67,20 @@ impl ShutdownReport {
         Self { runtime, waited, blocking, polls, doings, reads_standard_input }
     }
 
-    /// Says it to the subscriber. Without one, standard error gets it.
-    pub(crate) fn say(&self, prints: bool) {
-        let text = self.text();
-        print_without_subscriber(&text, prints);
-        tracing::warn!(
-            target: "holdup::shutdown",
-            runtime = %self.runtime,
-            waited_ms = to_ms(self.waited),
-            blocking = self.blocking,
-            polls = self.polls,
-            "{}", text.trim_end()
-        );
+    /// What is said of it.
+    pub(crate) fn news(&self) -> News {
+        News::Shutdown {
+            runtime: Arc::clone(&self.runtime),
+            waited: self.waited,
+            waits_for: Some((self.blocking, self.polls)),
+            text: self.text(),
+        }
     }
 
-    pub(crate) fn say_ended(runtime: &str, waited: Duration, prints: bool) {
-        let text = format!("shutdown of runtime \"{runtime}\" ended after {:.1} s\n", waited.as_secs_f64());
-        print_without_subscriber(&text, prints);
-        tracing::warn!(target: "holdup::shutdown", runtime, waited_ms = to_ms(waited), "{}", text.trim_end());
+    /// What is said when it has ended.
+    pub(crate) fn ended(runtime: Arc<str>, waited: Duration) -> News {
+        let text = format!("shutdown of runtime \"{runtime}\" ended after {:.1} s", waited.as_secs_f64());
+        News::Shutdown { runtime, waited, waits_for: None, text }
     }
 
     fn text(&self) -> String {
@@ -106,7 +102,7 @@ impl ShutdownReport {
             let _infallible = writeln!(out, "  {} more", plural(more, "kind"));
         }
         let advice = if self.reads_standard_input { INPUT_ADVICE } else { ADVICE };
-        let _infallible = writeln!(out, "  advice: {advice}");
+        let _infallible = write!(out, "  advice: {advice}");
         out
     }
 
@@ -118,14 +114,6 @@ impl ShutdownReport {
             (0, polls) => plural(polls, "poll"),
             (_, polls) => format!("{blocking} and {}", plural(polls, "poll")),
         }
-    }
-}
-
-/// Not in one call with the event: a stuck subscriber must not hold back the text.
-fn print_without_subscriber(text: &str, prints: bool) {
-    if prints && !tracing::enabled!(target: "holdup::shutdown", tracing::Level::WARN) {
-        // A closed standard error is no reason to panic.
-        let _closed = std::io::Write::write_all(&mut std::io::stderr().lock(), format!("holdup: {text}").as_bytes());
     }
 }
 
@@ -185,7 +173,7 @@ mod tests {
         let first = "shutdown of runtime \"api\" has waited for 2 blocking functions for 1.0 s\n";
         assert_eq!(
             text,
-            format!("{first}  2 threads, such as 7: shop::upload waits in read\n  advice: {INPUT_ADVICE}\n")
+            format!("{first}  2 threads, such as 7: shop::upload waits in read\n  advice: {INPUT_ADVICE}")
         );
         doings.extend((0..10).map(|number| (format!("f{number} waits"), vec![number])));
         let text = report(doings, 12, 1).text();

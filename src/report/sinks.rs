@@ -83,11 +83,6 @@ impl Sinks {
         Ok(Self { printer, subscriber, callback, direct: audience.direct, undelivered, ending, said_stuck })
     }
 
-    /// Whether the user wants anything on standard error.
-    pub(crate) fn prints(&self) -> bool {
-        self.printer.prints()
-    }
-
     /// Prints and sends an event, as the user wants it. Never waits.
     pub(crate) fn say(&self, news: News) {
         let news = Arc::new(news);

@@ -14,6 +14,7 @@ use holdup::{Print, Runtime, Watch};
 use support::{alone, wait_until};
 use tokio::io::AsyncReadExt;
 use tokio::runtime::Builder;
+use tracing::dispatcher::{self, Dispatch};
 use tracing_subscriber::layer::SubscriberExt;
 
 /// Lines of the log.
@@ -43,12 +44,12 @@ impl Log {
         }
     }
 
-    /// Drops the runtime on a thread that logs here.
-    fn shut_down(&self, runtime: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
+    /// A watch whose events are logged here, as long as the subscriber exists.
+    fn watch(&self) -> (Watch, Dispatch) {
         let log = self.clone();
         let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || log.clone());
-        let subscriber = tracing_subscriber::registry().with(layer);
-        std::thread::spawn(move || tracing::subscriber::with_default(subscriber, runtime))
+        let subscriber = Dispatch::new(tracing_subscriber::registry().with(layer));
+        (dispatcher::with_default(&subscriber, quiet), subscriber)
     }
 }
 
@@ -88,11 +89,12 @@ fn start(runtime: &Runtime, function: fn(&Receiver<()>)) -> Sender<()> {
 #[test]
 fn a_shutdown_that_waits_names_the_blocking_functions() {
     let _alone = alone();
-    let (watch, log) = (quiet(), Log::default());
+    let log = Log::default();
+    let (watch, _subscriber) = log.watch();
     let runtime = runtime(&watch, "api");
     let mut releases: Vec<_> = (0..3).map(|_| start(&runtime, upload)).collect();
     releases.push(start(&runtime, compress));
-    let shutdown = log.shut_down(move || drop(runtime));
+    let shutdown = std::thread::spawn(move || drop(runtime));
     log.wait_for("advice: ");
     let text = log.text();
     assert!(text.contains("shutdown of runtime \"api\" has waited for 4 blocking functions for 1."), "{text}");
@@ -109,31 +111,88 @@ fn a_shutdown_that_waits_names_the_blocking_functions() {
 #[test]
 fn short_shutdowns_and_those_that_do_not_wait_are_silent() {
     let _alone = alone();
-    let (watch, log) = (quiet(), Log::default());
+    let log = Log::default();
+    let (watch, _subscriber) = log.watch();
     let short = runtime(&watch, "short");
     short.block_on(async { tokio::task::spawn_blocking(|| ()).await.expect("it ends") });
     let (background, taken) = (runtime(&watch, "background"), runtime(&watch, "taken"));
     let releases = [start(&background, upload), start(&taken, upload)];
-    let shutdown = log.shut_down(move || {
+    let shutdown = std::thread::spawn(move || {
         drop(short);
         background.shutdown_background();
         taken.into_tokio().shutdown_timeout(Duration::from_millis(1300));
     });
     shutdown.join().expect("it ends");
     drop(releases);
-    assert_eq!(log.text(), "");
+    assert!(!log.text().contains("shutdown"), "{}", log.text());
 }
 
 #[test]
 fn a_shutdown_with_a_limit_is_reported_while_it_waits() {
     let _alone = alone();
-    let (watch, log) = (quiet(), Log::default());
+    let log = Log::default();
+    let (watch, _subscriber) = log.watch();
     let runtime = runtime(&watch, "limited");
     let release = start(&runtime, upload);
-    log.shut_down(move || runtime.shutdown_timeout(Duration::from_millis(1300))).join().expect("it ends");
+    std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_millis(1300))).join().expect("it ends");
     drop(release);
     log.wait_for("shutdown of runtime \"limited\" ended after 1.");
     assert!(log.text().contains("watch_shutdown::upload at tests/"), "{}", log.text());
+}
+
+/// A subscriber that is stuck for good.
+struct Stuck;
+
+impl std::io::Write for Stuck {
+    fn write(&mut self, _line: &[u8]) -> std::io::Result<usize> {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_subscriber_that_is_stuck_gets_no_shutdown_and_standard_error_does() {
+    if std::env::var_os(CHILD).is_some() {
+        return shut_down_with_a_stuck_subscriber();
+    }
+    let _alone = alone();
+    let mut child = Command::new(std::env::current_exe().expect("it exists"))
+        .args(["--exact", "a_subscriber_that_is_stuck_gets_no_shutdown_and_standard_error_does", "--nocapture"])
+        .env(CHILD, "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(child.stderr.take().expect("is piped")).lines().map_while(Result::ok);
+    let waits = |line: &String| line.contains("has waited for 1 blocking function");
+    let mut said: Vec<String> = Vec::new();
+    while !said.last().is_some_and(waits) {
+        said.push(lines.next().expect("the shutdown is reported"));
+    }
+    // The end of standard input ends the blocking function.
+    drop(child.stdin.take());
+    said.extend(lines);
+    assert!(child.wait().expect("it ends").success(), "{said:#?}");
+    let count = |part: &str| said.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(count("holdup: shutdown of runtime \"stuck\" has waited for 1 blocking function"), 1, "{said:#?}");
+    assert_eq!(count("holdup: shutdown of runtime \"stuck\" ended after "), 1, "{said:#?}");
+}
+
+/// The blocking function ends with standard input.
+fn shut_down_with_a_stuck_subscriber() {
+    tracing_subscriber::fmt().with_writer(|| Stuck).init();
+    let watch = Watch::builder().start().expect("starts");
+    let runtime = runtime(&watch, "stuck");
+    let read = || std::io::stdin().read_line(&mut String::new()).expect("is piped");
+    runtime.spawn_blocking(read);
+    drop(runtime);
+    drop(watch);
 }
 
 fn threads() -> Vec<String> {
