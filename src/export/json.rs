@@ -213,6 +213,9 @@ pub struct CountersJson {
     /// Every long poll that was noticed. 0 from older versions.
     #[serde(default)]
     pub noticed: u64,
+    /// Long polls that were noticed and are not explained yet. It falls again.
+    #[serde(default)]
+    pub pending: u64,
     /// Stalls of the code: long polls that tasks had to wait for. Includes `unexplained`.
     pub stalls: u64,
     /// Long polls of the future given to `block_on` of a multi-thread runtime.
@@ -403,6 +406,7 @@ impl From<Counters> for CountersJson {
     fn from(counters: Counters) -> Self {
         let Counters {
             noticed,
+            pending,
             stalls,
             block_on,
             start_up,
@@ -418,6 +422,7 @@ impl From<Counters> for CountersJson {
         } = counters;
         Self {
             noticed,
+            pending,
             stalls,
             block_on,
             start_up,
@@ -438,8 +443,17 @@ impl From<Counters> for CountersJson {
 impl CountersJson {
     /// The counters with numbers for people.
     pub(crate) fn for_people(&self) -> Counters {
-        let Self { stalls, block_on, start_up, not_scheduled, unprinted, callbacks_missed, .. } = *self;
-        Counters { stalls, block_on, start_up, not_scheduled, unprinted, callbacks_missed, ..Counters::default() }
+        let Self { pending, stalls, block_on, start_up, not_scheduled, unprinted, callbacks_missed, .. } = *self;
+        Counters {
+            pending,
+            stalls,
+            block_on,
+            start_up,
+            not_scheduled,
+            unprinted,
+            callbacks_missed,
+            ..Counters::default()
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::holds::Counted;
 #[cfg(feature = "http")]
 use super::plural::plural;
 
-/// Counts since the start of the watch. They only grow.
+/// Counts since the start of the watch. All but [`pending`](Self::pending) only grow.
 ///
 /// A stall is counted when it is explained. Other long polls are counted when they end: until then, they may become stalls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,8 @@ use super::plural::plural;
 pub struct Counters {
     /// Every long poll that was noticed, whatever it is counted as.
     pub noticed: u64,
+    /// Long polls that were noticed and are not explained yet.
+    pub pending: u64,
     /// Stalls of the code: long polls that tasks had to wait for. Includes [`unexplained`](Self::unexplained).
     pub stalls: u64,
     /// Long polls of the future given to `block_on` of a multi-thread runtime, which hold no worker.
@@ -51,7 +53,7 @@ impl Counters {
         *counter += 1;
     }
 
-    /// The numbers of long polls that are no stalls: `1 long poll of block_on, 2 long polls at start-up`.
+    /// The numbers of long polls that are no stalls, or not known as stalls: `1 long poll of block_on, 2 long polls at start-up`.
     #[cfg(feature = "http")]
     pub(crate) fn other_long_polls(&self) -> Option<String> {
         let others = [
@@ -60,7 +62,8 @@ impl Counters {
             (Counted::NotScheduled, self.not_scheduled),
         ];
         let others = others.into_iter().filter(|(_, count)| *count > 0);
-        let others: Vec<String> = others.map(|(counted, count)| counted.number(count)).collect();
+        let pending = (self.pending > 0).then(|| format!("{} not explained yet", plural(self.pending, "long poll")));
+        let others: Vec<String> = others.map(|(counted, count)| counted.number(count)).chain(pending).collect();
         (!others.is_empty()).then(|| others.join(", "))
     }
 
@@ -84,6 +87,8 @@ mod tests {
     fn long_polls_that_are_no_stalls_are_beside_them() {
         let mut counters = Counters::default();
         assert_eq!(counters.other_long_polls(), None);
+        let pending = Counters { pending: 2, ..counters }.other_long_polls();
+        assert_eq!(pending.as_deref(), Some("2 long polls not explained yet"));
         [Counted::Stall, Counted::BlockOn, Counted::StartUp, Counted::StartUp, Counted::NotScheduled]
             .map(|counted| counters.count(counted));
         assert_eq!(counters.stalls, 1);

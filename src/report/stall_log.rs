@@ -94,6 +94,7 @@ impl StallLog {
         let unexplained = self.totals.lost.load(Ordering::Relaxed);
         Counters {
             noticed: self.totals.noticed.load(Ordering::Relaxed),
+            pending: self.pending(),
             stalls: reported.stalls + unexplained,
             unexplained,
             stacks_missed: self.stacks_missed.load(Ordering::Relaxed),
