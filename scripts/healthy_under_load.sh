@@ -62,14 +62,13 @@ import json, sys
 
 answer = json.load(open(sys.argv[1]))
 stalls = answer["stalls"]
-counted = answer["counters"]["stalls"]
-print(f"holdup reported {counted} stalls of {len(stalls)} kinds in {sys.argv[2]} s")
+counters = answer["counters"]
+code, machine = counters["stalls"], counters["not_scheduled"]
+print(f"holdup reported {code} stalls and {machine} polls without a CPU, of {len(stalls)} kinds, in {sys.argv[2]} s")
 for stall in stalls:
     culprit = stall.get("culprit") or {}
     where = culprit.get("function", "(nobody)") + (f", calling {culprit['call']}" if culprit.get("call") else "")
     task = stall["task"]["name"] or stall["task"]["spawned_at"] if stall.get("task") else "(none)"
     print(f"  {stall['count']} x {stall['cause']['class']} in {where}, task {task}, the last for {stall['duration_ms']} ms")
-if not counted:
-    sys.exit(0)
-sys.exit(3 if all(stall["cause"]["class"] == "not_scheduled" for stall in stalls) else 1)
+sys.exit(1 if code else 3 if machine else 0)
 PYTHON

@@ -89,8 +89,9 @@ mod tests {
         assert_eq!(counters.other_long_polls(), None);
         let pending = Counters { pending: 2, ..counters }.other_long_polls();
         assert_eq!(pending.as_deref(), Some("2 long polls not explained yet"));
-        [Counted::Stall, Counted::BlockOn, Counted::StartUp, Counted::StartUp, Counted::NotScheduled]
-            .map(|counted| counters.count(counted));
+        for counted in [Counted::Stall, Counted::BlockOn, Counted::StartUp, Counted::StartUp, Counted::NotScheduled] {
+            counters.count(counted);
+        }
         assert_eq!(counters.stalls, 1);
         let others = counters.other_long_polls();
         assert_eq!(
