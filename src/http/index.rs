@@ -8,7 +8,7 @@ use crate::export::text::{Style, milliseconds};
 use crate::model::check::SelfCheck;
 use crate::model::holds::Counted;
 use crate::model::plural::plural;
-use crate::model::stall::{Stall, Stalls};
+use crate::model::stall::{Stall, StallEntry, Stalls};
 use crate::model::stall_group::StallGroup;
 use crate::model::worker::{Activity, WorkerNow};
 
@@ -229,7 +229,7 @@ mod tests {
     use crate::model::cause::{Cause, CauseClass};
     use crate::model::evidence::Evidence;
     use crate::model::holds::Holds;
-    use crate::model::stall::{StallEntry, StallId, StallPart};
+    use crate::model::stall::{StallId, StallPart};
 
     fn page_of(entries: Vec<StallEntry>) -> String {
         page(&Stalls { entries, ..Stalls::default() }, &[], &SelfCheck::default(), &[])
@@ -309,9 +309,11 @@ mod tests {
         let mut stalls = Stalls { entries: vec![StallEntry::new(stall)], ..Stalls::default() };
         stalls.counters.start_up = 1;
         let page = page(&stalls, &[], &SelfCheck::default(), &[]);
-        for part in
-            ["Nothing has held this runtime up so far.", "stalls: 1 long poll at start-up.", "the start-up of runtime &quot;runtime-1&quot; held for 900 ms so far"]
-        {
+        for part in [
+            "Nothing has held this runtime up so far.",
+            "stalls: 1 long poll at start-up.",
+            "the start-up of runtime &quot;runtime-1&quot; held for 900 ms so far",
+        ] {
             assert!(page.contains(part), "{part}: {page}");
         }
     }

@@ -351,7 +351,7 @@ mod tests {
     fn a_worker_with_another_number_is_the_same() {
         let worker = |tid, runtime: &str, index| {
             let thread = Thread { tid, name: "tokio-rt-worker".into(), stack: None };
-            Worker { key: 0, runtime: runtime.into(), index, thread, uninstrumented: true }
+            Worker { key: 0, runtime: runtime.into(), index, thread, holds: Holds::Worker, uninstrumented: true }
         };
         assert!(is_same_worker(&worker(12, "runtime-1", Some(2)), &worker(12, "runtime-2", Some(1))));
         assert!(!is_same_worker(&worker(12, "runtime-1", Some(1)), &worker(13, "runtime-1", Some(1))));
