@@ -30,7 +30,10 @@ pub(crate) mod evidence;
 /// Sums and differences of evidence.
 mod evidence_sum;
 
-/// Causes of stalls, with advice.
+/// Classes of causes, with advice.
+mod cause_class;
+
+/// Causes of stalls.
 pub(crate) mod cause;
 
 /// The work that waits for a stuck worker.
