@@ -205,8 +205,9 @@ pub use watch::{Print, Watch, WatchBuilder};
 /// ```
 pub mod stall {
     pub use crate::model::cause::{Cause, CauseClass, ParseCauseError};
+    pub use crate::model::cause_object::{CauseObject, ParseObjectError};
     pub use crate::model::counters::Counters;
-    pub use crate::model::evidence::{Evidence, SyscallKind, WaitSite, WaitTime};
+    pub use crate::model::evidence::{Evidence, StandardStream, SyscallKind, WaitSite, WaitTime};
     pub use crate::model::holds::{Counted, Holds};
     pub use crate::model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
     pub use crate::model::stall::{

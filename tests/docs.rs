@@ -233,26 +233,32 @@ fn the_book_lists_every_chapter() {
 
 #[test]
 fn causes_are_those_of_the_code() {
-    const BEGIN: &str = "<!-- causes:begin";
-    const END: &str = "<!-- causes:end -->";
-    let text = document("docs/guide/causes.md");
-    let begin = text.find(BEGIN).and_then(|at| Some(at + text[at..].find("-->")? + "-->\n".len()));
-    let begin = begin.expect("the beginning is marked");
-    let end = text.find(END).expect("the end is marked");
-    let generated: String = holdup::stall::CauseClass::ALL
+    let causes = holdup::stall::CauseClass::ALL
         .iter()
-        .map(|cause| format!("\n### `{}`: {}\n\n{}\n", cause.as_str(), cause.title(), cause.advice()))
-        .collect();
-    let generated = generated + "\n";
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        let new = format!("{}{generated}{}", &text[..begin], &text[end..]);
-        std::fs::write(root().join("docs/guide/causes.md"), new).expect("the document can be written");
-        return;
-    }
-    assert_eq!(text[begin..end], generated, "run `UPDATE_DOCS=1 cargo test --test docs`");
+        .map(|cause| format!("\n### `{}`: {}\n\n{}\n", cause.as_str(), cause.title(), cause.advice()));
+    assert_generated("docs/guide/causes.md", "causes", &(causes.collect::<String>() + "\n"));
+    let objects = holdup::stall::CauseObject::ALL
+        .iter()
+        .map(|object| format!("\n### `{object}`: {}\n\n{} {}\n", object.title(), object.seen(), object.advice()));
+    assert_generated("docs/guide/causes.md", "objects", &(objects.collect::<String>() + "\n"));
+    let text = document("docs/guide/causes.md");
     for cause in holdup::stall::CauseClass::ALL {
         assert!(text.contains(&format!("\n| `{}` |", cause.as_str())), "{cause} is not in the table");
     }
+}
+
+/// Fails if the text between two marks of a document is another one. `UPDATE_DOCS` replaces it instead.
+fn assert_generated(path: &str, mark: &str, generated: &str) {
+    let text = document(path);
+    let begin = text.find(&format!("<!-- {mark}:begin")).expect("the beginning is marked");
+    let begin = begin + text[begin..].find("-->").expect("the mark ends") + "-->\n".len();
+    let end = text.find(&format!("<!-- {mark}:end -->")).expect("the end is marked");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        let new = format!("{}{generated}{}", &text[..begin], &text[end..]);
+        std::fs::write(root().join(path), new).expect("the document can be written");
+        return;
+    }
+    assert_eq!(text[begin..end], *generated, "run `UPDATE_DOCS=1 cargo test --test docs`");
 }
 
 /// Commands after `$ ` in ```console blocks, with whether a test is to run them.

@@ -205,7 +205,7 @@ mod tests {
 
     fn evidence(on_cpu_ms: u32, run_queue_ms: u32, waits: &[(SyscallKind, u32)]) -> Evidence {
         let wait = |(kind, ms): &(SyscallKind, u32)| WaitTime {
-            site: WaitSite::Syscall { name: "call".into(), kind: *kind, file: None },
+            site: WaitSite::Syscall { name: "call".into(), kind: *kind, file: None, stream: None },
             time: MS * *ms,
         };
         Evidence {

@@ -6,6 +6,9 @@ mod cause;
 /// The culprit of a stall.
 mod culprit;
 
+/// What exactly a worker waited for.
+mod object;
+
 /// Tasks that wait for each other in a cycle.
 #[cfg(feature = "attach")]
 mod cycle;
@@ -21,6 +24,7 @@ pub(crate) use culprit::is_poll_of_runtime;
 pub(crate) use cycle::cycles;
 #[cfg(feature = "attach")]
 pub(crate) use futurelock::futurelocks;
+pub(crate) use object::objects;
 
 pub(crate) use culprit::{find_culprit, is_in_task, poll_boundary, worker_handed_over};
 

@@ -142,7 +142,7 @@ fn stall_lines(entry: &StallEntry) -> Vec<String> {
         let at = culprit.frame.location().map_or_else(String::new, |place| format!(" at {place}"));
         format!(" in {}{at}", culprit.frame.function)
     });
-    vec![first, format!("        {}{}", stall.cause.class.title(), place.unwrap_or_default())]
+    vec![first, format!("        {}{}", stall.cause.title(), place.unwrap_or_default())]
 }
 
 /// A fraction of one CPU or worker in percent.

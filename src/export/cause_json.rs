@@ -13,6 +13,12 @@ use crate::model::stall::{Culprit, StallPart};
 pub struct CauseJson {
     /// One of the words that `holdup explain` lists.
     pub class: String,
+    /// The words of its objects, which `holdup explain` lists too; empty if the class says all that is known.
+    #[serde(default)]
+    pub objects: Vec<String>,
+    /// The words in reports.
+    #[serde(default)]
+    pub title: String,
     /// What to do about it.
     pub advice: String,
     /// The numbers that support it.
@@ -49,6 +55,9 @@ pub struct EvidenceJson {
     pub major_faults: Option<u64>,
     /// The thread's scheduler state at the last sample.
     pub state: Option<char>,
+    /// How long it had slept without being run, at the last sample.
+    #[serde(default)]
+    pub asleep_ms: f64,
     /// The delay of the watchdog itself.
     pub watchdog_late_ms: f64,
 }
@@ -95,7 +104,9 @@ impl From<&Cause> for CauseJson {
     fn from(cause: &Cause) -> Self {
         Self {
             class: cause.class.as_str().to_owned(),
-            advice: cause.class.advice().to_owned(),
+            objects: cause.objects.iter().map(ToString::to_string).collect(),
+            title: cause.title(),
+            advice: cause.advice(),
             evidence: (&cause.evidence).into(),
         }
     }
@@ -117,6 +128,7 @@ impl From<&Evidence> for EvidenceJson {
             minor_faults: evidence.minor_faults,
             major_faults: evidence.major_faults,
             state: evidence.state,
+            asleep_ms: ms(evidence.asleep),
             watchdog_late_ms: ms(evidence.watchdog_late),
         }
     }

@@ -42,6 +42,12 @@ pub struct GroupPartJson {
     pub location: Option<String>,
     /// The word for the cause.
     pub cause: String,
+    /// The words of its objects.
+    #[serde(default)]
+    pub objects: Vec<String>,
+    /// The words in reports.
+    #[serde(default)]
+    pub title: String,
     /// The number of stalls.
     pub count: u64,
     /// The sum of their durations.
@@ -73,6 +79,8 @@ impl From<&GroupPart> for GroupPartJson {
         Self {
             location: part.location.clone(),
             cause: part.cause.as_str().to_owned(),
+            objects: part.objects.iter().map(ToString::to_string).collect(),
+            title: part.title(),
             count: part.count,
             total_ms: ms(part.total),
             longest_ms: ms(part.longest),

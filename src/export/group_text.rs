@@ -1,5 +1,6 @@
 //! A group of stalls as text: a headline, its lines and causes, and one line for the end of a watch.
 
+use std::borrow::Cow;
 #[cfg(any(test, feature = "http"))]
 use std::time::UNIX_EPOCH;
 use std::time::{Duration, SystemTime};
@@ -37,7 +38,7 @@ pub(crate) struct GroupView<'a> {
 pub(crate) struct GroupPartView<'a> {
     pub(crate) location: Option<&'a str>,
     /// The title of the cause.
-    pub(crate) cause: &'a str,
+    pub(crate) cause: Cow<'a, str>,
     pub(crate) count: u64,
     pub(crate) total: Duration,
 }
@@ -61,8 +62,8 @@ impl<'a> From<&'a StallGroup> for GroupView<'a> {
 
 impl<'a> From<&'a GroupPart> for GroupPartView<'a> {
     fn from(part: &'a GroupPart) -> Self {
-        let GroupPart { location, cause, count, total, .. } = part;
-        Self { location: location.as_deref(), cause: cause.title(), count: *count, total: *total }
+        let GroupPart { location, count, total, .. } = part;
+        Self { location: location.as_deref(), cause: part.title().into(), count: *count, total: *total }
     }
 }
 
@@ -137,7 +138,7 @@ impl GroupView<'_> {
 impl GroupPartView<'_> {
     /// `sleeping at src/api.rs:12`.
     pub(crate) fn place(&self) -> String {
-        self.location.map_or_else(|| self.cause.to_owned(), |location| format!("{} at {location}", self.cause))
+        self.location.map_or_else(|| self.cause.to_string(), |location| format!("{} at {location}", self.cause))
     }
 
     /// `src/api.rs:12: sleeping, 2 polls, 160 ms`.
@@ -177,8 +178,12 @@ mod tests {
     use super::*;
 
     fn view() -> GroupView<'static> {
-        let part =
-            |location, cause, count, ms| GroupPartView { location, cause, count, total: Duration::from_millis(ms) };
+        let part = |location, cause: &'static str, count, ms| GroupPartView {
+            location,
+            cause: cause.into(),
+            count,
+            total: Duration::from_millis(ms),
+        };
         GroupView {
             function: Some("news::nap"),
             counted_as: Counted::Stall,

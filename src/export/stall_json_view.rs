@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::cause_json::{EvidenceJson, StallPartJson, WaitJson};
+use super::cause_json::{CauseJson, EvidenceJson, StallPartJson, WaitJson};
 use super::group_json::{GroupPartJson, StallGroupJson};
 use super::group_text::{GroupPartView, GroupView};
 use super::json::{FrameJson, StallJson, TaskJson, WaitingJson};
@@ -19,8 +19,6 @@ use crate::model::waiting::{Driver, Waiting};
 
 impl<'a> From<&'a StallJson> for StallView<'a> {
     fn from(stall: &'a StallJson) -> Self {
-        // A word of a later version has no title here.
-        let class = stall.cause.class.parse::<CauseClass>().ok();
         let culprit = stall.culprit.as_ref().map(|culprit| CulpritView {
             function: &culprit.function,
             location: location(culprit.file.as_deref(), culprit.line),
@@ -51,8 +49,9 @@ impl<'a> From<&'a StallJson> for StallView<'a> {
             duration: duration(stall.duration_ms),
             detection: Detection::of_word(&stall.detection),
             ended: stall.ended,
-            cause: class.map_or(&*stall.cause.class, |class| class.title()),
-            advice: &stall.cause.advice,
+            class: &stall.cause.class,
+            cause: stall.cause.title().into(),
+            advice: Cow::Borrowed(&stall.cause.advice),
             evidence: Cow::Owned((&stall.cause.evidence).into()),
             culprit,
             build: stall.build_advice.as_deref(),
@@ -84,10 +83,9 @@ impl<'a> From<&'a StallGroupJson> for GroupView<'a> {
 
 impl<'a> From<&'a GroupPartJson> for GroupPartView<'a> {
     fn from(part: &'a GroupPartJson) -> Self {
-        let class = part.cause.parse::<CauseClass>().ok();
         Self {
             location: part.location.as_deref(),
-            cause: class.map_or(&*part.cause, |class| class.title()),
+            cause: title(&part.title, &part.cause).into(),
             count: part.count,
             total: duration(part.total_ms),
         }
@@ -96,13 +94,24 @@ impl<'a> From<&'a GroupPartJson> for GroupPartView<'a> {
 
 impl<'a> From<&'a StallPartJson> for PartView<'a> {
     fn from(part: &'a StallPartJson) -> Self {
-        let class = part.cause.class.parse::<CauseClass>().ok();
         Self {
             from: duration(part.from_ms),
             to: duration(part.to_ms),
-            cause: class.map_or(&*part.cause.class, |class| class.title()),
+            cause: part.cause.title().into(),
             function: part.culprit.as_ref().map(|culprit| &*culprit.function),
         }
+    }
+}
+
+/// The title of a cause. Answers of versions before objects have none, and words of later versions have none here.
+fn title<'a>(title: &'a str, class: &'a str) -> &'a str {
+    let of_class = || class.parse::<CauseClass>().map_or(class, |class| class.title());
+    if title.is_empty() { of_class() } else { title }
+}
+
+impl CauseJson {
+    fn title(&self) -> &str {
+        title(&self.title, &self.class)
     }
 }
 
@@ -139,7 +148,7 @@ impl From<&FrameJson> for Frame {
 impl From<&EvidenceJson> for Evidence {
     fn from(json: &EvidenceJson) -> Self {
         let wait = |wait: &WaitJson| WaitTime {
-            site: WaitSite::Syscall { name: wait.place.clone(), kind: SyscallKind::Other, file: None },
+            site: WaitSite::Syscall { name: wait.place.clone(), kind: SyscallKind::Other, file: None, stream: None },
             time: duration(wait.ms),
         };
         Self {
@@ -155,6 +164,7 @@ impl From<&EvidenceJson> for Evidence {
             minor_faults: json.minor_faults,
             major_faults: json.major_faults,
             state: json.state,
+            asleep: duration(json.asleep_ms),
             watchdog_late: duration(json.watchdog_late_ms),
         }
     }
@@ -172,5 +182,53 @@ impl From<&WaitingJson> for Waiting {
             others_stalled: json.others_stalled,
             ..Self::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stall_text::{Repeats, StackDetail};
+    use super::super::text::Style;
+    use super::*;
+    use crate::model::cause_object::CauseObject;
+    use crate::model::stall::{Stall, StallEntry};
+
+    /// The report of a stall, from the model and from its JSON.
+    fn reports(objects: &[CauseObject], class: CauseClass) -> [String; 2] {
+        let mut stall = Stall::example("api::relay", Duration::from_millis(161), class);
+        stall.cause.objects = objects.to_vec();
+        let json = StallJson::from(&StallEntry::new(stall.clone()));
+        [StallView::from(&stall), StallView::from(&json)]
+            .map(|view| view.report(Repeats::default(), StackDetail::Folded, Style::Plain))
+    }
+
+    #[test]
+    fn reports_tell_the_object_with_its_advice() {
+        use CauseObject::{Drop, StandardOutputPipe, StuckLock};
+        let title = "writing to a full pipe on standard output";
+        for report in reports(&[StandardOutputPipe, Drop], CauseClass::File) {
+            assert!(report.contains(&format!("so far by relay ({title}, in a drop)\n")), "{report}");
+            assert!(report.contains(&format!("  cause    file: {title}, in a drop; ")), "{report}");
+            let words = report.split_whitespace().collect::<Vec<_>>().join(" ");
+            let advice = format!("{} {}", StandardOutputPipe.advice(), Drop.advice());
+            assert!(words.contains(&advice) && !words.contains("tokio::fs"), "{words}");
+        }
+        for report in reports(&[StuckLock], CauseClass::Lock) {
+            assert!(
+                report.contains("  cause    waiting for a lock that it does not get; "),
+                "the class is in it: {report}"
+            );
+        }
+        for report in reports(&[], CauseClass::Lock) {
+            assert!(report.contains("by relay (waiting for a lock)\n") && report.contains("lock is held"), "{report}");
+        }
+    }
+
+    #[test]
+    fn json_without_a_title_has_that_of_its_class() {
+        for (class, words) in [("not_scheduled", "not scheduled"), ("a_later_one", "a_later_one")] {
+            assert_eq!(title("", class), words);
+        }
+        assert_eq!(title("waiting for a later object", "lock"), "waiting for a later object");
     }
 }

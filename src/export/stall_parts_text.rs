@@ -1,5 +1,6 @@
 //! The parts of a stall in one sentence.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::text::{milliseconds, short_name};
@@ -11,7 +12,7 @@ pub(crate) struct PartView<'a> {
     pub(crate) from: Duration,
     pub(crate) to: Duration,
     /// The title of the cause.
-    pub(crate) cause: &'a str,
+    pub(crate) cause: Cow<'a, str>,
     pub(crate) function: Option<&'a str>,
 }
 
@@ -20,7 +21,7 @@ impl<'a> From<&'a StallPart> for PartView<'a> {
         Self {
             from: part.from,
             to: part.to,
-            cause: part.cause.class.title(),
+            cause: part.cause.title().into(),
             function: part.culprit.as_ref().map(|culprit| &*culprit.frame.function),
         }
     }
@@ -57,7 +58,7 @@ mod tests {
 
     fn part(from: u64, to: u64, cause: &'static str, function: &'static str) -> PartView<'static> {
         let ms = Duration::from_millis;
-        PartView { from: ms(from), to: ms(to), cause, function: Some(function) }
+        PartView { from: ms(from), to: ms(to), cause: cause.into(), function: Some(function) }
     }
 
     #[test]

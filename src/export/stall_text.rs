@@ -33,9 +33,11 @@ pub(crate) struct StallView<'a> {
     pub(crate) duration: Duration,
     pub(crate) detection: Detection,
     pub(crate) ended: bool,
+    /// The word of the cause's class.
+    pub(crate) class: &'a str,
     /// The title of the cause.
-    pub(crate) cause: &'a str,
-    pub(crate) advice: &'a str,
+    pub(crate) cause: Cow<'a, str>,
+    pub(crate) advice: Cow<'a, str>,
     pub(crate) evidence: Cow<'a, Evidence>,
     pub(crate) culprit: Option<CulpritView<'a>>,
     /// How to build the program so that it has more names.
@@ -118,8 +120,9 @@ impl<'a> From<&'a Stall> for StallView<'a> {
             duration: stall.duration,
             detection: stall.detection,
             ended: stall.ended,
-            cause: stall.cause.class.title(),
-            advice: stall.cause.class.advice(),
+            class: stall.cause.class.as_str(),
+            cause: stall.cause.title().into(),
+            advice: stall.cause.advice().into(),
             evidence: Cow::Borrowed(&stall.cause.evidence),
             culprit,
             build: stall.build_advice,
@@ -149,11 +152,11 @@ impl StallView<'_> {
         if let Some(culprit) = &self.culprit {
             put("culprit", &culprit.sentence(style));
         }
-        put("cause", &format!("{}; {}", style.strong(self.cause), numbers(&self.evidence)));
+        put("cause", &format!("{}; {}", style.strong(&self.cause_with_class()), numbers(&self.evidence)));
         if let Some(parts) = self.parts_sentence() {
             put("parts", &wrapped(&parts, PROSE_WIDTH).join(CONTINUATION));
         }
-        put("advice", &wrapped(self.advice, PROSE_WIDTH).join(CONTINUATION));
+        put("advice", &wrapped(&self.advice, PROSE_WIDTH).join(CONTINUATION));
         if let Some(build) = self.build {
             put("build", &wrapped(build, PROSE_WIDTH).join(CONTINUATION));
         }
@@ -219,10 +222,16 @@ impl StallView<'_> {
     /// `computing`; `computing, and 38.0 ms without a CPU` if the machine's part is considerable.
     pub(crate) fn cause_and_machine(&self) -> String {
         let machine = self.evidence.machine_time();
-        if machine < self.evidence.window / 4 || machine.is_zero() || self.cause == CauseClass::NotScheduled.title() {
-            return self.cause.to_owned();
+        if machine < self.evidence.window / 4 || machine.is_zero() || self.class == CauseClass::NotScheduled.as_str() {
+            return self.cause.to_string();
         }
         format!("{}, and {} without a CPU", self.cause, milliseconds(machine))
+    }
+
+    /// `lock: waiting for Python's interpreter lock`; `waiting for a lock` alone, which has the word in it.
+    fn cause_with_class(&self) -> String {
+        let title = self.class.parse::<CauseClass>().map_or(self.class, |class| class.title());
+        if self.cause.starts_with(title) { self.cause.to_string() } else { format!("{}: {}", self.class, self.cause) }
     }
 
     fn number(&self, style: Style) -> String {
@@ -438,8 +447,9 @@ mod tests {
             duration: Duration::from_micros(10_100),
             detection: Detection::Instrumented,
             ended: false,
-            cause: "sleeping",
-            advice: "Await instead.",
+            class: "sleeping",
+            cause: "sleeping".into(),
+            advice: "Await instead.".into(),
             evidence: Cow::Owned(Evidence {
                 window: Duration::from_micros(8_500),
                 on_cpu: Some(Duration::ZERO),
@@ -525,7 +535,8 @@ holdup: stall #1: worker 0 of runtime \"news\" held for 10.1 ms so far by nap (s
         let ms = Duration::from_millis;
         let evidence =
             Evidence { window: ms(75), on_cpu: Some(ms(37)), run_queue: Some(ms(38)), ..Evidence::default() };
-        let beside_load = StallView { evidence: Cow::Owned(evidence), cause: "computing", ..view() };
+        let beside_load =
+            StallView { evidence: Cow::Owned(evidence), class: "computing", cause: "computing".into(), ..view() };
         let report = beside_load.report(Repeats::default(), StackDetail::Folded, Style::Plain);
         assert!(report.contains("by nap (computing, and 38.0 ms without a CPU)\n"), "{report}");
         let numbers = "  cause    computing; observed for 75.0 ms: 37.0 ms on CPU, 38.0 ms waiting for a CPU\n";

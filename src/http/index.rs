@@ -109,7 +109,7 @@ fn group_rows(html: &mut String, group: &StallGroup, stalls: &Stalls) {
     if view.parts.len() > PARTS {
         field(html, "", &plural((view.parts.len() - PARTS) as u64, "more place"));
     }
-    field(html, "advice", &escape(first.stall.cause.class.advice()));
+    field(html, "advice", &escape(first.stall.cause.advice()));
     if let Some(build) = first.stall.build_advice {
         field(html, "build", &escape(build));
     }
@@ -130,7 +130,7 @@ fn cause(part: &GroupPartView<'_>, one_of_several: bool) -> String {
     } else {
         String::new()
     };
-    format!("<b>{}</b>{place}{sums}", escape(part.cause))
+    format!("<b>{}</b>{place}{sums}", escape(&part.cause))
 }
 
 /// One stall of a function: its worker, what the worker did in order, its task, and who waited.
@@ -227,6 +227,7 @@ mod tests {
 
     use super::*;
     use crate::model::cause::{Cause, CauseClass};
+    use crate::model::cause_object::CauseObject;
     use crate::model::evidence::Evidence;
     use crate::model::holds::Holds;
     use crate::model::stall::{StallId, StallPart};
@@ -316,6 +317,20 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }
+    }
+
+    #[test]
+    fn the_object_decides_the_advice() {
+        let mut stall = Stall::example("api::relay", Duration::from_millis(30), CauseClass::File);
+        stall.cause.objects = vec![CauseObject::StandardOutputPipe];
+        let page = page_of(vec![StallEntry::new(stall)]);
+        let advice = escape(CauseObject::StandardOutputPipe.advice());
+        for shown in
+            ["<dt>cause<dd><b>writing to a full pipe on standard output</b>", &format!("<dt>advice<dd>{advice}")]
+        {
+            assert!(page.contains(shown), "{shown}: {page}");
+        }
+        assert!(!page.contains("tokio::fs"), "{page}");
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub struct Evidence {
     /// The thread's scheduler state at the last sample: `R` running, `S` asleep, `D` in uninterruptible sleep,
     /// `T` stopped.
     pub state: Option<char>,
+    /// How long the thread had slept without being run, at the last sample. Zero if it ran, or if the kernel does not tell
+    /// one sleep from the next.
+    pub asleep: Duration,
     /// The delay of holdup's own watchdog in the window. A large value means that the machine ran neither thread.
     pub watchdog_late: Duration,
 }
@@ -113,6 +116,8 @@ pub enum WaitSite {
         kind: SyscallKind,
         /// The file behind the descriptor in its arguments: `socket`, or a path.
         file: Option<String>,
+        /// The standard stream that the descriptor is; `None` for another descriptor.
+        stream: Option<StandardStream>,
     },
     /// In the handler of a page fault or of another exception.
     Fault,
@@ -121,10 +126,34 @@ pub enum WaitSite {
 impl fmt::Display for WaitSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Syscall { name, file: Some(file), .. } => write!(f, "{name} on {file}"),
+            Self::Syscall { name, file: Some(file), stream: Some(stream), .. } => {
+                write!(f, "{name} on {file} ({stream})")
+            }
+            Self::Syscall { name, file: Some(file), stream: None, .. } => write!(f, "{name} on {file}"),
             Self::Syscall { name, file: None, .. } => f.write_str(name),
             Self::Fault => f.write_str("a page fault"),
         }
+    }
+}
+
+/// The descriptors that every program starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StandardStream {
+    /// Descriptor 0.
+    Input,
+    /// Descriptor 1.
+    Output,
+    /// Descriptor 2.
+    Error,
+}
+
+impl fmt::Display for StandardStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Input => "standard input",
+            Self::Output => "standard output",
+            Self::Error => "standard error",
+        })
     }
 }
 

@@ -26,6 +26,7 @@ impl Evidence {
             minor_faults: grown(earlier.minor_faults, self.minor_faults),
             major_faults: grown(earlier.major_faults, self.major_faults),
             state: self.state,
+            asleep: self.asleep,
             watchdog_late: self.watchdog_late.saturating_sub(earlier.watchdog_late),
         }
         .within_window()
@@ -54,6 +55,7 @@ impl Evidence {
             minor_faults: sum(self.minor_faults, next.minor_faults),
             major_faults: sum(self.major_faults, next.major_faults),
             state: next.state,
+            asleep: next.asleep,
             watchdog_late: self.watchdog_late + next.watchdog_late,
         }
     }
@@ -74,6 +76,7 @@ impl Evidence {
             minor_faults: self.minor_faults.map(|count| count / 2),
             major_faults: self.major_faults.map(|count| count / 2),
             state: self.state,
+            asleep: self.asleep / 2,
             watchdog_late: self.watchdog_late / 2,
         }
     }
@@ -129,7 +132,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn evidence(window: u32, on_cpu: u32, waited: u32) -> Evidence {
-        let site = WaitSite::Syscall { name: "futex".into(), kind: SyscallKind::Lock, file: None };
+        let site = WaitSite::Syscall { name: "futex".into(), kind: SyscallKind::Lock, file: None, stream: None };
         let waits = vec![WaitTime { site, time: MS * waited }];
         Evidence { window: MS * window, on_cpu: Some(MS * on_cpu), waits, ..Evidence::default() }
     }

@@ -36,6 +36,9 @@ mod cause_class;
 /// Causes of stalls.
 pub(crate) mod cause;
 
+/// What exactly a worker waited for, with advice.
+pub(crate) mod cause_object;
+
 /// The work that waits for a stuck worker.
 pub(crate) mod waiting;
 

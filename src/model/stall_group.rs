@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::cause::CauseClass;
+use super::cause::{CauseClass, title};
+use super::cause_object::CauseObject;
 use super::holds::Counted;
 use super::stall::{Stall, StallEntry, StallId, Stalls};
 
@@ -48,12 +49,22 @@ pub struct GroupPart {
     pub location: Option<String>,
     /// The cause.
     pub cause: CauseClass,
+    /// Its objects.
+    pub objects: Vec<CauseObject>,
     /// The number of stalls.
     pub count: u64,
     /// The sum of their durations.
     pub total: Duration,
     /// The longest duration.
     pub longest: Duration,
+}
+
+impl GroupPart {
+    /// The words of its cause in reports.
+    #[must_use]
+    pub fn title(&self) -> String {
+        title(self.cause, &self.objects)
+    }
 }
 
 impl Stalls {
@@ -152,8 +163,10 @@ impl StallGroup {
 
     fn add_part(&mut self, entry: &StallEntry) {
         let location = entry.stall.culprit.as_ref().and_then(|culprit| culprit.frame.location());
-        let cause = entry.stall.cause.class;
-        let known = self.parts.iter_mut().find(|part| part.location == location && part.cause == cause);
+        let (cause, objects) = (entry.stall.cause.class, &entry.stall.cause.objects);
+        let is_equal =
+            |part: &&mut GroupPart| part.location == location && part.cause == cause && part.objects == *objects;
+        let known = self.parts.iter_mut().find(is_equal);
         let (count, total, longest) = (entry.count, entry.total, entry.longest);
         match known {
             Some(part) => {
@@ -161,7 +174,7 @@ impl StallGroup {
                 part.total += total;
                 part.longest = part.longest.max(longest);
             }
-            None => self.parts.push(GroupPart { location, cause, count, total, longest }),
+            None => self.parts.push(GroupPart { location, cause, objects: objects.clone(), count, total, longest }),
         }
     }
 }
@@ -218,6 +231,14 @@ mod tests {
             groups[1].parts.iter().map(|part| (part.cause, part.count, part.total.as_millis())).collect();
         assert_eq!(parts, [(Lock, 2, 80), (Sleeping, 1, 60)]);
         assert_eq!(groups[2].parts[0].location.as_deref(), Some("src/api.rs:8"), "the line that took most");
+    }
+
+    #[test]
+    fn objects_are_told_apart_inside_the_group() {
+        let mut entries = vec![entry(1, "api::log", 7, Lock, 10), entry(2, "api::log", 7, Lock, 20)];
+        entries[1].stall.cause.objects = vec![CauseObject::OutputLock];
+        let titles: Vec<_> = groups_of(&entries)[0].parts.iter().map(GroupPart::title).collect();
+        assert_eq!(titles, ["waiting for the lock of standard output or error", "waiting for a lock"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::stalled_time::PollStack;
-use crate::diagnose::{PollTime, classify, own_cause};
+use crate::diagnose::{PollTime, classify, objects, own_cause};
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::stack::{Frame, Stack, StackUnavailable};
@@ -103,7 +103,7 @@ impl Looks {
         stall.stack.clone_from(stack);
         let is_machines = parts[longest].0.cause.class == CauseClass::NotScheduled;
         stall.cause = match is_machines {
-            true => Cause { class: CauseClass::NotScheduled, evidence: evidence.clone() },
+            true => Cause::new(CauseClass::NotScheduled, evidence.clone()),
             false => parts[longest].0.cause.clone(),
         };
         stall.parts_joined = self.joined;
@@ -127,7 +127,7 @@ impl Looks {
             let class = class.unwrap_or_else(|| own_cause(&evidence, frames_of(&look.seen).unwrap_or_default()));
             let to = next.map_or(poll.lasted, |next| next.from);
             let culprit = look.seen.culprit.clone();
-            let part = StallPart { from: look.from, to, culprit, cause: Cause { class, evidence } };
+            let part = StallPart { from: look.from, to, culprit, cause: Cause::new(class, evidence) };
             let continues = |pieces: &&mut Vec<(StallPart, &Seen)>| {
                 let shown = pieces.iter().rev().find(|(_, seen)| seen.stack.is_ok());
                 let says_nothing_new = look.seen.stack.is_err();
@@ -139,12 +139,15 @@ impl Looks {
                 None => parts.push(vec![(part, &look.seen)]),
             }
         }
-        parts.iter().filter_map(|pieces| join(pieces)).collect()
+        let last = parts.len().saturating_sub(1);
+        let over = |index| poll.ended || index < last;
+        parts.iter().enumerate().filter_map(|(index, pieces)| join(pieces, over(index))).collect()
     }
 }
 
-/// Makes neighbors of one kind one part, with the culprit that explains most of it. A look without a stack names none.
-fn join(pieces: &[(StallPart, &Seen)]) -> Option<(StallPart, Seen)> {
+/// Makes neighbors of one kind one part, with the culprit and the objects that explain most of it. A look without a stack
+/// names none. `over` says that the thread does something else now.
+fn join(pieces: &[(StallPart, &Seen)], over: bool) -> Option<(StallPart, Seen)> {
     let (first, last) = (&pieces.first()?.0, &pieces.last()?.0);
     let with_stack: Vec<_> = pieces.iter().filter(|(_, seen)| seen.stack.is_ok()).collect();
     let named = if with_stack.is_empty() { pieces.iter().collect() } else { with_stack };
@@ -153,7 +156,11 @@ fn join(pieces: &[(StallPart, &Seen)]) -> Option<(StallPart, Seen)> {
     for (piece, _) in &pieces[1..] {
         evidence = evidence.plus(&piece.cause.evidence);
     }
-    let cause = Cause { class: first.cause.class, evidence };
+    let mut cause = Cause::new(first.cause.class, evidence);
+    // A newer stack shows another call. Looks without a stack after this one may be of the same sleep.
+    let over = over || named.last().is_some_and(|(_, newest)| !std::ptr::eq(*newest, *seen));
+    let of_shown = Evidence { asleep: last.cause.evidence.asleep, ..shown.cause.evidence.clone() };
+    cause.objects = objects(cause.class, &of_shown, frames_of(seen).unwrap_or_default(), over);
     let part = StallPart { from: first.from, to: last.to, culprit: shown.culprit.clone(), cause };
     Some((part, (*seen).clone()))
 }
@@ -203,7 +210,7 @@ mod tests {
     }
 
     fn evidence(window: u32, on_cpu: u32, locked: u32) -> Evidence {
-        let site = WaitSite::Syscall { name: "futex".into(), kind: SyscallKind::Lock, file: None };
+        let site = WaitSite::Syscall { name: "futex".into(), kind: SyscallKind::Lock, file: None, stream: None };
         let waits = Vec::from_iter((locked > 0).then_some(WaitTime { site, time: MS * locked }));
         Evidence { window: MS * window, on_cpu: Some(MS * on_cpu), waits, ..Evidence::default() }
     }

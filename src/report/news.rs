@@ -100,6 +100,8 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
     let victims = stall.waiting.victims.as_ref().ok();
     let parts = StallView::from(stall).parts_sentence();
     let first = phase == Phase::Noticed;
+    let objects: Vec<&str> = stall.cause.objects.iter().map(|object| object.as_str()).collect();
+    let objects = (!objects.is_empty()).then(|| objects.join(","));
     tracing::warn!(
         target: "holdup::stall",
         phase = phase.as_str(),
@@ -116,6 +118,7 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
         detection = stall.detection.as_str(),
         inferred = stall.detection.is_inferred(),
         cause = stall.cause.class.as_str(),
+        objects = objects.as_deref(),
         function = culprit.map(|culprit| &*culprit.frame.function),
         file = culprit.and_then(|culprit| culprit.frame.file.as_deref()),
         line = culprit.and_then(|culprit| culprit.frame.line),
@@ -123,7 +126,7 @@ fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
         parts = parts.as_deref(),
         victims = victims.map(Victims::count),
         victims_longest_ms = victims.map(|victims| to_ms(victims.longest.at_most)),
-        advice = first.then(|| stall.cause.class.advice()),
+        advice = first.then(|| stall.cause.advice()),
         build_advice = stall.build_advice.filter(|_| first),
         count = first.then_some(repeats.count),
         suppressed = first.then_some(repeats.suppressed),

@@ -99,7 +99,7 @@ impl<'f> Reporter<'f> {
             began_at: at.checked_sub(after).unwrap_or(at),
             noticed_at: at,
             ended: false,
-            cause: Cause { class: CauseClass::Unknown, evidence: Evidence::default() },
+            cause: Cause::new(CauseClass::Unknown, Evidence::default()),
             culprit: None,
             build_advice: None,
             stack: Err(StackUnavailable::Unavailable),

@@ -145,7 +145,8 @@ mod tests {
     use crate::model::evidence::SyscallKind;
 
     fn thread(tid: i32, reads_standard_input: bool) -> WaitedFor {
-        let read = WaitSite::Syscall { name: "read".into(), kind: SyscallKind::Pipe, file: Some("pipe".into()) };
+        let read =
+            WaitSite::Syscall { name: "read".into(), kind: SyscallKind::Pipe, file: Some("pipe".into()), stream: None };
         WaitedFor { tid, in_poll: false, sleeps_in: Some(read), reads_standard_input, stack: None }
     }
 

@@ -136,7 +136,12 @@ mod tests {
         }
 
         fn sample_thread(&mut self, worker: usize) -> ThreadSample {
-            let place = |name: &str| WaitSite::Syscall { name: name.to_owned(), kind: SyscallKind::Other, file: None };
+            let place = |name: &str| WaitSite::Syscall {
+                name: name.to_owned(),
+                kind: SyscallKind::Other,
+                file: None,
+                stream: None,
+            };
             ThreadSample { sleeps_in: self.1[worker].1.map(place), ..ThreadSample::default() }
         }
 

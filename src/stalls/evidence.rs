@@ -190,6 +190,12 @@ impl EvidenceCollector {
         self.last_at
     }
 
+    /// How long the thread had slept in one sleep at the last sample.
+    fn asleep(&self) -> Duration {
+        let is_known = self.last.sleeps_in.is_some() && self.last.slices.is_some();
+        if is_known { self.last_at.saturating_duration_since(self.activity.since) } else { Duration::ZERO }
+    }
+
     /// The evidence so far.
     pub(super) fn evidence(&self) -> Evidence {
         let mut waits = self.waits.clone();
@@ -212,6 +218,7 @@ impl EvidenceCollector {
             minor_faults: grown(self.first.minor_faults, self.last.minor_faults),
             major_faults: grown(self.first.major_faults, self.last.major_faults),
             state: self.last.state,
+            asleep: self.asleep(),
             watchdog_late: self.watchdog_late,
         };
         disjoint(measured)
@@ -247,7 +254,7 @@ mod tests {
     use crate::model::evidence::SyscallKind;
 
     fn asleep(name: &str, cpu_ms: u64) -> ThreadSample {
-        let site = WaitSite::Syscall { name: name.into(), kind: SyscallKind::Other, file: None };
+        let site = WaitSite::Syscall { name: name.into(), kind: SyscallKind::Other, file: None, stream: None };
         ThreadSample { cpu: Some(Duration::from_millis(cpu_ms)), sleeps_in: Some(site), ..ThreadSample::default() }
     }
 

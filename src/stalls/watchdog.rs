@@ -484,7 +484,12 @@ mod tests {
         }
 
         fn sample_thread(&mut self, _worker: usize) -> ThreadSample {
-            let sleep = WaitSite::Syscall { name: "clock_nanosleep".into(), kind: SyscallKind::Sleep, file: None };
+            let sleep = WaitSite::Syscall {
+                name: "clock_nanosleep".into(),
+                kind: SyscallKind::Sleep,
+                file: None,
+                stream: None,
+            };
             ThreadSample {
                 cpu: Some(Duration::ZERO),
                 sleeps_in: Some(sleep),

@@ -47,7 +47,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn wait(ms: u32) -> WaitTime {
-        let site = WaitSite::Syscall { name: "futex".into(), kind: SyscallKind::Lock, file: None };
+        let site = WaitSite::Syscall { name: "futex".into(), kind: SyscallKind::Lock, file: None, stream: None };
         WaitTime { site, time: MS * ms }
     }
 

@@ -151,7 +151,7 @@ impl PerfThread {
 }
 
 pub(crate) fn place(_process: Process, number: i64, _arguments: &[u64; 6]) -> WaitSite {
-    WaitSite::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None }
+    WaitSite::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None, stream: None }
 }
 
 pub(crate) fn thread_cpu_time(_tid: i32) -> Option<Duration> {

@@ -205,7 +205,7 @@ impl std::error::Error for HeldUp {}
 
 /// `sleeping for 80.1 ms in api::nap at src/api.rs:12`.
 fn headline(stall: &Stall) -> String {
-    let mut text = format!("{} for {}", stall.cause.class.title(), milliseconds(stall.duration));
+    let mut text = format!("{} for {}", stall.cause.title(), milliseconds(stall.duration));
     if let Some(culprit) = &stall.culprit {
         text += &format!(" in {}", culprit.frame.function);
         if let Some(place) = culprit.frame.location() {

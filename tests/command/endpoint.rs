@@ -335,6 +335,14 @@ fn causes_are_explained() {
     for class in holdup::stall::CauseClass::ALL {
         assert!(all.contains(class.advice()), "{class}");
     }
+    for object in holdup::stall::CauseObject::ALL {
+        assert!(all.contains(object.advice()) && all.contains(object.seen()), "{object}");
+    }
+    let object = text(&holdup(&["explain", "python_lock"]).stdout);
+    assert!(object.contains("Python::detach") && !object.contains("SQLite"), "{object}");
+    let unknown = holdup(&["explain", "blocked"]);
+    let error = text(&unknown.stderr);
+    assert!(!unknown.status.success() && error.contains("not_scheduled") && error.contains("stdout_pipe"), "{error}");
     let one = text(&holdup(&["explain", "lock"]).stdout);
     assert!(one.contains("waiting for a lock") && !one.contains("sleeping"), "{one}");
 }

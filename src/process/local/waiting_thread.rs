@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::evidence::WaitSite;
+use crate::model::evidence::{StandardStream, WaitSite};
 use crate::model::stack::{CaptureMethod, RawStack};
 use crate::process::sleep;
 use crate::process::thread_sample;
@@ -63,7 +63,9 @@ fn reads_standard_input(probe: &ThreadProbe) -> bool {
     match probe.kernel_state() {
         Some(KernelState::Syscall { number, arguments, .. }) => {
             let site = sys::place(Process::own(), number, &arguments);
-            arguments[0] == 0 && matches!(site, WaitSite::Syscall { name, .. } if name == "read" || name == "readv")
+            let is_input =
+                |name: &str, stream| matches!(name, "read" | "readv") && stream == Some(StandardStream::Input);
+            matches!(site, WaitSite::Syscall { name, stream, .. } if is_input(&name, stream))
         }
         _ => false,
     }

@@ -1,6 +1,6 @@
 //! System calls: their names, the kind of wait, and the file they wait on.
 
-use crate::model::evidence::{SyscallKind, WaitSite};
+use crate::model::evidence::{StandardStream, SyscallKind, WaitSite};
 use crate::sys::Process;
 
 use SyscallKind::{Child, File, Lock, Memory, Network, Other, Pipe, Sleep};
@@ -8,17 +8,17 @@ use SyscallKind::{Child, File, Lock, Memory, Network, Other, Pipe, Sleep};
 /// The wait of a thread that sleeps in system call `number` with these arguments.
 pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> WaitSite {
     let Some(&(_, name, kind, descriptor)) = TABLE.iter().find(|(known, ..)| *known == number) else {
-        return WaitSite::Syscall { name: format!("syscall {number}"), kind: Other, file: None };
+        return WaitSite::Syscall { name: format!("syscall {number}"), kind: Other, file: None, stream: None };
     };
-    let file = match descriptor {
+    let descriptor = match descriptor {
         Descriptor::None => None,
-        Descriptor::First => describe(process, arguments[0]),
+        Descriptor::First => Some(arguments[0]),
         // `struct pollfd` begins with the descriptor, an int.
-        Descriptor::Polled if arguments[1] > 0 => {
-            process.read_word(arguments[0]).and_then(|word| describe(process, word & 0xffff_ffff))
-        }
+        Descriptor::Polled if arguments[1] > 0 => process.read_word(arguments[0]).map(|word| word & 0xffff_ffff),
         Descriptor::Polled => None,
     };
+    let file = descriptor.and_then(|descriptor| describe(process, descriptor));
+    let stream = descriptor.and_then(standard_stream);
     let kind = match (name, file.as_deref()) {
         ("fcntl", _) => fcntl_kind(arguments[1]),
         // Polling no descriptor is a sleep.
@@ -26,7 +26,7 @@ pub(crate) fn place(process: Process, number: i64, arguments: &[u64; 6]) -> Wait
         (_, Some(file)) => kind_on(kind, file),
         (_, None) => kind,
     };
-    WaitSite::Syscall { name: name.to_owned(), kind, file }
+    WaitSite::Syscall { name: name.to_owned(), kind, file, stream }
 }
 
 /// The argument with the file descriptor.
@@ -44,6 +44,15 @@ fn kind_on(kind: SyscallKind, file: &str) -> SyscallKind {
         File | Network if file == "pipe" => Pipe,
         File | Network if file.starts_with("anon_inode") => Other,
         _ => kind,
+    }
+}
+
+fn standard_stream(descriptor: u64) -> Option<StandardStream> {
+    match descriptor {
+        0 => Some(StandardStream::Input),
+        1 => Some(StandardStream::Output),
+        2 => Some(StandardStream::Error),
+        _ => None,
     }
 }
 
