@@ -110,8 +110,8 @@ impl ShutdownWatch {
         let mut unwinder = Unwinder::of(Process::own()).ok();
         let threads = ids.into_iter().take(MAX_THREADS).map(|tid| {
             let look = |unwinder| look_at_thread(tid, unwinder, signal.as_deref().filter(|_| !in_polls.contains(&tid)));
-            let ThreadNow { sleeps_in, reads_standard_input, stack } = unwinder.as_mut().map(look).unwrap_or_default();
-            WaitedFor { tid, in_poll: in_polls.contains(&tid), sleeps_in, reads_standard_input, stack }
+            let ThreadNow { sleeps_in, stack } = unwinder.as_mut().map(look).unwrap_or_default();
+            WaitedFor { tid, in_poll: in_polls.contains(&tid), sleeps_in, stack }
         });
         (threads.collect(), more)
     }

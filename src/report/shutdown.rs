@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::news::News;
 use super::stall_log::StallLog;
 use crate::diagnose::{find_culprit, poll_boundary};
-use crate::model::evidence::WaitSite;
+use crate::model::evidence::{StandardStream, WaitSite};
 use crate::model::plural::plural;
 use crate::model::stack::{Frame, Origin, RawStack};
 
@@ -27,7 +27,6 @@ pub(crate) struct WaitedFor {
     /// A worker that is still in a poll. Otherwise the thread runs a blocking function.
     pub(crate) in_poll: bool,
     pub(crate) sleeps_in: Option<WaitSite>,
-    pub(crate) reads_standard_input: bool,
     pub(crate) stack: Option<RawStack>,
 }
 
@@ -53,7 +52,7 @@ impl ShutdownReport {
     ) -> Self {
         let polls = threads.iter().filter(|thread| thread.in_poll).count();
         let blocking = threads.len() - polls + more;
-        let reads_standard_input = threads.iter().any(|thread| thread.reads_standard_input);
+        let reads_standard_input = threads.iter().any(reads_standard_input);
         let mut doings: Vec<(String, Vec<i32>)> = Vec::new();
         for thread in threads {
             // The lock is held for one stack at a time, because the reporter waits for it.
@@ -124,12 +123,18 @@ fn doing(thread: &WaitedFor, frames: Option<&[Frame]>) -> String {
     let named = |origin| inside.iter().find(|frame| frame.origin == origin).cloned();
     let frame = culprit.map(|culprit| culprit.frame).or_else(|| named(Origin::Std)).or_else(|| named(Origin::Runtime));
     let place = match &thread.sleeps_in {
-        Some(site) if thread.reads_standard_input => format!("waits in {site}, which is standard input"),
         Some(site) => format!("waits in {site}"),
         None => "runs, or is ready to run".to_owned(),
     };
     let function = frame.as_ref().map_or_else(|| "a function that is not known".to_owned(), described);
     format!("{function} {place}")
+}
+
+/// Whether it sleeps in a read of standard input.
+fn reads_standard_input(thread: &WaitedFor) -> bool {
+    let input = Some(StandardStream::Input);
+    let is_read = |name: &str| matches!(name, "read" | "readv");
+    matches!(&thread.sleeps_in, Some(WaitSite::Syscall { name, stream, .. }) if *stream == input && is_read(name))
 }
 
 fn described(frame: &Frame) -> String {
@@ -144,10 +149,10 @@ mod tests {
     use super::*;
     use crate::model::evidence::SyscallKind;
 
-    fn thread(tid: i32, reads_standard_input: bool) -> WaitedFor {
-        let read =
-            WaitSite::Syscall { name: "read".into(), kind: SyscallKind::Pipe, file: Some("pipe".into()), stream: None };
-        WaitedFor { tid, in_poll: false, sleeps_in: Some(read), reads_standard_input, stack: None }
+    fn thread(tid: i32, stream: Option<StandardStream>) -> WaitedFor {
+        let (name, kind, file) = ("read".into(), SyscallKind::Pipe, Some("pipe".into()));
+        let read = WaitSite::Syscall { name, kind, file, stream };
+        WaitedFor { tid, in_poll: false, sleeps_in: Some(read), stack: None }
     }
 
     fn report(doings: Vec<(String, Vec<i32>)>, blocking: usize, polls: usize) -> ShutdownReport {
@@ -160,10 +165,12 @@ mod tests {
         let frame = |function: &str, origin| Frame::new(function, origin);
         let read = [frame("read", Origin::System), frame("std::io::Stdin::read", Origin::Std)];
         let upload = [read[0].clone(), read[1].clone(), frame("shop::upload", Origin::User)];
-        let said = doing(&thread(1, true), Some(&read));
-        assert_eq!(said, "std::io::Stdin::read waits in read on pipe, which is standard input");
-        assert_eq!(doing(&thread(1, false), Some(&upload)), "shop::upload waits in read on pipe");
-        let runs = WaitedFor { sleeps_in: None, ..thread(1, false) };
+        let (of_input, of_pipe) = (thread(1, Some(StandardStream::Input)), thread(1, None));
+        let said = doing(&of_input, Some(&read));
+        assert_eq!(said, "std::io::Stdin::read waits in read on pipe (standard input)");
+        assert_eq!(doing(&of_pipe, Some(&upload)), "shop::upload waits in read on pipe");
+        assert!(reads_standard_input(&of_input) && !reads_standard_input(&of_pipe));
+        let runs = WaitedFor { sleeps_in: None, ..of_pipe };
         assert_eq!(doing(&runs, None), "a function that is not known runs, or is ready to run");
     }
 

@@ -229,7 +229,7 @@ fn a_program_that_reads_standard_input_says_why_it_does_not_end() {
         first.starts_with("holdup: shutdown of runtime \"console\" has waited for 1 blocking function for 1."),
         "{first}"
     );
-    assert!(thread.ends_with("waits in read on pipe, which is standard input"), "{thread}");
+    assert!(thread.ends_with("waits in read on pipe (standard input)"), "{thread}");
     assert!(thread.contains(": std::"), "{thread}");
     assert!(advice.starts_with("  advice: a read of standard input cannot be cancelled"), "{advice}");
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::model::evidence::{StandardStream, WaitSite};
+use crate::model::evidence::WaitSite;
 use crate::model::stack::{CaptureMethod, RawStack};
 use crate::process::sleep;
 use crate::process::thread_sample;
-use crate::sys::{self, KernelState, Process, SignalError, StackCopy, StackSignal, ThreadProbe};
+use crate::sys::{self, Process, SignalError, StackCopy, StackSignal, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// How often the stack of a thread that wakes up in between is copied again.
@@ -20,8 +20,6 @@ const SIGNAL_LIMIT: Duration = Duration::from_millis(20);
 pub(crate) struct ThreadNow {
     /// Where it sleeps; `None` if it runs or the kernel does not say.
     pub(crate) sleeps_in: Option<WaitSite>,
-    /// Whether it sleeps in a read of descriptor 0.
-    pub(crate) reads_standard_input: bool,
     pub(crate) stack: Option<RawStack>,
 }
 
@@ -30,11 +28,10 @@ pub(crate) fn look_at_thread(tid: i32, unwinder: &mut Unwinder, signal: Option<&
     let mut probe = ThreadProbe::open(Process::own(), tid);
     let mut copy = StackCopy::default();
     for _ in 0..ATTEMPTS {
-        let reads_standard_input = reads_standard_input(&probe);
         let sleeps_in = thread_sample::sample(Process::own(), &mut probe, None).sleeps_in;
         if sleeps_in.is_some() && sleep::copy(Process::own(), &probe, None, &mut copy) {
             let (stack, _) = sleep::walk(unwinder, &copy);
-            return ThreadNow { sleeps_in, reads_standard_input, stack: Some(stack) };
+            return ThreadNow { sleeps_in, stack: Some(stack) };
         }
         if sleeps_in.is_none()
             && let Some(signal) = signal
@@ -57,16 +54,4 @@ fn copy_running(tid: i32, signal: &StackSignal, copy: &mut StackCopy) -> bool {
     let Some(mapping) = sleep::mapping_of(Process::own(), pointer) else { return false };
     let low = pointer.saturating_sub(sys::MAX_STACK_BYTES as u64);
     signal.copy_stack(tid, (low, mapping.end), SIGNAL_LIMIT, copy).is_ok()
-}
-
-fn reads_standard_input(probe: &ThreadProbe) -> bool {
-    match probe.kernel_state() {
-        Some(KernelState::Syscall { number, arguments, .. }) => {
-            let site = sys::place(Process::own(), number, &arguments);
-            let is_input =
-                |name: &str, stream| matches!(name, "read" | "readv") && stream == Some(StandardStream::Input);
-            matches!(site, WaitSite::Syscall { name, stream, .. } if is_input(&name, stream))
-        }
-        _ => false,
-    }
 }
