@@ -109,7 +109,7 @@ fn group_rows(html: &mut String, group: &StallGroup, stalls: &Stalls) {
     if view.parts.len() > PARTS {
         field(html, "", &plural((view.parts.len() - PARTS) as u64, "more place"));
     }
-    field(html, "advice", &escape(first.stall.cause.advice()));
+    field(html, "advice", &escape(&first.stall.cause.advice()));
     if let Some(build) = first.stall.build_advice {
         field(html, "build", &escape(build));
     }
