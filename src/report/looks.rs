@@ -96,7 +96,7 @@ impl Looks {
     /// each part inside the poll.
     pub(crate) fn explain(&self, stall: &mut Stall, evidence: &Evidence, poll: PollTime) -> Vec<PollStack> {
         let parts = self.parts(evidence, poll);
-        let Some(longest) = longest(parts.iter().map(|(part, _)| part)) else { return Vec::new() };
+        let Some(longest) = longest(&parts.iter().map(|(part, _)| part)) else { return Vec::new() };
         let Seen { culprit, build_advice, stack, .. } = &parts[longest].1;
         stall.culprit.clone_from(culprit);
         stall.build_advice = *build_advice;
@@ -151,7 +151,7 @@ fn join(pieces: &[(StallPart, &Seen)], over: bool) -> Option<(StallPart, Seen)> 
     let (first, last) = (&pieces.first()?.0, &pieces.last()?.0);
     let with_stack: Vec<_> = pieces.iter().filter(|(_, seen)| seen.stack.is_ok()).collect();
     let named = if with_stack.is_empty() { pieces.iter().collect() } else { with_stack };
-    let (shown, seen) = named[longest(named.iter().map(|(piece, _)| piece))?];
+    let (shown, seen) = named[longest(&named.iter().map(|(piece, _)| piece))?];
     let mut evidence = first.cause.evidence.clone();
     for (piece, _) in &pieces[1..] {
         evidence = evidence.plus(&piece.cause.evidence);
@@ -166,7 +166,7 @@ fn join(pieces: &[(StallPart, &Seen)], over: bool) -> Option<(StallPart, Seen)> 
 }
 
 /// The longest part of what the thread did for most of its own time.
-fn longest<'p>(parts: impl Iterator<Item = &'p StallPart> + Clone) -> Option<usize> {
+fn longest<'p>(parts: &(impl Iterator<Item = &'p StallPart> + Clone)) -> Option<usize> {
     let own = |part: &StallPart| part.cause.evidence.own_time();
     let of_kind = |one: &StallPart| -> Duration { parts.clone().filter(|part| are_equal(part, one)).map(own).sum() };
     let all = parts.clone().enumerate();
@@ -197,6 +197,7 @@ fn frames_of(seen: &Seen) -> Result<&[Frame], &StackUnavailable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::cause_object::CauseObject::StuckLock;
     use crate::model::evidence::{SyscallKind, WaitSite, WaitTime};
     use crate::model::stack::{CaptureMethod, Origin};
 
@@ -347,6 +348,37 @@ mod tests {
         assert!(stall.culprit.is_some() && stall.stack.is_ok(), "{stall:?}");
         let other = explained(&looks, 95, &evidence(93, 85, 8));
         assert_eq!(parts(&other), [(0, 10, "a", CauseClass::Lock), (10, 95, "none", CauseClass::Computing)]);
+    }
+
+    /// `a` takes a mutex in this look.
+    fn locks() -> Seen {
+        let frames =
+            vec![Frame::new("std::sys::sync::mutex::futex::Mutex::lock", Origin::Std), seen("a").inside[0].clone()];
+        Seen { stack: Ok(Stack::new(frames, CaptureMethod::Passive)), ..seen("a") }
+    }
+
+    #[test]
+    fn a_joined_part_has_the_objects_of_the_look_that_is_shown() {
+        let asleep = |ms: u32| Evidence { asleep: MS * ms, ..evidence(ms, 0, ms) };
+        let change = || Some(Change { after: MS * 10, evidence: asleep(10) });
+        let unended = |looks: &Looks| {
+            let mut stall = Stall::example("none", MS * 3000, CauseClass::Unknown);
+            looks.explain(&mut stall, &asleep(3000), PollTime { threshold: MS * 10, lasted: MS * 3000, ended: false });
+            stall
+        };
+        let mut stackless_after = Looks::first(MS * 10, asleep(10), locks());
+        stackless_after.add(MS * 20, &asleep(20), change(), Seen::nothing(StackUnavailable::NoAnswer));
+        let mut lock_after = Looks::first(MS * 10, asleep(10), seen("a"));
+        lock_after.add(MS * 20, &asleep(20), change(), locks());
+        for looks in [&stackless_after, &lock_after] {
+            let stall = unended(looks);
+            assert_eq!(stall.parts.len(), 1, "{stall:?}");
+            assert_eq!((&stall.cause.objects, &stall.parts[0].cause.objects), (&vec![StuckLock], &vec![StuckLock]));
+            assert!(explained(looks, 3000, &asleep(3000)).cause.objects.is_empty(), "an ended wait got its lock");
+        }
+        let mut other_after = Looks::first(MS * 10, asleep(10), locks());
+        other_after.add(MS * 2900, &asleep(2900), Some(Change { after: MS * 2900, evidence: asleep(2900) }), seen("a"));
+        assert!(unended(&other_after).cause.objects.is_empty(), "a newer look shows that it got its lock");
     }
 
     #[test]
