@@ -107,7 +107,8 @@ fn by_the_machine() {
         pin(last_cpu());
         let runtime = watch.runtime(Builder::new_current_thread().enable_all()).expect("builds");
         runtime.block_on(async {
-            while watch.counters().not_scheduled == 0 {
+            let limit = Instant::now() + DEADLINE;
+            while watch.counters().not_scheduled == 0 && Instant::now() < limit {
                 holdup::spawn(async move { use_cpu(threshold * 2 / 3) }).await.expect("it ends");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
