@@ -208,8 +208,11 @@ fn the_json_and_the_page_tell_them_apart() {
     assert_eq!((&counters["block_on"], &counters["start_up"]), (&1.into(), &1.into()), "{answer:#}");
     let page = support::http::get(address, "/").text();
     assert!(page.contains("Not counted as stalls: 1 long poll of block_on, 1 long poll at start-up"), "{page}");
-    for thread in ["<td>api start-up", "<td>api block_on"] {
-        assert!(page.contains(thread), "{thread}: {page}");
+    for held in ["the start-up", "the thread in block_on"] {
+        assert!(
+            page.contains(&format!("<dt>newest<dd>{held} of runtime &quot;api&quot; was held for ")),
+            "{held}: {page}"
+        );
     }
     watch.shutdown_timeout(DEADLINE).expect("everything is reported");
 }
