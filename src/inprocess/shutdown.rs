@@ -66,8 +66,8 @@ impl Begin {
 
 impl Drop for Begin {
     fn drop(&mut self) {
-        // Without a thread in the pool, there is nothing to wait for.
-        let Some(watch) = self.take().filter(|watch| !watch.probe.pool().ids().is_empty()) else { return };
+        // A thread of the pool that Tokio has just started is not known yet, so the pool is not asked.
+        let Some(watch) = self.take() else { return };
         // Without it, the shutdown is not watched, and goes on.
         let _refused = std::thread::Builder::new().name(own_thread::SHUTDOWN.to_owned()).spawn(move || watch.run());
     }
