@@ -351,10 +351,17 @@ impl PollInference {
         self.sleep != SleepEvidence::Running
     }
 
-    /// When a proven poll will cross the threshold.
-    pub(super) fn crossing(&self) -> Option<Instant> {
+    /// When the next sample is needed: when a proven poll will cross the threshold, or when only a stack can prove one.
+    pub(super) fn next_sample(&self) -> Option<Instant> {
         let starts = [self.returns.in_poll_since(), self.sleep.since()];
-        starts.into_iter().flatten().min().map(|start| start + self.threshold)
+        let crossing = starts.into_iter().flatten().min().map(|start| start + self.threshold);
+        let stack = match (self.returns, self.sleep) {
+            (ReturnEvidence::Watched { since }, SleepEvidence::Running) => {
+                Some((since + self.threshold / 2).max(self.next_stack))
+            }
+            _ => None,
+        };
+        [crossing, stack].into_iter().flatten().min()
     }
 
     /// The longest time without the end of a poll. Proven ones come first.
@@ -448,7 +455,7 @@ mod tests {
         inference.returns = inference.returns.poll_seen();
         let in_poll = PossiblePoll { start, detection: Some(Detection::NoReturn) };
         assert_eq!(inference.possible_poll(start + MS * 50), Some(in_poll));
-        assert_eq!(inference.crossing(), Some(start + MS * 10));
+        assert_eq!(inference.next_sample(), Some(start + MS * 10));
     }
 
     #[test]
@@ -457,8 +464,10 @@ mod tests {
         let mut inference = PollInference::new(MS * 10, start);
         assert!(!inference.needs_stack(start + MS * 50));
         inference.returns = ReturnEvidence::Watched { since: start };
+        assert_eq!(inference.next_sample(), Some(start + MS * 5), "then a stack may prove it");
         assert!(!inference.needs_stack(start + MS * 4) && inference.needs_stack(start + MS * 5));
         inference.sleep = SleepEvidence::Asleep { sleep: Sleep::for_test(1, 7), since: start };
+        assert_eq!(inference.next_sample(), inference.sleep.since().map(|since| since + MS * 10), "no stack is needed");
         assert!(!inference.needs_stack(start + MS * 5), "the sleep proves the poll");
         inference.sleep = SleepEvidence::Running;
         inference.next_stack = start + MS * 8;

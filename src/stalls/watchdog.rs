@@ -52,6 +52,9 @@ const LATE_INTERVALS: u32 = 5;
 /// As long as a stall is younger, the watchdog samples at the shortest interval, to date its end exactly.
 const YOUNG: Duration = Duration::from_millis(100);
 
+/// In thresholds: the time after a change of the workers in which the watchdog samples at the shortest interval.
+const FIRST_POLLS: u32 = 2;
+
 /// Watches the workers of one source.
 pub(crate) struct Watchdog<T> {
     source: T,
@@ -64,6 +67,11 @@ pub(crate) struct Watchdog<T> {
     stop: Arc<AtomicBool>,
     /// The start of the stall of each stuck worker, by the worker's key.
     stuck: HashMap<u64, Instant>,
+    /// When workers last came or went.
+    workers_changed: Option<Instant>,
+    /// This sample has watched a worker that has parked and unparked since the previous one. Most such workers park again soon,
+    /// and a breakpoint has its cost, so there is one of them per sample.
+    has_guessed: bool,
     /// Ended stalls whose victims are not known yet.
     pending_ends: PendingEnds,
 }
@@ -87,6 +95,8 @@ impl<T: WorkerSource> Watchdog<T> {
             observations,
             stop,
             stuck: HashMap::new(),
+            workers_changed: None,
+            has_guessed: false,
             pending_ends: PendingEnds::default(),
         }
     }
@@ -103,6 +113,7 @@ impl<T: WorkerSource> Watchdog<T> {
             stopped_at = stopped_at.or_else(|| self.stop.load(Ordering::Relaxed).then(Instant::now));
             if self.source.refresh() {
                 self.remove_departed_workers(&mut watched);
+                self.workers_changed = Some(Instant::now());
             }
             let now = Instant::now();
             if self.sample_workers(&mut watched, previous, now) {
@@ -143,14 +154,17 @@ impl<T: WorkerSource> Watchdog<T> {
                 (Some(_), _) => {
                     return (now.duration_since(state.poll_start) < YOUNG).then_some(self.shortest_interval);
                 }
-                (None, Some(inference)) => inference.crossing()?,
+                (None, Some(inference)) => inference.next_sample()?,
                 (None, None) if state.progress.activity == Activity::Polling => state.counting_start + self.threshold,
                 (None, None) => return None,
             };
             let wanted = next.saturating_duration_since(now);
             (!wanted.is_zero()).then_some(wanted)
         });
-        wanted.min().map_or(self.interval, |wanted| wanted.min(self.interval))
+        // The first poll of a new worker begins without a park before it, so only samples date it.
+        let are_new = self.workers_changed.is_some_and(|at| now.duration_since(at) < self.threshold * FIRST_POLLS);
+        let interval = if are_new { self.shortest_interval } else { self.interval };
+        wanted.min().map_or(interval, |wanted| wanted.min(interval))
     }
 
     /// A worker that no longer exists has ended its poll.
@@ -169,6 +183,7 @@ impl<T: WorkerSource> Watchdog<T> {
     /// Samples every worker, and returns whether any is active.
     fn sample_workers(&mut self, watched: &mut HashMap<u64, WatchedWorker>, previous: Instant, now: Instant) -> bool {
         let mut any_active = false;
+        self.has_guessed = false;
         for index in 0..self.source.workers().len() {
             let progress = self.source.progress(index);
             let sample = SampleContext { worker: index, progress, previous, now };
@@ -205,7 +220,7 @@ impl<T: WorkerSource> Watchdog<T> {
         if activity == Activity::Between && self.source.workers()[sample.worker].uninstrumented {
             let was_parked = before.is_some_and(|before| before.progress.activity == Activity::Parked);
             (state.poll_start, state.counting_start) = (sample.event_time(), sample.event_time());
-            state.inference = Some(if was_parked {
+            state.inference = Some(if was_parked || !std::mem::replace(&mut self.has_guessed, true) {
                 PollInference::start_with_poll(&mut self.source, sample, state.next_breakpoint, self.threshold)
             } else {
                 PollInference::start(&mut self.source, sample, self.threshold)
@@ -607,6 +622,31 @@ mod tests {
     }
 
     #[test]
+    fn new_workers_are_sampled_at_the_shortest_interval() {
+        let (mut watchdog, _receiver) = watchdog(MS * 10);
+        watchdog.interval = MS * 4;
+        let now = Instant::now();
+        assert_eq!(watchdog.pause(&HashMap::new(), now), MS * 4);
+        watchdog.workers_changed = Some(now);
+        assert_eq!(watchdog.pause(&HashMap::new(), now + MS), MS);
+        assert_eq!(watchdog.pause(&HashMap::new(), now + MS * 20), MS * 4);
+    }
+
+    #[test]
+    fn one_worker_per_sample_is_watched_without_a_park_before() {
+        let (mut watchdog, _receiver) = watchdog(MS * 10);
+        watchdog.source.queued.set(&[0]);
+        let instrumented = Arc::clone(&watchdog.source.workers[0]);
+        let worker = |key| Arc::new(Worker { key, uninstrumented: true, ..(*instrumented).clone() });
+        watchdog.source.workers = vec![worker(1), worker(2)];
+        let (start, mut watched) = (Instant::now(), HashMap::new());
+        watchdog.sample_workers(&mut watched, start, start + MS);
+        let is_watched =
+            |state: &WatchedWorker| state.inference.as_ref().is_some_and(|one| one.next_sample().is_some());
+        assert_eq!(watched.values().filter(|state| is_watched(state)).count(), 1);
+    }
+
+    #[test]
     fn an_inferred_poll_counts_from_the_midpoint_between_samples() {
         let (mut watchdog, _receiver) = watchdog(MS * 10);
         let source = &mut watchdog.source;
@@ -616,7 +656,7 @@ mod tests {
         let poll = |detection| Some(PossiblePoll { start: parked + MS * 2, detection });
         assert_eq!(update(parked + MS * 8), poll(None), "it is on the stack, but not for long enough");
         assert_eq!(update(parked + MS * 12), poll(Some(Detection::NoReturn)));
-        assert_eq!(inference.crossing(), Some(parked + MS * 12));
+        assert_eq!(inference.next_sample(), Some(parked + MS * 12));
         // The previous sample was taken long ago.
         let late = sample(parked, parked + MS * 50);
         assert_eq!(late.event_time(), parked + MS * 48);
