@@ -40,9 +40,11 @@ fn busy_workers_and_waiting_tasks_are_shown() {
     for flavor in ["multi_thread", "current_thread"] {
         let program = Awaiting::with(flavor);
         let mut text = String::new();
-        // On a busy machine, it takes several attempts to stop the running thread, and to explain the stall.
+        // On a busy machine, it takes longer to stop the running thread, and to explain the stall.
+        let mut seconds = 0;
         support::wait_until("the busy worker is shown", || {
-            text = top(program.pid(), &["--once", "-n", "30"]);
+            seconds += 1;
+            text = top(program.pid(), &["--once", "--interval", &format!("{seconds}s"), "-n", "30"]);
             let busy = table(&text, "TASKS BY CPU TIME").len() == 1 && text.contains("1 running, 30 idle");
             busy && !table(&text, "STALLS: 1 so far").is_empty()
         });
