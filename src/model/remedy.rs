@@ -28,7 +28,7 @@ impl BuildNames {
         match self {
             Self::None => Some("strip = \"none\" in [profile.release], and debug = 1 for lines"),
             Self::Legacy => Some(concat!(
-                "RUSTFLAGS=\"-C symbol-mangling-version=v0\" (+0.1 MB for a small axum service, request handlers get names), or ",
+                "RUSTFLAGS=\"-C symbol-mangling-version=v0\" (5 to 8 % larger, request handlers get names), or ",
                 lines!()
             )),
             Self::V0 => Some(lines!()),
@@ -45,7 +45,7 @@ impl BuildNames {
             ),
             Self::Legacy => Some(concat!(
                 "No function of yours is named on this stack; this build hides inlined and generic ones. Build with \
-                 RUSTFLAGS=\"-C symbol-mangling-version=v0\" (+0.1 MB for a small axum service, request handlers get names), or ",
+                 RUSTFLAGS=\"-C symbol-mangling-version=v0\" (5 to 8 % larger, request handlers get names), or ",
                 lines!(),
                 "."
             )),
