@@ -61,11 +61,12 @@ fn only_stall(builder: fn() -> Builder, culprit: &str, scene: impl Fn(&Runtime))
 
 fn wait_for_end(watch: &Watch, culprit: &str) {
     let is_ended = |stall: &Stall| stall.ended && support::function_of(stall).ends_with(culprit);
-    let limit = std::time::Instant::now() + Duration::from_secs(8);
-    while !watch.stalls().entries.iter().any(|entry| is_ended(&entry.stall)) {
-        assert!(std::time::Instant::now() < limit, "{culprit}: {:#?}", watch.stalls());
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    wait_until(culprit, || watch.stalls().entries.iter().any(|entry| is_ended(&entry.stall)));
+    // A poll is shown as ended before the reporter has counted it.
+    wait_until("every poll is counted", || {
+        let Counters { noticed, stalls, block_on, start_up, not_scheduled, .. } = watch.counters();
+        stalls + block_on + start_up + not_scheduled == noticed
+    });
 }
 
 /// Checks what every outcome holds, and that it is counted as that alone.
