@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 use std::sync::{Barrier, Condvar, LazyLock, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use holdup::stall::{CauseClass, CauseObject};
 use holdup::{Print, Watch};
-use support::{DEADLINE, function_of};
+use support::{DEADLINE, function_of, wait_until};
 
 /// Names the file to which the program that is stuck writes what is reported of it.
 const REPORTS: &str = "HOLDUP_TEST_REPORTS";
@@ -153,7 +154,12 @@ fn send(channel: &SyncSender<()>) {
     channel.send(()).expect("the receiver lives");
 }
 
-static SLOWLY_MADE: LazyLock<()> = LazyLock::new(|| std::thread::sleep(FOREVER));
+static BEING_MADE: AtomicBool = AtomicBool::new(false);
+
+static SLOWLY_MADE: LazyLock<()> = LazyLock::new(|| {
+    BEING_MADE.store(true, Ordering::Release);
+    std::thread::sleep(FOREVER);
+});
 
 #[inline(never)]
 fn initialize() {
@@ -229,6 +235,8 @@ fn stuck_program() {
     theirs.lock().expect("it is free");
     let ours = File::open(&locked).expect("it is there");
     let _initializing = std::thread::spawn(|| LazyLock::force(&SLOWLY_MADE));
+    // Otherwise the task may be the one that makes the value.
+    wait_until("the value is being made", || BEING_MADE.load(Ordering::Acquire));
 
     runtime.spawn(async { fill_stdout() });
     runtime.spawn(print_again_and_again());
@@ -245,11 +253,7 @@ fn stuck_program() {
     runtime.spawn(async { scope_thread() });
     runtime.spawn(async move { receive(&receiver) });
     runtime.spawn(async move { send(&sender) });
-    runtime.spawn(async {
-        // Only now the other thread is the one that makes the value.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        initialize();
-    });
+    runtime.spawn(async { initialize() });
     runtime.spawn(async { wait_for_condition(&Default::default()) });
     runtime.spawn(async { wait_at_barrier(&Barrier::new(2)) });
     runtime.spawn(async { park() });
