@@ -368,7 +368,7 @@ fn an_inferred_stall_is_reported_as_inferred() {
     let runtime = watch.runtime_with(builder.enable_all(), silent).expect("builds");
     runtime.block_on(async {
         let limit = Instant::now() + support::DEADLINE;
-        while watch.counters().stalls == 0 {
+        while watch.counters().noticed == 0 {
             assert!(Instant::now() < limit, "no sleep was found");
             let sleeps = async {
                 tokio::time::sleep(Duration::from_millis(5)).await;

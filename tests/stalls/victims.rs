@@ -17,13 +17,13 @@ use tokio::task::JoinHandle;
 
 const HELD: Duration = Duration::from_millis(300);
 
-/// Stalls its thread until this many stalls are noticed, and for `time` after that. On a busy machine the watchdog samples late,
-/// and knows no queue lengths from before.
+/// Stalls its thread until this many long polls are noticed, and for `time` after that. On a busy machine the watchdog
+/// samples late, and knows no queue lengths from before.
 #[inline(never)]
 fn hold_up(watch: &Watch, noticed: u64, time: Duration) {
     let limit = Instant::now() + DEADLINE;
-    while watch.counters().stalls < noticed {
-        assert!(Instant::now() < limit, "{noticed} stalls are noticed");
+    while watch.counters().noticed < noticed {
+        assert!(Instant::now() < limit, "{noticed} long polls are noticed");
         std::thread::sleep(Duration::from_millis(1));
     }
     std::thread::sleep(time);
