@@ -50,12 +50,14 @@ pub(crate) fn classify(evidence: &Evidence, frames: Result<&[Frame], &StackUnava
 
 /// Whether the poll crossed the threshold only because the machine did not run its thread.
 ///
-/// The time before the window counts like the window. Less than a quarter of the machine makes no difference to a poll that is
-/// close to the threshold anyway. Until the poll ends, its own part may still exceed the threshold.
+/// The time before the window counts like the window, up to a threshold: a longer one is a gap, in which the watchdog did not
+/// run either. Less than a quarter of the machine makes no difference to a poll that is close to the threshold anyway. Until
+/// the poll ends, its own part may still exceed the threshold.
 fn is_not_scheduled(window: Duration, machine: Duration, poll: PollTime) -> bool {
     let machine = machine.min(window);
     let own = window - machine;
-    let own_of_poll = own.mul_f64(poll.lasted.max(window).as_secs_f64() / window.as_secs_f64());
+    let before = poll.lasted.saturating_sub(window).min(poll.threshold);
+    let own_of_poll = own.mul_f64((window + before).as_secs_f64() / window.as_secs_f64());
     own_of_poll < poll.threshold && machine >= own / 3
 }
 
@@ -273,6 +275,15 @@ mod tests {
         ] {
             assert_eq!(cause(&within(ms, evidence), Ok(&[])), class, "{scene}");
         }
+    }
+
+    #[test]
+    fn a_gap_before_the_window_is_not_the_codes() {
+        let seen_late = within(8, evidence(2, 6, &[]));
+        let poll = PollTime { threshold: MS * 10, lasted: MS * 92, ended: true };
+        assert_eq!(classify(&seen_late, Ok(&[]), poll), CauseClass::NotScheduled);
+        let busy = within(8, evidence(6, 2, &[]));
+        assert_eq!(classify(&busy, Ok(&[]), poll), CauseClass::Computing, "with the time before, 13 ms are its own");
     }
 
     #[test]
