@@ -126,7 +126,8 @@ fn stall_lines(entry: &StallEntry) -> Vec<String> {
         (Holds::Worker, Some(worker)) => format!("worker {worker}"),
         (Holds::Worker, None) => "a worker".to_owned(),
         (Holds::CurrentThread, _) => "the thread".to_owned(),
-        (holds, worker) => holds.thread(worker),
+        (Holds::StartUp, _) => "start-up".to_owned(),
+        (Holds::LocalSet | Holds::BlockOn, _) => "block_on".to_owned(),
     };
     let first = match stall.ended {
         false => format!("  RUNNING for {} so far, {worker} of {}", milliseconds(stall.duration), stall.runtime),

@@ -64,16 +64,6 @@ impl Holds {
         }
     }
 
-    /// The thread in a table: `2`, `block_on`, `start-up`.
-    pub(crate) fn thread(self, worker: Option<usize>) -> String {
-        match (self, worker) {
-            (Self::StartUp, _) => "start-up".to_owned(),
-            (_, Some(index)) => index.to_string(),
-            (Self::Worker | Self::CurrentThread, None) => "?".to_owned(),
-            (Self::LocalSet | Self::BlockOn, None) => "block_on".to_owned(),
-        }
-    }
-
     /// Who waits, where the first line of a report does not say it.
     pub(crate) fn explanation(self) -> Option<&'static str> {
         match self {
