@@ -64,7 +64,7 @@ impl News {
     /// Sends the event to the current subscriber. This runs the program's code.
     pub(crate) fn emit(&self) {
         match self {
-            Self::Stall { phase, stall, repeats, .. } => emit_stall(*phase, stall, *repeats),
+            Self::Stall { phase, stall, repeats, first } => emit_stall(*phase, stall, *repeats, *first),
             Self::Check(line) if line.coverage == Coverage::Full => {
                 tracing::info!(target: "holdup", coverage = line.coverage.as_str(), "{line}");
             }
@@ -94,12 +94,12 @@ impl News {
     }
 }
 
-/// One event for each report, under the target `holdup::stall`. The first one of a stall has the advice and the count.
-fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats) {
+/// One event for each report, under the target `holdup::stall`. The first one of a stall has the advice and the count, also
+/// if it comes at the end.
+fn emit_stall(phase: Phase, stall: &Stall, repeats: Repeats, first: bool) {
     let culprit = stall.culprit.as_ref();
     let victims = stall.waiting.victims.as_ref().ok();
     let parts = StallView::from(stall).parts_sentence();
-    let first = phase == Phase::Noticed;
     let objects: Vec<&str> = stall.cause.objects.iter().map(|object| object.as_str()).collect();
     let objects = (!objects.is_empty()).then(|| objects.join(","));
     tracing::warn!(

@@ -4,6 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use holdup::Watch;
+use tokio::runtime::Builder;
+
+use super::waiting::DEADLINE;
 
 /// Pins the calling thread to a CPU. Threads that it starts are pinned too.
 pub(crate) fn pin(cpu: usize) {
@@ -46,6 +52,25 @@ impl Hog {
         });
         Self { stop, thread: Some(thread) }
     }
+}
+
+/// Polls `poll` on a CPU with a hog, until the machine has made this many of its polls long.
+pub(crate) fn poll_beside_a_hog(watch: &Watch, count: u64, poll: impl Fn() + Copy + Send + Sync + 'static) {
+    let hog = Hog::on(last_cpu());
+    let run = || {
+        pin(last_cpu());
+        let runtime = watch.runtime(Builder::new_current_thread().enable_all()).expect("builds");
+        runtime.block_on(async {
+            let limit = Instant::now() + DEADLINE;
+            while watch.counters().not_scheduled < count {
+                assert!(Instant::now() < limit, "the machine makes polls long: {:?}", watch.counters());
+                holdup::spawn(async move { poll() }).await.expect("it ends");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+    };
+    std::thread::scope(|scope| scope.spawn(run).join()).expect("the runtime ends");
+    drop(hog);
 }
 
 impl Drop for Hog {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use holdup::{Error, Print, Runtime, Stall, Watch, WatchBuilder};
 use serde_json::Value;
 use support::cpu_load::use_cpu;
-use support::one_cpu::{Hog, last_cpu, pin};
+use support::one_cpu::poll_beside_a_hog;
 use support::{DEADLINE, alone, wait_until};
 use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
@@ -21,7 +21,7 @@ use tracing_subscriber::EnvFilter;
 const SCENE: &str = "HOLDUP_SCENE";
 
 /// The scenes that a child process can play.
-const SCENES: [(&str, fn()); 10] = [
+const SCENES: [(&str, fn()); 11] = [
     ("plain", || play(Watch::builder())),
     ("log", || {
         tracing_subscriber::fmt().with_ansi(false).with_writer(std::io::stdout).init();
@@ -37,6 +37,10 @@ const SCENES: [(&str, fn()); 10] = [
         play(Watch::builder().print(Print::Always));
     }),
     ("by-the-machine", by_the_machine),
+    ("by-the-machine-log", || {
+        tracing_subscriber::fmt().with_ansi(false).init();
+        by_the_machine();
+    }),
     ("never", || play(Watch::builder().print(Print::Never))),
     ("stuck-subscriber", || {
         tracing_subscriber::fmt().with_writer(|| Stuck).init();
@@ -102,20 +106,7 @@ fn make(runtime: &Runtime, mistake: fn()) {
 fn by_the_machine() {
     let threshold = Duration::from_millis(30);
     let watch = Watch::builder().threshold(threshold).start().expect("starts");
-    let hog = Hog::on(last_cpu());
-    let run = || {
-        pin(last_cpu());
-        let runtime = watch.runtime(Builder::new_current_thread().enable_all()).expect("builds");
-        runtime.block_on(async {
-            let limit = Instant::now() + DEADLINE;
-            while watch.counters().not_scheduled == 0 && Instant::now() < limit {
-                holdup::spawn(async move { use_cpu(threshold * 2 / 3) }).await.expect("it ends");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        });
-    };
-    std::thread::scope(|scope| scope.spawn(run).join()).expect("the runtime ends");
-    drop(hog);
+    poll_beside_a_hog(&watch, 1, move || use_cpu(threshold * 2 / 3));
     watch.shutdown_timeout(DEADLINE).expect("everything is reported");
 }
 
@@ -268,6 +259,11 @@ fn a_stall_that_is_announced_at_its_end_is_printed_once() {
     for number in numbers {
         assert_eq!(count(&stderr, &format!("holdup: stall #{number}: ")), 1, "{stderr}");
     }
+    let (stdout, _stderr) = play_in_child("by-the-machine-log");
+    let events: Vec<&str> = stdout.lines().filter(|line| line.contains("cause=\"not_scheduled\"")).collect();
+    assert!(!events.is_empty(), "{stdout}");
+    let is_first = |line: &&str| line.contains("phase=\"ended\"") && line.contains("count=");
+    assert!(events.iter().all(|line| is_first(line) && line.contains("advice=\"Without these waits")), "{stdout}");
 }
 
 #[test]
