@@ -175,7 +175,7 @@ fn entry_of_kind(kind: &Kind) -> StallEntry {
     }
 }
 
-/// Equal for equal stalls: the same runtime, the same cause, the same thing held, and the same functions from the culprit outwards. A
+/// Equal for equal stalls: the same runtime, cause and thing held, and the same functions from the culprit outwards. A
 /// culprit that waits does so in one line, which counts too; one that computes is found in any of its lines.
 pub(crate) fn kind_of(stall: &Stall) -> u64 {
     let mut hasher = DefaultHasher::new();

@@ -129,10 +129,10 @@ impl Looks {
             let culprit = look.seen.culprit.clone();
             let part = StallPart { from: look.from, to, culprit, cause: Cause::new(class, evidence) };
             let continues = |pieces: &&mut Vec<(StallPart, &Seen)>| {
-                let shown = pieces.iter().rev().find(|(_, seen)| seen.stack.is_ok());
-                let says_nothing_new = look.seen.stack.is_err();
-                pieces.iter().all(|(piece, _)| piece.cause.class == class)
-                    && (says_nothing_new || shown.is_none_or(|(_, seen)| shows_the_same(seen, &look.seen)))
+                let has_the_class = pieces.first().is_some_and(|(piece, _)| piece.cause.class == class);
+                let newest = pieces.iter().rev().find(|(_, seen)| seen.stack.is_ok());
+                let says_the_same = newest.is_none_or(|(_, seen)| shows_the_same(seen, &look.seen));
+                has_the_class && (look.seen.stack.is_err() || says_the_same)
             };
             match parts.last_mut().filter(continues) {
                 Some(pieces) => pieces.push((part, &look.seen)),

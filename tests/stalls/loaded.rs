@@ -5,14 +5,14 @@
 mod support;
 
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdup::stall::{CauseClass, Counted, Phase};
 use holdup::{Stall, spawn};
 use support::cpu_load::use_cpu;
-use support::one_cpu::{Hog, last_cpu, pin};
+use support::one_cpu::{Hog, last_cpu, pin, poll_beside_a_hog};
 use support::quota::Quota;
-use support::{DEADLINE, Events, alone, wait_until};
+use support::{Events, alone, wait_until};
 use tokio::runtime::Builder;
 
 /// Three times the threshold.
@@ -134,21 +134,7 @@ fn polls_that_only_the_machine_makes_long_are_counted_apart() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.builder().threshold(LONG).start().expect("starts");
-    let hog = Hog::on(last_cpu());
-    let run = || {
-        pin(last_cpu());
-        let runtime = watch.runtime(Builder::new_current_thread().enable_all()).expect("builds");
-        runtime.block_on(async {
-            let limit = Instant::now() + DEADLINE;
-            while watch.counters().not_scheduled < 5 {
-                assert!(Instant::now() < limit, "the machine makes polls long: {:?}", watch.counters());
-                spawn(async { compute_briefly() }).await.expect("it ends");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        });
-    };
-    std::thread::scope(|scope| scope.spawn(run).join()).expect("the runtime ends");
-    drop(hog);
+    poll_beside_a_hog(&watch, 5, compute_briefly);
     let all_ended = || watch.stalls().entries.iter().all(|entry| entry.stall.ended);
     wait_until("the counters are complete", || {
         let counters = watch.counters();

@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -161,14 +161,7 @@ fn a_subscriber_that_is_stuck_gets_no_shutdown_and_standard_error_does() {
         return shut_down_with_a_stuck_subscriber();
     }
     let _alone = alone();
-    let mut child = Command::new(std::env::current_exe().expect("it exists"))
-        .args(["--exact", "a_subscriber_that_is_stuck_gets_no_shutdown_and_standard_error_does", "--nocapture"])
-        .env(CHILD, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    let mut child = child_of("a_subscriber_that_is_stuck_gets_no_shutdown_and_standard_error_does");
     let mut lines = BufReader::new(child.stderr.take().expect("is piped")).lines().map_while(Result::ok);
     let waits = |line: &String| line.contains("has waited for 1 blocking function");
     let mut said: Vec<String> = Vec::new();
@@ -203,21 +196,20 @@ fn threads() -> Vec<String> {
 
 const CHILD: &str = "HOLDUP_TEST_READS_STANDARD_INPUT";
 
+/// Runs a test as a child process that reads a pipe.
+fn child_of(test: &str) -> Child {
+    let mut command = Command::new(std::env::current_exe().expect("it exists"));
+    command.args(["--exact", test, "--nocapture"]).env(CHILD, "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts")
+}
+
 #[test]
 fn a_program_that_reads_standard_input_says_why_it_does_not_end() {
     if std::env::var_os(CHILD).is_some() {
         return read_standard_input();
     }
     let _alone = alone();
-    let this_test = "a_program_that_reads_standard_input_says_why_it_does_not_end";
-    let mut child = Command::new(std::env::current_exe().expect("it exists"))
-        .args(["--exact", this_test, "--nocapture"])
-        .env(CHILD, "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+    let mut child = child_of("a_program_that_reads_standard_input_says_why_it_does_not_end");
     let lines = BufReader::new(child.stderr.take().expect("is piped")).lines();
     let said: Vec<String> =
         lines.map_while(Result::ok).skip_while(|line| !line.contains("shutdown of runtime")).take(3).collect();
