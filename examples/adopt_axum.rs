@@ -10,9 +10,9 @@
 //! $ curl http://127.0.0.1:3000/quick
 //! $ curl http://127.0.0.1:3000/version
 //! ```
-//! `/quick` causes no report. For `/version`, the first terminal shows a report with the task `GET /version`, the function
-//! `ask_uname` and its line, the cause (waiting for a child process) and the remedy. <http://127.0.0.1:6060/> shows the
-//! same with the history. Ctrl-C ends it.
+//! `/quick` causes no report. For `/version`, the first terminal shows a report with the task `GET /version`, and the
+//! function `ask_uname` with its line. The cause is that it waits for a child process, and the remedy is below.
+//! <http://127.0.0.1:6060/> shows the same with the history. Ctrl-C ends it.
 
 use std::{env, process::Command};
 

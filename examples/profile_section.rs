@@ -6,9 +6,9 @@
 //! $ cargo run --release --example profile_section            # writes section.svg and section.json
 //! $ cargo run --features cli -- top section.json
 //! ```
-//! Look for: `word_counts` under `count_words` in `section.svg` (any browser; click to zoom), and how much of it is
-//! hashing and how much is making strings; the same as a table by `holdup top`. Words are counted by a task on a worker
-//! and are a stall as well, which is not the question here: the profile says where the time goes *inside*.
+//! Look for `word_counts` under `count_words` in `section.svg` (any browser; click to zoom). How much of it is hashing, and
+//! how much is making strings? `holdup top` shows the same as a table. A task counts the words on a worker, which is a stall
+//! as well. That is not the question here: the profile says where the time goes *inside*.
 
 use std::{
     collections::HashMap,

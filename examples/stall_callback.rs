@@ -5,8 +5,8 @@
 //! ```console
 //! $ cargo run --example stall_callback
 //! ```
-//! `noticed` lines appear *before* the end of the poll (the sleep of 400 ms is noticed after about 10 ms), and `still`
-//! lines at 4 and 16 times the threshold. The end is a table of counts. It ends by itself.
+//! `noticed` lines appear *before* the end of the poll: the sleep of 400 ms is noticed after about 10 ms. `still` lines
+//! appear at 4 and 16 times the threshold. The end is a table of counts. It ends by itself.
 
 use std::{
     collections::BTreeMap,

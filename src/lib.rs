@@ -12,9 +12,9 @@
 //! # Ok::<(), holdup::Error>(())
 //! ```
 //!
-//! Stalls are reported in four ways: a [`tracing`] event with the target `holdup::stall`, a block of text on standard
-//! error where no subscriber takes that event ([`WatchBuilder::print`]), a callback ([`WatchBuilder::on_stall`]), and a bounded history ([`Watch::stalls`];
-//! over HTTP with `WatchBuilder::listen`).
+//! A stall is reported as a [`tracing`] event with the target `holdup::stall`. Where no subscriber takes that event, it is a
+//! block of text on standard error ([`WatchBuilder::print`]). A callback gets it ([`WatchBuilder::on_stall`]), and a bounded
+//! history keeps it ([`Watch::stalls`]; over HTTP with `WatchBuilder::listen`).
 //!
 //! # Modules
 //! - The root: [`Watch`] and its [`WatchBuilder`], the watched [`Runtime`] and its [`Handle`], and [`spawn`].

@@ -373,3 +373,45 @@ fn reading_lists_are_short_and_in_order() {
         assert!((10..=25).contains(&files.len()), "{name} lists {} files", files.len());
     }
 }
+
+/// What each module of ARCHITECTURE.md's map uses, directly or not.
+fn used_modules() -> BTreeMap<String, BTreeSet<String>> {
+    let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let text = document("ARCHITECTURE.md");
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split('|').collect();
+        let [_, module, _, uses, _] = cells[..] else { return None };
+        Some((code(module).pop()?, code(uses)))
+    });
+    let direct: BTreeMap<String, Vec<String>> = rows.collect();
+    let all = direct.keys().map(|module| {
+        let (mut found, mut next) = (BTreeSet::new(), direct[module].clone());
+        while let Some(used) = next.pop() {
+            if found.insert(used.clone()) {
+                next.extend(direct.get(&used).into_iter().flatten().cloned());
+            }
+        }
+        (module.clone(), found)
+    });
+    all.collect()
+}
+
+#[test]
+fn each_part_of_a_reading_list_goes_down_through_the_layers() {
+    let used = used_modules();
+    for name in ["following-a-stall", "following-a-dump"] {
+        let text = document(&format!("docs/internals/{name}.md"));
+        let mut pairs = 0;
+        for part in text.split("\n## ") {
+            let files = part.lines().filter_map(|line| line.split_once(". `src/")?.1.split_once('`'));
+            let modules: Vec<&str> = files.filter_map(|(file, _)| file.split('/').next()).collect();
+            for (index, later) in modules.iter().enumerate() {
+                for before in &modules[..index] {
+                    assert!(!used[*later].contains(*before), "{name}: {before} is read before {later}, which uses it");
+                    pairs += 1;
+                }
+            }
+        }
+        assert!(pairs > 50, "{name}: only {pairs} pairs were compared");
+    }
+}

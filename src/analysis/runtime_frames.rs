@@ -1,6 +1,6 @@
-//! Leaves out frames of the runtime: from the start of a thread to a poll, polls that only call the next poll, and other
-//! crates between two functions of the program. What the program's innermost function calls is kept. A stack of the
-//! runtime alone becomes one frame. Weights do not change.
+//! Leaves out frames of the runtime. These are frames from the start of a thread to a poll, polls that only call the next
+//! poll, and other crates between two functions of the program. What the program's innermost function calls is kept. A stack
+//! of the runtime alone becomes one frame. Weights do not change.
 
 use std::collections::HashMap;
 use std::sync::Arc;

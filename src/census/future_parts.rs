@@ -1,7 +1,7 @@
 //! The futures inside a future or a variable.
 //!
-//! A future that is not a coroutine contains the futures it polls: by value, in a `Box`, behind `Pin<&mut …>`, or, in a
-//! closure, behind a reference. The debug information shows which types are futures: those with a poll function.
+//! A future that is not a coroutine contains the futures that it polls, by value, in a `Box` or behind `Pin<&mut …>`. A
+//! closure contains them behind a reference. The debug information shows which types are futures: those with a poll function.
 
 use super::collections::{self, MAX_CHILDREN};
 use super::wait_reasons;

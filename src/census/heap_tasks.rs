@@ -1,9 +1,9 @@
 //! Tasks that are in no runtime's list: those of a `LocalSet`, and those given to `spawn_blocking`. They are found by a
 //! search of the heap.
 //!
-//! A task begins with a header that points to a vtable. The poll function in the vtable identifies the type of the task.
-//! So the vtables are searched for among the program's constants, and words on the heap that point to one of them belong
-//! to headers, if everything else fits.
+//! A task begins with a header that points to a vtable. The poll function in the vtable identifies the type of the task. So
+//! the vtables are searched for among the program's constants. Words on the heap that point to one of them belong to headers,
+//! if everything else fits.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;

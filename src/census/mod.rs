@@ -61,6 +61,10 @@ mod scanned_census;
 /// From threads to workers.
 mod workers;
 
+/// Memory for tests of scans.
+#[cfg(test)]
+mod test_memory;
+
 pub(crate) use heap_tasks::HeapTaskKinds;
 pub(crate) use scanned_census::{polled_tasks, scanned_census};
 pub(crate) use subject::{BlockOnFutures, Subject, ThreadStart};

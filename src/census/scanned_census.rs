@@ -135,19 +135,8 @@ fn flavor(scheduler: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::test_memory::TestMemory;
     use super::*;
-
-    /// Memory that starts at 0x1000.
-    struct TestMemory(Vec<u64>);
-
-    impl Memory for TestMemory {
-        fn read(&self, address: u64, into: &mut [u8]) -> bool {
-            let bytes: Vec<u8> = self.0.iter().flat_map(|word| word.to_le_bytes()).collect();
-            let start = address.checked_sub(0x1000).and_then(|start| usize::try_from(start).ok());
-            let part = start.and_then(|start| bytes.get(start..start.checked_add(into.len())?));
-            part.map(|part| into.copy_from_slice(part)).is_some()
-        }
-    }
 
     #[test]
     fn the_task_of_a_thread_is_the_only_id_of_a_running_task() {

@@ -1,8 +1,8 @@
 //! The `holdup` command, with one file per verb. A verb works on the endpoint of a service, on a process by its id, or
 //! on profiles in files.
 //!
-//! Exit codes: 0 for success; 1 for a negative finding, such as a running stall; 2 for errors, such as a service that goes
-//! away during `stalls --follow`.
+//! Exit codes: 0 for success; 1 for a negative finding, such as a running stall; 2 for errors, such as a service that ends
+//! during `stalls --follow`.
 
 /// `holdup check`.
 mod check;

@@ -26,8 +26,8 @@ pub(super) struct Arguments {
     /// Samples per second, 1 to 1000; CPU timers fire at kernel ticks, often 250 times a second
     #[arg(short, long, default_value = "99", value_name = "HZ", value_parser = quantity::number::<u32>)]
     rate: u32,
-    /// cpu: CPU time of all threads; wall: what workers do over time, with --pid what all threads do; tasks, with --pid
-    /// only: what all tasks await over time; stalled: time in stalls, by cause
+    /// cpu: CPU time of all threads; wall: what workers do over time (with --pid, all threads); stalled: time in stalls, by
+    /// cause; tasks (only with --pid): what all tasks await over time
     #[arg(short, long, default_value = "cpu")]
     mode: String,
     /// With --pid and --mode stalled, the threshold of stalls, such as 10ms or 1s; an endpoint has its own threshold

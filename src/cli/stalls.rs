@@ -32,8 +32,8 @@ const MAX_NOTES: usize = 20;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit code 1 if a stall of the code is still running at the end; not if the machine does not run it, and not for \
-                  start-up work and polls of block_on that no task waits for."
+    after_help = "Exit code 1 if a stall of the code still runs at the end. Polls that only the machine made long do not count, \
+                  nor do start-up work and polls of block_on that no task waits for."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]

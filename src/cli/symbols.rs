@@ -17,7 +17,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Write the types, names and lines of a program to a file, for `--symbols` where only a stripped copy is
+    /// Write the types, names and lines of a program to a file. Where a stripped copy runs, give it to `--symbols`
     Extract {
         /// The program with its debug information
         #[arg(value_name = "BIN")]

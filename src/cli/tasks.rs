@@ -19,8 +19,8 @@ pub(super) struct Arguments {
     /// How long polls are counted, such as 500ms, 2s or 1m; at most 60 s
     #[arg(short, long, default_value = "1s", value_name = "DURATION", value_parser = quantity::duration)]
     duration: Duration,
-    /// What a row stands for: name for all polls with one name, such as a request's route (polls without one by spawn
-    /// location), spawn for all tasks spawned at one place, or task
+    /// What a row stands for: name (all polls with one name, such as a request's route), spawn (all tasks spawned at one
+    /// place) or task. Polls without a name are grouped by spawn location
     #[arg(long, default_value = TaskGroup::default().as_str(), value_name = "GROUP")]
     by: TaskGroup,
     /// The column to sort by: busy, polls, max, mean, idle, delay, task, spawn or name

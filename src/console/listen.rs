@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::listen;
 
 /// How long ended tasks and dropped resources are kept. console-subscriber's default of an hour would fill the memory of a
-/// service that spawns a task per request; tokio-console shows the last seconds.
+/// service that spawns a task per request. tokio-console shows the last seconds.
 const RETENTION: Duration = Duration::from_secs(60);
 
 /// The endpoint of [tokio-console](https://docs.rs/tokio-console) in the service.

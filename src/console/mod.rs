@@ -1,8 +1,8 @@
 //! tokio-console: Tokio's traces of tasks, resources and polls, collected by console-subscriber and served to the
 //! `tokio-console` command at a separate address.
 //!
-//! It has two layers for the program's `tracing` subscriber: that of console-subscriber for the endpoint, and that of
-//! holdup for reports, which takes the names of tasks from [`tokio::task::Builder`].
+//! It has two layers for the program's `tracing` subscriber. That of console-subscriber serves the endpoint. That of holdup
+//! takes the names of tasks from [`tokio::task::Builder`] for reports.
 
 /// The public type.
 mod listen;

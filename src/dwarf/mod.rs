@@ -1,8 +1,8 @@
 //! Reads DWARF debug information to find Tokio's runtimes, tasks and futures in the memory of a process.
 //!
-//! No offset is hard-coded. Members are found by name and types by their qualified names, so that the same code reads
-//! every version of Tokio and every layout the compiler chooses. What is not found is [`Unknown`] and never guessed.
-//! The format is DWARF (<https://dwarfstd.org>) as rustc writes it.
+//! No offset is hard-coded. Members are found by name and types by their qualified names. So the same code reads every
+//! version of Tokio and every layout that the compiler chooses. What is not found is [`Unknown`] and never guessed. The
+//! format is DWARF (<https://dwarfstd.org>) as rustc writes it.
 
 /// The sections of a file that hold debug information.
 mod sections;

@@ -74,8 +74,8 @@ pub struct StallJson {
     pub waiting: WaitingJson,
     /// The frame in the user's code that caused it; null if there is none.
     pub culprit: Option<CulpritJson>,
-    /// How to build the program so that reports name your function; null if the culprit is yours, if there is no stack, or if
-    /// the build names every function.
+    /// How to build the program so that reports name your function. It is null if the culprit is yours, if there is no stack,
+    /// or if the build names every function.
     #[serde(default)]
     pub build_advice: Option<String>,
     /// What the worker did, in order; one part if it did one thing all the time. Empty from older versions.

@@ -1,7 +1,7 @@
 //! The contract of Go's package `net/http/pprof`, for Go's pprof tool and scrapers of its profiles.
 //!
-//! Paths, parameters, defaults, headers and error texts are Go's. The contents are ours: `profile` is CPU time of all
-//! threads, `goroutine` is tasks, `block` is stalled time, `mutex` is stalled time caused by locks, and `trace` is a
+//! Paths, parameters, defaults, headers and error texts are Go's. The contents are ours. `profile` is CPU time of all
+//! threads, and `goroutine` is tasks. `block` is stalled time, and `mutex` is its part that locks caused. `trace` is a
 //! recording for Perfetto. `heap`, `allocs` and `threadcreate` are valid and empty.
 
 use std::fmt::Write as _;

@@ -17,9 +17,9 @@ const LONGEST: Duration = Duration::from_secs(300);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProfileMode {
-    /// CPU time of every thread of the process, by one timer per thread. One at a time in a process. Where threads
-    /// have no timers, the package `pprof` samples with one timer for the process, if the feature `formats` is on:
-    /// it takes SIGPROF, and knows no tasks.
+    /// CPU time of every thread of the process, by one timer per thread. One at a time in a process. Where threads have no
+    /// timers, the package `pprof` samples with one timer for the process, if the feature `formats` is on. It takes SIGPROF,
+    /// and knows no tasks.
     #[default]
     Cpu,
     /// What every worker does over time, on the CPU and off it.

@@ -94,7 +94,7 @@ impl CauseClass {
             Self::NotScheduled => Texts {
                 word: "not_scheduled",
                 title: "not scheduled",
-                advice: "Without these waits for a CPU the poll would be no stall: the machine had no CPU for this thread. Check the CPU limit of the container and the other load on these cores.",
+                advice: "The machine had no CPU for this thread. Without these waits, the poll would be no stall. Check the CPU limit of the container and the other load on these cores.",
             },
             Self::Unknown => Texts {
                 word: "unknown",

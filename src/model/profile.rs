@@ -1,7 +1,7 @@
 //! Profiles: weighted stacks over a window of time, with names, labels and their quality.
 //!
-//! Each frame, stack and label set is stored once and referred to by position: a profile of a busy service has many
-//! thousand samples but few different stacks. [`ProfileBuilder`] builds one.
+//! Each frame, stack and label set is stored once and referred to by position. A profile of a busy service has many thousand
+//! samples but few different stacks. [`ProfileBuilder`] builds one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -484,8 +484,8 @@ impl ProfileBuilder {
         position(&mut self.stacks, &mut self.profile.stacks, frames.into())
     }
 
-    /// Removes the outermost frames without a name: the C library's start of a thread, which is not in its symbol table
-    /// and the same for all threads.
+    /// Removes the outermost frames without a name. They are the C library's start of a thread, which its symbol table does
+    /// not contain, and which is the same for all threads.
     pub(crate) fn trim(&self, frames: &mut Vec<u32>) {
         let entry = |frame: &u32| {
             let frame = self.profile.frames.get(*frame as usize);

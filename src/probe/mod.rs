@@ -11,8 +11,8 @@
 //!
 //! # Who writes what
 //! Only the thread that owns a [`slot::Slot`] writes it, with two exceptions. [`registry::Registry`] detaches the slot of a
-//! thread that lost its worker to another one (`block_in_place`). And whoever opens a window, or notices a stall, turns the
-//! recording of polls on and off. Otherwise the watchdog only reads.
+//! thread that lost its worker to another one (`block_in_place`). And a thread that opens a window, or notices a stall, turns
+//! the recording of polls on and off. Otherwise the watchdog only reads.
 
 /// The progress of a worker, in one pair of cache lines.
 mod slot;

@@ -122,8 +122,8 @@ impl Slot {
         self.words.sequence.store(self.words.sequence.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 
-    /// Names the next poll and those after it. The task hooks name nothing: on their runtimes only wrapped futures inside
-    /// a poll do, and they restore the name before, so that each poll begins unnamed.
+    /// Names the next poll and those after it. The task hooks name nothing. On their runtimes only wrapped futures inside a
+    /// poll do, and they restore the previous name. So each poll begins unnamed.
     #[inline]
     pub(super) fn name(&self, name: NameId) {
         self.words.name.store(name.0, Ordering::Relaxed);

@@ -87,8 +87,8 @@ fn io_error(error: pprof::Error) -> io::Error {
     }
 }
 
-/// The quality of the profile. Samples that the process's CPU clock says were due are lost: the thread was in a library that is
-/// not sampled, or another sample was being taken.
+/// The quality of the profile. Samples that were due by the process's CPU clock, but were not taken, are lost. The thread was
+/// in a library that is not sampled, or another sample was being taken.
 fn quality(samples: u64, period: Duration, used: Option<Duration>) -> Quality {
     let mut notes = vec![
         "sampled by pprof with one timer for the whole process: shares between threads are less certain, samples have no \

@@ -1,5 +1,5 @@
-//! A bounded queue to a thread that may be stuck in the program's code: in its subscriber, in its callback, or in a pipe that
-//! nobody reads. Who hands over never waits for that thread.
+//! A bounded queue to a thread that may be stuck in the program's subscriber, in its callback, or in a pipe that nobody
+//! reads. Who hands over never waits for that thread.
 //!
 //! The lock is held for single steps of the queue. Meanwhile nothing runs that belongs to the program, and nothing is
 //! allocated or freed: a stuck thread may hold the allocator's lock.

@@ -1,6 +1,6 @@
-//! Explains observations and reports them: to the history that the endpoint serves, and through the sinks to standard error,
-//! `tracing` and the user's callback. It has its own thread, so that slow work never delays the watchdog. It runs no code of
-//! the program.
+//! Explains observations and reports them. The history keeps reports for the endpoint, and the sinks deliver them to standard
+//! error, `tracing` and the user's callback. It has its own thread, so that slow work never delays the watchdog. It runs no
+//! code of the program.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -107,7 +107,7 @@ impl EvidenceCollector {
     /// Adds the time since the previous sample, of which `kept` belongs to the poll.
     ///
     /// What is neither CPU time nor run queue time counts as a wait at the present wait site, or else at the previous one. If
-    /// the thread ran in both samples it counts as starved: a hypervisor that takes the CPU away leaves the thread in the
+    /// the thread ran in both samples, it counts as starved. A hypervisor that takes the CPU away leaves the thread in the
     /// running state, but stops its CPU clock.
     ///
     /// The kernel adds run queue time only when it ends. Until then a thread preempted inside a system call seems to wait there.
@@ -134,8 +134,8 @@ impl EvidenceCollector {
         }
     }
 
-    /// Subtracts time that the kernel has accounted for late from the wait at the previous site, from the end of the wait
-    /// before it, and from starved time. Returns the rest, which lies before the window.
+    /// Subtracts time that the kernel has accounted for late. It comes off the wait at the previous site, the end of the wait
+    /// before it, and starved time. Returns the rest, which lies before the window.
     fn correct_waits(&mut self, mut time: Duration) -> Duration {
         let limit = self.last.sleeps_in.clone().map(|site| (site, Duration::MAX)).or_else(|| self.woke_in.clone());
         let starved = self.starved.min(time);

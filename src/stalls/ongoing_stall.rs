@@ -39,8 +39,8 @@ impl OngoingStall {
         Self { id, life, victims, threshold, next_capture: threshold * RECAPTURE_FACTOR, captured: lasted }
     }
 
-    /// Whether the stack is to be captured now: the stall has become much longer, or the thread has been doing something else
-    /// for a threshold than at the newest capture.
+    /// Whether the stack is to be captured now. Either the stall has become much longer, or the thread has done something
+    /// else since the newest capture, for a threshold.
     pub(super) fn is_capture_due(&self, evidence: Option<&EvidenceCollector>, lasted: Duration) -> bool {
         let is_spaced = lasted.saturating_sub(self.captured) >= self.threshold.max(lasted / CHANGE_PART);
         let since = evidence.and_then(|evidence| Some((evidence.until(), evidence.change()?.0)));

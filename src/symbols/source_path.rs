@@ -1,5 +1,5 @@
-//! Who owns a source file, by its path. Cargo gives rustc the paths of a workspace's members relative to the workspace, and
-//! the paths of all other packages as they lie on the disk.
+//! Who owns a source file, by its path. Cargo gives rustc the paths of a workspace's members relative to the workspace. It
+//! gives the paths of all other packages as they lie on the disk.
 
 use super::crate_name::is_std;
 
@@ -46,8 +46,8 @@ impl<'p> PathOwner<'p> {
     }
 }
 
-/// The name of the crate that most likely contains a source file of the user: `feed_reader` of
-/// `crates/feed-reader/src/lib.rs`, `stalls` of `tests/stalls.rs`; `None` for `src/lib.rs`, which names no package.
+/// The name of the crate that most likely contains a source file of the user, such as `feed_reader` for
+/// `crates/feed-reader/src/lib.rs`, or `stalls` for `tests/stalls.rs`. `None` for `src/lib.rs`, which names no package.
 pub(super) fn crate_of_path(path: &str) -> Option<String> {
     let (folder, inside) = match path.rsplit_once("/src/") {
         Some((folder, inside)) => (folder, inside),

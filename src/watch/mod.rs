@@ -268,8 +268,8 @@ impl Watch {
 
     /// Stops the watch, and waits until every noticed stall is reported, up to a limit.
     ///
-    /// Short programs and tests need it: the first report waits until holdup has read the program's debug information,
-    /// which takes seconds for a large program. Dropping the watch waits for two seconds at most.
+    /// Short programs and tests need it. The first report waits until holdup has read the program's debug information, which
+    /// takes seconds for a large program. Dropping the watch waits for two seconds at most.
     ///
     /// ```
     /// # use std::time::Duration;

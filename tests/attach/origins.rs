@@ -1,5 +1,5 @@
-//! `holdup stalls --pid` names the user's function in programs without line tables: in a workspace with two crates, and in
-//! a copy of the program with another name.
+//! `holdup stalls --pid` names the user's function in programs without line tables. The programs are a workspace with two
+//! crates, and a copy of the program with another name.
 #![cfg(all(feature = "cli", target_os = "linux", target_arch = "x86_64"))]
 
 #[path = "../support/mod.rs"]

@@ -1,4 +1,4 @@
-//! A runtime with known tasks: one computes in short polls, one sleeps in its polls, one waits for a lock that a thread
+//! A runtime with known tasks. One computes in short polls, one sleeps in its polls, one waits for a lock that a thread
 //! holds, and five wait forever.
 
 use std::net::SocketAddr;

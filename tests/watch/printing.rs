@@ -1,5 +1,5 @@
-//! Where reports are printed, and that holdup goes on when the program takes none: a subscriber, a callback or a reader of
-//! standard error that is stuck for good. Each scene runs in a process of its own, because a subscriber is global.
+//! Where reports are printed. holdup goes on when a subscriber, a callback or a reader of standard error is stuck for good.
+//! Each scene runs in a process of its own, because a subscriber is global.
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -263,7 +263,7 @@ fn a_stall_that_is_announced_at_its_end_is_printed_once() {
     let events: Vec<&str> = stdout.lines().filter(|line| line.contains("cause=\"not_scheduled\"")).collect();
     assert!(!events.is_empty(), "{stdout}");
     let is_first = |line: &&str| line.contains("phase=\"ended\"") && line.contains("count=");
-    assert!(events.iter().all(|line| is_first(line) && line.contains("advice=\"Without these waits")), "{stdout}");
+    assert!(events.iter().all(|line| is_first(line) && line.contains("advice=\"The machine had no CPU")), "{stdout}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The reference service without a broker, with messages that are no articles, at a stop, and with invalid options: it
+//! The reference service without a broker, with messages that are no articles, at a stop, and with invalid options. It
 //! reports the error, goes on if it can, and loses no confirmed article.
 
 mod support;

@@ -1,5 +1,5 @@
-//! The reference service under everything at once, for a given time: every fault in turn, profiles that start and stop,
-//! valid and invalid requests, and threads, child processes, runtimes and libraries that start and end.
+//! The reference service under everything at once, for a given time. Every fault is on in turn, and profiles start and stop.
+//! Requests are valid and invalid. Threads, child processes, runtimes and libraries start and end.
 //!
 //! ```console
 //! $ cargo build --release -p news_pipeline --examples

@@ -1,5 +1,5 @@
-//! A copy of selected memory of a process. It is made in two steps to keep the freeze short: pages read before the freeze are
-//! remembered, and all of them are read again at once during the freeze.
+//! A copy of selected memory of a process. It is made in two steps to keep the freeze short. Pages read before the freeze are
+//! remembered. All of them are read again at once during the freeze.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
