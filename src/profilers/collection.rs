@@ -104,9 +104,9 @@ impl Collection {
 
     /// Converts the values of CPU samples from a count and steps of CPU time to periods and nanoseconds. Returns the total time.
     ///
-    /// A sample's stack is representative, but its steps were not all used by that stack. So the samples of a thread share the CPU
-    /// time of the thread, and the samples of all ended threads share theirs. The time of holdup's own threads becomes a number of
-    /// the quality.
+    /// A sample stands for several steps of CPU time, which its stack alone did not use. So the samples of a thread share the
+    /// CPU time of the thread, and the samples of all ended threads share theirs. The time of holdup's own threads becomes a
+    /// number of the quality.
     pub(crate) fn weigh(&mut self, rest: &UnsampledCpu, steps: u32, period: i64) -> Duration {
         #[derive(Default)]
         struct Group {

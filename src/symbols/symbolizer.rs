@@ -258,7 +258,8 @@ impl Symbolizer {
         let trusted = file.filter(|_| line.is_some_and(|line| line > 0));
         let found = self.origins.find(&function, trusted, owners);
         let library = (!image.program).then(|| Arc::clone(&image.name));
-        // `debug = "line-tables-only"` names inlined functions without their path. Their file shows most of it.
+        // `debug = "line-tables-only"` names inlined functions without their path. The name of their file shows most of the
+        // path.
         let module = file.filter(|_| !function.contains("::")).and_then(|file| self.origins.module_of(file));
         let function = match module {
             Some(module) if image.program => format!("{module}::{function}"),

@@ -117,7 +117,7 @@ impl Bystanders {
     pub(crate) fn begin(&self) {
         lock(&self.state).lasting += 1;
         // Fails only if the thread has ended, which is last.
-        let _told = self.begun.send(Instant::now());
+        let _sent = self.begun.send(Instant::now());
     }
 
     /// Notes the end of a stall, and returns the tasks that still wait. Of concurrent stalls, the first that ends gets them.

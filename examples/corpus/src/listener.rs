@@ -27,7 +27,7 @@ impl Listener {
     fn hear(&self, event: &StallEvent<'_>) {
         let now = since_1970(SystemTime::now());
         let mut stalls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = stalls.entry(event.stall.id.0).or_insert_with(|| first_told(event.stall, now));
+        let known = stalls.entry(event.stall.id.0).or_insert_with(|| first_reported(event.stall, now));
         known.duration_ns = nanoseconds(event.stall.duration);
         known.cause = Some(event.stall.cause.class.as_str().to_owned());
         let culprit = event.stall.culprit.as_ref().map(|culprit| &culprit.frame);
@@ -53,10 +53,10 @@ pub(crate) fn report_of(stalls: Vec<ReportedStall>) -> Report {
     }
 }
 
-fn first_told(stall: &Stall, now: u64) -> ReportedStall {
+fn first_reported(stall: &Stall, now: u64) -> ReportedStall {
     ReportedStall {
         noticed_ns: Some(since_1970(stall.noticed_at)),
-        told_ns: Some(now),
+        reported_ns: Some(now),
         ..ReportedStall::begun(since_1970(stall.began_at), stall.tid)
     }
 }

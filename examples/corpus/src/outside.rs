@@ -147,7 +147,7 @@ impl Heard {
         let known = self.0.entry(stall.id).or_insert_with(|| ReportedStall {
             // The first event comes when the stall is noticed, with its duration so far.
             noticed_ns: (!stall.ended).then(|| start.saturating_add(from_ms(stall.duration_ms))),
-            told_ns: Some(now),
+            reported_ns: Some(now),
             ..ReportedStall::begun(start, stall.tid)
         });
         known.duration_ns = from_ms(stall.duration_ms);
@@ -221,12 +221,12 @@ mod tests {
         assert_eq!((first.function.as_deref(), first.cause.as_deref()), (Some("app::nap"), Some("lock")));
         assert_eq!((first.file.as_deref(), first.line), (Some("src/nap.rs"), Some(7)));
         assert!(first.victims.is_none(), "from outside, victims are unknown");
-        assert!(first.told_ns > first.noticed_ns);
+        assert!(first.reported_ns > first.noticed_ns);
         assert_eq!((second.duration_ns, second.victims.as_ref().map(Vec::len)), (60 * MS, Some(0)));
     }
 
     #[test]
-    fn a_stall_whose_begin_was_not_told_has_no_time_of_notice() {
+    fn a_stall_whose_begin_was_not_reported_has_no_time_of_notice() {
         let stalls = heard(&[word(1, 50.0, true, "outside")]);
         assert_eq!((stalls.len(), stalls[0].noticed_ns), (1, None));
     }

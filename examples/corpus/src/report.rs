@@ -28,7 +28,7 @@ pub(crate) struct ReportedStall {
     pub(crate) noticed_ns: Option<u64>,
     /// When the tool reported it to its user.
     #[serde(default)]
-    pub(crate) told_ns: Option<u64>,
+    pub(crate) reported_ns: Option<u64>,
     /// The kernel's thread id.
     #[serde(default)]
     pub(crate) thread: Option<u64>,
@@ -54,7 +54,7 @@ impl ReportedStall {
             start_ns,
             duration_ns: 0,
             noticed_ns: None,
-            told_ns: None,
+            reported_ns: None,
             thread: u64::try_from(thread).ok(),
             function: None,
             file: None,

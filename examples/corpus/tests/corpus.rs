@@ -79,7 +79,7 @@ fn slept(after_ms: u64, with: &Value) -> Value {
 fn reported(after_ms: u64, with: &Value) -> Value {
     let start = START + after_ms * MS;
     let stall = json!({
-        "start_ns": start, "duration_ns": 50 * MS, "noticed_ns": start + 11 * MS, "told_ns": start + 13 * MS,
+        "start_ns": start, "duration_ns": 50 * MS, "noticed_ns": start + 11 * MS, "reported_ns": start + 13 * MS,
         "thread": 9, "function": "app::nap", "file": "src/nap.rs", "line": 7, "cause": "sleeping",
     });
     changed(stall, with)
@@ -213,16 +213,16 @@ fn stalls_near_the_threshold_are_neither_missed_nor_invented() {
 #[test]
 fn latency_counts_from_the_threshold() {
     let none = json!({});
-    let late = json!({"noticed_ns": START + 117 * MS, "told_ns": START + 119 * MS, "duration_ns": 51 * MS});
+    let late = json!({"noticed_ns": START + 117 * MS, "reported_ns": START + 119 * MS, "duration_ns": 51 * MS});
     let card = scored(
         &[slept(0, &none), slept(100, &json!({"late_ns": 5 * MS}))],
         &[reported(0, &none), reported(100, &late)],
     );
     let total = row(&card, "total");
     assert_eq!(total["noticed_after_ms"], json!({"p50": 1.0, "p99": 7.0}));
-    assert_eq!(total["told_after_ms"], json!({"p50": 3.0, "p99": 9.0}));
+    assert_eq!(total["reported_after_ms"], json!({"p50": 3.0, "p99": 9.0}));
     assert_eq!(total["duration_error_ms"], json!({"p50": 0.0, "p99": 1.0}));
-    assert_eq!(row(&card, "quiet")["told_after_ms"]["p99"], 3.0, "the machine was not quiet in the other");
+    assert_eq!(row(&card, "quiet")["reported_after_ms"]["p99"], 3.0, "the machine was not quiet in the other");
     for (field, busy) in [("run_queue_ns", 3), ("others_ready_ns", 3), ("late_ns", 3), ("stolen_ns", 10)] {
         let [quiet, loud] = [0, busy].map(|ms| slept(0, &json!({field: ms * MS})));
         assert_eq!(row(&scored(&[quiet], &[]), "quiet")["stalls"], 1);

@@ -18,7 +18,7 @@ pub(super) struct ThreadCount {
 }
 
 impl ThreadCount {
-    /// Whether the number of threads has changed or the last list is old. The caller lists them then.
+    /// Whether the number of threads has changed or the last list is old. If so, the caller lists the threads again.
     pub(super) fn changed(&mut self, process: Process, now: Instant) -> bool {
         let count = process.thread_count();
         let same = |(at, before): (Instant, Option<u64>)| before == count && now.duration_since(at) < LIST_INTERVAL;

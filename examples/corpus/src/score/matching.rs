@@ -81,7 +81,7 @@ fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Jud
     };
     let tally = &mut one.tally;
     tally.found = 1;
-    tally.lines_told = usize::from(said.line.is_some());
+    tally.lines_reported = usize::from(said.line.is_some());
     for (wrong, right, count) in [
         (Wrong::Function, same_function(stall, said), &mut tally.function_right),
         (Wrong::Line, same_line(stall, said), &mut tally.line_right),
@@ -94,7 +94,7 @@ fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Jud
         }
     }
     if let Some(wrong) = victims::wrong(stall, said) {
-        tally.victims_told = 1;
+        tally.victims_reported = 1;
         tally.victims_right = usize::from(wrong.is_empty());
         if !wrong.is_empty() {
             one.wrong.push((Wrong::Victims, wrong));
@@ -103,7 +103,7 @@ fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Jud
     let due = stall.start_ns.saturating_add(threshold);
     let late = |at: u64| at.saturating_sub(due);
     tally.noticed_after.extend(said.noticed_ns.map(late));
-    tally.told_after.extend(said.told_ns.map(late));
+    tally.reported_after.extend(said.reported_ns.map(late));
     tally.duration_errors.push(said.duration_ns.abs_diff(stall.duration_ns));
     one
 }

@@ -16,17 +16,17 @@ pub(super) struct Tally {
     pub(super) blamed_on_machine: usize,
     pub(super) function_right: usize,
     /// Found stalls with a line in the report.
-    pub(super) lines_told: usize,
+    pub(super) lines_reported: usize,
     pub(super) line_right: usize,
     pub(super) cause_right: usize,
     pub(super) duration_right: usize,
     /// Found stalls with victims in truth and report.
-    pub(super) victims_told: usize,
+    pub(super) victims_reported: usize,
     pub(super) victims_right: usize,
     /// Nanoseconds from the threshold to the notice.
     pub(super) noticed_after: Vec<u64>,
     /// Nanoseconds from the threshold to the report.
-    pub(super) told_after: Vec<u64>,
+    pub(super) reported_after: Vec<u64>,
     /// Nanoseconds.
     pub(super) duration_errors: Vec<u64>,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Row {
     /// From the threshold to the notice.
     pub(crate) noticed_after_ms: Quantiles,
     /// From the threshold to the report.
-    pub(crate) told_after_ms: Quantiles,
+    pub(crate) reported_after_ms: Quantiles,
     pub(crate) duration_error_ms: Quantiles,
 }
 
@@ -70,14 +70,14 @@ impl Tally {
         self.invented += other.invented;
         self.blamed_on_machine += other.blamed_on_machine;
         self.function_right += other.function_right;
-        self.lines_told += other.lines_told;
+        self.lines_reported += other.lines_reported;
         self.line_right += other.line_right;
         self.cause_right += other.cause_right;
         self.duration_right += other.duration_right;
-        self.victims_told += other.victims_told;
+        self.victims_reported += other.victims_reported;
         self.victims_right += other.victims_right;
         self.noticed_after.extend(&other.noticed_after);
-        self.told_after.extend(&other.told_after);
+        self.reported_after.extend(&other.reported_after);
         self.duration_errors.extend(&other.duration_errors);
     }
 
@@ -92,12 +92,12 @@ impl Tally {
             recall: share(self.found, self.stalls),
             precision: share(self.found, self.found + self.invented),
             function_right: share(self.function_right, self.found),
-            line_right: share(self.line_right, self.lines_told),
+            line_right: share(self.line_right, self.lines_reported),
             cause_right: share(self.cause_right, self.found),
             duration_right: share(self.duration_right, self.found),
-            victims_right: share(self.victims_right, self.victims_told),
+            victims_right: share(self.victims_right, self.victims_reported),
             noticed_after_ms: Quantiles::of(self.noticed_after),
-            told_after_ms: Quantiles::of(self.told_after),
+            reported_after_ms: Quantiles::of(self.reported_after),
             duration_error_ms: Quantiles::of(self.duration_errors),
         }
     }

@@ -7,7 +7,7 @@ use super::tally::Quantiles;
 use super::{Card, Row, Wrong};
 
 const HEADINGS: &str = "class            stalls  recall  precision  function    line   cause  duration  victims  \
-noticed p50/p99  told p50/p99  off by p50/p99  invented  machine";
+noticed p50/p99  reported p50/p99  off by p50/p99  invented  machine";
 
 /// The card as text. Percent and milliseconds.
 pub(crate) fn table(card: &Card) -> String {
@@ -30,7 +30,7 @@ pub(crate) fn table(card: &Card) -> String {
 
 fn line(row: &Row) -> String {
     format!(
-        "{:<16} {:>6}  {:>6}  {:>9}  {:>8}  {:>6}  {:>6}  {:>8}  {:>7}  {:>15}  {:>12}  {:>14}  {:>8}  {:>7}",
+        "{:<16} {:>6}  {:>6}  {:>9}  {:>8}  {:>6}  {:>6}  {:>8}  {:>7}  {:>15}  {:>16}  {:>14}  {:>8}  {:>7}",
         row.class,
         row.stalls,
         percent(row.recall),
@@ -41,7 +41,7 @@ fn line(row: &Row) -> String {
         percent(row.duration_right),
         percent(row.victims_right),
         quantiles(row.noticed_after_ms),
-        quantiles(row.told_after_ms),
+        quantiles(row.reported_after_ms),
         quantiles(row.duration_error_ms),
         row.invented,
         row.blamed_on_machine
