@@ -15,6 +15,7 @@ use super::subject::{BlockOnFutures, STEPS, Subject};
 use super::task_layout::TaskLayout;
 use crate::dwarf::{Shape, Value, Values};
 use crate::model::census::{Await, WaitsFor};
+use crate::model::type_name::is_wrapper;
 
 /// The maximum number of bytes of a stack that are searched, from the stack pointer outwards.
 const MAX_STACK: u64 = 1 << 20;
@@ -55,7 +56,15 @@ pub(super) fn path(values: &Values<'_, '_>, layout: &TaskLayout, now: Duration, 
     // The path may have used up the budget.
     values.set_budget(STEPS);
     let is_valid = is_possible(&path) && suspended.iter().all(|function| is_sound(values, function.state, MAX_DEPTH));
-    is_valid.then_some(path)
+    is_valid.then(|| without_wrappers(path))
+}
+
+/// The path from the first future that is not a wrapper on: the future that the user gave to `block_on`.
+fn without_wrappers(mut path: Await) -> Await {
+    while is_wrapper(&path.future) && path.children.len() == 1 {
+        path = path.children.remove(0);
+    }
+    path
 }
 
 fn find(values: &Values<'_, '_>, layout: &TaskLayout, stack: &Range<u64>) -> Option<Value> {

@@ -21,6 +21,9 @@ pub(crate) mod cause_json;
 #[cfg(feature = "http")]
 pub(crate) mod group_json;
 
+/// The stack of a stall as text.
+mod stack_text;
+
 /// The parts of a stall as text.
 mod stall_parts_text;
 

@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::stack_text::line;
+pub(crate) use super::stack_text::{StackDetail, StackView};
 use super::stall_parts_text::{PartView, parts_sentence};
 use super::text::{CONTINUATION, PROSE_WIDTH, Style, milliseconds, short_name, wrapped};
-use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
 use crate::model::evidence::Evidence;
 use crate::model::holds::Holds;
 use crate::model::plural::plural;
-use crate::model::stack::{Frame, Origin};
 use crate::model::stall::{Detection, Stall};
 use crate::model::task::Task;
 use crate::model::victims::{self, VictimsUnknown};
@@ -59,28 +59,6 @@ pub(crate) struct CulpritView<'a> {
     pub(crate) location: Option<String>,
     /// The function it called, if it called one.
     pub(crate) call: Option<&'a str>,
-}
-
-/// The stack of a stall.
-#[derive(Debug)]
-pub(crate) struct StackView<'a> {
-    pub(crate) frames: Cow<'a, [Frame]>,
-    /// How it was captured.
-    pub(crate) method: &'a str,
-    pub(crate) complete: bool,
-    /// How long the stall had been running when it was captured.
-    pub(crate) taken_after: Duration,
-}
-
-/// How much of a stack is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum StackDetail {
-    /// None of it.
-    Hidden,
-    /// The user's frames; the others are summed up by package.
-    Folded,
-    /// Every frame.
-    Whole,
 }
 
 /// Equal stalls that the reader has not been shown.
@@ -283,37 +261,6 @@ impl CulpritView<'_> {
     }
 }
 
-impl StackView<'_> {
-    fn quality(&self) -> String {
-        let cut = if self.complete { "" } else { ", outer frames missing" };
-        format!("taken after {}, {}{cut}", milliseconds(self.taken_after), self.method)
-    }
-
-    fn lines(&self, out: &mut String, culprit: Option<&str>, detail: StackDetail, style: Style) {
-        let culprit = culprit.and_then(|name| self.frames.iter().position(|frame| *frame.function == *name));
-        let whole = detail == StackDetail::Whole;
-        let boundary = if whole { self.frames.len() } else { poll_boundary(&self.frames) };
-        let is_users = |frame: &Frame| matches!(frame.origin, Origin::User | Origin::Unknown);
-        let mut depth = 0;
-        while depth < boundary {
-            let frame = &self.frames[depth];
-            if whole || is_users(frame) || culprit.is_some_and(|culprit| depth <= culprit) {
-                line(out, &frame_line(frame, culprit == Some(depth), style));
-                depth += 1;
-            } else {
-                let others = self.frames[depth..boundary].iter().take_while(|frame| !is_users(frame)).count();
-                let others = &self.frames[depth..depth + others];
-                line(out, &style.faint(&format!("             … {}", fold(others))));
-                depth += others.len();
-            }
-        }
-        if boundary < self.frames.len() {
-            let outside = plural(self.frames.len() - boundary, "frame");
-            line(out, &style.faint(&format!("             … {outside} from the poll to the start of the thread")));
-        }
-    }
-}
-
 impl Repeats {
     /// `3 equal stalls, 240 ms together, the longest 90.1 ms; 2 reports held back`; `None` for a single stall.
     fn sentence(&self) -> Option<String> {
@@ -331,32 +278,8 @@ impl Repeats {
     }
 }
 
-fn line(out: &mut String, text: &str) {
-    out.push_str(text);
-    out.push('\n');
-}
-
 fn field(style: Style, name: &str, text: &str) -> String {
     format!("  {} {text}", style.faint(&format!("{name:<8}")))
-}
-
-fn frame_line(frame: &Frame, culprit: bool, style: Style) -> String {
-    let mark = if culprit { "→" } else { " " };
-    let place = frame.location().or_else(|| frame.package.as_ref().map(ToString::to_string)).unwrap_or_default();
-    let function = if culprit { style.strong(&frame.function) } else { frame.function.to_string() };
-    format!("           {mark} {function}  {}", style.faint(&place)).trim_end().to_owned()
-}
-
-/// `12 frames of axum, tower, hyper`.
-fn fold(frames: &[Frame]) -> String {
-    let mut packages: Vec<&str> = Vec::new();
-    for package in frames.iter().filter_map(|frame| frame.package.as_deref()) {
-        if !packages.contains(&package) {
-            packages.push(package);
-        }
-    }
-    let of = if packages.is_empty() { String::new() } else { format!(" of {}", packages.join(", ")) };
-    format!("{}{of}", plural(frames.len(), "frame"))
 }
 
 /// A task's id and name: `17 "GET /latest-news"`. The future given to `block_on` has a place and no id.
@@ -568,18 +491,5 @@ holdup: stall #1: worker 0 of runtime \"news\" held for 10.1 ms so far by nap (s
             Some("3 equal stalls, 240 ms together, the longest 90.0 ms; 1 report held back")
         );
         assert_eq!(Repeats { count: 1, ..Repeats::default() }.sentence(), None);
-    }
-
-    #[test]
-    fn folded_frames_name_their_packages_once() {
-        let frame = |package: &str| Frame {
-            function: "f".into(),
-            file: None,
-            line: None,
-            origin: Origin::Dependency,
-            package: Some(package.into()),
-        };
-        assert_eq!(fold(&[frame("axum"), frame("tower"), frame("axum")]), "3 frames of axum, tower");
-        assert_eq!(fold(&[frame("axum")]), "1 frame of axum");
     }
 }

@@ -184,20 +184,19 @@ fn polls(threshold: Duration, tested: &Tested) -> Check {
             None,
         );
     }
-    let instrumented =
-        "this build has no task hooks: exactly of futures given to holdup::spawn, .watched() or block_on";
+    let instrumented = "this build has no task hooks: polls of futures given to holdup::spawn, .watched() or block_on are instrumented";
     let (uninstrumented, more) = match (tested.names, &tested.passive, &tested.returns) {
         (None | Some(BuildNames::None), _, _) => (
-            "of other tasks not at all, because this program is stripped or cannot be read".to_owned(),
+            "those of other tasks are not seen, because this program is stripped or cannot be read".to_owned(),
             "strip nothing",
         ),
-        (_, _, Ok(())) => ("of other tasks by inference, without task and exact duration".to_owned(), ""),
+        (_, _, Ok(())) => ("long polls of other tasks are inferred, without task and exact duration".to_owned(), ""),
         (_, Ok(()), Err(reason)) => (
-            format!("of other tasks only where they sleep for that long at a time, because {reason}"),
+            format!("long polls of other tasks are seen only if they sleep for that long at a time, because {reason}"),
             "allow perf_event_open (kernel.perf_event_paranoid at most 2, and no sandbox against it)",
         ),
         (_, Err(_), Err(reason)) => {
-            (format!("of other tasks not at all, because {reason}"), "allow perf_event_open, and mount /proc")
+            (format!("those of other tasks are not seen, because {reason}"), "allow perf_event_open, and mount /proc")
         }
     };
     let remedy = "build with RUSTFLAGS=\"--cfg tokio_unstable\", or spawn tasks with holdup::spawn";
@@ -253,7 +252,7 @@ fn names(seen: &Seen<'_>) -> Check {
         Some(BuildNames::Lines) => check(
             subject,
             Coverage::Full,
-            "functions, inlined calls, files and lines; with debug = 1 or more in the profile also the full names of inlined async functions",
+            "functions, inlined calls, files and lines; a build with debug = \"line-tables-only\" shortens the names of inlined functions",
             None,
         ),
         Some(BuildNames::V0) => limited("functions"),

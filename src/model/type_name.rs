@@ -2,12 +2,13 @@
 
 /// Futures that wrap another future, with the position of the inner future among their type arguments. Spawned futures are
 /// often wrapped, and the inner future is the useful name of a task.
-const WRAPPERS: [(&str, usize); 16] = [
+const WRAPPERS: [(&str, usize); 17] = [
     ("alloc::boxed::Box", 0),
     ("core::panic::unwind_safe::AssertUnwindSafe", 0),
     ("core::pin::Pin", 0),
     ("futures_util::abortable::Abortable", 0),
     ("futures_util::future::future::catch_unwind::CatchUnwind", 0),
+    ("holdup::probe::watched::WakesWatchdog", 0),
     ("holdup::probe::watched::Watched", 0),
     ("opentelemetry::context::future_ext::WithContext", 0),
     ("tokio::task::coop::unconstrained::Unconstrained", 0),

@@ -101,7 +101,7 @@ impl Waiting {
         }
         match self.driver {
             Driver::Unattended => {
-                parts.push("nobody drives I/O and timers of this runtime, so all of them wait".to_owned());
+                parts.push("nobody drives I/O and timers of this runtime, so tasks that need them wait too".to_owned());
             }
             Driver::Attended => parts.push("I/O and timers are driven".to_owned()),
             Driver::InPassing | Driver::Unknown => {}
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(
             waiting.sentence(),
             "3 tasks queued at this worker, 1 for any worker; 1 of 2 other workers parked, 1 stalled too; \
-             nobody drives I/O and timers of this runtime, so all of them wait"
+             nobody drives I/O and timers of this runtime, so tasks that need them wait too"
         );
     }
 }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::looks::Looks;
+use super::captures::Captures;
 use super::stalled_time::{PollStack, StalledTime};
 use crate::diagnose::poll_boundary;
 use crate::model::cause::CauseClass;
@@ -28,7 +28,7 @@ pub(crate) struct Open {
     /// What a long poll on its thread holds up, once the runtime has tasks.
     pub(crate) thread_holds: Holds,
     pub(crate) life: Arc<Life>,
-    pub(crate) looks: Looks,
+    pub(crate) captures: Captures,
     /// The frames of each part of the stall inside the poll.
     pub(crate) stacks: Vec<PollStack>,
     /// Whether the counters have it.
@@ -202,7 +202,7 @@ pub(crate) fn kind_of(stall: &Stall) -> u64 {
 mod tests {
     use std::time::Instant;
 
-    use super::super::looks::Seen;
+    use super::super::captures::Seen;
     use super::*;
     use crate::model::evidence::Evidence;
     use crate::model::stack::{CaptureMethod, Frame, Origin, Stack, StackUnavailable};
@@ -236,7 +236,7 @@ mod tests {
             stall,
             counted: false,
             life: Arc::new(Life::begun(Instant::now())),
-            looks: Looks::first(Duration::ZERO, Evidence::default(), seen),
+            captures: Captures::first(Duration::ZERO, Evidence::default(), seen),
             stacks: Vec::new(),
             announced: true,
             reported: false,

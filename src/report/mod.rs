@@ -3,8 +3,8 @@
 /// A bounded queue to a thread that may be stuck.
 mod handover;
 
-/// The looks at one stall, and its parts.
-mod looks;
+/// The captures of one stall, and its parts.
+mod captures;
 
 /// Stalls so far, in bounded memory.
 mod history;

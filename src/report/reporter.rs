@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use super::captures::{Captures, Seen};
 use super::history::{Open, kind_of};
-use super::looks::{Looks, Seen};
 use super::news::News;
 use super::rate_limit::RateLimit;
 use super::stall_log::StallLog;
@@ -113,14 +113,14 @@ impl<'f> Reporter<'f> {
             return;
         }
         stall.holds = worker.holds.of_poll(first.had_tasks, is_in_task_poll(&stall, &seen));
-        let looks = Looks::first(first.after, first.evidence.clone(), seen);
+        let captures = Captures::first(first.after, first.evidence.clone(), seen);
         let poll = poll_time(&stall, first.after);
-        let stacks = looks.explain(&mut stall, &first.evidence, poll);
+        let stacks = captures.explain(&mut stall, &first.evidence, poll);
         self.log.history().open(Open {
             stall: stall.clone(),
             thread_holds: worker.holds,
             life,
-            looks,
+            captures,
             stacks,
             counted: false,
             announced: false,
@@ -165,9 +165,9 @@ impl<'f> Reporter<'f> {
             if stall.counted_as() != Counted::Stall {
                 stall.holds = open.thread_holds.of_poll(had_tasks, is_in_task_poll(&stall, &seen));
             }
-            open.looks.add(after, &evidence, change, seen);
+            open.captures.add(after, &evidence, change, seen);
             let poll = poll_time(&stall, after);
-            open.stacks = open.looks.explain(&mut stall, &evidence, poll);
+            open.stacks = open.captures.explain(&mut stall, &evidence, poll);
             open.stall = stall.clone();
             let known = (open.announced, open.reported);
             history.count_if_stall(id);
@@ -211,7 +211,7 @@ impl<'f> Reporter<'f> {
         (stall.waiting.victims, stall.ended) = (victims, true);
         if let Some(evidence) = evidence {
             let poll = PollTime { ended: true, ..poll_time(&stall, stall.duration) };
-            open.stacks = open.looks.explain(&mut stall, &evidence, poll);
+            open.stacks = open.captures.explain(&mut stall, &evidence, poll);
         }
         open.stall = stall.clone();
         Some((stall, open.announced))

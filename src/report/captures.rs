@@ -1,8 +1,8 @@
-//! The looks at one stall, and the parts that follow from them.
+//! The captures of one stall, and the parts that follow from them.
 //!
-//! A look is a captured stack. What it shows explains the time until the next look that shows something else. Culprit, cause
-//! and stack of a report come from one part: the one in which the thread spent most of its own time. A function and one that
-//! it calls are one part, with the culprit that explains most of it.
+//! A capture is a stack, or the reason why there is none. It explains the time until the next capture that shows something
+//! else. Culprit, cause and stack of a report come from one part: the one in which the thread spent most of its own time. A
+//! function and one that it calls are one part, with the culprit that explains most of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +15,8 @@ use crate::model::stack::{Frame, Stack, StackUnavailable};
 use crate::model::stall::{Culprit, Stall, StallPart};
 use crate::stalls::Change;
 
-/// The limit on looks of one stall that show different things. The shortest makes room, and is counted as joined.
-const MAX_LOOKS: usize = 8;
+/// The limit on captures of one stall that show different things. The shortest makes room, and is counted as joined.
+const MAX_CAPTURES: usize = 8;
 
 /// What a stack shows.
 #[derive(Clone, Debug)]
@@ -38,34 +38,34 @@ impl Seen {
 
 /// A stack, since when it explains the stall, and the evidence before.
 #[derive(Debug)]
-struct Look {
+struct Capture {
     from: Duration,
     before: Evidence,
     seen: Seen,
 }
 
-/// The looks at one stall, oldest first. Never empty.
+/// The captures of one stall, oldest first. Never empty.
 #[derive(Debug)]
-pub(crate) struct Looks {
-    looks: Vec<Look>,
-    /// When the newest look was taken, and the evidence until then.
+pub(crate) struct Captures {
+    captures: Vec<Capture>,
+    /// When the newest capture was taken, and the evidence until then.
     newest: (Duration, Evidence),
     joined: u64,
 }
 
-impl Looks {
+impl Captures {
     pub(crate) fn first(after: Duration, evidence: Evidence, seen: Seen) -> Self {
-        let look = Look { from: Duration::ZERO, before: Evidence::default(), seen };
-        Self { looks: vec![look], newest: (after, evidence), joined: 0 }
+        let capture = Capture { from: Duration::ZERO, before: Evidence::default(), seen };
+        Self { captures: vec![capture], newest: (after, evidence), joined: 0 }
     }
 
-    /// Adds a look. `change` is known if the thread was seen to begin something else.
+    /// Adds a capture. `change` is known if the thread was seen to begin something else.
     pub(crate) fn add(&mut self, after: Duration, evidence: &Evidence, change: Option<Change>, seen: Seen) {
         let (before, evidence_before) = std::mem::replace(&mut self.newest, (after, evidence.clone()));
-        let Some(last) = self.looks.last_mut() else { return };
+        let Some(last) = self.captures.last_mut() else { return };
         let same_culprit = function_of(last.seen.culprit.as_ref()) == function_of(seen.culprit.as_ref());
         if change.is_none() && (seen.stack.is_err() || last.seen.stack.is_err() || same_culprit) {
-            // A look without a stack says nothing new.
+            // A capture without a stack says nothing new.
             if seen.stack.is_ok() || last.seen.stack.is_err() {
                 last.seen = seen;
             }
@@ -75,19 +75,19 @@ impl Looks {
             Some(Change { after, evidence }) => (after, evidence),
             None => ((before + after) / 2, evidence_before.plus(&evidence.since(&evidence_before).half())),
         };
-        self.looks.push(Look { from, before, seen });
-        if self.looks.len() > MAX_LOOKS {
+        self.captures.push(Capture { from, before, seen });
+        if self.captures.len() > MAX_CAPTURES {
             self.join_the_shortest();
         }
     }
 
-    /// Gives the time of the shortest look to the one before it.
+    /// Gives the time of the shortest capture to the one before it.
     fn join_the_shortest(&mut self) {
-        let durations = self.looks.windows(2).map(|pair| pair[1].from.saturating_sub(pair[0].from));
+        let durations = self.captures.windows(2).map(|pair| pair[1].from.saturating_sub(pair[0].from));
         let Some((shortest, _)) = durations.enumerate().min_by_key(|(_, duration)| *duration) else { return };
-        self.looks.remove(shortest);
+        self.captures.remove(shortest);
         self.joined += 1;
-        if let (0, Some(first)) = (shortest, self.looks.first_mut()) {
+        if let (0, Some(first)) = (shortest, self.captures.first_mut()) {
             (first.from, first.before) = (Duration::ZERO, Evidence::default());
         }
     }
@@ -116,27 +116,27 @@ impl Looks {
     fn parts(&self, evidence: &Evidence, poll: PollTime) -> Vec<(StallPart, Seen)> {
         let mut parts: Vec<Vec<(StallPart, &Seen)>> = Vec::new();
         let mut class = None;
-        if let [only] = &*self.looks {
+        if let [only] = &*self.captures {
             class = Some(classify(evidence, frames_of(&only.seen), poll));
         } else if classify(evidence, Ok(&[]), poll) == CauseClass::NotScheduled {
             class = Some(CauseClass::NotScheduled);
         }
-        for (index, look) in self.looks.iter().enumerate() {
-            let next = self.looks.get(index + 1);
-            let evidence = next.map_or(evidence, |next| &next.before).since(&look.before);
-            let class = class.unwrap_or_else(|| own_cause(&evidence, frames_of(&look.seen).unwrap_or_default()));
+        for (index, capture) in self.captures.iter().enumerate() {
+            let next = self.captures.get(index + 1);
+            let evidence = next.map_or(evidence, |next| &next.before).since(&capture.before);
+            let class = class.unwrap_or_else(|| own_cause(&evidence, frames_of(&capture.seen).unwrap_or_default()));
             let to = next.map_or(poll.lasted, |next| next.from);
-            let culprit = look.seen.culprit.clone();
-            let part = StallPart { from: look.from, to, culprit, cause: Cause::new(class, evidence) };
+            let culprit = capture.seen.culprit.clone();
+            let part = StallPart { from: capture.from, to, culprit, cause: Cause::new(class, evidence) };
             let continues = |pieces: &&mut Vec<(StallPart, &Seen)>| {
                 let has_the_class = pieces.first().is_some_and(|(piece, _)| piece.cause.class == class);
                 let newest = pieces.iter().rev().find(|(_, seen)| seen.stack.is_ok());
-                let says_the_same = newest.is_none_or(|(_, seen)| shows_the_same(seen, &look.seen));
-                has_the_class && (look.seen.stack.is_err() || says_the_same)
+                let says_the_same = newest.is_none_or(|(_, seen)| shows_the_same(seen, &capture.seen));
+                has_the_class && (capture.seen.stack.is_err() || says_the_same)
             };
             match parts.last_mut().filter(continues) {
-                Some(pieces) => pieces.push((part, &look.seen)),
-                None => parts.push(vec![(part, &look.seen)]),
+                Some(pieces) => pieces.push((part, &capture.seen)),
+                None => parts.push(vec![(part, &capture.seen)]),
             }
         }
         let last = parts.len().saturating_sub(1);
@@ -145,7 +145,7 @@ impl Looks {
     }
 }
 
-/// Makes neighbors of one kind one part, with the culprit and the objects that explain most of it. A look without a stack
+/// Makes neighbors of one kind one part, with the culprit and the objects that explain most of it. A capture without a stack
 /// names none. `over` says that the thread does something else now.
 fn join(pieces: &[(StallPart, &Seen)], over: bool) -> Option<(StallPart, Seen)> {
     let (first, last) = (&pieces.first()?.0, &pieces.last()?.0);
@@ -157,7 +157,7 @@ fn join(pieces: &[(StallPart, &Seen)], over: bool) -> Option<(StallPart, Seen)> 
         evidence = evidence.plus(&piece.cause.evidence);
     }
     let mut cause = Cause::new(first.cause.class, evidence);
-    // A newer stack shows another call. Looks without a stack after this one may be of the same sleep.
+    // A newer stack shows another call. Captures without a stack after this one may be of the same sleep.
     let over = over || named.last().is_some_and(|(_, newest)| !std::ptr::eq(*newest, *seen));
     let of_shown = Evidence { asleep: last.cause.evidence.asleep, ..shown.cause.evidence.clone() };
     cause.objects = objects(cause.class, &of_shown, frames_of(seen).unwrap_or_default(), over);
@@ -216,10 +216,10 @@ mod tests {
         Evidence { window: MS * window, on_cpu: Some(MS * on_cpu), waits, ..Evidence::default() }
     }
 
-    fn explained(looks: &Looks, lasted: u32, evidence: &Evidence) -> Stall {
+    fn explained(captures: &Captures, lasted: u32, evidence: &Evidence) -> Stall {
         let mut stall = Stall::example("none", MS * lasted, CauseClass::Unknown);
         let poll = PollTime { threshold: MS * 10, lasted: MS * lasted, ended: true };
-        looks.explain(&mut stall, evidence, poll);
+        captures.explain(&mut stall, evidence, poll);
         stall
     }
 
@@ -231,42 +231,42 @@ mod tests {
     }
 
     #[test]
-    fn equal_looks_are_one_part() {
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
-        looks.add(MS * 40, &evidence(38, 38, 0), None, seen("a"));
-        let stall = explained(&looks, 75, &evidence(73, 73, 0));
+    fn equal_captures_are_one_part() {
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        captures.add(MS * 40, &evidence(38, 38, 0), None, seen("a"));
+        let stall = explained(&captures, 75, &evidence(73, 73, 0));
         assert_eq!(parts(&stall), [(0, 75, "a", CauseClass::Computing)]);
         assert_eq!(stall.cause.evidence, evidence(73, 73, 0), "the whole poll");
     }
 
     #[test]
     fn a_change_makes_two_parts_and_the_longest_is_the_headline() {
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), seen("a"));
         let change = Change { after: MS * 70, evidence: evidence(68, 68, 0) };
-        looks.add(MS * 80, &evidence(78, 68, 10), Some(change), seen("b"));
-        let stall = explained(&looks, 95, &evidence(93, 69, 24));
+        captures.add(MS * 80, &evidence(78, 68, 10), Some(change), seen("b"));
+        let stall = explained(&captures, 95, &evidence(93, 69, 24));
         assert_eq!(parts(&stall), [(0, 70, "a", CauseClass::Computing), (70, 95, "b", CauseClass::Lock)]);
         let function = |stall: &Stall| stall.culprit.as_ref().map(|culprit| culprit.frame.function.to_string());
         assert_eq!((function(&stall).as_deref(), stall.cause.class), (Some("a"), CauseClass::Computing));
         assert_eq!(stall.cause.evidence.window, MS * 68, "the numbers are those of the same part");
-        let longer = explained(&looks, 300, &evidence(298, 69, 229));
+        let longer = explained(&captures, 300, &evidence(298, 69, 229));
         assert_eq!((function(&longer).as_deref(), longer.cause.class), (Some("b"), CauseClass::Lock));
         assert_eq!(
             longer.stack.expect("it has one").frames[0].function.as_ref(),
             "b",
-            "stack and culprit are of one look"
+            "stack and culprit are of one capture"
         );
     }
 
     #[test]
     fn the_advice_for_the_build_is_that_of_the_headline() {
         let nameless = Seen { build_advice: Some("build with names"), ..seen("library") };
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), nameless);
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), nameless);
         let change = Change { after: MS * 70, evidence: evidence(68, 68, 0) };
-        looks.add(MS * 80, &evidence(78, 68, 10), Some(change), seen("b"));
-        assert_eq!(explained(&looks, 95, &evidence(93, 69, 24)).build_advice, Some("build with names"));
+        captures.add(MS * 80, &evidence(78, 68, 10), Some(change), seen("b"));
+        assert_eq!(explained(&captures, 95, &evidence(93, 69, 24)).build_advice, Some("build with names"));
         assert_eq!(
-            explained(&looks, 300, &evidence(298, 69, 229)).build_advice,
+            explained(&captures, 300, &evidence(298, 69, 229)).build_advice,
             None,
             "the longer part has a function"
         );
@@ -274,19 +274,19 @@ mod tests {
 
     #[test]
     fn a_change_that_nobody_saw_is_dated_to_the_middle() {
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
-        looks.add(MS * 40, &evidence(38, 38, 0), None, seen("b"));
-        let stall = explained(&looks, 75, &evidence(73, 73, 0));
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        captures.add(MS * 40, &evidence(38, 38, 0), None, seen("b"));
+        let stall = explained(&captures, 75, &evidence(73, 73, 0));
         assert_eq!(parts(&stall), [(0, 25, "a", CauseClass::Computing), (25, 75, "b", CauseClass::Computing)]);
         assert_eq!(stall.culprit.map(|culprit| culprit.frame.function.to_string()).as_deref(), Some("b"));
     }
 
     #[test]
     fn parts_of_one_function_count_together() {
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), seen("a"));
         let mut change = |at: u32, on_cpu, locked, function| {
             let now = evidence(at + 8, on_cpu, locked);
-            looks.add(
+            captures.add(
                 MS * (at + 10),
                 &now,
                 Some(Change { after: MS * at, evidence: evidence(at - 2, on_cpu, locked) }),
@@ -295,7 +295,7 @@ mod tests {
         };
         change(30, 28, 0, "b");
         change(70, 28, 40, "a");
-        let stall = explained(&looks, 95, &evidence(93, 53, 40));
+        let stall = explained(&captures, 95, &evidence(93, 53, 40));
         assert_eq!(stall.parts.len(), 3);
         assert_eq!(
             (stall.culprit.map(|culprit| culprit.frame.function.to_string()).as_deref(), stall.cause.class),
@@ -308,9 +308,9 @@ mod tests {
     fn a_function_and_one_that_it_calls_are_one_part() {
         let mut called = seen("a::helper");
         called.inside = called.inside.iter().cloned().chain([Frame::new("a", Origin::User)]).collect();
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
-        looks.add(MS * 40, &evidence(38, 38, 0), None, called);
-        assert_eq!(explained(&looks, 75, &evidence(73, 73, 0)).parts.len(), 1);
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        captures.add(MS * 40, &evidence(38, 38, 0), None, called);
+        assert_eq!(explained(&captures, 75, &evidence(73, 73, 0)).parts.len(), 1);
     }
 
     #[test]
@@ -318,10 +318,10 @@ mod tests {
         let mut after_the_wait = seen("a::statistics");
         after_the_wait.inside = after_the_wait.inside.iter().cloned().chain([Frame::new("a", Origin::User)]).collect();
         for change in [None, Some(Change { after: MS * 240, evidence: evidence(238, 0, 238) })] {
-            let mut looks = Looks::first(MS * 10, evidence(8, 0, 8), seen("a"));
-            looks.add(MS * 160, &evidence(158, 0, 158), None, seen("a"));
-            looks.add(MS * 255, &evidence(253, 3, 250), change, after_the_wait.clone());
-            let stall = explained(&looks, 258, &evidence(256, 6, 250));
+            let mut captures = Captures::first(MS * 10, evidence(8, 0, 8), seen("a"));
+            captures.add(MS * 160, &evidence(158, 0, 158), None, seen("a"));
+            captures.add(MS * 255, &evidence(253, 3, 250), change, after_the_wait.clone());
+            let stall = explained(&captures, 258, &evidence(256, 6, 250));
             assert_eq!(parts(&stall), [(0, 258, "a", CauseClass::Lock)]);
             let function = stall.culprit.expect("it has one").frame.function;
             assert_eq!((&*function, &*stall.stack.expect("it has one").frames[0].function), ("a", "a"));
@@ -329,28 +329,28 @@ mod tests {
     }
 
     #[test]
-    fn a_look_without_a_stack_changes_nothing() {
+    fn a_capture_without_a_stack_changes_nothing() {
         let none = || Seen::nothing(StackUnavailable::NoAnswer);
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), none());
-        looks.add(MS * 40, &evidence(38, 38, 0), None, seen("a"));
-        looks.add(MS * 160, &evidence(158, 158, 0), None, none());
-        let stall = explained(&looks, 170, &evidence(168, 168, 0));
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), none());
+        captures.add(MS * 40, &evidence(38, 38, 0), None, seen("a"));
+        captures.add(MS * 160, &evidence(158, 158, 0), None, none());
+        let stall = explained(&captures, 170, &evidence(168, 168, 0));
         assert_eq!(parts(&stall), [(0, 170, "a", CauseClass::Computing)]);
     }
 
     #[test]
     fn a_change_without_a_stack_and_with_the_same_cause_is_no_part() {
-        let mut looks = Looks::first(MS * 10, evidence(8, 0, 8), seen("a"));
+        let mut captures = Captures::first(MS * 10, evidence(8, 0, 8), seen("a"));
         let change = Change { after: MS * 10, evidence: evidence(8, 0, 8) };
-        looks.add(MS * 20, &evidence(18, 0, 18), Some(change), Seen::nothing(StackUnavailable::NoAnswer));
-        let stall = explained(&looks, 95, &evidence(93, 1, 92));
+        captures.add(MS * 20, &evidence(18, 0, 18), Some(change), Seen::nothing(StackUnavailable::NoAnswer));
+        let stall = explained(&captures, 95, &evidence(93, 1, 92));
         assert_eq!(parts(&stall), [(0, 95, "a", CauseClass::Lock)]);
         assert!(stall.culprit.is_some() && stall.stack.is_ok(), "{stall:?}");
-        let other = explained(&looks, 95, &evidence(93, 85, 8));
+        let other = explained(&captures, 95, &evidence(93, 85, 8));
         assert_eq!(parts(&other), [(0, 10, "a", CauseClass::Lock), (10, 95, "none", CauseClass::Computing)]);
     }
 
-    /// `a` takes a mutex in this look.
+    /// `a` takes a mutex in this capture.
     fn locks() -> Seen {
         let frames =
             vec![Frame::new("std::sys::sync::mutex::futex::Mutex::lock", Origin::Std), seen("a").inside[0].clone()];
@@ -358,39 +358,43 @@ mod tests {
     }
 
     #[test]
-    fn a_joined_part_has_the_objects_of_the_look_that_is_shown() {
+    fn a_joined_part_has_the_objects_of_the_capture_that_is_shown() {
         let asleep = |ms: u32| Evidence { asleep: MS * ms, ..evidence(ms, 0, ms) };
         let change = || Some(Change { after: MS * 10, evidence: asleep(10) });
-        let unended = |looks: &Looks| {
+        let unended = |captures: &Captures| {
             let mut stall = Stall::example("none", MS * 3000, CauseClass::Unknown);
-            looks.explain(&mut stall, &asleep(3000), PollTime { threshold: MS * 10, lasted: MS * 3000, ended: false });
+            captures.explain(
+                &mut stall,
+                &asleep(3000),
+                PollTime { threshold: MS * 10, lasted: MS * 3000, ended: false },
+            );
             stall
         };
-        let mut stackless_after = Looks::first(MS * 10, asleep(10), locks());
+        let mut stackless_after = Captures::first(MS * 10, asleep(10), locks());
         stackless_after.add(MS * 20, &asleep(20), change(), Seen::nothing(StackUnavailable::NoAnswer));
-        let mut lock_after = Looks::first(MS * 10, asleep(10), seen("a"));
+        let mut lock_after = Captures::first(MS * 10, asleep(10), seen("a"));
         lock_after.add(MS * 20, &asleep(20), change(), locks());
-        for looks in [&stackless_after, &lock_after] {
-            let stall = unended(looks);
+        for captures in [&stackless_after, &lock_after] {
+            let stall = unended(captures);
             assert_eq!(stall.parts.len(), 1, "{stall:?}");
             assert_eq!((&stall.cause.objects, &stall.parts[0].cause.objects), (&vec![StuckLock], &vec![StuckLock]));
-            assert!(explained(looks, 3000, &asleep(3000)).cause.objects.is_empty(), "an ended wait got its lock");
+            assert!(explained(captures, 3000, &asleep(3000)).cause.objects.is_empty(), "an ended wait got its lock");
         }
-        let mut other_after = Looks::first(MS * 10, asleep(10), locks());
+        let mut other_after = Captures::first(MS * 10, asleep(10), locks());
         other_after.add(MS * 2900, &asleep(2900), Some(Change { after: MS * 2900, evidence: asleep(2900) }), seen("a"));
-        assert!(unended(&other_after).cause.objects.is_empty(), "a newer look shows that it got its lock");
+        assert!(unended(&other_after).cause.objects.is_empty(), "a newer capture shows that it got its lock");
     }
 
     #[test]
     fn parts_are_bounded_and_counted() {
-        let mut looks = Looks::first(MS * 10, evidence(8, 8, 0), seen("a"));
+        let mut captures = Captures::first(MS * 10, evidence(8, 8, 0), seen("a"));
         for number in 1..100_u32 {
             let now = evidence(number * 10 + 8, number * 10 + 8, 0);
-            looks.add(MS * (number + 1) * 10, &now, None, seen(&format!("f{number}")));
+            captures.add(MS * (number + 1) * 10, &now, None, seen(&format!("f{number}")));
         }
-        let stall = explained(&looks, 1010, &evidence(1008, 1008, 0));
-        assert_eq!((stall.parts.len(), stall.parts_joined), (MAX_LOOKS, 92));
-        let (first, last) = (&stall.parts[0], &stall.parts[MAX_LOOKS - 1]);
+        let stall = explained(&captures, 1010, &evidence(1008, 1008, 0));
+        assert_eq!((stall.parts.len(), stall.parts_joined), (MAX_CAPTURES, 92));
+        let (first, last) = (&stall.parts[0], &stall.parts[MAX_CAPTURES - 1]);
         assert_eq!((first.from, last.to), (Duration::ZERO, MS * 1010), "they cover the stall");
         assert!(stall.parts.windows(2).all(|pair| pair[0].to == pair[1].from), "{:?}", parts(&stall));
     }
