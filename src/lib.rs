@@ -24,6 +24,7 @@
 //! - [`workers`]: what each worker does now.
 //! - [`check`]: what holdup can observe in this process.
 //! - `requests`: a tower layer that names requests by method and route.
+//! - `attach`: stalls, task dumps and profiles of another process.
 //! - `json`: the endpoint's JSON. `testing`: a guard for tests.
 //!
 //! # Cost
