@@ -1,5 +1,5 @@
 //! Who owns the crates of an image, for code without line tables. The source paths of panic messages show most packages. The
-//! program's `main` shows its own crate. A crate that neither shows belongs to the package whose paths its functions use.
+//! program's `main` shows its own crate. A crate that is in neither belongs to the package whose paths its functions use.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;

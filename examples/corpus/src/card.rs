@@ -17,6 +17,9 @@ use crate::score::{self, Card, Pair};
 /// Time limit of a run, which takes a few seconds at most.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Time limit of the command until it watches. Unoptimized and beside other load, it reads debug information for a minute.
+const READING: Duration = Duration::from_secs(300);
+
 /// Name lookups without an answer fail after a second: `resolv.conf(5)`.
 const RESOLVER: (&str, &str) = ("RES_OPTIONS", "timeout:1 attempts:1");
 
@@ -91,17 +94,17 @@ fn run_one(run: Run, options: &CardOptions, load: &MachineLoad, folder: &Path) -
     }
     command.arg("--truth").arg(&truth);
     command.env("TMPDIR", folder).env(RESOLVER.0, RESOLVER.1);
-    let limit = Instant::now() + PATIENCE;
     let status = match &options.outside {
         None => {
             command.arg("--report").arg(&report).stdin(Stdio::null()).stdout(Stdio::null());
-            Running::start(&mut command)?.end(limit)?
+            Running::start(&mut command)?.end(Instant::now() + PATIENCE)?
         }
         Some(holdup) => {
             let mut running = Running::start(command.arg("--outside").stdin(Stdio::piped()).stdout(Stdio::piped()))?;
             let mut holdup = as_user(options.user, holdup, load);
             holdup.env("XDG_CACHE_HOME", folder);
-            let watching = Outside::watch(&mut running.0, holdup, limit)?;
+            let watching = Outside::watch(&mut running.0, holdup, Instant::now() + READING)?;
+            let limit = Instant::now() + PATIENCE;
             let status = running.end(limit)?;
             write(&report, &watching.report(limit)?)?;
             status

@@ -19,7 +19,9 @@ fn command() -> PathBuf {
     let test = std::env::current_exe().expect("this program has a path");
     let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--quiet", "-p", "holdup", "--features", "cli", "--bin", "holdup"]);
+    // The features of the README's command: then nothing is built twice. Tests of the command need its program.
+    cargo.args(["test", "--no-run", "--locked", "--quiet", "--workspace", "--features", "cli,testing"]);
+    cargo.args(["--test", "command_record"]);
     cargo.arg("--target-dir").arg(folder.parent().expect("profiles lie in target"));
     if folder.ends_with("release") {
         cargo.arg("--release");
