@@ -71,6 +71,10 @@ impl EvidenceCollector {
         }
     }
 
+    pub(super) fn start(&self) -> Instant {
+        self.start
+    }
+
     /// The watchdog took a sample late.
     pub(super) fn add_watchdog_delay(&mut self, delay: Duration) {
         self.watchdog_late += delay;

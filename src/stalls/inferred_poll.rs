@@ -41,7 +41,8 @@
 //!                                              └───────────┘
 //! ```
 //!
-//! `Asleep` and `InPoll` become proof once they have lasted for the threshold. A stack captured then must [confirm] the poll.
+//! `Asleep` and `InPoll` become proof once they have lasted for the threshold. So does `Watched` of a worker that is asleep now:
+//! it has not parked, so it sleeps in the poll. A stack captured then must [confirm] the poll.
 //!
 //! [confirm]: PollInference::confirm
 
@@ -324,6 +325,11 @@ impl PollInference {
                 }
                 true
             }
+            PollInStack::Unwatched if self.sleep != SleepEvidence::Running => {
+                // The watched poll was another one. The sleep alone may prove this poll later.
+                self.returns = self.returns.lost();
+                false
+            }
             PollInStack::None | PollInStack::Watched | PollInStack::Unwatched => {
                 *self = Self { next_stack: self.next_stack, ..Self::new(self.threshold, Instant::now()) };
                 false
@@ -353,7 +359,7 @@ impl PollInference {
 
     /// When the next sample is needed: when a proven poll will cross the threshold, or when only a stack can prove one.
     pub(super) fn next_sample(&self) -> Option<Instant> {
-        let starts = [self.returns.in_poll_since(), self.sleep.since()];
+        let starts = [self.returns.in_poll_since(), self.asleep_and_watched_since(), self.sleep.since()];
         let crossing = starts.into_iter().flatten().min().map(|start| start + self.threshold);
         let stack = match (self.returns, self.sleep) {
             (ReturnEvidence::Watched { since }, SleepEvidence::Running) => {
@@ -364,11 +370,17 @@ impl PollInference {
         [crossing, stack].into_iter().flatten().min()
     }
 
+    /// Since when no poll of a worker has returned that is asleep now. Of its polls only the present one was long enough.
+    fn asleep_and_watched_since(&self) -> Option<Instant> {
+        self.sleep.since().and_then(|_| self.returns.since())
+    }
+
     /// The longest time without the end of a poll. Proven ones come first.
     fn possible_poll(&self, now: Instant) -> Option<PossiblePoll> {
         let is_long = |start: &Instant| now.duration_since(*start) >= self.threshold;
         let proven = [
             (self.returns.in_poll_since().filter(is_long), Detection::NoReturn),
+            (self.asleep_and_watched_since().filter(is_long), Detection::NoReturn),
             (self.sleep.since().filter(is_long), Detection::SameSleep),
         ];
         let proven = proven.into_iter().filter_map(|(start, detection)| Some((start?, detection)));
@@ -449,11 +461,17 @@ mod tests {
         let unproven = PossiblePoll { start, detection: None };
         assert_eq!(inference.possible_poll(start + MS * 50), Some(unproven), "no stack has shown a poll");
         inference.sleep = SleepEvidence::Asleep { sleep: Sleep::for_test(1, 7), since: start + MS * 20 };
+        let in_poll = PossiblePoll { start, detection: Some(Detection::NoReturn) };
+        assert_eq!(inference.possible_poll(start + MS * 21), Some(in_poll), "it sleeps in the poll that is watched");
+        assert_eq!(inference.next_sample(), Some(start + MS * 10));
+        inference.returns = inference.returns.lost();
         let asleep = PossiblePoll { start: start + MS * 20, detection: Some(Detection::SameSleep) };
         assert_eq!(inference.possible_poll(start + MS * 50), Some(asleep));
+        let unproven = PossiblePoll { start: start + MS * 20, detection: None };
         assert_eq!(inference.possible_poll(start + MS * 29), Some(unproven), "it has not slept for long enough");
-        inference.returns = inference.returns.poll_seen();
-        let in_poll = PossiblePoll { start, detection: Some(Detection::NoReturn) };
+        assert_eq!(inference.next_sample(), Some(start + MS * 30));
+        inference.sleep = SleepEvidence::Running;
+        inference.returns = ReturnEvidence::Watched { since: start }.poll_seen();
         assert_eq!(inference.possible_poll(start + MS * 50), Some(in_poll));
         assert_eq!(inference.next_sample(), Some(start + MS * 10));
     }

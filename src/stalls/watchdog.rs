@@ -277,9 +277,13 @@ impl<T: WorkerSource> Watchdog<T> {
             return;
         };
         if poll.start != state.poll_start {
-            state.evidence = None;
             (state.poll_start, state.counting_start) = (poll.start, poll.start);
-            return;
+            // Evidence from before the poll says nothing about it.
+            state.evidence.take_if(|evidence| evidence.start() < poll.start);
+            // Most polls without a proof end soon, and evidence has its cost.
+            if poll.detection.is_none() {
+                return;
+            }
         }
         self.sample_poll(state, sample, poll.detection);
     }

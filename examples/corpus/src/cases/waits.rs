@@ -1,13 +1,24 @@
 //! Sleeps, and waits for another process.
 
 use std::process::Command;
+use std::time::Duration;
 
 use super::{Case, Scene};
 use crate::truth::Cause;
 
+/// All workers are parked for this long, so that a tool may sample them less often.
+const PAUSE: Duration = Duration::from_millis(100);
+
 pub(super) const CASES: &[Case] = &[
     Case::stall("thread-sleep", "std::thread::sleep", Cause::Sleeping, |scene| {
         Box::pin(async move {
+            nap(&scene);
+            Ok(())
+        })
+    }),
+    Case::stall("sleep-when-idle", "std::thread::sleep after a pause without tasks", Cause::Sleeping, |scene| {
+        Box::pin(async move {
+            tokio::time::sleep(PAUSE).await;
             nap(&scene);
             Ok(())
         })
