@@ -1,4 +1,5 @@
-//! Notices a runtime whose shutdown waits. Tokio cannot cancel a blocking function or a poll, so it waits for their end.
+//! Notices a runtime whose shutdown waits. Tokio cannot cancel a blocking function, a poll or the drop of a task, so it waits for
+//! their end.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -10,8 +11,8 @@ use crate::model::own_thread;
 use crate::model::worker::Activity;
 use crate::probe::RuntimeProbe;
 use crate::process::{ThreadNow, look_at_thread};
-use crate::report::{ShutdownReport, WaitedFor};
-use crate::sys::Process;
+use crate::report::{KnownWork, ShutdownReport, WaitedFor};
+use crate::sys::{self, Process};
 use crate::unwind::Unwinder;
 
 /// A shorter shutdown is normal. Each further report comes after ten times as long.
@@ -44,12 +45,14 @@ struct ShutdownWatch {
     probe: Arc<RuntimeProbe>,
     state: Arc<WatchState>,
     ended: Receiver<Instant>,
+    /// The thread that shuts the runtime down.
+    caller: i32,
 }
 
 /// Both ends of the shutdown of a runtime.
 pub(super) fn watch_shutdown(probe: &Arc<RuntimeProbe>, state: &Arc<WatchState>) -> (Begin, End) {
     let (end, ended) = mpsc::channel();
-    let watch = ShutdownWatch { probe: Arc::clone(probe), state: Arc::clone(state), ended };
+    let watch = ShutdownWatch { probe: Arc::clone(probe), state: Arc::clone(state), ended, caller: 0 };
     (Begin(Mutex::new(Some(watch))), End(end))
 }
 
@@ -67,7 +70,8 @@ impl Begin {
 impl Drop for Begin {
     fn drop(&mut self) {
         // A thread of the pool that Tokio has just started is not known yet, so the pool is not asked.
-        let Some(watch) = self.take() else { return };
+        let Some(mut watch) = self.take() else { return };
+        watch.caller = sys::current_tid();
         // Without it, the shutdown is not watched, and goes on.
         let _refused = std::thread::Builder::new().name(own_thread::SHUTDOWN.to_owned()).spawn(move || watch.run());
     }
@@ -108,10 +112,13 @@ impl ShutdownWatch {
         let more = ids.len().saturating_sub(MAX_THREADS);
         let signal = self.state.signal.upgrade();
         let mut unwinder = Unwinder::of(Process::own()).ok();
-        let threads = ids.into_iter().take(MAX_THREADS).map(|tid| {
-            let look = |unwinder| look_at_thread(tid, unwinder, signal.as_deref().filter(|_| !in_polls.contains(&tid)));
+        let pool = ids.into_iter().take(MAX_THREADS);
+        let known = pool.map(|tid| (tid, if in_polls.contains(&tid) { KnownWork::Poll } else { KnownWork::Pool }));
+        let threads = known.chain([(self.caller, KnownWork::Caller)]).map(|(tid, work)| {
+            let signal = signal.as_deref().filter(|_| work != KnownWork::Poll);
+            let look = |unwinder| look_at_thread(tid, unwinder, signal);
             let ThreadNow { sleeps_in, stack } = unwinder.as_mut().map(look).unwrap_or_default();
-            WaitedFor { tid, in_poll: in_polls.contains(&tid), sleeps_in, stack }
+            WaitedFor { tid, work, sleeps_in, stack }
         });
         (threads.collect(), more)
     }

@@ -24,6 +24,9 @@ mod reporter;
 /// A shutdown that waits.
 mod shutdown;
 
+/// What it waits for, in numbers.
+mod shutdown_waits;
+
 /// Where reports go.
 mod sinks;
 
@@ -47,7 +50,7 @@ pub(crate) use printer::Printing;
 #[cfg(feature = "attach")]
 pub(crate) use reporter::FutureOn;
 pub(crate) use reporter::{QUEUE, Reporter};
-pub(crate) use shutdown::{ShutdownReport, WaitedFor};
+pub(crate) use shutdown::{KnownWork, ShutdownReport, WaitedFor};
 pub(crate) use sinks::{Audience, Callback, Sinks};
 pub(crate) use stall_log::StallLog;
 pub(crate) use summary::summary;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use super::shutdown_waits::ShutdownWaits;
 use crate::export::stall_text::{Repeats, StackDetail, StallView};
 use crate::export::text::Style;
 use crate::export::to_ms;
@@ -22,8 +23,8 @@ pub(crate) enum News {
     Check(Check),
     /// A sentence about holdup.
     Notice(String),
-    /// A shutdown that waits, for this many blocking functions and polls; `None`: it has ended.
-    Shutdown { runtime: Arc<str>, waited: Duration, waits_for: Option<(usize, usize)>, text: String },
+    /// A shutdown that waits; `waits_for` is `None` if it has ended.
+    Shutdown { runtime: Arc<str>, waited: Duration, waits_for: Option<ShutdownWaits>, text: String },
     /// The stalls of one function, at the end of a watch.
     Summary { group: StallGroup, text: String },
 }
@@ -74,8 +75,9 @@ impl News {
                 target: "holdup::shutdown",
                 runtime = %runtime,
                 waited_ms = to_ms(*waited),
-                blocking = waits_for.map(|(blocking, _)| blocking),
-                polls = waits_for.map(|(_, polls)| polls),
+                blocking = waits_for.map(|threads| threads.blocking),
+                polls = waits_for.map(|threads| threads.polls),
+                drops = waits_for.map(|threads| threads.drops),
                 "{text}"
             ),
             Self::Summary { group, text } => tracing::warn!(

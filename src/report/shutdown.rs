@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::news::News;
+use super::shutdown_waits::ShutdownWaits;
 use super::stall_log::StallLog;
 use crate::diagnose::{find_culprit, poll_boundary};
 use crate::model::evidence::{StandardStream, WaitSite};
 use crate::model::plural::plural;
 use crate::model::stack::{Frame, Origin, RawStack};
+use crate::tokio_internals::symbols::{drops_tasks, is_worker_loop};
 
 /// The limit of lines about threads. Further ones are counted.
 const MAX_LINES: usize = 8;
@@ -17,17 +19,64 @@ const MAX_LINES: usize = 8;
 const ADVICE: &str = "Tokio cannot cancel a blocking function, and waits for it: let it end, or use shutdown_timeout or \
                       shutdown_background";
 
+const DROP_ADVICE: &str = "Tokio drops the tasks that are left and waits for their values: close them before the shutdown, or let \
+                           their Drop hand the work to a thread of your own";
+
 const INPUT_ADVICE: &str = "a read of standard input cannot be cancelled: read it on a thread of your own, or use \
                             shutdown_timeout or shutdown_background";
 
-/// A thread that a shutdown waits for.
+/// A thread that a shutdown may wait for.
 #[derive(Debug)]
 pub(crate) struct WaitedFor {
     pub(crate) tid: i32,
-    /// A worker that is still in a poll. Otherwise the thread runs a blocking function.
-    pub(crate) in_poll: bool,
+    pub(crate) work: KnownWork,
     pub(crate) sleeps_in: Option<WaitSite>,
     pub(crate) stack: Option<RawStack>,
+}
+
+/// What is known of a thread before its stack is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KnownWork {
+    /// A worker that is in an instrumented poll.
+    Poll,
+    /// A thread of the blocking pool, on which workers run too.
+    Pool,
+    /// The thread that shuts the runtime down. Without workers, it drops the tasks.
+    Caller,
+}
+
+/// What the shutdown waits for in a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    BlockingFunction,
+    Poll,
+    TaskDrop,
+}
+
+impl Work {
+    /// `None` for a thread that only waits for the others.
+    fn of(known: KnownWork, frames: &[Frame]) -> Option<Self> {
+        let position = |is: fn(&str) -> bool| frames.iter().position(|frame| is(&frame.function));
+        let worker = position(is_worker_loop);
+        if position(drops_tasks).is_some_and(|drops| worker.is_none_or(|worker| drops < worker)) {
+            return Some(Self::TaskDrop);
+        }
+        match known {
+            KnownWork::Caller => None,
+            KnownWork::Poll => Some(Self::Poll),
+            // Outside the worker's loop is the blocking function that runs it.
+            KnownWork::Pool if worker.is_some_and(|worker| poll_boundary(frames) < worker) => Some(Self::Poll),
+            KnownWork::Pool => Some(Self::BlockingFunction),
+        }
+    }
+
+    fn count(self, waits: &mut ShutdownWaits) {
+        match self {
+            Self::BlockingFunction => waits.blocking += 1,
+            Self::Poll => waits.polls += 1,
+            Self::TaskDrop => waits.drops += 1,
+        }
+    }
 }
 
 /// A shutdown that waits.
@@ -35,8 +84,7 @@ pub(crate) struct WaitedFor {
 pub(crate) struct ShutdownReport {
     runtime: Arc<str>,
     waited: Duration,
-    blocking: usize,
-    polls: usize,
+    waits_for: ShutdownWaits,
     /// What threads do, and how many do it.
     doings: Vec<(String, Vec<i32>)>,
     reads_standard_input: bool,
@@ -50,20 +98,21 @@ impl ShutdownReport {
         more: usize,
         log: &StallLog,
     ) -> Self {
-        let polls = threads.iter().filter(|thread| thread.in_poll).count();
-        let blocking = threads.len() - polls + more;
         let reads_standard_input = threads.iter().any(reads_standard_input);
+        let mut waits_for = ShutdownWaits { blocking: more, ..ShutdownWaits::default() };
         let mut doings: Vec<(String, Vec<i32>)> = Vec::new();
         for thread in threads {
             // The lock is held for one stack at a time, because the reporter waits for it.
             let frames = thread.stack.as_ref().map(|stack| log.symbolizer().frames(&stack.addresses));
+            let Some(work) = Work::of(thread.work, frames.as_deref().unwrap_or_default()) else { continue };
+            work.count(&mut waits_for);
             let doing = doing(&thread, frames.as_deref());
             match doings.iter_mut().find(|(known, _)| *known == doing) {
                 Some((_, ids)) => ids.push(thread.tid),
                 None => doings.push((doing, vec![thread.tid])),
             }
         }
-        Self { runtime, waited, blocking, polls, doings, reads_standard_input }
+        Self { runtime, waited, waits_for, doings, reads_standard_input }
     }
 
     /// What is said of it.
@@ -71,7 +120,7 @@ impl ShutdownReport {
         News::Shutdown {
             runtime: Arc::clone(&self.runtime),
             waited: self.waited,
-            waits_for: Some((self.blocking, self.polls)),
+            waits_for: Some(self.waits_for),
             text: self.text(),
         }
     }
@@ -86,7 +135,7 @@ impl ShutdownReport {
         let Self { runtime, waited, .. } = self;
         let mut out = format!(
             "shutdown of runtime \"{runtime}\" has waited for {} for {:.1} s\n",
-            self.waited_for(),
+            self.waits_for,
             waited.as_secs_f64()
         );
         for (doing, ids) in self.doings.iter().take(MAX_LINES) {
@@ -100,18 +149,15 @@ impl ShutdownReport {
         if let Some(more @ 1..) = self.doings.len().checked_sub(MAX_LINES) {
             let _infallible = writeln!(out, "  {} more", plural(more, "kind"));
         }
-        let advice = if self.reads_standard_input { INPUT_ADVICE } else { ADVICE };
-        let _infallible = write!(out, "  advice: {advice}");
+        let _infallible = write!(out, "  advice: {}", self.advice());
         out
     }
 
-    fn waited_for(&self) -> String {
-        let blocking = plural(self.blocking, "blocking function");
-        match (self.blocking, self.polls) {
-            (0, 0) => "no thread that is known".to_owned(),
-            (_, 0) => blocking,
-            (0, polls) => plural(polls, "poll"),
-            (_, polls) => format!("{blocking} and {}", plural(polls, "poll")),
+    fn advice(&self) -> &'static str {
+        match self.waits_for {
+            _ if self.reads_standard_input => INPUT_ADVICE,
+            ShutdownWaits { blocking: 0, polls: 0, drops: 1.. } => DROP_ADVICE,
+            _ => ADVICE,
         }
     }
 }
@@ -152,12 +198,12 @@ mod tests {
     fn thread(tid: i32, stream: Option<StandardStream>) -> WaitedFor {
         let (name, kind, file) = ("read".into(), SyscallKind::Pipe, Some("pipe".into()));
         let read = WaitSite::Syscall { name, kind, file, stream };
-        WaitedFor { tid, in_poll: false, sleeps_in: Some(read), stack: None }
+        WaitedFor { tid, work: KnownWork::Pool, sleeps_in: Some(read), stack: None }
     }
 
     fn report(doings: Vec<(String, Vec<i32>)>, blocking: usize, polls: usize) -> ShutdownReport {
-        let waited = Duration::from_millis(1040);
-        ShutdownReport { runtime: "api".into(), waited, blocking, polls, doings, reads_standard_input: true }
+        let (waited, waits_for) = (Duration::from_millis(1040), ShutdownWaits { blocking, polls, drops: 0 });
+        ShutdownReport { runtime: "api".into(), waited, waits_for, doings, reads_standard_input: true }
     }
 
     #[test]
@@ -172,6 +218,33 @@ mod tests {
         assert!(reads_standard_input(&of_input) && !reads_standard_input(&of_pipe));
         let runs = WaitedFor { sleeps_in: None, ..of_pipe };
         assert_eq!(doing(&runs, None), "a function that is not known runs, or is ready to run");
+    }
+
+    #[test]
+    fn a_stack_shows_whether_a_thread_of_the_pool_is_a_worker() {
+        let frames =
+            |names: &[&str]| -> Vec<Frame> { names.iter().map(|name| Frame::new(*name, Origin::Runtime)).collect() };
+        let pool = ["tokio::runtime::task::harness::Harness<T,S>::poll", "tokio::runtime::blocking::pool::Inner::run"];
+        let worker = "tokio::runtime::scheduler::multi_thread::worker::Context::run";
+        let blocking = frames(&[&["shop::upload"], &pool[..]].concat());
+        assert_eq!(Work::of(KnownWork::Pool, &blocking), Some(Work::BlockingFunction));
+        assert_eq!(Work::of(KnownWork::Pool, &[]), Some(Work::BlockingFunction), "the stack is not known");
+        let poll = "tokio::runtime::task::raw::poll";
+        let in_poll = frames(&[&["shop::price", poll, worker], &pool[..]].concat());
+        assert_eq!(Work::of(KnownWork::Pool, &in_poll), Some(Work::Poll));
+        let list = "tokio::runtime::task::list::OwnedTasks<S>::close_and_shutdown_all";
+        let dropping = frames(&[&["shop::Guard::drop", list, worker], &pool[..]].concat());
+        assert_eq!(Work::of(KnownWork::Pool, &dropping), Some(Work::TaskDrop));
+        assert_eq!(Work::of(KnownWork::Caller, &dropping[..2]), Some(Work::TaskDrop), "a current-thread runtime");
+        assert_eq!(Work::of(KnownWork::Caller, &frames(&["std::sync::Condvar::wait"])), None);
+    }
+
+    #[test]
+    fn the_advice_for_a_drop_is_about_drops() {
+        let drops = ShutdownReport { reads_standard_input: false, ..report(Vec::new(), 0, 0) };
+        let drops = ShutdownReport { waits_for: ShutdownWaits { drops: 2, ..ShutdownWaits::default() }, ..drops };
+        let text = drops.text();
+        assert!(text.contains("waited for the drop of 2 tasks for 1.0 s") && text.ends_with(DROP_ADVICE), "{text}");
     }
 
     #[test]

@@ -102,3 +102,17 @@ pub(crate) fn is_worker_thread(name: &str) -> bool {
 ///
 /// Test: `symbols::facts::tests::this_test_program_holds_tokio_and_can_be_named`.
 pub(crate) const SOURCE_FOLDER: &str = "/tokio-";
+
+/// Whether a demangled function is the loop of a multi-thread worker. It runs as a blocking function.
+///
+/// Test: `a_shutdown_that_waits_for_a_drop_names_it` in `tests/watch/shutdown.rs`.
+pub(crate) fn is_worker_loop(function: &str) -> bool {
+    function.contains("scheduler::multi_thread::worker::")
+}
+
+/// Whether a demangled function drops the tasks of a runtime that shuts down.
+///
+/// Test: `a_shutdown_that_waits_for_a_drop_names_it` in `tests/watch/shutdown.rs`.
+pub(crate) fn drops_tasks(function: &str) -> bool {
+    function.contains("tokio::runtime::task::") && function.contains("::close_and_shutdown_all")
+}

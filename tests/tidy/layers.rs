@@ -47,7 +47,7 @@ const LAYERS: &[Layer] = &[
     (
         "report",
         "what follows a stall, inside and outside: explain, keep, report",
-        &["model", "threads", "sys", "stalls", "symbols", "diagnose", "export"],
+        &["tokio_internals", "model", "threads", "sys", "stalls", "symbols", "diagnose", "export"],
     ),
     ("console", "tokio-console beside holdup", &["model", "error", "listen", "probe"]),
     (

@@ -108,6 +108,49 @@ fn a_shutdown_that_waits_names_the_blocking_functions() {
     wait_until("the thread has ended", || !threads().contains(&"holdup-shutdown".to_owned()));
 }
 
+/// A task owns it. Its drop lasts until the test has seen the report.
+struct Connection(Receiver<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        close(&self.0);
+        std::hint::black_box(());
+    }
+}
+
+#[inline(never)]
+fn close(release: &Receiver<()>) {
+    let _released = release.recv();
+    std::hint::black_box(());
+}
+
+/// A worker drops the tasks of a multi-thread runtime. Those of a current-thread runtime are dropped by the thread that drops the
+/// runtime.
+#[test]
+fn a_shutdown_that_waits_for_a_drop_names_it() {
+    let _alone = alone();
+    for mut builder in [Builder::new_multi_thread(), Builder::new_current_thread()] {
+        let log = Log::default();
+        let (watch, _subscriber) = log.watch();
+        let runtime = watch.runtime(builder.worker_threads(1).name("api").enable_all()).expect("builds");
+        let (release, released) = mpsc::channel();
+        let connection = Connection(released);
+        runtime.spawn(async move {
+            let _connection = connection;
+            std::future::pending::<()>().await;
+        });
+        let shutdown = std::thread::spawn(move || drop(runtime));
+        log.wait_for("advice: ");
+        let text = log.text();
+        assert!(text.contains("shutdown of runtime \"api\" has waited for the drop of 1 task for 1."), "{text}");
+        assert!(text.contains("watch_shutdown::close at tests/") && text.contains(" waits in futex\n"), "{text}");
+        assert!(text.contains("advice: Tokio drops the tasks that are left"), "{text}");
+        drop(release);
+        shutdown.join().expect("it ends");
+        log.wait_for("shutdown of runtime \"api\" ended after ");
+    }
+}
+
 #[test]
 fn short_shutdowns_and_those_that_do_not_wait_are_silent() {
     let _alone = alone();
