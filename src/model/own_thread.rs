@@ -7,6 +7,9 @@ pub(crate) const WATCHDOG: &str = "holdup-watchdog";
 /// Reports stalls.
 pub(crate) const REPORTER: &str = "holdup-reporter";
 
+/// Sees that the watchdog is stuck.
+pub(crate) const WATCHDOG_CHECK: &str = "holdup-check";
+
 /// Writes reports to standard error.
 pub(crate) const PRINTER: &str = "holdup-stderr";
 
@@ -38,8 +41,20 @@ pub(crate) const CONSOLE: &str = "holdup-console";
 pub(crate) const SHUTDOWN: &str = "holdup-shutdown";
 
 /// Every name, in every build: another process may have other features.
-const ALL: [&str; 11] =
-    [WATCHDOG, REPORTER, PRINTER, SUBSCRIBER, ENDPOINT, PROFILER, SELF_CHECK, SYMBOLS, STOPPER, CONSOLE, SHUTDOWN];
+const ALL: [&str; 12] = [
+    WATCHDOG,
+    WATCHDOG_CHECK,
+    REPORTER,
+    PRINTER,
+    SUBSCRIBER,
+    ENDPOINT,
+    PROFILER,
+    SELF_CHECK,
+    SYMBOLS,
+    STOPPER,
+    CONSOLE,
+    SHUTDOWN,
+];
 
 /// The kernel's limit of a thread's name, in bytes.
 const MAX_NAME: usize = 15;

@@ -36,6 +36,9 @@ mod stall_log;
 /// Stalled time by stack.
 mod stalled_time;
 
+/// Says that the watchdog is stuck.
+mod stuck_watchdog;
+
 /// The program's `tracing` subscriber.
 mod subscriber;
 
@@ -53,4 +56,5 @@ pub(crate) use reporter::{QUEUE, Reporter};
 pub(crate) use shutdown::{KnownWork, ShutdownReport, WaitedFor};
 pub(crate) use sinks::{Audience, Callback, Sinks};
 pub(crate) use stall_log::StallLog;
+pub(crate) use stuck_watchdog::check_watchdog;
 pub(crate) use summary::summary;

@@ -55,6 +55,9 @@ mod observation;
 /// The time between two samples.
 mod interval;
 
+/// What the watchdog is at.
+mod sampling_now;
+
 /// Counts of the watchdog.
 mod totals;
 
@@ -68,5 +71,6 @@ pub(crate) const SMALLEST_THRESHOLD: std::time::Duration = std::time::Duration::
 pub(crate) const DEFAULT_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(10);
 
 pub(crate) use observation::{Change, EndedStall, Life, Noticed, Observation, Update};
+pub(crate) use sampling_now::SamplingNow;
 pub(crate) use totals::Totals;
 pub(crate) use watchdog::Watchdog;

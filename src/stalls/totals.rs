@@ -1,12 +1,15 @@
-//! Counts of the watchdog.
+//! Counts of the watchdog, and what it is at.
 
 use std::sync::atomic::AtomicU64;
 
-/// Counters that other threads read while the watchdog runs.
+use super::sampling_now::SamplingNow;
+
+/// What other threads read while the watchdog runs.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
     /// All stalls noticed.
     pub(crate) noticed: AtomicU64,
     /// Stalls that found the queue of observations full.
     pub(crate) lost: AtomicU64,
+    pub(crate) sampling_now: SamplingNow,
 }

@@ -110,6 +110,7 @@ impl<T: WorkerSource> Watchdog<T> {
         let mut intervals = SamplingInterval::new(self.shortest_interval, self.threshold, previous);
         let mut stopped_at = None;
         loop {
+            self.totals.sampling_now.begin();
             stopped_at = stopped_at.or_else(|| self.stop.load(Ordering::Relaxed).then(Instant::now));
             if self.source.refresh() {
                 self.remove_departed_workers(&mut watched);
@@ -126,6 +127,7 @@ impl<T: WorkerSource> Watchdog<T> {
             if stopped_at.is_some_and(|at: Instant| self.is_over(&watched, at)) {
                 break;
             }
+            self.totals.sampling_now.end();
             let idle = now.duration_since(last_active) > GRACE && self.pending_ends.is_empty();
             if idle && self.source.sleep_until_active(LONGEST_SLEEP) {
                 previous = Instant::now();
@@ -185,6 +187,7 @@ impl<T: WorkerSource> Watchdog<T> {
         let mut any_active = false;
         self.has_guessed = false;
         for index in 0..self.source.workers().len() {
+            self.totals.sampling_now.look_at(self.source.workers()[index].thread.tid);
             let progress = self.source.progress(index);
             let sample = SampleContext { worker: index, progress, previous, now };
             let worker = &self.source.workers()[index];

@@ -15,10 +15,10 @@ use crate::model::own_thread;
 use crate::model::stall::StallEvent;
 use crate::process::{LocalWorkers, LocalWorkersConfig};
 use crate::program_path::ProgramPath;
-use crate::report::{Audience, Callback, News, Printing, QUEUE, Reporter, Sinks, StallLog, summary};
+use crate::report::{Audience, Callback, News, Printing, QUEUE, Reporter, Sinks, StallLog, check_watchdog, summary};
 use crate::stalls::{DEFAULT_THRESHOLD, SMALLEST_THRESHOLD, Watchdog};
 use crate::symbols::Symbolizer;
-use crate::sys::{self, Process, StackSignal};
+use crate::sys::{self, Process, StackSignal, ThreadProbe};
 use crate::threads::spawn_thread;
 use crate::unwind::{PollFrames, Unwinder};
 
@@ -246,7 +246,7 @@ impl WatchBuilder {
         signal: Option<Arc<StackSignal>>,
         unwinder: Option<Unwinder>,
     ) -> Result<(), Error> {
-        let state = &watch.state;
+        let state = Arc::clone(&watch.state);
         let process = LocalWorkers::new(LocalWorkersConfig {
             registry: Arc::clone(&state.registry),
             poll_starts: Arc::clone(&state.since),
@@ -264,10 +264,25 @@ impl WatchBuilder {
             reporter.run();
             summary(&log.stalls()).into_iter().for_each(|line| log.sinks.say(line));
         };
-        let thread = spawn_thread(own_thread::WATCHDOG, move || watchdog.run()).map_err(Error::Thread)?;
+        let (started, watchdog_tid) = mpsc::sync_channel(1);
+        let run = move || {
+            // The receiver is gone if nothing is ever printed.
+            let _unheard = started.send(sys::current_tid());
+            watchdog.run();
+        };
+        let thread = spawn_thread(own_thread::WATCHDOG, run).map_err(Error::Thread)?;
         state.registry.set_watchdog(thread.thread().clone());
         watch.threads.push(thread);
         watch.threads.push(spawn_thread(own_thread::REPORTER, report).map_err(Error::Thread)?);
+        if self.print != Print::Never
+            && let Ok(tid) = watchdog_tid.recv()
+        {
+            // Opened here, because a stuck worker may hold the allocator's lock later.
+            let watchdog = ThreadProbe::open(Process::own(), tid);
+            let (log, stop) = (Arc::clone(&state.log), Arc::clone(&watch.stop));
+            let check = move || check_watchdog(&watchdog, &log.totals.sampling_now, &stop);
+            watch.threads.push(spawn_thread(own_thread::WATCHDOG_CHECK, check).map_err(Error::Thread)?);
+        }
         Ok(())
     }
 

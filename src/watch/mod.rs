@@ -320,6 +320,7 @@ impl Watch {
         self.stop.store(true, Ordering::Relaxed);
         self.state.profiles.stop_all();
         self.state.registry.wake_watchdog_to_stop();
+        self.threads.iter().for_each(|thread| thread.thread().unpark());
         let limit = Instant::now() + limit;
         let reported = self.threads.drain(..).fold(Ended::Yes, |all, thread| all.and(join_until(thread, limit)));
         #[cfg(feature = "http")]
