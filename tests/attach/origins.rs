@@ -8,26 +8,15 @@ mod support;
 #[path = "../support/stalling.rs"]
 mod stalling;
 
-use std::path::{Path, PathBuf};
+#[path = "../support/two_crates.rs"]
+mod two_crates;
+
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 
 use serde_json::Value;
 use stalling::Stalling;
-
-/// Built once for all tests of this file.
-static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/two_crates");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("two_crates");
-    let mut cargo = Command::new(env!("CARGO"));
-    // Its dependencies are a subset of those of the tests, so nothing is downloaded.
-    cargo.args(["build", "--locked", "--offline", "--quiet"]).current_dir(&folder).env("CARGO_TARGET_DIR", &target);
-    // The environment of the tests may ask for line tables.
-    cargo.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_INCREMENTAL", "0");
-    let output = cargo.output().expect("cargo runs");
-    assert!(output.status.success(), "it cannot be built:\n{}", String::from_utf8_lossy(&output.stderr));
-    target.join("debug/shop-app")
-});
+use two_crates::{PROGRAM, Renamed};
 
 /// The stalls while the program executes a command again and again.
 fn stalls_of(program: &Path, command: &str) -> Vec<Value> {
@@ -67,14 +56,8 @@ fn a_function_of_another_crate_of_the_workspace_is_the_culprit() {
 #[test]
 fn the_name_of_the_file_does_not_matter() {
     let _alone = support::alone();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("renamed-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder for files");
-    // The names of a library and of another program.
-    for name in ["server", "parking_lot"] {
-        let copy = folder.join(name);
-        std::fs::copy(&*PROGRAM, &copy).expect("it can be copied");
-        check(&copy, "lock 300", "shop_app::reads_stock");
-        check(&copy, "sum 300", "price_book::sum");
+    for program in Renamed::new().programs() {
+        check(&program, "lock 300", "shop_app::reads_stock");
+        check(&program, "sum 300", "price_book::sum");
     }
-    std::fs::remove_dir_all(&folder).expect("it is ours");
 }
