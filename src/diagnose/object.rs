@@ -270,6 +270,16 @@ mod tests {
             (O::AllocatorLock, Lock, &["__GI___lll_lock_wait", "arena_get2.part.0"]),
             (O::AllocatorLock, Lock, &["_rjem_je_malloc_mutex_lock_slow", "_rjem_je_arena_choose_hard"]),
             (O::AllocatorLock, Lock, &["pthread_mutex_lock", "mi_malloc_aligned"]),
+            (
+                O::AllocatorLock,
+                Lock,
+                &[
+                    "std::sync::Mutex::lock",
+                    "<app::Counting as core::alloc::global::GlobalAlloc>::alloc",
+                    "alloc::alloc::alloc",
+                ],
+            ),
+            (O::AllocatorLock, Lock, &["std::sync::Mutex::lock", "__rustc::__rg_alloc"]),
             (O::OutputLock, Lock, &["syscall", "<std::io::stdio::Stdout as std::io::Write>::write_all"]),
             (
                 O::OutputLock,
@@ -341,6 +351,8 @@ mod tests {
         assert_eq!(found(CauseClass::Lock, &long_lock(), &frames), [CauseObject::StuckLock]);
         assert_eq!(found(CauseClass::Lock, &lock(), &frames), [], "too early");
         assert_eq!(objects(CauseClass::Lock, &long_lock(), &stack(&frames), true), [], "it came");
+        let of_logger = [&frames[..], &["tracing_subscriber::fmt::Layer::on_event"]].concat();
+        assert_eq!(found(CauseClass::Lock, &long_lock(), &of_logger), [CauseObject::Logger], "not the user's lock");
         let many = Evidence { asleep: MS * 3, ..long_lock() };
         assert_eq!(found(CauseClass::Lock, &many, &frames), [], "many short waits");
         for inner in ["parking_lot::raw_mutex::RawMutex::lock_slow", "pthread_rwlock_wrlock"] {

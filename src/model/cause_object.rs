@@ -150,8 +150,8 @@ impl CauseObject {
         Self::Initialization,
         Self::ConditionVariable,
         Self::ThreadPark,
-        Self::StuckLock,
         Self::Logger,
+        Self::StuckLock,
         Self::Drop,
     ];
 
@@ -254,11 +254,11 @@ impl CauseObject {
             Self::AllocatorLock => Row {
                 word: "allocator_lock",
                 title: "waiting for a lock of the allocator",
-                seen: "A function of the allocator (malloc, free, jemalloc, mimalloc, tcmalloc) waits for a lock.",
+                seen: "A function of the allocator (malloc, free, jemalloc, mimalloc, tcmalloc, a GlobalAlloc of the program) waits for a lock.",
                 advice: "Several threads allocate or free memory at the same time. Reuse buffers here, or use an allocator with caches per thread, such as jemalloc or mimalloc.",
                 sign: Sign::Function(
                     &[Lock],
-                    "malloc calloc realloc free cfree memalign aligned_alloc posix_memalign _int_malloc _int_free* arena_get* malloc_consolidate systrim* tcache_* je_* _rjem_* malloc_mutex_lock_slow mi_* tc_malloc* tcmalloc::* snmalloc::* alloc::alloc::* __rust_alloc* __rust_dealloc __rust_realloc",
+                    "malloc calloc realloc free cfree memalign aligned_alloc posix_memalign _int_malloc _int_free* arena_get* malloc_consolidate systrim* tcache_* je_* _rjem_* malloc_mutex_lock_slow mi_* tc_malloc* tcmalloc::* snmalloc::* alloc::alloc::* *core::alloc::global::GlobalAlloc>::* __rg_* __rust_alloc* __rust_dealloc __rust_realloc",
                 ),
             },
             Self::OutputLock => Row {

@@ -11,6 +11,9 @@ use crate::model::stack::Origin;
 /// Beginnings of functions that the standard library and the compiler export without a path.
 const STD_SYMBOLS: [&str; 6] = ["__rust_", "__rdl_", "__rg_", "rust_begin_unwind", "rust_panic", "rust_eh_personality"];
 
+/// The crate to which the compiler gives the functions of `#[global_allocator]`.
+const OF_COMPILER: &str = "__rustc::";
+
 /// The crates that poll tasks, and this one.
 const RUNTIME: [&str; 2] = ["tokio", "holdup"];
 
@@ -44,6 +47,8 @@ impl Origins {
             None => self.by_name(function, owners),
             // Line tables of merged functions may name another crate's file.
             Some(_) if is_impl_of_std(function) => self.by_name(function, owners),
+            // Their lines are those of the attribute.
+            Some(_) if is_generated(function) => self.by_name(function, owners),
             // A macro such as `tokio::select!` puts its own lines into the function of another crate. The program's own
             // crate may be a package too, installed from a registry.
             Some(PathOwner::Package(name) | PathOwner::Versioned(name))
@@ -58,7 +63,7 @@ impl Origins {
 
     fn by_name(&self, function: &str, owners: &CrateOwners) -> FrameOrigin {
         let Some(name) = crate_of(function) else {
-            if STD_SYMBOLS.iter().any(|symbol| function.starts_with(symbol)) {
+            if is_generated(function) {
                 return FrameOrigin::of(Origin::Std, Some("std"));
             }
             let linked = owners.holds_rust() && !owners.is_static();
@@ -113,6 +118,10 @@ impl Origins {
         let modules = inside.split('/').filter(|part| !matches!(*part, "" | "lib" | "main" | "mod"));
         Some(std::iter::once(name.as_str()).chain(modules).collect::<Vec<_>>().join("::"))
     }
+}
+
+fn is_generated(function: &str) -> bool {
+    function.starts_with(OF_COMPILER) || STD_SYMBOLS.iter().any(|symbol| function.starts_with(symbol))
 }
 
 fn origin_of_dependency(name: &str) -> Origin {
@@ -216,6 +225,16 @@ mod tests {
             assert_eq!(origins.module_of(file).as_deref(), Some(module), "{file}");
         }
         assert_eq!(origins.module_of("/build/zlib/inflate.c"), None);
+    }
+
+    #[test]
+    fn functions_of_the_compiler_are_not_the_users() {
+        let attribute = Some("/home/me/news/src/main.rs");
+        for function in ["__rustc::__rust_alloc", "__rust_alloc", "__rg_dealloc"] {
+            assert_eq!(of_news().find(function, attribute, &CrateOwners::unknown()).origin, Origin::Std, "{function}");
+        }
+        let own = "<news::Counting as core::alloc::global::GlobalAlloc>::alloc";
+        assert_eq!(of_news().find(own, attribute, &CrateOwners::unknown()).origin, Origin::User);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Stalls that wait for a known object: each must be reported with it, inside the process and from outside.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![allow(unsafe_code, reason = "has an allocator with a lock")]
 
 #[path = "../support/mod.rs"]
 mod support;
@@ -7,8 +8,10 @@ mod support;
 #[path = "../support/terminal.rs"]
 mod terminal;
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +53,9 @@ const CASES: &[Case] = &[
     ("wait_for_condition", CauseClass::Lock, &[CauseObject::ConditionVariable]),
     ("wait_at_barrier", CauseClass::Lock, &[CauseObject::ConditionVariable]),
     ("park", CauseClass::Lock, &[CauseObject::ThreadPark]),
+    ("allocate", CauseClass::Lock, &[CauseObject::AllocatorLock]),
+    ("log_line", CauseClass::Lock, &[CauseObject::Logger]),
+    ("request", CauseClass::Network, &[CauseObject::BlockingHttp]),
     ("<stalls_objects::Session as core::ops::drop::Drop>::drop", CauseClass::Sleeping, &[CauseObject::Drop]),
     (
         "<stalls_objects::Owner as core::ops::drop::Drop>::drop",
@@ -186,6 +192,67 @@ fn park() {
     std::hint::black_box(());
 }
 
+/// The allocator of the program. Allocations of one size take a lock.
+struct Allocator;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+/// The lock of the allocations of this size, which nothing else has.
+static OF_SIZE: Mutex<()> = Mutex::new(());
+const SIZE: usize = 7_654_321;
+
+// SAFETY: the system's allocator does all the work.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() == SIZE {
+            drop(OF_SIZE.lock());
+        }
+        // SAFETY: the caller's promises are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are the same, and all memory comes from this allocator.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[inline(never)]
+fn allocate() {
+    let buffer: Vec<u8> = Vec::with_capacity(SIZE);
+    std::hint::black_box(buffer);
+}
+
+/// A file of a logger that never takes a line, and says when it has one.
+struct StuckLog;
+
+static IS_LOGGING: AtomicBool = AtomicBool::new(false);
+
+impl Write for StuckLog {
+    fn write(&mut self, _line: &[u8]) -> std::io::Result<usize> {
+        IS_LOGGING.store(true, Ordering::Release);
+        std::thread::sleep(FOREVER);
+        Ok(0)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[inline(never)]
+fn log_line() {
+    tracing::warn!("a line");
+    std::hint::black_box(());
+}
+
+#[inline(never)]
+fn request(address: SocketAddr) {
+    let answer = ureq::get(format!("http://{address}/")).call();
+    std::hint::black_box(answer.is_ok());
+}
+
 struct Session;
 
 impl Drop for Session {
@@ -257,6 +324,16 @@ fn stuck_program() {
     runtime.spawn(async { wait_for_condition(&Default::default()) });
     runtime.spawn(async { wait_at_barrier(&Barrier::new(2)) });
     runtime.spawn(async { park() });
+    let _kept = OF_SIZE.lock();
+    runtime.spawn(async { allocate() });
+    let log = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(Mutex::new(StuckLog)).finish());
+    let same_log = log.clone();
+    let _logging = std::thread::spawn(move || tracing::dispatcher::with_default(&same_log, log_line));
+    wait_until("a line is being logged", || IS_LOGGING.load(Ordering::Acquire));
+    runtime.spawn(async move { tracing::dispatcher::with_default(&log, log_line) });
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let address = silent.local_addr().expect("it is bound");
+    runtime.spawn(async move { request(address) });
     runtime.spawn(async { drop(Session) });
     runtime.spawn(async { drop(Owner(Some(endless_thread()))) });
     runtime.block_on(std::future::pending::<()>());
