@@ -31,7 +31,8 @@ pub struct Evidence {
     pub starved: Duration,
     /// The waits of the thread, the longest first.
     pub waits: Vec<WaitTime>,
-    /// Page faults served without reading from disk.
+    /// Page faults served without reading from disk. The kernel is asked every few milliseconds, and the count is extended
+    /// to the window.
     pub minor_faults: Option<u64>,
     /// Page faults that read from disk.
     pub major_faults: Option<u64>,

@@ -1,6 +1,6 @@
 //! Samples of a thread from the kernel's files, in our own process and in others.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::model::evidence::WaitSite;
 use crate::sys::{self, KernelState, Process, StealTime, ThreadProbe};
@@ -15,6 +15,8 @@ pub(crate) struct ThreadSample {
     /// How often the thread was put on a CPU.
     pub(crate) slices: Option<u64>,
     pub(crate) minor_faults: Option<u64>,
+    /// When the faults were counted: up to a few milliseconds before the sample.
+    pub(crate) counted_at: Option<Instant>,
     pub(crate) major_faults: Option<u64>,
     pub(crate) state: Option<char>,
     /// The thread's CPU, and the time that a hypervisor has taken from that CPU; `None` without a hypervisor.
@@ -68,6 +70,7 @@ pub(super) fn sample(process: Process, probe: &mut ThreadProbe, steal: Option<&m
         run_queue: schedstat.map(|stat| stat.run_queue),
         slices: schedstat.map(|stat| stat.slices),
         minor_faults: stat.map(|stat| stat.minor_faults),
+        counted_at: stat.map(|stat| stat.at),
         major_faults: stat.map(|stat| stat.major_faults),
         state,
         stolen: None,

@@ -200,6 +200,18 @@ impl EvidenceCollector {
         if is_known { self.last_at.saturating_duration_since(self.activity.since) } else { Duration::ZERO }
     }
 
+    /// The page faults of the window. They were counted before its first and its last sample, so the rate between the two
+    /// counts is extended to the window, up to twice the count. Unknown if both samples have the same count.
+    fn minor_faults(&self) -> Option<u64> {
+        let counted = grown(self.first.minor_faults, self.last.minor_faults)?;
+        let within = self.last.counted_at?.saturating_duration_since(self.first.counted_at?);
+        if within.is_zero() {
+            return None;
+        }
+        let window = self.last_at.duration_since(self.start);
+        Some((counted as f64 * window.div_duration_f64(within).min(2.0)) as u64)
+    }
+
     /// The evidence so far.
     pub(super) fn evidence(&self) -> Evidence {
         let mut waits = self.waits.clone();
@@ -219,7 +231,7 @@ impl EvidenceCollector {
             throttles: grown(self.throttling.first.map(periods), self.throttling.last.map(periods)),
             starved: self.starved,
             stolen: self.stolen,
-            minor_faults: grown(self.first.minor_faults, self.last.minor_faults),
+            minor_faults: self.minor_faults(),
             major_faults: grown(self.first.major_faults, self.last.major_faults),
             state: self.last.state,
             asleep: self.asleep(),
@@ -285,6 +297,23 @@ mod tests {
         collector.finish(at(100), at(100), running(6));
         let evidence = collector.evidence();
         assert_eq!((evidence.starved, evidence.waits.len()), (Duration::from_millis(99), 0));
+    }
+
+    #[test]
+    fn faults_counted_early_are_extended_to_the_window() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let counted = |faults, ms| ThreadSample { minor_faults: Some(faults), counted_at: Some(at(ms)), ..running(ms) };
+        let mut collector = EvidenceCollector::begin(at(2), counted(100, 0), None);
+        collector.add(at(5), counted(100, 0));
+        assert_eq!(collector.evidence().minor_faults, None, "not counted again");
+        collector.add(at(12), counted(900, 8));
+        assert_eq!(collector.evidence().minor_faults, Some(1000));
+        collector.finish(at(14), at(20), counted(2100, 20));
+        assert_eq!(collector.evidence().minor_faults, Some(1200), "12 of 20 ms");
+        let mut rarely = EvidenceCollector::begin(at(2), counted(100, 2), None);
+        rarely.add(at(92), counted(110, 3));
+        assert_eq!(rarely.evidence().minor_faults, Some(20));
     }
 
     #[test]

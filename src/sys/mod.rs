@@ -36,7 +36,7 @@ pub(crate) use process::Process;
 pub(crate) use standard_error::write_to_standard_error;
 pub(crate) use static_ref::StaticRef;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes of a stack that are copied at most. A deeper stack is cut at its outer end, and the report says so.
 pub(crate) const MAX_STACK_BYTES: usize = 256 * 1024;
@@ -226,6 +226,8 @@ pub(crate) struct SchedStat {
 /// Parts of `/proc/…/stat`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ThreadStat {
+    /// When it was read.
+    pub(crate) at: Instant,
     pub(crate) state: char,
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,

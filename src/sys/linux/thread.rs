@@ -43,7 +43,7 @@ pub(crate) struct ThreadProbe {
     schedstat: Option<File>,
     stat: Option<File>,
     syscall: Option<File>,
-    recent: Option<(Instant, ThreadStat)>,
+    recent: Option<ThreadStat>,
 }
 
 /// How long a read of the thread's `stat` file is used again.
@@ -97,6 +97,7 @@ impl ThreadProbe {
         // The name in field 2 may contain spaces and brackets. The last bracket ends it.
         let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
         Some(ThreadStat {
+            at: Instant::now(),
             state: fields.next()?.chars().next()?,
             minor_faults: fields.nth(6)?.parse().ok()?,
             major_faults: fields.nth(1)?.parse().ok()?,
@@ -108,14 +109,14 @@ impl ThreadProbe {
     /// another file; if it differs, `stat` is read again.
     pub(crate) fn recent_stat(&mut self, asleep: Option<bool>) -> Option<ThreadStat> {
         let fits = |stat: &ThreadStat| asleep.is_none_or(|asleep| asleep == (stat.state != 'R'));
-        if let Some((at, stat)) = self.recent
-            && at.elapsed() < STAT_MAX_AGE
+        if let Some(stat) = self.recent
+            && stat.at.elapsed() < STAT_MAX_AGE
             && fits(&stat)
         {
             return Some(stat);
         }
         let stat = self.stat()?;
-        self.recent = Some((Instant::now(), stat));
+        self.recent = Some(stat);
         Some(stat)
     }
 
