@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::model::evidence::WaitSite;
+use crate::model::holds::Holds;
 use crate::model::victims::VictimsUnknown;
 use crate::model::waiting::{Driver, Waiting};
-use crate::model::worker::Activity;
+use crate::model::worker::{Activity, Worker};
 use crate::process::WorkerSource;
 
 /// The system calls in which one parked worker waits for events. The other parked workers wait on a futex.
@@ -24,8 +25,7 @@ pub(super) fn runtime_backlog<S: WorkerSource>(
     let (mut for_events, mut unknown, mut busy) = (0_u32, 0_u32, 0_u32);
     for other in 0..source.workers().len() {
         let worker = &source.workers()[other];
-        // The thread inside `block_on` of a multi-thread runtime does not drive I/O and timers.
-        if other == stuck || worker.runtime != runtime || !worker.polls_tasks() {
+        if other == stuck || worker.runtime != runtime || !takes_tasks(worker) {
             continue;
         }
         waiting.others += 1;
@@ -56,6 +56,12 @@ pub(super) fn runtime_backlog<S: WorkerSource>(
     waiting
 }
 
+/// Whether it takes tasks of its runtime. The thread inside `block_on` of a multi-thread runtime does not, and does not drive
+/// I/O and timers either.
+fn takes_tasks(worker: &Worker) -> bool {
+    worker.polls_tasks() && worker.holds != Holds::BlockOn
+}
+
 /// When the last worker of the runtime got stuck, so that no worker takes tasks from the shared queue. `None` while one is free.
 pub(super) fn all_stuck_since<S: WorkerSource>(
     source: &S,
@@ -67,7 +73,7 @@ pub(super) fn all_stuck_since<S: WorkerSource>(
     let others = source
         .workers()
         .iter()
-        .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && worker.polls_tasks());
+        .filter(|worker| worker.key != ours.key && worker.runtime == ours.runtime && takes_tasks(worker));
     others
         .map(|worker| also_stuck.get(&worker.key).copied())
         .try_fold(poll_start, |latest, since| Some(latest.max(since?)))
@@ -80,10 +86,9 @@ mod tests {
 
     use super::*;
     use crate::model::evidence::SyscallKind;
-    use crate::model::holds::Holds;
     use crate::model::stack::{RawStack, StackUnavailable};
     use crate::model::task::Task;
-    use crate::model::worker::{Progress, Thread, Worker};
+    use crate::model::worker::{Progress, Thread};
     use crate::process::{ThreadSample, WorkerSample};
 
     /// Workers, and the activity and system call of each.
@@ -172,6 +177,17 @@ mod tests {
         assert_eq!(Scene::driver(&[(parked, Some("futex")), (busy, None)], &[0]), (Driver::InPassing, 0));
         assert_eq!(Scene::driver(&[(busy, None), (busy, None)], &[0, 1, 2]), (Driver::Unattended, 2));
         assert_eq!(Scene::driver(&[(parked, None)], &[0]), (Driver::Unknown, 0));
+    }
+
+    #[test]
+    fn a_thread_in_block_on_is_no_other_worker() {
+        let mut scene = Scene::new(&[(Activity::Polling, None), (Activity::Parked, Some("futex"))]);
+        let in_block_on = Worker { holds: Holds::BlockOn, index: None, uninstrumented: true, ..(*scene.0[2]).clone() };
+        scene.0[2] = Arc::new(in_block_on);
+        let stuck = stuck_now(&[0, 1]);
+        let waiting = runtime_backlog(&mut scene, 0, &stuck);
+        assert_eq!((waiting.others, waiting.others_parked, waiting.others_stalled), (1, 0, 1));
+        assert!(all_stuck_since(&scene, 0, stuck[&0], &stuck).is_some());
     }
     #[test]
     fn the_shared_queue_is_stuck_when_the_last_worker_gets_stuck() {
