@@ -1,9 +1,8 @@
-//! The current activity of a process as a screen of text: workers, tasks by CPU time, waiting tasks, and stalls.
+//! The current activity of a process as a screen of text: workers, tasks by CPU time, waiting tasks, and groups of stalls.
 
-use super::text::{milliseconds, wrapped};
+use super::group_text::GroupView;
+use super::text::{Style, milliseconds, wrapped};
 use crate::model::activity::{ActivityNow, WaitingTasks, WorkerActivity};
-use crate::model::holds::Holds;
-use crate::model::stall::StallEntry;
 use crate::model::worker::Activity;
 
 /// The size of the screen.
@@ -57,10 +56,12 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
     let counters = &now.stalls.counters;
     let others = counters.other_long_polls().map_or_else(String::new, |others| format!("; {others}"));
     lines.push(format!("STALLS: {} so far, threshold {threshold}{others}", counters.stalls));
-    for entry in now.stalls.entries.iter().take(size.rows) {
-        lines.extend(stall_lines(entry));
+    let groups = now.stalls.groups();
+    for group in groups.iter().take(size.rows) {
+        let block = GroupView::from(group).block(Style::Plain);
+        lines.extend(block.lines().map(|line| format!("  {line}")));
     }
-    more(&mut lines, now.stalls.entries.len(), size.rows);
+    more(&mut lines, groups.len(), size.rows);
     for missing in now.missing.iter().take(3) {
         let parts = wrapped(missing, size.columns.saturating_sub(2));
         lines.extend(parts.iter().enumerate().map(|(at, line)| format!("{} {line}", if at == 0 { "!" } else { " " })));
@@ -117,33 +118,6 @@ fn waiting_line(waiting: &WaitingTasks, columns: usize) -> String {
     let rest = format!("{place}: {}", waiting.reason);
     let left = columns.saturating_sub(rest.chars().count()).max(SHORTEST_NAME);
     format!("{}{rest}", fitting(&waiting.future, left))
-}
-
-/// Two lines: duration and worker, then cause and culprit.
-fn stall_lines(entry: &StallEntry) -> Vec<String> {
-    let stall = &entry.stall;
-    let worker = match (stall.holds, stall.worker) {
-        (Holds::Worker, Some(worker)) => format!("worker {worker}"),
-        (Holds::Worker, None) => "a worker".to_owned(),
-        (Holds::CurrentThread, _) => "the thread".to_owned(),
-        (Holds::StartUp, _) => "start-up".to_owned(),
-        (Holds::LocalSet | Holds::BlockOn, _) => "block_on".to_owned(),
-    };
-    let first = match stall.ended {
-        false => format!("  RUNNING for {} so far, {worker} of {}", milliseconds(stall.duration), stall.runtime),
-        true => format!(
-            "  {} ended, {} together, the longest {}, {worker} of {}",
-            entry.count,
-            milliseconds(entry.total),
-            milliseconds(entry.longest),
-            stall.runtime
-        ),
-    };
-    let place = stall.culprit.as_ref().map(|culprit| {
-        let at = culprit.frame.location().map_or_else(String::new, |place| format!(" at {place}"));
-        format!(" in {}{at}", culprit.frame.function)
-    });
-    vec![first, format!("        {}{}", stall.cause.title(), place.unwrap_or_default())]
 }
 
 /// A fraction of one CPU or worker in percent.

@@ -69,7 +69,9 @@ fn busy_workers_and_waiting_tasks_are_shown() {
         assert!(stuck.len() == 1 && stuck[0].ends_with(" awaiting::runs"), "{text}");
         let parked = workers.iter().filter(|line| line.contains(" parked ")).count();
         assert_eq!(parked, usize::from(flavor == "multi_thread"), "{text}");
-        assert!(table(&text, "STALLS: 1 so far")[0].contains("RUNNING"), "{text}");
+        let stalls = table(&text, "STALLS: 1 so far");
+        assert!(stalls[0].trim().starts_with("awaiting::compute: 1 stall, "), "{text}");
+        assert!(stalls[0].ends_with(" lost, 100 %, 1 still running"), "{text}");
     }
 }
 
@@ -134,7 +136,9 @@ fn without_types_workers_and_stalls_are_shown() {
     assert!(busy > 50.0, "it is always asleep inside a poll: {text}");
     assert!(workers.iter().any(|line| line.contains(" parked ")), "the other worker is parked: {text}");
     let stalls = table(&text, "STALLS: 1 so far");
-    assert!(stalls[0].contains("RUNNING") && stalls[1].trim() == "sleeping in stalling::naps", "{text}");
+    assert!(stalls[0].trim().starts_with("stalling::naps: 1 stall, "), "{text}");
+    assert!(stalls[0].ends_with(" lost, 100 %, 1 still running"), "{text}");
+    assert!(stalls[2].trim().starts_with("at       (line unknown): sleeping, 1 poll, "), "{text}");
 }
 
 #[test]
