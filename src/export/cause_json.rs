@@ -35,6 +35,9 @@ pub struct EvidenceJson {
     pub samples: u32,
     /// CPU time of the thread in the window.
     pub on_cpu_ms: Option<f64>,
+    /// The part of it in the kernel; null if there were too few ticks.
+    #[serde(default)]
+    pub in_kernel_ms: Option<f64>,
     /// Time waiting for a CPU that other threads used.
     pub run_queue_ms: Option<f64>,
     /// Time held back by the CPU quota of the process's cgroup; null without a quota.
@@ -51,6 +54,9 @@ pub struct EvidenceJson {
     pub waits: Vec<WaitJson>,
     /// Page faults that needed no disk read.
     pub minor_faults: Option<u64>,
+    /// The least CPU time of these faults.
+    #[serde(default)]
+    pub fault_ms: Option<f64>,
     /// Page faults that needed a disk read.
     pub major_faults: Option<u64>,
     /// The thread's scheduler state at the last sample.
@@ -119,6 +125,7 @@ impl From<&Evidence> for EvidenceJson {
             window_ms: ms(evidence.window),
             samples: evidence.samples,
             on_cpu_ms: evidence.on_cpu.map(ms),
+            in_kernel_ms: evidence.in_kernel.map(ms),
             run_queue_ms: evidence.run_queue.map(ms),
             throttled_ms: evidence.throttled.map(ms),
             throttles: evidence.throttles,
@@ -126,6 +133,7 @@ impl From<&Evidence> for EvidenceJson {
             starved_ms: ms(evidence.starved),
             waits: waits.collect(),
             minor_faults: evidence.minor_faults,
+            fault_ms: evidence.fault_time.map(ms),
             major_faults: evidence.major_faults,
             state: evidence.state,
             asleep_ms: ms(evidence.asleep),

@@ -323,7 +323,10 @@ fn numbers(evidence: &Evidence) -> String {
     }
     match (evidence.minor_faults, evidence.major_faults) {
         (Some(minor), Some(major)) if major > 0 || minor > 1_000 => {
-            parts.push(format!("{}, {major} of them from disk", plural(minor, "page fault")));
+            let about =
+                evidence.fault_time.map_or_else(String::new, |time| format!(" in at least {}", milliseconds(time)));
+            parts.push(format!("{}{about}, {major} of them from disk", plural(minor, "page fault")));
+            parts.extend(evidence.in_kernel.map(|time| format!("{} in the kernel", milliseconds(time))));
         }
         _ => {}
     }

@@ -31,9 +31,13 @@ pub struct Evidence {
     pub starved: Duration,
     /// The waits of the thread, the longest first.
     pub waits: Vec<WaitTime>,
+    /// The part of the CPU time that the thread spent in the kernel, by its ticks. `None` if there were too few.
+    pub in_kernel: Option<Duration>,
     /// Page faults served without reading from disk. The kernel is asked every few milliseconds, and the count is extended
-    /// to the window.
+    /// to the CPU time of the window.
     pub minor_faults: Option<u64>,
+    /// The least CPU time of these faults: their number times what one costs on this machine, measured on pages in its caches.
+    pub fault_time: Option<Duration>,
     /// Page faults that read from disk.
     pub major_faults: Option<u64>,
     /// The thread's scheduler state at the last sample: `R` running, `S` asleep, `D` in uninterruptible sleep,

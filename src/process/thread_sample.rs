@@ -1,6 +1,6 @@
 //! Samples of a thread from the kernel's files, in our own process and in others.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::model::evidence::WaitSite;
 use crate::sys::{self, KernelState, Process, StealTime, ThreadProbe};
@@ -15,9 +15,13 @@ pub(crate) struct ThreadSample {
     /// How often the thread was put on a CPU.
     pub(crate) slices: Option<u64>,
     pub(crate) minor_faults: Option<u64>,
-    /// When the faults were counted: up to a few milliseconds before the sample.
-    pub(crate) counted_at: Option<Instant>,
+    /// The CPU time of one of them on this machine.
+    pub(crate) minor_fault_cost: Option<Duration>,
+    /// The CPU time when the faults were counted: up to a few milliseconds before the sample.
+    pub(crate) counted_cpu: Option<Duration>,
     pub(crate) major_faults: Option<u64>,
+    /// CPU time outside of the kernel and in it, both in steps of 10 ms.
+    pub(crate) modes: Option<(Duration, Duration)>,
     pub(crate) state: Option<char>,
     /// The thread's CPU, and the time that a hypervisor has taken from that CPU; `None` without a hypervisor.
     pub(crate) stolen: Option<(u32, Duration)>,
@@ -70,8 +74,10 @@ pub(super) fn sample(process: Process, probe: &mut ThreadProbe, steal: Option<&m
         run_queue: schedstat.map(|stat| stat.run_queue),
         slices: schedstat.map(|stat| stat.slices),
         minor_faults: stat.map(|stat| stat.minor_faults),
-        counted_at: stat.map(|stat| stat.at),
+        minor_fault_cost: sys::minor_fault_cost(),
+        counted_cpu: stat.and_then(|stat| stat.on_cpu),
         major_faults: stat.map(|stat| stat.major_faults),
+        modes: stat.map(|stat| (stat.in_user, stat.in_kernel)),
         state,
         stolen: None,
         sleeps_in: match kernel {

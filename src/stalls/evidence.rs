@@ -9,6 +9,9 @@ use crate::process::ThreadSample;
 /// The limit of wait sites with a time of their own. Time in further ones only counts in the window.
 const MAX_SITES: usize = 8;
 
+/// The kernel counts the time in it and outside of it at ticks. Fewer say nothing.
+const LEAST_MODES: Duration = Duration::from_millis(20);
+
 /// The samples of one poll so far.
 #[derive(Debug)]
 pub(super) struct EvidenceCollector {
@@ -200,16 +203,21 @@ impl EvidenceCollector {
         if is_known { self.last_at.saturating_duration_since(self.activity.since) } else { Duration::ZERO }
     }
 
-    /// The page faults of the window. They were counted before its first and its last sample, so the rate between the two
-    /// counts is extended to the window, up to twice the count. Unknown if both samples have the same count.
-    fn minor_faults(&self) -> Option<u64> {
+    /// The page faults of the window. They were counted before its first and its last sample, so their rate between the two
+    /// counts is extended to the CPU time of the window, up to twice the count. Unknown if the thread used no CPU between.
+    fn minor_faults(&self, on_cpu: Duration) -> Option<u64> {
         let counted = grown(self.first.minor_faults, self.last.minor_faults)?;
-        let within = self.last.counted_at?.saturating_duration_since(self.first.counted_at?);
-        if within.is_zero() {
-            return None;
-        }
-        let window = self.last_at.duration_since(self.start);
-        Some((counted as f64 * window.div_duration_f64(within).min(2.0)) as u64)
+        let within = grown(self.first.counted_cpu, self.last.counted_cpu).filter(|within| !within.is_zero())?;
+        Some((counted as f64 * on_cpu.div_duration_f64(within).min(2.0)) as u64)
+    }
+
+    /// The part of the CPU time that the thread spent in the kernel. Unknown if the kernel has counted less than two of its
+    /// steps of 10 ms.
+    fn in_kernel(&self, on_cpu: Duration) -> Option<Duration> {
+        let ((user_before, kernel_before), (user, kernel)) = self.first.modes.zip(self.last.modes)?;
+        let (user, kernel) = (user.saturating_sub(user_before), kernel.saturating_sub(kernel_before));
+        let counted = user + kernel;
+        (counted >= LEAST_MODES).then(|| on_cpu.mul_f64(kernel.div_duration_f64(counted)))
     }
 
     /// The evidence so far.
@@ -217,21 +225,26 @@ impl EvidenceCollector {
         let mut waits = self.waits.clone();
         waits.sort_by_key(|wait| std::cmp::Reverse(wait.time));
         let run_queue = grown(self.first.run_queue, self.last.run_queue);
-        let on_cpu = grown(self.first.cpu, self.last.cpu);
+        let on_cpu = grown(self.first.cpu, self.last.cpu).map(|time| time.saturating_sub(self.cpu_outside));
         let throttled =
             grown(self.throttling.first.map(|so_far| so_far.time), self.throttling.last.map(|so_far| so_far.time));
         let periods = |so_far: Throttling| so_far.periods;
+        let minor_faults = self.minor_faults(on_cpu.unwrap_or_default());
+        let faults = minor_faults.map(|faults| u32::try_from(faults).unwrap_or(u32::MAX));
+        let fault_time = faults.zip(self.last.minor_fault_cost).map(|(faults, cost)| cost.saturating_mul(faults));
         let measured = Evidence {
             window: self.last_at.duration_since(self.start),
             samples: self.samples,
-            on_cpu: on_cpu.map(|time| time.saturating_sub(self.cpu_outside)),
+            on_cpu,
             run_queue: run_queue.map(|time| time.saturating_sub(self.queued_outside)),
             waits,
             throttled,
             throttles: grown(self.throttling.first.map(periods), self.throttling.last.map(periods)),
             starved: self.starved,
             stolen: self.stolen,
-            minor_faults: self.minor_faults(),
+            minor_faults,
+            in_kernel: on_cpu.and_then(|on_cpu| self.in_kernel(on_cpu)),
+            fault_time: fault_time.zip(on_cpu).map(|(time, on_cpu)| time.min(on_cpu)),
             major_faults: grown(self.first.major_faults, self.last.major_faults),
             state: self.last.state,
             asleep: self.asleep(),
@@ -303,17 +316,36 @@ mod tests {
     fn faults_counted_early_are_extended_to_the_window() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let counted = |faults, ms| ThreadSample { minor_faults: Some(faults), counted_at: Some(at(ms)), ..running(ms) };
-        let mut collector = EvidenceCollector::begin(at(2), counted(100, 0), None);
-        collector.add(at(5), counted(100, 0));
+        let counted = |faults, cpu_before, cpu| ThreadSample {
+            minor_faults: Some(faults),
+            minor_fault_cost: Some(Duration::from_micros(2)),
+            counted_cpu: Some(Duration::from_millis(cpu_before)),
+            ..running(cpu)
+        };
+        let mut collector = EvidenceCollector::begin(at(2), counted(100, 0, 2), None);
+        collector.add(at(5), counted(100, 0, 5));
         assert_eq!(collector.evidence().minor_faults, None, "not counted again");
-        collector.add(at(12), counted(900, 8));
-        assert_eq!(collector.evidence().minor_faults, Some(1000));
-        collector.finish(at(14), at(20), counted(2100, 20));
-        assert_eq!(collector.evidence().minor_faults, Some(1200), "12 of 20 ms");
-        let mut rarely = EvidenceCollector::begin(at(2), counted(100, 2), None);
-        rarely.add(at(92), counted(110, 3));
-        assert_eq!(rarely.evidence().minor_faults, Some(20));
+        collector.add(at(12), counted(900, 8, 12));
+        assert_eq!(collector.evidence().minor_faults, Some(1000), "of 10 ms, and 800 in 8 ms");
+        assert_eq!(collector.evidence().fault_time, Some(Duration::from_millis(2)));
+        collector.finish(at(14), at(22), counted(2100, 20, 22));
+        assert_eq!(collector.evidence().minor_faults, Some(1200), "without those after the end");
+        let mut rarely = EvidenceCollector::begin(at(2), counted(100, 2, 2), None);
+        rarely.add(at(92), counted(110, 3, 92));
+        assert_eq!(rarely.evidence().minor_faults, Some(20), "at most twice the count");
+    }
+
+    #[test]
+    fn time_in_the_kernel_is_known_from_two_ticks_on() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let ms = Duration::from_millis;
+        let sample = |user, kernel, cpu| ThreadSample { modes: Some((ms(user), ms(kernel))), ..running(cpu) };
+        let mut collector = EvidenceCollector::begin(at(0), sample(70, 30, 100), None);
+        collector.add(at(14), sample(70, 40, 114));
+        assert_eq!(collector.evidence().in_kernel, None);
+        collector.add(at(40), sample(80, 60, 140));
+        assert_eq!(collector.evidence().in_kernel, Some(ms(30)), "three of four ticks");
     }
 
     #[test]

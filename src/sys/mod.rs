@@ -228,9 +228,14 @@ pub(crate) struct SchedStat {
 pub(crate) struct ThreadStat {
     /// When it was read.
     pub(crate) at: Instant,
+    /// The thread's CPU time then.
+    pub(crate) on_cpu: Option<Duration>,
     pub(crate) state: char,
     pub(crate) minor_faults: u64,
     pub(crate) major_faults: u64,
+    /// CPU time outside of the kernel and in it, both in steps of 10 ms.
+    pub(crate) in_user: Duration,
+    pub(crate) in_kernel: Duration,
     /// The CPU on which it runs or last ran.
     pub(crate) processor: u32,
 }

@@ -154,6 +154,10 @@ pub(crate) fn place(_process: Process, number: i64, _arguments: &[u64; 6]) -> Wa
     WaitSite::Syscall { name: format!("syscall {number}"), kind: SyscallKind::Other, file: None, stream: None }
 }
 
+pub(crate) fn minor_fault_cost() -> Option<Duration> {
+    None
+}
+
 pub(crate) fn thread_cpu_time(_tid: i32) -> Option<Duration> {
     None
 }

@@ -24,6 +24,9 @@ mod newest_thread;
 /// Threads: ids, clocks, and the files in `/proc/PID/task`.
 mod thread;
 
+/// The cost of page faults.
+mod page_fault;
+
 /// The time slices of a thread.
 mod time_slice;
 
@@ -64,6 +67,7 @@ mod syscalls;
 pub(crate) use breakpoint::{Breakpoint, KeepPerfWarm};
 pub(crate) use cpu_quota::CpuQuota;
 pub(crate) use newest_thread::NewestThread;
+pub(crate) use page_fault::minor_fault_cost;
 #[cfg(feature = "attach")]
 pub(crate) use perf::{PerfSampler, PerfThread};
 #[cfg(feature = "attach")]

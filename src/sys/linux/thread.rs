@@ -49,6 +49,9 @@ pub(crate) struct ThreadProbe {
 /// How long a read of the thread's `stat` file is used again.
 const STAT_MAX_AGE: Duration = Duration::from_millis(4);
 
+/// The unit of CPU times in `stat`.
+const TICK: Duration = Duration::from_millis(10);
+
 impl ThreadProbe {
     pub(crate) fn open(process: Process, tid: i32) -> Self {
         let open = |name: &str| File::open(process.file(&format!("task/{tid}/{name}"))).ok();
@@ -90,7 +93,8 @@ impl ThreadProbe {
         Some(SchedStat { on_cpu, run_queue, slices: next()? })
     }
 
-    /// Parts of `stat`: scheduler state, faults and CPU. Fields 3, 10, 12 and 39 in proc(5).
+    /// Parts of `stat`: scheduler state, faults and processor. Fields 3, 10, 12, 14, 15 and 39 in
+    /// proc(5).
     pub(crate) fn stat(&self) -> Option<ThreadStat> {
         let mut buffer = [0; 512];
         let text = read_text(self.stat.as_ref()?, &mut buffer).ok()?;
@@ -98,10 +102,13 @@ impl ThreadProbe {
         let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
         Some(ThreadStat {
             at: Instant::now(),
+            on_cpu: self.cpu_time(),
             state: fields.next()?.chars().next()?,
             minor_faults: fields.nth(6)?.parse().ok()?,
             major_faults: fields.nth(1)?.parse().ok()?,
-            processor: fields.nth(26)?.parse().ok()?,
+            in_user: TICK * fields.nth(1)?.parse().ok()?,
+            in_kernel: TICK * fields.next()?.parse().ok()?,
+            processor: fields.nth(23)?.parse().ok()?,
         })
     }
 
