@@ -11,7 +11,7 @@ use crate::model::own_thread;
 use crate::model::worker::Activity;
 use crate::probe::RuntimeProbe;
 use crate::process::{ThreadNow, look_at_thread};
-use crate::report::{KnownWork, ShutdownReport, WaitedFor};
+use crate::report::{KnownWork, ShutdownReport, Sinks, WaitedFor};
 use crate::sys::{self, Process};
 use crate::unwind::Unwinder;
 
@@ -77,18 +77,34 @@ impl Drop for Begin {
     }
 }
 
+/// Where reports go: to the sinks of the watch, and after its end to new ones.
+struct OpenSinks<'a> {
+    of_watch: &'a Sinks,
+    again: Option<Sinks>,
+}
+
+impl OpenSinks<'_> {
+    fn get(&mut self) -> &Sinks {
+        if self.again.is_none() && self.of_watch.is_ending() {
+            self.again = self.of_watch.start_again().ok();
+        }
+        self.again.as_ref().unwrap_or(self.of_watch)
+    }
+}
+
 impl ShutdownWatch {
     /// Runs until the shutdown has ended. Nothing waits for this thread.
     fn run(self) {
-        let sinks = &self.state.log.sinks;
+        let mut sinks = OpenSinks { of_watch: &self.state.log.sinks, again: None };
         let (began, mut next) = (Instant::now(), FIRST_REPORT);
         let ended = loop {
             match self.ended.recv_timeout(next.saturating_sub(began.elapsed()).min(CHECK)) {
                 Ok(ended) => break ended,
                 Err(RecvTimeoutError::Disconnected) => return,
-                Err(RecvTimeoutError::Timeout) if began.elapsed() < next => sinks.check(),
+                Err(RecvTimeoutError::Timeout) if began.elapsed() < next => sinks.get().check(),
                 Err(RecvTimeoutError::Timeout) => {
-                    sinks.say(self.report(began.elapsed()).news());
+                    let report = self.report(began.elapsed());
+                    sinks.get().say(report.news());
                     next = next.saturating_mul(10);
                 }
             }
@@ -96,8 +112,10 @@ impl ShutdownWatch {
         if next > FIRST_REPORT {
             // A report takes a while, and the shutdown may have ended meanwhile.
             let waited = ended.saturating_duration_since(began);
-            sinks.say(ShutdownReport::ended(self.probe.name(), waited));
+            sinks.get().say(ShutdownReport::ended(self.probe.name(), waited));
         }
+        // They are delivered on a thread that nothing waits for, unless the program has ended.
+        let _ended = sinks.again.map(|sinks| sinks.end_by(Instant::now()));
     }
 
     fn report(&self, waited: Duration) -> ShutdownReport {

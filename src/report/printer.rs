@@ -37,7 +37,7 @@ impl Printing {
 /// Prints to standard error.
 #[derive(Debug)]
 pub(crate) struct Printer {
-    printing: Printing,
+    pub(super) printing: Printing,
     /// `None` if nothing is ever printed.
     pub(crate) queue: Option<Handover<Arc<News>>>,
     undelivered: Arc<Undelivered>,

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tracing::dispatcher::{self, WeakDispatch};
+
 use super::handover::Handover;
 use super::news::News;
 use super::printer::{Printer, Printing};
@@ -60,6 +62,8 @@ pub(crate) struct Sinks {
     callback: Option<Handover<Call>>,
     direct: Option<Callback>,
     pub(crate) undelivered: Arc<Undelivered>,
+    /// The subscriber of the thread that started them.
+    of_starter: Option<WeakDispatch>,
     /// Whether the end has begun.
     ending: AtomicBool,
     /// Whether standard error has a notice that the subscriber is stuck.
@@ -80,7 +84,22 @@ impl Sinks {
         let subscriber = subscriber::start(Arc::clone(&printer), Arc::clone(&undelivered))?;
         let callback = audience.callback.map(|callback| caller(callback, Arc::clone(&undelivered))).transpose()?;
         let (ending, said_stuck) = (AtomicBool::new(false), AtomicBool::new(false));
-        Ok(Self { printer, subscriber, callback, direct: audience.direct, undelivered, ending, said_stuck })
+        let (direct, of_starter) = (audience.direct, subscriber::of_caller());
+        Ok(Self { printer, subscriber, callback, direct, undelivered, of_starter, ending, said_stuck })
+    }
+
+    /// Starts threads for what is said after the end of a watch. They have no callback.
+    pub(crate) fn start_again(&self) -> io::Result<Self> {
+        let start = || Self::start(Audience { printing: self.printer.printing, ..Audience::default() });
+        match self.of_starter.as_ref().and_then(WeakDispatch::upgrade) {
+            Some(subscriber) => dispatcher::with_default(&subscriber, start),
+            None => start(),
+        }
+    }
+
+    /// Whether the end has begun. What is said from then on is lost.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
     }
 
     /// Prints and sends an event, as the user wants it. Never waits.

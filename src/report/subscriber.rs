@@ -18,7 +18,7 @@ const QUEUE: usize = 64;
 
 /// Starts the thread. What no subscriber takes is printed.
 pub(super) fn start(printer: Arc<Printer>, undelivered: Arc<Undelivered>) -> io::Result<Handover<Arc<News>>> {
-    let of_caller = dispatcher::get_default(subscriber_of);
+    let of_caller = of_caller();
     let mut gap = Gap::default();
     let deliver = move |news: &Arc<News>| {
         let mut send = || send(news, &mut gap, &undelivered);
@@ -34,6 +34,10 @@ pub(super) fn start(printer: Arc<Printer>, undelivered: Arc<Undelivered>) -> io:
 }
 
 /// The subscriber of the calling thread. `None` if it has none yet: the program may set a global one later.
+pub(super) fn of_caller() -> Option<WeakDispatch> {
+    dispatcher::get_default(subscriber_of)
+}
+
 fn subscriber_of(current: &Dispatch) -> Option<WeakDispatch> {
     (!current.is::<NoSubscriber>()).then(|| current.downgrade())
 }

@@ -183,6 +183,25 @@ fn a_shutdown_with_a_limit_is_reported_while_it_waits() {
     assert!(log.text().contains("watch_shutdown::upload at tests/"), "{}", log.text());
 }
 
+#[test]
+fn a_shutdown_after_the_end_of_the_watch_is_reported() {
+    let _alone = alone();
+    let log = Log::default();
+    let (watch, _subscriber) = log.watch();
+    let runtime = runtime(&watch, "outlives");
+    let release = start(&runtime, upload);
+    drop(watch);
+    let shutdown = std::thread::spawn(move || drop(runtime));
+    log.wait_for("advice: ");
+    let text = log.text();
+    assert!(text.contains("shutdown of runtime \"outlives\" has waited for 1 blocking function for 1."), "{text}");
+    assert!(text.contains("watch_shutdown::upload at tests/"), "{text}");
+    drop(release);
+    shutdown.join().expect("it ends");
+    log.wait_for("shutdown of runtime \"outlives\" ended after ");
+    wait_until("the threads have ended", || !threads().iter().any(|name| name.starts_with("holdup-")));
+}
+
 /// A subscriber that is stuck for good.
 struct Stuck;
 
