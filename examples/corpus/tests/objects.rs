@@ -23,6 +23,9 @@ const WAIT: Duration = Duration::from_millis(60);
 /// A function, with the class and the object that must be reported.
 type Case = (&'static str, CauseClass, CauseObject);
 
+/// What was reported of a stall: function, class and objects.
+type Report = (String, CauseClass, Vec<CauseObject>);
+
 #[inline(never)]
 fn query(database: &Connection) {
     let begun = Instant::now();
@@ -119,7 +122,7 @@ fn repeat(runtime: &holdup::Handle, mut act: impl FnMut() + Send + 'static) {
 fn objects_of_crates_are_reported() {
     let folder = std::env::temp_dir().join(format!("holdup-objects-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
-    let reported: Arc<Mutex<Vec<(String, CauseClass, Vec<CauseObject>)>>> = Arc::default();
+    let reported: Arc<Mutex<Vec<Report>>> = Arc::default();
     let list = Arc::clone(&reported);
     let watch = Watch::builder().threshold(Duration::from_millis(10)).print(Print::Never).on_stall(move |event| {
         if event.phase == Phase::Ended {
