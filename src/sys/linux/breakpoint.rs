@@ -13,7 +13,7 @@ const DUMMY: u64 = 9;
 const BREAKPOINT: u32 = 5;
 const EXECUTE: u32 = 4;
 const CLOSE_ON_EXEC: libc::c_ulong = 8;
-const REFRESH: libc::c_ulong = 0x2402;
+const REFRESH: libc::Ioctl = 0x2402;
 
 /// Flags: starts disabled; excludes the kernel and the hypervisor.
 const DISABLED: u64 = 1;

@@ -146,8 +146,14 @@ fn registers(tid: i32) -> Option<libc::user_regs_struct> {
     Some(unsafe { found.assume_init() })
 }
 
+/// A request in the type of ptrace's first parameter.
+#[cfg(target_env = "musl")]
+type Request = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+
 /// Makes a ptrace request without an address and with a number as data. The error is errno.
-fn request(request: libc::c_uint, tid: i32, data: i32) -> Result<(), i32> {
+fn request(request: Request, tid: i32, data: i32) -> Result<(), i32> {
     let nothing = std::ptr::null_mut::<libc::c_void>();
     let data = std::ptr::without_provenance_mut::<libc::c_void>(data as usize);
     // SAFETY: every request made here takes no address and a number as data; the kernel refuses a thread that is not

@@ -221,7 +221,7 @@ fn start_timer(timer: &Timer, first: Duration, interval: Duration) -> io::Result
 
 fn to_timespec(time: Duration) -> libc::timespec {
     libc::timespec {
-        tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: libc::c_long::from(time.subsec_nanos().cast_signed()),
     }
 }
