@@ -1,6 +1,6 @@
 //! Walks a stack copy with given registers, frame by frame.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder as _};
 use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
-use super::functions::{Functions, Section};
+use super::functions::{Functions, Section, TablelessFunctions};
+use super::tableless::{Step, Tableless};
 use crate::images::{Image, Images, ObjectReader};
 use crate::model::stack::Address;
 use crate::sys::{Process, StackCopy};
@@ -39,6 +40,12 @@ pub(super) struct FrameWalker {
     cache: CacheX86_64,
     images: Images,
     functions: Vec<Functions>,
+    /// The starts of images without any table.
+    untabled: HashSet<u64>,
+    covered: CoveredCode,
+    /// The functions without tables, by the start of their image. They are read once a stack leads through one.
+    named: HashMap<u64, TablelessFunctions>,
+    tableless: Tableless,
     /// Addresses at which walks ended, and whether each is in a thread's first function.
     first_functions: HashMap<u64, bool>,
 }
@@ -60,6 +67,10 @@ impl FrameWalker {
             cache: CacheX86_64::new(),
             images: Images::of(process),
             functions: Vec::new(),
+            untabled: HashSet::new(),
+            covered: CoveredCode::default(),
+            named: HashMap::new(),
+            tableless: Tableless::default(),
             first_functions: HashMap::new(),
         };
         unwinder.load_new_images()?;
@@ -72,9 +83,12 @@ impl FrameWalker {
     /// When the list of mappings cannot be read.
     pub(super) fn load_new_images(&mut self) -> io::Result<()> {
         for image in self.images.load_new()? {
-            if let Some((module, functions)) = image.read(UnwindTables(image)) {
-                self.tables.add_module(module);
-                self.functions.extend(functions);
+            if let Some(read) = image.read(UnwindTables(image)) {
+                self.tables.add_module(read.module);
+                self.functions.extend(read.functions);
+                if !read.has_tables {
+                    self.untabled.insert(image.range.start);
+                }
             }
         }
         Ok(())
@@ -104,25 +118,78 @@ impl FrameWalker {
 
     fn walk_cached(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
         let registers = &stack.registers;
-        let start = UnwindRegsX86_64::new(registers.instruction, registers.stack_pointer, frame_pointer);
-        let mut read = |address| stack.word(address).ok_or(());
-        let mut frames = self.tables.iter_frames(registers.instruction, start, &mut self.cache, &mut read);
+        let mut current = UnwindRegsX86_64::new(registers.instruction, registers.stack_pointer, frame_pointer);
+        let mut frame = FrameAddress::InstructionPointer(registers.instruction);
         let mut walk = Walk::default();
-        let mut last = FrameAddress::InstructionPointer(registers.instruction);
-        loop {
-            match frames.next() {
-                Ok(Some(frame)) if walk.addresses.len() < MAX_FRAMES => {
-                    last = frame;
-                    walk.addresses.push(lookup_address(frame));
+        // Without an image, framehop assumes frame pointers and may skip frames.
+        let mut known = true;
+        while walk.addresses.len() < MAX_FRAMES {
+            let address = frame.address_for_lookup();
+            walk.addresses.push(Address(address));
+            let next = match self.code_at(address) {
+                Code::Tableless => match self.step_without_table(frame, &mut current, stack) {
+                    Step::Caller { return_address, .. } => Some(return_address),
+                    Step::First => {
+                        walk.complete = known;
+                        return walk;
+                    }
+                    Step::Unknown => return walk,
+                },
+                code => {
+                    known &= code == Code::Covered;
+                    let mut read = |address| stack.word(address).ok_or(());
+                    match self.tables.unwind_frame(frame, &mut current, &mut self.cache, &mut read) {
+                        Ok(next) => next,
+                        Err(_) => return walk,
+                    }
                 }
-                Ok(Some(_)) | Err(_) => return walk,
-                Ok(None) => break,
+            };
+            match next.map(FrameAddress::from_return_address) {
+                Some(Some(caller)) => frame = caller,
+                Some(None) => return walk,
+                None => {
+                    walk.complete = known && self.is_first_function(frame);
+                    return walk;
+                }
             }
         }
-        // Without a table, framehop assumes frame pointers and may skip frames.
-        let known = walk.addresses.iter().all(|address| self.images.find(address.0).is_some());
-        walk.complete = known && self.is_first_function(last);
         walk
+    }
+
+    /// Leaves a function that has no table. The registers become the caller's.
+    fn step_without_table(&mut self, frame: FrameAddress, registers: &mut UnwindRegsX86_64, stack: &StackCopy) -> Step {
+        let address = frame.address_for_lookup();
+        let Some(image) = self.images.find(address) else { return Step::Unknown };
+        let functions = self.functions.iter().find(|functions| functions.range.contains(&address));
+        let start_of = |address: u64| functions.and_then(|functions| functions.start_of(address));
+        let named = self.named.entry(image.range.start);
+        let named = named.or_insert_with(|| TablelessFunctions::of(image, |start| start_of(start).is_some()));
+        let is_function = |address: u64| start_of(address) == Some(address);
+        let step = self.tableless.step(frame, (registers.sp(), registers.bp()), stack, named, is_function);
+        if let Step::Caller { stack_pointer, frame_pointer, .. } = step {
+            registers.set_sp(stack_pointer);
+            registers.set_bp(frame_pointer.unwrap_or(NOWHERE));
+        }
+        step
+    }
+
+    /// Whether an unwind table covers the code at an address.
+    fn code_at(&mut self, address: u64) -> Code {
+        if self.covered.contains(address) {
+            return Code::Covered;
+        }
+        let Some(image) = self.images.find(address) else { return Code::Outside };
+        let functions = self.functions.iter().find(|functions| functions.range.contains(&address));
+        let is_covered = match functions {
+            Some(functions) => functions.start_of(address).is_some(),
+            None => !self.untabled.contains(&image.range.start),
+        };
+        if is_covered {
+            self.covered.insert(address);
+            Code::Covered
+        } else {
+            Code::Tableless
+        }
     }
 
     /// Whether the unwind table marks this function as the first of its thread, whatever the registers and the stack hold.
@@ -142,18 +209,56 @@ impl FrameWalker {
     }
 }
 
-fn lookup_address(frame: FrameAddress) -> Address {
-    match frame {
-        FrameAddress::InstructionPointer(address) => Address(address),
-        FrameAddress::ReturnAddress(address) => Address(address.get() - 1),
+/// Who knows how to leave the code at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Code {
+    /// An unwind table covers it.
+    Covered,
+    /// It is in an image, but in no unwind table.
+    Tableless,
+    /// It is in no image.
+    Outside,
+}
+
+/// Addresses that unwind tables cover, as far as they were looked up. Each lookup in a table takes longer than a step of a
+/// walk, and stacks lead through the same addresses again.
+struct CoveredCode(Box<[u64; Self::PLACES]>);
+
+impl Default for CoveredCode {
+    fn default() -> Self {
+        Self(Box::new([0; Self::PLACES]))
     }
+}
+
+impl CoveredCode {
+    const PLACES: usize = 2048;
+
+    fn place(address: u64) -> usize {
+        (address ^ (address >> 11)) as usize % Self::PLACES
+    }
+
+    fn contains(&self, address: u64) -> bool {
+        self.0[Self::place(address)] == address
+    }
+
+    fn insert(&mut self, address: u64) {
+        self.0[Self::place(address)] = address;
+    }
+}
+
+/// The unwind tables of an image.
+struct ImageTables {
+    module: Module<Section>,
+    /// The functions with tables, if there is an index of them.
+    functions: Option<Functions>,
+    has_tables: bool,
 }
 
 /// Reads an image's unwind tables, for framehop and for the starts of functions.
 struct UnwindTables<'i>(&'i Image);
 
 impl ObjectReader for UnwindTables<'_> {
-    type Output = (Module<Section>, Option<Functions>);
+    type Output = ImageTables;
 
     fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
         let range = |name: &str| -> Option<Range<u64>> {
@@ -174,6 +279,7 @@ impl ObjectReader for UnwindTables<'_> {
             })
         };
         let functions = functions();
+        let has_tables = table.as_ref().is_some_and(|table| !table.is_empty());
         let sections = ExplicitModuleSectionInfo {
             base_svma: 0,
             text_svma: range(".text"),
@@ -184,6 +290,7 @@ impl ObjectReader for UnwindTables<'_> {
             eh_frame_hdr: index,
             ..Default::default()
         };
-        (Module::new(name.to_string(), addresses.clone(), *bias, sections), functions)
+        let module = Module::new(name.to_string(), addresses.clone(), *bias, sections);
+        ImageTables { module, functions, has_tables }
     }
 }

@@ -1,9 +1,14 @@
-//! The starts of functions. Unwind tables contain them, also in stripped programs.
+//! The starts of functions. Unwind tables contain them, also in stripped programs. Symbols name the others.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use gimli::{BaseAddresses, EhFrame, EhFrameHdr, EndianSlice, NativeEndian, UnwindSection};
+use object::read::ReadRef;
+use object::{Object, ObjectSymbol, SymbolKind};
+
+use crate::images::{Image, ObjectReader};
+use crate::sys::Process;
 
 /// The bytes of a section. They are kept as long as the unwinder lives.
 pub(super) type Section = Arc<[u8]>;
@@ -28,5 +33,54 @@ impl Functions {
         let in_file = address.wrapping_sub(self.bias);
         let entry = index.table()?.fde_for_address(&frames, &bases, in_file, EhFrame::cie_from_offset).ok()?;
         Some(entry.initial_address().wrapping_add(self.bias))
+    }
+}
+
+/// The functions of one image that no unwind table covers.
+#[derive(Debug)]
+pub(super) struct TablelessFunctions {
+    pub(super) process: Process,
+    /// The first instruction of a program.
+    pub(super) entry: Option<u64>,
+    /// In the order of their addresses. The symbols of assembly have no size, so those functions end where the next begins.
+    functions: Vec<Range<u64>>,
+}
+
+impl TablelessFunctions {
+    /// Reads the symbols of an image. `is_covered` says whether a table covers an address.
+    pub(super) fn of(image: &Image, is_covered: impl Fn(u64) -> bool) -> Self {
+        let (entry, mut functions) = image.read(ReadFunctions).unwrap_or_default();
+        functions.sort_unstable_by_key(|(start, size)| (*start, std::cmp::Reverse(*size)));
+        functions.dedup_by_key(|(start, _)| *start);
+        let starts = functions.iter().map(|(start, _)| *start).skip(1).chain([u64::MAX]);
+        let ranges = functions.iter().zip(starts).map(|((start, size), next)| {
+            let end = if *size == 0 { next } else { start.saturating_add(*size) };
+            start.wrapping_add(image.bias)..end.saturating_add(image.bias)
+        });
+        let ranges: Vec<_> = ranges.collect();
+        Self {
+            process: image.process(),
+            entry: image.program.then(|| entry.wrapping_add(image.bias)),
+            functions: ranges.into_iter().filter(|range| !is_covered(range.start)).collect(),
+        }
+    }
+
+    /// The function that contains an address.
+    pub(super) fn at(&self, address: u64) -> Option<Range<u64>> {
+        let count = self.functions.partition_point(|range| range.start <= address);
+        self.functions.get(count.checked_sub(1)?).filter(|range| range.contains(&address)).cloned()
+    }
+}
+
+/// Reads where a program starts, and its functions with their sizes.
+struct ReadFunctions;
+
+impl ObjectReader for ReadFunctions {
+    type Output = (u64, Vec<(u64, u64)>);
+
+    fn read<'d, R: ReadRef<'d>>(self, file: &object::File<'d, R>) -> Self::Output {
+        let symbols = file.symbols().chain(file.dynamic_symbols());
+        let functions = symbols.filter(|symbol| symbol.is_definition() && symbol.kind() == SymbolKind::Text);
+        (file.entry(), functions.map(|symbol| (symbol.address(), symbol.size())).collect())
     }
 }

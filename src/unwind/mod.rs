@@ -1,7 +1,8 @@
 //! Unwinds stacks: registers, stack bytes and unwind tables in, addresses out.
 //!
 //! framehop follows the unwind tables (`.eh_frame`) that every Rust program contains, so the unwound code needs no frame
-//! pointers. The kernel does not report the frame pointer of a sleeping thread; see [`frame_pointer`].
+//! pointers. The kernel does not report the frame pointer of a sleeping thread; see [`frame_pointer`]. Code without tables,
+//! such as musl's, is followed instruction by instruction; see [`tableless`].
 
 /// Unwinds stack copies.
 mod unwinder;
@@ -14,6 +15,22 @@ mod functions;
 
 /// The frame pointer of a sleeping thread.
 mod frame_pointer;
+
+/// Functions without unwind tables.
+mod tableless;
+
+/// Ways through code.
+mod code_walk;
+
+/// Machine instructions.
+mod instruction;
+
+/// The call before a return address.
+mod call;
+
+/// The decoder and the walks through code, against this program's own unwind tables.
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod code_tests;
 
 /// Polls and schedulers in a stack.
 mod polls;
