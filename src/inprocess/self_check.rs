@@ -14,17 +14,30 @@ use crate::unwind::Unwinder;
 /// The time limit for each test on the trial thread.
 const TRIAL_LIMIT: Duration = Duration::from_millis(500);
 
+/// How long a stack that can be read may be on its way into the sleep.
+const FOLLOW_LIMIT: Duration = Duration::from_millis(50);
+
 /// The results of the tests.
 pub(crate) struct Tested {
     pub(crate) unwinder: Option<Unwinder>,
     /// Whether the stack of a sleeping thread can be read without a signal, or the reason why not.
     passive: Result<(), String>,
+    /// Whether the stack of a sleeping thread can be followed to its end.
+    followed: Followed,
     /// Whether a running thread copies its stack on a signal, or the reason why not.
     signal: Result<(), String>,
     /// Whether a breakpoint notices that a thread passes an instruction, or the reason why not.
     returns: Result<(), String>,
     sees_run_queue: bool,
     names: Option<BuildNames>,
+}
+
+/// How the stack of a sleeping thread can be followed to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Followed {
+    Untouched,
+    BySignal,
+    Not,
 }
 
 /// The input of the self-check.
@@ -52,12 +65,13 @@ pub(crate) fn try_out(signal: Option<&StackSignal>) -> Tested {
     let trial = unwinder.as_mut().and_then(|unwinder| Trial::run(unwinder, signal));
     let trial = trial.unwrap_or_else(|| Trial {
         passive: Err(unsupported()),
+        followed: Followed::Not,
         signal: Err(unsupported()),
         returns: Err(unsupported()),
         sees_run_queue: false,
     });
-    let Trial { passive, signal, returns, sees_run_queue } = trial;
-    Tested { unwinder, passive, signal, returns, sees_run_queue, names }
+    let Trial { passive, followed, signal, returns, sees_run_queue } = trial;
+    Tested { unwinder, passive, followed, signal, returns, sees_run_queue, names }
 }
 
 fn unsupported() -> String {
@@ -70,6 +84,7 @@ fn unsupported() -> String {
 
 struct Trial {
     passive: Result<(), String>,
+    followed: Followed,
     signal: Result<(), String>,
     returns: Result<(), String>,
     sees_run_queue: bool,
@@ -98,36 +113,49 @@ impl Trial {
             let stack = stack?;
             let probe = ThreadProbe::open(Process::own(), tid);
             let passive = try_passive(unwinder, &probe, stack.end);
+            let bounds = (stack.start, stack.end);
+            let followed = match (&passive, signal) {
+                (Ok(Followed::Untouched), _) => Followed::Untouched,
+                // The signal comes while the thread sleeps.
+                (_, Some(signal)) if try_signal(unwinder, signal, tid, bounds).is_ok() => Followed::BySignal,
+                _ => Followed::Not,
+            };
             let sees_run_queue = probe.sees_run_queue();
             let signal = match (wake.send(()), signal) {
-                (Ok(()), Some(signal)) => try_signal(unwinder, signal, tid, (stack.start, stack.end)),
+                (Ok(()), Some(signal)) => try_signal(unwinder, signal, tid, bounds),
                 _ => Err("no signal".to_owned()),
             };
             let returns = try_returns(tid);
             stop.store(true, Ordering::Relaxed);
-            Some(Self { passive, signal, returns, sees_run_queue })
+            Some(Self { passive: passive.map(|_| ()), followed, signal, returns, sees_run_queue })
         })
     }
 }
 
-fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Result<(), String> {
+/// Reads the stack of the sleeping thread until it can be followed to its end.
+fn try_passive(unwinder: &mut Unwinder, probe: &ThreadProbe, high: u64) -> Result<Followed, String> {
     if !probe.sees_syscalls() {
         return Err("/proc/self/task/…/syscall cannot be opened".to_owned());
     }
-    let limit = Instant::now() + TRIAL_LIMIT;
+    let mut limit = Instant::now() + TRIAL_LIMIT;
     let mut copy = StackCopy::default();
+    let mut outcome = Err("the stack of a sleeping thread could not be read".to_owned());
     while Instant::now() < limit {
         if let Some(KernelState::Syscall { stack_pointer, instruction, .. }) = probe.kernel_state() {
             let registers = Registers { instruction, stack_pointer, frame_pointer: None };
             Process::own().copy_stack(registers, Some(stack_pointer..high), &mut copy);
-            // The sleeping code decides how far the walk gets. A signal answers what the walk cannot.
-            if !unwinder.walk(&copy).addresses.is_empty() && !copy.bytes.is_empty() {
-                return Ok(());
+            let walk = unwinder.walk(&copy);
+            if walk.complete {
+                return Ok(Followed::Untouched);
+            }
+            if outcome.is_err() && !walk.addresses.is_empty() && !copy.bytes.is_empty() {
+                outcome = Ok(Followed::Not);
+                limit = limit.min(Instant::now() + FOLLOW_LIMIT);
             }
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Err("the stack of a sleeping thread could not be read".to_owned())
+    outcome
 }
 
 /// The instruction that the trial thread passes while it runs.
@@ -224,12 +252,27 @@ fn running_stacks(seen: &Seen<'_>) -> Check {
 fn sleeping_stacks(tested: &Tested) -> Check {
     let subject = "stacks of sleeping workers";
     match &tested.passive {
+        Ok(()) if tested.followed == Followed::Not => check(
+            subject,
+            Coverage::Missing,
+            "a trial's stack could not be followed to its end; such stalls are reported without a culprit",
+            Some("report this with the target and the C library of the program"),
+        ),
+        Ok(()) if tested.followed == Followed::BySignal => check(
+            subject,
+            Coverage::Limited,
+            "by signal, which interrupts the system call they sleep in, because a trial's stack is ambiguous without it",
+            None,
+        ),
         Ok(()) => check(
             subject,
             Coverage::Full,
             "read from /proc and memory, without touching the thread; by signal where that is ambiguous",
             None,
         ),
+        Err(reason) if tested.followed == Followed::Not => {
+            check(subject, Coverage::Missing, format!("none, because {reason}"), Some("mount /proc"))
+        }
         Err(reason) => check(
             subject,
             Coverage::Limited,
