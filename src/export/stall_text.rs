@@ -129,6 +129,8 @@ impl StallView<'_> {
         }
         if let Some(culprit) = &self.culprit {
             put("culprit", &culprit.sentence(style));
+        } else if self.stack.as_ref().is_ok_and(|stack| !stack.complete) {
+            put("culprit", "not known, because the stack could not be followed to its end");
         }
         put("cause", &format!("{}; {}", style.strong(&self.cause_with_class()), numbers(&self.evidence)));
         if let Some(parts) = self.parts_sentence() {

@@ -79,6 +79,11 @@ pub(crate) trait WorkerSource {
         PollInStack::None
     }
 
+    /// Whether the worker's present sleep is no park, whatever its stack shows.
+    fn sleeps_outside_parks(&self, _worker: usize) -> bool {
+        false
+    }
+
     /// Lengths of the worker's local queue and of its runtime's global queue, where known.
     fn queue_lengths(&self, worker: usize) -> (Option<usize>, Option<usize>);
 

@@ -13,7 +13,7 @@ use super::news::News;
 use super::rate_limit::RateLimit;
 use super::stall_log::StallLog;
 use super::stalled_time::inside_poll;
-use crate::diagnose::{PollTime, find_culprit, is_in_task, worker_handed_over};
+use crate::diagnose::{PollTime, find_culprit, is_in_task, poll_boundary, worker_handed_over};
 use crate::export::stall_text::Repeats;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
@@ -249,6 +249,9 @@ impl<'f> Reporter<'f> {
             stall.task.name = future_on(&raw.addresses, &frames);
         }
         let (culprit, inside) = (find_culprit(&frames), inside_poll(&frames));
+        // Behind the end of a stack that was cut, there may be a function of the user.
+        let is_cut = !raw.complete && poll_boundary(&frames) == frames.len();
+        let culprit = culprit.filter(|culprit| !is_cut || culprit.frame.origin == Origin::User);
         let build_advice = self.build_advice(culprit.as_ref());
         let stack = Stack { frames, method: raw.method, complete: raw.complete, taken_after: after };
         Seen { culprit, build_advice, stack: Ok(stack), inside }

@@ -313,6 +313,12 @@ impl PollInference {
             return true;
         }
         match poll {
+            // The stack could not be followed, and the stall must be reported all the same.
+            PollInStack::Unknown if detection == Detection::SameSleep && source.sleeps_outside_parks(worker) => {
+                let asleep = self.is_still_asleep(source, worker);
+                self.returns = self.returns.lost();
+                asleep
+            }
             PollInStack::Unknown => {
                 // The stack proves nothing about the sleep. The breakpoint may still prove a poll later.
                 self.sleep = self.sleep.contradicted();

@@ -220,6 +220,32 @@ fn stalls_are_inferred_without_types() {
     }
 }
 
+/// Code without unwind tables is followed, with and without type information.
+#[test]
+fn sleeps_in_code_without_unwind_tables_have_a_culprit() {
+    let _alone = support::alone();
+    for mut program in [Stalling::with("multi_thread"), Stalling::bare("multi_thread")] {
+        let mut follower = Follower::with(&mut program, &["--no-cache"]);
+        for word in ["leaf", "pushes", "wide", "nested"] {
+            program.ask("waits 600");
+            program.ask(&format!("{word} 500"));
+            let stall = follower.ended();
+            assert_eq!(culprit(&stall), format!("stalling::tableless::calls_{word}"), "{stall:#}");
+            assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
+            assert_eq!(stall["stack_quality"]["complete"], true, "{stall:#}");
+        }
+        // Its stack cannot be followed, and it is reported all the same.
+        program.ask("waits 600");
+        program.ask("aligned 500");
+        let stall = follower.ended();
+        assert!(stall["culprit"].is_null(), "{stall:#}");
+        assert_eq!(stall["cause"]["class"], "sleeping", "{stall:#}");
+        assert_eq!(stall["stack_quality"]["complete"], false, "{stall:#}");
+        follower.interrupt();
+        assert!(follower.output().status.success(), "Ctrl-C is the normal end");
+    }
+}
+
 #[test]
 fn parked_workers_are_not_woken_without_types() {
     let _alone = support::alone();

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::model::evidence::Throttling;
+use crate::model::holds::Holds;
 use crate::model::post_stall::Followed;
 use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
 use crate::model::task::Task;
@@ -173,7 +174,11 @@ impl WorkerSource for LocalWorkers {
     }
 
     fn try_capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
-        self.capture_sleeping(worker, progress).map_or_else(|| self.capture_running(worker, progress), Ok)
+        match self.capture_sleeping(worker, progress) {
+            Some(Asleep { stack, enough: true }) => Ok(stack),
+            Some(Asleep { stack, .. }) => Ok(self.capture_running(worker, progress).unwrap_or(stack)),
+            None => self.capture_running(worker, progress),
+        }
     }
 
     fn current_sleep(&mut self, worker: usize) -> Option<Sleep> {
@@ -190,6 +195,12 @@ impl WorkerSource for LocalWorkers {
 
     fn poll_in_stack(&mut self, worker: usize, stack: &RawStack) -> PollInStack {
         self.breakpoints.poll_in_stack(&self.workers[worker], stack, PollFrames::get())
+    }
+
+    /// A worker that has not announced a park is in none. The thread in `block_on` of a multi-thread runtime announces none.
+    fn sleeps_outside_parks(&self, worker: usize) -> bool {
+        let parks = matches!(self.workers[worker].holds, Holds::Worker | Holds::CurrentThread);
+        parks && self.progress(worker).activity == Activity::Between
     }
 
     fn queue_lengths(&self, worker: usize) -> (Option<usize>, Option<usize>) {
@@ -227,7 +238,11 @@ impl WorkerSource for LocalWorkers {
             let task = slot.task(progress.sequence);
             let asleep = Sleep::of(self.probe(worker)).is_some();
             let taken = match self.capture_sleeping(worker, progress) {
-                Some(stack) => Ok(SignalCapture { stack, in_poll: true }),
+                Some(Asleep { stack, enough: true }) => Ok(SignalCapture { stack, in_poll: true }),
+                Some(Asleep { stack, .. }) => {
+                    let cut = SignalCapture { stack, in_poll: true };
+                    Ok(self.capture_by_signal(worker, progress).unwrap_or(cut))
+                }
                 None => self.capture_by_signal(worker, progress),
             };
             let (task, stack) = match taken {
@@ -276,9 +291,9 @@ impl LocalWorkers {
         progress.activity != Activity::Parked && self.progress(worker) == progress
     }
 
-    /// Captures the stack of a sleeping thread without touching it. `None` if the thread does not sleep, woke up
-    /// meanwhile, or its stack cannot be unwound to the end.
-    fn capture_sleeping(&mut self, worker: usize, progress: Progress) -> Option<RawStack> {
+    /// Captures the stack of a sleeping thread without touching it. `None` if the thread does not sleep, or woke up
+    /// meanwhile.
+    fn capture_sleeping(&mut self, worker: usize, progress: Progress) -> Option<Asleep> {
         let known = self.workers[worker].thread.stack.clone();
         let mut copy = std::mem::take(&mut self.copy);
         let slept = sleep::copy(Process::own(), self.probe(worker), known, &mut copy);
@@ -287,7 +302,7 @@ impl LocalWorkers {
             return None;
         }
         let (stack, enough) = sleep::walk(self.unwinder.as_mut()?, &self.copy);
-        enough.then_some(stack)
+        Some(Asleep { stack, enough })
     }
 
     /// Captures the stack of a running thread inside the poll, which must last until the stack is copied.
@@ -331,6 +346,13 @@ impl LocalWorkers {
         let walk = self.unwinder.as_mut()?.walk_now(&self.copy);
         Some(RawStack { addresses: walk.addresses, method, complete: walk.complete })
     }
+}
+
+/// The stack of a sleeping thread.
+struct Asleep {
+    stack: RawStack,
+    /// Whether a signal would get no further.
+    enough: bool,
 }
 
 /// A stack that a thread copied in its signal handler.

@@ -99,6 +99,12 @@ impl UntypedWorkerState {
         sleeps.current.is_some_and(|sleep| sleeps.park_sites.iter().any(|known| known.is_at(&sleep)))
     }
 
+    /// Whether the worker sleeps, and not at one of the places where it has parked.
+    pub(super) fn sleeps_outside_park_sites(&self) -> bool {
+        let known = !self.sleeps.park_sites.is_empty();
+        known && self.sleeps.current.is_some() && !self.sleeps_at_park_site()
+    }
+
     /// Whether the worker runs, or sleeps where it was sampled inside a poll. Any other sleep is most likely a park.
     pub(super) fn is_awake(&self) -> bool {
         let in_poll = |sleep: Sleep| self.sleeps.in_poll.is_some_and(|known| known.is_at(&sleep));

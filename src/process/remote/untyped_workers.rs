@@ -326,6 +326,12 @@ impl WorkerSource for UntypedWorkers {
         }
     }
 
+    /// Stacks have shown where the worker parks, and it sleeps elsewhere.
+    fn sleeps_outside_parks(&self, worker: usize) -> bool {
+        let parks = self.states.borrow()[worker].sleeps_outside_park_sites();
+        parks && matches!(self.role(worker), Some(ThreadRole::Worker | ThreadRole::CurrentThread))
+    }
+
     fn queue_lengths(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
         (None, None)
     }
