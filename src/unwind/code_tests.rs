@@ -9,7 +9,8 @@ use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
 use super::code_walk::{self, CallerBase, Frame, Register, Slot};
-use super::instruction::{Effect, decode};
+use super::effect::Effect;
+use super::instruction::decode;
 use crate::images::{Images, ObjectReader};
 use crate::sys::Process;
 

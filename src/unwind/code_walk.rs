@@ -7,7 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
-use super::instruction::{Effect, decode};
+use super::effect::Effect;
+use super::instruction::decode;
 use crate::sys::Process;
 
 /// Instructions that are followed at most.

@@ -25,6 +25,15 @@ mod code_walk;
 /// Machine instructions.
 mod instruction;
 
+/// Machine instructions with longer opcodes.
+mod extended_opcodes;
+
+/// The parts of machine instructions.
+mod operands;
+
+/// Effects of machine instructions.
+mod effect;
+
 /// The call before a return address.
 mod call;
 

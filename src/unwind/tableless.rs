@@ -139,7 +139,7 @@ impl Place {
             _ => None,
         };
         let is_entry = functions.entry.is_some_and(|entry| {
-            (entry..entry + MAX_ENTRY_BYTES).contains(&instruction)
+            (entry..entry.saturating_add(MAX_ENTRY_BYTES)).contains(&instruction)
                 && code_walk::is_right_after(process, entry, instruction)
         });
         Self { from_start, is_first: is_entry || exits.never_returns, exits }
