@@ -9,7 +9,8 @@
 //! function. The candidate's return address must follow a call of the function that got stuck.
 
 use super::call::Call;
-use super::frame_walker::{FrameWalker, NOWHERE, Walk};
+use super::frame_walker::{FrameWalker, NOWHERE};
+use super::passed::{Passed, Position, Walk};
 use crate::images::Images;
 use crate::model::stack::Address;
 use crate::sys::{Process, StackCopy};
@@ -26,14 +27,18 @@ const MAX_JUMP_DISTANCE: usize = 1024;
 const MAX_WALKS: usize = 128;
 
 pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
-    let mut best = walker.walk_from(stack, NOWHERE);
+    let (mut best, stuck_at) = walker.walk_to_end(stack, NOWHERE);
     // The last function reached without the register is the one that needs it.
     let Some(stuck) = best.addresses.len().checked_sub(1).filter(|_| !best.complete) else { return best };
+    // A register that was saved on the stack is not the one that is missing.
+    if stuck_at.frame_pointer != NOWHERE {
+        return best;
+    }
     let Some(callee) = walker.start_of_function(best.addresses[stuck].0) else { return best };
     let prefix = best.clone();
     let (mut best_match, mut innermost_match) = (Match::None, None);
     let top = stack.registers.stack_pointer;
-    let mut walks = 0;
+    let (mut walks, mut passed) = (0, Passed::default());
     for candidate in (top..top + MAX_FRAME_POINTER_DISTANCE).step_by(8) {
         let Some(return_address) = candidate.checked_add(8).and_then(|address| stack.word(address)) else { break };
         let matches = Match::of(walker.images(), return_address, callee);
@@ -41,11 +46,13 @@ pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
             continue;
         }
         walks += 1;
-        let walk = walker.walk_from(stack, candidate);
-        let through_candidate = walk.addresses.get(stuck + 1) == Some(&Address(return_address - 1));
-        if walk.complete && through_candidate {
+        let rest = walker.walk_on(stack, Position { frame_pointer: candidate, ..stuck_at }, &mut passed);
+        let through_candidate = rest.addresses.get(1) == Some(&Address(return_address - 1));
+        if rest.complete && through_candidate {
             innermost_match.get_or_insert(matches);
-            best = walk;
+            best.addresses.truncate(stuck);
+            best.addresses.extend(rest.addresses);
+            best.complete = true;
             best_match = matches;
         }
         if best_match == Match::Callee {

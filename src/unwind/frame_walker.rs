@@ -11,6 +11,7 @@ use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
 use super::functions::{Functions, Section, TablelessFunctions};
+use super::passed::{Passed, Position, Walk};
 use super::tableless::{Step, Tableless};
 use crate::images::{Image, Images, ObjectReader};
 use crate::model::stack::Address;
@@ -24,15 +25,6 @@ const MAX_FIRST_FUNCTIONS: usize = 1024;
 
 /// A frame pointer that no stack has. framehop takes 0 for the end of a stack.
 pub(super) const NOWHERE: u64 = 1;
-
-/// The result of unwinding a stack.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Walk {
-    /// Addresses, innermost first.
-    pub(crate) addresses: Vec<Address>,
-    /// Whether the walk reached the thread's first function through code with known unwind tables.
-    pub(crate) complete: bool,
-}
 
 /// The loaded images and their unwind tables.
 pub(super) struct FrameWalker {
@@ -105,25 +97,61 @@ impl FrameWalker {
     }
 
     /// Walks with a given frame pointer.
-    ///
+    pub(super) fn walk_from(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
+        self.walk_to_end(stack, frame_pointer).0
+    }
+
+    /// The same, with the position in the last frame.
+    pub(super) fn walk_to_end(&mut self, stack: &StackCopy, frame_pointer: u64) -> (Walk, Position) {
+        self.walk(stack, Position::first(stack, frame_pointer), None)
+    }
+
+    /// Walks on from a position. What earlier walks of this stack have passed is not walked again.
+    pub(super) fn walk_on(&mut self, stack: &StackCopy, from: Position, passed: &mut Passed) -> Walk {
+        self.walk(stack, from, Some(passed)).0
+    }
+
     /// framehop caches how to leave each function. After a failure with invalid registers or memory it caches a guess, which
     /// would spoil every later walk through that function. So the cache is dropped after a failure.
-    pub(super) fn walk_from(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
-        let walk = self.walk_cached(stack, frame_pointer);
+    fn walk(&mut self, stack: &StackCopy, from: Position, passed: Option<&mut Passed>) -> (Walk, Position) {
+        let (walk, last) = self.walk_cached(stack, from, passed);
         if !walk.complete {
             self.cache = CacheX86_64::new();
         }
-        walk
+        (walk, last)
     }
 
-    fn walk_cached(&mut self, stack: &StackCopy, frame_pointer: u64) -> Walk {
-        let registers = &stack.registers;
-        let mut current = UnwindRegsX86_64::new(registers.instruction, registers.stack_pointer, frame_pointer);
-        let mut frame = FrameAddress::InstructionPointer(registers.instruction);
+    fn walk_cached(&mut self, stack: &StackCopy, from: Position, passed: Option<&mut Passed>) -> (Walk, Position) {
+        let Some(passed) = passed else { return self.walk_frames(stack, from, |_| None) };
+        let mut positions = Vec::new();
+        let (walk, last) = self.walk_frames(stack, from, |position| {
+            let rest = passed.rest(position);
+            positions.extend(rest.is_none().then_some(position));
+            rest
+        });
+        passed.add(&positions, &walk);
+        (walk, last)
+    }
+
+    /// `known_rest` is asked at each frame for the rest of the walk.
+    fn walk_frames(
+        &mut self,
+        stack: &StackCopy,
+        from: Position,
+        mut known_rest: impl FnMut(Position) -> Option<Walk>,
+    ) -> (Walk, Position) {
+        let mut current = UnwindRegsX86_64::new(from.address, from.stack_pointer, from.frame_pointer);
+        let (mut frame, mut last) = (from.frame(), from);
         let mut walk = Walk::default();
         // Without an image, framehop assumes frame pointers and may skip frames.
         let mut known = true;
         while walk.addresses.len() < MAX_FRAMES {
+            last = Position::of(frame, &current);
+            if let Some(rest) = known_rest(last) {
+                walk.addresses.extend(rest.addresses);
+                walk.complete = known && rest.complete;
+                break;
+            }
             let address = frame.address_for_lookup();
             walk.addresses.push(Address(address));
             let next = match self.code_at(address) {
@@ -131,29 +159,29 @@ impl FrameWalker {
                     Step::Caller { return_address, .. } => Some(return_address),
                     Step::First => {
                         walk.complete = known;
-                        return walk;
+                        break;
                     }
-                    Step::Unknown => return walk,
+                    Step::Unknown => break,
                 },
                 code => {
                     known &= code == Code::Covered;
                     let mut read = |address| stack.word(address).ok_or(());
                     match self.tables.unwind_frame(frame, &mut current, &mut self.cache, &mut read) {
                         Ok(next) => next,
-                        Err(_) => return walk,
+                        Err(_) => break,
                     }
                 }
             };
             match next.map(FrameAddress::from_return_address) {
                 Some(Some(caller)) => frame = caller,
-                Some(None) => return walk,
+                Some(None) => break,
                 None => {
                     walk.complete = known && self.is_first_function(frame);
-                    return walk;
+                    break;
                 }
             }
         }
-        walk
+        (walk, last)
     }
 
     /// Leaves a function that has no table. The registers become the caller's.

@@ -16,6 +16,9 @@ mod functions;
 /// The frame pointer of a sleeping thread.
 mod frame_pointer;
 
+/// Positions that walks have passed.
+mod passed;
+
 /// Functions without unwind tables.
 mod tableless;
 

@@ -3,7 +3,8 @@
 use std::io;
 
 use super::frame_pointer;
-use super::frame_walker::{FrameWalker, Walk};
+use super::frame_walker::FrameWalker;
+use super::passed::Walk;
 use crate::images::Images;
 use crate::sys::{Process, StackCopy};
 
