@@ -314,7 +314,7 @@ impl PollInference {
         }
         match poll {
             // The stack could not be followed, and the stall must be reported all the same.
-            PollInStack::Unknown if detection == Detection::SameSleep && source.sleeps_outside_parks(worker) => {
+            PollInStack::Unknown if self.sleep != SleepEvidence::Running && source.sleeps_outside_parks(worker) => {
                 let asleep = self.is_still_asleep(source, worker);
                 self.returns = self.returns.lost();
                 asleep
