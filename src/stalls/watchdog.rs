@@ -473,7 +473,7 @@ mod tests {
     use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
     use crate::model::task::Task;
     use crate::model::worker::{Thread, Worker};
-    use crate::process::{BreakpointError, PollInStack, ThreadSample, WorkerSample};
+    use crate::process::{BreakpointError, PollInStack, Sleep, ThreadSample, WorkerSample};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -485,6 +485,7 @@ mod tests {
         stack_shows: PollInStack,
         /// The return address of its poll is known.
         has_address: bool,
+        sleep: Option<Sleep>,
     }
 
     impl WorkerSource for Asleep {
@@ -554,6 +555,14 @@ mod tests {
         fn poll_returned(&self, _worker: usize) -> Option<bool> {
             Some(false)
         }
+
+        fn current_sleep(&mut self, _worker: usize) -> Option<Sleep> {
+            self.sleep
+        }
+
+        fn sleeps_outside_parks(&self, _worker: usize) -> bool {
+            self.sleep.is_some()
+        }
     }
 
     /// A sample of an uninstrumented worker that is awake.
@@ -588,6 +597,7 @@ mod tests {
             queued: Cell::new(&[]),
             stack_shows: PollInStack::Watched,
             has_address: true,
+            sleep: None,
         };
         (Watchdog::new(source, threshold, Arc::default(), observations, Arc::default()), receiver)
     }
@@ -708,6 +718,24 @@ mod tests {
         source.stack_shows = PollInStack::None;
         assert!(!inference.confirm(source, 0, &stack, Detection::NoReturn));
         assert_eq!(update(&mut inference, source, 64).map(|poll| poll.detection), Some(None), "it counts again");
+    }
+
+    #[test]
+    fn a_watched_sleep_outside_of_parks_is_a_poll_whatever_its_stack_shows() {
+        let (mut watchdog, _receiver) = watchdog(MS * 10);
+        let source = &mut watchdog.source;
+        source.stack_shows = PollInStack::Unknown;
+        let parked = Instant::now();
+        let mut inference = woken(source, parked);
+        // It runs first, so the sleep alone is not long enough.
+        source.sleep = Some(Sleep::for_test(1, 7));
+        let poll = PossiblePoll { start: parked + MS * 2, detection: Some(Detection::NoReturn) };
+        assert_eq!(update(&mut inference, source, parked + MS * 12), Some(poll));
+        let stack = RawStack { addresses: Vec::new(), method: CaptureMethod::Passive, complete: false };
+        assert!(inference.confirm(source, 0, &stack, Detection::NoReturn));
+        assert!(inference.is_still_in_poll(source, 0), "it still sleeps");
+        source.sleep = Some(Sleep::for_test(1, 8));
+        assert!(!inference.is_still_in_poll(source, 0), "it has run");
     }
 
     #[test]
