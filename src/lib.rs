@@ -25,6 +25,7 @@
 //! - [`check`]: what holdup can observe in this process.
 //! - `requests`: a tower layer that names requests by method and route.
 //! - `attach`: stalls, task dumps and profiles of another process.
+//! - `heap`: an allocator that samples what the program allocates.
 //! - `json`: the endpoint's JSON. `testing`: a guard for tests.
 //!
 //! # Cost
@@ -48,6 +49,7 @@
 //! - `formats` (default): profiles as pprof, for the Firefox Profiler and Perfetto, and reading profiles back.
 //! - `axum` (default): names requests by method and matched route, with `tower`.
 //! - `tower`: names requests of other services, `holdup::requests`.
+//! - `heap`: profiles of the heap, `holdup::heap`.
 //! - `testing`: a guard for tests, `holdup::testing`.
 //! - `console`: tokio-console beside holdup's own diagnostics.
 //! - `attach`: observes other processes. `cli`: the `holdup` command.
@@ -104,6 +106,9 @@ mod stalls;
 
 /// Collects CPU time and wall time by stack.
 mod profilers;
+
+#[cfg(feature = "heap")]
+pub mod heap;
 
 /// Turns addresses into names.
 mod symbols;

@@ -26,6 +26,12 @@ impl Ended {
 
 /// Starts a thread with a name, which `top -H` shows.
 pub(crate) fn spawn_thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    // What these threads allocate would hide what the program does.
+    #[cfg(feature = "heap")]
+    let run = {
+        let is_own = crate::model::own_thread::is_own(name);
+        move || if is_own { crate::sys::heap::without_sampling(run) } else { run() }
+    };
     std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 

@@ -41,7 +41,7 @@ const MAY_NAME_RETIRED: [&str; 2] = ["CHANGELOG.md", "docs/measurements"];
 const NOT_RUN: &str = "<!-- not run";
 
 /// Files that hold every measured number.
-const MEASUREMENTS: [&str; 7] = ["accuracy", "overhead", "outside", "soak", "dump", "build", "service"];
+const MEASUREMENTS: [&str; 8] = ["accuracy", "overhead", "heap", "outside", "soak", "dump", "build", "service"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -27,7 +27,9 @@ pub(super) struct Arguments {
     #[arg(short, long, default_value = "99", value_name = "HZ", value_parser = quantity::number::<u32>)]
     rate: u32,
     /// cpu: CPU time of all threads; wall: what workers do over time (with --pid, all threads); stalled: time in stalls, by
-    /// cause; tasks (only with --pid): what all tasks await over time
+    /// cause; tasks (only with --pid): what all tasks await over time. Of an endpoint whose program has holdup's allocator,
+    /// heap: live memory; allocs: what is allocated; peak: live memory at the peak; leaks: what is allocated and kept;
+    /// temporary: what is freed at once
     #[arg(short, long, default_value = "cpu")]
     mode: String,
     /// With --pid and --mode stalled, the threshold of stalls, such as 10ms or 1s; an endpoint has its own threshold

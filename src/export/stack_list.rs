@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use super::profile::summary::uncertainty;
 use crate::model::profile::{Labels, MAX_VALUES, Profile};
 
 /// The line `NAME profile: total N`, followed by each stack with its values and labels.
@@ -18,8 +19,9 @@ pub(crate) fn text(profile: &Profile, name: &str) -> String {
     sums.sort_by_key(|((stack, labels), values)| (std::cmp::Reverse(values[profile.drawn]), *stack, *labels));
     let mut text = format!("{name} profile: total {}\n", profile.total(0));
     for ((stack, labels), values) in sums {
-        let values: Vec<String> =
-            profile.values.iter().zip(values).map(|(kind, value)| format!("{value} {}", kind.name)).collect();
+        let samples = profile.counted().map_or(0, |counted| values[counted]);
+        let values = profile.values.iter().zip(values).map(|(kind, value)| format!("{value} {}", kind.name));
+        let values: Vec<String> = values.chain(uncertainty(profile, samples.unsigned_abs())).collect();
         // Writing to a String cannot fail.
         let _infallible = writeln!(text, "\n{} @{}", values.join(", "), shown(profile.labels.get(labels as usize)));
         for frame in profile.stack(stack) {

@@ -2,7 +2,8 @@
 //!
 //! Paths, parameters, defaults, headers and error texts are Go's. The contents are ours. `profile` is CPU time of all
 //! threads, and `goroutine` is tasks. `block` is stalled time, and `mutex` is its part that locks caused. `trace` is a
-//! recording for Perfetto. `heap`, `allocs` and `threadcreate` are valid and empty.
+//! recording for Perfetto. `heap` and `allocs` are sampled if the program has holdup's allocator. Otherwise they are valid and
+//! empty, as `threadcreate` is.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -39,10 +40,10 @@ const OCTETS: &str = "application/octet-stream";
 
 /// The named profiles of Go, with their contents here.
 const PROFILES: [(&str, &str); 6] = [
-    ("allocs", "allocations so far: empty, because holdup does not count them"),
+    ("allocs", "allocations since sampling began: empty without holdup's allocator"),
     ("block", "stalled time: polls that held a worker longer than the threshold"),
     ("goroutine", "tasks: stacks of the polled ones (debug=2), and the number of waiting ones"),
-    ("heap", "live memory: empty, because holdup does not count it"),
+    ("heap", "live memory: empty without holdup's allocator"),
     ("mutex", "stalled time caused by locks"),
     ("threadcreate", "created threads: empty, because holdup does not count them"),
 ];
@@ -155,8 +156,9 @@ async fn named(State(watch): State<Arc<WatchState>>, Path(name): Path<String>, R
             _ => delta(&watch, name, Duration::from_secs(seconds)).await,
         };
     }
-    let collected = on_own_thread(&watch, Stop::default(), move |watch, _| {
-        let profile = now(watch, name)?;
+    let collected = on_own_thread(&watch, Stop::default(), move |watch, stop| {
+        let memory = if debug == 0 { watch.go_heap(name, None, stop) } else { watch.heap_list(name, stop) };
+        let profile = memory.unwrap_or_else(|| now(watch, name))?;
         match debug {
             0 => encode(&profile),
             2.. if name == "goroutine" => Ok(stack_list::dump(&profile).into_bytes()),
@@ -166,10 +168,13 @@ async fn named(State(watch): State<Arc<WatchState>>, Path(name): Path<String>, R
     answer_with(collected.await, NOT_COLLECTED, |bytes| if debug == 0 { attachment(bytes, name) } else { plain(bytes) })
 }
 
-/// What a profile gains in a window. Only stalled time can gain; the other profiles are returned as they are.
+/// What a profile gains in a window. Only stalled time and memory can gain; the other profiles are returned as they are.
 async fn delta(watch: &Arc<WatchState>, name: &'static str, window: Duration) -> Response {
     let options = ProfileOptions::new(ProfileMode::Stalled).duration(window);
     let collected = on_own_thread(watch, Stop::default(), move |watch, stop| {
+        if let Some(memory) = watch.go_heap(name, Some(window), stop) {
+            return encode(&memory?);
+        }
         let stalled = watch.profile(&options, stop)?;
         encode(&stalled_as(&stalled, name).map_or_else(|| now(watch, name), Ok)?)
     });

@@ -195,7 +195,7 @@ fn file(format: Format, bytes: Vec<u8>, name: Option<&str>) -> Response {
 fn refused(error: &ProfileError) -> Response {
     let status = match error {
         ProfileError::Busy { .. } => StatusCode::CONFLICT,
-        ProfileError::Unavailable(_) => StatusCode::NOT_IMPLEMENTED,
+        ProfileError::Unavailable(_) | ProfileError::Heap { .. } => StatusCode::NOT_IMPLEMENTED,
         ProfileError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::BAD_REQUEST,
     };
@@ -228,7 +228,7 @@ mod tests {
             "rate=0",
             "rate=1001",
             "rate=x",
-            "mode=heap",
+            "mode=memory",
             "format=xml",
             "include=(",
             "group=color",

@@ -15,7 +15,7 @@ use crate::inprocess::WatchState;
 use crate::model::own_thread;
 use crate::probe::hold_samples_while_parked;
 use crate::report::News;
-use crate::threads::{Ended, join_until};
+use crate::threads::{Ended, join_until, spawn_thread};
 
 /// Concurrent connections. Further ones wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
@@ -64,7 +64,7 @@ impl Endpoint {
             drop(runtime);
             drop(untraced);
         };
-        let thread = std::thread::Builder::new().name(own_thread::ENDPOINT.into()).spawn(serve)?;
+        let thread = spawn_thread(own_thread::ENDPOINT, serve)?;
         Ok(Self { address, stop: Some(stop), thread: Some(thread), watch })
     }
 

@@ -13,6 +13,10 @@ mod profile_options;
 #[cfg(feature = "http")]
 mod endpoint_check;
 
+/// Profiles of the heap.
+#[cfg(feature = "heap")]
+mod heap_profiles;
+
 /// Requests of the endpoint that are no profile over a window.
 #[cfg(feature = "http")]
 mod profile_requests;

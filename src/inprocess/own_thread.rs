@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::profile_sessions::Stop;
 use super::state::WatchState;
 use crate::model::own_thread;
+use crate::threads::spawn_thread;
 
 /// Runs `work` on its own thread and awaits it. Dropping this future sets `stop`, which ends the work's window. `None`
 /// when the work panicked or no thread could be started.
@@ -22,7 +23,8 @@ pub(crate) async fn on_own_thread<T: Send + 'static>(
         // The receiver is gone when the future was dropped.
         let _unwanted = answer.send(work(&state, &stop));
     };
-    std::thread::Builder::new().name(own_thread::PROFILER.into()).spawn(body).ok()?;
+    // It ends by itself.
+    drop(spawn_thread(own_thread::PROFILER, body).ok()?);
     answered.await.ok()
 }
 

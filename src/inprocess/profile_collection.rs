@@ -13,6 +13,10 @@ use crate::profilers::{Collection, Cpu, PprofSampler, Profiler, Wall, Window};
 use crate::sys::{self, Process};
 use crate::unwind::Unwinder;
 
+/// Said by a program without the feature.
+#[cfg(not(feature = "heap"))]
+const NO_HEAP: &str = "the program was built without holdup's feature \"heap\"";
+
 /// Between two checks whether a profile of stalled time is to end early.
 const STOP_CHECK: Duration = Duration::from_millis(20);
 
@@ -31,6 +35,10 @@ impl WatchState {
                 self.collect(&mut wall, options, stop)
             }
             ProfileMode::Stalled => self.stalled_in_window(options, stop),
+            #[cfg(feature = "heap")]
+            _ => self.heap_profile(options, stop),
+            #[cfg(not(feature = "heap"))]
+            _ => Err(ProfileError::Heap { reason: NO_HEAP.to_owned() }),
         }
     }
 
@@ -64,7 +72,7 @@ impl WatchState {
     }
 
     /// Enters the list of sessions, and begins the window.
-    fn begin(&self, options: &ProfileOptions, stop: &Stop) -> Result<(Session<'_>, Window), ProfileError> {
+    pub(super) fn begin(&self, options: &ProfileOptions, stop: &Stop) -> Result<(Session<'_>, Window), ProfileError> {
         let session = self.profiles.begin(stop)?;
         Ok((session, Window::begin(options.duration, stop.flag())))
     }

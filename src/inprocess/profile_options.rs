@@ -26,11 +26,22 @@ pub enum ProfileMode {
     Wall,
     /// Time inside polls that stalled, by stack and cause. Costs nothing, because the watchdog measures it anyway.
     Stalled,
+    /// Live memory, at once. This mode and those below need holdup's allocator, `holdup::heap::Allocator`.
+    Heap,
+    /// Memory that is allocated in the window.
+    Allocs,
+    /// Memory that was live at the peak since sampling began, at once.
+    Peak,
+    /// Memory that is allocated in the first half of the window and lives at its end.
+    Leaks,
+    /// Memory that is freed in the poll that allocated it, or within 10 ms.
+    Temporary,
 }
 
 impl ProfileMode {
     /// Every mode.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Wall, Self::Stalled];
+    pub const ALL: [Self; 8] =
+        [Self::Cpu, Self::Wall, Self::Stalled, Self::Heap, Self::Allocs, Self::Peak, Self::Leaks, Self::Temporary];
 
     /// The word used on the command line and in URLs.
     #[must_use]
@@ -39,7 +50,18 @@ impl ProfileMode {
             Self::Cpu => "cpu",
             Self::Wall => "wall",
             Self::Stalled => "stalled",
+            Self::Heap => "heap",
+            Self::Allocs => "allocs",
+            Self::Peak => "peak",
+            Self::Leaks => "leaks",
+            Self::Temporary => "temporary",
         }
+    }
+
+    /// Whether a profile measures a window of time. Others are answered at once.
+    #[must_use]
+    pub fn has_window(self) -> bool {
+        !matches!(self, Self::Heap | Self::Peak)
     }
 }
 
@@ -131,6 +153,11 @@ pub enum ProfileError {
         /// What is going on, as the beginning of a sentence.
         what: &'static str,
     },
+    /// The heap cannot be sampled.
+    Heap {
+        /// Why, as a sentence without its end.
+        reason: String,
+    },
     /// This platform or this process does not allow it.
     Unavailable(io::Error),
     /// The collection failed during the window.
@@ -147,7 +174,10 @@ impl fmt::Debug for ProfileError {
 impl fmt::Display for ProfileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Mode { asked } => write!(f, "there is no profile mode \"{asked}\"; there are cpu, wall and stalled"),
+            Self::Mode { asked } => {
+                let all = ProfileMode::ALL.map(ProfileMode::as_str).join(", ");
+                write!(f, "there is no profile mode \"{asked}\"; there are {all}")
+            }
             Self::Rate { asked, highest } => {
                 write!(f, "a rate of {asked} samples per second is not possible; choose 1 to {highest}")
             }
@@ -158,6 +188,7 @@ impl fmt::Display for ProfileError {
                 longest.as_secs()
             ),
             Self::Busy { what } => write!(f, "{what} in this process already; try again when that has ended"),
+            Self::Heap { reason } => write!(f, "the heap is not sampled: {reason}"),
             Self::Unavailable(source) => write!(
                 f,
                 "this profile cannot be collected here: {source}; it needs Linux on x86_64 and a readable /proc"

@@ -1,6 +1,8 @@
 //! Requests of the endpoint that are no profile over a window.
 
 use std::sync::Arc;
+#[cfg(not(feature = "heap"))]
+use std::time::Duration;
 
 use super::profile_options::{ProfileError, ProfileOptions};
 use super::profile_sessions::Stop;
@@ -47,6 +49,23 @@ impl WatchState {
         }
         let alive: Vec<_> = self.runtime_tasks().into_iter().map(|runtime| (runtime.name, runtime.alive)).collect();
         Ok(self.resolve(tasks.finish(&alive)))
+    }
+
+    /// A program without the feature has no profile of memory.
+    #[cfg(not(feature = "heap"))]
+    pub(crate) fn go_heap(
+        &self,
+        _name: &str,
+        _window: Option<Duration>,
+        _stop: &Stop,
+    ) -> Option<Result<Profile, ProfileError>> {
+        None
+    }
+
+    /// A program without the feature has no profile of memory.
+    #[cfg(not(feature = "heap"))]
+    pub(crate) fn heap_list(&self, _name: &str, _stop: &Stop) -> Option<Result<Profile, ProfileError>> {
+        None
     }
 
     /// Stalled time since the watch was started.

@@ -40,8 +40,11 @@ pub(crate) const CONSOLE: &str = "holdup-console";
 /// Notices a runtime whose shutdown waits.
 pub(crate) const SHUTDOWN: &str = "holdup-shutdown";
 
+/// Reads what the allocator has sampled.
+pub(crate) const HEAP: &str = "holdup-heap";
+
 /// Every name, in every build: another process may have other features.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     WATCHDOG,
     WATCHDOG_CHECK,
     REPORTER,
@@ -54,6 +57,7 @@ const ALL: [&str; 12] = [
     STOPPER,
     CONSOLE,
     SHUTDOWN,
+    HEAP,
 ];
 
 /// The kernel's limit of a thread's name, in bytes.

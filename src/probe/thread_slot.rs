@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::registry::{Registry, RuntimeProbe};
 use super::slot::Slot;
+#[cfg(feature = "heap")]
+use crate::sys;
 
 thread_local! {
     /// Without a destructor and with a constant initializer, a read is one load relative to the thread pointer.
@@ -52,6 +54,9 @@ impl Drop for Tenancy {
     fn drop(&mut self) {
         self.leave_registry();
         self.slot.detach();
+        // Another thread may get the slot.
+        #[cfg(feature = "heap")]
+        sys::heap::leave_worker();
         FREE_SLOTS.lock().unwrap_or_else(PoisonError::into_inner).push(self.slot);
     }
 }
@@ -84,6 +89,8 @@ fn occupy_slot(runtime: &Arc<RuntimeProbe>, add: impl FnOnce(&'static Slot)) -> 
         tenancy.leave_registry();
         tenancy.slot.attach(runtime.number);
         add(tenancy.slot);
+        #[cfg(feature = "heap")]
+        sys::heap::enter_worker(tenancy.slot.words(), sys::current_stack());
         tenancy.registry = Some(Arc::clone(&runtime.registry));
         tenancy.slot
     };

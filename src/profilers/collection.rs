@@ -75,26 +75,64 @@ impl Collection {
         self.add_frames(at, Arc::new([RawFrame::Note(note)]), labels, values);
     }
 
-    fn add_frames(&mut self, at: Duration, frames: Arc<[RawFrame]>, labels: Labels, values: [i64; MAX_VALUES]) {
-        let stack = match self.known.get(&frames) {
-            Some(stack) => *stack,
-            None if self.stacks.len() < MAX_STACKS => {
-                let stack = u32::try_from(self.stacks.len()).unwrap_or(u32::MAX);
-                self.stacks.push(Arc::clone(&frames));
-                self.known.insert(frames, stack);
-                stack
-            }
-            None => return self.lose(1),
+    /// Adds to the sum of a stack, without a time. A stack that is not known is the note.
+    #[cfg(feature = "heap")]
+    pub(crate) fn add_sum(
+        &mut self,
+        stack: &RawStack,
+        unknown: &'static str,
+        labels: Labels,
+        values: [i64; MAX_VALUES],
+    ) {
+        let frames: Arc<[RawFrame]> = match stack.addresses.as_slice() {
+            [] => Arc::new([RawFrame::Note(unknown)]),
+            addresses => addresses.iter().copied().map(RawFrame::Address).collect(),
         };
-        let labels = self.labels(labels);
+        if !stack.complete && !stack.addresses.is_empty() {
+            self.builder.profile().quality.truncated += 1;
+        }
+        match self.position(frames) {
+            Some(stack) => self.add_to_sum(stack, labels, values),
+            None => self.lose(1),
+        }
+    }
+
+    /// Pictures show the value at this position.
+    #[cfg(feature = "heap")]
+    pub(crate) fn draw(&mut self, value: usize) {
+        self.builder.drawn(value);
+    }
+
+    fn add_frames(&mut self, at: Duration, frames: Arc<[RawFrame]>, labels: Labels, values: [i64; MAX_VALUES]) {
+        let Some(stack) = self.position(frames) else { return self.lose(1) };
         if self.samples.len() < MAX_TIMED {
+            let labels = self.labels(labels);
             self.samples.push(Sample::new(Some(at), stack, labels, values));
         } else {
-            let sums = self.sums.entry((stack, labels)).or_default();
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum += value;
-            }
+            self.add_to_sum(stack, labels, values);
         }
+    }
+
+    fn add_to_sum(&mut self, stack: u32, labels: Labels, values: [i64; MAX_VALUES]) {
+        let labels = self.labels(labels);
+        let sums = self.sums.entry((stack, labels)).or_default();
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
+
+    /// The position of a stack. `None` if there are too many.
+    fn position(&mut self, frames: Arc<[RawFrame]>) -> Option<u32> {
+        if let Some(stack) = self.known.get(&frames) {
+            return Some(*stack);
+        }
+        if self.stacks.len() >= MAX_STACKS {
+            return None;
+        }
+        let stack = u32::try_from(self.stacks.len()).unwrap_or(u32::MAX);
+        self.stacks.push(Arc::clone(&frames));
+        self.known.insert(frames, stack);
+        Some(stack)
     }
 
     /// Adds a sample of one of holdup's own threads. Its stack is not kept, and [`weigh`](Self::weigh) takes it out.

@@ -21,6 +21,10 @@ mod standard_error;
 /// A shared cell for a `&'static T`, readable from any thread.
 mod static_ref;
 
+/// The sampling allocator.
+#[cfg(feature = "heap")]
+pub(crate) mod heap;
+
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 mod linux;
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]

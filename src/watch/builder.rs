@@ -59,6 +59,8 @@ pub struct WatchBuilder {
     signal: Option<i32>,
     callback: Option<Callback>,
     user_crates: Vec<String>,
+    #[cfg(feature = "heap")]
+    heap: Option<crate::heap::Sampling>,
     #[cfg(feature = "http")]
     listen: Option<crate::http::Wanted>,
     #[cfg(feature = "http")]
@@ -175,6 +177,17 @@ impl WatchBuilder {
         self
     }
 
+    /// Samples the heap from the start, so that everything is known that lives. Without it, sampling begins with the first
+    /// request. The environment variable `HOLDUP_HEAP`, such as `512KiB`, takes precedence.
+    ///
+    /// The program needs [`Allocator`](crate::heap::Allocator) as its global allocator; otherwise a warning says so.
+    #[cfg(feature = "heap")]
+    #[must_use]
+    pub fn heap(mut self, sampling: crate::heap::Sampling) -> Self {
+        self.heap = Some(sampling);
+        self
+    }
+
     /// Starts the watch's threads, and logs the self-check as `tracing` events. Where no subscriber takes them, what holdup
     /// cannot see goes to standard error, unless [`print`](Self::print) is [`Print::Never`].
     ///
@@ -231,6 +244,8 @@ impl WatchBuilder {
             _signal: signal.clone(),
         };
         self.start_threads(&mut watch, signal, tested.unwinder)?;
+        #[cfg(feature = "heap")]
+        self.start_heap(&watch.state);
         #[cfg(feature = "http")]
         if let Some((listener, address)) = listener {
             let endpoint = crate::http::Endpoint::start(listener, address, Arc::clone(&watch.state));
@@ -284,6 +299,24 @@ impl WatchBuilder {
             watch.threads.push(spawn_thread(own_thread::WATCHDOG_CHECK, check).map_err(Error::Thread)?);
         }
         Ok(())
+    }
+
+    /// Samples the heap if it was asked for. A problem is a warning, because the service can do without.
+    #[cfg(feature = "heap")]
+    fn start_heap(&self, state: &WatchState) {
+        let asked = match std::env::var("HOLDUP_HEAP") {
+            Ok(text) => match text.parse() {
+                Ok(sampling) => Some(sampling),
+                Err(error) => {
+                    state.log.sinks.say(News::Notice(format!("HOLDUP_HEAP: {error}")));
+                    self.heap
+                }
+            },
+            Err(_) => self.heap,
+        };
+        if let Some(Err(error)) = asked.map(|sampling| state.sample_heap(sampling)) {
+            state.log.sinks.say(News::Notice(error.to_string()));
+        }
     }
 
     /// Fails if a requested signal cannot be used. Without a request, the self-check reports a missing signal.

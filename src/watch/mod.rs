@@ -290,6 +290,21 @@ impl Watch {
         }
     }
 
+    /// Begins to sample the heap, or changes how often. See [`WatchBuilder::heap`].
+    ///
+    /// # Errors
+    /// [`ProfileError::Heap`] if the program has another global allocator, or the platform has no sampler.
+    #[cfg(feature = "heap")]
+    pub fn sample_heap(&self, sampling: crate::heap::Sampling) -> Result<(), ProfileError> {
+        self.state.sample_heap(sampling)
+    }
+
+    /// Ends the sampling of the heap, unless another watch of the process asked for it too. What was sampled is kept.
+    #[cfg(feature = "heap")]
+    pub fn stop_sampling_heap(&self) {
+        self.state.stop_sampling_heap();
+    }
+
     /// The address of the diagnostics endpoint. `None` unless the builder was given one, and if that one could not be
     /// bound; the line `endpoint` of the [self-check](Self::self_check) says why.
     #[cfg(feature = "http")]
@@ -318,6 +333,8 @@ impl Watch {
     /// Whether every thread has ended within the limit.
     fn stop_within(&mut self, limit: Duration) -> bool {
         self.stop.store(true, Ordering::Relaxed);
+        #[cfg(feature = "heap")]
+        self.state.stop_sampling_heap();
         self.state.profiles.stop_all();
         self.state.registry.wake_watchdog_to_stop();
         self.threads.iter().for_each(|thread| thread.thread().unpark());

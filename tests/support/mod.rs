@@ -10,6 +10,10 @@ pub(crate) mod one_cpu;
 /// A CPU quota.
 pub(crate) mod quota;
 
+/// Profiles of the heap.
+#[cfg(feature = "heap")]
+pub(crate) mod heap;
+
 /// An HTTP client with access to the whole response.
 pub(crate) mod http;
 

@@ -12,11 +12,11 @@ type Layer = (&'static str, &'static str, &'static [&'static str]);
 const LAYERS: &[Layer] = &[
     ("model", "what is observed and reported: plain data", &[]),
     ("error", "what can go wrong at start", &[]),
-    ("threads", "threads of holdup's own", &[]),
     ("listen", "addresses to listen on", &[]),
     ("quantity", "durations and numbers, as people write them", &[]),
     ("tokio_internals", "everything undocumented of Tokio that holdup relies on", &[]),
     ("sys", "the operating system behind a safe API; the only `unsafe`", &["model"]),
+    ("threads", "threads of holdup's own", &["model", "sys"]),
     ("probe", "the hot path: what workers do on every poll", &["tokio_internals", "model", "sys"]),
     ("images", "programs and libraries in an address space", &["model", "sys"]),
     ("debug_files", "debug information in separate files", &[]),
@@ -34,6 +34,11 @@ const LAYERS: &[Layer] = &[
     ("census", "every task at one moment, and what it awaits", &["tokio_internals", "model", "dwarf"]),
     ("stalls", "the watchdog: notices stalls, gathers evidence", &["model", "process"]),
     ("profilers", "weighted stacks over a window: addresses only", &["model", "process"]),
+    (
+        "heap",
+        "the heap: sums of sampled allocations, and the public allocator",
+        &["model", "sys", "threads", "probe", "unwind", "profilers"],
+    ),
     (
         "symbols",
         "addresses to functions, files, lines and origins",
@@ -53,7 +58,7 @@ const LAYERS: &[Layer] = &[
     (
         "inprocess",
         "the wiring inside the watched process",
-        &["model", "error", "sys", "probe", "unwind", "process", "profilers", "symbols", "report"],
+        &["model", "error", "sys", "threads", "probe", "unwind", "process", "profilers", "heap", "symbols", "report"],
     ),
     (
         "attach",
@@ -98,6 +103,7 @@ const LAYERS: &[Layer] = &[
             "unwind",
             "process",
             "stalls",
+            "heap",
             "symbols",
             "export",
             "report",

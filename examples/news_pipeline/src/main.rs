@@ -84,6 +84,10 @@ use crate::{
     service::Service,
 };
 
+/// Samples who allocates, once a profile of the heap is asked for.
+#[global_allocator]
+static ALLOCATOR: holdup::heap::Allocator = holdup::heap::Allocator::system();
+
 /// Time limit for blocking calls of libraries after all tasks of the service have ended.
 const RUNTIME_GRACE: Duration = Duration::from_secs(1);
 

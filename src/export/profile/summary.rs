@@ -12,6 +12,11 @@ pub(crate) fn title(profile: &Profile) -> String {
         "cpu" => "CPU time",
         "wall" => "wall-clock time",
         "stalled" => "stalled time",
+        "heap" => "live memory",
+        "allocs" => "allocated memory",
+        "peak" => "memory at the peak",
+        "leaks" => "memory allocated and kept",
+        "temporary" => "memory freed at once",
         other => other,
     };
     if profile.program.is_empty() { kind.to_owned() } else { format!("{}: {kind}", profile.program) }
@@ -33,6 +38,7 @@ pub(crate) fn quality(profile: &Profile) -> String {
     let quality = &profile.quality;
     let counted = profile.counted().and_then(|counted| profile.values.get(counted));
     parts.push(counted_in(profile.sample_count(), counted.map_or("samples", |value| &value.name)));
+    parts.extend(uncertainty(profile, profile.sample_count()));
     parts.push(format!("{} lost", quality.lost));
     parts.push(format!("{} truncated", quality.truncated));
     parts.push(nameless(quality.nameless, quality.frames));
@@ -40,6 +46,14 @@ pub(crate) fn quality(profile: &Profile) -> String {
         parts.push(format!("{} of holdup's own threads left out", milliseconds(quality.own_cpu)));
     }
     parts.join(", ")
+}
+
+/// `± 4.2 %`: how near the truth an estimate from this many samples of the heap is, 95 times of 100. `None` for other
+/// profiles.
+#[expect(clippy::cast_precision_loss, reason = "a percentage to one digit")]
+pub(crate) fn uncertainty(profile: &Profile, samples: u64) -> Option<String> {
+    let is_estimate = profile.counted().is_some() && profile.drawn_value()?.unit == Unit::Bytes;
+    (is_estimate && samples > 0).then(|| format!("± {:.1} %", 196.0 / (samples as f64).sqrt()))
 }
 
 /// `1 sample`, `2 samples`. The name of the value is a plural.
@@ -99,6 +113,10 @@ mod tests {
             quality(&profile),
             "1.25 s of cpu, 99 Hz over 5.00 s, 1 sample, 3 lost, 0 truncated, 0.4 % of frames without a name"
         );
+        assert_eq!(uncertainty(&profile, 100), None, "time is not an estimate by bytes");
+        let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("inuse_space", Unit::Bytes)];
+        let heap = ProfileBuilder::new("heap", values).build();
+        assert_eq!((uncertainty(&heap, 100).as_deref(), uncertainty(&heap, 0)), (Some("± 19.6 %"), None));
         let mut with_own = profile;
         with_own.quality.own_cpu = Duration::from_millis(30);
         assert!(quality(&with_own).ends_with(", 30.0 ms of holdup's own threads left out"), "{}", quality(&with_own));

@@ -148,7 +148,7 @@ const CATALOGUE: &[Fault] = &[
         name: "cache-leak",
         mistake: "a cache of responses that drops nothing",
         symptom: "memory grows with every request (here up to 256 MiB), latency does not",
-        seen: "no stall; VmRSS in /proc/PID/status; a CPU profile shows keep_answer_forever copying",
+        seen: "no stall; holdup record --mode leaks shows keep_answer_forever, and its line",
         holds_worker_forever: false,
         arm: Arm::OnWorker(cache_leak::arm),
     },

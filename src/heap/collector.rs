@@ -1,0 +1,176 @@
+//! The collector: a thread of holdup's own that unwinds what the allocator has copied, and keeps the ledger.
+//!
+//! A process has one allocator, so it has one collector for all its watches. Whoever asks for a profile collects too, so it is
+//! up to date. Nothing here is sampled.
+
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::ledger::{Event, Ledger, SiteStack};
+use super::sampling::Sampling;
+use super::threads::Threads;
+use crate::model::own_thread;
+use crate::probe::Registry;
+use crate::sys::heap as sampler;
+use crate::sys::{Process, StackCopy};
+use crate::threads::spawn_thread;
+use crate::unwind::Unwinder;
+
+/// Between two collections.
+const INTERVAL: Duration = Duration::from_millis(10);
+
+/// Between two collections while many samples come.
+const BUSY_INTERVAL: Duration = Duration::from_millis(1);
+
+/// This many samples in a collection are many.
+const MANY: usize = 16;
+
+static COLLECTOR: Mutex<Option<Collector>> = Mutex::new(None);
+
+struct Collector {
+    ledger: Ledger,
+    threads: Threads,
+    /// Without it, samples have no stacks.
+    unwinder: Option<Unwinder>,
+    copy: StackCopy,
+    sampling: Sampling,
+    has_thread: bool,
+}
+
+/// Why the heap cannot be sampled.
+#[derive(Debug)]
+pub(crate) enum StartError {
+    /// The program has another global allocator.
+    NotInstalled,
+    /// See [`sampler::StartError`].
+    Refused(sampler::StartError),
+    /// The collector's thread could not be started.
+    Thread(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInstalled => write!(
+                f,
+                "the program's global allocator is not holdup's; add #[global_allocator] static ALLOCATOR: holdup::heap::Allocator = holdup::heap::Allocator::system();"
+            ),
+            Self::Refused(sampler::StartError::Unsupported) => write!(f, "heap profiles need Linux on x86_64"),
+            Self::Refused(sampler::StartError::Forked) => {
+                write!(f, "this process was forked from one whose heap was sampled; start another program instead")
+            }
+            Self::Thread(source) => write!(f, "holdup could not start a thread: {source}"),
+        }
+    }
+}
+
+/// Runs with the collector's state. Its own allocations are not sampled.
+fn locked<T>(run: impl FnOnce(&mut Option<Collector>) -> T) -> T {
+    sampler::without_sampling(|| run(&mut COLLECTOR.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// Begins to sample for a watch, or changes how often.
+pub(crate) fn start(sampling: Sampling, registry: &Arc<Registry>) -> Result<(), StartError> {
+    locked(|state| {
+        sampler::start(sampling.mean()).map_err(StartError::Refused)?;
+        if !sampler::is_installed() {
+            sampler::stop();
+            return Err(StartError::NotInstalled);
+        }
+        let collector = state.get_or_insert_with(Collector::new);
+        collector.sampling = sampling;
+        collector.threads.add(registry);
+        if !collector.has_thread {
+            // Its handle is not needed: it ends with sampling.
+            drop(spawn_thread(own_thread::HEAP, run).map_err(StartError::Thread)?);
+            collector.has_thread = true;
+        }
+        Ok(())
+    })
+}
+
+/// Begins to sample as rarely as by default, unless the heap is sampled already.
+pub(crate) fn ensure_started(registry: &Arc<Registry>) -> Result<(), StartError> {
+    let is_on = locked(|state| {
+        let collector = state.as_mut().filter(|_| sampler::is_on());
+        collector.map(|collector| collector.threads.add(registry)).is_some()
+    });
+    if is_on { Ok(()) } else { start(Sampling::default(), registry) }
+}
+
+/// Ends sampling for a watch. It ends for the process with the last watch.
+pub(crate) fn stop(registry: &Arc<Registry>) {
+    locked(|state| {
+        if let Some(collector) = state
+            && !collector.threads.remove(registry)
+        {
+            sampler::stop();
+        }
+    });
+}
+
+/// The ledger after a collection, and how often was sampled. `None` if sampling never began.
+pub(crate) fn with_ledger<T>(read: impl FnOnce(&Ledger, Sampling) -> T) -> Option<T> {
+    locked(|state| {
+        let collector = state.as_mut()?;
+        collector.collect();
+        Some(read(&collector.ledger, collector.sampling))
+    })
+}
+
+/// Collects until sampling ends.
+fn run() {
+    while let Some(collected) = collect_once() {
+        std::thread::sleep(if collected >= MANY { BUSY_INTERVAL } else { INTERVAL });
+    }
+}
+
+/// The number of events. `None` once sampling has ended.
+fn collect_once() -> Option<usize> {
+    locked(|state| {
+        let collector = state.as_mut()?;
+        let collected = collector.collect();
+        collector.has_thread = sampler::is_on();
+        collector.has_thread.then_some(collected)
+    })
+}
+
+impl Collector {
+    fn new() -> Self {
+        Self {
+            ledger: Ledger::default(),
+            threads: Threads::default(),
+            unwinder: Unwinder::of(Process::own()).ok(),
+            copy: StackCopy::default(),
+            sampling: Sampling::default(),
+            has_thread: false,
+        }
+    }
+
+    /// Takes what the allocator has sampled since the last time.
+    fn collect(&mut self) -> usize {
+        let Self { ledger, threads, unwinder, copy, .. } = self;
+        threads.refresh();
+        let mut events = Vec::new();
+        let mut ends = Vec::new();
+        sampler::drain(
+            copy,
+            |allocated, copy| {
+                let stack =
+                    unwinder.as_mut().filter(|_| !copy.bytes.is_empty()).map_or_else(SiteStack::default, |unwinder| {
+                        let walk = unwinder.walk_now(copy);
+                        SiteStack { addresses: walk.addresses.into(), complete: walk.complete }
+                    });
+                let labels = threads.labels(allocated.tid, allocated.poll);
+                events.push(Event::Allocated(allocated, stack, labels));
+            },
+            |freed| ends.push(Event::Freed(freed)),
+        );
+        events.append(&mut ends);
+        let count = events.len();
+        ledger.add(events);
+        count
+    }
+}

@@ -1,0 +1,65 @@
+//! Leaves out the frames of the allocator, and of the standard library that calls it: an allocation belongs to the code that
+//! wanted the memory. A stack of the standard library alone keeps its frames.
+
+use std::sync::Arc;
+
+use crate::model::profile::{Profile, ProfileFrame};
+use crate::model::stack::Origin;
+
+/// Removes the innermost frames of every stack that only allocate.
+pub(crate) fn without_allocator(mut profile: Profile) -> Profile {
+    let frame = |position: &u32| profile.frames.get(*position as usize);
+    let shortened = |stack: &Arc<[u32]>| {
+        let skip = |skips: fn(&ProfileFrame) -> bool| {
+            stack.iter().position(|position| !frame(position).is_some_and(skips)).unwrap_or(stack.len())
+        };
+        let first = match skip(|frame| is_of_allocator(frame) || is_of_library(frame)) {
+            first if first < stack.len() => first,
+            _ => skip(is_of_allocator).min(stack.len().saturating_sub(1)),
+        };
+        stack.get(first..).unwrap_or_default().into()
+    };
+    profile.stacks = profile.stacks.iter().map(shortened).collect();
+    profile
+}
+
+fn is_of_allocator(frame: &ProfileFrame) -> bool {
+    let function = &*frame.frame.function;
+    ["holdup::sys::heap::", "__rust_alloc", "__rust_realloc", "__rustc", "__rg_"]
+        .iter()
+        .any(|part| function.contains(part))
+}
+
+fn is_of_library(frame: &ProfileFrame) -> bool {
+    !frame.is_note() && matches!(frame.frame.origin, Origin::Std | Origin::System)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::profile::{Labels, ProfileBuilder, Sample, Unit, ValueType};
+    use crate::model::stack::Frame;
+
+    #[test]
+    fn the_innermost_frame_is_the_code_that_wanted_the_memory() {
+        let mut builder = ProfileBuilder::new("heap", vec![ValueType::new("inuse_space", Unit::Bytes)]);
+        let allocator = Frame::new(
+            "<holdup::sys::heap::allocator::Allocator as core::alloc::global::GlobalAlloc>::alloc",
+            Origin::Runtime,
+        );
+        let allocates = [allocator, Frame::new("__rustc::__rust_alloc", Origin::Unknown)];
+        let library = [Frame::new("alloc::alloc::alloc", Origin::Std), Frame::new("Vec::push", Origin::Std)];
+        let rest = [Frame::new("shop::cart", Origin::User), Frame::new("std::rt::lang_start", Origin::Std)];
+        let whole: Vec<Frame> = allocates.iter().chain(&library).chain(&rest).cloned().collect();
+        let of_library: Vec<Frame> = allocates.iter().chain(&library).cloned().collect();
+        for stack in [whole, of_library] {
+            let frames: Vec<u32> = stack.into_iter().map(|frame| builder.frame(ProfileFrame::of(frame))).collect();
+            let (stack, labels) = (builder.stack(&frames), builder.labels(Labels::default()));
+            builder.add(Sample::new(None, stack, labels, [1, 0, 0, 0]));
+        }
+        let profile = without_allocator(builder.build());
+        let names = |stack: u32| profile.stack(stack).map(|frame| &*frame.frame.function).collect::<Vec<_>>();
+        assert_eq!(names(0), ["shop::cart", "std::rt::lang_start"]);
+        assert_eq!(names(1), ["alloc::alloc::alloc", "Vec::push"]);
+    }
+}

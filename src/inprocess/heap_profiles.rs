@@ -1,0 +1,103 @@
+//! Profiles of the heap. Sampling begins with the first request if it has not begun before.
+
+use std::time::{Duration, SystemTime};
+
+use super::profile_options::{ProfileError, ProfileMode, ProfileOptions};
+use super::profile_sessions::Stop;
+use super::state::WatchState;
+use crate::heap::{self, Sampling, Snapshot, StartError, View};
+use crate::model::profile::Profile;
+use crate::sys::heap::without_sampling;
+
+/// Between two checks whether a window is to end early.
+const STOP_CHECK: Duration = Duration::from_millis(20);
+
+impl WatchState {
+    /// Begins to sample the heap, or changes how often.
+    pub(crate) fn sample_heap(&self, sampling: Sampling) -> Result<(), ProfileError> {
+        heap::start(sampling, &self.registry).map_err(|error| unavailable(&error))
+    }
+
+    /// Ends the sampling of the heap for this watch.
+    pub(crate) fn stop_sampling_heap(&self) {
+        heap::stop(&self.registry);
+    }
+
+    /// A profile of the heap: at once, or what a window adds.
+    pub(super) fn heap_profile(&self, options: &ProfileOptions, stop: &Stop) -> Result<Profile, ProfileError> {
+        let view = match options.mode {
+            ProfileMode::Heap => View::Live,
+            ProfileMode::Peak => View::Peak,
+            ProfileMode::Leaks => View::Leaks,
+            ProfileMode::Temporary => View::Temporary,
+            _ => View::Allocated,
+        };
+        let window = options.mode.has_window().then_some(options.duration);
+        self.heap_view(view, window, stop)
+    }
+
+    /// A view of the heap. With a window, what it adds. What it takes to name the stacks is not sampled.
+    fn heap_view(&self, view: View, window: Option<Duration>, stop: &Stop) -> Result<Profile, ProfileError> {
+        without_sampling(|| self.view_of_heap(view, window, stop))
+    }
+
+    fn view_of_heap(&self, view: View, window: Option<Duration>, stop: &Stop) -> Result<Profile, ProfileError> {
+        heap::ensure_started(&self.registry).map_err(|error| unavailable(&error))?;
+        let started_at = SystemTime::now();
+        let missing = || unavailable(&StartError::NotInstalled);
+        let collection = match window {
+            None => Snapshot::now().ok_or_else(missing)?.profile(view, None),
+            Some(duration) => {
+                let before = Snapshot::now().ok_or_else(missing)?;
+                let mut options = ProfileOptions::new(ProfileMode::Heap);
+                options.duration = duration;
+                let (_session, window) = self.begin(&options, stop)?;
+                while window.sleep(STOP_CHECK) {}
+                let after = Snapshot::with_survivors_since(&before).ok_or_else(missing)?;
+                after.profile(view, Some(&before))
+            }
+        };
+        let mut profile = heap::without_allocator(self.resolve(collection));
+        profile.started_at = started_at;
+        Ok(profile)
+    }
+
+    /// Go's profile of this name, if it is one of the heap and the heap can be sampled. With a window, what it adds.
+    #[cfg(feature = "http")]
+    pub(crate) fn go_heap(
+        &self,
+        name: &str,
+        window: Option<Duration>,
+        stop: &Stop,
+    ) -> Option<Result<Profile, ProfileError>> {
+        let draws_allocated = is_of_allocations(name)?;
+        unless_absent(self.heap_view(View::Go { draws_allocated }, window, stop))
+    }
+
+    /// The profile of this name for people, with the number of samples of each stack.
+    #[cfg(feature = "http")]
+    pub(crate) fn heap_list(&self, name: &str, stop: &Stop) -> Option<Result<Profile, ProfileError>> {
+        let view = if is_of_allocations(name)? { View::Allocated } else { View::Live };
+        unless_absent(self.heap_view(view, None, stop))
+    }
+}
+
+/// Whether Go's profile of this name is about all allocations. `None` for profiles that are not about memory.
+#[cfg(feature = "http")]
+fn is_of_allocations(name: &str) -> Option<bool> {
+    match name {
+        "heap" => Some(false),
+        "allocs" => Some(true),
+        _ => None,
+    }
+}
+
+/// `None` in a program without the allocator: Go's profiles are empty there.
+#[cfg(feature = "http")]
+fn unless_absent(found: Result<Profile, ProfileError>) -> Option<Result<Profile, ProfileError>> {
+    Some(found).filter(|found| !matches!(found, Err(ProfileError::Heap { .. })))
+}
+
+fn unavailable(error: &StartError) -> ProfileError {
+    ProfileError::Heap { reason: error.to_string() }
+}
