@@ -24,8 +24,8 @@ use support::rounds::{Way, fastest};
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::system();
 
-/// Pairs per round. A round takes about 0.2 ms, so some rounds are undisturbed.
-const PAIRS: u32 = 10_000;
+/// Pairs per round. Each round has samples: 12 of them at 512 KiB. It takes a millisecond, so some rounds are undisturbed.
+const PAIRS: u32 = 100_000;
 
 #[inline(never)]
 fn pairs(allocator: &impl GlobalAlloc, size: usize) -> Duration {

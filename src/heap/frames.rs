@@ -31,7 +31,7 @@ fn is_of_allocator(frame: &ProfileFrame) -> bool {
 }
 
 fn is_of_library(frame: &ProfileFrame) -> bool {
-    !frame.is_note() && matches!(frame.frame.origin, Origin::Std | Origin::System)
+    matches!(frame.frame.origin, Origin::Std | Origin::System)
 }
 
 #[cfg(test)]
