@@ -132,7 +132,8 @@ fn errors_have_a_reason_and_exit_code_2() {
     let svg = file("never.svg");
     let svg = svg.to_str().expect("is text");
     for (arguments, part) in [
-        (vec![url.as_str(), "-m", "heap", "-o", svg], "cpu, wall and stalled"),
+        (vec![url.as_str(), "-m", "memory", "-o", svg], "cpu, wall, stalled, heap"),
+        (vec![&url, "-m", "heap", "-o", svg], "the heap is not sampled: the program"),
         (vec![&url, "-r", "5000", "-o", svg], "1 to 1000"),
         (vec![&url, "-d", "1000", "-o", svg], "300 s"),
         (vec![&url, "-o", "/nonexistent/x.svg"], "there is no folder /nonexistent"),

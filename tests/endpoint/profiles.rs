@@ -154,7 +154,7 @@ fn bad_input_is_answered_with_one_sentence() {
     let _alone = alone();
     let scene = Scene::start(false);
     for (query, part) in [
-        ("mode=heap", "there is no profile mode \"heap\"; there are cpu, wall and stalled"),
+        ("mode=memory", "there is no profile mode \"memory\"; there are cpu, wall, stalled, heap, allocs, peak"),
         ("format=xml", "format=xml is invalid"),
         ("seconds=0", "a profile of 0 s is not possible; choose more than 0 and at most 300 s"),
         ("seconds=301", "at most 300 s"),
@@ -178,6 +178,10 @@ fn bad_input_is_answered_with_one_sentence() {
             assert!(text.contains(part) && text.lines().count() == 1 && text.ends_with('\n'), "{query}: {text}");
         }
     }
+    // This program has another allocator, or the feature is off.
+    let refused = get(scene.address, &format!("{PROFILE}?mode=heap"));
+    assert_eq!(refused.status, 501, "{}", refused.text());
+    assert!(refused.text().starts_with("the heap is not sampled: the program"), "{}", refused.text());
     for (query, status, part) in [
         ("", 400, "name is missing"),
         ("?name=nobody", 404, "ended 0 profiles named nobody"),
