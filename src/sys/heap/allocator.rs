@@ -19,11 +19,10 @@ use super::platform as sampler;
 ///
 /// ```
 /// use std::alloc::System;
-/// use holdup::heap::Allocator;
 ///
-/// # let _ = {
-/// static ALLOCATOR: Allocator<System> = Allocator::new(System);
-/// # };
+/// #[global_allocator]
+/// static ALLOCATOR: holdup::heap::Allocator<System> = holdup::heap::Allocator::new(System);
+/// # fn main() {}
 /// ```
 #[derive(Debug, Default)]
 pub struct Allocator<A = System> {
