@@ -352,3 +352,36 @@ fn console(address: std::net::SocketAddr, is_seen: bool) -> Check {
         Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn coverage(passive: Result<(), String>, followed: Followed) -> Coverage {
+        let tested = Tested {
+            unwinder: None,
+            passive,
+            followed,
+            signal: Ok(()),
+            returns: Ok(()),
+            sees_run_queue: true,
+            names: None,
+        };
+        sleeping_stacks(&tested).coverage
+    }
+
+    #[test]
+    fn sleeping_workers_are_seen_only_if_a_stack_was_followed_to_its_end() {
+        assert_eq!(coverage(Ok(()), Followed::Untouched), Coverage::Full);
+        assert_eq!(coverage(Ok(()), Followed::BySignal), Coverage::Limited);
+        assert_eq!(coverage(Ok(()), Followed::Not), Coverage::Missing);
+        assert_eq!(coverage(Err("no /proc".into()), Followed::BySignal), Coverage::Limited);
+        assert_eq!(coverage(Err("no /proc".into()), Followed::Not), Coverage::Missing);
+    }
+
+    #[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+    #[test]
+    fn the_trial_follows_the_stack_of_a_sleeping_thread() {
+        assert_ne!(try_out(None).followed, Followed::Not);
+    }
+}

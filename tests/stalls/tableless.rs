@@ -25,12 +25,14 @@ fn stalls(act: fn(Duration), is_it: impl Fn(&Stall) -> bool) -> [Stall; 2] {
         let watch = events.watch();
         let mut builder = Builder::new_multi_thread();
         let runtime = watch.runtime_with(builder.worker_threads(2).enable_all(), hooks).expect("builds");
-        let acting = runtime.spawn(async move {
+        let acts = async move {
             loop {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 act(LONG);
             }
-        });
+        };
+        // The runtime's own `spawn` would instrument it.
+        let acting = runtime.block_on(async { tokio::spawn(acts) });
         let stall = events.wait_for("the sleep", |phase, stall| {
             phase == Phase::Ended && stall.cause.class == CauseClass::Sleeping && is_it(stall)
         });
