@@ -95,7 +95,13 @@ fn instructions_end_where_functions_end() {
 fn code_tells_what_the_tables_say() {
     let (mut right, mut wrong, mut unknown) = (0, 0, 0);
     for function in functions(2000) {
+        let code = code_of(&function);
         for (instruction, distance) in &function.distances {
+            let at = usize::try_from(instruction - function.code.start).expect("inside");
+            // Nothing reaches a trap, and LLVM's tables are wrong there.
+            if code.get(at..).and_then(decode).is_some_and(|next| next.effect == Effect::Trap) {
+                continue;
+            }
             let ways = code_walk::ways_to(Process::own(), function.code.start, Some(&function.code), *instruction);
             match ways.as_slice() {
                 [way] if way.return_slot == (Slot { from: Register::Stack, distance: *distance }) => right += 1,
