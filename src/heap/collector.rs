@@ -73,6 +73,9 @@ fn locked<T>(run: impl FnOnce(&mut Option<Collector>) -> T) -> T {
 
 /// Begins to sample for a watch, or changes how often.
 pub(crate) fn start(sampling: Sampling, registry: &Arc<Registry>) -> Result<(), StartError> {
+    if sampler::is_forked() {
+        return Err(StartError::Refused(sampler::StartError::Forked));
+    }
     locked(|state| {
         sampler::start(sampling.mean()).map_err(StartError::Refused)?;
         if !sampler::is_installed() {
@@ -93,15 +96,19 @@ pub(crate) fn start(sampling: Sampling, registry: &Arc<Registry>) -> Result<(), 
 
 /// Begins to sample as rarely as by default, unless the heap is sampled already.
 pub(crate) fn ensure_started(registry: &Arc<Registry>) -> Result<(), StartError> {
-    let is_on = locked(|state| {
-        let collector = state.as_mut().filter(|_| sampler::is_on());
-        collector.map(|collector| collector.threads.add(registry)).is_some()
-    });
+    let is_on = sampler::is_on()
+        && locked(|state| {
+            let collector = state.as_mut();
+            collector.map(|collector| collector.threads.add(registry)).is_some()
+        });
     if is_on { Ok(()) } else { start(Sampling::default(), registry) }
 }
 
 /// Ends sampling for a watch. It ends for the process with the last watch.
 pub(crate) fn stop(registry: &Arc<Registry>) {
+    if sampler::is_forked() {
+        return;
+    }
     locked(|state| {
         if let Some(collector) = state
             && !collector.threads.remove(registry)

@@ -39,5 +39,6 @@ pub use allocator::Allocator;
 pub(crate) use facts::{Allocated, Freed, HeapTotals, StartError};
 
 pub(crate) use platform::{
-    drain, enter_worker, has_region, is_installed, is_on, leave_worker, lost, start, stop, totals, without_sampling,
+    drain, enter_worker, has_region, is_forked, is_installed, is_on, leave_worker, lost, start, stop, totals,
+    without_sampling,
 };

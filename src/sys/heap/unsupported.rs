@@ -12,6 +12,10 @@ pub(crate) fn start(_mean: u64) -> Result<(), StartError> {
 
 pub(crate) fn stop() {}
 
+pub(crate) fn is_forked() -> bool {
+    false
+}
+
 pub(crate) fn is_on() -> bool {
     false
 }

@@ -53,7 +53,7 @@ pub(crate) fn start(mean: u64) -> Result<(), StartError> {
         // SAFETY: the handler stores two atomics, which is allowed after a fork.
         let _no_memory = unsafe { libc::pthread_atfork(None, None, Some(on_fork_in_child)) };
     });
-    if FORKED.load(Ordering::Relaxed) {
+    if is_forked() {
         return Err(StartError::Forked);
     }
     // Without a region, every sampled object is in the table, and every free looks there.
@@ -68,6 +68,11 @@ pub(crate) fn start(mean: u64) -> Result<(), StartError> {
 /// Ends sampling. Objects that live are still known.
 pub(crate) fn stop() {
     GENERATION.store(0, Ordering::Relaxed);
+}
+
+/// Whether this process is a child of `fork`. Locks may be held there by threads that do not exist.
+pub(crate) fn is_forked() -> bool {
+    FORKED.load(Ordering::Relaxed)
 }
 
 pub(crate) fn is_on() -> bool {
