@@ -32,7 +32,7 @@ fn stalls(act: fn(Duration), is_it: impl Fn(&Stall) -> bool) -> [Stall; 2] {
             }
         };
         // The runtime's own `spawn` would instrument it.
-        let acting = runtime.block_on(async { tokio::spawn(acts) });
+        let acting = runtime.block_on(async { tokio::spawn(acts).abort_handle() });
         let stall = events.wait_for("the sleep", |phase, stall| {
             phase == Phase::Ended && stall.cause.class == CauseClass::Sleeping && is_it(stall)
         });
