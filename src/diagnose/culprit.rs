@@ -9,7 +9,8 @@ use crate::model::stall::Culprit;
 /// runtime and system libraries are never culprits.
 pub(crate) fn find_culprit(frames: &[Frame]) -> Option<Culprit> {
     let inside = &frames[..poll_boundary(frames)];
-    let innermost = |origin| inside.iter().position(|frame| frame.origin == origin);
+    let innermost =
+        |origin| inside.iter().position(|frame| frame.origin == origin && !only_polls_inner(&frame.function));
     let written = || inside.iter().position(|frame| frame.origin == Origin::User && !is_called_unseen(&frame.function));
     let depth = written()
         .or_else(|| innermost(Origin::User))
@@ -25,6 +26,12 @@ pub(crate) fn find_culprit(frames: &[Frame]) -> Option<Culprit> {
 fn is_called_unseen(function: &str) -> bool {
     let traits = [" as serde_core::", " as serde::", " as core::alloc::global::GlobalAlloc>::"];
     function.starts_with('<') && traits.iter().any(|of| function.contains(of))
+}
+
+/// The future in which Tokio wraps every task with its feature `tracing`, and with which programs trace futures. All of its time is
+/// that of the future inside.
+fn only_polls_inner(function: &str) -> bool {
+    function.trim_start_matches('<').starts_with("tracing::instrument::Instrumented") && function.ends_with("::poll")
 }
 
 /// The number of frames inside the poll. The frames after it lead from the start of the thread to the poll.
@@ -99,6 +106,17 @@ mod tests {
         frames.extend(runtime_start());
         let culprit = find_culprit(&frames).expect("a culprit is found");
         assert_eq!(&*culprit.frame.function, "zstd::encode", "main is outside the poll");
+    }
+
+    #[test]
+    fn a_future_that_only_traces_another_is_no_culprit() {
+        let traced = "<tracing::instrument::Instrumented as core::future::future::Future>::poll";
+        let mut frames = vec![frame("read", Origin::System), frame("std::io::Stdin::read", Origin::Std)];
+        frames.push(frame(traced, Origin::Dependency));
+        frames.extend(runtime_start());
+        assert_eq!(find_culprit(&frames), None);
+        frames.insert(2, frame("zstd::encode", Origin::Dependency));
+        assert_eq!(find_culprit(&frames).map(|culprit| culprit.depth), Some(2));
     }
 
     #[test]
