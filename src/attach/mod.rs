@@ -13,6 +13,10 @@
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 mod corruption_tests;
 
+/// The cost of a census of many tasks at one lock.
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+mod long_queue_tests;
+
 /// What is known of a program's types and names.
 mod debug_info;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::future_parts::{is_coroutine, is_wrapper, parts, trait_object};
 use super::lock_owners::{self, HeldLock};
-use super::semaphore_queue;
+use super::semaphore_queue::Queues;
 use super::task_layout::TaskLayout;
 use super::wait_reasons::{self, Context};
 use crate::dwarf::{Shape, Type, Unknown, Value, Values, last_segment, type_name};
@@ -47,6 +47,8 @@ pub(super) struct Walker<'v, 'a, 'd> {
     /// The futures so far.
     walked: HashSet<Value>,
     suspended: Vec<Suspended>,
+    /// The queues of semaphores, while lock stages are wanted.
+    queues: Option<&'v Queues>,
     /// The semaphores at which futures wait or were granted permits.
     lock_stages: Vec<(u64, LockStage)>,
     /// The futures that lead to the current one. The last is the current one.
@@ -64,6 +66,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
             futures: 0,
             walked: HashSet::new(),
             suspended: Vec::new(),
+            queues: None,
             lock_stages: Vec::new(),
             path: Vec::new(),
         }
@@ -84,6 +87,11 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
     /// The locks that were found so far.
     pub(super) fn held_locks(&self) -> &[HeldLock] {
         &self.held_locks
+    }
+
+    /// Collects lock stages from now on.
+    pub(super) fn collect_lock_stages(&mut self, queues: &'v Queues) {
+        self.queues = Some(queues);
     }
 
     /// The semaphores at which futures wait or were granted permits, as far as they were found.
@@ -131,17 +139,16 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         let mut shown = Await { future: type_name(&ty.name, None), ..Await::default() };
         let context = Context { values: self.values, layout: self.layout, now: self.now, path: &self.path };
         if let Some(reason) = wait_reasons::explain(&context, value, &ty.name) {
-            if let WaitsFor::Permits { address, .. } = &reason
-                && let Ok(Some(stage)) = semaphore_queue::stage_of(self.values, value)
+            if let (WaitsFor::Permits { address, .. }, Some(queues)) = (&reason, self.queues)
+                && let Ok(Some(stage)) = queues.stage_of(self.values, value)
             {
                 self.lock_stages.push((*address, stage));
             }
             shown.waits_for = Some(reason);
             return Ok(shown);
         }
-        for part in parts(self.values, value)? {
-            shown.children.push(self.child(part));
-        }
+        // A vector that grows has room for four. A census may have millions.
+        shown.children = parts(self.values, value)?.into_iter().map(|part| self.child(part)).collect();
         if shown.children.is_empty() {
             shown.waits_for = wait_reasons::explain_socket(self.values, value);
         }
@@ -196,7 +203,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         }
         self.suspended.push(Suspended { state, function: function.clone(), place: place.clone() });
         if let Ok(awaited) = self.values.member(state, "__awaitee") {
-            shown.children.push(self.child(awaited));
+            shown.children = vec![self.child(awaited)];
         }
     }
 

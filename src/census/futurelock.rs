@@ -4,6 +4,7 @@
 
 use super::await_path::{Suspended, Walker};
 use super::future_parts::futures_in;
+use super::semaphore_queue::Queues;
 use crate::dwarf::Value;
 use crate::model::census::{Await, LockStage, SourcePlace, UnpolledFuture};
 
@@ -11,7 +12,8 @@ use crate::model::census::{Await, LockStage, SourcePlace, UnpolledFuture};
 const MAX_FOUND: usize = 32;
 
 /// The futures of a task that are not polled. The walker must have read the task's path, which is all that it polls.
-pub(super) fn unpolled_futures(walker: &mut Walker<'_, '_, '_>) -> Vec<UnpolledFuture> {
+pub(super) fn unpolled_futures<'v>(walker: &mut Walker<'v, '_, '_>, queues: &'v Queues) -> Vec<UnpolledFuture> {
+    walker.collect_lock_stages(queues);
     let (mut found, suspended) = (Vec::new(), walker.take_suspended());
     for function in suspended {
         let Ok(variables) = walker.values.members(function.state) else { continue };

@@ -1,10 +1,11 @@
 //! The census of a program without descriptions of types, from the tasks that a scan found.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use super::lock_owners::{self, LockOwner};
 use super::runtimes::Entered;
+use super::semaphore_queue::Queues;
 use super::subject::Subject;
 use super::task_layout::TaskLayout;
 use super::task_reader::TaskReader;
@@ -66,7 +67,7 @@ pub(crate) fn scanned_census(
 fn add_tasks(subject: &Subject<'_, '_>, census: &mut Census, tasks: Vec<ScannedTask>, type_names: &TypeNames<'_>) {
     let values = subject.values();
     let layout = TaskLayout::of(&values).ok();
-    let mut owners = Vec::new();
+    let (mut owners, queues) = (Vec::new(), Queues::default());
     let mut runtimes: BTreeMap<u64, usize> = BTreeMap::new();
     // A task in no list is a blocking function or a worker.
     for task in tasks.into_iter().filter(|task| task.list != 0) {
@@ -78,11 +79,12 @@ fn add_tasks(subject: &Subject<'_, '_>, census: &mut Census, tasks: Vec<ScannedT
             index
         });
         let described = layout.as_ref().and_then(|layout| {
-            let reader = TaskReader { values: &values, layout, runtime, now: subject.now };
+            let reader = TaskReader { values: &values, layout, queues: &queues, runtime, now: subject.now };
             described_task(&reader, &task, &mut owners)
         });
         census.tasks.push(described.unwrap_or_else(|| undescribed_task(task, runtime, future)));
     }
+    census.quality.missing.extend(queues.missing());
     lock_owners::add_owners(&mut census.tasks, &owners);
 }
 
@@ -112,12 +114,12 @@ fn undescribed_task(task: ScannedTask, runtime: usize, future: Option<String>) -
 /// Adds the threads, each in the runtime of the task that it polls.
 fn add_threads(subject: &Subject<'_, '_>, census: &mut Census, polled: Option<Vec<Option<TaskId>>>) {
     let polled = polled.unwrap_or_else(|| vec![None; subject.threads.len()]);
+    let runtimes: HashMap<TaskId, usize> =
+        census.tasks.iter().filter_map(|task| Some((task.id?, task.runtime))).collect();
+    let runtime = |id: Option<TaskId>| runtimes.get(&id?).copied();
     let entered: Vec<Entered> = polled
         .into_iter()
-        .map(|id| {
-            let task = census.tasks.iter().find(|task| id.is_some() && task.id == id);
-            Entered { runtime: task.map(|task| task.runtime), task: id, ..Entered::default() }
-        })
+        .map(|id| Entered { runtime: runtime(id), task: id, ..Entered::default() })
         .collect();
     census.threads = threads(subject.threads, &entered, &mut census.tasks);
     for runtime in &mut census.runtimes {

@@ -1,37 +1,102 @@
-//! The queue of a semaphore, which Tokio's locks and channels are made of.
+//! The queues of semaphores, which Tokio's locks and channels are made of.
 
-use crate::dwarf::{Unknown, Value, Values};
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::task_scan::word;
+use crate::dwarf::{Memory, Unknown, Value, Values};
 use crate::model::census::LockStage;
+use crate::model::plural::plural;
 use crate::tokio_internals::debug_info::{LINKED_LIST, LINKED_LIST_POINTERS};
 
-/// The maximum number of waiters that are checked in one queue. The step budget usually ends the search earlier.
-const MAX_QUEUE: usize = 100_000;
+/// The maximum number of waiters that are remembered, in all queues together.
+const MAX_WAITERS: usize = 1_000_000;
 
-/// Whether an `Acquire` future waits in the queue of its semaphore, or has been granted its permits. `None` if neither.
-pub(super) fn stage_of(values: &Values<'_, '_>, acquire: Value) -> Result<Option<LockStage>, Unknown> {
-    if values.scalar(values.member(acquire, "queued")?)? & 0xff == 0 {
-        return Ok(None);
-    }
-    let node = values.member(acquire, "node")?;
-    let missing = values.scalar(values.member(node, "state")?)?;
-    if missing == 0 {
-        return Ok(Some(LockStage::Granted));
-    }
-    let semaphore = values.pointee(values.member(acquire, "semaphore")?)?;
-    Ok(is_queued(values, semaphore, node)?.then_some(LockStage::Queued))
+/// The maximum number of queues that are remembered.
+const MAX_QUEUES: usize = 1_000_000;
+
+/// The queues that a census has read. Each queue is read once, because a search for each of its waiters takes quadratic
+/// time.
+#[derive(Debug, Default)]
+pub(super) struct Queues(RefCell<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The semaphores of waiters, by the addresses of the waiters.
+    waiters: HashMap<u64, u64>,
+    /// The addresses of semaphores, and whether all waiters in their queues are remembered.
+    queues: HashMap<u64, bool>,
+    /// The number of futures that may wait in a queue that is not remembered.
+    unknown: usize,
 }
 
-/// Whether the queue contains the waiter. The memory of a dropped future may still say so itself.
-fn is_queued(values: &Values<'_, '_>, semaphore: Value, waiter: Value) -> Result<bool, Unknown> {
-    let queue = values.find_named(values.member(semaphore, "waiters")?, 10, LINKED_LIST)?;
-    let mut next = values.address(values.member(queue, "head")?)?;
-    for _ in 0..MAX_QUEUE {
-        if next == 0 || next == waiter.address {
-            return Ok(next != 0);
+/// A queue that can be read.
+#[derive(Clone, Copy, Debug)]
+struct Queue {
+    semaphore: u64,
+    first_waiter: u64,
+    /// The offset in a waiter of the address of the next waiter.
+    next: u64,
+}
+
+impl Queues {
+    /// Whether an `Acquire` future waits in the queue of its semaphore, or has been granted its permits. `None` if neither.
+    pub(super) fn stage_of(&self, values: &Values<'_, '_>, acquire: Value) -> Result<Option<LockStage>, Unknown> {
+        if values.scalar(values.member(acquire, "queued")?)? & 0xff == 0 {
+            return Ok(None);
         }
-        let pointers = values.member(Value { ty: waiter.ty, address: next }, "pointers")?;
-        let pointers = values.find_named(pointers, 6, LINKED_LIST_POINTERS)?;
-        next = values.address(values.member(pointers, "next")?)?;
+        let node = values.member(acquire, "node")?;
+        let missing = values.scalar(values.member(node, "state")?)?;
+        if missing == 0 {
+            return Ok(Some(LockStage::Granted));
+        }
+        let semaphore = values.pointee(values.member(acquire, "semaphore")?)?;
+        Ok(self.is_queued(values, semaphore, node)?.then_some(LockStage::Queued))
     }
-    Err(Unknown::new("the queue is too long"))
+
+    /// What is missing from the census because there are too many waiters.
+    pub(super) fn missing(&self) -> Option<String> {
+        let unknown = Some(self.0.borrow().unknown).filter(|unknown| *unknown > 0)?;
+        let futures = plural(unknown, "unpolled future");
+        Some(format!("locks have too many waiters to find {futures} among them"))
+    }
+
+    /// Whether the queue contains the waiter. The memory of a dropped future may still say so itself.
+    fn is_queued(&self, values: &Values<'_, '_>, semaphore: Value, waiter: Value) -> Result<bool, Unknown> {
+        let known = &mut *self.0.borrow_mut();
+        let is_remembered = match known.queues.get(&semaphore.address) {
+            Some(is_remembered) => *is_remembered,
+            None => known.read(values.memory, queue(values, semaphore, waiter)?),
+        };
+        let is_queued = known.waiters.get(&waiter.address) == Some(&semaphore.address);
+        known.unknown += usize::from(!is_queued && !is_remembered);
+        Ok(is_queued)
+    }
+}
+
+impl Known {
+    /// Remembers the waiters of a queue, up to the first with invalid memory. Returns false if there are too many.
+    fn read(&mut self, memory: &dyn Memory, queue: Queue) -> bool {
+        if self.queues.len() >= MAX_QUEUES {
+            return false;
+        }
+        let mut next = queue.first_waiter;
+        // A waiter that is known already is in another queue, or the queue is circular: its memory is invalid.
+        while next != 0 && !self.waiters.contains_key(&next) && self.waiters.len() < MAX_WAITERS {
+            self.waiters.insert(next, queue.semaphore);
+            // The step budget of one task does not suffice for the queue of many.
+            next = word(memory, next.wrapping_add(queue.next)).unwrap_or(0);
+        }
+        let is_remembered = next == 0 || self.waiters.contains_key(&next);
+        self.queues.insert(queue.semaphore, is_remembered);
+        is_remembered
+    }
+}
+
+fn queue(values: &Values<'_, '_>, semaphore: Value, waiter: Value) -> Result<Queue, Unknown> {
+    let list = values.find_named(values.member(semaphore, "waiters")?, 10, LINKED_LIST)?;
+    let first_waiter = values.address(values.member(list, "head")?)?;
+    let pointers = values.member(Value { address: 0, ..waiter }, "pointers")?;
+    let pointers = values.find_named(pointers, 6, LINKED_LIST_POINTERS)?;
+    Ok(Queue { semaphore: semaphore.address, first_waiter, next: values.member(pointers, "next")?.address })
 }

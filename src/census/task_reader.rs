@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::await_path::Walker;
 use super::futurelock;
 use super::lock_owners::HeldLock;
+use super::semaphore_queue::Queues;
 use super::subject::STEPS;
 use super::task_layout::{RawTask, TaskLayout, state_of};
 use crate::dwarf::{Shape, Unknown, Value, Values, task_name, type_name};
@@ -18,6 +19,7 @@ use crate::tokio_internals::debug_info::{CELL, STAGE};
 pub(super) struct TaskReader<'v, 'a, 'd> {
     pub(super) values: &'v Values<'a, 'd>,
     pub(super) layout: &'v TaskLayout,
+    pub(super) queues: &'v Queues,
     /// The position of the runtime in the census.
     pub(super) runtime: usize,
     /// The monotonic clock.
@@ -73,7 +75,7 @@ impl TaskReader<'_, '_, '_> {
         let path = walker.future(future)?;
         // Which futures a running task polls is not known.
         if task.state != TaskState::Running {
-            task.unpolled = futurelock::unpolled_futures(&mut walker);
+            task.unpolled = futurelock::unpolled_futures(&mut walker, self.queues);
         }
         *held = walker.into_held_locks();
         // The future inside a wrapper says more about a task than the wrapper.

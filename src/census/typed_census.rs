@@ -4,12 +4,12 @@ use super::block_on_future;
 use super::heap_tasks;
 use super::lock_owners::{self, LockOwner};
 use super::runtimes::{Entered, Runtimes};
+use super::semaphore_queue::Queues;
 use super::subject::{STEPS, Subject};
 use super::task_layout::TaskLayout;
 use super::task_list;
 use super::task_reader::TaskReader;
 use super::threads::threads;
-use crate::dwarf::Values;
 use crate::model::census::Census;
 use crate::tokio_internals::debug_info::OLDEST_VERSION;
 
@@ -48,10 +48,11 @@ impl Subject<'_, '_> {
         if let (true, Some(unknown)) = (runtimes.list.is_empty(), first_unknown) {
             census.quality.missing.push(unreadable("runtimes", unknown));
         }
-        let mut owners = Vec::new();
-        self.add_listed_tasks(&values, &layout, &runtimes, &mut census, &mut owners);
-        let reader = TaskReader { values: &values, layout: &layout, runtime: 0, now: self.now };
+        let (mut owners, queues) = (Vec::new(), Queues::default());
+        let reader = TaskReader { values: &values, layout: &layout, queues: &queues, runtime: 0, now: self.now };
+        add_listed_tasks(&reader, &runtimes, &mut census, &mut owners);
         heap_tasks::add_tasks(&reader, self.heap_headers, &mut census, &mut owners);
+        census.quality.missing.extend(queues.missing());
         lock_owners::add_owners(&mut census.tasks, &owners);
         census.threads = threads(self.threads, &runtimes.threads, &mut census.tasks);
         for thread in census.threads.iter_mut().filter(|thread| thread.block_on) {
@@ -63,34 +64,32 @@ impl Subject<'_, '_> {
         census
     }
 
-    /// Adds the tasks in the lists of runtimes.
-    fn add_listed_tasks(
-        &self,
-        values: &Values<'_, '_>,
-        layout: &TaskLayout,
-        runtimes: &Runtimes,
-        census: &mut Census,
-        owners: &mut Vec<LockOwner>,
-    ) {
-        for (index, list) in runtimes.list.iter().enumerate() {
-            let reader = TaskReader { values, layout, runtime: index, now: self.now };
-            let end = task_list::walk(values, layout, list.owned, usize::MAX, &mut |task| {
-                let (task, held) = reader.read(task);
-                if let Some(id) = task.id {
-                    owners.extend(lock_owners::owned_by(id, held));
-                }
-                census.tasks.push(task);
-            });
-            let mut runtime = list.runtime.clone();
-            runtime.unknown = runtime.unknown.or(end.err().map(|unknown| unknown.to_string()));
-            census.runtimes.push(runtime);
-        }
-    }
-
     /// The threads alone, if no task can be read.
     fn threads_only(&self) -> Census {
         let entered = vec![Entered::default(); self.threads.len()];
         Census { threads: threads(self.threads, &entered, &mut []), ..Census::default() }
+    }
+}
+
+/// Adds the tasks in the lists of runtimes.
+fn add_listed_tasks(
+    reader: &TaskReader<'_, '_, '_>,
+    runtimes: &Runtimes,
+    census: &mut Census,
+    owners: &mut Vec<LockOwner>,
+) {
+    for (index, list) in runtimes.list.iter().enumerate() {
+        let reader = TaskReader { runtime: index, ..*reader };
+        let end = task_list::walk(reader.values, reader.layout, list.owned, usize::MAX, &mut |task| {
+            let (task, held) = reader.read(task);
+            if let Some(id) = task.id {
+                owners.extend(lock_owners::owned_by(id, held));
+            }
+            census.tasks.push(task);
+        });
+        let mut runtime = list.runtime.clone();
+        runtime.unknown = runtime.unknown.or(end.err().map(|unknown| unknown.to_string()));
+        census.runtimes.push(runtime);
     }
 }
 

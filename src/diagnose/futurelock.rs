@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::census::{Await, Census, Futurelock, LockStage, WaitsFor};
+use crate::model::census::{Await, Census, Futurelock, LockStage, TaskNow, WaitsFor};
 use crate::model::task::TaskId;
 
 /// The maximum number of futurelocks that are reported.
@@ -31,19 +31,29 @@ pub(crate) fn futurelocks(census: &Census) -> Vec<Futurelock> {
     for task in &census.tasks {
         let Some(id) = task.id else { continue };
         for unpolled in &task.unpolled {
-            let waiting = waiting.get(&unpolled.semaphore).cloned().unwrap_or_default();
+            // The list is copied only for what is reported: many unpolled futures may have the same lock.
+            let waiting = waiting.get(&unpolled.semaphore).map_or(&[][..], Vec::as_slice);
             let is_blocking = match unpolled.stage {
                 // A future that was dropped after it was granted a permit may have the same memory.
                 LockStage::Granted => !waiting.is_empty() && !held_by_others.contains(&unpolled.semaphore),
                 LockStage::Holds => !waiting.is_empty(),
-                LockStage::Queued => waiting.contains(&id),
+                LockStage::Queued => waits_itself(task, unpolled.semaphore),
             };
             if is_blocking && found.len() < MAX_FOUND {
-                found.push(Futurelock { task: id, unpolled: unpolled.clone(), waiting });
+                found.push(Futurelock { task: id, unpolled: unpolled.clone(), waiting: waiting.to_vec() });
             }
         }
     }
     found
+}
+
+/// Whether the task waits for the semaphore with the futures that it polls.
+fn waits_itself(task: &TaskNow, semaphore: u64) -> bool {
+    let mut waits = false;
+    if let Some(path) = &task.path {
+        collect(path, &mut |other, _| waits |= other == semaphore);
+    }
+    waits
 }
 
 /// Reports the semaphores that a path waits for, and whether each has a holder or a free permit.
@@ -60,7 +70,7 @@ fn collect(node: &Await, waits: &mut impl FnMut(u64, bool)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::census::{TaskNow, TaskState, UnpolledFuture};
+    use crate::model::census::{TaskState, UnpolledFuture};
 
     fn task(id: u64, waits_for: Option<u64>, unpolled: &[(u64, LockStage)]) -> TaskNow {
         let permits = |address| WaitsFor::Permits { address, wanted: 1, free: Some(0), holders: Vec::new() };
