@@ -60,12 +60,15 @@ pub(super) fn add_owners(tasks: &mut [TaskNow], owners: &[LockOwner]) {
     for path in tasks.iter_mut().filter_map(|task| task.path.as_mut()) {
         path.each(&mut |node| {
             if let Some(WaitsFor::Permits { address, holders, .. }) = &mut node.waits_for {
-                let owners = by_semaphore.get(address).into_iter().flatten().take(MAX_OWNERS);
-                holders.extend(owners.map(|owner| Holder {
-                    task: owner.task,
-                    function: owner.lock.function.clone(),
-                    place: owner.lock.place.clone(),
-                }));
+                let owners = by_semaphore.get(address).map_or(&[][..], Vec::as_slice).iter().take(MAX_OWNERS);
+                // A collected vector has no room for more. There may be one for each of many waiters.
+                *holders = owners
+                    .map(|owner| Holder {
+                        task: owner.task,
+                        function: owner.lock.function.clone(),
+                        place: owner.lock.place.clone(),
+                    })
+                    .collect();
             }
         });
     }

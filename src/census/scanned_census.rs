@@ -59,7 +59,7 @@ pub(crate) fn scanned_census(
     let mut census = Census::default();
     add_tasks(subject, &mut census, tasks, type_names);
     add_threads(subject, &mut census, polled);
-    census.tasks.sort_by_key(|task| (task.runtime, task.id));
+    census.tasks.sort_by_cached_key(|task| (task.runtime, task.id));
     census
 }
 
@@ -117,10 +117,8 @@ fn add_threads(subject: &Subject<'_, '_>, census: &mut Census, polled: Option<Ve
     let runtimes: HashMap<TaskId, usize> =
         census.tasks.iter().filter_map(|task| Some((task.id?, task.runtime))).collect();
     let runtime = |id: Option<TaskId>| runtimes.get(&id?).copied();
-    let entered: Vec<Entered> = polled
-        .into_iter()
-        .map(|id| Entered { runtime: runtime(id), task: id, ..Entered::default() })
-        .collect();
+    let entered: Vec<Entered> =
+        polled.into_iter().map(|id| Entered { runtime: runtime(id), task: id, ..Entered::default() }).collect();
     census.threads = threads(subject.threads, &entered, &mut census.tasks);
     for runtime in &mut census.runtimes {
         runtime.threads = entered.iter().filter(|entered| entered.runtime == Some(runtime.index)).count();

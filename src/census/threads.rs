@@ -10,7 +10,8 @@ use crate::model::task::TaskId;
 
 /// The threads. Each thread that polls a task is also noted in that task.
 pub(super) fn threads(starts: &[ThreadStart], entered: &[Entered], tasks: &mut [TaskNow]) -> Vec<ThreadNow> {
-    let mut by_id: HashMap<TaskId, &mut TaskNow> = tasks.iter_mut().filter_map(|task| Some((task.id?, task))).collect();
+    let running = tasks.iter_mut().filter(|task| task.state == TaskState::Running);
+    let mut by_id: HashMap<TaskId, &mut TaskNow> = running.filter_map(|task| Some((task.id?, task))).collect();
     let mut list = Vec::new();
     for (start, entered) in starts.iter().zip(entered) {
         let mut thread = ThreadNow {
@@ -26,7 +27,7 @@ pub(super) fn threads(starts: &[ThreadStart], entered: &[Entered], tasks: &mut [
         };
         // Between polls, a worker's context has the worker's own id, which is not the id of a listed task.
         if let Some(id) = entered.task
-            && let Some(task) = by_id.get_mut(&id).filter(|task| task.state == TaskState::Running)
+            && let Some(task) = by_id.get_mut(&id)
         {
             thread.task = Some(id);
             task.thread = Some(start.tid);

@@ -18,7 +18,9 @@ pub(crate) fn cycles(census: &Census) -> Vec<Vec<TaskId>> {
         if let (Some(id), Some(path)) = (task.id, &task.path) {
             let mut targets = Vec::new();
             collect(path, &mut targets);
-            waits.insert(id, targets);
+            if !targets.is_empty() {
+                waits.insert(id, targets);
+            }
         }
     }
     let mut starts: Vec<TaskId> = waits.keys().copied().collect();
