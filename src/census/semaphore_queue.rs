@@ -100,3 +100,43 @@ fn queue(values: &Values<'_, '_>, semaphore: Value, waiter: Value) -> Result<Que
     let pointers = values.find_named(pointers, 6, LINKED_LIST_POINTERS)?;
     Ok(Queue { semaphore: semaphore.address, first_waiter, next: values.member(pointers, "next")?.address })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_memory::TestMemory;
+    use super::*;
+
+    /// A queue without an end: the next waiter of every waiter follows it.
+    struct Endless;
+
+    impl Memory for Endless {
+        fn read(&self, address: u64, into: &mut [u8]) -> bool {
+            into.copy_from_slice(&(address + 8).to_le_bytes());
+            true
+        }
+    }
+
+    fn queue(semaphore: u64, first_waiter: u64) -> Queue {
+        Queue { semaphore, first_waiter, next: 0 }
+    }
+
+    #[test]
+    fn a_damaged_queue_ends_and_keeps_its_first_waiters() {
+        let mut known = Known::default();
+        let circular = TestMemory(vec![0x1008, 0x1000]);
+        assert!(known.read(&circular, queue(1, 0x1000)));
+        assert!(known.read(&circular, queue(2, 0x1008)), "its waiters are in another queue");
+        assert!(known.read(&circular, queue(3, 0x5000)), "the waiter cannot be read");
+        assert_eq!(known.waiters, HashMap::from([(0x1000, 1), (0x1008, 1), (0x5000, 3)]));
+    }
+
+    #[test]
+    fn what_is_not_remembered_is_told() {
+        let mut known = Known { unknown: 2, ..Known::default() };
+        assert!(!known.read(&Endless, queue(1, 8)));
+        assert_eq!(known.waiters.len(), MAX_WAITERS);
+        let missing = Queues(RefCell::new(known)).missing();
+        assert_eq!(missing.as_deref(), Some("locks have too many waiters to find 2 unpolled futures among them"));
+        assert_eq!(Queues::default().missing(), None);
+    }
+}
