@@ -117,8 +117,10 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
 
     /// An awaited future. If it cannot be read, its note says why.
     fn child(&mut self, value: Value) -> Await {
-        let name = type_name(&self.values.program.name(value.ty), None);
-        self.future(value).unwrap_or_else(|unknown| note(&name, &format!("unknown: {unknown}")))
+        self.future(value).unwrap_or_else(|unknown| {
+            let name = type_name(&self.values.program.name(value.ty), None);
+            note(&name, &format!("unknown: {unknown}"))
+        })
     }
 
     fn read(&mut self, value: Value) -> Result<Await, Unknown> {
@@ -136,7 +138,8 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
                 return self.future(*only);
             }
         }
-        let mut shown = Await { future: type_name(&ty.name, None), ..Await::default() };
+        let future = self.values.display_name(value.ty, || type_name(&ty.name, None));
+        let mut shown = Await { future, ..Await::default() };
         let context = Context { values: self.values, layout: self.layout, now: self.now, path: &self.path };
         if let Some(reason) = wait_reasons::explain(&context, value, &ty.name) {
             if let (WaitsFor::Permits { address, .. }, Some(queues)) = (&reason, self.queues)
@@ -176,8 +179,8 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
 
     fn coroutine(&mut self, value: Value, ty: &Type) -> Result<Await, Unknown> {
         let active = self.values.active_variant(value)?;
-        let receiver = self.receiver(ty);
-        let mut shown = Await { future: type_name(&ty.name, receiver.as_deref()), ..Await::default() };
+        let future = self.values.display_name(value.ty, || type_name(&ty.name, self.receiver(ty).as_deref()));
+        let mut shown = Await { future, ..Await::default() };
         match active.name.as_str() {
             "Unresumed" => shown.note = Some("not polled yet".to_owned()),
             "Returned" => shown.note = Some("finished".to_owned()),

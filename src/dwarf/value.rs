@@ -1,6 +1,7 @@
 //! Values in the memory of a process: an address with a type.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,6 +59,8 @@ pub(crate) struct Values<'a, 'd> {
     /// The difference between an address in memory and the same address in the program's file.
     pub(crate) bias: u64,
     budget: Cell<u32>,
+    /// The names of types as a developer writes them. Many tasks have futures of the same types.
+    names: RefCell<HashMap<TypeId, String>>,
 }
 
 impl fmt::Debug for Values<'_, '_> {
@@ -68,7 +71,12 @@ impl fmt::Debug for Values<'_, '_> {
 
 impl<'a, 'd> Values<'a, 'd> {
     pub(crate) fn new(program: &'a Program<'d>, memory: &'a dyn Memory, bias: u64) -> Self {
-        Self { program, memory, bias, budget: Cell::new(0) }
+        Self { program, memory, bias, budget: Cell::new(0), names: RefCell::default() }
+    }
+
+    /// The name of a type as a developer writes it. `make` is called once for each type.
+    pub(crate) fn display_name(&self, ty: TypeId, make: impl FnOnce() -> String) -> String {
+        self.names.borrow_mut().entry(ty).or_insert_with(make).clone()
     }
 
     /// Sets how many steps are allowed from now on.
