@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::awaiting::{Awaiting, MANY};
 use super::heap_tasks::HeapTaskTables;
 use super::thread_starts::{pointers, starts};
 use crate::census::{HeapTaskKinds, Subject, ThreadStart};
@@ -10,11 +11,6 @@ use crate::dwarf::{Memory, PackedTypes, Program, Sections, pack};
 use crate::images::Images;
 use crate::process::{FrozenProcess, Snapshot};
 use crate::sys::Process;
-
-#[path = "../../tests/support/awaiting.rs"]
-mod awaiting;
-
-use awaiting::{Awaiting, MANY};
 
 /// A pseudo-random number, the same for the same input (splitmix64).
 fn chance(of: u64) -> u64 {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::awaiting::{Awaiting, MANY};
 use super::thread_starts::starts;
 use crate::census::Subject;
 use crate::dwarf::{Memory, Program, Sections};
@@ -9,11 +10,6 @@ use crate::images::Images;
 use crate::model::census::{Census, LockStage};
 use crate::process::{FrozenProcess, Snapshot};
 use crate::sys::Process;
-
-#[path = "../../tests/support/awaiting.rs"]
-mod awaiting;
-
-use awaiting::{Awaiting, MANY};
 
 /// Memory that counts how often it is read.
 struct Counted {

@@ -9,6 +9,11 @@
 //! # Ok::<(), holdup::attach::AttachError>(())
 //! ```
 
+/// A program of known tasks.
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+#[path = "../../tests/support/awaiting.rs"]
+mod awaiting;
+
 /// Readers against damaged memory and damaged debug information.
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 mod corruption_tests;

@@ -76,7 +76,13 @@ impl<'a, 'd> Values<'a, 'd> {
 
     /// The name of a type as a developer writes it. `make` is called once for each type.
     pub(crate) fn display_name(&self, ty: TypeId, make: impl FnOnce() -> String) -> String {
-        self.names.borrow_mut().entry(ty).or_insert_with(make).clone()
+        if let Some(known) = self.names.borrow().get(&ty) {
+            return known.clone();
+        }
+        // Not borrowed meanwhile: it may read values too.
+        let name = make();
+        self.names.borrow_mut().insert(ty, name.clone());
+        name
     }
 
     /// Sets how many steps are allowed from now on.
