@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::heap::{Allocator, Sampling};
 use support::profiler::Flamegraph;
-use support::rounds::{Way, fastest};
+use support::rounds::{Way, bench_added, bench_alone};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::system();
@@ -56,28 +56,11 @@ fn grown(allocator: &impl GlobalAlloc) -> Duration {
     began.elapsed()
 }
 
-fn per_pair(round: Duration, pairs: u64) -> Duration {
-    // Criterion needs a time above zero.
-    round.mul_f64(pairs as f64 / f64::from(PAIRS)).max(Duration::from_nanos(1))
-}
-
 fn heap(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("heap");
     let system: Way<'_> = &|| pairs(&System, 64);
-    group.bench_function("system", |bencher| {
-        bencher.iter_custom(|count| {
-            let [system] = fastest([system]);
-            per_pair(system, count)
-        });
-    });
-    let mut added = |name: &str, bare: Way<'_>, way: Way<'_>| {
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|count| {
-                let [bare, way] = fastest([bare, way]);
-                per_pair(way.saturating_sub(bare), count)
-            });
-        });
-    };
+    bench_alone(&mut group, "system", PAIRS, system);
+    let mut added = |name: &str, bare: Way<'_>, way: Way<'_>| bench_added(&mut group, name, PAIRS, bare, way);
     let wrapped: Way<'_> = &|| pairs(&ALLOCATOR, 64);
     let realloc: (Way<'_>, Way<'_>) = (&|| grown(&System), &|| grown(&ALLOCATOR));
     added("added by nothing", system, system);

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::WatchFutureExt;
 use support::profiler::Flamegraph;
-use support::rounds::{Way, fastest};
+use support::rounds::{Way, bench_added, bench_alone};
 use tokio::runtime::{Builder, Handle};
 
 /// Polls per round. A round takes 0.2 ms, so some rounds are undisturbed.
@@ -98,10 +98,6 @@ where
     runtime.block_on(async { handle.await.expect("the task ends") })
 }
 
-fn per_poll(round: Duration, polls: u64) -> Duration {
-    round.mul_f64(polls as f64 / f64::from(POLLS))
-}
-
 /// Runs something while polls are counted, in consecutive windows. The gap between two windows is shorter than a round.
 fn counting(watch: &holdup::Watch, run: impl FnOnce()) {
     let done = AtomicBool::new(false);
@@ -124,21 +120,8 @@ fn poll_cost(criterion: &mut Criterion) {
     let bare: Way<'_> = &|| round(plain.handle(), WakesItself::default());
 
     let mut group = criterion.benchmark_group("poll");
-    group.bench_function("bare", |bencher| {
-        bencher.iter_custom(|polls| {
-            let [bare] = fastest([bare]);
-            per_poll(bare, polls)
-        });
-    });
-    let mut added = |name: &str, way: Way<'_>| {
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|polls| {
-                let [bare, way] = fastest([bare, way]);
-                // Criterion needs a time above zero.
-                per_poll(way.saturating_sub(bare), polls).max(Duration::from_nanos(1))
-            });
-        });
-    };
+    bench_alone(&mut group, "bare", POLLS, bare);
+    let mut added = |name: &str, way: Way<'_>| bench_added(&mut group, name, POLLS, bare, way);
     // With task hooks the poll is marked already. The wrapper's own cost shows on a runtime without them.
     let without = watch.runtime_with(&mut one_worker(), holdup::Hooks::new().without_task_hooks()).expect("builds");
     added("added by the wrapper", &|| round(without.handle().tokio(), WakesItself::default().watched()));

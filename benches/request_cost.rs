@@ -21,7 +21,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use holdup::WatchFutureExt;
 use holdup::requests::NameRequests;
 use support::profiler::Flamegraph;
-use support::rounds::{Way, fastest};
+use support::rounds::{Way, bench_added, bench_alone};
 use tokio::runtime::{Builder, Handle};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -85,29 +85,12 @@ fn request_cost(criterion: &mut Criterion) {
     let layer = NameRequests::by(|_| Some(black_box(ROUTE)));
     let bare: Way<'_> = &|| round(runtime, Answers);
     let mut group = criterion.benchmark_group("request");
-    group.bench_function("bare", |bencher| {
-        bencher.iter_custom(|requests| {
-            let [bare] = fastest([bare]);
-            per_request(bare, requests)
-        });
-    });
-    let mut added = |name: &str, way: Way<'_>| {
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|requests| {
-                let [bare, way] = fastest([bare, way]);
-                // Criterion needs a time above zero.
-                per_request(way.saturating_sub(bare), requests).max(Duration::from_nanos(1))
-            });
-        });
-    };
+    bench_alone(&mut group, "bare", REQUESTS, bare);
+    let mut added = |name: &str, way: Way<'_>| bench_added(&mut group, name, REQUESTS, bare, way);
     added("added by the layer", &|| round(runtime, layer.layer(Answers)));
     added("added by a formatted name", &|| round_by_hand(runtime));
     added("added by nothing", bare);
     group.finish();
-}
-
-fn per_request(round: Duration, requests: u64) -> Duration {
-    round.mul_f64(requests as f64 / f64::from(REQUESTS))
 }
 
 criterion_group! {
