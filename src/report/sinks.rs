@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing::dispatcher::{self, WeakDispatch};
+use tracing::dispatcher::WeakDispatch;
 
 use super::handover::Handover;
 use super::news::News;
@@ -81,20 +81,18 @@ impl Sinks {
     pub(crate) fn start(audience: Audience) -> io::Result<Self> {
         let undelivered = Arc::default();
         let printer = Arc::new(Printer::start(audience.printing, &undelivered)?);
-        let subscriber = subscriber::start(Arc::clone(&printer), Arc::clone(&undelivered))?;
+        let of_starter = subscriber::of_caller();
+        let subscriber = subscriber::start(Arc::clone(&printer), Arc::clone(&undelivered), of_starter.clone())?;
         let callback = audience.callback.map(|callback| caller(callback, Arc::clone(&undelivered))).transpose()?;
         let (ending, said_stuck) = (AtomicBool::new(false), AtomicBool::new(false));
-        let (direct, of_starter) = (audience.direct, subscriber::of_caller());
+        let direct = audience.direct;
         Ok(Self { printer, subscriber, callback, direct, undelivered, of_starter, ending, said_stuck })
     }
 
     /// Starts threads for what is said after the end of a watch. They have no callback.
     pub(crate) fn start_again(&self) -> io::Result<Self> {
-        let start = || Self::start(Audience { printing: self.printer.printing, ..Audience::default() });
-        match self.of_starter.as_ref().and_then(WeakDispatch::upgrade) {
-            Some(subscriber) => dispatcher::with_default(&subscriber, start),
-            None => start(),
-        }
+        let audience = Audience { printing: self.printer.printing, ..Audience::default() };
+        subscriber::with_subscriber(self.of_starter.as_ref(), || Self::start(audience))
     }
 
     /// Whether the end has begun. What is said from then on is lost.

@@ -17,15 +17,14 @@ use crate::model::own_thread;
 const QUEUE: usize = 64;
 
 /// Starts the thread. What no subscriber takes is printed.
-pub(super) fn start(printer: Arc<Printer>, undelivered: Arc<Undelivered>) -> io::Result<Handover<Arc<News>>> {
-    let of_caller = of_caller();
+pub(super) fn start(
+    printer: Arc<Printer>,
+    undelivered: Arc<Undelivered>,
+    of_caller: Option<WeakDispatch>,
+) -> io::Result<Handover<Arc<News>>> {
     let mut gap = Gap::default();
     let deliver = move |news: &Arc<News>| {
-        let mut send = || send(news, &mut gap, &undelivered);
-        let send = || match of_caller.as_ref().and_then(WeakDispatch::upgrade) {
-            Some(subscriber) => dispatcher::with_default(&subscriber, send),
-            None => send(),
-        };
+        let send = || with_subscriber(of_caller.as_ref(), || send(news, &mut gap, &undelivered));
         // A subscriber that panics has not taken the event.
         catch_unwind(AssertUnwindSafe(send)).unwrap_or(false)
     };
@@ -36,6 +35,14 @@ pub(super) fn start(printer: Arc<Printer>, undelivered: Arc<Undelivered>) -> io:
 /// The subscriber of the calling thread. `None` if it has none yet: the program may set a global one later.
 pub(super) fn of_caller() -> Option<WeakDispatch> {
     dispatcher::get_default(subscriber_of)
+}
+
+/// Runs something with a subscriber. If there is none, or it is gone, the calling thread keeps its own.
+pub(super) fn with_subscriber<T>(subscriber: Option<&WeakDispatch>, run: impl FnOnce() -> T) -> T {
+    match subscriber.and_then(WeakDispatch::upgrade) {
+        Some(subscriber) => dispatcher::with_default(&subscriber, run),
+        None => run(),
+    }
 }
 
 fn subscriber_of(current: &Dispatch) -> Option<WeakDispatch> {
