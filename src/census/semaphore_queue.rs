@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_remembered_is_told() {
+    fn what_is_not_remembered_is_reported() {
         let mut known = Known { unknown: 2, ..Known::default() };
         assert!(!known.read(&Endless, queue(1, 8)));
         assert_eq!(known.waiters.len(), MAX_WAITERS);

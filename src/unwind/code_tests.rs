@@ -1,4 +1,4 @@
-//! This test program has unwind tables for its own code. They are the truth for what the code itself tells.
+//! This test program has unwind tables for its own code. They are the truth for what the code itself shows.
 
 use std::ops::Range;
 
@@ -92,7 +92,7 @@ fn instructions_end_where_functions_end() {
 }
 
 #[test]
-fn code_tells_what_the_tables_say() {
+fn code_shows_what_the_tables_say() {
     let (mut right, mut wrong, mut unknown) = (0, 0, 0);
     for function in functions(2000) {
         let code = code_of(&function);

@@ -13,7 +13,7 @@ use crate::sys::StackCopy;
 pub(crate) struct Walk {
     /// Addresses, innermost first.
     pub(crate) addresses: Vec<Address>,
-    /// Whether the walk reached the thread's first function through code that tells how to leave it.
+    /// Whether the walk reached the thread's first function through code that shows how to leave it.
     pub(crate) complete: bool,
 }
 

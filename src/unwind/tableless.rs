@@ -1,6 +1,6 @@
 //! Leaves functions that have no unwind table: musl's C code and assembly, and other code built without tables.
 //!
-//! The code itself tells the distance to the return address ([`code_walk`]). Of these, the first that holds counts:
+//! The code itself shows the distance to the return address ([`code_walk`]). Of these, the first that holds counts:
 //!
 //! 1. A symbol names the function. Every way from its start to the instruction gives one distance, and the word there follows
 //!    a call instruction.
@@ -35,7 +35,7 @@ pub(super) enum Step {
     Unknown,
 }
 
-/// What the code tells about a place in it.
+/// What the code shows about a place in it.
 #[derive(Debug)]
 struct Place {
     /// From the start of the function, if a symbol names it.
