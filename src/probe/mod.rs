@@ -5,8 +5,8 @@
 //! line that only this worker writes. `benches/poll_cost.rs` measures them. Registering, parking and unparking are rare, so
 //! they may cost more.
 //!
-//! While a window of task statistics is open (`Watch::count_tasks`), a worker also reads the clock before and after each poll
-//! and adds the time to its [`poll_stats::PollStats`]. After a stall, a [`post_stall_recorder::PostStallRecorder`] records a few
+//! While a window of task statistics is open (`Watch::count_tasks`), a worker also reads the clock before and after each poll.
+//! It adds the time to its [`poll_stats::PollStats`]. After a stall, a [`post_stall_recorder::PostStallRecorder`] records a few
 //! polls, to find the victims. One flag in that cache line says whether either is needed.
 //!
 //! # Who writes what

@@ -203,7 +203,7 @@ impl EvidenceCollector {
         if is_known { self.last_at.saturating_duration_since(self.activity.since) } else { Duration::ZERO }
     }
 
-    /// The page faults of the window. They were counted before its first and its last sample, so their rate between the two
+    /// The page faults of the window. They were counted before its first and its last sample. So their rate between the two
     /// counts is extended to the CPU time of the window, up to twice the count. Unknown if the thread used no CPU between.
     fn minor_faults(&self, on_cpu: Duration) -> Option<u64> {
         let counted = grown(self.first.minor_faults, self.last.minor_faults)?;

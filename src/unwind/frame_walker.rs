@@ -220,7 +220,7 @@ impl FrameWalker {
         }
     }
 
-    /// Whether the unwind table marks this function as the first of its thread, whatever the registers and the stack hold.
+    /// Whether the unwind table marks this function as the first of its thread.
     /// framehop also stops at a null frame pointer or return address, which a wrong walk soon finds.
     fn is_first_function(&mut self, address: FrameAddress) -> bool {
         if let Some(first) = self.first_functions.get(&address.address()) {

@@ -1,7 +1,7 @@
 //! x86-64 instructions: their lengths, and what they do to the stack pointer, to rbp and to the flow of control.
 //!
 //! Intel's manual, volume 2: chapter 2 (prefixes, ModRM, SIB, VEX) and appendix A (opcode maps). An instruction that is not
-//! understood is not decoded, and one that may write a register in a way not listed here counts as writing it.
+//! understood is not decoded. One that may write a register in a way not listed here counts as writing it.
 
 use super::effect::{BASE, Effect, STACK, writes};
 use super::operands::{Bytes, Operands, Place, Prefixes};

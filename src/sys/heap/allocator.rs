@@ -97,9 +97,9 @@ impl<A: GlobalAlloc> Allocator<A> {
     }
 }
 
-// SAFETY: a block comes from the inner allocator, which keeps the contract, or from the region: then it lies in memory that
-// is reserved for good, has its class's size and alignment, and its place is not taken again before it is freed. Nothing here
-// unwinds or allocates.
+// SAFETY: a block comes from the inner allocator, which keeps the contract, or from the region. The region's memory is
+// reserved for good. A block there has its class's size and alignment, and its place is not taken again before it is freed.
+// Nothing here unwinds or allocates.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -8,7 +8,7 @@ use crate::sys::PollNow;
 pub(crate) const MAX_OBJECTS: usize = 64 * 1024;
 
 /// What all threads have allocated and freed since sampling began. Each thread adds its part at its next sample and at its
-/// end, so of each living thread up to one distance between two samples is missing. Code that is not sampled does not count.
+/// end. So of each living thread, up to one distance between two samples is missing. Code that is not sampled does not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeapTotals {
     pub(crate) allocated_bytes: u64,

@@ -243,7 +243,7 @@ fn copy_stack(entry: &Entry, content: &mut Content) {
         return;
     }
     let stack: *const u8 = std::ptr::with_exposed_provenance(stack_pointer as usize);
-    // SAFETY: `length` bytes from the stack pointer belong to this thread's own mapped stack, which cannot shrink
-    // while this thread is here, and the record is this handler's.
+    // SAFETY: `length` bytes from the stack pointer belong to this thread's own mapped stack. It cannot shrink while
+    // this thread is here. The record is this handler's.
     unsafe { std::ptr::copy_nonoverlapping(stack, content.bytes.as_mut_ptr(), content.length) };
 }

@@ -85,8 +85,8 @@ fn copy_own_stack(context: *const libc::ucontext_t) {
     let inside = stack_pointer >= LOW.load(Ordering::Relaxed) && stack_pointer < high;
     let length = if inside { ((high - stack_pointer) as usize).min(MAX_STACK_BYTES) } else { 0 };
     let stack: *const u8 = std::ptr::with_exposed_provenance(stack_pointer as usize);
-    // SAFETY: `length` bytes from the stack pointer belong to this thread's own mapped stack, which cannot shrink
-    // while this thread is here, and the protocol gives the target bytes to this handler.
+    // SAFETY: `length` bytes from the stack pointer belong to this thread's own mapped stack. It cannot shrink while
+    // this thread is here. The protocol gives the target bytes to this handler.
     unsafe { std::ptr::copy_nonoverlapping(stack, BYTES.as_mut_ptr(), length) };
     LENGTH.store(length, Ordering::Relaxed);
     STATE.store(COPIED, Ordering::Release);
