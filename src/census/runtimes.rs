@@ -85,13 +85,24 @@ impl Runtimes {
 }
 
 /// Tokio's `Context` of a thread.
+///
+/// Each Tokio in a program has such a variable. Debug information may also describe one that the linker has left out, at the
+/// offset 0, where other variables lie. So the one with a runtime is preferred, then one that can be read.
 pub(super) fn context(values: &Values<'_, '_>, thread_locals: u64) -> Result<Value, Unknown> {
     let contexts = values.program.contexts();
-    let found = contexts.iter().find_map(|variable| {
+    let mut found = contexts.iter().filter_map(|variable| {
         let storage = Value { ty: variable.ty, address: thread_locals.wrapping_add(variable.offset) };
-        values.find_named(storage, 6, CONTEXT).ok()
+        Some((variable.offset == 0, values.find_named(storage, 6, CONTEXT).ok()?))
     });
-    found.ok_or_else(|| Unknown::new("Tokio's CONTEXT was not found in the program"))
+    let likeliest = match contexts {
+        [_] => found.next(),
+        _ => found.min_by_key(|(may_be_left_out, context)| {
+            let entered = runtime_in(values, *context);
+            (entered.is_err(), !matches!(entered, Ok(Some(_))), *may_be_left_out)
+        }),
+    };
+    let (_, context) = likeliest.ok_or_else(|| Unknown::new("Tokio's CONTEXT was not found in the program"))?;
+    Ok(context)
 }
 
 /// Whether a thread is inside `block_on` and not a worker of a multi-thread runtime.
@@ -111,7 +122,11 @@ pub(super) fn entered(
     values: &Values<'_, '_>,
     thread_locals: u64,
 ) -> Result<Option<(String, Value, Option<TaskId>)>, Unknown> {
-    let context = context(values, thread_locals)?;
+    runtime_in(values, context(values, thread_locals)?)
+}
+
+/// The same, from Tokio's `Context`.
+fn runtime_in(values: &Values<'_, '_>, context: Value) -> Result<Option<(String, Value, Option<TaskId>)>, Unknown> {
     let current = values.member(context, "current")?;
     let handle = values.find_named(current, 6, CURRENT_HANDLE)?;
     let handle = values.active_variant(handle)?;
