@@ -47,6 +47,11 @@ fn the_corpus_is_scored_from_outside() {
     assert_eq!((&total["stalls"], &total["invented"]), (&json!(8), &json!(0)), "{card:#}");
     // An unoptimized command takes up to 100 ms for the stack of a parked worker, and on a machine under load longer.
     assert!(total["found"].as_u64() >= Some(4), "{card:#}");
-    assert_eq!(total["function_right"], 1.0, "{card:#}");
+    // A stack that comes too late is not shown, and the report says that the function is not known. It may not be wrong.
+    let faults = card["faults"].as_array().expect("there is a list");
+    let said = |fault: &Value| fault["said"].as_str().expect("text").to_owned();
+    let mut functions = faults.iter().filter(|fault| fault["wrong"] == "function").map(said);
+    assert!(functions.all(|said| said.contains(" in unknown at ")), "{card:#}");
+    assert!(total["function_right"].as_f64() > Some(0.0), "{card:#}");
     assert_eq!(total["line_right"], 1.0, "{card:#}");
 }
