@@ -45,6 +45,14 @@ pub(crate) fn is_in_task(frames: &[Frame]) -> bool {
     poll.is_some_and(|frame| frame.function.trim_start_matches('<').starts_with("tokio::runtime::task::"))
 }
 
+/// Whether the innermost poll on a stack is by a `LocalSet`, which polls its tasks in a row.
+pub(crate) fn is_in_local_set(frames: &[Frame]) -> bool {
+    let is_set = |frame: &&Frame| frame.function.trim_start_matches('<').starts_with("tokio::task::local::");
+    let is_runtime = |frame: &&Frame| is_poll_of_runtime(&frame.function) && !is_in_task(std::slice::from_ref(*frame));
+    let mut callers = frames.iter().skip(poll_boundary(frames));
+    is_in_task(frames) && callers.find(|frame| is_set(frame) || is_runtime(frame)).as_ref().is_some_and(is_set)
+}
+
 /// Whether a function of Tokio polls a task, or the future given to `block_on`. Other functions of Tokio can be inside a
 /// poll, such as those that spawn and wake tasks.
 pub(crate) fn is_poll_of_runtime(function: &str) -> bool {
@@ -166,6 +174,24 @@ mod tests {
         assert!(is_in_task(&of(&["news::nap", task, "tokio::task::local::LocalSet::tick", block_on])));
         assert!(!is_in_task(&of(&["news::load", "tokio::runtime::park::CachedParkThread::block_on", block_on, task])));
         assert!(!is_in_task(&of(&["news::load", "main"])) && !is_in_task(&[]));
+    }
+
+    #[test]
+    fn the_innermost_poll_is_by_a_local_set_or_by_a_runtime() {
+        let is_in = |functions: &[&str]| {
+            is_in_local_set(&functions.iter().map(|name| frame(name, Origin::Runtime)).collect::<Vec<_>>())
+        };
+        let block_on = "tokio::runtime::scheduler::multi_thread::MultiThread::block_on";
+        let (harness, task) = ("tokio::runtime::task::harness::Harness<T,S>::poll", "tokio::runtime::task::raw::poll");
+        let (tick, run_until) = (
+            "tokio::task::local::LocalSet::tick",
+            "<tokio::task::local::RunUntil<T> as core::future::future::Future>::poll",
+        );
+        assert!(is_in(&["news::nap", harness, task, tick, run_until, block_on]));
+        assert!(!is_in(&["news::nap", run_until, block_on]), "the future beside the tasks of the set");
+        let worker = "tokio::runtime::scheduler::multi_thread::worker::Context::run_task";
+        assert!(!is_in(&["news::nap", harness, task, worker, tick, block_on]), "a runtime inside a task of the set");
+        assert!(!is_in(&["news::nap", "main"]) && !is_in(&[]));
     }
 
     #[test]

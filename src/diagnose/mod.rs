@@ -26,6 +26,6 @@ pub(crate) use cycle::cycles;
 pub(crate) use futurelock::futurelocks;
 pub(crate) use object::objects;
 
-pub(crate) use culprit::{find_culprit, is_in_task, poll_boundary, worker_handed_over};
+pub(crate) use culprit::{find_culprit, is_in_local_set, is_in_task, poll_boundary, worker_handed_over};
 
 pub(crate) use cause::{PollTime, own_cause};

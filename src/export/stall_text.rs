@@ -125,7 +125,8 @@ impl StallView<'_> {
             put("holds", explanation);
         }
         if let Some(explanation) = self.detection.explanation() {
-            put("inferred", &format!("{explanation}; it may have started earlier"));
+            let bound = if self.is_at_least() { "; it may have started earlier" } else { "" };
+            put("inferred", &format!("{explanation}{bound}"));
         }
         if let Some(culprit) = &self.culprit {
             put("culprit", &culprit.sentence(style));
@@ -244,8 +245,13 @@ impl StallView<'_> {
 
     /// How long the worker was held: `12.1 ms`, or `at least 12.1 ms` for an inferred stall.
     pub(crate) fn held(&self) -> String {
-        let at_least = if self.detection.is_inferred() { "at least " } else { "" };
+        let at_least = if self.is_at_least() { "at least " } else { "" };
         format!("{at_least}{}", milliseconds(self.duration))
+    }
+
+    /// Whether the poll may have lasted longer. Of a poll of a `LocalSet`, its tasks took a part each.
+    fn is_at_least(&self) -> bool {
+        self.detection.is_inferred() && self.detection != Detection::LocalSet
     }
 }
 

@@ -45,6 +45,7 @@ mod task_window;
 #[cfg(feature = "http")]
 pub(crate) use endpoint_check::EndpointSeen;
 pub(crate) use own_thread::on_own_thread;
+pub(crate) use poll_examples::run_local_set;
 pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};
 pub(crate) use profile_sessions::Stop;
 pub use runtime::{Handle, Runtime};

@@ -1,13 +1,19 @@
-//! Two empty tasks at the start of a runtime. Without task hooks, holdup learns from their stacks where polls return to.
+//! Empty tasks. holdup learns from their stacks where polls that are not instrumented return to.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Waker};
 
 use tokio::runtime::Handle;
+use tokio::task::LocalSet;
 
 use super::state::WatchState;
+use crate::model::own_thread;
 use crate::probe::{OwnTask, RuntimeProbe};
-use crate::process::PollExamples;
+use crate::process::{PollExamples, PolledBy};
 use crate::sys::StackSignal;
+use crate::threads::spawn_thread;
 
 /// What an empty task needs.
 struct Example {
@@ -32,12 +38,12 @@ impl Example {
     /// Called inside a poll.
     fn take(&self) {
         if let Some(signal) = self.signal.upgrade() {
-            self.examples.add_this_stack(&signal, Arc::clone(&self.runtime));
+            self.examples.add_this_stack(&signal, PolledBy::Runtime(Arc::clone(&self.runtime)));
         }
     }
 }
 
-/// Spawns the two tasks. A scheduler polls the first from its queue. The first spawns the second, which a multi-thread
+/// Spawns two tasks on a runtime without task hooks. A scheduler polls the first from its queue. The first spawns the second, which a multi-thread
 /// worker polls at another place of its code.
 pub(super) fn spawn(runtime: &Handle, probe: &RuntimeProbe, state: &WatchState) {
     let (examples, signal) = (Arc::clone(&state.poll_examples), state.signal.clone());
@@ -49,4 +55,22 @@ pub(super) fn spawn(runtime: &Handle, probe: &RuntimeProbe, state: &WatchState) 
         drop(second);
     });
     drop(first);
+}
+
+/// Runs a task of a `LocalSet` on a thread of its own. `LocalSet`s have no task hooks in any build of Tokio.
+pub(crate) fn run_local_set(state: &WatchState) {
+    let (examples, signal) = (Arc::clone(&state.poll_examples), state.signal.clone());
+    let run = move || {
+        let set = LocalSet::new();
+        let task = set.spawn_local(async move {
+            if let Some(signal) = signal.upgrade() {
+                examples.add_this_stack(&signal, PolledBy::LocalSet);
+            }
+        });
+        // The first poll runs the task to its end.
+        let _ended = pin!(set).poll(&mut Context::from_waker(Waker::noop()));
+        drop(task);
+    };
+    // Without the thread, the first stall in a `LocalSet` teaches the address.
+    let _thread = spawn_thread(own_thread::SYMBOLS, run);
 }

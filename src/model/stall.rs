@@ -209,6 +209,9 @@ pub enum Detection {
     /// Inferred: a sample found the worker inside a poll, and no poll has returned to the runtime since. Time that the
     /// runtime itself spent before the poll is included.
     NoReturn,
+    /// A poll of a `LocalSet`, which polls up to 61 of its tasks in a row. Whether one of them took the whole time is not known,
+    /// because breakpoints are refused or no stack of such a poll was seen before.
+    LocalSet,
 }
 
 impl Detection {
@@ -219,13 +222,15 @@ impl Detection {
             Self::Instrumented => "instrumented",
             Self::SameSleep => "same_sleep",
             Self::NoReturn => "no_return",
+            Self::LocalSet => "local_set",
         }
     }
 
     /// The variant of a word. Unknown words, of later versions, mean `Instrumented`.
     #[cfg(feature = "cli")]
     pub(crate) fn of_word(word: &str) -> Self {
-        [Self::SameSleep, Self::NoReturn].into_iter().find(|detection| detection.as_str() == word).unwrap_or_default()
+        let others = [Self::SameSleep, Self::NoReturn, Self::LocalSet];
+        others.into_iter().find(|detection| detection.as_str() == word).unwrap_or_default()
     }
 
     /// Whether the poll was inferred. Its task is unknown then, and its duration is less exact.
@@ -245,6 +250,7 @@ impl Detection {
             Self::Instrumented => None,
             Self::SameSleep => Some("the thread slept in this poll and was not run in between"),
             Self::NoReturn => Some("the thread was in this poll and no poll had returned"),
+            Self::LocalSet => Some("a LocalSet polls its tasks in a row, and this time may be that of several polls"),
         }
     }
 }

@@ -24,7 +24,7 @@ mod remote;
 
 pub(crate) use cpu_source::{CpuSource, UnsampledCpu};
 pub(crate) use local::{
-    LocalCpu, LocalWorkers, LocalWorkersConfig, PollExamples, PollStarts, ThreadNow, look_at_thread,
+    LocalCpu, LocalWorkers, LocalWorkersConfig, PollExamples, PollStarts, PolledBy, ThreadNow, look_at_thread,
 };
 #[cfg(feature = "attach")]
 pub(crate) use remote::{

@@ -1,4 +1,5 @@
-//! Breakpoints at the return addresses of uninstrumented polls. Each counts how often its thread passes the address.
+//! Breakpoints at the return addresses of polls that are not instrumented: those of a runtime without task hooks, and those
+//! by a `LocalSet`. Each counts how often its thread passes the address.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ const MAX_RETURN_ADDRESSES: usize = 3;
 pub(super) struct ReturnBreakpoints {
     /// By runtime name, the most recently seen address first.
     addresses: HashMap<Arc<str>, Vec<u64>>,
+    /// Of polls by any `LocalSet`, the most recently seen one first.
+    local: Vec<u64>,
     /// By the worker's key.
     breakpoints: HashMap<u64, Vec<(u64, Breakpoint)>>,
     /// `None` before the first update, or if the kernel refuses perf events.
@@ -35,9 +38,22 @@ impl ReturnBreakpoints {
 
     /// Sets breakpoints at every known return address of the worker's runtime, or at none.
     pub(super) fn set(&mut self, worker: &Worker) -> Result<(), BreakpointError> {
+        let addresses = self.addresses.get(&worker.runtime).cloned().unwrap_or_default();
+        self.set_at(worker, &addresses)
+    }
+
+    /// Sets breakpoints at every known address to which a poll by a `LocalSet` returns, or at none.
+    pub(super) fn set_local(&mut self, worker: &Worker) -> Result<(), BreakpointError> {
+        let addresses = self.local.clone();
+        self.set_at(worker, &addresses)
+    }
+
+    fn set_at(&mut self, worker: &Worker, addresses: &[u64]) -> Result<(), BreakpointError> {
         // A breakpoint that was not passed stays valid. Drop the others first, because hardware breakpoints are few.
         let mut reusable = self.breakpoints.remove(&worker.key).unwrap_or_default();
-        let addresses = self.addresses.get(&worker.runtime).ok_or(BreakpointError::NoReturnAddress)?;
+        if addresses.is_empty() {
+            return Err(BreakpointError::NoReturnAddress);
+        }
         reusable.retain(|(address, breakpoint)| addresses.contains(address) && !breakpoint.passed());
         let mut set = |address: &u64| match reusable.iter().position(|(known, _)| known == address) {
             Some(at) => Some(reusable.swap_remove(at)),
@@ -56,15 +72,15 @@ impl ReturnBreakpoints {
     /// Learns an address from a stack of a runtime that is inside a poll.
     pub(super) fn learn(&mut self, runtime: Arc<str>, stack: &[Address], frames: &PollFrames) {
         if let Some(address) = frames.return_address(stack) {
-            self.remember(runtime, address);
+            remember(self.addresses.entry(runtime).or_default(), address);
         }
     }
 
-    fn remember(&mut self, runtime: Arc<str>, address: u64) {
-        let addresses = self.addresses.entry(runtime).or_default();
-        addresses.retain(|known| *known != address);
-        addresses.insert(0, address);
-        addresses.truncate(MAX_RETURN_ADDRESSES);
+    /// Learns an address from a stack that is inside a poll by a `LocalSet`.
+    pub(super) fn learn_local(&mut self, stack: &[Address], frames: &PollFrames) {
+        if let Some(address) = frames.return_address_to_local_set(stack) {
+            remember(&mut self.local, address);
+        }
     }
 
     /// The poll that a stack is inside of. Remembers its return address for [`set`](Self::set).
@@ -79,7 +95,24 @@ impl ReturnBreakpoints {
             let decided = stack.complete || frames.reaches_scheduler(&stack.addresses);
             return if decided { PollInStack::None } else { PollInStack::Unknown };
         };
-        self.remember(Arc::clone(&worker.runtime), address);
+        remember(self.addresses.entry(Arc::clone(&worker.runtime)).or_default(), address);
+        self.is_watched(worker, address)
+    }
+
+    /// The poll by a `LocalSet` that a stack is inside of. Remembers its return address for [`set_local`](Self::set_local).
+    pub(super) fn local_poll_in_stack(
+        &mut self,
+        worker: &Worker,
+        stack: &RawStack,
+        frames: Option<&PollFrames>,
+    ) -> PollInStack {
+        let address = frames.and_then(|frames| frames.return_address_to_local_set(&stack.addresses));
+        let Some(address) = address else { return PollInStack::None };
+        remember(&mut self.local, address);
+        self.is_watched(worker, address)
+    }
+
+    fn is_watched(&self, worker: &Worker, address: u64) -> PollInStack {
         let breakpoints = self.breakpoints.get(&worker.key);
         if breakpoints.is_some_and(|all| all.iter().any(|(known, _)| *known == address)) {
             PollInStack::Watched
@@ -87,4 +120,10 @@ impl ReturnBreakpoints {
             PollInStack::Unwatched
         }
     }
+}
+
+fn remember(addresses: &mut Vec<u64>, address: u64) {
+    addresses.retain(|known| *known != address);
+    addresses.insert(0, address);
+    addresses.truncate(MAX_RETURN_ADDRESSES);
 }

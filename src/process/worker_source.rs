@@ -69,13 +69,26 @@ pub(crate) trait WorkerSource {
         Err(BreakpointError::Refused)
     }
 
-    /// Whether a poll has returned since `watch_poll_returns`; `None` without breakpoints.
+    /// Whether a poll has returned since its returns are watched; `None` without breakpoints.
     fn poll_returned(&self, _worker: usize) -> Option<bool> {
         None
     }
 
     /// The poll that a stack of this worker is inside of. Remembers its return address.
     fn poll_in_stack(&mut self, _worker: usize, _stack: &RawStack) -> PollInStack {
+        PollInStack::None
+    }
+
+    /// Sets breakpoints at the known return addresses of polls by a `LocalSet`. Then `poll_returned` is about those polls.
+    ///
+    /// # Errors
+    /// When no return address is known, or the kernel refuses breakpoints.
+    fn watch_local_polls(&mut self, _worker: usize) -> Result<(), BreakpointError> {
+        Err(BreakpointError::Refused)
+    }
+
+    /// The poll by a `LocalSet` that a stack of this worker is inside of. Remembers its return address.
+    fn local_poll_in_stack(&mut self, _worker: usize, _stack: &RawStack) -> PollInStack {
         PollInStack::None
     }
 

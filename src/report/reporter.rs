@@ -13,13 +13,13 @@ use super::news::News;
 use super::rate_limit::RateLimit;
 use super::stall_log::StallLog;
 use super::stalled_time::inside_poll;
-use crate::diagnose::{PollTime, find_culprit, is_in_task, poll_boundary, worker_handed_over};
+use crate::diagnose::{PollTime, find_culprit, is_in_local_set, is_in_task, poll_boundary, worker_handed_over};
 use crate::export::stall_text::Repeats;
 use crate::model::cause::{Cause, CauseClass};
 use crate::model::evidence::Evidence;
 use crate::model::holds::Counted;
 use crate::model::stack::{Address, Frame, Origin, RawStack, Stack, StackUnavailable};
-use crate::model::stall::{Culprit, Phase, Stall, StallId};
+use crate::model::stall::{Culprit, Detection, Phase, Stall, StallId};
 use crate::model::task::Task;
 use crate::model::victims::{Victims, VictimsUnknown};
 use crate::stalls::{EndedStall, Noticed, Observation, Update};
@@ -113,6 +113,9 @@ impl<'f> Reporter<'f> {
             return;
         }
         stall.holds = worker.holds.of_poll(first.had_tasks, is_in_task_poll(&stall, &seen));
+        if detection == Detection::Instrumented && is_in_local_poll(&stall, &seen) {
+            stall.detection = Detection::LocalSet;
+        }
         let captures = Captures::first(first.after, first.evidence.clone(), seen);
         let poll = poll_time(&stall, first.after);
         let stacks = captures.explain(&mut stall, &first.evidence, poll);
@@ -273,6 +276,11 @@ impl<'f> Reporter<'f> {
 /// Whether the long poll is, or contains, the poll of a task.
 fn is_in_task_poll(stall: &Stall, seen: &Seen) -> bool {
     stall.task.id.is_some() || seen.stack.as_ref().is_ok_and(|stack| is_in_task(&stack.frames))
+}
+
+/// Whether the long poll, that of the future given to `block_on`, contains polls by a `LocalSet`.
+fn is_in_local_poll(stall: &Stall, seen: &Seen) -> bool {
+    stall.task.id.is_none() && seen.stack.as_ref().is_ok_and(|stack| is_in_local_set(&stack.frames))
 }
 
 /// A poll that still runs.

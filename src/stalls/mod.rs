@@ -21,6 +21,7 @@
 //! ```
 //!
 //! Workers whose polls are not instrumented take one step more: [`inferred_poll`] must first prove that they are in one poll.
+//! Within a poll of the future given to `block_on`, [`local_polls`] tells the polls of a `LocalSet` apart.
 
 /// The evidence on one poll while it runs.
 mod evidence;
@@ -45,6 +46,9 @@ mod pending_ends;
 
 /// Long polls of workers whose polls are not instrumented.
 mod inferred_poll;
+
+/// Polls by a `LocalSet` within another poll.
+mod local_polls;
 
 /// A stall while its poll still runs.
 mod ongoing_stall;

@@ -23,6 +23,7 @@ use super::backlog::{all_stuck_since, runtime_backlog};
 use super::evidence::EvidenceCollector;
 use super::inferred_poll::PollInference;
 use super::interval::SamplingInterval;
+use super::local_polls::LocalPolls;
 use super::observation::{Change, EndedStall, Life, Noticed, Observation, Update};
 use super::ongoing_stall::OngoingStall;
 use super::pending_ends::{PendingEnd, PendingEnds};
@@ -32,6 +33,7 @@ use super::totals::Totals;
 use super::watched_worker::WatchedWorker;
 use crate::model::holds::Holds;
 use crate::model::stall::{Detection, StallId};
+use crate::model::task::Task;
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress};
 use crate::process::{self, WorkerSource};
@@ -48,9 +50,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// A sample is late if it comes after more than this many of the shortest intervals, and after two of the present ones.
 /// The operating system did not run the watchdog in that time.
 const LATE_INTERVALS: u32 = 5;
-
-/// As long as a stall is younger, the watchdog samples at the shortest interval, to date its end exactly.
-const YOUNG: Duration = Duration::from_millis(100);
 
 /// In thresholds: the time after a change of the workers in which the watchdog samples at the shortest interval.
 const FIRST_POLLS: u32 = 2;
@@ -151,18 +150,8 @@ impl<T: WorkerSource> Watchdog<T> {
 
     /// The time until the next sample. It is shorter where a poll will cross the threshold, or a stall is young.
     fn pause(&self, watched: &HashMap<u64, WatchedWorker>, now: Instant) -> Duration {
-        let wanted = watched.values().filter_map(|state| {
-            let next = match (&state.stall, &state.inference) {
-                (Some(_), _) => {
-                    return (now.duration_since(state.poll_start) < YOUNG).then_some(self.shortest_interval);
-                }
-                (None, Some(inference)) => inference.next_sample()?,
-                (None, None) if state.progress.activity == Activity::Polling => state.counting_start + self.threshold,
-                (None, None) => return None,
-            };
-            let wanted = next.saturating_duration_since(now);
-            (!wanted.is_zero()).then_some(wanted)
-        });
+        let wanted =
+            watched.values().filter_map(|state| state.next_sample(now, self.threshold, self.shortest_interval));
         // The first poll of a new worker begins without a park before it, so only samples date it.
         let are_new = self.workers_changed.is_some_and(|at| now.duration_since(at) < self.threshold * FIRST_POLLS);
         let interval = if are_new { self.shortest_interval } else { self.interval };
@@ -235,12 +224,33 @@ impl<T: WorkerSource> Watchdog<T> {
     /// A worker whose progress has not changed since the previous sample.
     fn sample_unchanged(&mut self, state: &mut WatchedWorker, sample: SampleContext) {
         match sample.progress.activity {
+            Activity::Polling if self.has_moved_on_in_local_set(state, sample) => {}
             Activity::Polling => self.sample_poll(state, sample, Some(Detection::Instrumented)),
             Activity::Between if self.source.workers()[sample.worker].uninstrumented => {
                 self.sample_uninstrumented(state, sample);
             }
             Activity::Between | Activity::Parked => {}
         }
+    }
+
+    /// Whether a poll by a `LocalSet` has returned within the present poll, so that another one is to be sampled. Only the future
+    /// given to `block_on` can hold such a set, because tasks of a runtime are `Send`.
+    fn has_moved_on_in_local_set(&mut self, state: &mut WatchedWorker, sample: SampleContext) -> bool {
+        let Some(local_polls) = &mut state.local_polls else {
+            let is_task = |task: Task| task.id.is_some();
+            let holds_worker = self.source.workers()[sample.worker].holds == Holds::Worker;
+            if !holds_worker && !self.source.task(sample.worker, state.progress).is_none_or(is_task) {
+                state.local_polls = Some(LocalPolls::watch(&mut self.source, sample));
+            }
+            return false;
+        };
+        let has_returned = local_polls.returned(&mut self.source, sample);
+        if has_returned {
+            self.worker_moved_on(state, sample);
+            let local_polls = LocalPolls::watch(&mut self.source, sample);
+            *state = WatchedWorker::in_next_local_poll(sample, local_polls);
+        }
+        has_returned
     }
 
     /// The state of the previous sample has ended, and with it its stall.
@@ -271,7 +281,7 @@ impl<T: WorkerSource> Watchdog<T> {
                 let next = state.next_breakpoint();
                 self.worker_moved_on(state, sample);
                 let inference = PollInference::start_with_poll(&mut self.source, sample, next, self.threshold);
-                *state = WatchedWorker::inferred(sample.progress, sample.event_time(), inference);
+                *state = WatchedWorker::inferred(sample, inference);
             }
             return;
         }
@@ -353,10 +363,10 @@ impl<T: WorkerSource> Watchdog<T> {
         let at = SystemTime::now();
         let task = self.source.task(sample.worker, state.progress).unwrap_or_default();
         let Some(first) = self.capture(state, sample) else { return };
-        if detection.is_inferred() && !self.is_confirmed(state, sample, &first, detection) {
+        let Some(detection) = self.confirmed(state, sample, &first, detection) else {
             state.evidence = None;
             return;
-        }
+        };
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);
         let life = Arc::new(Life::begun(state.poll_start));
         let worker = Arc::clone(&self.source.workers()[sample.worker]);
@@ -372,18 +382,22 @@ impl<T: WorkerSource> Watchdog<T> {
         self.send(Observation::Noticed(Box::new(noticed)));
     }
 
-    /// Whether the first stack shows the inferred poll.
-    fn is_confirmed(
+    /// How the poll is known to be one, now that its first stack is. `None` if that stack does not show the inferred poll.
+    fn confirmed(
         &mut self,
         state: &mut WatchedWorker,
         sample: SampleContext,
         first: &Update,
         detection: Detection,
-    ) -> bool {
-        match (&mut state.inference, &first.stack) {
+    ) -> Option<Detection> {
+        if !detection.is_inferred() {
+            return state.confirm_local(&mut self.source, sample, &first.stack, self.threshold);
+        }
+        let is_confirmed = match (&mut state.inference, &first.stack) {
             (Some(inference), Ok(stack)) => inference.confirm(&mut self.source, sample.worker, stack, detection),
             _ => false,
-        }
+        };
+        is_confirmed.then_some(detection)
     }
 
     fn update_stall(&mut self, state: &mut WatchedWorker, sample: SampleContext, lasted: Duration) {
@@ -471,7 +485,6 @@ mod tests {
     use crate::model::evidence::{SyscallKind, WaitSite};
     use crate::model::post_stall::{PolledAfter, PostStallPolls, Queued};
     use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
-    use crate::model::task::Task;
     use crate::model::worker::{Thread, Worker};
     use crate::process::{BreakpointError, PollInStack, Sleep, ThreadSample, WorkerSample};
 
@@ -486,6 +499,9 @@ mod tests {
         /// The return address of its poll is known.
         has_address: bool,
         sleep: Option<Sleep>,
+        /// Its polls are of a future given to `block_on`, and its stack shows this poll by a `LocalSet`.
+        in_local_set: Option<PollInStack>,
+        returned: Cell<bool>,
     }
 
     impl WorkerSource for Asleep {
@@ -503,7 +519,7 @@ mod tests {
         }
 
         fn task(&self, _worker: usize, _progress: Progress) -> Option<Task> {
-            None
+            self.in_local_set.map(|_| Task::default())
         }
 
         fn sample_thread(&mut self, _worker: usize) -> ThreadSample {
@@ -521,8 +537,11 @@ mod tests {
             }
         }
 
-        fn capture_stack(&mut self, _worker: usize, _progress: Progress) -> Result<RawStack, StackUnavailable> {
-            Err(StackUnavailable::Unavailable)
+        fn capture_stack(&mut self, worker: usize, progress: Progress) -> Result<RawStack, StackUnavailable> {
+            match self.in_local_set {
+                Some(_) => self.try_capture_stack(worker, progress),
+                None => Err(StackUnavailable::Unavailable),
+            }
         }
 
         fn queue_lengths(&self, _worker: usize) -> (Option<usize>, Option<usize>) {
@@ -553,7 +572,16 @@ mod tests {
         }
 
         fn poll_returned(&self, _worker: usize) -> Option<bool> {
-            Some(false)
+            Some(self.returned.get())
+        }
+
+        fn watch_local_polls(&mut self, _worker: usize) -> Result<(), BreakpointError> {
+            self.returned.set(false);
+            if self.in_local_set == Some(PollInStack::Unwatched) { Err(BreakpointError::Refused) } else { Ok(()) }
+        }
+
+        fn local_poll_in_stack(&mut self, _worker: usize, _stack: &RawStack) -> PollInStack {
+            self.in_local_set.unwrap_or(PollInStack::None)
         }
 
         fn current_sleep(&mut self, _worker: usize) -> Option<Sleep> {
@@ -598,8 +626,40 @@ mod tests {
             stack_shows: PollInStack::Watched,
             has_address: true,
             sleep: None,
+            in_local_set: None,
+            returned: Cell::new(false),
         };
         (Watchdog::new(source, threshold, Arc::default(), observations, Arc::default()), receiver)
+    }
+
+    /// How a stall in a future given to `block_on` is noticed, and when. At `returns`, a poll by a `LocalSet` in it ends.
+    fn noticed_in_root(shows: PollInStack, returns: Duration) -> Option<(Duration, Duration, Detection)> {
+        let (mut watchdog, receiver) = watchdog(MS * 10);
+        watchdog.source.in_local_set = Some(shows);
+        watchdog.source.workers =
+            vec![Arc::new(Worker { holds: Holds::BlockOn, ..(*watchdog.source.workers[0]).clone() })];
+        let (start, mut watched) = (Instant::now(), HashMap::new());
+        (1..60).map(|number| MS * number).find_map(|at| {
+            if at == returns {
+                watchdog.source.returned.set(true);
+            }
+            watchdog.sample_workers(&mut watched, start + at - MS, start + at);
+            let Ok(Observation::Noticed(noticed)) = receiver.try_recv() else { return None };
+            Some((at, noticed.after, noticed.detection))
+        })
+    }
+
+    #[test]
+    fn a_poll_by_a_local_set_counts_from_the_end_of_the_one_before() {
+        let half = MS / 2;
+        let noticed = noticed_in_root(PollInStack::Watched, MS * 8);
+        assert_eq!(noticed, Some((MS * 18, MS * 10 + half, Detection::NoReturn)));
+        let noticed = noticed_in_root(PollInStack::Watched, MS * 50);
+        assert_eq!(noticed, Some((MS * 11, MS * 10 + half, Detection::NoReturn)), "the first one");
+        let noticed = noticed_in_root(PollInStack::None, MS * 50);
+        assert_eq!(noticed, Some((MS * 11, MS * 10 + half, Detection::Instrumented)), "there is no set");
+        let noticed = noticed_in_root(PollInStack::Unwatched, MS * 50);
+        assert_eq!(noticed, Some((MS * 11, MS * 10 + half, Detection::LocalSet)), "nothing tells its polls apart");
     }
 
     /// When a stall is noticed with this time between samples, and the delay of the watchdog in its evidence.

@@ -38,7 +38,12 @@ pub(crate) const POLL: &str = "4poll";
 ///
 /// Test: `stalls_are_inferred_without_types` in `tests/attach/stalls.rs`.
 pub(crate) const SCHEDULERS: [&str; 4] =
-    ["5tokio7runtime9scheduler", "5tokio7runtime7runtime", "5tokio7runtime7context7runtime", "5tokio4task5local"];
+    ["5tokio7runtime9scheduler", "5tokio7runtime7runtime", "5tokio7runtime7context7runtime", LOCAL_SET];
+
+/// Functions of a `LocalSet`: `tokio::task::local`.
+///
+/// Test: `polls_in_a_local_set_are_told_apart` in `tests/stalls/local_set.rs`.
+pub(crate) const LOCAL_SET: &str = "5tokio4task5local";
 
 /// Functions of a multi-thread worker.
 ///

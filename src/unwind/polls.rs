@@ -28,7 +28,8 @@ enum TokioFunction {
 enum SchedulerKind {
     Worker,
     CurrentThread,
-    /// Both or neither: the way into a runtime, a `LocalSet`.
+    LocalSet,
+    /// Both runtimes or neither: the way into a runtime.
     Other,
 }
 
@@ -55,6 +56,7 @@ impl TokioFunction {
         let kind = match symbol {
             _ if symbol.contains(symbols::MULTI_THREAD_WORKER) => SchedulerKind::Worker,
             _ if symbol.contains(symbols::CURRENT_THREAD) => SchedulerKind::CurrentThread,
+            _ if symbol.contains(symbols::LOCAL_SET) => SchedulerKind::LocalSet,
             _ => SchedulerKind::Other,
         };
         if symbol.contains(symbols::PARKER_BLOCK_ON) {
@@ -153,7 +155,8 @@ impl PollFrames {
                 | TokioFunction::Park(SchedulerKind::CurrentThread) => {
                     return Some(ThreadRole::CurrentThread);
                 }
-                TokioFunction::Scheduler(SchedulerKind::Other) | TokioFunction::Park(SchedulerKind::Other) => {
+                TokioFunction::Scheduler(SchedulerKind::LocalSet | SchedulerKind::Other)
+                | TokioFunction::Park(SchedulerKind::LocalSet | SchedulerKind::Other) => {
                     role = Some(ThreadRole::BlockOn);
                 }
                 TokioFunction::Poll => {}
@@ -179,9 +182,19 @@ impl PollFrames {
     /// The return address of the poll that a stack, innermost first, is inside of. The innermost scheduler on the stack made
     /// that poll. `None` if that scheduler polls nothing: it searches for work, or a task called it (`block_in_place`).
     pub(crate) fn return_address(&self, stack: &[Address]) -> Option<u64> {
-        let caller = stack.get(self.outermost_poll(stack)? + 1)?;
-        // A caller's address is that of the last byte of its call.
-        Some(caller.0 + 1)
+        self.returns_from(stack, self.outermost_poll(stack)?)
+    }
+
+    /// The same if that scheduler is a `LocalSet`.
+    pub(crate) fn return_address_to_local_set(&self, stack: &[Address]) -> Option<u64> {
+        let poll = self.outermost_poll(stack)?;
+        let is_local_set = self.scheduler_after(stack, poll) == Some(TokioFunction::Scheduler(SchedulerKind::LocalSet));
+        is_local_set.then(|| self.returns_from(stack, poll))?
+    }
+
+    /// The address to which the poll at this depth returns. A caller's address is that of the last byte of its call.
+    fn returns_from(&self, stack: &[Address], poll: usize) -> Option<u64> {
+        Some(stack.get(poll + 1)?.0 + 1)
     }
 
     /// The first addresses of the functions that poll the task of this stack. Most of them exist once per type of task. Empty
@@ -205,12 +218,13 @@ impl PollFrames {
                 None => {}
             }
         }
-        poll.filter(|poll| self.has_scheduler_after(stack, *poll))
+        poll.filter(|poll| self.scheduler_after(stack, *poll).is_some())
     }
 
-    /// Whether a scheduler is among the callers of a poll.
-    fn has_scheduler_after(&self, stack: &[Address], poll: usize) -> bool {
-        stack.iter().skip(poll + 1).any(|address| self.kind_at(address.0).is_some_and(TokioFunction::is_scheduler))
+    /// The innermost scheduler among the callers of a poll.
+    fn scheduler_after(&self, stack: &[Address], poll: usize) -> Option<TokioFunction> {
+        let mut callers = stack.iter().skip(poll + 1).filter_map(|address| self.kind_at(address.0));
+        callers.find(|part| part.is_scheduler())
     }
 
     fn kind_at(&self, address: u64) -> Option<TokioFunction> {
@@ -305,7 +319,7 @@ mod tests {
                 "_ZN5tokio7runtime9scheduler12multi_thread6worker7Context8run_task17h0E",
                 Some(TokioFunction::Scheduler(SchedulerKind::Worker)),
             ),
-            ("_ZN5tokio4task5local8LocalSet4tick17h0E", Some(TokioFunction::Scheduler(SchedulerKind::Other))),
+            ("_ZN5tokio4task5local8LocalSet4tick17h0E", Some(TokioFunction::Scheduler(SchedulerKind::LocalSet))),
             (
                 "_ZN5tokio7runtime9scheduler14current_thread9CoreGuard8block_on17h0E",
                 Some(TokioFunction::Scheduler(SchedulerKind::CurrentThread)),
@@ -334,13 +348,13 @@ mod tests {
             functions: vec![
                 (100..200, TokioFunction::Poll),
                 (200..300, TokioFunction::Scheduler(SchedulerKind::Worker)),
+                (300..400, TokioFunction::Scheduler(SchedulerKind::LocalSet)),
             ],
             ..PollFrames::default()
         };
-        let returns = |stack: &[u64]| {
-            let stack: Vec<_> = stack.iter().copied().map(Address).collect();
-            frames.return_address(&stack)
-        };
+        let stack = |stack: &[u64]| stack.iter().copied().map(Address).collect::<Vec<_>>();
+        let returns = |addresses: &[u64]| frames.return_address(&stack(addresses));
+        let returns_to_set = |addresses: &[u64]| frames.return_address_to_local_set(&stack(addresses));
         let (user, poll, scheduler, thread) = (10, 150, 250, 999);
         assert_eq!(returns(&[user, poll, scheduler, poll, thread]), Some(251), "as every worker's");
         assert_eq!(returns(&[user, poll, poll, scheduler, thread]), Some(251), "the outermost of two");
@@ -349,6 +363,11 @@ mod tests {
         assert_eq!(returns(&[user, scheduler, user, poll, scheduler]), None, "block_in_place");
         assert_eq!(returns(&[user, poll, thread]), None, "spawn_blocking");
         assert_eq!(returns(&[user]), None);
+        let (set, run_until) = (350, 360);
+        assert_eq!(returns(&[user, poll, set, run_until, scheduler]), Some(351), "a task of a `LocalSet`");
+        assert_eq!(returns_to_set(&[user, poll, 11, set, run_until, scheduler]), Some(12));
+        assert_eq!(returns_to_set(&[user, run_until, scheduler]), None, "the future beside the tasks of the set");
+        assert_eq!(returns_to_set(&[user, poll, scheduler, set]), None, "a runtime inside a task of the set");
         #[cfg(feature = "attach")]
         {
             let functions = |stack: &[u64]| {

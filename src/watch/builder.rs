@@ -10,7 +10,7 @@ use super::Watch;
 use crate::error::Error;
 use crate::export::text::Style;
 use crate::inprocess::self_check::Seen;
-use crate::inprocess::{WatchState, self_check};
+use crate::inprocess::{WatchState, run_local_set, self_check};
 use crate::model::own_thread;
 use crate::model::stall::StallEvent;
 use crate::process::{LocalWorkers, LocalWorkersConfig};
@@ -209,10 +209,8 @@ impl WatchBuilder {
             }
             None => (None, None),
         };
-        if cfg!(not(tokio_unstable)) {
-            // Every runtime needs the poll frames, and finding them takes a while.
-            PollFrames::prepare();
-        }
+        // Polls without hooks and those of a `LocalSet` are recognized by them, and finding them takes a while.
+        PollFrames::prepare();
         let (signal, signal_refused) = self.install_signal()?;
         let tested = self_check::try_out(signal.as_deref());
         let symbolizer = Symbolizer::of(Process::own(), ProgramPath::own().origins(self.user_crates.clone()));
@@ -244,6 +242,7 @@ impl WatchBuilder {
             _signal: signal.clone(),
         };
         self.start_threads(&mut watch, signal, tested.unwinder)?;
+        run_local_set(&watch.state);
         #[cfg(feature = "heap")]
         self.start_heap(&watch.state);
         #[cfg(feature = "http")]

@@ -13,6 +13,6 @@ mod waiting_thread;
 mod workers;
 
 pub(crate) use cpu::LocalCpu;
-pub(crate) use poll_examples::PollExamples;
+pub(crate) use poll_examples::{PollExamples, PolledBy};
 pub(crate) use waiting_thread::{ThreadNow, look_at_thread};
 pub(crate) use workers::{LocalWorkers, LocalWorkersConfig, PollStarts};

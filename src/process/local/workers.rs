@@ -13,7 +13,7 @@ use crate::model::task::Task;
 use crate::model::victims::VictimsUnknown;
 use crate::model::worker::{Activity, Progress, Worker, WorkerNow};
 use crate::probe::{Entry, Registry, Runtimes, Slot};
-use crate::process::local::poll_examples::{PollExample, PollExamples};
+use crate::process::local::poll_examples::{PollExample, PollExamples, PolledBy};
 use crate::process::return_breakpoints::ReturnBreakpoints;
 use crate::process::sleep::{self, Sleep};
 use crate::process::thread_sample::{self, ThreadSample};
@@ -197,6 +197,14 @@ impl WorkerSource for LocalWorkers {
         self.breakpoints.poll_in_stack(&self.workers[worker], stack, PollFrames::get())
     }
 
+    fn watch_local_polls(&mut self, worker: usize) -> Result<(), BreakpointError> {
+        self.breakpoints.set_local(&self.workers[worker])
+    }
+
+    fn local_poll_in_stack(&mut self, worker: usize, stack: &RawStack) -> PollInStack {
+        self.breakpoints.local_poll_in_stack(&self.workers[worker], stack, PollFrames::get())
+    }
+
     /// A worker that has not announced a park is in none. The thread in `block_on` of a multi-thread runtime announces none.
     fn sleeps_outside_parks(&self, worker: usize) -> bool {
         let parks = matches!(self.workers[worker].holds, Holds::Worker | Holds::CurrentThread);
@@ -277,8 +285,12 @@ impl LocalWorkers {
         let (Some(frames), Some(unwinder)) = (PollFrames::get(), self.unwinder.as_mut()) else { return };
         let workers = &self.workers;
         let has_worker = |name: &str| workers.iter().any(|worker| worker.uninstrumented && &*worker.runtime == name);
-        for PollExample { runtime, stack } in self.poll_examples.take(has_worker) {
-            self.breakpoints.learn(runtime, &unwinder.walk(&stack).addresses, frames);
+        for PollExample { of, stack } in self.poll_examples.take(has_worker) {
+            let addresses = unwinder.walk(&stack).addresses;
+            match of {
+                PolledBy::Runtime(runtime) => self.breakpoints.learn(runtime, &addresses, frames),
+                PolledBy::LocalSet => self.breakpoints.learn_local(&addresses, frames),
+            }
         }
     }
 
