@@ -23,6 +23,8 @@ pub(super) struct EvidenceCollector {
     waits: Vec<WaitTime>,
     /// The last wait, and the time of it in which the thread woke up. It may have been queued for a part of that.
     woke_in: Option<(WaitSite, Duration)>,
+    /// The last wait site.
+    slept_in: Option<WaitSite>,
     starved: Duration,
     /// CPU time that the kernel added in the window, but that lies outside of it.
     cpu_outside: Duration,
@@ -66,6 +68,7 @@ impl EvidenceCollector {
             samples: 1,
             waits: Vec::new(),
             woke_in: None,
+            slept_in: None,
             starved: Duration::ZERO,
             cpu_outside: Duration::ZERO,
             queued_outside: Duration::ZERO,
@@ -115,7 +118,8 @@ impl EvidenceCollector {
     ///
     /// What is neither CPU time nor run queue time counts as a wait at the present wait site, or else at the previous one. If
     /// the thread ran in both samples, it counts as starved. A hypervisor that takes the CPU away leaves the thread in the
-    /// running state, but stops its CPU clock.
+    /// running state, but stops its CPU clock. But a thread that was put on a CPU in between may also have slept: a sync sleeps
+    /// and wakes many times. Then it counts as a wait where the thread slept before, if it did.
     ///
     /// The kernel adds run queue time only when it ends. Until then a thread preempted inside a system call seems to wait there.
     /// So run queue time beyond the time since the previous sample is subtracted from that wait.
@@ -133,9 +137,13 @@ impl EvidenceCollector {
         self.queued_outside += queued_after_end + queued_before;
         self.cpu_outside += after_end - queued_after_end + before_start - queued_before;
         let unaccounted = kept.saturating_sub(accounted_kept);
+        let was_put_on_cpu = grown(self.last.slices, sample.slices).is_some_and(|times| times > 0);
         if let Some(site) = sample.sleeps_in.as_ref().or(self.last.sleeps_in.as_ref()) {
             add_wait(&mut self.waits, site, unaccounted);
             self.woke_in = sample.sleeps_in.is_none().then(|| (site.clone(), unaccounted));
+            self.slept_in = Some(site.clone());
+        } else if let (Some(site), true) = (&self.slept_in, was_put_on_cpu) {
+            add_wait(&mut self.waits, site, unaccounted);
         } else if sample.runs() && self.last.runs() {
             self.starved += unaccounted;
         }
@@ -250,7 +258,7 @@ impl EvidenceCollector {
             asleep: self.asleep(),
             watchdog_late: self.watchdog_late,
         };
-        disjoint(measured)
+        disjoint(measured, grown(self.first.slices, self.last.slices))
     }
 }
 
@@ -297,6 +305,26 @@ mod tests {
         let mut collector = EvidenceCollector::begin(start, running(5), None);
         collector.add(start + Duration::from_millis(12), running(6));
         assert_eq!(collector.evidence().starved, Duration::from_millis(11));
+    }
+
+    /// Samples of an fsync: the thread sleeps for the disk, wakes, and waits for a CPU, again and again.
+    #[test]
+    fn sleeps_between_two_samples_are_waits_where_the_thread_slept_before() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let put_on_cpu = |slices, sample| ThreadSample { slices: Some(slices), ..sample };
+        let mut collector = EvidenceCollector::begin(start, put_on_cpu(10, running(0)), None);
+        collector.add(at(2), put_on_cpu(10, running(1)));
+        assert_eq!(collector.evidence().starved, Duration::from_millis(1), "it was not put on a CPU");
+        collector.add(at(6), put_on_cpu(14, asleep("fsync", 1)));
+        collector.add(at(8), put_on_cpu(16, running(1)));
+        collector.add(at(20), put_on_cpu(28, running(2)));
+        let evidence = collector.evidence();
+        assert_eq!(evidence.starved, Duration::from_millis(1));
+        assert_eq!(evidence.waits.first().map(|wait| wait.time.as_millis()), Some(17), "{evidence:?}");
+        let mut computing = EvidenceCollector::begin(start, put_on_cpu(10, running(0)), None);
+        computing.add(at(10), put_on_cpu(12, running(6)));
+        assert_eq!(computing.evidence().starved, Duration::from_millis(4), "it never slept");
     }
 
     #[test]
