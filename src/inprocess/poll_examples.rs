@@ -43,8 +43,8 @@ impl Example {
     }
 }
 
-/// Spawns two tasks on a runtime without task hooks. A scheduler polls the first from its queue. The first spawns the second, which a multi-thread
-/// worker polls at another place of its code.
+/// Spawns two tasks on a runtime without task hooks. A scheduler polls the first from its queue. The first spawns the second,
+/// which a multi-thread worker polls at another place of its code.
 pub(super) fn spawn(runtime: &Handle, probe: &RuntimeProbe, state: &WatchState) {
     let (examples, signal) = (Arc::clone(&state.poll_examples), state.signal.clone());
     let example = Example { task: probe.own_tasks().add(), examples, signal, runtime: probe.name() };
@@ -57,20 +57,29 @@ pub(super) fn spawn(runtime: &Handle, probe: &RuntimeProbe, state: &WatchState) 
     drop(first);
 }
 
-/// Runs a task of a `LocalSet` on a thread of its own. `LocalSet`s have no task hooks in any build of Tokio.
+/// Runs two tasks of a `LocalSet` on a thread of its own. `LocalSet`s have no task hooks in any build of Tokio.
 pub(crate) fn run_local_set(state: &WatchState) {
     let (examples, signal) = (Arc::clone(&state.poll_examples), state.signal.clone());
     let run = move || {
-        let set = LocalSet::new();
-        let task = set.spawn_local(async move {
+        let take = move || {
             if let Some(signal) = signal.upgrade() {
                 examples.add_this_stack(&signal, PolledBy::LocalSet);
             }
-        });
-        // The first poll runs the task to its end.
+        };
+        let (first, second) = (take.clone(), take);
+        let set = LocalSet::new();
+        // Tasks of different types: only what calls their polls is common to both stacks.
+        let tasks = (
+            set.spawn_local(async move { first() }),
+            set.spawn_local(async move {
+                second();
+                Vec::<u64>::new()
+            }),
+        );
+        // The first poll runs both to their ends.
         let _ended = pin!(set).poll(&mut Context::from_waker(Waker::noop()));
-        drop(task);
+        drop(tasks);
     };
-    // Without the thread, the first stall in a `LocalSet` teaches the address.
+    // Without the thread, the polls of a `LocalSet` are not told apart.
     let _thread = spawn_thread(own_thread::SYMBOLS, run);
 }

@@ -21,6 +21,8 @@ pub(super) struct ReturnBreakpoints {
     addresses: HashMap<Arc<str>, Vec<u64>>,
     /// Of polls by any `LocalSet`, the most recently seen one first.
     local: Vec<u64>,
+    /// The first of two stacks that are inside of polls by a `LocalSet`.
+    local_example: Option<Vec<Address>>,
     /// By the worker's key.
     breakpoints: HashMap<u64, Vec<(u64, Breakpoint)>>,
     /// `None` before the first update, or if the kernel refuses perf events.
@@ -76,10 +78,16 @@ impl ReturnBreakpoints {
         }
     }
 
-    /// Learns an address from a stack that is inside a poll by a `LocalSet`.
-    pub(super) fn learn_local(&mut self, stack: &[Address], frames: &PollFrames) {
-        if let Some(address) = frames.return_address_to_local_set(stack) {
-            remember(&mut self.local, address);
+    /// Learns an address from two stacks that are inside of polls by a `LocalSet`. Their tasks have different types, so only their
+    /// callers are the same functions. This needs no symbols.
+    pub(super) fn learn_local(&mut self, stack: Vec<Address>) {
+        match self.local_example.take() {
+            Some(other) => {
+                if let Some(address) = innermost_common_return(&other, &stack) {
+                    remember(&mut self.local, address);
+                }
+            }
+            None => self.local_example = Some(stack),
         }
     }
 
@@ -106,8 +114,10 @@ impl ReturnBreakpoints {
         stack: &RawStack,
         frames: Option<&PollFrames>,
     ) -> PollInStack {
-        let address = frames.and_then(|frames| frames.return_address_to_local_set(&stack.addresses));
-        let Some(address) = address else { return PollInStack::None };
+        let known =
+            self.local.iter().copied().find(|known| stack.addresses.iter().any(|caller| caller.0 + 1 == *known));
+        let by_name = || frames?.return_address_to_local_set(&stack.addresses);
+        let Some(address) = known.or_else(by_name) else { return PollInStack::None };
         remember(&mut self.local, address);
         self.is_watched(worker, address)
     }
@@ -126,4 +136,34 @@ fn remember(addresses: &mut Vec<u64>, address: u64) {
     addresses.retain(|known| *known != address);
     addresses.insert(0, address);
     addresses.truncate(MAX_RETURN_ADDRESSES);
+}
+
+/// The return address to the innermost of the outer callers that two stacks, innermost first, have in common. `None` if one stack
+/// is a part of the other.
+fn innermost_common_return(one: &[Address], other: &[Address]) -> Option<u64> {
+    let common = one.iter().rev().zip(other.iter().rev()).take_while(|(one, other)| one == other).count();
+    let caller = one.len().checked_sub(common).filter(|differing| *differing > 0 && common < other.len())?;
+    // A caller's address is that of the last byte of its call.
+    Some(one.get(caller)?.0 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polls_of_two_tasks_return_to_their_innermost_common_caller() {
+        let stack = |addresses: &[u64]| addresses.iter().copied().map(Address).collect::<Vec<_>>();
+        let (tick, poll, thread) = (30, 20, 10);
+        let mut breakpoints = ReturnBreakpoints::default();
+        let capture = 81;
+        breakpoints.learn_local(stack(&[capture, 71, 61, 51, tick, poll, thread]));
+        assert_eq!(breakpoints.local, [0; 0], "one says nothing");
+        breakpoints.learn_local(stack(&[capture, 72, 52, tick, poll, thread]));
+        assert_eq!(breakpoints.local, [31]);
+        let common = |one: &[u64], other: &[u64]| innermost_common_return(&stack(one), &stack(other));
+        assert_eq!(common(&[71, tick, thread], &[71, tick, thread]), None, "one function polls both");
+        assert_eq!(common(&[71, tick], &[72, 31]), None, "the walks ended early");
+        assert_eq!(common(&[], &[]), None);
+    }
 }

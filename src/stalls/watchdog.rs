@@ -364,7 +364,8 @@ impl<T: WorkerSource> Watchdog<T> {
         let task = self.source.task(sample.worker, state.progress).unwrap_or_default();
         let Some(first) = self.capture(state, sample) else { return };
         let Some(detection) = self.confirmed(state, sample, &first, detection) else {
-            state.evidence = None;
+            // The next sample may confirm the poll of an instrumented worker.
+            state.evidence.take_if(|_| detection.is_inferred());
             return;
         };
         let id = StallId(self.totals.noticed.fetch_add(1, Ordering::Relaxed) + 1);

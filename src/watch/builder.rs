@@ -209,8 +209,10 @@ impl WatchBuilder {
             }
             None => (None, None),
         };
-        // Polls without hooks and those of a `LocalSet` are recognized by them, and finding them takes a while.
-        PollFrames::prepare();
+        if cfg!(not(tokio_unstable)) {
+            // Every runtime needs the poll frames, and finding them takes a while.
+            PollFrames::prepare();
+        }
         let (signal, signal_refused) = self.install_signal()?;
         let tested = self_check::try_out(signal.as_deref());
         let symbolizer = Symbolizer::of(Process::own(), ProgramPath::own().origins(self.user_crates.clone()));

@@ -35,6 +35,7 @@ use crate::report::News;
 use crate::sys::StackSignal;
 use crate::threads::{Ended, join_until};
 use crate::tokio_internals;
+use crate::unwind::PollFrames;
 
 /// The time that dropping a watch waits for reports, and for a subscriber, a callback or a reader that takes none.
 const WATCH_STOP_LIMIT: Duration = Duration::from_secs(2);
@@ -115,6 +116,9 @@ impl Watch {
         let named = self.state.next_runtime_name();
         let probe = RuntimeProbe::new(named, Arc::clone(&self.state.registry));
         probe::install(builder, &probe, hooks);
+        if probe.is_uninstrumented() {
+            PollFrames::prepare();
+        }
         let inner = builder.build().map_err(Error::Runtime)?;
         let handle = inner.handle();
         let flavor = handle.runtime_flavor();

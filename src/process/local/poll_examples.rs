@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::sys::{self, StackCopy, StackSignal};
 
-/// The limit on kept stacks. A runtime gives two, a `LocalSet` one, and the watchdog takes them within milliseconds.
+/// The limit on kept stacks. A runtime gives two, a `LocalSet` too, and the watchdog takes them within milliseconds.
 const MAX_EXAMPLES: usize = 32;
 
 /// How long a thread may take to answer its own signal. It answers before the call returns.

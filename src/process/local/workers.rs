@@ -280,16 +280,17 @@ impl WorkerSource for LocalWorkers {
 }
 
 impl LocalWorkers {
-    /// Learns where polls return to from the stacks of empty tasks, once the functions of Tokio are read.
+    /// Learns where polls return to from the stacks of empty tasks. Those of runtimes wait until the functions of Tokio are read.
     fn learn_from_examples(&mut self) {
-        let (Some(frames), Some(unwinder)) = (PollFrames::get(), self.unwinder.as_mut()) else { return };
-        let workers = &self.workers;
+        let Some(unwinder) = self.unwinder.as_mut() else { return };
+        let (frames, workers) = (PollFrames::get(), &self.workers);
         let has_worker = |name: &str| workers.iter().any(|worker| worker.uninstrumented && &*worker.runtime == name);
-        for PollExample { of, stack } in self.poll_examples.take(has_worker) {
+        for PollExample { of, stack } in self.poll_examples.take(|name| frames.is_some() && has_worker(name)) {
             let addresses = unwinder.walk(&stack).addresses;
-            match of {
-                PolledBy::Runtime(runtime) => self.breakpoints.learn(runtime, &addresses, frames),
-                PolledBy::LocalSet => self.breakpoints.learn_local(&addresses, frames),
+            match (of, frames) {
+                (PolledBy::Runtime(runtime), Some(frames)) => self.breakpoints.learn(runtime, &addresses, frames),
+                (PolledBy::Runtime(_), None) => {}
+                (PolledBy::LocalSet, _) => self.breakpoints.learn_local(addresses),
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{PipeReader, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Instant;
 
@@ -36,6 +37,20 @@ pub(super) const CASES: &[Case] = &[
             let path = scratch("fsync");
             let (mut file, part) = create(&path).await?;
             sync(&scene, &mut file, part.get(..4096).unwrap_or_default())?;
+            remove(file, &path).await
+        })
+    }),
+    Case::stall("synced-write", "writes a file of which every write waits for the disk", Cause::File, |scene| {
+        Box::pin(async move {
+            let path = scratch("synced");
+            let (file, part) = create(&path).await?;
+            let synced = path.clone();
+            let mut file = prepared(move || {
+                drop(file);
+                Ok(File::options().write(true).custom_flags(libc::O_DSYNC).open(synced)?)
+            })
+            .await?;
+            write_synced(&scene, &mut file, part.get(..4096).unwrap_or_default())?;
             remove(file, &path).await
         })
     }),
@@ -120,6 +135,18 @@ fn sync(scene: &Scene, file: &mut File, little: &[u8]) -> anyhow::Result<()> {
     while since.elapsed() < length {
         file.write_all(little)?;
         file.sync_all()?;
+    }
+    begun.end(line!());
+    Ok(())
+}
+
+#[inline(never)]
+fn write_synced(scene: &Scene, file: &mut File, little: &[u8]) -> anyhow::Result<()> {
+    let length = scene.length();
+    let begun = scene.log.begin(here!());
+    let since = Instant::now();
+    while since.elapsed() < length {
+        file.write_all(little)?;
     }
     begun.end(line!());
     Ok(())

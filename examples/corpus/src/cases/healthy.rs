@@ -48,6 +48,20 @@ pub(super) const CASES: &[Case] = &[
             Ok(())
         })
     }),
+    Case::healthy("honest-wakes", "60 polls of 1 ms each of a task that wakes itself", |_| {
+        Box::pin(HonestPolls { left: HONEST_POLLS })
+    }),
+    Case {
+        multi_thread: true,
+        ..Case::healthy("block-in-place-in-join", "sleeps and computes in block_in_place, in branches of join!", |_| {
+            Box::pin(async {
+                tokio::join!(async { tokio::task::block_in_place(|| std::thread::sleep(LONG)) }, async {
+                    tokio::task::block_in_place(|| compute(LONG))
+                },);
+                Ok(())
+            })
+        })
+    },
     Case::healthy("busy-service", "a server with 4000 requests of 8 clients", |_| Box::pin(serve())),
     Case::healthy("self-waking", "8 tasks that wake themselves 20000 times", |_| {
         Box::pin(async {
@@ -78,6 +92,26 @@ pub(super) async fn honest_polls(count: u32, length: Duration) {
     for _ in 0..count {
         compute(length);
         tokio::task::yield_now().await;
+    }
+}
+
+/// Polls of [`MOMENT`] each, after which the task wakes itself. A `LocalSet` polls it again at once, within one poll of its own
+/// future. After Tokio's `yield_now`, a current-thread runtime would end that poll first.
+pub(super) struct HonestPolls {
+    pub(super) left: u32,
+}
+
+impl Future for HonestPolls {
+    type Output = anyhow::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.left == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.left -= 1;
+        compute(MOMENT);
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
