@@ -61,7 +61,7 @@ pub struct StallJson {
     pub threshold_ms: f64,
     /// The duration of the poll, so far or in all. A lower bound for an inferred stall.
     pub duration_ms: f64,
-    /// How the stall was detected: `instrumented`, or inferred from `same_sleep` or `no_return`; see
+    /// How the stall was detected: `instrumented`, inferred from `same_sleep` or `no_return`, or a poll of a `local_set`; see
     /// [`Detection`](crate::stall::Detection).
     #[serde(default = "instrumented")]
     pub detection: String,

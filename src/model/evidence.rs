@@ -17,7 +17,8 @@ pub struct Evidence {
     pub samples: u32,
     /// CPU time that the thread used in the window (its CPU clock).
     pub on_cpu: Option<Duration>,
-    /// Time in which the thread waited for a CPU that other threads used (`/proc/…/schedstat`).
+    /// Time in which the thread waited for a CPU that other threads used (`/proc/…/schedstat`). A wait for a disk includes up to
+    /// 1 ms of each wake-up, which does not count here.
     pub run_queue: Option<Duration>,
     /// Time in which the CPU quota of the process's cgroup held the thread back (`cpu.stat`), at most. The kernel counts it
     /// for the group, not for the thread. `None` without a quota.
