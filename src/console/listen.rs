@@ -1,6 +1,6 @@
 //! The public type [`Console`]: binds the endpoint and provides the layer.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::listening::Listening;
 use super::names::TaskNames;
 use super::serve;
 use crate::error::Error;
-use crate::listen;
+use crate::listen::Wanted;
 
 /// How long ended tasks and dropped resources are kept. console-subscriber's default of an hour would fill the memory of a
 /// service that spawns a task per request. tokio-console shows the last seconds.
@@ -47,14 +47,25 @@ const RETENTION: Duration = Duration::from_secs(60);
 /// ```
 ///
 /// It serves on a separate thread and runtime until its layer is dropped. A global subscriber is never dropped.
+///
+/// An address that is in use does not stop the service: it runs without tokio-console, and the self-check of the next watch
+/// warns. [`require_endpoint`](Self::require_endpoint) makes it an error, and [`listen_or_next`](Self::listen_or_next)
+/// takes another port.
 pub struct Console {
-    layer: ConsoleLayer,
-    address: SocketAddr,
+    endpoint: Result<(ConsoleLayer, SocketAddr), Refused>,
+}
+
+/// An address that could not be bound.
+struct Refused {
+    address: String,
+    source: io::Error,
+    /// It is in the self-check as long as the layer lives.
+    place: Listening,
 }
 
 impl std::fmt::Debug for Console {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Console").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Console").field("address", &self.address()).finish_non_exhaustive()
     }
 }
 
@@ -63,24 +74,61 @@ impl Console {
     /// chooses a free port. The endpoint has no access control: the self-check warns about addresses beyond loopback.
     ///
     /// # Errors
-    /// [`Error::NoTaskTracing`] in a build without `tokio_unstable`, [`Error::Console`] if the address cannot be bound,
+    /// [`Error::NoTaskTracing`] in a build without `tokio_unstable`, [`Error::Console`] if the text is no address,
     /// [`Error::Thread`] if the thread cannot be started.
     pub fn listen(address: &str) -> Result<Self, Error> {
+        Self::at(&Wanted { address: address.to_owned(), or_next: false })
+    }
+
+    /// Serves tokio-console as [`listen`](Self::listen) does. If the port is in use, it takes the first free one of the next
+    /// 15 ports, and the self-check warns. [`address`](Self::address) returns the address.
+    ///
+    /// # Errors
+    /// See [`listen`](Self::listen).
+    pub fn listen_or_next(address: &str) -> Result<Self, Error> {
+        Self::at(&Wanted { address: address.to_owned(), or_next: true })
+    }
+
+    fn at(wanted: &Wanted) -> Result<Self, Error> {
         if !cfg!(tokio_unstable) {
             return Err(Error::NoTaskTracing);
         }
-        let (listener, bound) =
-            listen::bind(address).map_err(|source| Error::Console { address: address.to_owned(), source })?;
-        let (layer, server) = ConsoleLayer::builder().retention(RETENTION).build();
-        let listening = Listening::at(bound);
-        serve::start(listener, server, listening).map_err(Error::Thread)?;
-        Ok(Self { layer, address: bound })
+        let bound = wanted.bind();
+        let place = wanted.place(&bound);
+        let endpoint = match bound {
+            Ok((listener, address)) => {
+                let (layer, server) = ConsoleLayer::builder().retention(RETENTION).build();
+                serve::start(listener, server, Listening::at(place)).map_err(Error::Thread)?;
+                Ok((layer, address))
+            }
+            Err(source) if source.kind() == io::ErrorKind::InvalidInput => {
+                return Err(Error::Console { address: wanted.address.clone(), source });
+            }
+            Err(source) => Err(Refused { address: wanted.address.clone(), source, place: Listening::at(place) }),
+        };
+        Ok(Self { endpoint })
     }
 
-    /// The address of the endpoint.
+    /// Makes an address that could not be bound an error.
+    ///
+    /// ```no_run
+    /// let console = holdup::Console::listen("127.0.0.1:6669")?.require_endpoint()?;
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Console`] if the address could not be bound.
+    pub fn require_endpoint(self) -> Result<Self, Error> {
+        match self.endpoint {
+            Err(Refused { address, source, .. }) => Err(Error::Console { address, source }),
+            endpoint => Ok(Self { endpoint }),
+        }
+    }
+
+    /// The address of the endpoint. `None` if the address could not be bound.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.endpoint.as_ref().ok().map(|(_, address)| *address)
     }
 
     /// The layer to add to the program's subscriber. It receives Tokio's events and spans only.
@@ -89,16 +137,21 @@ impl Console {
     where
         S: Subscriber + for<'span> LookupSpan<'span>,
     {
-        self.layer.and_then(TaskNames).with_filter(FilterFn::new(is_from_tokio))
+        let (layer, refused) = match self.endpoint {
+            Ok((layer, _)) => (Some(layer), None),
+            Err(Refused { place, .. }) => (None, Some(place)),
+        };
+        // Reports use the names of tasks in either case.
+        TaskNames::new(refused).and_then(layer).with_filter(FilterFn::new(is_from_tokio))
     }
 
     /// Installs the program's global subscriber: this layer, and log lines on standard error, filtered by `RUST_LOG`
-    /// (`info` by default). Returns the address.
+    /// (`info` by default). Returns the [`address`](Self::address).
     ///
     /// # Errors
     /// [`Error::SubscriberTaken`] if the program already has a global subscriber.
-    pub fn init(self) -> Result<SocketAddr, Error> {
-        let address = self.address;
+    pub fn init(self) -> Result<Option<SocketAddr>, Error> {
+        let address = self.address();
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
         let color =
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

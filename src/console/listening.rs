@@ -1,28 +1,30 @@
-//! The addresses of this process's tokio-console endpoints, for the self-check.
+//! Where this process serves tokio-console, or was to serve it, for the self-check.
 
-use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-static LISTENING: Mutex<Vec<SocketAddr>> = Mutex::new(Vec::new());
+use crate::listen::Place;
 
-/// Keeps an address in the list until it is dropped.
+static LISTENING: Mutex<Vec<Arc<Place>>> = Mutex::new(Vec::new());
+
+/// Keeps a place in the list until it is dropped.
 #[derive(Debug)]
-pub(super) struct Listening(SocketAddr);
+pub(super) struct Listening(Arc<Place>);
 
 impl Listening {
-    pub(super) fn at(address: SocketAddr) -> Self {
-        LISTENING.lock().unwrap_or_else(PoisonError::into_inner).push(address);
-        Self(address)
+    pub(super) fn at(place: Place) -> Self {
+        let place = Arc::new(place);
+        LISTENING.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&place));
+        Self(place)
     }
 }
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        LISTENING.lock().unwrap_or_else(PoisonError::into_inner).retain(|address| *address != self.0);
+        LISTENING.lock().unwrap_or_else(PoisonError::into_inner).retain(|place| !Arc::ptr_eq(place, &self.0));
     }
 }
 
-/// The addresses.
-pub(crate) fn listening() -> Vec<SocketAddr> {
+/// The places.
+pub(crate) fn listening() -> Vec<Arc<Place>> {
     LISTENING.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }

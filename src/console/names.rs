@@ -10,10 +10,20 @@ use tracing::span::{Attributes, Id};
 use tracing_subscriber::layer::{Context, Layer};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::listening::Listening;
 use crate::probe::TaskName;
 
 /// Stores the name in the task's span, and sets it in the worker's slot while the span is entered.
-pub(super) struct TaskNames;
+pub(super) struct TaskNames {
+    /// An address without an endpoint, for the self-check.
+    _refused: Option<Listening>,
+}
+
+impl TaskNames {
+    pub(super) fn new(refused: Option<Listening>) -> Self {
+        Self { _refused: refused }
+    }
+}
 
 impl<S> Layer<S> for TaskNames
 where

@@ -1,68 +1,91 @@
-//! The line of the self-check about the endpoint: where it listens, or why it does not.
+//! The lines of the self-check about the endpoint and about tokio-console: where they listen, or why they do not.
 
-use std::io;
-use std::net::SocketAddr;
-
+use crate::listen::Place;
 use crate::model::check::{Check, Coverage};
 use crate::sys::PortOwner;
 
-/// What became of the endpoint's address.
-#[derive(Clone, Debug)]
-pub(crate) enum EndpointSeen {
-    /// It listens here.
-    At {
-        address: SocketAddr,
-        /// The requested port, if that was in use.
-        next_of: Option<u16>,
-    },
-    /// It listens nowhere.
-    Refused {
-        /// Which address, and why.
-        reason: String,
-        remedy: String,
-    },
+/// What listens.
+struct Face {
+    subject: &'static str,
+    /// Behind the address in its URL.
+    path: &'static str,
+    /// The call that returns its address.
+    asks: &'static str,
 }
 
-impl EndpointSeen {
-    /// An address that could not be bound, nor the next ports, `ports` of them in all.
-    pub(crate) fn refused(address: &str, port: Option<u16>, ports: u16, source: &io::Error) -> Self {
-        if source.kind() != io::ErrorKind::AddrInUse {
-            let remedy = "choose another address with listen(…)".to_owned();
-            return Self::Refused { reason: format!("{address}: {source}"), remedy };
-        }
-        let owner = port.and_then(PortOwner::of);
-        let next = if ports > 1 { format!(", and so are the next {} ports", ports - 1) } else { String::new() };
-        let reason = format!("{address} is in use{}{next}", by(owner.as_ref()));
-        let or_next = if ports > 1 { "port 0 for a free one" } else { "the next free port with listen_or_next(…)" };
-        let remedy = format!("{}, choose another address with listen(…), or {or_next}", stop(owner.as_ref()));
-        Self::Refused { reason, remedy }
-    }
+#[cfg(feature = "http")]
+const ENDPOINT: Face = Face { subject: "endpoint", path: "/", asks: "Watch::endpoint()" };
 
-    /// The line of the self-check.
-    pub(crate) fn check(&self) -> Check {
-        match self {
-            Self::Refused { reason, remedy } => {
-                let detail = format!("none: {reason}; the service runs without it");
-                line(Coverage::Missing, detail, Some(remedy))
+#[cfg(feature = "console")]
+const CONSOLE: Face = Face { subject: "tokio-console", path: "", asks: "Console::address()" };
+
+/// The line about the endpoint.
+#[cfg(feature = "http")]
+pub(crate) fn endpoint(place: &Place) -> Check {
+    ENDPOINT.check(place)
+}
+
+/// The line about tokio-console. `is_seen` says whether the program's `tracing` subscriber passes on what it needs. That is
+/// the subscriber of the thread that starts the watch, which in most programs is the global one.
+#[cfg(feature = "console")]
+pub(crate) fn console(place: &Place, is_seen: bool) -> Check {
+    match place {
+        Place::At { address, .. } if !is_seen => CONSOLE.line(
+            Coverage::Missing,
+            format!("http://{address} is served, but the program's tracing subscriber drops what Tokio traces"),
+            "add Console::layer() to it, and give filters to the other layers with .with_filter(…)",
+        ),
+        _ => CONSOLE.check(place),
+    }
+}
+
+impl Face {
+    fn check(&self, place: &Place) -> Check {
+        match place {
+            Place::Nowhere { wanted, is_taken: false, error } => {
+                let detail = format!("none: {}: {error}; the service runs without it", wanted.address);
+                self.line(Coverage::Missing, detail, "choose another address with listen(…)")
             }
-            Self::At { address, .. } if !address.ip().is_loopback() => line(
+            Place::Nowhere { wanted, .. } => {
+                let owner = wanted.port().and_then(PortOwner::of);
+                let next = match wanted.ports() {
+                    1 => String::new(),
+                    ports => format!(", and so are the next {} ports", ports - 1),
+                };
+                let (address, by) = (&wanted.address, by(owner.as_ref()));
+                let detail = format!("none: {address} is in use{by}{next}; the service runs without it");
+                let or_next = if wanted.or_next {
+                    "port 0 for a free one"
+                } else {
+                    "the next free port with listen_or_next(…)"
+                };
+                let remedy = format!("{}, choose another address with listen(…), or {or_next}", stop(owner.as_ref()));
+                self.line(Coverage::Missing, detail, &remedy)
+            }
+            Place::At { address, .. } if !address.ip().is_loopback() => self.line(
                 Coverage::Limited,
-                format!("http://{address}/ answers anybody who can reach this machine, without a password"),
-                Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
+                format!("http://{address}{} answers anybody who can reach this machine, without a password", self.path),
+                "listen on 127.0.0.1 and forward the port, unless the network is closed",
             ),
-            Self::At { address, next_of: Some(port) } => {
+            Place::At { address, next_of: Some(port) } => {
                 let owner = PortOwner::of(*port);
-                let detail = format!("http://{address}/, because port {port} is in use{}", by(owner.as_ref()));
-                let remedy = format!("{}, or ask Watch::endpoint() for the address", stop(owner.as_ref()));
-                line(Coverage::Limited, detail, Some(&remedy))
+                let by = by(owner.as_ref());
+                let detail = format!("http://{address}{}, because port {port} is in use{by}", self.path);
+                let remedy = format!("{}, or ask {} for the address", stop(owner.as_ref()), self.asks);
+                self.line(Coverage::Limited, detail, &remedy)
             }
-            Self::At { address, next_of: None } => line(Coverage::Full, format!("http://{address}/"), None),
+            Place::At { address, next_of: None } => Check {
+                subject: self.subject,
+                coverage: Coverage::Full,
+                detail: format!("http://{address}{}", self.path),
+                remedy: None,
+            },
         }
     }
-}
 
-fn line(coverage: Coverage, detail: String, remedy: Option<&str>) -> Check {
-    Check { subject: "endpoint", coverage, detail, remedy: remedy.map(str::to_owned) }
+    fn line(&self, coverage: Coverage, detail: String, remedy: &str) -> Check {
+        Check { subject: self.subject, coverage, detail, remedy: Some(remedy.to_owned()) }
+    }
 }
 
 /// ` by process 4242 (api)`, or nothing.
@@ -94,10 +117,12 @@ mod tests {
         assert!(by(None).is_empty() && stop(None).contains("ss -ltnp"));
     }
 
+    #[cfg(feature = "http")]
     #[test]
     fn other_errors_are_not_called_taken() {
-        let source = io::Error::from(io::ErrorKind::PermissionDenied);
-        let line = EndpointSeen::refused("127.0.0.1:80", Some(80), 1, &source).check();
+        let wanted = crate::listen::Wanted { address: "127.0.0.1:80".to_owned(), or_next: false };
+        let place = wanted.place(&Err(std::io::ErrorKind::PermissionDenied.into()));
+        let line = endpoint(&place);
         assert_eq!((line.subject, line.coverage), ("endpoint", Coverage::Missing));
         assert!(line.detail.contains("127.0.0.1:80: permission denied"), "{line}");
         assert!(!line.to_string().contains("in use"), "{line}");

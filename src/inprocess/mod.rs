@@ -9,8 +9,8 @@ mod poll_examples;
 /// Which profile to collect.
 mod profile_options;
 
-/// Where the endpoint listens, or why it does not.
-#[cfg(feature = "http")]
+/// Where the endpoint and tokio-console listen, or why they do not.
+#[cfg(any(feature = "http", feature = "console"))]
 mod endpoint_check;
 
 /// Profiles of the heap.
@@ -42,8 +42,10 @@ mod state;
 /// Windows in which polls are counted.
 mod task_window;
 
+#[cfg(feature = "console")]
+pub(crate) use endpoint_check::console as console_check;
 #[cfg(feature = "http")]
-pub(crate) use endpoint_check::EndpointSeen;
+pub(crate) use endpoint_check::endpoint as endpoint_check;
 pub(crate) use own_thread::on_own_thread;
 pub(crate) use poll_examples::run_local_set;
 pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};

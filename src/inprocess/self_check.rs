@@ -50,12 +50,9 @@ pub(crate) struct Seen<'a> {
     pub(crate) symbolizer: &'a Symbolizer,
     #[cfg(feature = "http")]
     pub(crate) endpoint: Option<Check>,
-    /// Where tokio-console is served.
+    /// One line for each tokio-console.
     #[cfg(feature = "console")]
-    pub(crate) consoles: Vec<std::net::SocketAddr>,
-    /// Whether the program's `tracing` subscriber passes on what tokio-console needs.
-    #[cfg(feature = "console")]
-    pub(crate) console_is_seen: bool,
+    pub(crate) consoles: Vec<Check>,
 }
 
 /// Captures stacks of a trial thread both ways. Only a trial proves that capturing works in this process.
@@ -194,7 +191,7 @@ pub(crate) fn describe(seen: &Seen<'_>) -> SelfCheck {
     #[cfg(feature = "http")]
     checks.extend(seen.endpoint.clone());
     #[cfg(feature = "console")]
-    checks.extend(seen.consoles.iter().map(|address| console(*address, seen.console_is_seen)));
+    checks.extend(seen.consoles.iter().cloned());
     SelfCheck { checks }
 }
 
@@ -328,29 +325,6 @@ fn causes(tested: &Tested) -> Check {
     }
     let detail = format!("without {}", missing.join(" and without "));
     check(subject, Coverage::Limited, detail, Some(&remedies.join(", and ")))
-}
-
-/// Uses the subscriber of the thread that starts the watch, which in most programs is the global one.
-#[cfg(feature = "console")]
-fn console(address: std::net::SocketAddr, is_seen: bool) -> Check {
-    let subject = "tokio-console";
-    if !is_seen {
-        return check(
-            subject,
-            Coverage::Missing,
-            format!("http://{address} is served, but the program's tracing subscriber drops what Tokio traces"),
-            Some("add Console::layer() to it, and give filters to the other layers with .with_filter(…)"),
-        );
-    }
-    if address.ip().is_loopback() {
-        return check(subject, Coverage::Full, format!("http://{address}"), None);
-    }
-    check(
-        subject,
-        Coverage::Limited,
-        format!("http://{address} answers anybody who can reach this machine, without a password"),
-        Some("listen on 127.0.0.1 and forward the port, unless the network is closed"),
-    )
 }
 
 #[cfg(test)]

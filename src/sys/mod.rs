@@ -202,7 +202,7 @@ impl KernelState {
 }
 
 /// The process that listens on a port.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "console"))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PortOwner {
     pub(crate) pid: u32,

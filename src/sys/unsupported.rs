@@ -130,7 +130,7 @@ impl Process {
     }
 }
 
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "console"))]
 impl super::PortOwner {
     pub(crate) fn of(_port: u16) -> Option<Self> {
         None

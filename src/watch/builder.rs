@@ -205,7 +205,8 @@ impl WatchBuilder {
         #[cfg(feature = "http")]
         let (listener, endpoint) = match &self.listen {
             Some(wanted) => {
-                crate::http::bind(wanted, self.require_endpoint).map(|(bound, seen)| (bound, Some(seen.check())))?
+                let (bound, place) = crate::http::bind(wanted, self.require_endpoint)?;
+                (bound, Some(crate::inprocess::endpoint_check(&place)))
             }
             None => (None, None),
         };
@@ -225,9 +226,7 @@ impl WatchBuilder {
             #[cfg(feature = "http")]
             endpoint,
             #[cfg(feature = "console")]
-            consoles: crate::console::listening(),
-            #[cfg(feature = "console")]
-            console_is_seen: crate::console::is_seen(),
+            consoles: consoles(),
         });
         let audience = Audience { printing: self.printing(), callback: self.callback.clone(), direct: None };
         let sinks = Sinks::start(audience).map_err(Error::Thread)?;
@@ -339,4 +338,11 @@ impl WatchBuilder {
             Print::Never => Printing::Never,
         }
     }
+}
+
+/// A line of the self-check for each tokio-console.
+#[cfg(feature = "console")]
+fn consoles() -> Vec<crate::model::check::Check> {
+    let is_seen = crate::console::is_seen();
+    crate::console::listening().iter().map(|place| crate::inprocess::console_check(place, is_seen)).collect()
 }

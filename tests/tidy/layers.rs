@@ -58,7 +58,20 @@ const LAYERS: &[Layer] = &[
     (
         "inprocess",
         "the wiring inside the watched process",
-        &["model", "error", "sys", "threads", "probe", "unwind", "process", "profilers", "heap", "symbols", "report"],
+        &[
+            "model",
+            "error",
+            "listen",
+            "sys",
+            "threads",
+            "probe",
+            "unwind",
+            "process",
+            "profilers",
+            "heap",
+            "symbols",
+            "report",
+        ],
     ),
     (
         "attach",

@@ -14,7 +14,7 @@ pub(crate) fn listen(address: Option<&str>) -> anyhow::Result<(ConsoleLayer, Opt
     let Some(address) = address else { return Ok((None, None)) };
     let console = holdup::Console::listen(address).context("--console chooses the address for tokio-console")?;
     let bound = console.address();
-    Ok((Some(console.layer().boxed()), Some(bound)))
+    Ok((Some(console.layer().boxed()), bound))
 }
 
 #[cfg(not(feature = "console"))]

@@ -29,12 +29,15 @@ fn the_tasks_of_the_reference_service_are_shown() {
 }
 
 #[test]
-fn the_reference_service_says_that_the_address_is_taken() {
+fn the_reference_service_runs_without_an_address_that_is_taken_and_says_so() {
+    let _alone = alone();
     let taken = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let address = taken.local_addr().expect("it is bound").to_string();
-    let output =
-        Command::new(program()).args(["--api", "127.0.0.1:0", "--console", &address]).output().expect("it runs");
-    let message = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success());
-    assert!(message.contains(&address) && message.contains("--console"), "{message}");
+    let output = Command::new(program())
+        .args(["--api", "127.0.0.1:0", "--diagnostics", "127.0.0.1:0", "--for", "1s", "--console", &address])
+        .output()
+        .expect("it runs");
+    let [said, logged] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+    assert!(output.status.success() && said.contains("diagnostics  http://"), "{said}{logged}");
+    assert!(logged.contains(&format!("{address} is in use")) && logged.contains("tokio-console"), "{logged}");
 }

@@ -52,7 +52,7 @@ mod permissions;
 mod ptrace_stop;
 
 /// The process that listens on a port.
-#[cfg(feature = "http")]
+#[cfg(any(feature = "http", feature = "console"))]
 mod port_owner;
 
 /// CPU time taken by a hypervisor.
