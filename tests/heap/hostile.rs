@@ -1,21 +1,18 @@
 //! Uses of the allocator that no program should have and some do: sizes and alignments at the limits, a failing inner
-//! allocator, short threads, the end of a thread, and `fork`.
+//! allocator, and blocks that move between the allocators.
 
-#![allow(unsafe_code, reason = "calls an allocator through its raw interface, and forks")]
+#![allow(unsafe_code, reason = "calls an allocator through its raw interface")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::RefCell;
-use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
-use holdup::ProfileMode;
 use holdup::heap::{Allocator, Sampling};
-use support::heap::{counted, now, through, watch, window};
-use support::{alone, wait_until};
+use holdup::{ProfileMode, Watch};
+use support::alone;
+use support::heap::{counted, now, through, watch};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::system();
@@ -56,7 +53,10 @@ fn sizes_and_alignments_at_the_limits() {
     for sampling in [Sampling::EVERY_ALLOCATION, Sampling::default()] {
         let watch = watch(sampling);
         use_limits();
-        assert_eq!(through(&now(&watch, ProfileMode::Heap), "use_limits"), [0; 3]);
+        let live = now(&watch, ProfileMode::Heap);
+        assert_eq!(through(&live, "use_limits"), [0; 3]);
+        // What failed is not counted, as large as it was.
+        assert!(counted(&live) < 1 << 50, "{:?}", live.quality);
     }
 }
 
@@ -116,102 +116,118 @@ fn a_failing_inner_allocator_stays_the_owner_of_its_blocks() {
     assert_eq!(through(&now(&watch, ProfileMode::Heap), "allocates"), [0; 3]);
 }
 
+#[test]
+fn what_an_inner_allocator_refuses_is_not_counted() {
+    let _alone = alone();
+    let watch = watch(Sampling::LARGEST);
+    let before = counted(&now(&watch, ProfileMode::Heap));
+    // A thread that ends has added all that it counted. Most of these calls are not sampled, and some are.
+    let refused = || {
+        let (small, large) = (layout(100, 8), layout(1 << 20, 8));
+        let block = allocates(small);
+        FAILS.store(true, Ordering::Relaxed);
+        for _ in 0..1_000 {
+            assert!(allocates(large).is_null());
+            // SAFETY: the layout is not empty.
+            assert!(unsafe { FAILING.alloc_zeroed(large) }.is_null());
+            // SAFETY: the block was made with this layout.
+            assert!(unsafe { FAILING.realloc(block, small, large.size()) }.is_null());
+        }
+        FAILS.store(false, Ordering::Relaxed);
+        // SAFETY: the block was made with this layout.
+        unsafe { FAILING.dealloc(block, small) };
+    };
+    std::thread::spawn(refused).join().expect("it ends");
+    let counted = counted(&now(&watch, ProfileMode::Heap)) - before;
+    assert!(counted < 100 << 20, "{counted} bytes are counted, and 3000 MiB were refused");
+    assert_eq!(HELD.load(Ordering::Relaxed), 0);
+}
+
 #[inline(never)]
-fn short() -> Vec<u8> {
-    black_box(vec![1; 300])
+fn stays(layout: Layout, allocator: &impl GlobalAlloc) -> *mut u8 {
+    // SAFETY: the layout is not empty.
+    let block = unsafe { allocator.alloc(layout) };
+    assert!(!block.is_null());
+    // SAFETY: the block has this many bytes.
+    unsafe { block.write_bytes(0x5a, layout.size()) };
+    block
 }
 
-static THREADS: AtomicUsize = AtomicUsize::new(0);
+#[inline(never)]
+fn moves(block: *mut u8, from: Layout, to: usize) -> *mut u8 {
+    // SAFETY: the block was made with this layout by the same allocator.
+    let moved = unsafe { ALLOCATOR.realloc(block, from, to) };
+    assert!(!moved.is_null() && moved.addr().is_multiple_of(from.align()));
+    // SAFETY: the block has that many bytes, and they were written before it moved.
+    let kept = unsafe { std::slice::from_raw_parts(moved, to.min(from.size())) };
+    assert!(kept.iter().all(|byte| *byte == 0x5a), "the content moved along");
+    moved
+}
 
-fn threads_started() -> u64 {
-    THREADS.load(Ordering::Relaxed) as u64
+/// Samples of [`stays`] and of [`moves`].
+fn known(watch: &Watch) -> (i64, i64) {
+    let live = now(watch, ProfileMode::Heap);
+    (through(&live, "stays")[0], through(&live, "moves")[0])
 }
 
 #[test]
-fn thousands_of_short_threads_leave_nothing() {
+fn blocks_move_across_the_border_of_the_region_in_both_directions() {
     let _alone = alone();
-    let watch = watch(Sampling::bytes(16 << 10));
-    let allocated = std::thread::scope(|scope| {
-        let profile = scope.spawn(|| window(&watch, ProfileMode::Allocs, Duration::from_secs(3)));
-        while threads_started() < 2_000 || !profile.is_finished() {
-            let work = || (0..20).map(|_| short()).collect::<Vec<_>>().pop();
-            let some: Vec<_> = (0..20).map(|_| scope.spawn(work)).collect();
-            THREADS.fetch_add(some.len(), Ordering::Relaxed);
-            some.into_iter().for_each(|thread| drop(thread.join().expect("it ends")));
+    let watch = watch(Sampling::EVERY_ALLOCATION);
+    // Below 8 KiB a sampled block lies in the region, and all others with the inner allocator.
+    for (from, to) in [(100, 200), (100, 50), (100, 100_000), (100_000, 100), (100_000, 200_000)] {
+        for align in [1, 8, 64, 4096] {
+            let from = layout(from, align);
+            let freed = |block: *mut u8| {
+                // SAFETY: the block has this layout now.
+                unsafe { ALLOCATOR.dealloc(block, layout(to, align)) };
+                assert_eq!(known(&watch), (0, 0), "{from:?} to {to}");
+            };
+            // Sampled before and after.
+            let block = stays(from, &ALLOCATOR);
+            assert_eq!(known(&watch), (1, 0), "{from:?}");
+            let block = moves(block, from, to);
+            assert_eq!(known(&watch), (0, 1), "{from:?} to {to}");
+            freed(block);
+            // Sampled before and not after.
+            let block = stays(from, &ALLOCATOR);
+            watch.stop_sampling_heap();
+            let block = moves(block, from, to);
+            watch.sample_heap(Sampling::EVERY_ALLOCATION).expect("it began before");
+            assert_eq!(known(&watch), (0, 0), "{from:?} to {to}");
+            freed(block);
+            // Sampled after and not before.
+            watch.stop_sampling_heap();
+            let block = stays(from, &ALLOCATOR);
+            watch.sample_heap(Sampling::EVERY_ALLOCATION).expect("it began before");
+            let block = moves(block, from, to);
+            assert_eq!(known(&watch), (0, 1), "{from:?} to {to}");
+            freed(block);
         }
-        profile.join().expect("it is collected")
-    });
-    assert!(through(&allocated, "short")[0] > 10, "{:?}", allocated.quality);
-    let live = now(&watch, ProfileMode::Heap);
-    assert_eq!((through(&live, "short"), live.quality.lost), ([0; 3], 0));
-    let bytes = counted(&live);
-    // Threads that have ended count with all they allocated: 300 bytes in each of 20 rounds.
-    assert!(bytes > threads_started() * 6_000, "{bytes} bytes in {} threads", threads_started());
-}
-
-struct Late(RefCell<Vec<Vec<u8>>>);
-
-impl Drop for Late {
-    fn drop(&mut self) {
-        self.0.borrow_mut().push(short());
-        LATE.fetch_add(self.0.borrow().len(), Ordering::Relaxed);
     }
 }
 
-static LATE: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static DROPPED_AT_THE_END: Late = const { Late(RefCell::new(Vec::new())) };
+#[test]
+fn a_sampled_allocation_leaves_the_error_number_alone() {
+    let _alone = alone();
+    let _watch = watch(Sampling::EVERY_ALLOCATION);
+    // Near the end of the stack fewer bytes can be copied than a record takes.
+    std::thread::spawn(|| {
+        for size in [8, 300, 9_000, 100_000] {
+            set_errno(77);
+            let block = stays(layout(size, 8), &ALLOCATOR);
+            // SAFETY: the block was made with this layout.
+            unsafe { ALLOCATOR.dealloc(block, layout(size, 8)) };
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(77), "{size} bytes");
+        }
+    })
+    .join()
+    .expect("it ends");
 }
 
-#[test]
-fn destructors_of_thread_locals_may_allocate() {
-    let _alone = alone();
-    let watch = watch(Sampling::EVERY_ALLOCATION);
-    LATE.store(0, Ordering::Relaxed);
-    for _ in 0..20 {
-        std::thread::spawn(|| DROPPED_AT_THE_END.with(|late| late.0.borrow_mut().push(short())))
-            .join()
-            .expect("it ends");
-    }
-    wait_until("the destructors have run", || LATE.load(Ordering::Relaxed) == 40);
-    wait_until("nothing lives", || through(&now(&watch, ProfileMode::Heap), "short") == [0; 3]);
-}
-
-#[test]
-fn a_forked_child_allocates_and_frees_while_other_threads_sample() {
-    let _alone = alone();
-    let watch = watch(Sampling::EVERY_ALLOCATION);
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !done.load(Ordering::Relaxed) {
-                    drop(short());
-                }
-            });
-        }
-        for round in 0..50 {
-            let before = short();
-            // SAFETY: the child only allocates with the system's allocator, which is made for it, and ends at once.
-            let child = unsafe { libc::fork() };
-            if child == 0 {
-                drop(before);
-                let held: Vec<_> = (0..100).map(|_| short()).collect();
-                let right = held.iter().all(|block| block.len() == 300);
-                // Another thread may hold a lock of the collector, for ever.
-                let right = right && watch.sample_heap(Sampling::default()).is_err();
-                drop(held);
-                // SAFETY: it has no preconditions.
-                unsafe { libc::_exit(if right { 0 } else { 1 }) };
-            }
-            assert!(child > 0, "the process forks");
-            let mut status = 0;
-            // SAFETY: the status is a live variable.
-            let ended = unsafe { libc::waitpid(child, &raw mut status, 0) };
-            assert_eq!((ended, status), (child, 0), "round {round}");
-        }
-        done.store(true, Ordering::Relaxed);
-    });
-    wait_until("nothing lives", || through(&now(&watch, ProfileMode::Heap), "short") == [0; 3]);
+fn set_errno(number: i32) {
+    // SAFETY: it has no preconditions, and the pointer is to this thread's own error number.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: see above.
+    unsafe { *location = number };
 }

@@ -33,10 +33,7 @@ fn address_space() -> u64 {
 
 #[test]
 fn without_a_region_every_free_is_seen() {
-    let limit = address_space() + MORE;
-    let limit = libc::rlimit { rlim_cur: limit, rlim_max: limit };
-    // SAFETY: the limit is a live struct.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    limit(address_space() + MORE);
     let watch = watch(Sampling::EVERY_ALLOCATION);
     for bytes in [1, 300, 100_000] {
         let mut held = carts(bytes);
@@ -49,4 +46,22 @@ fn without_a_region_every_free_is_seen() {
         std::thread::spawn(move || drop(held)).join().expect("it ends");
         assert_eq!(through(&now(&watch, ProfileMode::Heap), "carts"), [0; 3], "{bytes} bytes");
     }
+    // An object is looked up where it was put, even if there is room for a region now.
+    let held = carts(300);
+    watch.stop_sampling_heap();
+    limit(libc::RLIM_INFINITY);
+    watch.sample_heap(Sampling::EVERY_ALLOCATION).expect("it began before");
+    assert_eq!(through(&now(&watch, ProfileMode::Heap), "carts")[0], 51);
+    drop(held);
+    assert_eq!(through(&now(&watch, ProfileMode::Heap), "carts"), [0; 3]);
+}
+
+/// Limits the address space, until the next limit.
+fn limit(bytes: u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit is a live struct.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
+    limit.rlim_cur = bytes.min(limit.rlim_max);
+    // SAFETY: the limit is a live struct.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
 }

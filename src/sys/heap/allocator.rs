@@ -64,6 +64,9 @@ impl<A: GlobalAlloc> Allocator<A> {
         let new = unsafe { self.inner.realloc(block, layout, new_size) };
         if new.is_null() {
             held.into_iter().for_each(|object| sampler::put_back(block, object));
+            if !due {
+                sampler::count_failed(new_size);
+            }
             return new;
         }
         held.into_iter().for_each(sampler::end);
@@ -86,7 +89,11 @@ impl<A: GlobalAlloc> Allocator<A> {
             // SAFETY: the caller promises a valid layout.
             unsafe { self.inner.alloc(new_layout) }
         };
-        if !new.is_null() {
+        if new.is_null() {
+            if !due {
+                sampler::count_failed(new_layout.size());
+            }
+        } else {
             let length = layout.size().min(new_layout.size());
             // SAFETY: both blocks are live and have at least `length` bytes.
             unsafe { std::ptr::copy_nonoverlapping(block, new, length) };
@@ -108,14 +115,22 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
             return sampler::sampled(layout, || unsafe { self.inner.alloc(layout) });
         }
         // SAFETY: the caller's promises are those of the inner allocator.
-        unsafe { self.inner.alloc(layout) }
+        let block = unsafe { self.inner.alloc(layout) };
+        if block.is_null() {
+            sampler::count_failed(layout.size());
+        }
+        block
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         if !sampler::is_due(layout.size()) {
             // SAFETY: the caller's promises are those of the inner allocator.
-            return unsafe { self.inner.alloc_zeroed(layout) };
+            let block = unsafe { self.inner.alloc_zeroed(layout) };
+            if block.is_null() {
+                sampler::count_failed(layout.size());
+            }
+            return block;
         }
         // SAFETY: the caller's promises are those of the inner allocator.
         let block = sampler::sampled(layout, || unsafe { self.inner.alloc_zeroed(layout) });
@@ -143,8 +158,13 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
             // SAFETY: the caller's promises are passed on.
             return unsafe { self.realloc_sampled(block, layout, new_size, due) };
         }
-        sampler::count_free(layout.size());
         // SAFETY: the inner allocator made this block with this layout.
-        unsafe { self.inner.realloc(block, layout, new_size) }
+        let new = unsafe { self.inner.realloc(block, layout, new_size) };
+        if new.is_null() {
+            sampler::count_failed(new_size);
+        } else {
+            sampler::count_free(layout.size());
+        }
+        new
     }
 }

@@ -51,6 +51,8 @@ pub(super) fn is_due(_size: usize) -> bool {
     false
 }
 
+pub(super) fn count_failed(_size: usize) {}
+
 #[inline]
 pub(super) fn count_free(_size: usize) {}
 
@@ -78,10 +80,17 @@ pub(super) fn release(_block: *mut u8) -> bool {
     false
 }
 
-pub(super) fn take_out(_block: *mut u8) -> Option<u32> {
+/// No object is taken out.
+pub(super) enum TakenOut {}
+
+pub(super) fn take_out(_block: *mut u8) -> Option<TakenOut> {
     None
 }
 
-pub(super) fn end(_object: u32) {}
+pub(super) fn end(taken_out: TakenOut) {
+    match taken_out {}
+}
 
-pub(super) fn put_back(_block: *mut u8, _object: u32) {}
+pub(super) fn put_back(_block: *mut u8, taken_out: TakenOut) {
+    match taken_out {}
+}

@@ -23,7 +23,7 @@ use std::cell::UnsafeCell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use super::stack_signal_handler::Errno;
+use super::errno::Errno;
 use crate::sys::{PollNow, PollWords, Process, Registers, StaticRef};
 
 /// Threads that are sampled at the same time.

@@ -6,6 +6,9 @@ mod action;
 /// Blocked signals of a thread.
 mod signal_mask;
 
+/// The error number of the C library.
+mod errno;
+
 /// The signal that makes a thread copy its own stack.
 mod signal;
 
@@ -66,6 +69,8 @@ mod syscalls;
 
 pub(crate) use breakpoint::{Breakpoint, KeepPerfWarm};
 pub(crate) use cpu_quota::CpuQuota;
+#[cfg(feature = "heap")]
+pub(crate) use errno::Errno;
 pub(crate) use newest_thread::NewestThread;
 pub(crate) use page_fault::minor_fault_cost;
 #[cfg(feature = "attach")]

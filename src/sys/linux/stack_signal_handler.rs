@@ -23,6 +23,7 @@
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use super::errno::Errno;
 use crate::sys::MAX_STACK_BYTES;
 
 pub(super) const FREE: u32 = 0;
@@ -90,23 +91,4 @@ fn copy_own_stack(context: *const libc::ucontext_t) {
     unsafe { std::ptr::copy_nonoverlapping(stack, BYTES.as_mut_ptr(), length) };
     LENGTH.store(length, Ordering::Relaxed);
     STATE.store(COPIED, Ordering::Release);
-}
-
-/// The `errno` of the interrupted code. The handler must not change it.
-pub(super) struct Errno(libc::c_int);
-
-impl Errno {
-    pub(super) fn save() -> Self {
-        // SAFETY: no preconditions; the pointer is to this thread's own errno.
-        let location = unsafe { libc::__errno_location() };
-        // SAFETY: see above; it is valid for the life of the thread.
-        Self(unsafe { *location })
-    }
-
-    pub(super) fn restore(self) {
-        // SAFETY: no preconditions; the pointer is to this thread's own errno.
-        let location = unsafe { libc::__errno_location() };
-        // SAFETY: see above; it is valid for the life of the thread.
-        unsafe { *location = self.0 };
-    }
 }

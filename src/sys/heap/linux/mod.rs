@@ -22,14 +22,16 @@ use std::alloc::Layout;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-pub(super) use thread::{count_free, is_due};
+pub(super) use thread::{count_failed, count_free, is_due};
 pub(crate) use thread::{enter_worker, leave_worker, totals, without_sampling};
 
 use super::facts::{Allocated, Freed, StartError};
 use crate::sys::StackCopy;
+use table::TakenOut;
 use thread::{GENERATION, MEAN};
 
-/// Objects whose size or alignment reaches it are looked up in the table when they are freed.
+/// Objects whose size or alignment reaches it are looked up in the table when they are freed. It never changes once sampling
+/// has begun: an object is looked up where it was put.
 static TABLE_FROM: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// Samples that found no room.
 static LOST: AtomicU64 = AtomicU64::new(0);
@@ -52,13 +54,13 @@ pub(crate) fn start(mean: u64) -> Result<(), StartError> {
         thread::make_key();
         // SAFETY: the handler stores two atomics, which is allowed after a fork.
         let _no_memory = unsafe { libc::pthread_atfork(None, None, Some(on_fork_in_child)) };
+        // Without a region, every sampled object is in the table, and every free looks there.
+        let table_from = if region::reserve().is_ok() { region::SMALL } else { 0 };
+        TABLE_FROM.store(table_from, Ordering::Relaxed);
     });
     if is_forked() {
         return Err(StartError::Forked);
     }
-    // Without a region, every sampled object is in the table, and every free looks there.
-    let table_from = if region::reserve().is_ok() { region::SMALL } else { 0 };
-    TABLE_FROM.store(table_from, Ordering::Relaxed);
     MEAN.store(mean, Ordering::Relaxed);
     // A sampling thread acquires this. Who frees its object got the pointer from it, and so sees the stores above.
     GENERATION.store(LAST_GENERATION.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1), Ordering::Release);
@@ -85,9 +87,9 @@ pub(crate) fn is_installed() -> bool {
     is_on() && thread::generation() == GENERATION.load(Ordering::Relaxed)
 }
 
-/// Whether small objects have a region.
+/// Whether small objects have a region. Known once sampling has begun.
 pub(crate) fn has_region() -> bool {
-    region::is_reserved()
+    TABLE_FROM.load(Ordering::Relaxed) != 0
 }
 
 /// Samples that found no room.
@@ -121,6 +123,14 @@ pub(super) fn would_be_in_region(layout: Layout) -> bool {
 #[cold]
 #[inline(never)]
 pub(super) fn sampled(layout: Layout, inner: impl FnOnce() -> *mut u8) -> *mut u8 {
+    let block = sampled_block(layout, inner);
+    if !block.is_null() {
+        thread::count_due(layout.size());
+    }
+    block
+}
+
+fn sampled_block(layout: Layout, inner: impl FnOnce() -> *mut u8) -> *mut u8 {
     let Some(_inside) = thread::enter() else { return inner() };
     // Pairs with the store of the setting: who frees the object sees where it is looked up.
     fence(Ordering::Acquire);
@@ -148,6 +158,7 @@ pub(super) fn sample_block(block: *mut u8, size: usize) {
         fence(Ordering::Acquire);
         hold(block, size);
     }
+    thread::count_due(size);
 }
 
 /// Adds a block to the table.
@@ -183,20 +194,18 @@ pub(super) fn release(block: *mut u8) -> bool {
 }
 
 /// Takes a block out of the table before the inner allocator moves it.
-pub(super) fn take_out(block: *mut u8) -> Option<u32> {
-    table::remove(block.addr())
+pub(super) fn take_out(block: *mut u8) -> Option<TakenOut> {
+    table::take_out(block.addr())
 }
 
 /// Ends an object that was taken out: its block was moved.
-pub(super) fn end(object: u32) {
+pub(super) fn end(taken_out: TakenOut) {
+    let object = taken_out.object;
+    taken_out.clear();
     objects::post_freed(object);
 }
 
 /// Puts back an object that was taken out: its block stays.
-pub(super) fn put_back(block: *mut u8, object: u32) {
-    if !table::insert(block.addr(), object) {
-        // Another block took its place meanwhile. Its free would not be seen, so it ends here.
-        objects::post_freed(object);
-        LOST.fetch_add(1, Ordering::Relaxed);
-    }
+pub(super) fn put_back(block: *mut u8, taken_out: TakenOut) {
+    taken_out.put_back(block.addr());
 }

@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::ops::Range;
 
 use super::lists::Pool;
-use crate::sys::{Process, Registers, StackCopy};
+use crate::sys::{Errno, Process, Registers, StackCopy};
 
 /// Records. They are emptied at least every 10 ms.
 const RECORDS: usize = 256;
@@ -57,7 +57,10 @@ pub(super) fn fill(record: u32, stack: Range<usize>) {
     content.registers = Registers { instruction, stack_pointer, frame_pointer: Some(frame_pointer) };
     let from = stack_pointer as usize;
     if !stack.contains(&from) {
+        // A program may read its error number after an allocation.
+        let errno = Errno::save();
         content.length = Process::own().read_memory(stack_pointer, &mut content.bytes);
+        errno.restore();
         return;
     }
     content.length = (stack.end - from).min(MAX_BYTES);

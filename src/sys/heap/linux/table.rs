@@ -13,6 +13,9 @@ const BUCKETS: usize = 16 * 1024;
 
 const EMPTY: usize = 0;
 
+/// Keeps the place of an address whose block may move. No block has this address.
+const TAKEN_OUT: usize = 1;
+
 #[repr(align(64))]
 struct Bucket([AtomicUsize; BUCKET]);
 
@@ -39,13 +42,47 @@ pub(super) fn insert(address: usize, object: u32) -> bool {
     false
 }
 
-/// Removes an address, if it is there. Called before its memory is given back, so that nobody can insert it meanwhile.
-pub(super) fn remove(address: usize) -> Option<u32> {
+/// A place of the table whose address is taken out.
+pub(in crate::sys::heap) struct TakenOut {
+    bucket: usize,
+    at: usize,
+    pub(super) object: u32,
+}
+
+/// Takes an address out, if it is there. Called before its memory is given back, so that nobody can insert it meanwhile.
+/// Its place stays taken.
+pub(super) fn take_out(address: usize) -> Option<TakenOut> {
     let bucket = bucket_of(address);
     let (addresses, objects) = (ADDRESSES.get(bucket)?, OBJECTS.get(bucket)?);
     let at = addresses.0.iter().position(|known| known.load(Ordering::Relaxed) == address)?;
     let object = objects.get(at)?.load(Ordering::Relaxed);
-    addresses.0.get(at)?.store(EMPTY, Ordering::Release);
+    addresses.0.get(at)?.store(TAKEN_OUT, Ordering::Relaxed);
+    Some(TakenOut { bucket, at, object })
+}
+
+impl TakenOut {
+    /// Puts the address back: its block stayed.
+    pub(super) fn put_back(self, address: usize) {
+        self.store(address);
+    }
+
+    /// Gives the place free: the block is gone.
+    pub(super) fn clear(self) {
+        self.store(EMPTY);
+    }
+
+    fn store(self, address: usize) {
+        if let Some(known) = ADDRESSES.get(self.bucket).and_then(|bucket| bucket.0.get(self.at)) {
+            known.store(address, Ordering::Release);
+        }
+    }
+}
+
+/// Removes an address, if it is there. Called before its memory is given back.
+pub(super) fn remove(address: usize) -> Option<u32> {
+    let taken_out = take_out(address)?;
+    let object = taken_out.object;
+    taken_out.clear();
     Some(object)
 }
 
@@ -64,5 +101,21 @@ mod tests {
             assert_eq!(remove(address(number)), Some(number as u32));
             assert_eq!(remove(address(number)), None);
         }
+    }
+
+    #[test]
+    fn an_address_that_is_taken_out_keeps_its_place() {
+        // Addresses of one bucket, which no allocation has.
+        let bucket = bucket_of(1 << 61);
+        let of_bucket = (0..).map(|number| (1 << 61) | (number << 4)).filter(|address| bucket_of(*address) == bucket);
+        let addresses: Vec<usize> = of_bucket.take(BUCKET + 1).collect();
+        let inserted = addresses.iter().filter(|address| insert(**address, 7)).count();
+        let (first, last) = (addresses[0], addresses[BUCKET]);
+        let taken_out = take_out(first).expect("it is there");
+        assert!(inserted >= 1 && !insert(last, 8), "no other address gets the place");
+        assert!(remove(first).is_none(), "it is out");
+        taken_out.put_back(first);
+        assert_eq!(remove(first), Some(7));
+        addresses.into_iter().for_each(|address| drop(remove(address)));
     }
 }

@@ -78,7 +78,7 @@ impl Drop for Inside {
     }
 }
 
-/// Whether an allocation of this size is to be sampled. While sampling is off, this is one load and one branch.
+/// Whether an allocation of this size is to be sampled. It is counted here, unless it is: then [`count_due`] follows.
 #[inline]
 pub(crate) fn is_due(size: usize) -> bool {
     let generation = GENERATION.load(Ordering::Relaxed);
@@ -88,10 +88,30 @@ pub(crate) fn is_due(size: usize) -> bool {
     STATE.with(|state| {
         let left = state.left.get().wrapping_sub_unsigned(size as u64);
         state.left.set(left);
-        state.allocations.set(state.allocations.get() + 1);
+        state.allocations.set(state.allocations.get().wrapping_add(1));
         let decides = left < 0 || state.generation.get() != generation;
         decides && state.decide(size, generation)
     })
+}
+
+/// Counts a sampled allocation, once it has succeeded.
+pub(super) fn count_due(size: usize) {
+    STATE.with(|state| {
+        state.left_before.set(state.left_before.get().wrapping_add_unsigned(size as u64));
+        state.allocations.set(state.allocations.get().wrapping_add(1));
+        state.add_to_totals();
+    });
+}
+
+/// Takes an allocation that was not due out of the count again, because it failed.
+#[cold]
+pub(crate) fn count_failed(size: usize) {
+    let generation = GENERATION.load(Ordering::Relaxed);
+    STATE.with(|state| {
+        if generation != 0 && state.generation.get() == generation {
+            state.take_back(size);
+        }
+    });
 }
 
 /// Counts a free.
@@ -120,10 +140,17 @@ impl ThreadState {
                 return false;
             }
         }
+        self.take_back(size);
         self.add_to_totals();
         self.left.set(self.distance());
         self.left_before.set(self.left.get());
         !self.inside.get()
+    }
+
+    /// Takes an allocation out of what was counted. The distance to the next sample stays: it has no memory.
+    fn take_back(&self, size: usize) {
+        self.left_before.set(self.left_before.get().wrapping_sub_unsigned(size as u64));
+        self.allocations.set(self.allocations.get().wrapping_sub(1));
     }
 
     /// Begins to count under a new setting, with this allocation.
@@ -190,6 +217,8 @@ fn mixed(value: u64) -> u64 {
 
 extern "C" fn on_thread_end(_value: *mut libc::c_void) {
     STATE.with(ThreadState::add_to_totals);
+    // Destructors of other keys may allocate after this one. The C library calls all again, a few times at most.
+    call_at_end();
 }
 
 /// Makes the key. Called before sampling begins.
