@@ -208,21 +208,24 @@ fn blocks_move_across_the_border_of_the_region_in_both_directions() {
 }
 
 #[test]
-fn a_sampled_allocation_leaves_the_error_number_alone() {
+fn a_sandbox_costs_the_stacks_and_leaves_the_error_number_alone() {
     let _alone = alone();
-    let _watch = watch(Sampling::EVERY_ALLOCATION);
-    // Near the end of the stack fewer bytes can be copied than a record takes.
-    std::thread::spawn(|| {
+    let watch = watch(Sampling::EVERY_ALLOCATION);
+    let in_sandbox = || {
+        refuse(libc::SYS_process_vm_readv);
         for size in [8, 300, 9_000, 100_000] {
             set_errno(77);
             let block = stays(layout(size, 8), &ALLOCATOR);
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(77), "{size} bytes");
+            let live = now(&watch, ProfileMode::Heap);
+            assert!(live.quality.notes.iter().any(|note| note.contains("have no stack")), "{:?}", live.quality);
+            set_errno(77);
             // SAFETY: the block was made with this layout.
             unsafe { ALLOCATOR.dealloc(block, layout(size, 8)) };
             assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(77), "{size} bytes");
         }
-    })
-    .join()
-    .expect("it ends");
+    };
+    std::thread::scope(|scope| scope.spawn(in_sandbox).join().expect("it ends"));
 }
 
 fn set_errno(number: i32) {
@@ -230,4 +233,22 @@ fn set_errno(number: i32) {
     let location = unsafe { libc::__errno_location() };
     // SAFETY: see above.
     unsafe { *location = number };
+}
+
+/// Makes a system call fail in the calling thread, for good.
+fn refuse(call: libc::c_long) {
+    let line = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        // The number of the call.
+        line(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        line(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, call as u32, 0, 1),
+        line(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM.cast_unsigned(), 0, 0),
+        line(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: it changes what this thread may do, and nothing else.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the program and its lines are live.
+    let refused = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(refused, 0, "{}", std::io::Error::last_os_error());
 }
