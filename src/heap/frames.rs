@@ -6,10 +6,16 @@ use std::sync::Arc;
 use crate::model::profile::{Profile, ProfileFrame};
 use crate::model::stack::Origin;
 
+/// Frames of jemalloc in a stack that it has taken, inlined ones included, are fewer.
+const DEEPEST_OF_JEMALLOC: usize = 32;
+
 /// Removes the innermost frames of every stack that only allocate.
 pub(crate) fn without_allocator(mut profile: Profile) -> Profile {
     let frame = |position: &u32| profile.frames.get(*position as usize);
     let shortened = |stack: &Arc<[u32]>| {
+        // jemalloc's functions call others without a name of its own.
+        let inner = stack.iter().take(DEEPEST_OF_JEMALLOC).rposition(|at| frame(at).is_some_and(is_of_jemalloc));
+        let stack = stack.get(inner.map_or(0, |inner| inner + 1)..).filter(|rest| !rest.is_empty()).unwrap_or(stack);
         let skip = |skips: fn(&ProfileFrame) -> bool| {
             stack.iter().position(|position| !frame(position).is_some_and(skips)).unwrap_or(stack.len())
         };
@@ -28,6 +34,14 @@ fn is_of_allocator(frame: &ProfileFrame) -> bool {
     ["holdup::sys::heap::", "__rust_alloc", "__rust_realloc", "__rustc", "__rg_"]
         .iter()
         .any(|part| function.contains(part))
+}
+
+/// Functions of `tikv-jemallocator` and, with the prefix that it gives them or without, of jemalloc.
+fn is_of_jemalloc(frame: &ProfileFrame) -> bool {
+    let function = &*frame.frame.function;
+    function.contains("jemallocator::")
+        || ["_rjem_", "je_"].iter().any(|prefix| function.starts_with(prefix))
+        || ["malloc", "calloc", "realloc", "mallocx", "rallocx"].contains(&function)
 }
 
 fn is_of_library(frame: &ProfileFrame) -> bool {
@@ -61,5 +75,26 @@ mod tests {
         let names = |stack: u32| profile.stack(stack).map(|frame| &*frame.frame.function).collect::<Vec<_>>();
         assert_eq!(names(0), ["shop::cart", "std::rt::lang_start"]);
         assert_eq!(names(1), ["alloc::alloc::alloc", "Vec::push"]);
+    }
+
+    #[test]
+    fn jemallocs_frames_are_left_out() {
+        let mut builder = ProfileBuilder::new("heap", vec![ValueType::new("inuse_space", Unit::Bytes)]);
+        let frame = |name: &str, origin| ProfileFrame::of(Frame::new(name, origin));
+        let stack = [
+            frame("prof_backtrace_impl", Origin::Unknown),
+            frame("_rjem_je_prof_tctx_create", Origin::Unknown),
+            frame("imalloc_body", Origin::Unknown),
+            frame("_rjem_mallocx", Origin::Unknown),
+            frame("<tikv_jemallocator::Jemalloc as core::alloc::global::GlobalAlloc>::alloc", Origin::Dependency),
+            frame("__rustc::__rust_alloc", Origin::Unknown),
+            frame("alloc::alloc::alloc", Origin::Std),
+            frame("shop::cart", Origin::User),
+        ];
+        let frames: Vec<u32> = stack.into_iter().map(|frame| builder.frame(frame)).collect();
+        let (stack, labels) = (builder.stack(&frames), builder.labels(Labels::default()));
+        builder.add(Sample::new(None, stack, labels, [1, 0, 0, 0]));
+        let profile = without_allocator(builder.build());
+        assert_eq!(profile.stack(0).map(|frame| &*frame.frame.function).collect::<Vec<_>>(), ["shop::cart"]);
     }
 }

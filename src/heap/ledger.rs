@@ -234,6 +234,41 @@ mod tests {
         assert_eq!(Sums::of(3, 0), Sums { samples: 1, objects: 1.0, bytes: 3.0 });
     }
 
+    #[cfg(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
+    #[test]
+    fn estimates_have_no_bias_and_keep_to_their_accuracy() {
+        use crate::sys::heap::{SEEDED_MEAN, seeded};
+
+        const RUNS: u64 = 30;
+        let mut inside = 0;
+        // From 16 bytes to 8 MiB; the logarithms of the sizes are equally likely.
+        let mixes =
+            [(16.0, 256.0), (16.0, 8192.0), (4096.0, 65_536.0), (16.0, 8_388_608.0), (1_048_576.0, 8_388_608.0_f64)];
+        for (from, to) in mixes {
+            let mut errors = Vec::new();
+            for run in 0..RUNS {
+                let mut is_sampled = seeded(run + 1);
+                let (mut truth, mut estimate) = (0.0, Sums::default());
+                let mut step = run as f64 / RUNS as f64;
+                while truth < 2048.0 * SEEDED_MEAN as f64 {
+                    // Multiples of the golden ratio, without their whole part, are spread evenly.
+                    step = (step + 0.618_033_988_749_895).fract();
+                    let size = (from * (to / from).powf(step)) as usize;
+                    truth += size as f64;
+                    if is_sampled(size) {
+                        estimate.add(Sums::of(size as u64, SEEDED_MEAN));
+                    }
+                }
+                let error: f64 = estimate.bytes / truth - 1.0;
+                inside += u64::from(error.abs() <= 1.96 / (estimate.samples as f64).sqrt());
+                errors.push(error);
+            }
+            let mean = errors.iter().sum::<f64>() / RUNS as f64;
+            assert!(mean.abs() < 0.01, "{from} B to {to} B: {:.2} % off", mean * 100.0);
+        }
+        assert!(inside * 100 >= mixes.len() as u64 * RUNS * 93, "{inside} runs are inside");
+    }
+
     #[test]
     fn kinds_are_bounded() {
         let mut ledger = Ledger::default();

@@ -47,9 +47,13 @@ mod snapshot;
 /// Leaves out the allocator's own frames.
 mod frames;
 
+/// The profile that jemalloc takes itself.
+mod jemalloc;
+
 pub use crate::sys::heap::Allocator;
 pub use sampling::{ParseSamplingError, Sampling};
 
 pub(crate) use collector::{StartError, ensure_started, start, stop};
 pub(crate) use frames::without_allocator;
+pub(crate) use jemalloc::{Dump, JemallocProfile};
 pub(crate) use snapshot::{Snapshot, View};

@@ -34,7 +34,7 @@ pub(crate) enum View {
 
 impl View {
     /// The word for it in files.
-    fn kind(self) -> &'static str {
+    pub(super) fn kind(self) -> &'static str {
         match self {
             Self::Live | Self::Go { draws_allocated: false } => "heap",
             Self::Allocated | Self::Go { draws_allocated: true } => "allocs",
@@ -61,7 +61,7 @@ impl View {
         }
     }
 
-    fn drawn(self) -> usize {
+    pub(super) fn drawn(self) -> usize {
         match self {
             Self::Go { draws_allocated: true } => 1,
             Self::Go { draws_allocated: false } => 3,
@@ -189,8 +189,8 @@ impl Snapshot {
 }
 
 /// The frame of an allocation without a stack.
-const NO_STACK: &str = "(no stack)";
+pub(super) const NO_STACK: &str = "(no stack)";
 
-fn rounded(value: f64) -> i64 {
+pub(super) fn rounded(value: f64) -> i64 {
     value.round() as i64
 }

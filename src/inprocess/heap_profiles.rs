@@ -1,13 +1,15 @@
-//! Profiles of the heap. Sampling begins with the first request if it has not begun before.
+//! Profiles of the heap. Sampling begins with the first request if it has not begun before, unless the program's jemalloc
+//! samples.
 
 use std::time::{Duration, SystemTime};
 
 use super::profile_options::{ProfileError, ProfileMode, ProfileOptions};
 use super::profile_sessions::Stop;
 use super::state::WatchState;
-use crate::heap::{self, Sampling, Snapshot, StartError, View};
+use crate::heap::{self, Dump, JemallocProfile, Sampling, Snapshot, StartError, View};
 use crate::model::profile::Profile;
-use crate::sys::heap::without_sampling;
+use crate::profilers::Collection;
+use crate::sys::heap::{is_on, without_sampling};
 
 /// Between two checks whether a window is to end early.
 const STOP_CHECK: Duration = Duration::from_millis(20);
@@ -42,24 +44,57 @@ impl WatchState {
     }
 
     fn view_of_heap(&self, view: View, window: Option<Duration>, stop: &Stop) -> Result<Profile, ProfileError> {
-        heap::ensure_started(&self.registry).map_err(|error| unavailable(&error))?;
         let started_at = SystemTime::now();
-        let missing = || unavailable(&StartError::NotInstalled);
-        let collection = match window {
-            None => Snapshot::now().ok_or_else(missing)?.profile(view, None),
-            Some(duration) => {
-                let before = Snapshot::now().ok_or_else(missing)?;
-                let mut options = ProfileOptions::new(ProfileMode::Heap);
-                options.duration = duration;
-                let (_session, window) = self.begin(&options, stop)?;
-                while window.sleep(STOP_CHECK) {}
-                let after = Snapshot::with_survivors_since(&before).ok_or_else(missing)?;
-                after.profile(view, Some(&before))
-            }
+        let collection = match self.jemalloc.as_ref().filter(|_| !is_on()) {
+            Some(jemalloc) => self.view_of_jemalloc(jemalloc, view, window, stop)?,
+            None => self.sampled_view(view, window, stop)?,
         };
         let mut profile = heap::without_allocator(self.resolve(collection));
         profile.started_at = started_at;
         Ok(profile)
+    }
+
+    fn sampled_view(&self, view: View, window: Option<Duration>, stop: &Stop) -> Result<Collection, ProfileError> {
+        heap::ensure_started(&self.registry).map_err(|error| unavailable(&error))?;
+        let missing = || unavailable(&StartError::NotInstalled);
+        let Some(duration) = window else { return Ok(Snapshot::now().ok_or_else(missing)?.profile(view, None)) };
+        let before = Snapshot::now().ok_or_else(missing)?;
+        self.wait(duration, stop)?;
+        let after = Snapshot::with_survivors_since(&before).ok_or_else(missing)?;
+        Ok(after.profile(view, Some(&before)))
+    }
+
+    fn view_of_jemalloc(
+        &self,
+        jemalloc: &JemallocProfile,
+        view: View,
+        window: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Collection, ProfileError> {
+        let reason = match view {
+            View::Live | View::Go { .. } => None,
+            View::Allocated if now(jemalloc)?.has_allocated() => None,
+            View::Allocated => Some("jemalloc counts all allocations only with prof_accum:true"),
+            View::Peak | View::Leaks | View::Temporary => {
+                Some("jemalloc's profile has only what lives; Watch::sample_heap switches holdup's sampling on")
+            }
+        };
+        if let Some(reason) = reason {
+            return Err(ProfileError::Heap { reason: reason.to_owned() });
+        }
+        let Some(duration) = window else { return Ok(now(jemalloc)?.profile(view, None)) };
+        let before = now(jemalloc)?;
+        self.wait(duration, stop)?;
+        Ok(now(jemalloc)?.profile(view, Some(&before)))
+    }
+
+    /// Waits for the end of a window.
+    fn wait(&self, duration: Duration, stop: &Stop) -> Result<(), ProfileError> {
+        let mut options = ProfileOptions::new(ProfileMode::Heap);
+        options.duration = duration;
+        let (_session, window) = self.begin(&options, stop)?;
+        while window.sleep(STOP_CHECK) {}
+        Ok(())
     }
 
     /// Go's profile of this name, if it is one of the heap and the heap can be sampled. With a window, what it adds.
@@ -100,4 +135,8 @@ fn unless_absent(found: Result<Profile, ProfileError>) -> Option<Result<Profile,
 
 fn unavailable(error: &StartError) -> ProfileError {
     ProfileError::Heap { reason: error.to_string() }
+}
+
+fn now(jemalloc: &JemallocProfile) -> Result<Dump, ProfileError> {
+    jemalloc.now().map_err(ProfileError::Failed)
 }

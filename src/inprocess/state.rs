@@ -36,6 +36,9 @@ pub(crate) struct WatchState {
     pub(crate) runtimes: Arc<Runtimes>,
     /// Gone once the watch is dropped: its runtimes may outlive it.
     pub(crate) signal: Weak<StackSignal>,
+    /// Answers for the heap while holdup does not sample it.
+    #[cfg(feature = "heap")]
+    pub(crate) jemalloc: Option<crate::heap::JemallocProfile>,
     unnamed_runtimes: AtomicU64,
 }
 
@@ -53,6 +56,8 @@ impl WatchState {
             profiles: Sessions::default(),
             runtimes: Arc::default(),
             signal,
+            #[cfg(feature = "heap")]
+            jemalloc: None,
             unnamed_runtimes: AtomicU64::new(0),
         }
     }

@@ -61,6 +61,8 @@ pub struct WatchBuilder {
     user_crates: Vec<String>,
     #[cfg(feature = "heap")]
     heap: Option<crate::heap::Sampling>,
+    #[cfg(feature = "heap")]
+    jemalloc: Option<crate::heap::JemallocProfile>,
     #[cfg(feature = "http")]
     listen: Option<crate::http::Wanted>,
     #[cfg(feature = "http")]
@@ -188,6 +190,29 @@ impl WatchBuilder {
         self
     }
 
+    /// Takes profiles of the heap from the program's jemalloc, which samples already: its option `prof` is on.
+    ///
+    /// `dump` returns the text that jemalloc's `prof.dump` writes. With it, no request begins holdup's sampling, so nothing
+    /// is sampled twice. It answers for the modes `heap` and, with jemalloc's option `prof_accum`, `allocs`; a note in each
+    /// file says that jemalloc took it. While holdup's own sampling is on, because [`heap`](Self::heap), `HOLDUP_HEAP` or
+    /// [`Watch::sample_heap`] began it, holdup answers.
+    ///
+    /// ```
+    /// # fn dump_of_jemalloc() -> std::io::Result<Vec<u8>> { Ok(b"heap_v2/524288\n".to_vec()) }
+    /// let watch = holdup::Watch::builder().jemalloc_profile(dump_of_jemalloc).start()?;
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    ///
+    /// The program needs no allocator of holdup's for it. [The guide][guide] has the function for `tikv-jemalloc-ctl`.
+    ///
+    /// [guide]: https://docs.rs/holdup
+    #[cfg(feature = "heap")]
+    #[must_use]
+    pub fn jemalloc_profile(mut self, dump: impl Fn() -> std::io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
+        self.jemalloc = Some(crate::heap::JemallocProfile::new(dump));
+        self
+    }
+
     /// Starts the watch's threads, and logs the self-check as `tracing` events. Where no subscriber takes them, what holdup
     /// cannot see goes to standard error, unless [`print`](Self::print) is [`Print::Never`].
     ///
@@ -234,8 +259,12 @@ impl WatchBuilder {
         sinks.settle(CHECK_LIMIT);
         let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name(), sinks));
         let weak_signal = signal.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        #[cfg_attr(not(feature = "heap"), expect(unused_mut, reason = "only the heap has a setting here"))]
+        let mut state = WatchState::new(log, check, weak_signal);
+        #[cfg(feature = "heap")]
+        state.jemalloc.clone_from(&self.jemalloc);
         let mut watch = Watch {
-            state: Arc::new(WatchState::new(log, check, weak_signal)),
+            state: Arc::new(state),
             stop: Arc::new(AtomicBool::new(false)),
             threads: Vec::new(),
             #[cfg(feature = "http")]

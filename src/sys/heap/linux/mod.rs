@@ -22,6 +22,8 @@ use std::alloc::Layout;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+#[cfg(test)]
+pub(crate) use thread::{SEEDED_MEAN, seeded};
 pub(super) use thread::{count_failed, count_free, is_due};
 pub(crate) use thread::{enter_worker, leave_worker, totals, without_sampling};
 

@@ -49,21 +49,7 @@ pub(super) struct ThreadState {
 }
 
 thread_local! {
-    static STATE: ThreadState = const {
-        ThreadState {
-            generation: Cell::new(0),
-            left: Cell::new(0),
-            left_before: Cell::new(0),
-            allocations: Cell::new(0),
-            freed_bytes: Cell::new(0),
-            frees: Cell::new(0),
-            inside: Cell::new(false),
-            random: Cell::new(0),
-            tid: Cell::new(0),
-            words: Cell::new(None),
-            stack: Cell::new((0, 0)),
-        }
-    };
+    static STATE: ThreadState = const { ThreadState::new() };
 }
 
 /// The thread is inside the sampler until this is dropped.
@@ -85,13 +71,7 @@ pub(crate) fn is_due(size: usize) -> bool {
     if generation == 0 {
         return false;
     }
-    STATE.with(|state| {
-        let left = state.left.get().wrapping_sub_unsigned(size as u64);
-        state.left.set(left);
-        state.allocations.set(state.allocations.get().wrapping_add(1));
-        let decides = left < 0 || state.generation.get() != generation;
-        decides && state.decide(size, generation)
-    })
+    STATE.with(|state| state.counts(size, generation))
 }
 
 /// Counts a sampled allocation, once it has succeeded.
@@ -131,6 +111,32 @@ pub(crate) fn count_free(size: usize) {
 }
 
 impl ThreadState {
+    const fn new() -> Self {
+        Self {
+            generation: Cell::new(0),
+            left: Cell::new(0),
+            left_before: Cell::new(0),
+            allocations: Cell::new(0),
+            freed_bytes: Cell::new(0),
+            frees: Cell::new(0),
+            inside: Cell::new(false),
+            random: Cell::new(0),
+            tid: Cell::new(0),
+            words: Cell::new(None),
+            stack: Cell::new((0, 0)),
+        }
+    }
+
+    /// Counts an allocation, and returns whether it is to be sampled.
+    #[inline]
+    fn counts(&self, size: usize, generation: u32) -> bool {
+        let left = self.left.get().wrapping_sub_unsigned(size as u64);
+        self.left.set(left);
+        self.allocations.set(self.allocations.get().wrapping_add(1));
+        let decides = left < 0 || self.generation.get() != generation;
+        decides && self.decide(size, generation)
+    }
+
     #[cold]
     #[inline(never)]
     fn decide(&self, size: usize, generation: u32) -> bool {
@@ -311,6 +317,20 @@ pub(crate) fn totals() -> HeapTotals {
     }
 }
 
+/// Decides for sizes as a thread with this seed does, at a mean distance of [`SEEDED_MEAN`].
+#[cfg(test)]
+pub(crate) fn seeded(seed: u64) -> impl FnMut(usize) -> bool {
+    MEAN.store(SEEDED_MEAN, Ordering::Relaxed);
+    let state = ThreadState::new();
+    state.random.set(mixed(seed) | 1);
+    state.generation.set(1);
+    state.left.set(state.distance());
+    move |size| state.counts(size, 1)
+}
+
+#[cfg(test)]
+pub(crate) const SEEDED_MEAN: u64 = 4096;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,7 +339,7 @@ mod tests {
     fn distances_have_their_mean() {
         let state = STATE.with(|state| {
             state.random.set(0x1234_5678_9abc_def1);
-            MEAN.store(4096, Ordering::Relaxed);
+            MEAN.store(SEEDED_MEAN, Ordering::Relaxed);
             (0..100_000).map(|_| state.distance() as f64).sum::<f64>() / 100_000.0
         });
         // One standard error is 13.
