@@ -203,9 +203,8 @@ impl WatchBuilder {
     /// # Ok::<(), holdup::Error>(())
     /// ```
     ///
-    /// The program needs no allocator of holdup's for it. [The guide][guide] has the function for `tikv-jemalloc-ctl`.
-    ///
-    /// [guide]: https://docs.rs/holdup
+    /// The program needs no allocator of holdup's for it. The repository's package `examples/allocators` has the function for
+    /// `tikv-jemalloc-ctl`.
     #[cfg(feature = "heap")]
     #[must_use]
     pub fn jemalloc_profile(mut self, dump: impl Fn() -> std::io::Result<Vec<u8>> + Send + Sync + 'static) -> Self {
