@@ -23,8 +23,8 @@ use support::http::{ask, get, request};
 use support::service::{Service, program};
 use support::{alone, wait_until};
 
-/// All faults except those that never end or leak.
-const FAULTS: [&str; 14] = [
+/// All faults except those that never end, and those that take memory.
+const FAULTS: [&str; 15] = [
     "sleep",
     "sync-read",
     "cpu",
@@ -39,6 +39,7 @@ const FAULTS: [&str; 14] = [
     "lost-waker",
     "starved-pool",
     "neighbour",
+    "allocs",
 ];
 
 /// Requests with the expected status 200, and requests with an expected client error.

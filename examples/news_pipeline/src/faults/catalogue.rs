@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{
-    Arm, block_on, cache_leak, cpu, feed_parser, herd, json, lock, lock_across_await, lost_waker, neighbour, network,
-    never_ends, producer_flush, sleep, starved_pool, sync_read, unbounded_spawn,
+    Arm, allocs, big_alloc, block_on, cache_leak, cpu, feed_parser, herd, json, lock, lock_across_await, lost_waker,
+    neighbour, network, never_ends, producer_flush, sleep, starved_pool, sync_read, unbounded_spawn,
 };
 
 /// The description of a mistake.
@@ -151,6 +151,22 @@ const CATALOGUE: &[Fault] = &[
         seen: "no stall; holdup record --mode leaks shows keep_answer_forever, and its line",
         holds_worker_forever: false,
         arm: Arm::OnWorker(cache_leak::arm),
+    },
+    Fault {
+        name: "allocs",
+        mistake: "a new String for every phrase that a request counts",
+        symptom: "requests cost more CPU time, memory does not grow",
+        seen: "no stall; holdup record --mode temporary (or allocs) shows count_phrases_as_strings",
+        holds_worker_forever: false,
+        arm: Arm::OnWorker(allocs::arm),
+    },
+    Fault {
+        name: "big-alloc",
+        mistake: "an export of everything in one buffer of 64 MiB",
+        symptom: "memory jumps by 64 MiB now and then, and falls again",
+        seen: "no stall; holdup record --mode peak shows reserve_for_whole_export, and --mode heap while it is there",
+        holds_worker_forever: false,
+        arm: Arm::Awaited(big_alloc::arm),
     },
     Fault {
         name: "neighbour",

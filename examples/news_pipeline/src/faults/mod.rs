@@ -29,7 +29,11 @@ mod sleep;
 
 mod sync_read;
 
-// Faults that hold no worker: views of tasks, threads and time show them.
+// Faults that hold no worker: views of tasks, threads, time and memory show them.
+mod allocs;
+
+mod big_alloc;
+
 mod cache_leak;
 
 mod herd;
