@@ -15,11 +15,12 @@ pub(crate) enum Group {
     Task,
     Spawn,
     State,
+    Size,
 }
 
 impl Group {
     /// Every group.
-    pub(crate) const ALL: [Self; 5] = [Self::Thread, Self::Runtime, Self::Task, Self::Spawn, Self::State];
+    pub(crate) const ALL: [Self; 6] = [Self::Thread, Self::Runtime, Self::Task, Self::Spawn, Self::State, Self::Size];
 
     /// The word on the command line, and before the label in its frame.
     pub(crate) fn as_str(self) -> &'static str {
@@ -29,6 +30,7 @@ impl Group {
             Self::Task => "task",
             Self::Spawn => "spawn",
             Self::State => "state",
+            Self::Size => "size",
         }
     }
 
@@ -44,6 +46,7 @@ impl Group {
             Self::Task => with_id(labels.task_name.as_deref(), labels.task.map(|task| task.to_string())),
             Self::Spawn => labels.spawned_at.as_deref().map(str::to_owned),
             Self::State => labels.state.as_deref().map(str::to_owned),
+            Self::Size => labels.size.as_ref().map(|size| format!("up to {size}")),
         };
         format!("{self}: {}", label.as_deref().unwrap_or("none"))
     }
@@ -138,8 +141,10 @@ mod tests {
             ["task: fetch, all (17);thread: worker (8);f 110", "task: none;thread: worker (7);f 1"]
         );
         let labels: Vec<bool> = by(&profile, &Group::ALL).stack(0).map(ProfileFrame::is_label).collect();
-        assert_eq!(labels, [false, true, true, true, true, true]);
+        assert_eq!(labels, [false, true, true, true, true, true, true]);
+        let sized = Labels { size: Some("64 B".into()), ..Labels::default() };
+        assert_eq!(Group::Size.frame(&sized), "size: up to 64 B");
         let error = "color".parse::<Group>().expect_err("is not a group");
-        assert!(error.ends_with("the groups are thread, runtime, task, spawn, state"), "{error}");
+        assert!(error.ends_with("the groups are thread, runtime, task, spawn, state, size"), "{error}");
     }
 }

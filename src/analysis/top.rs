@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::profile::{Profile, ValueType};
+use crate::model::profile::{GROWTH, Profile, ValueType};
 
 /// The drawn value of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub(crate) struct FunctionSum {
     pub(crate) own: i64,
     /// The total value: samples with this function on the stack, each counted once.
     pub(crate) total: i64,
+    /// The growth per minute of the samples with this function innermost, in a profile of suspects of leaks.
+    pub(crate) growth: i64,
 }
 
 /// The functions of a profile.
@@ -24,21 +26,27 @@ pub(crate) struct Top {
     pub(crate) value: Option<ValueType>,
     /// The total of all samples.
     pub(crate) sum: i64,
+    /// Whether the samples have a growth.
+    pub(crate) grows: bool,
     /// By self value, the largest first.
     pub(crate) functions: Vec<FunctionSum>,
 }
 
 /// Sums a profile by function. Functions with equal names are one.
 pub(crate) fn of(profile: &Profile) -> Top {
-    let mut by_stack: HashMap<u32, i64> = HashMap::new();
+    let growth = profile.value_named(GROWTH);
+    let mut by_stack: HashMap<u32, (i64, i64)> = HashMap::new();
     for sample in &profile.samples {
-        let value = sample.values.get(profile.drawn).copied().unwrap_or_default();
-        let sum = by_stack.entry(sample.stack).or_default();
-        *sum = sum.saturating_add(value);
+        let value = |position: Option<usize>| {
+            position.and_then(|position| sample.values.get(position)).copied().unwrap_or_default()
+        };
+        let sums = by_stack.entry(sample.stack).or_default();
+        sums.0 = sums.0.saturating_add(value(Some(profile.drawn)));
+        sums.1 = sums.1.saturating_add(value(growth));
     }
     let mut sums: HashMap<&str, FunctionSum> = HashMap::new();
     let mut seen: Vec<&str> = Vec::new();
-    for (stack, value) in by_stack {
+    for (stack, (value, growth)) in by_stack {
         seen.clear();
         for (frame, depth) in profile.stack(stack).zip(0_usize..) {
             let name = &*frame.frame.function;
@@ -47,6 +55,7 @@ pub(crate) fn of(profile: &Profile) -> Top {
                 file: None,
                 own: 0,
                 total: 0,
+                growth: 0,
             });
             let file = frame.frame.file.as_deref();
             // The order of stacks is random, so the smallest name is used.
@@ -55,6 +64,7 @@ pub(crate) fn of(profile: &Profile) -> Top {
             }
             if depth == 0 {
                 sum.own = sum.own.saturating_add(value);
+                sum.growth = sum.growth.saturating_add(growth);
             }
             seen.push(name);
         }
@@ -68,7 +78,8 @@ pub(crate) fn of(profile: &Profile) -> Top {
     }
     let mut functions: Vec<FunctionSum> = sums.into_values().collect();
     functions.sort_by(|a, b| (b.own, b.total).cmp(&(a.own, a.total)).then_with(|| a.function.cmp(&b.function)));
-    Top { value: profile.drawn_value().cloned(), sum: profile.total(profile.drawn), functions }
+    let (value, sum) = (profile.drawn_value().cloned(), profile.total(profile.drawn));
+    Top { value, sum, grows: growth.is_some(), functions }
 }
 
 #[cfg(test)]

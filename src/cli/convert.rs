@@ -25,7 +25,7 @@ pub(super) struct Arguments {
     /// The format of IN: folded, pprof or json. By default, its content decides
     #[arg(long)]
     from: Option<Format>,
-    /// Labels to add as outermost frames, outermost first: thread, runtime, task, spawn, state
+    /// Labels to add as outermost frames, outermost first: thread, runtime, task, spawn, state, size
     #[arg(short, long, value_name = "LABEL", value_delimiter = ',')]
     group: Vec<Group>,
     #[command(flatten)]

@@ -27,7 +27,7 @@ pub(super) struct Selection {
     /// Only samples of tasks spawned at this place, such as src/api.rs or api.rs:88
     #[arg(long, value_name = "PLACE")]
     spawn: Option<String>,
-    /// Only samples in this state, such as on-cpu; for stalled time, of this cause
+    /// Only samples in this state, such as on-cpu; for stalled time, of this cause; for suspects of leaks, such as steady
     #[arg(long, value_name = "STATE")]
     state: Option<String>,
     /// Only stacks with a function or file that matches this regular expression; repeatable

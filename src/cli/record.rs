@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     /// of FILE decides: .svg .folded .txt .pb.gz .json.gz .speedscope.json .pftrace .json
     #[arg(long)]
     format: Option<Format>,
-    /// Labels to add as outermost frames, outermost first: thread, runtime, task, spawn, state
+    /// Labels to add as outermost frames, outermost first: thread, runtime, task, spawn, state, size
     #[arg(short, long, value_name = "LABEL", value_delimiter = ',')]
     group: Vec<Group>,
     #[command(flatten)]

@@ -11,16 +11,20 @@ use crate::model::profile::{Unit, ValueType};
 pub(crate) fn top(top: &Top, rows: usize) -> String {
     let unit = unit(top.value.as_ref());
     let mut text = String::new();
-    line(&mut text, format_args!("{:>10} {:>7} {:>10} {:>7}  function", "self", "", "total", ""));
+    // Only suspects of leaks have a growth.
+    let growth = |text: String| if top.grows { format!(" {text:>12}") } else { String::new() };
+    let title = growth("per minute".to_owned());
+    line(&mut text, format_args!("{:>10} {:>7} {:>10} {:>7}{title}  function", "self", "", "total", ""));
     for sum in top.functions.iter().take(rows) {
         line(
             &mut text,
             format_args!(
-                "{:>10} {:>7} {:>10} {:>7}  {}",
+                "{:>10} {:>7} {:>10} {:>7}{}  {}",
                 amount(sum.own, unit),
                 share(sum.own, top.sum),
                 amount(sum.total, unit),
                 share(sum.total, top.sum),
+                growth(change(sum.growth, Unit::Bytes)),
                 function(&sum.function, sum.file.as_deref())
             ),
         );
@@ -99,6 +103,7 @@ mod tests {
     use super::*;
     use crate::analysis::{diff as difference, top as sums};
     use crate::import;
+    use crate::model::profile::GROWTH;
 
     #[test]
     fn tables_have_columns_and_count_omitted_rows() {
@@ -107,6 +112,12 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[1].split_whitespace().collect::<Vec<_>>(), ["30", "75.0", "%", "30", "75.0", "%", "a"]);
         assert_eq!(lines[3], "… and 1 more; -n shows more rows");
+        assert!(!text.contains("per minute"), "only suspects of leaks have a growth: {text}");
+        let mut leaks = profile.clone();
+        leaks.values.push(ValueType::new(GROWTH, Unit::Bytes));
+        leaks.samples.iter_mut().for_each(|sample| sample.values[1] = sample.values[0] * 1024);
+        let text = top(&sums::of(&leaks), 1);
+        assert!(text.contains("per minute  function") && text.contains("+30.0 KiB  a"), "{text}");
         let after =
             import::read(b"main;a\x1b[2J 10\n", Some(crate::export::profile::Format::Folded)).expect("is folded");
         let between = difference::between(&profile, &after, difference::Scale::AsMeasured).expect("same unit");

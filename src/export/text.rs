@@ -52,6 +52,20 @@ pub(super) fn wrapped(prose: &str, width: usize) -> Vec<String> {
     lines
 }
 
+/// `7 B`, `1.5 KiB`, `3.0 MiB`.
+#[cfg(feature = "export")]
+#[expect(clippy::cast_precision_loss, reason = "a size to one digit")]
+pub(crate) fn bytes(value: i64) -> String {
+    let mut size = value as f64;
+    for unit in ["B", "KiB", "MiB"] {
+        if size.abs() < 1024.0 {
+            return if unit == "B" { format!("{size} {unit}") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1024.0;
+    }
+    format!("{size:.1} GiB")
+}
+
 /// A duration with three significant digits: `0.4 ms`, `10.3 ms`, `812 ms`, `4.21 s`, `3.2 min`.
 pub(crate) fn milliseconds(time: Duration) -> String {
     let seconds = time.as_secs_f64();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::ledger::{Event, Ledger, SiteStack};
 use super::sampling::Sampling;
+use super::size_class::SizeClasses;
 use super::threads::Threads;
 use crate::model::own_thread;
 use crate::probe::Registry;
@@ -32,6 +33,7 @@ static COLLECTOR: Mutex<Option<Collector>> = Mutex::new(None);
 struct Collector {
     ledger: Ledger,
     threads: Threads,
+    sizes: SizeClasses,
     /// Without it, samples have no stacks.
     unwinder: Option<Unwinder>,
     copy: StackCopy,
@@ -149,6 +151,7 @@ impl Collector {
         Self {
             ledger: Ledger::default(),
             threads: Threads::default(),
+            sizes: SizeClasses::default(),
             unwinder: Unwinder::of(Process::own()).ok(),
             copy: StackCopy::default(),
             sampling: Sampling::default(),
@@ -158,7 +161,7 @@ impl Collector {
 
     /// Takes what the allocator has sampled since the last time.
     fn collect(&mut self) -> usize {
-        let Self { ledger, threads, unwinder, copy, .. } = self;
+        let Self { ledger, threads, sizes, unwinder, copy, .. } = self;
         threads.refresh();
         let mut events = Vec::new();
         let mut ends = Vec::new();
@@ -170,7 +173,8 @@ impl Collector {
                         let walk = unwinder.walk_now(copy);
                         SiteStack { addresses: walk.addresses.into(), complete: walk.complete }
                     });
-                let labels = threads.labels(allocated.tid, allocated.poll);
+                let mut labels = threads.labels(allocated.tid, allocated.poll);
+                labels.size = sizes.label(allocated.size);
                 events.push(Event::Allocated(allocated, stack, labels));
             },
             |freed| ends.push(Event::Freed(freed)),

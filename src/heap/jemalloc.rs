@@ -15,7 +15,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::snapshot::{NO_STACK, View, rounded};
+use super::ledger::rounded;
+use super::snapshot::{NO_STACK, View};
 use crate::model::profile::{Labels, MAX_VALUES};
 use crate::model::stack::{Address, CaptureMethod, RawStack};
 use crate::profilers::Collection;

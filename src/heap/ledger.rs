@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::profile::Labels;
+use crate::model::profile::{Labels, MAX_VALUES};
 use crate::model::stack::Address;
 use crate::sys::heap::{Allocated, Freed};
 
@@ -44,6 +44,11 @@ impl Sums {
         }
     }
 
+    /// As values of a profile: samples, objects and bytes.
+    pub(super) fn values(self) -> [i64; MAX_VALUES] {
+        [self.samples, rounded(self.objects), rounded(self.bytes), 0]
+    }
+
     /// What a sample of this size stands for. It was sampled with the probability 1 − exp(−size/mean).
     fn of(size: u64, mean: u64) -> Self {
         let size = size as f64;
@@ -51,6 +56,11 @@ impl Sums {
         let objects = if chance > 0.0 { 1.0 / chance } else { 1.0 };
         Self { samples: 1, objects, bytes: size * objects }
     }
+}
+
+/// An estimate as a value of a profile.
+pub(super) fn rounded(value: f64) -> i64 {
+    value.round() as i64
 }
 
 /// A stack without names. Empty if it could not be copied.

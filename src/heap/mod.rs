@@ -41,6 +41,12 @@ mod threads;
 /// Reads what the allocator has sampled.
 mod collector;
 
+/// How live memory changes over a window.
+mod growth;
+
+/// Labels of sizes.
+mod size_class;
+
 /// The ledger at one moment.
 mod snapshot;
 
@@ -55,5 +61,6 @@ pub use sampling::{ParseSamplingError, Sampling};
 
 pub(crate) use collector::{StartError, ensure_started, start, stop};
 pub(crate) use frames::without_allocator;
+pub(crate) use growth::Moments;
 pub(crate) use jemalloc::{Dump, JemallocProfile};
 pub(crate) use snapshot::{Snapshot, View};

@@ -1,11 +1,14 @@
 //! The ledger at one moment, and profiles of it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::collector::with_ledger;
-use super::ledger::{Ledger, Site, Sums, TEMPORARY};
+use super::growth::Moments;
+use super::ledger::{Ledger, Site, SiteStack, Sums, TEMPORARY, rounded};
 use super::sampling::Sampling;
-use crate::model::profile::{MAX_VALUES, Unit, ValueType};
+use crate::model::profile::{GROWTH, Labels, MAX_VALUES, Unit, ValueType};
 use crate::model::stack::{CaptureMethod, RawStack};
 use crate::profilers::Collection;
 use crate::sys;
@@ -54,11 +57,22 @@ impl View {
             Self::Allocated => three("alloc_objects", "alloc_space"),
             Self::Peak => three("peak_objects", "peak_space"),
             Self::Temporary => three("temporary_objects", "temporary_space"),
-            Self::Leaks => three("leaked_objects", "leaked_space"),
+            Self::Leaks => {
+                let mut values = three("leaked_objects", "leaked_space");
+                values.push(bytes(GROWTH));
+                values
+            }
             Self::Go { .. } => {
                 vec![count("alloc_objects"), bytes("alloc_space"), count("inuse_objects"), bytes("inuse_space")]
             }
         }
+    }
+
+    /// An empty collection for it.
+    pub(super) fn collection(self) -> Collection {
+        let mut collection = Collection::new(self.kind(), None, self.values());
+        collection.draw(self.drawn());
+        collection
     }
 
     pub(super) fn drawn(self) -> usize {
@@ -76,6 +90,8 @@ pub(crate) struct Snapshot {
     sites: Vec<Site>,
     /// What was allocated since a moment and before another, and lives, by site.
     survivors: Vec<Sums>,
+    /// Moments of the window since then.
+    moments: Moments,
     live: Sums,
     /// By the monotonic clock.
     at: Duration,
@@ -89,22 +105,33 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The present. `None` if sampling never began.
     pub(crate) fn now() -> Option<Self> {
-        with_ledger(|ledger, sampling| Self::of(ledger, sampling, None))
+        with_ledger(|ledger, sampling| Self::of(ledger, sampling))
     }
 
-    /// The present, with what was allocated in the first half of the time since `before` and still lives.
-    pub(crate) fn with_survivors_since(before: &Self) -> Option<Self> {
-        with_ledger(|ledger, sampling| Self::of(ledger, sampling, Some(before.at)))
+    /// The present, with what was allocated in the first half of the time since `before` and still lives. The moments are
+    /// of that time, and the present is the last one.
+    pub(crate) fn with_survivors_since(before: &Self, mut moments: Moments) -> Option<Self> {
+        with_ledger(|ledger, sampling| {
+            let now = Self::of(ledger, sampling);
+            moments.take(now.at, ledger);
+            let half = now.at.saturating_sub(before.at) / 2;
+            Self { survivors: ledger.survivors(before.at, before.at + half), moments, ..now }
+        })
     }
 
-    fn of(ledger: &Ledger, sampling: Sampling, since: Option<Duration>) -> Self {
-        let at = sys::monotonic_time();
-        let survivors = since.map(|since| ledger.survivors(since, since + at.saturating_sub(since) / 2));
+    /// Adds the present to the moments of a window.
+    pub(crate) fn take_moment(moments: &mut Moments) {
+        // Without a ledger there is nothing to take.
+        let _taken = with_ledger(|ledger, _| moments.take(sys::monotonic_time(), ledger));
+    }
+
+    fn of(ledger: &Ledger, sampling: Sampling) -> Self {
         Self {
             sites: ledger.sites().to_vec(),
-            survivors: survivors.unwrap_or_default(),
+            survivors: Vec::new(),
+            moments: Moments::default(),
             live: ledger.live(),
-            at,
+            at: sys::monotonic_time(),
             sampling,
             totals: totals(),
             lost: lost(),
@@ -115,18 +142,14 @@ impl Snapshot {
 
     /// The profile of a view, without names. With an earlier snapshot, what was gained since.
     pub(crate) fn profile(&self, view: View, before: Option<&Self>) -> Collection {
-        let mut collection = Collection::new(view.kind(), None, view.values());
-        collection.draw(view.drawn());
+        let mut collection = view.collection();
+        let growth = if view == View::Leaks { self.growth() } else { HashMap::new() };
         for (position, site) in self.sites.iter().enumerate() {
             let earlier = before.and_then(|before| before.sites.get(position));
             let values = self.values(view, position, site, earlier);
             if values != [0; MAX_VALUES] {
-                let stack = RawStack {
-                    addresses: site.stack.addresses.to_vec(),
-                    method: CaptureMethod::Signal,
-                    complete: site.stack.complete,
-                };
-                collection.add_sum(&stack, NO_STACK, site.labels.clone(), values);
+                let state = growth.get(&site.stack).copied().map(Arc::from);
+                add_site(&mut collection, site, Labels { state, ..site.labels.clone() }, values);
             }
         }
         let lost_before = before.map_or(0, |before| before.lost);
@@ -142,18 +165,35 @@ impl Snapshot {
             earlier.into_iter().for_each(|earlier| sums.take_away(of(earlier)));
             sums
         };
-        let three = |sums: Sums| [sums.samples, rounded(sums.objects), rounded(sums.bytes), 0];
         match view {
-            View::Live => three(gained(|site| site.live)),
-            View::Allocated => three(gained(|site| site.allocated)),
-            View::Peak => three(site.peak),
-            View::Temporary => three(gained(|site| site.temporary)),
-            View::Leaks => three(self.survivors.get(position).copied().unwrap_or_default()),
+            View::Live => gained(|site| site.live).values(),
+            View::Allocated => gained(|site| site.allocated).values(),
+            View::Peak => site.peak.values(),
+            View::Temporary => gained(|site| site.temporary).values(),
+            View::Leaks => {
+                let kept = self.survivors.get(position).copied().unwrap_or_default();
+                let line = self.moments.of_site(position).filter(|_| kept.samples > 0);
+                let [samples, objects, bytes, _] = kept.values();
+                [samples, objects, bytes, line.map_or(0, |line| rounded(line.bytes_per_minute))]
+            }
             View::Go { .. } => {
                 let (allocated, live) = (gained(|site| site.allocated), gained(|site| site.live));
                 [rounded(allocated.objects), rounded(allocated.bytes), rounded(live.objects), rounded(live.bytes)]
             }
         }
+    }
+
+    /// The word for how the memory of each stack grows. Its sites differ in size, thread and task, and have few samples each.
+    fn growth(&self) -> HashMap<&SiteStack, &'static str> {
+        let mut stacks: HashMap<&SiteStack, (Vec<usize>, f64)> = HashMap::new();
+        for ((position, site), kept) in self.sites.iter().enumerate().zip(&self.survivors) {
+            let (positions, bytes) = stacks.entry(&site.stack).or_default();
+            positions.push(position);
+            *bytes += kept.bytes;
+        }
+        let word = |(positions, kept): (Vec<usize>, f64)| Some(self.moments.of_sites(&positions)?.word(kept));
+        let kept = stacks.into_iter().filter(|(_, (_, kept))| *kept > 0.0);
+        kept.filter_map(|(stack, found)| Some((stack, word(found)?))).collect()
     }
 
     /// What the numbers are, and what is missing.
@@ -171,6 +211,15 @@ impl Snapshot {
         if let Some(before) = before.filter(|_| view == View::Leaks) {
             let (live, grown) = (rounded(self.live.bytes), rounded(self.live.bytes - before.live.bytes));
             notes.push(format!("{live} bytes live, {grown} more than at the start of the window"));
+            notes.push(match self.moments.of_all() {
+                Some(line) => format!(
+                    "live memory changes by {} bytes per minute, {}, as a line through {} moments of the window has it",
+                    rounded(line.bytes_per_minute),
+                    if line.is_steady() { "steadily" } else { "unsteadily" },
+                    self.moments.len()
+                ),
+                None => "the window is too short to measure growth".to_owned(),
+            });
         }
         if view == View::Temporary {
             notes.push(format!("freed in the poll that allocated it, or within {} ms", TEMPORARY.as_millis()));
@@ -191,6 +240,12 @@ impl Snapshot {
 /// The frame of an allocation without a stack.
 pub(super) const NO_STACK: &str = "(no stack)";
 
-pub(super) fn rounded(value: f64) -> i64 {
-    value.round() as i64
+/// Adds the values of a site.
+pub(super) fn add_site(collection: &mut Collection, site: &Site, labels: Labels, values: [i64; MAX_VALUES]) {
+    let stack = RawStack {
+        addresses: site.stack.addresses.to_vec(),
+        method: CaptureMethod::Signal,
+        complete: site.stack.complete,
+    };
+    collection.add_sum(&stack, NO_STACK, labels, values);
 }

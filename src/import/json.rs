@@ -145,6 +145,7 @@ fn labels_of(labels: LabelsJson) -> Labels {
         task_name: labels.task_name.map(Arc::from),
         spawned_at: labels.spawn.map(Arc::from),
         state: labels.state.map(Arc::from),
+        size: labels.size.map(Arc::from),
     }
 }
 

@@ -234,6 +234,7 @@ impl<'a> Reader<'a> {
                 "task_name" => labels.task_name = words(),
                 "spawn" => labels.spawned_at = words(),
                 "state" => labels.state = words(),
+                "size" if label.str != 0 => labels.size = words(),
                 "tid" => labels.tid = i32::try_from(label.num).ok(),
                 "worker" => labels.worker = u32::try_from(label.num).ok(),
                 "task" => labels.task = u64::try_from(label.num).ok().map(TaskId),

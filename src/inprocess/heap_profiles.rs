@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::profile_options::{ProfileError, ProfileMode, ProfileOptions};
 use super::profile_sessions::Stop;
 use super::state::WatchState;
-use crate::heap::{self, Dump, JemallocProfile, Sampling, Snapshot, StartError, View};
+use crate::heap::{self, Dump, JemallocProfile, Moments, Sampling, Snapshot, StartError, View};
 use crate::model::profile::Profile;
 use crate::profilers::Collection;
 use crate::sys::heap::{is_on, without_sampling};
@@ -59,8 +59,13 @@ impl WatchState {
         let missing = || unavailable(&StartError::NotInstalled);
         let Some(duration) = window else { return Ok(Snapshot::now().ok_or_else(missing)?.profile(view, None)) };
         let before = Snapshot::now().ok_or_else(missing)?;
-        self.wait(duration, stop)?;
-        let after = Snapshot::with_survivors_since(&before).ok_or_else(missing)?;
+        let mut moments = Moments::default();
+        self.wait(duration, stop, &mut |elapsed| {
+            if view == View::Leaks && elapsed >= moments.next(duration) {
+                Snapshot::take_moment(&mut moments);
+            }
+        })?;
+        let after = Snapshot::with_survivors_since(&before, moments).ok_or_else(missing)?;
         Ok(after.profile(view, Some(&before)))
     }
 
@@ -84,16 +89,18 @@ impl WatchState {
         }
         let Some(duration) = window else { return Ok(now(jemalloc)?.profile(view, None)) };
         let before = now(jemalloc)?;
-        self.wait(duration, stop)?;
+        self.wait(duration, stop, &mut |_| {})?;
         Ok(now(jemalloc)?.profile(view, Some(&before)))
     }
 
-    /// Waits for the end of a window.
-    fn wait(&self, duration: Duration, stop: &Stop) -> Result<(), ProfileError> {
+    /// Waits for the end of a window. Calls `meanwhile` now and then, with the time since its start.
+    fn wait(&self, duration: Duration, stop: &Stop, meanwhile: &mut dyn FnMut(Duration)) -> Result<(), ProfileError> {
         let mut options = ProfileOptions::new(ProfileMode::Heap);
         options.duration = duration;
         let (_session, window) = self.begin(&options, stop)?;
-        while window.sleep(STOP_CHECK) {}
+        while window.sleep(STOP_CHECK) {
+            meanwhile(window.elapsed());
+        }
         Ok(())
     }
 

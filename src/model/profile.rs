@@ -14,6 +14,10 @@ use super::task::TaskId;
 /// The maximum number of values of a sample.
 pub const MAX_VALUES: usize = 4;
 
+/// The name of the value that says how the memory of a suspect of a leak grows.
+#[cfg(any(feature = "heap", feature = "export"))]
+pub(crate) const GROWTH: &str = "growth_per_minute";
+
 /// Weighted stacks over a window of time; made by [`Watch::profile`](crate::Watch::profile) or a [`ProfileBuilder`].
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -154,7 +158,7 @@ impl ProfileFrame {
     /// Whether it is a label such as `task: fetch`, which stands for no code.
     #[cfg(feature = "export")]
     pub(crate) fn is_label(&self) -> bool {
-        let words = ["thread: ", "runtime: ", "task: ", "spawn: ", "state: "];
+        let words = ["thread: ", "runtime: ", "task: ", "spawn: ", "state: ", "size: "];
         let Frame { function, file, origin, .. } = &self.frame;
         self.address == 0
             && *origin == Origin::Unknown
@@ -187,8 +191,11 @@ pub struct Labels {
     pub task_name: Option<Arc<str>>,
     /// That task's spawn location as `file:line`.
     pub spawned_at: Option<Arc<str>>,
-    /// The thread's state: `on-cpu`, `off-cpu`, `parked`. For stalled time: the cause's word.
+    /// The thread's state: `on-cpu`, `off-cpu`, `parked`. For stalled time: the cause's word. For suspects of leaks, how the
+    /// memory grows: `steady`, `unsteady`, `flat`.
     pub state: Option<Arc<str>>,
+    /// For allocations, their size class: the smallest power of two that is not below the size, such as `64 B` or `4 KiB`.
+    pub size: Option<Arc<str>>,
 }
 
 impl Labels {
@@ -205,6 +212,7 @@ impl Labels {
             text("task_name", &self.task_name),
             text("spawn", &self.spawned_at),
             text("state", &self.state),
+            text("size", &self.size),
         ]
         .into_iter()
         .flatten()

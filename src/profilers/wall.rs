@@ -130,6 +130,7 @@ pub(super) fn labels_of(worker: &Worker, sampled: &WorkerSample) -> Labels {
         spawned_at: task.place().map(Arc::from),
         task_name: task.name,
         state: Some(state.into()),
+        size: None,
     }
 }
 

@@ -125,6 +125,9 @@ fn every_mode_is_a_file_in_every_format() {
     }
     let folded = get(address, "/debug/holdup/profile?mode=heap&format=folded").text();
     assert!(folded.lines().any(|line| line.contains("::baskets ")), "{folded}");
+    let by_size = get(address, "/debug/holdup/profile?mode=heap&format=folded&group=size").text();
+    let sized = |line: &str| line.starts_with("size: up to 1 KiB;") && line.contains("::baskets ");
+    assert!(by_size.lines().any(sized), "{by_size}");
     let svg = get(address, "/debug/holdup/flamegraph.svg?mode=heap").text();
     assert!(svg.contains("live memory") && svg.contains("baskets"), "{}", svg.len());
     drop(held);

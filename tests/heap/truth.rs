@@ -3,14 +3,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use holdup::heap::{Allocator, Sampling};
+use holdup::profile::Sample;
 use holdup::{Profile, ProfileMode, Watch};
-use support::alone;
-use support::heap::{counted, now, through, top, watch, window};
+use support::heap::{counted, now, sum, through, top, watch, window};
+use support::{alone, wait_until};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::system();
@@ -175,6 +177,61 @@ fn a_leak_is_on_top_beside_memory_that_comes_and_goes() {
     assert!(top(&profile).is_some_and(|top| top.ends_with("::leaks")), "{:?}", top(&profile));
     assert_eq!((through(&profile, "carts"), through(&profile, "orders")), ([0; 3], [0; 3]));
     assert!(profile.quality.notes.iter().any(|note| note.contains("more than at the start")), "{:?}", profile.quality);
+}
+
+/// Replaces its oldest entry.
+#[inline(never)]
+fn caches(into: &mut VecDeque<Vec<u8>>) {
+    into.pop_front();
+    into.push_back(black_box(vec![1_u8; 50_000]));
+}
+
+/// The words and the bytes per minute of the samples with this function.
+fn growth(profile: &Profile, function: &str) -> (Vec<String>, i64) {
+    let function = format!("::{function}");
+    let is_in = |sample: &&Sample| profile.frames_of(sample).any(|frame| frame.frame.function.ends_with(&function));
+    let samples: Vec<_> = profile.samples.iter().filter(is_in).collect();
+    let word = |sample: &&Sample| profile.labels_of(sample)?.state.as_deref().map(str::to_owned);
+    (samples.iter().filter_map(word).collect(), samples.iter().map(|sample| sample.values[3]).sum())
+}
+
+#[test]
+fn a_leak_grows_steadily_and_a_cache_does_not() {
+    let _alone = alone();
+    let watch = watch(Sampling::EVERY_ALLOCATION);
+    let (mut kept, mut cache): (Vec<Vec<u8>>, VecDeque<_>) = (Vec::with_capacity(100_000), VecDeque::new());
+    cache.extend(orders(130, 50_000));
+    // A machine that stops the thread in one window makes its growth unsteady.
+    wait_until("a window in which the leak grows steadily", || {
+        let profile = while_profiling(&watch, ProfileMode::Leaks, Duration::from_secs(2), || {
+            leaks(&mut kept);
+            caches(&mut cache);
+        });
+        assert_eq!(profile.value_named("growth_per_minute"), Some(3));
+        let (leak, per_minute) = growth(&profile, "leaks");
+        let (cached, of_cache) = growth(&profile, "caches");
+        println!("leak {leak:?} {per_minute}, cache {cached:?} {of_cache}: {:?}", profile.quality.notes);
+        assert!(profile.quality.notes.iter().any(|note| note.contains("bytes per minute")), "{:?}", profile.quality);
+        // In the first window the cache replaces what it was filled with.
+        let is_flat = !cached.is_empty() && cached.iter().all(|word| word == "flat");
+        leak == ["steady"] && per_minute > 0 && is_flat && of_cache.abs() < per_minute / 4
+    });
+    let short = window(&watch, ProfileMode::Leaks, Duration::from_millis(10));
+    assert!(short.quality.notes.iter().any(|note| note.contains("too short")), "{:?}", short.quality.notes);
+}
+
+#[test]
+fn allocations_have_size_classes() {
+    let _alone = alone();
+    let watch = watch(Sampling::EVERY_ALLOCATION);
+    let held = [carts(3, 64), carts(4, 65), carts(5, 100_000)];
+    let live = now(&watch, ProfileMode::Heap);
+    let of_class = |class: &str| sum(&live, "carts", |labels| labels.size.as_deref() == Some(class));
+    assert_eq!(of_class("64 B"), [3, 3, 192]);
+    // The three lists have 72, 96 and 120 bytes.
+    assert_eq!(of_class("128 B"), [7, 7, 4 * 65 + 72 + 96 + 120]);
+    assert_eq!(of_class("128 KiB"), [5, 5, 500_000]);
+    drop(held);
 }
 
 #[test]

@@ -129,6 +129,8 @@ pub(crate) struct LabelsJson {
     pub(crate) spawn: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) size: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -231,6 +233,7 @@ impl From<&Labels> for LabelsJson {
             task_name: text(&labels.task_name),
             spawn: text(&labels.spawned_at),
             state: text(&labels.state),
+            size: text(&labels.size),
         }
     }
 }

@@ -221,6 +221,7 @@ impl<'a> Tables<'a> {
             ("task_name", &labels.task_name),
             ("spawn", &labels.spawned_at),
             ("state", &labels.state),
+            ("size", &labels.size),
         ] {
             if let Some(text) = text {
                 all.push(messages::Label { key: self.text(name), str: self.text(text), num: 0, num_unit: 0 });

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::export::text::milliseconds;
+use crate::export::text::{bytes, milliseconds};
 use crate::model::plural::plural;
-use crate::model::profile::{Profile, Unit};
+use crate::model::profile::{GROWTH, Profile, Unit};
 
 /// The program and the kind of profile: `news_pipeline: CPU time`.
 pub(crate) fn title(profile: &Profile) -> String {
@@ -28,6 +28,9 @@ pub(crate) fn quality(profile: &Profile) -> String {
     let mut parts = Vec::new();
     if let Some(drawn) = profile.drawn_value() {
         parts.push(format!("{} of {}", amount(profile.total(profile.drawn), drawn.unit), drawn.name));
+    }
+    if let Some(growth) = profile.value_named(GROWTH) {
+        parts.push(format!("{} per minute", amount(profile.total(growth), Unit::Bytes)));
     }
     let over = milliseconds(profile.duration);
     match profile.rate {
@@ -80,19 +83,6 @@ pub(crate) fn amount(value: i64, unit: Unit) -> String {
     }
 }
 
-/// `7 B`, `1.5 KiB`, `3.0 MiB`.
-#[expect(clippy::cast_precision_loss, reason = "a size to one digit")]
-fn bytes(value: i64) -> String {
-    let mut size = value as f64;
-    for unit in ["B", "KiB", "MiB"] {
-        if size.abs() < 1024.0 {
-            return if unit == "B" { format!("{size} {unit}") } else { format!("{size:.1} {unit}") };
-        }
-        size /= 1024.0;
-    }
-    format!("{size:.1} GiB")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +106,11 @@ mod tests {
         assert_eq!(uncertainty(&profile, 100), None, "time is not an estimate by bytes");
         let values = vec![ValueType::new("samples", Unit::Count), ValueType::new("inuse_space", Unit::Bytes)];
         let heap = ProfileBuilder::new("heap", values).build();
+        let values = vec![ValueType::new("leaked_space", Unit::Bytes), ValueType::new(GROWTH, Unit::Bytes)];
+        let mut leaks = ProfileBuilder::new("leaks", values);
+        leaks.drawn(0).add(Sample::new(None, 0, 0, [1024, 3 << 20, 0, 0]));
+        let leaks = quality(&leaks.build());
+        assert!(leaks.starts_with("1.0 KiB of leaked_space, 3.0 MiB per minute, "), "{leaks}");
         assert_eq!((uncertainty(&heap, 100).as_deref(), uncertainty(&heap, 0)), (Some("± 19.6 %"), None));
         let mut with_own = profile;
         with_own.quality.own_cpu = Duration::from_millis(30);
