@@ -24,6 +24,10 @@ pub(crate) mod group_json;
 /// The stack of a stall as text.
 mod stack_text;
 
+/// Allocations of a test as text.
+#[cfg(all(feature = "testing", feature = "heap"))]
+pub(crate) mod memory_text;
+
 /// The parts of a stall as text.
 mod stall_parts_text;
 

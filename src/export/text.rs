@@ -53,7 +53,7 @@ pub(super) fn wrapped(prose: &str, width: usize) -> Vec<String> {
 }
 
 /// `7 B`, `1.5 KiB`, `3.0 MiB`.
-#[cfg(feature = "export")]
+#[cfg(any(feature = "export", all(feature = "testing", feature = "heap")))]
 #[expect(clippy::cast_precision_loss, reason = "a size to one digit")]
 pub(crate) fn bytes(value: i64) -> String {
     let mut size = value as f64;

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::ledger::{Event, Ledger, SiteStack};
+#[cfg(feature = "testing")]
+use super::recording::OtherThreads;
+use super::recording::Recording;
 use super::sampling::Sampling;
 use super::size_class::SizeClasses;
 use super::threads::Threads;
@@ -39,6 +42,9 @@ struct Collector {
     copy: StackCopy,
     sampling: Sampling,
     has_thread: bool,
+    recordings: Vec<Recording>,
+    #[cfg(feature = "testing")]
+    next_recording: u64,
 }
 
 /// Why the heap cannot be sampled.
@@ -129,6 +135,53 @@ pub(crate) fn with_ledger<T>(read: impl FnOnce(&Ledger, Sampling) -> T) -> Optio
     })
 }
 
+/// Begins to record what the threads of a watch allocate, at least as exactly as this sampling. Returns its number.
+#[cfg(feature = "testing")]
+pub(super) fn begin_recording(
+    sampling: Sampling,
+    registry: &Arc<Registry>,
+    others: OtherThreads,
+    poll_limit: Option<u64>,
+) -> Result<u64, StartError> {
+    let is_fine = sampler::is_on()
+        && locked(|state| state.as_ref().is_some_and(|state| state.sampling.mean() <= sampling.mean()));
+    if is_fine {
+        ensure_started(registry)?;
+    } else {
+        start(sampling, registry)?;
+    }
+    locked(|state| {
+        let collector = state.as_mut().ok_or(StartError::NotInstalled)?;
+        // What was allocated until now is not recorded.
+        collector.collect();
+        collector.next_recording += 1;
+        let number = collector.next_recording;
+        collector.recordings.push(Recording::new(number, Arc::clone(registry), others, poll_limit));
+        Ok(number)
+    })
+}
+
+/// The recording of this number after a collection, with the ledger. `None` if it has ended.
+#[cfg(feature = "testing")]
+pub(super) fn with_recording<T>(number: u64, read: impl FnOnce(&mut Recording, &Ledger, Sampling) -> T) -> Option<T> {
+    locked(|state| {
+        let collector = state.as_mut()?;
+        collector.collect();
+        let Collector { recordings, ledger, sampling, .. } = collector;
+        Some(read(recordings.iter_mut().find(|recording| recording.number == number)?, ledger, *sampling))
+    })
+}
+
+/// Forgets a recording.
+#[cfg(feature = "testing")]
+pub(super) fn forget_recording(number: u64) {
+    locked(|state| {
+        if let Some(collector) = state {
+            collector.recordings.retain(|recording| recording.number != number);
+        }
+    });
+}
+
 /// Collects until sampling ends.
 fn run() {
     while let Some(collected) = collect_once() {
@@ -156,12 +209,15 @@ impl Collector {
             copy: StackCopy::default(),
             sampling: Sampling::default(),
             has_thread: false,
+            recordings: Vec::new(),
+            #[cfg(feature = "testing")]
+            next_recording: 0,
         }
     }
 
     /// Takes what the allocator has sampled since the last time.
     fn collect(&mut self) -> usize {
-        let Self { ledger, threads, sizes, unwinder, copy, .. } = self;
+        let Self { ledger, threads, sizes, unwinder, copy, recordings, .. } = self;
         threads.refresh();
         let mut events = Vec::new();
         let mut ends = Vec::new();
@@ -181,7 +237,9 @@ impl Collector {
         );
         events.append(&mut ends);
         let count = events.len();
-        ledger.add(events);
+        // Threads that have registered since are among those that allocated.
+        recordings.iter_mut().for_each(Recording::refresh);
+        ledger.add(events, recordings);
         count
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::recording::Recording;
 use crate::model::profile::{Labels, MAX_VALUES};
 use crate::model::stack::Address;
 use crate::sys::heap::{Allocated, Freed};
@@ -118,22 +119,31 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Adds events. They are brought into the order of time, so that the peak between two collections is right.
-    pub(super) fn add(&mut self, mut events: Vec<Event>) {
+    /// Adds events. They are brought into the order of time, so that the peak between two collections is right. Recordings
+    /// see them in that order too.
+    pub(super) fn add(&mut self, mut events: Vec<Event>, recordings: &mut [Recording]) {
         // The sort is stable: an object is allocated before it is freed.
         events.sort_by_key(Event::at);
         for event in events {
             match event {
-                Event::Allocated(allocated, stack, labels) => self.allocated(&allocated, stack, labels),
-                Event::Freed(freed) => self.freed(freed),
+                Event::Allocated(allocated, stack, labels) => {
+                    if let Some((site, of)) = self.allocated(&allocated, stack, labels) {
+                        recordings.iter_mut().for_each(|recording| recording.allocated(&allocated, site, of));
+                    }
+                }
+                Event::Freed(freed) => {
+                    self.freed(freed);
+                    recordings.iter_mut().for_each(|recording| recording.freed(freed.object));
+                }
             }
         }
     }
 
-    fn allocated(&mut self, allocated: &Allocated, stack: SiteStack, labels: Labels) {
+    /// The position of its site, and what it stands for.
+    fn allocated(&mut self, allocated: &Allocated, stack: SiteStack, labels: Labels) -> Option<(usize, Sums)> {
         self.stackless += u64::from(stack.addresses.is_empty());
         let (position, of) = (self.site(stack, labels), Sums::of(allocated.size, allocated.mean));
-        let Some(site) = self.sites.get_mut(position) else { return };
+        let site = self.sites.get_mut(position)?;
         site.allocated.add(of);
         site.live.add(of);
         self.live.add(of);
@@ -142,6 +152,7 @@ impl Ledger {
             self.peak = self.live;
             self.sites.iter_mut().for_each(|site| site.peak = site.live);
         }
+        Some((position, of))
     }
 
     fn freed(&mut self, freed: Freed) {
@@ -205,7 +216,8 @@ mod tests {
     }
 
     fn allocated(object: u32, size: u64, at: u64, site: u64) -> Event {
-        let facts = Allocated { object, size, mean: 0, at: Duration::from_millis(at), tid: 1, poll: None };
+        let facts =
+            Allocated { object, size, mean: 0, at: Duration::from_millis(at), tid: 1, poll: None, poll_number: None };
         Event::Allocated(facts, stack(site), Labels::default())
     }
 
@@ -217,14 +229,17 @@ mod tests {
     fn live_peak_and_temporary_are_told_apart() {
         let mut ledger = Ledger::default();
         // In one collection: 100 bytes come and go before 60 others, so the peak is 100 and not 160.
-        ledger.add(vec![
-            allocated(1, 100, 0, 7),
-            allocated(2, 60, 50, 8),
-            allocated(3, 1, 60, 9),
-            freed(1, 30, false),
-            freed(3, 61, false),
-        ]);
-        ledger.add(vec![allocated(4, 5, 70, 9), freed(4, 500, true)]);
+        ledger.add(
+            vec![
+                allocated(1, 100, 0, 7),
+                allocated(2, 60, 50, 8),
+                allocated(3, 1, 60, 9),
+                freed(1, 30, false),
+                freed(3, 61, false),
+            ],
+            &mut [],
+        );
+        ledger.add(vec![allocated(4, 5, 70, 9), freed(4, 500, true)], &mut []);
         let sites = ledger.sites();
         assert_eq!((ledger.live().bytes, ledger.live().samples), (60.0, 1));
         assert_eq!((sites[0].peak.bytes, sites[1].peak.bytes), (100.0, 0.0));
@@ -283,7 +298,7 @@ mod tests {
     fn kinds_are_bounded() {
         let mut ledger = Ledger::default();
         let events = (0..MAX_SITES as u32 + 100).map(|number| allocated(number, 1, 0, u64::from(number) + 1));
-        ledger.add(events.collect());
+        ledger.add(events.collect(), &mut []);
         assert!(ledger.is_full());
         assert_eq!(ledger.sites().len(), MAX_SITES + 1);
         assert_eq!(ledger.sites().last().map(|other| other.live.samples), Some(100));

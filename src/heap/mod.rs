@@ -47,6 +47,14 @@ mod growth;
 /// Labels of sizes.
 mod size_class;
 
+/// What one watch allocates between two moments.
+#[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "only guards of tests record"))]
+mod recording;
+
+/// Recordings for tests, as profiles without names.
+#[cfg(feature = "testing")]
+mod recorder;
+
 /// The ledger at one moment.
 mod snapshot;
 
@@ -63,4 +71,8 @@ pub(crate) use collector::{StartError, ensure_started, start, stop};
 pub(crate) use frames::without_allocator;
 pub(crate) use growth::Moments;
 pub(crate) use jemalloc::{Dump, JemallocProfile};
+#[cfg(feature = "testing")]
+pub(crate) use recorder::{MemoryLimits, Recorded, Recorder};
+#[cfg(feature = "testing")]
+pub(crate) use recording::OtherThreads;
 pub(crate) use snapshot::{Snapshot, View};

@@ -17,6 +17,10 @@ mod endpoint_check;
 #[cfg(feature = "heap")]
 mod heap_profiles;
 
+/// What a guarded test allocates.
+#[cfg(all(feature = "heap", feature = "testing"))]
+mod test_heap;
+
 /// Requests of the endpoint that are no profile over a window.
 #[cfg(feature = "http")]
 mod profile_requests;
@@ -52,3 +56,5 @@ pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};
 pub(crate) use profile_sessions::Stop;
 pub use runtime::{Handle, Runtime};
 pub(crate) use state::WatchState;
+#[cfg(all(feature = "heap", feature = "testing"))]
+pub(crate) use test_heap::TestHeap;

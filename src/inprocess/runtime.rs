@@ -123,6 +123,13 @@ impl Runtime {
         self.handle.enter()
     }
 
+    /// The ids of the threads of its pool, at each call.
+    #[cfg(all(feature = "heap", feature = "testing"))]
+    pub(crate) fn pool_threads(&self) -> impl Fn() -> Vec<i32> + Send + use<> {
+        let probe = Arc::clone(&self.handle.probe);
+        move || probe.pool().ids()
+    }
+
     /// A handle to this runtime, which can be cloned and sent to other threads.
     #[must_use]
     pub fn handle(&self) -> &Handle {

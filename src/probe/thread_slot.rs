@@ -82,6 +82,8 @@ pub(super) fn register_starting(runtime: &Arc<RuntimeProbe>, workers: usize) {
 }
 
 /// Gives the current thread a slot of its own, and adds it to the registry. `None` while the thread ends.
+///
+/// What it allocates is holdup's, and not sampled.
 fn occupy_slot(runtime: &Arc<RuntimeProbe>, add: impl FnOnce(&'static Slot)) -> Option<&'static Slot> {
     let occupy = |tenancy: &RefCell<Option<Tenancy>>| {
         let mut tenancy = tenancy.borrow_mut();
@@ -94,6 +96,9 @@ fn occupy_slot(runtime: &Arc<RuntimeProbe>, add: impl FnOnce(&'static Slot)) -> 
         tenancy.registry = Some(Arc::clone(&runtime.registry));
         tenancy.slot
     };
+    #[cfg(feature = "heap")]
+    return sys::heap::without_sampling(|| TENANCY.try_with(occupy).ok());
+    #[cfg(not(feature = "heap"))]
     TENANCY.try_with(occupy).ok()
 }
 

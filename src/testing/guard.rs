@@ -35,9 +35,62 @@ impl Guard {
         self
     }
 
-    /// Allows stalls whose stack contains a function with this text in its name, such as `my_crate::migrate`.
+    /// Allows stalls and allocations whose stack contains a function with this text in its name, such as `my_crate::migrate`.
     pub fn allow_function(mut self, name: impl Into<String>, reason: impl Into<String>) -> Self {
         self.settings.rules.functions.push((name.into(), reason.into()));
+        self
+    }
+
+    /// Fails a test that allocates more bytes, whether they are freed or not.
+    ///
+    /// What counts is what the threads of the guard's runtime allocate while the future runs, also those of `spawn_blocking`.
+    /// The test program needs [`Allocator`](crate::heap::Allocator) as its global allocator. Every allocation is recorded,
+    /// which is slow; see [`sample_heap`](Self::sample_heap).
+    ///
+    /// ```
+    /// #[global_allocator]
+    /// static ALLOCATOR: holdup::heap::Allocator = holdup::heap::Allocator::system();
+    ///
+    /// # fn main() {
+    /// # if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    /// // In a `#[test]`:
+    /// holdup::testing::Guard::new().allocates_at_most(64 * 1024).block_on(async {
+    ///     assert_eq!(vec![1, 2, 3].len(), 3);
+    /// });
+    /// # }
+    /// # }
+    /// ```
+    #[cfg(feature = "heap")]
+    pub fn allocates_at_most(mut self, bytes: u64) -> Self {
+        self.settings.memory.limits.allocated = Some(bytes);
+        self
+    }
+
+    /// Fails a test that leaks more bytes: what it allocated, and what lives after its future and its runtime have ended. What
+    /// the future returns lives.
+    ///
+    /// It has the conditions of [`allocates_at_most`](Self::allocates_at_most).
+    #[cfg(feature = "heap")]
+    pub fn leaks_at_most(mut self, bytes: u64) -> Self {
+        self.settings.memory.limits.kept = Some(bytes);
+        self
+    }
+
+    /// Fails a test in which one poll allocates more bytes, whether they are freed or not.
+    ///
+    /// It has the conditions of [`allocates_at_most`](Self::allocates_at_most). Only polls that holdup sees count: those of the
+    /// future, of [`holdup::spawn`](crate::spawn), and of all tasks where the runtime has task hooks.
+    #[cfg(feature = "heap")]
+    pub fn poll_allocates_at_most(mut self, bytes: u64) -> Self {
+        self.settings.memory.limits.poll = Some(bytes);
+        self
+    }
+
+    /// Samples the heap instead of recording every allocation, for tests with very many. The numbers are estimates then, and
+    /// the message says from how many samples.
+    #[cfg(feature = "heap")]
+    pub fn sample_heap(mut self, sampling: crate::heap::Sampling) -> Self {
+        self.settings.memory.sampling = Some(sampling);
         self
     }
 
@@ -64,7 +117,11 @@ impl Guard {
     pub fn block_on_with<F: Future>(self, builder: &mut tokio::runtime::Builder, future: F) -> F::Output {
         let session = start_session(self.settings);
         let runtime = session.watch.runtime(builder).unwrap_or_else(|error| panic!("{error}"));
+        #[cfg(feature = "heap")]
+        let session = session.recording_memory(runtime.pool_threads());
         let output = runtime.block_on(future);
+        #[cfg(feature = "heap")]
+        session.end_recording();
         // A test ends with its future. Tasks that still run are not awaited, although they may stall the runtime too.
         runtime.shutdown_background();
         session.end();

@@ -43,12 +43,17 @@ impl<F: Future> Future for Guarded<F> {
             let session = start_session(settings);
             let runtime = current_runtime(&session);
             let thread = RootThread::enter(&runtime);
+            // A runtime that holdup has not built does not list its threads.
+            #[cfg(feature = "heap")]
+            let session = session.recording_memory(Vec::new);
             this.future.set(Some(probe::root_at(future, runtime, this.location)));
             *this.session = Some((session, thread));
         }
         let Some(future) = this.future.as_mut().as_pin_mut() else { panic!("polled after completion") };
         let output = std::task::ready!(future.poll(context));
         this.future.set(None);
+        #[cfg(feature = "heap")]
+        this.session.iter().for_each(|(session, _)| session.end_recording());
         if let Some((session, thread)) = this.session.take() {
             drop(thread);
             session.end();

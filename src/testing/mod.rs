@@ -18,11 +18,21 @@
 //! that never applied gives a warning, so that it can be removed. A stall fails no test if the operating system caused it by
 //! not running the thread. Tests that run at the same time in one process have separate guards.
 //!
+//! With the feature `heap` and [`Allocator`](crate::heap::Allocator) as the global allocator of the test program, a guard also
+//! limits memory: `Guard::allocates_at_most`, `Guard::leaks_at_most` and `Guard::poll_allocates_at_most`.
+//!
 //! Before the first guard starts, a [`self_test`] checks that stalls are noticed in this environment. Without it, a guard that
 //! sees nothing would let every test pass.
 
 /// Blocks that are allowed to stall.
 mod allowed;
+
+/// Allowed functions and blocks.
+mod exceptions;
+
+/// Judges the memory of a test.
+#[cfg(feature = "heap")]
+mod memory;
 
 /// The public guard and its rules.
 mod guard;

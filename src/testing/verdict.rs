@@ -1,11 +1,10 @@
 //! Judges the stalls of a test by the rules of its guard.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
-use super::allowed::AllowedBlock;
+use super::exceptions::Exceptions;
 use crate::export::stall_text::{Repeats, StackDetail, StallView};
 use crate::export::text::{Style, milliseconds};
 use crate::model::holds::Counted;
@@ -16,10 +15,6 @@ const MAX_STALLS: usize = 1000;
 
 /// The limit of full reports in a message.
 const MAX_REPORTS: usize = 3;
-
-/// An allowed block is needed if it overlaps stalls for at least this long in total. The start of a poll is known only to half
-/// a sampling interval, so a block right before the poll seems to overlap it.
-const MIN_OVERLAP: Duration = Duration::from_millis(1);
 
 /// The stalls that were reported during a test, each with its start.
 #[derive(Debug, Default)]
@@ -80,17 +75,8 @@ pub struct HeldUp {
     threshold: Duration,
 }
 
-/// The outcome of a test.
-#[derive(Debug, Default)]
-pub(super) struct Verdict {
-    pub(super) held_up: Option<HeldUp>,
-    /// A sentence for each exception that never applied.
-    pub(super) warnings: Vec<String>,
-}
-
 /// Judges stalls by the rules, without the time of allowed blocks.
-pub(super) fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedBlock]) -> Verdict {
-    let mut exceptions = Exceptions::new(rules, blocks);
+pub(super) fn judge(recorded: &RecordedStalls, rules: &Rules, exceptions: &mut Exceptions<'_>) -> Option<HeldUp> {
     let (mut stalls, mut total, mut counted) = (Vec::new(), Duration::ZERO, Vec::new());
     for (start, stall) in recorded.stalls.values() {
         // The operating system did not run the thread, so the test is not at fault.
@@ -117,68 +103,7 @@ pub(super) fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedB
         counted.sort_by_key(|stall| std::cmp::Reverse(stall.duration));
         stalls.extend(counted.into_iter().take(MAX_REPORTS).cloned());
     }
-    let held_up = (!stalls.is_empty()).then_some(HeldUp { stalls, total, over_budget, threshold: rules.threshold });
-    Verdict { held_up, warnings: exceptions.unused_exceptions() }
-}
-
-/// The exceptions of a guard, and which of them have applied.
-struct Exceptions<'r> {
-    functions: Vec<(&'r str, &'r str, bool)>,
-    blocks: &'r [AllowedBlock],
-    /// The overlap with stalls, by the location of the block: a block that runs often may stall only once.
-    overlaps: HashMap<&'r Location<'r>, Duration>,
-}
-
-impl<'r> Exceptions<'r> {
-    fn new(rules: &'r Rules, blocks: &'r [AllowedBlock]) -> Self {
-        let functions = rules.functions.iter().map(|(name, reason)| (name.as_str(), reason.as_str(), false)).collect();
-        Self { functions, blocks, overlaps: HashMap::new() }
-    }
-
-    /// The duration of the stall without its overlap with allowed blocks.
-    fn duration_outside_blocks(&mut self, start: SystemTime, stall: &Stall) -> Duration {
-        let (mut duration, mut any_overlap) = (stall.duration, false);
-        for block in self.blocks.iter().filter(|block| block.tid == stall.tid) {
-            let overlap = block.overlap(start, start + stall.duration);
-            *self.overlaps.entry(block.location).or_default() += overlap;
-            if !any_overlap && !overlap.is_zero() {
-                any_overlap = true;
-                // The time of a block is exact, and that of a poll is not. So outside the block only the time between
-                // samples counts.
-                duration = duration.min(stall.observed());
-            }
-            duration = duration.saturating_sub(overlap);
-        }
-        duration
-    }
-
-    /// Whether an allowed function is on the stack.
-    fn allow_function_of(&mut self, stall: &Stall) -> bool {
-        let frames = stall.stack.as_ref().map_or(&[][..], |stack| &stack.frames);
-        let mut is_allowed = false;
-        for (name, _, has_applied) in &mut self.functions {
-            let applies = frames.iter().any(|frame| frame.function.contains(*name));
-            *has_applied |= applies;
-            is_allowed |= applies;
-        }
-        is_allowed
-    }
-
-    /// A sentence for each exception that never applied.
-    fn unused_exceptions(&self) -> Vec<String> {
-        let functions = self.functions.iter().filter(|(_, _, has_applied)| !has_applied);
-        let functions = functions
-            .map(|(name, reason, _)| format!("allow_function(\"{name}\", \"{reason}\") never applied; remove it"));
-        let is_unused =
-            |block: &&AllowedBlock| self.overlaps.get(block.location).is_none_or(|overlap| *overlap < MIN_OVERLAP);
-        let blocks = self.blocks.iter().filter(is_unused);
-        let blocks = blocks
-            .map(|block| format!("the allow at {} (\"{}\") held nothing up; remove it", block.location, block.reason));
-        let mut warnings: Vec<_> = functions.chain(blocks).collect();
-        warnings.sort();
-        warnings.dedup();
-        warnings
-    }
+    (!stalls.is_empty()).then_some(HeldUp { stalls, total, over_budget, threshold: rules.threshold })
 }
 
 /// A headline that is enough for a list of failed tests, and then the full reports.
@@ -218,6 +143,7 @@ fn headline(stall: &Stall) -> String {
 #[cfg(test)]
 mod tests {
 
+    use super::super::allowed::AllowedBlock;
     use super::*;
     use crate::model::cause::CauseClass;
     use crate::model::holds::Holds;
@@ -237,6 +163,17 @@ mod tests {
 
     fn rules() -> Rules {
         Rules { threshold: Duration::from_millis(50), budget: None, functions: Vec::new() }
+    }
+
+    struct Outcome {
+        held_up: Option<HeldUp>,
+        warnings: Vec<String>,
+    }
+
+    fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedBlock]) -> Outcome {
+        let mut exceptions = Exceptions::new(rules, blocks);
+        let held_up = super::judge(recorded, rules, &mut exceptions);
+        Outcome { held_up, warnings: exceptions.unused_exceptions() }
     }
 
     #[track_caller]

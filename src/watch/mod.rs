@@ -321,6 +321,23 @@ impl Watch {
         Arc::as_ptr(&self.state.registry).addr()
     }
 
+    /// Records what the threads of this watch allocate, and the others.
+    #[cfg(feature = "heap")]
+    pub(crate) fn record_heap(
+        &self,
+        sampling: crate::heap::Sampling,
+        others: crate::heap::OtherThreads,
+        limits: crate::heap::MemoryLimits,
+    ) -> Result<crate::heap::Recorder, ProfileError> {
+        self.state.record_heap(sampling, others, limits)
+    }
+
+    /// What was recorded.
+    #[cfg(feature = "heap")]
+    pub(crate) fn recorded_heap(&self, recorder: &crate::heap::Recorder) -> Option<crate::inprocess::TestHeap> {
+        self.state.recorded_heap(recorder)
+    }
+
     /// A runtime built without holdup. Only its wrapped futures are watched.
     pub(crate) fn foreign_runtime(&self, current_thread: bool, name: Option<&str>) -> Arc<RuntimeProbe> {
         let probe = RuntimeProbe::new(self.state.next_runtime_name(), Arc::clone(&self.state.registry));

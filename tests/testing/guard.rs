@@ -279,6 +279,17 @@ async fn the_outermost_future_of_a_multi_thread_test_is_watched() {
     .await;
 }
 
+/// A guard that sees no allocation would let every test pass.
+#[cfg(feature = "heap")]
+#[test]
+fn without_the_allocator_a_limit_on_memory_fails() {
+    let _alone = alone();
+    let text = message(|| Guard::new().allocates_at_most(1 << 30).block_on(async {})).expect("it fails");
+    assert!(text.starts_with("holdup cannot guard the memory of this test: "), "{text}");
+    assert!(text.contains("#[global_allocator]"), "{text}");
+    assert_eq!(message(|| Guard::new().allocates_at_most(1).warn_only().block_on(async {})), None, "it only warns");
+}
+
 #[test]
 fn a_panic_of_the_test_is_not_changed() {
     let _alone = alone();

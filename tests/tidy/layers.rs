@@ -126,7 +126,7 @@ const LAYERS: &[Layer] = &[
         ],
     ),
     ("requests", "names of requests by method and route", &["probe"]),
-    ("testing", "the guard for tests", &["model", "error", "probe", "export", "watch"]),
+    ("testing", "the guard for tests", &["model", "error", "sys", "probe", "heap", "export", "inprocess", "watch"]),
     ("cli", "the `holdup` command", &["quantity", "model", "analysis", "export", "import", "inprocess", "attach"]),
     (
         "bench_support",

@@ -31,6 +31,15 @@ pub(crate) struct Allocated {
     pub(crate) tid: i32,
     /// The current poll, on a worker inside a poll.
     pub(crate) poll: Option<PollNow>,
+    /// The number of that poll.
+    pub(crate) poll_number: Option<PollNumber>,
+}
+
+/// A poll of this process: a worker's slot, and a number that it never uses again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct PollNumber {
+    pub(crate) slot: usize,
+    pub(crate) sequence: u64,
 }
 
 /// The end of a sampled allocation.

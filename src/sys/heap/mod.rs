@@ -36,7 +36,7 @@ mod unsupported;
 use unsupported as platform;
 
 pub use allocator::Allocator;
-pub(crate) use facts::{Allocated, Freed, HeapTotals, StartError};
+pub(crate) use facts::{Allocated, Freed, HeapTotals, PollNumber, StartError};
 
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 pub(crate) use platform::{SEEDED_MEAN, seeded};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::lists::{Mailbox, Pool};
 use super::{region, stack_record, thread};
-use crate::sys::heap::facts::{Allocated, Freed, MAX_OBJECTS};
+use crate::sys::heap::facts::{Allocated, Freed, MAX_OBJECTS, PollNumber};
 use crate::sys::{PollNow, PollWords, StackCopy, StaticRef, monotonic_time};
 
 /// No stack record.
@@ -137,7 +137,9 @@ pub(super) fn drain(
         if record == NONE || !stack_record::empty(record, stack) {
             stack.bytes.clear();
         }
-        let poll = (object.words.load(Ordering::Relaxed) != 0).then(|| PollNow {
+        let slot = object.words.load(Ordering::Relaxed);
+        let sequence = object.sequence.load(Ordering::Relaxed);
+        let poll = (slot != 0).then(|| PollNow {
             task: object.task.load(Ordering::Relaxed),
             spawned_at: object.spawned_at.get(),
             name: object.name.load(Ordering::Relaxed),
@@ -149,6 +151,7 @@ pub(super) fn drain(
             at: Duration::from_nanos(object.at.load(Ordering::Relaxed)),
             tid: object.tid.load(Ordering::Relaxed),
             poll,
+            poll_number: poll.map(|_| PollNumber { slot, sequence }),
         };
         allocated(facts, stack);
     }
