@@ -231,7 +231,7 @@ impl Collector {
                     });
                 let mut labels = threads.labels(allocated.tid, allocated.poll);
                 labels.size = sizes.label(allocated.size);
-                events.push(Event::Allocated(allocated, stack, labels));
+                events.push(Event::Allocated(allocated, stack, Box::new(labels)));
             },
             |freed| ends.push(Event::Freed(freed)),
         );
@@ -239,7 +239,7 @@ impl Collector {
         let count = events.len();
         // Threads that have registered since are among those that allocated.
         recordings.iter_mut().for_each(Recording::refresh);
-        ledger.add(events, recordings);
+        ledger.add(events, |added| recordings.iter_mut().for_each(|recording| recording.add(added)));
         count
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::recording::Recording;
 use crate::model::profile::{Labels, MAX_VALUES};
 use crate::model::stack::Address;
 use crate::sys::heap::{Allocated, Freed};
@@ -93,7 +92,7 @@ struct Live {
 /// Something that happened to a sampled object.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Allocated(Allocated, SiteStack, Labels),
+    Allocated(Allocated, SiteStack, Box<Labels>),
     Freed(Freed),
 }
 
@@ -104,6 +103,16 @@ impl Event {
             Self::Freed(freed) => freed.at,
         }
     }
+}
+
+/// An event that was added to the sums.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "testing"), allow(dead_code, reason = "only guards of tests record"))]
+pub(super) enum Added<'a> {
+    /// An object, the position of its site, and what it stands for.
+    Allocated(&'a Allocated, usize, Sums),
+    /// The number of an object.
+    Freed(u32),
 }
 
 /// The sums.
@@ -119,21 +128,21 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Adds events. They are brought into the order of time, so that the peak between two collections is right. Recordings
-    /// see them in that order too.
-    pub(super) fn add(&mut self, mut events: Vec<Event>, recordings: &mut [Recording]) {
+    /// Adds events. They are brought into the order of time, so that the peak between two collections is right, and passed
+    /// on in that order.
+    pub(super) fn add(&mut self, mut events: Vec<Event>, mut then: impl FnMut(Added<'_>)) {
         // The sort is stable: an object is allocated before it is freed.
         events.sort_by_key(Event::at);
         for event in events {
             match event {
                 Event::Allocated(allocated, stack, labels) => {
-                    if let Some((site, of)) = self.allocated(&allocated, stack, labels) {
-                        recordings.iter_mut().for_each(|recording| recording.allocated(&allocated, site, of));
+                    if let Some((site, of)) = self.allocated(&allocated, stack, *labels) {
+                        then(Added::Allocated(&allocated, site, of));
                     }
                 }
                 Event::Freed(freed) => {
                     self.freed(freed);
-                    recordings.iter_mut().for_each(|recording| recording.freed(freed.object));
+                    then(Added::Freed(freed.object));
                 }
             }
         }
@@ -218,7 +227,7 @@ mod tests {
     fn allocated(object: u32, size: u64, at: u64, site: u64) -> Event {
         let facts =
             Allocated { object, size, mean: 0, at: Duration::from_millis(at), tid: 1, poll: None, poll_number: None };
-        Event::Allocated(facts, stack(site), Labels::default())
+        Event::Allocated(facts, stack(site), Box::default())
     }
 
     fn freed(object: u32, at: u64, in_same_poll: bool) -> Event {
@@ -237,9 +246,9 @@ mod tests {
                 freed(1, 30, false),
                 freed(3, 61, false),
             ],
-            &mut [],
+            |_| {},
         );
-        ledger.add(vec![allocated(4, 5, 70, 9), freed(4, 500, true)], &mut []);
+        ledger.add(vec![allocated(4, 5, 70, 9), freed(4, 500, true)], |_| {});
         let sites = ledger.sites();
         assert_eq!((ledger.live().bytes, ledger.live().samples), (60.0, 1));
         assert_eq!((sites[0].peak.bytes, sites[1].peak.bytes), (100.0, 0.0));
@@ -298,7 +307,7 @@ mod tests {
     fn kinds_are_bounded() {
         let mut ledger = Ledger::default();
         let events = (0..MAX_SITES as u32 + 100).map(|number| allocated(number, 1, 0, u64::from(number) + 1));
-        ledger.add(events.collect(), &mut []);
+        ledger.add(events.collect(), |_| {});
         assert!(ledger.is_full());
         assert_eq!(ledger.sites().len(), MAX_SITES + 1);
         assert_eq!(ledger.sites().last().map(|other| other.live.samples), Some(100));

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::ledger::Sums;
+use super::ledger::{Added, Sums};
 use crate::probe::Registry;
 use crate::sys::heap::{Allocated, PollNumber};
 
@@ -74,7 +74,17 @@ impl Recording {
         }
     }
 
-    pub(super) fn allocated(&mut self, allocated: &Allocated, site: usize, of: Sums) {
+    /// Adds an event. A free counts after the end too.
+    pub(super) fn add(&mut self, added: Added<'_>) {
+        match added {
+            Added::Allocated(allocated, site, of) => self.allocated(allocated, site, of),
+            Added::Freed(object) => {
+                self.living.remove(&object);
+            }
+        }
+    }
+
+    fn allocated(&mut self, allocated: &Allocated, site: usize, of: Sums) {
         if self.is_over || !self.threads.contains(&allocated.tid) {
             return;
         }
@@ -95,11 +105,6 @@ impl Recording {
         let Some(last) = self.last.get_mut(&poll.slot) else { return };
         last.bytes += of.bytes;
         last.sites.entry(site).or_default().add(of);
-    }
-
-    /// Ends an object, also after the recording itself.
-    pub(super) fn freed(&mut self, object: u32) {
-        self.living.remove(&object);
     }
 
     /// Records no further allocation. What lives may still be freed.
@@ -174,9 +179,9 @@ mod tests {
         recording.end();
         recording.allocated(&allocated(4, 7, None), 0, sums(80.0));
         assert_eq!(recording.all()[&0].bytes, 30.0);
-        recording.freed(1);
+        recording.add(Added::Freed(1));
         assert_eq!(recording.kept()[&0].bytes, 20.0);
-        recording.freed(2);
+        recording.add(Added::Freed(2));
         assert!(recording.kept().is_empty(), "a free counts after the end too");
     }
 

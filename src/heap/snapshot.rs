@@ -105,7 +105,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The present. `None` if sampling never began.
     pub(crate) fn now() -> Option<Self> {
-        with_ledger(|ledger, sampling| Self::of(ledger, sampling))
+        with_ledger(Self::of)
     }
 
     /// The present, with what was allocated in the first half of the time since `before` and still lives. The moments are

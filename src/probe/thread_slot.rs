@@ -96,10 +96,17 @@ fn occupy_slot(runtime: &Arc<RuntimeProbe>, add: impl FnOnce(&'static Slot)) -> 
         tenancy.registry = Some(Arc::clone(&runtime.registry));
         tenancy.slot
     };
-    #[cfg(feature = "heap")]
-    return sys::heap::without_sampling(|| TENANCY.try_with(occupy).ok());
-    #[cfg(not(feature = "heap"))]
-    TENANCY.try_with(occupy).ok()
+    unsampled(|| TENANCY.try_with(occupy).ok())
+}
+
+#[cfg(feature = "heap")]
+fn unsampled<T>(run: impl FnOnce() -> T) -> T {
+    sys::heap::without_sampling(run)
+}
+
+#[cfg(not(feature = "heap"))]
+fn unsampled<T>(run: impl FnOnce() -> T) -> T {
+    run()
 }
 
 /// Ends the current thread's work as a worker. It may become one again.

@@ -5,7 +5,6 @@ use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 use super::allowed::AllowedBlock;
-use super::verdict::Rules;
 use crate::model::stack::Frame;
 use crate::model::stall::Stall;
 
@@ -22,8 +21,9 @@ pub(super) struct Exceptions<'r> {
 }
 
 impl<'r> Exceptions<'r> {
-    pub(super) fn new(rules: &'r Rules, blocks: &'r [AllowedBlock]) -> Self {
-        let functions = rules.functions.iter().map(|(name, reason)| (name.as_str(), reason.as_str(), false)).collect();
+    /// Functions have a part of their names and a reason.
+    pub(super) fn new(functions: &'r [(String, String)], blocks: &'r [AllowedBlock]) -> Self {
+        let functions = functions.iter().map(|(name, reason)| (name.as_str(), reason.as_str(), false)).collect();
         Self { functions, blocks, overlaps: HashMap::new() }
     }
 

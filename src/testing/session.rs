@@ -151,7 +151,7 @@ impl Session {
         let registry = watch.registry_key();
         let reported = watch.shutdown_timeout(SYMBOL_LIMIT);
         let blocks = allowed::take(registry);
-        let mut exceptions = Exceptions::new(&settings.rules, &blocks);
+        let mut exceptions = Exceptions::new(&settings.rules.functions, &blocks);
         let mut verdict =
             Verdict { held_up: judge(&lock(&stalls), &settings.rules, &mut exceptions), ..Verdict::default() };
         #[cfg(feature = "heap")]
@@ -171,7 +171,7 @@ impl Session {
         let limit = Instant::now() + SETTLE_LIMIT;
         loop {
             let heap = self.watch.recorded_heap(recorder)?;
-            let mut exceptions = Exceptions::new(&self.settings.rules, &[]);
+            let mut exceptions = Exceptions::new(&self.settings.rules.functions, &[]);
             if Instant::now() >= limit || !memory::keeps_too_much(&heap, &self.settings.memory, &mut exceptions) {
                 return Some(heap);
             }

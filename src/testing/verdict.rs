@@ -171,7 +171,7 @@ mod tests {
     }
 
     fn judge(recorded: &RecordedStalls, rules: &Rules, blocks: &[AllowedBlock]) -> Outcome {
-        let mut exceptions = Exceptions::new(rules, blocks);
+        let mut exceptions = Exceptions::new(&rules.functions, blocks);
         let held_up = super::judge(recorded, rules, &mut exceptions);
         Outcome { held_up, warnings: exceptions.unused_exceptions() }
     }
