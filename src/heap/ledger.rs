@@ -123,6 +123,10 @@ pub(crate) struct Ledger {
     objects: HashMap<u32, Live>,
     live: Sums,
     peak: Sums,
+    /// When the peak was, by the monotonic clock.
+    peak_at: Duration,
+    /// How often a new peak was recorded.
+    peaks: u64,
     /// Samples whose stack could not be copied.
     stackless: u64,
 }
@@ -159,6 +163,8 @@ impl Ledger {
         self.objects.insert(allocated.object, Live { site: position, of, at: allocated.at });
         if self.live.bytes > self.peak.bytes * (1.0 + 1.0 / PEAK_STEP) {
             self.peak = self.live;
+            self.peak_at = allocated.at;
+            self.peaks += 1;
             self.sites.iter_mut().for_each(|site| site.peak = site.live);
         }
         Some((position, of))
@@ -194,6 +200,16 @@ impl Ledger {
 
     pub(super) fn live(&self) -> Sums {
         self.live
+    }
+
+    /// How often a new peak was recorded.
+    pub(super) fn peaks(&self) -> u64 {
+        self.peaks
+    }
+
+    /// When the peak was, by the monotonic clock.
+    pub(super) fn peak_at(&self) -> Duration {
+        self.peak_at
     }
 
     pub(super) fn stackless(&self) -> u64 {
@@ -252,6 +268,7 @@ mod tests {
         let sites = ledger.sites();
         assert_eq!((ledger.live().bytes, ledger.live().samples), (60.0, 1));
         assert_eq!((sites[0].peak.bytes, sites[1].peak.bytes), (100.0, 0.0));
+        assert_eq!((ledger.peaks(), ledger.peak_at()), (1, Duration::ZERO));
         assert_eq!((sites[0].temporary.samples, sites[1].temporary.samples, sites[2].temporary.samples), (0, 0, 2));
         assert_eq!((sites[2].allocated.samples, sites[2].live), (2, Sums::default()));
         let millis = Duration::from_millis;

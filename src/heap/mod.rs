@@ -58,6 +58,9 @@ mod recorder;
 /// The ledger at one moment.
 mod snapshot;
 
+/// The peak in a file.
+mod peak;
+
 /// Leaves out the allocator's own frames.
 mod frames;
 
@@ -75,4 +78,7 @@ pub(crate) use jemalloc::{Dump, JemallocProfile};
 pub(crate) use recorder::{MemoryLimits, Recorded, Recorder};
 #[cfg(feature = "testing")]
 pub(crate) use recording::OtherThreads;
+pub(crate) use peak::keep as keep_peak;
+#[cfg(feature = "cli")]
+pub(crate) use peak::{FileError, SavedImage, SavedPeak, file_facts, newest as newest_peak};
 pub(crate) use snapshot::{Snapshot, View};

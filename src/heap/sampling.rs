@@ -39,6 +39,11 @@ impl Sampling {
         if bytes > Self::LARGEST.mean { Self::LARGEST } else { Self { mean: bytes } }
     }
 
+    /// That with this [`mean`](Self::mean).
+    pub(super) fn of_mean(mean: u64) -> Self {
+        Self { mean }
+    }
+
     /// In bytes; 0 for every allocation.
     pub(crate) fn mean(self) -> u64 {
         self.mean

@@ -198,16 +198,7 @@ impl Snapshot {
 
     /// What the numbers are, and what is missing.
     fn notes(&self, view: View, before: Option<&Self>) -> Vec<String> {
-        let mut notes = vec![match self.sampling {
-            Sampling::EVERY_ALLOCATION => "every allocation is sampled".to_owned(),
-            sampling => format!(
-                "one sample per {sampling} of allocations on average; n samples are within ±196/√n % of the truth, 95 times of 100"
-            ),
-        }];
-        let HeapTotals { allocated_bytes, allocations, freed_bytes, frees } = self.totals;
-        notes.push(format!(
-            "counted, not sampled: {allocated_bytes} bytes in {allocations} allocations, {freed_bytes} bytes in {frees} frees since sampling began"
-        ));
+        let mut notes = what_numbers_are(self.sampling, self.totals);
         if let Some(before) = before.filter(|_| view == View::Leaks) {
             let (live, grown) = (rounded(self.live.bytes), rounded(self.live.bytes - before.live.bytes));
             notes.push(format!("{live} bytes live, {grown} more than at the start of the window"));
@@ -224,17 +215,40 @@ impl Snapshot {
         if view == View::Temporary {
             notes.push(format!("freed in the poll that allocated it, or within {} ms", TEMPORARY.as_millis()));
         }
-        if self.stackless > 0 {
-            notes.push(format!("{} samples have no stack, because the records were full", self.stackless));
-        }
-        if self.is_full {
-            notes.push("further stacks are summed as one, because too many are different".to_owned());
-        }
+        notes.extend(what_stacks_lack(self.stackless, self.is_full));
         if !sys::heap::has_region() {
             notes.push("the address space is limited, so every free looks for its sample in a table".to_owned());
         }
         notes
     }
+}
+
+/// What the numbers are, as notes of a profile.
+pub(super) fn what_numbers_are(sampling: Sampling, totals: HeapTotals) -> Vec<String> {
+    let HeapTotals { allocated_bytes, allocations, freed_bytes, frees } = totals;
+    vec![
+        match sampling {
+            Sampling::EVERY_ALLOCATION => "every allocation is sampled".to_owned(),
+            sampling => format!(
+                "one sample per {sampling} of allocations on average; n samples are within ±196/√n % of the truth, 95 times of 100"
+            ),
+        },
+        format!(
+            "counted, not sampled: {allocated_bytes} bytes in {allocations} allocations, {freed_bytes} bytes in {frees} frees since sampling began"
+        ),
+    ]
+}
+
+/// Why stacks are missing, as notes of a profile.
+pub(super) fn what_stacks_lack(stackless: u64, is_full: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if stackless > 0 {
+        notes.push(format!("{stackless} samples have no stack, because the records were full"));
+    }
+    if is_full {
+        notes.push("further stacks are summed as one, because too many are different".to_owned());
+    }
+    notes
 }
 
 /// The frame of an allocation without a stack.

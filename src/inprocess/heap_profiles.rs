@@ -1,6 +1,8 @@
 //! Profiles of the heap. Sampling begins with the first request if it has not begun before, unless the program's jemalloc
 //! samples.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::profile_options::{ProfileError, ProfileMode, ProfileOptions};
@@ -9,15 +11,34 @@ use super::state::WatchState;
 use crate::heap::{self, Dump, JemallocProfile, Moments, Sampling, Snapshot, StartError, View};
 use crate::model::profile::Profile;
 use crate::profilers::Collection;
+use crate::report::News;
 use crate::sys::heap::{is_on, without_sampling};
 
 /// Between two checks whether a window is to end early.
 const STOP_CHECK: Duration = Duration::from_millis(20);
 
 impl WatchState {
-    /// Begins to sample the heap, or changes how often.
+    /// Begins to sample the heap, or changes how often. The peak is kept in a file if that was asked for.
     pub(crate) fn sample_heap(&self, sampling: Sampling) -> Result<(), ProfileError> {
-        heap::start(sampling, &self.registry).map_err(|error| unavailable(&error))
+        heap::start(sampling, &self.registry).map_err(|error| unavailable(&error))?;
+        let Some(path) = self.heap_peak.get() else { return Ok(()) };
+        let log = Arc::downgrade(&self.log);
+        let kept = heap::keep_peak(path, move |text| {
+            if let Some(log) = log.upgrade() {
+                log.sinks.say(News::Notice(text));
+            }
+        });
+        // The heap is sampled nevertheless.
+        if let Err(reason) = kept {
+            self.log.sinks.say(News::Notice(reason));
+        }
+        Ok(())
+    }
+
+    /// Keeps the peak in this file while the heap is sampled.
+    pub(crate) fn keep_heap_peak(&self, path: PathBuf) {
+        // A relative path must not change with the working folder.
+        let _set_once = self.heap_peak.set(std::path::absolute(&path).unwrap_or(path));
     }
 
     /// Ends the sampling of the heap for this watch.

@@ -40,6 +40,9 @@ pub(crate) struct WatchState {
     #[cfg(feature = "heap")]
     pub(crate) jemalloc: Option<crate::heap::JemallocProfile>,
     unnamed_runtimes: AtomicU64,
+    /// The file that keeps the peak of the heap, if one was asked for.
+    #[cfg(feature = "heap")]
+    pub(super) heap_peak: std::sync::OnceLock<std::path::PathBuf>,
 }
 
 impl WatchState {
@@ -59,6 +62,8 @@ impl WatchState {
             #[cfg(feature = "heap")]
             jemalloc: None,
             unnamed_runtimes: AtomicU64::new(0),
+            #[cfg(feature = "heap")]
+            heap_peak: std::sync::OnceLock::new(),
         }
     }
 

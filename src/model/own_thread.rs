@@ -43,8 +43,11 @@ pub(crate) const SHUTDOWN: &str = "holdup-shutdown";
 /// Reads what the allocator has sampled.
 pub(crate) const HEAP: &str = "holdup-heap";
 
+/// Writes the peak of the heap to a file.
+pub(crate) const PEAK: &str = "holdup-peak";
+
 /// Every name, in every build: another process may have other features.
-const ALL: [&str; 13] = [
+const ALL: [&str; 14] = [
     WATCHDOG,
     WATCHDOG_CHECK,
     REPORTER,
@@ -58,6 +61,7 @@ const ALL: [&str; 13] = [
     CONSOLE,
     SHUTDOWN,
     HEAP,
+    PEAK,
 ];
 
 /// The kernel's limit of a thread's name, in bytes.

@@ -15,6 +15,10 @@ mod poll_words;
 /// A process, by its id.
 mod process;
 
+/// A file that this process alone writes.
+#[cfg(feature = "heap")]
+mod kept_file;
+
 /// Standard error without a lock.
 mod standard_error;
 
@@ -35,6 +39,8 @@ mod unsupported;
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(holdup_unsupported))))]
 pub(crate) use unsupported::*;
 
+#[cfg(feature = "heap")]
+pub(crate) use kept_file::{file_size_limit, open_kept_file};
 pub(crate) use poll_words::{PollNow, PollWords};
 pub(crate) use process::Process;
 pub(crate) use standard_error::write_to_standard_error;

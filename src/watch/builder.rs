@@ -63,6 +63,7 @@ pub struct WatchBuilder {
     heap: Option<crate::heap::Sampling>,
     #[cfg(feature = "heap")]
     jemalloc: Option<crate::heap::JemallocProfile>,
+    heap_peak: Option<std::path::PathBuf>,
     #[cfg(feature = "http")]
     listen: Option<crate::http::Wanted>,
     #[cfg(feature = "http")]
@@ -212,6 +213,27 @@ impl WatchBuilder {
         self
     }
 
+    /// Keeps the peak of the heap in a file, which survives the end of the process by a signal or for lack of memory.
+    /// `holdup heap FILE` shows it. The environment variable `HOLDUP_HEAP_PEAK` takes precedence.
+    ///
+    /// The file has 4 MiB. The peak of an earlier process is moved to `FILE.previous`. Each process needs its own file. Where
+    /// the file cannot be written, a warning says why, and the service goes on. Without [`heap`](Self::heap), the heap is
+    /// sampled as by default.
+    ///
+    /// ```
+    /// # #[global_allocator]
+    /// # static ALLOCATOR: holdup::heap::Allocator = holdup::heap::Allocator::system();
+    /// let file = std::env::temp_dir().join("my-service.peak");
+    /// let watch = holdup::Watch::builder().heap_peak_file(file).start()?;
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
+    #[cfg(feature = "heap")]
+    #[must_use]
+    pub fn heap_peak_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.heap_peak = Some(path.into());
+        self
+    }
+
     /// Starts the watch's threads, and logs the self-check as `tracing` events. Where no subscriber takes them, what holdup
     /// cannot see goes to standard error, unless [`print`](Self::print) is [`Print::Never`].
     ///
@@ -342,6 +364,12 @@ impl WatchBuilder {
             },
             Err(_) => self.heap,
         };
+        let file = std::env::var_os("HOLDUP_HEAP_PEAK").filter(|path| !path.is_empty());
+        let file = file.map(std::path::PathBuf::from).or_else(|| self.heap_peak.clone());
+        let asked = asked.or_else(|| file.is_some().then(crate::heap::Sampling::default));
+        if let Some(file) = file {
+            state.keep_heap_peak(file);
+        }
         if let Some(Err(error)) = asked.map(|sampling| state.sample_heap(sampling)) {
             state.log.sinks.say(News::Notice(error.to_string()));
         }

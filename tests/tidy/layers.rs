@@ -37,7 +37,7 @@ const LAYERS: &[Layer] = &[
     (
         "heap",
         "the heap: sums of sampled allocations, and the public allocator",
-        &["model", "sys", "threads", "probe", "unwind", "profilers"],
+        &["model", "sys", "threads", "probe", "images", "unwind", "profilers"],
     ),
     (
         "symbols",
