@@ -63,6 +63,9 @@ pub(super) fn reserve() -> io::Result<()> {
     }
     // SAFETY: the range is the mapping from above, and the advice changes no content.
     unsafe { libc::madvise(start, length, libc::MADV_NOHUGEPAGE) };
+    // Not every kernel has names for anonymous memory (CONFIG_ANON_VMA_NAME).
+    // SAFETY: the range is the mapping from above, and the name is a string that lives on.
+    unsafe { libc::prctl(libc::PR_SET_VMA, libc::PR_SET_VMA_ANON_NAME, start, length, c"holdup".as_ptr()) };
     BASE.store(start.expose_provenance().next_multiple_of(SMALL), Ordering::Release);
     Ok(())
 }
