@@ -37,6 +37,12 @@ pub(crate) struct DebugFiles {
 }
 
 impl Links {
+    /// The build id alone.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_build(id: Vec<u8>) -> Self {
+        Self { link: None, build_id: Some(id) }
+    }
+
     /// The references in an object file.
     pub(crate) fn of<'d, R: object::ReadRef<'d>>(file: &object::File<'d, R>) -> Self {
         let link = file.gnu_debuglink().ok().flatten().map(|(name, sum)| (name.to_vec(), sum));

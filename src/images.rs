@@ -13,6 +13,9 @@ use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol};
 use crate::model::remedy::BuildNames;
 use crate::sys::{Mapping, Process};
 
+/// Images without a file are read from memory up to this size. The vDSO has some pages.
+const MAX_MEMORY: u64 = 1 << 20;
+
 /// One program or library.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Image {
@@ -41,6 +44,12 @@ impl Images {
     /// An empty list.
     pub(crate) fn of(process: Process) -> Self {
         Self { process, list: Vec::new() }
+    }
+
+    /// Those that an ended process had loaded.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_ended(list: Vec<Image>) -> Self {
+        Self { process: Process::ended(), list }
     }
 
     /// The process.
@@ -155,10 +164,17 @@ pub(crate) trait ObjectReader {
 }
 
 impl Image {
+    /// An image of an ended process. Nothing of it is known without its file.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_ended(range: Range<u64>, bias: u64, name: &str, path: Option<PathBuf>, program: bool) -> Self {
+        Self { process: Process::ended(), range, bias, name: name.into(), path, program }
+    }
+
     /// Reads from the image's file, or from memory if it has none; `None` if it is not an object file.
     pub(crate) fn read<T: ObjectReader>(&self, reader: T) -> Option<T::Output> {
         let Some(path) = &self.path else {
-            let mut bytes = vec![0; usize::try_from(self.range.end - self.range.start).ok()?];
+            let length = self.range.end.checked_sub(self.range.start).filter(|length| *length <= MAX_MEMORY)?;
+            let mut bytes = vec![0; usize::try_from(length).ok()?];
             let length = self.process.read_memory(self.range.start, &mut bytes);
             return Some(reader.read(&object::File::parse(&bytes[..length]).ok()?));
         };

@@ -31,6 +31,13 @@ impl ProgramPath {
         Self { path, folder: std::fs::read_link(process.file("cwd")).ok() }
     }
 
+    /// Those of a process that has ended.
+    #[cfg(feature = "cli")]
+    pub(crate) fn of_ended(path: &str, folder: &str) -> Self {
+        let known = |path: &str| Some(path).filter(|path| !path.is_empty()).map(PathBuf::from);
+        Self { path: known(path), folder: known(folder) }
+    }
+
     /// The name of its file, for display.
     pub(crate) fn name(&self) -> Arc<str> {
         self.file_name().as_deref().unwrap_or("unknown").into()

@@ -8,7 +8,7 @@ use crate::model::profile::{Labels, Profile, ProfileBuilder, ProfileFrame};
 use crate::model::stack::{Frame, Origin};
 
 /// A label to group samples by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Group {
     Thread,
     Runtime,
@@ -31,6 +31,18 @@ impl Group {
             Self::Spawn => "spawn",
             Self::State => "state",
             Self::Size => "size",
+        }
+    }
+
+    /// What a table shows for it, without ids: `GET /news`.
+    #[cfg(feature = "cli")]
+    pub(crate) fn name(self, labels: &Labels) -> Option<&str> {
+        match self {
+            Self::Thread => labels.thread.as_deref(),
+            Self::Runtime => labels.runtime.as_deref(),
+            Self::Task => labels.task_name.as_deref(),
+            Self::Spawn => labels.spawned_at.as_deref(),
+            Self::State => labels.state.as_deref(),
         }
     }
 

@@ -11,6 +11,10 @@ pub(crate) mod group;
 /// Stacks without the frames of the runtime.
 pub(crate) mod runtime_frames;
 
+/// Memory by the code that allocates it.
+#[cfg(feature = "cli")]
+pub(crate) mod sites;
+
 /// Sums by function.
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod top;

@@ -37,6 +37,10 @@ mod live_reader;
 /// A process that exists and may be read.
 mod open_process;
 
+/// The memory of a process by kind.
+#[cfg(feature = "cli")]
+mod memory;
+
 /// What may be used to read a process.
 mod options;
 
@@ -54,6 +58,10 @@ mod profiles;
 
 /// What holdup lacks, and how to get it.
 mod remedies;
+
+/// The peak of a process that has ended.
+#[cfg(feature = "cli")]
+mod saved_peak;
 
 /// The watchdog on a process.
 mod stall_watch;
@@ -92,6 +100,10 @@ pub use profiles::{Mode, ParseModeError};
 pub use stalls::WatchedStalls;
 
 #[cfg(feature = "cli")]
+pub(crate) use memory::memory_of;
+#[cfg(feature = "cli")]
 pub(crate) use process_list::Processes;
+#[cfg(feature = "cli")]
+pub(crate) use saved_peak::{holds_peak, read_peak};
 #[cfg(feature = "cli")]
 pub(crate) use symbol_file::extract;

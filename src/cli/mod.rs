@@ -34,6 +34,9 @@ mod explain;
 /// `holdup stalls --follow`.
 mod follow;
 
+/// `holdup heap`.
+mod heap;
+
 /// Ctrl-C.
 mod interrupt;
 
@@ -111,6 +114,8 @@ enum Verb {
     Top(top::Arguments),
     /// Record a profile of CPU time, wall-clock time or stalled time as a flamegraph or in another format
     Record(record::Arguments),
+    /// Show where memory goes: which code holds it, or what a process uses it for
+    Heap(heap::Arguments),
     /// Show every task of a process and what it awaits
     Dump(dump::Arguments),
     /// Show the tasks that use the workers, with polls, times and delays
@@ -140,6 +145,7 @@ pub fn main() -> ExitCode {
     let outcome = match &arguments.verb {
         Verb::Ps(arguments) => ps::run(arguments, &mut out),
         Verb::Record(arguments) => record::run(arguments, &mut out),
+        Verb::Heap(arguments) => heap::run(arguments, &mut out),
         Verb::Stalls(arguments) => stalls::run(arguments, &mut out),
         Verb::Tasks(arguments) => tasks::run(arguments, &mut out),
         Verb::Dump(arguments) => dump::run(arguments, &mut out),

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::analysis::filter::{self, Filter};
 use crate::analysis::group::{self, Group};
+use crate::attach::{holds_peak, read_peak};
 use crate::export::profile::{Format, Frames, summary};
 use crate::import;
 use crate::model::profile::Profile;
@@ -84,8 +85,13 @@ pub(super) fn grouped(profile: &Profile, groups: &[Group]) -> Profile {
 /// The file name for standard input and output.
 pub(super) const STDIO: &str = "-";
 
-/// Reads a profile from a file, or from standard input for `-`.
+/// Reads a profile from a file, or from standard input for `-`. The file that keeps the peak of a heap is one too.
 pub(super) fn read(path: &Path, format: Option<Format>) -> anyhow::Result<Profile> {
+    read_of_program(path, format, None)
+}
+
+/// The same, with the file of the program whose peak it is.
+pub(super) fn read_of_program(path: &Path, format: Option<Format>, program: Option<&Path>) -> anyhow::Result<Profile> {
     let is_stdin = path == Path::new(STDIO);
     let source: &mut dyn Read = if is_stdin {
         &mut std::io::stdin().lock()
@@ -96,6 +102,12 @@ pub(super) fn read(path: &Path, format: Option<Format>) -> anyhow::Result<Profil
     let mut bytes = Vec::new();
     let limited = source.take(import::MAX_BYTES + 1).read_to_end(&mut bytes);
     limited.with_context(|| format!("{} cannot be read", path.display()))?;
+    if format.is_none() && holds_peak(&bytes) {
+        return read_peak(&bytes, program).map_err(anyhow::Error::msg).with_context(|| path.display().to_string());
+    }
+    if program.is_some() {
+        anyhow::bail!("{} is no file of a peak, so --program has no use", path.display());
+    }
     import::read(&bytes, format).with_context(|| path.display().to_string())
 }
 

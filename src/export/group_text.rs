@@ -151,7 +151,7 @@ impl GroupPartView<'_> {
 
 /// Day and time: `2026-11-30`, `10:20:31`.
 #[cfg(feature = "http")]
-fn utc(time: SystemTime) -> (String, String) {
+pub(crate) fn utc(time: SystemTime) -> (String, String) {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = date(days);

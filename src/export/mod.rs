@@ -55,6 +55,14 @@ pub(crate) mod task_table;
 #[cfg(any(feature = "cli", all(test, feature = "formats")))]
 pub(crate) mod tables;
 
+/// Memory by the code that allocates it, as a table and as JSON.
+#[cfg(feature = "cli")]
+pub(crate) mod heap_table;
+
+/// The memory of a process by kind, as a table and as JSON.
+#[cfg(feature = "cli")]
+pub(crate) mod memory_table;
+
 /// The current activity of a process, as text.
 #[cfg(feature = "attach")]
 pub(crate) mod activity_text;

@@ -66,7 +66,7 @@ pub(crate) fn diff(diff: &Diff, rows: usize) -> String {
     text
 }
 
-fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+pub(super) fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
     let _infallible = writeln!(text, "{line}");
 }
 
@@ -74,7 +74,7 @@ fn unit(value: Option<&ValueType>) -> Unit {
     value.map_or(Unit::Count, |value| value.unit)
 }
 
-fn function(name: &str, file: Option<&str>) -> String {
+pub(super) fn function(name: &str, file: Option<&str>) -> String {
     // A name from an untrusted file must not contain escape sequences.
     let name = format!(
         "{name}{}",
@@ -84,7 +84,7 @@ fn function(name: &str, file: Option<&str>) -> String {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a share to one digit")]
-fn share(part: i64, sum: i64) -> String {
+pub(super) fn share(part: i64, sum: i64) -> String {
     if sum <= 0 { "-".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / sum as f64) }
 }
 
@@ -92,7 +92,7 @@ fn change(delta: i64, unit: Unit) -> String {
     if delta > 0 { format!("+{}", amount(delta, unit)) } else { amount(delta, unit) }
 }
 
-fn rest(text: &mut String, all: usize, rows: usize) {
+pub(super) fn rest(text: &mut String, all: usize, rows: usize) {
     if all > rows {
         line(text, format_args!("… and {} more; -n shows more rows", all - rows));
     }

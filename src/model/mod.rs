@@ -73,6 +73,10 @@ pub(crate) mod process;
 /// Profiles: weighted stacks with names.
 pub(crate) mod profile;
 
+/// The memory of a process by kind.
+#[cfg(feature = "cli")]
+pub(crate) mod memory;
+
 /// The activity of a process since the last sample.
 #[cfg(feature = "attach")]
 pub(crate) mod activity;

@@ -47,9 +47,14 @@ impl std::fmt::Debug for Symbolizer {
 
 impl Symbolizer {
     pub(crate) fn of(process: Process, origins: Origins) -> Self {
+        Self::of_images(Images::of(process), origins)
+    }
+
+    /// Symbolizes addresses in these images, and in others that the process loads.
+    pub(crate) fn of_images(images: Images, origins: Origins) -> Self {
         Self {
             origins,
-            images: Images::of(process),
+            images,
             loaders: HashMap::new(),
             exports: HashMap::new(),
             program: OnceLock::new(),
@@ -103,8 +108,8 @@ impl Symbolizer {
 
     fn owners_of_program(&self) -> Arc<CrateOwners> {
         Arc::clone(self.program.get_or_init(|| {
-            let mut images = Images::of(self.images.process());
-            let program = images.load_new().ok().and_then(|images| images.iter().find(|image| image.program));
+            let mut loaded = Images::of(self.images.process());
+            let program = self.images.program().or_else(|| loaded.load_new().ok()?.iter().find(|image| image.program));
             Arc::new(program.map_or_else(CrateOwners::unknown, CrateOwners::of))
         }))
     }

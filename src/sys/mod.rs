@@ -264,6 +264,23 @@ pub(crate) struct Mapping {
     pub(crate) path: String,
 }
 
+/// A mapping with the memory that it uses.
+#[cfg(feature = "cli")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MappingUse {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// It may be read, written or executed.
+    pub(crate) accessible: bool,
+    /// Other processes see what is written.
+    pub(crate) shared: bool,
+    /// The kernel reserves no memory for it (`MAP_NORESERVE`).
+    pub(crate) reserved_only: bool,
+    /// The path, or a name in brackets such as `[stack]`. Empty for anonymous memory.
+    pub(crate) path: String,
+    pub(crate) of: crate::model::memory::MemoryUse,
+}
+
 impl Mapping {
     /// The mapping that contains an address.
     pub(crate) fn of(mappings: &[Self], address: u64) -> Option<&Self> {

@@ -21,6 +21,12 @@ impl Process {
         Self { pid: Some(pid).filter(|pid| *pid != std::process::id()) }
     }
 
+    /// A process that has ended. Nothing of it can be read: the kernel has no process with the id 0.
+    #[cfg(feature = "cli")]
+    pub(crate) const fn ended() -> Self {
+        Self { pid: Some(0) }
+    }
+
     /// Its id.
     pub(crate) fn id(self) -> u32 {
         self.pid.unwrap_or_else(std::process::id)

@@ -28,6 +28,11 @@ impl Process {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    #[cfg(feature = "cli")]
+    pub(crate) fn memory_use(self) -> io::Result<Vec<super::MappingUse>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     pub(crate) fn read_memory(self, _address: u64, _into: &mut [u8]) -> usize {
         0
     }

@@ -89,6 +89,7 @@ const LAYERS: &[Layer] = &[
             "census",
             "stalls",
             "profilers",
+            "heap",
             "symbols",
             "diagnose",
             "export",

@@ -53,10 +53,16 @@ pub(crate) fn quality(profile: &Profile) -> String {
 
 /// `± 4.2 %`: how near the truth an estimate from this many samples of the heap is, 95 times of 100. `None` for other
 /// profiles.
-#[expect(clippy::cast_precision_loss, reason = "a percentage to one digit")]
 pub(crate) fn uncertainty(profile: &Profile, samples: u64) -> Option<String> {
     let is_estimate = profile.counted().is_some() && profile.drawn_value()?.unit == Unit::Bytes;
-    (is_estimate && samples > 0).then(|| format!("± {:.1} %", 196.0 / (samples as f64).sqrt()))
+    let percent = uncertainty_percent(samples).filter(|_| is_estimate)?;
+    Some(format!("± {percent:.1} %"))
+}
+
+/// How near the truth an estimate from this many samples of the heap is, 95 times of 100, in percent.
+#[expect(clippy::cast_precision_loss, reason = "a percentage to one digit")]
+pub(crate) fn uncertainty_percent(samples: u64) -> Option<f64> {
+    (samples > 0).then(|| 196.0 / (samples as f64).sqrt())
 }
 
 /// `1 sample`, `2 samples`. The name of the value is a plural.

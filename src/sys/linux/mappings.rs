@@ -16,7 +16,7 @@ impl Process {
 }
 
 /// Parses `START-END PERMS OFFSET MAJOR:MINOR INODE PATH`. Any number of spaces precedes the path.
-fn parse(line: &str) -> Option<Mapping> {
+pub(super) fn parse(line: &str) -> Option<Mapping> {
     let mut fields = line.splitn(6, ' ');
     let (start, end) = fields.next()?.split_once('-')?;
     let permissions = fields.next()?;

@@ -42,6 +42,10 @@ mod breakpoint;
 /// The mappings of an address space.
 mod mappings;
 
+/// How much memory each mapping uses.
+#[cfg(feature = "cli")]
+mod memory_use;
+
 /// CPU samples of another process, taken by the kernel.
 #[cfg(feature = "attach")]
 mod perf;
