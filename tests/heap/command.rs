@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use holdup::heap::{Allocator, Sampling};
 use holdup::{Print, Profile, Watch};
 use serde_json::Value;
+use support::memory_limit::MemoryLimit;
 use support::observed::{KnownProgram, file};
 use support::{alone, wait_until};
 
@@ -88,7 +89,9 @@ fn known_program() {
             "delays" => println!("{:?}", delays(file.as_deref().expect("it has a file"))),
             "grow" => loop {
                 held.push(carts(5));
+                std::thread::sleep(Duration::from_millis(2));
             },
+            "some" => held.push(carts(50)),
             other => panic!("{other}"),
         }
         println!("done");
@@ -137,6 +140,13 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stderr)))
 }
 
+/// The bytes in the file of a peak; 0 before the first one is written.
+fn bytes_in(path: &Path) -> i64 {
+    let output = holdup_heap(&[shown(path), "--json"]);
+    let answer: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+    answer.and_then(|answer| answer["sum"]["bytes"].as_i64()).unwrap_or_default()
+}
+
 fn shown(path: &Path) -> &str {
     path.to_str().expect("it is text")
 }
@@ -154,10 +164,7 @@ fn a_killed_program_leaves_its_peak_with_names() {
     let path = file("killed.peak");
     let mut program = start(&path);
     assert_eq!(program.ask("carts"), "done");
-    let enough = (OBJECTS * BYTES * 3 / 4) as i64;
-    wait_until("the peak is in the file", || {
-        json(&[shown(&path)])["sum"]["bytes"].as_i64().is_some_and(|bytes| bytes > enough)
-    });
+    wait_until("the peak is in the file", || bytes_in(&path) > (OBJECTS * BYTES * 3 / 4) as i64);
     assert_eq!(program.ask("free"), "done");
     let pid = program.id();
     // SIGKILL.
@@ -196,6 +203,31 @@ fn a_killed_program_leaves_its_peak_with_names() {
 }
 
 #[test]
+fn a_program_that_ran_out_of_memory_leaves_its_peak() {
+    const LIMIT: u64 = 150 << 20;
+    let _alone = alone();
+    let path = file("oom.peak");
+    let mut program = start(&path);
+    assert_eq!(program.ask("some"), "done");
+    // The first sample waits until the unwind tables are read.
+    wait_until("a peak is in the file", || bytes_in(&path) > 1_000_000);
+    let Some(limit) = MemoryLimit::of(program.id(), LIMIT) else {
+        println!("no memory can be limited here, so this is not tried");
+        return;
+    };
+    program.send("grow");
+    let stat = format!("/proc/{}/stat", program.id());
+    let has_ended = || std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") Z "));
+    wait_until("the kernel has killed it", has_ended);
+    drop((program, limit));
+    let answer = json(&[shown(&path)]);
+    let carts = site(&answer, "::carts").unwrap_or_else(|| panic!("the function is named: {answer}"));
+    let share = carts["bytes"].as_f64().expect("a number") / LIMIT as f64;
+    println!("{:.0} % of the limit is in the file", share * 100.0);
+    assert!((0.5..1.3).contains(&share), "{share}: {answer}");
+}
+
+#[test]
 fn a_peak_needs_the_build_that_made_it() {
     let _alone = alone();
     let (path, copy) = (file("moved.peak"), file("moved_program"));
@@ -203,7 +235,7 @@ fn a_peak_needs_the_build_that_made_it() {
     std::fs::copy(&own, &copy).expect("there is room");
     let mut program = start_copy(&copy, &path);
     assert_eq!(program.ask("carts"), "done");
-    wait_until("the peak is in the file", || json(&[shown(&path)])["sum"]["bytes"].as_i64() > Some(10_000_000));
+    wait_until("the peak is in the file", || bytes_in(&path) > 10_000_000);
     drop(program);
     assert!(site(&json(&[shown(&path)]), "::carts").is_some());
     std::fs::remove_file(&copy).expect("it is ours");
@@ -236,8 +268,7 @@ fn a_file_is_readable_whenever_the_program_is_killed() {
         program.send("grow");
         wait_until("some peaks are written", || sequence(&path) > 4 + round);
         drop(program);
-        let answer = json(&[shown(&path)]);
-        assert!(answer["sum"]["bytes"].as_i64() > Some(0), "{answer}");
+        assert!(bytes_in(&path) > 0, "{}", json(&[shown(&path)]));
     }
 }
 
@@ -246,8 +277,8 @@ fn a_file_goes_on_after_sampling_was_off() {
     let _alone = alone();
     let path = file("off.peak");
     let watch = Watch::builder().print(Print::Never).heap_peak_file(&path).start().expect("it starts");
-    let peak_is = |bytes: usize| {
-        wait_until("the peak is in the file", || json(&[shown(&path)])["sum"]["bytes"].as_i64() > Some(bytes as i64));
+    let peak_is = |bytes: i64| {
+        wait_until("the peak is in the file", || bytes_in(&path) > bytes);
     };
     let first = carts(200);
     peak_is(30_000_000);

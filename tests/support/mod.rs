@@ -14,6 +14,9 @@ pub(crate) mod quota;
 #[cfg(feature = "heap")]
 pub(crate) mod heap;
 
+/// A limit on memory.
+pub(crate) mod memory_limit;
+
 /// An HTTP client with access to the whole response.
 pub(crate) mod http;
 

@@ -30,7 +30,7 @@ pub(super) const MAX_CONTENTS: usize = HALF - HEAD;
 pub(crate) enum FileError {
     /// It is another file.
     Foreign,
-    /// It was made, and the process ended before the first peak.
+    /// It was made, and no peak was written yet. A process that ended at once leaves it so.
     Unused,
     OtherVersion,
     Damaged,
@@ -40,7 +40,7 @@ impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Foreign => "it holds no peak of a heap",
-            Self::Unused => "the process ended before it wrote a peak",
+            Self::Unused => "no peak was written to it",
             Self::OtherVersion => "another version of holdup wrote it; read it with that version",
             Self::Damaged => "it is damaged",
         })

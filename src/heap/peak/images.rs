@@ -64,8 +64,17 @@ pub(super) struct KnownImages {
 }
 
 impl KnownImages {
-    pub(super) fn new() -> Self {
-        Self { images: Images::of(Process::own()), saved: Vec::new(), searched: None }
+    /// Those that are loaded now. It reads their files, which takes longer than a peak may wait.
+    pub(super) fn load() -> Self {
+        let mut known = Self { images: Images::of(Process::own()), saved: Vec::new(), searched: None };
+        known.search();
+        known
+    }
+
+    fn search(&mut self) {
+        if let Ok(new) = self.images.load_new() {
+            self.saved.extend(new.iter().map(SavedImage::of));
+        }
     }
 
     /// All images, after a search if one of the addresses lies in none of them.
@@ -74,9 +83,7 @@ impl KnownImages {
         let may_search = self.searched.is_none_or(|searched| searched.elapsed() >= SEARCH_INTERVAL);
         if may_search && addresses.iter().any(is_unknown) {
             self.searched = Some(Instant::now());
-            if let Ok(new) = self.images.load_new() {
-                self.saved.extend(new.iter().map(SavedImage::of));
-            }
+            self.search();
         }
         &self.saved
     }

@@ -35,9 +35,12 @@ pub(crate) fn keep(path: &Path, warn: impl Fn(String) + Send + 'static) -> Resul
     }
     let process = process();
     let file = sampler::without_sampling(|| PeakFile::open(path, process.run)).map_err(|error| refused(&error))?;
-    let keeper =
-        Keeper { path: path.to_owned(), file, process, images: KnownImages::new(), written: None, failed: false };
-    spawn_thread(own_thread::PEAK, move || keeper.run(&warn)).map_err(|error| refused(&error))?;
+    let path_of_keeper = path.to_owned();
+    let keep = move || {
+        let images = KnownImages::load();
+        Keeper { path: path_of_keeper, file, process, images, written: None, failed: false }.run(&warn);
+    };
+    spawn_thread(own_thread::PEAK, keep).map_err(|error| refused(&error))?;
     *kept = Some(path.to_owned());
     Ok(())
 }
