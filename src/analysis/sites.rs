@@ -32,11 +32,14 @@ pub(crate) struct Site {
     pub(crate) place: Option<String>,
 }
 
+/// Labels with the names that a table shows.
+pub(crate) type GroupNames = Vec<(Group, Option<String>)>;
+
 /// The sites of samples with equal labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SiteGroup {
     /// The labels by which was grouped, in their order; none for all samples.
-    pub(crate) labels: Vec<(Group, Option<String>)>,
+    pub(crate) labels: GroupNames,
     pub(crate) sum: Amount,
     /// Most bytes first.
     pub(crate) sites: Vec<(Site, Amount)>,
@@ -51,7 +54,7 @@ pub(crate) fn of(profile: &Profile, groups: &[Group]) -> Option<Vec<SiteGroup>> 
         position.and_then(|position| sample.values.get(position)).copied().unwrap_or_default()
     };
     let mut sites: HashMap<u32, Site> = HashMap::new();
-    let mut sums: HashMap<Vec<(Group, Option<String>)>, HashMap<Site, Amount>> = HashMap::new();
+    let mut sums: HashMap<GroupNames, HashMap<Site, Amount>> = HashMap::new();
     let none = Labels::default();
     for sample in &profile.samples {
         let site = sites.entry(sample.stack).or_insert_with(|| site(profile.frames_of(sample))).clone();
@@ -93,8 +96,10 @@ mod tests {
     use crate::model::profile::{ProfileBuilder, ValueType};
     use crate::model::stack::Frame;
 
-    /// Stacks of names, innermost first, with the origin of each; the task's name, objects and bytes.
-    fn profile(samples: &[(&[(&str, Origin)], Option<&str>, i64, i64)]) -> Profile {
+    /// A stack of names, innermost first, with the origin of each; the task's name, objects and bytes.
+    type Row<'r> = (&'r [(&'r str, Origin)], Option<&'r str>, i64, i64);
+
+    fn profile(samples: &[Row<'_>]) -> Profile {
         let values = vec![
             ValueType::new("samples", Unit::Count),
             ValueType::new("inuse_objects", Unit::Count),
