@@ -40,6 +40,7 @@ impl Sampling {
     }
 
     /// That with this [`mean`](Self::mean).
+    #[cfg(feature = "cli")]
     pub(super) fn of_mean(mean: u64) -> Self {
         Self { mean }
     }

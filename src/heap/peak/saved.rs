@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
+#[cfg(any(test, feature = "cli"))]
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,7 @@ struct SavedSite {
 }
 
 /// A site as it was written.
+#[cfg(any(test, feature = "cli"))]
 pub(super) struct SiteView {
     pub(super) addresses: Vec<u64>,
     pub(super) complete: bool,
@@ -162,6 +164,7 @@ impl SavedPeak {
     }
 
     /// The sites. Positions that lead nowhere are left out.
+    #[cfg(any(test, feature = "cli"))]
     pub(super) fn sites(&self) -> impl Iterator<Item = SiteView> {
         self.sites.iter().map(|site| {
             let stack = self.stacks.get(site.stack as usize);
