@@ -224,7 +224,9 @@ impl WatchBuilder {
     /// # #[global_allocator]
     /// # static ALLOCATOR: holdup::heap::Allocator = holdup::heap::Allocator::system();
     /// let file = std::env::temp_dir().join("my-service.peak");
-    /// let watch = holdup::Watch::builder().heap_peak_file(file).start()?;
+    /// let watch = holdup::Watch::builder().heap_peak_file(&file).start()?;
+    /// # drop(watch);
+    /// # let _written = std::fs::remove_file(file);
     /// # Ok::<(), holdup::Error>(())
     /// ```
     #[cfg(feature = "heap")]
