@@ -1,5 +1,6 @@
 //! A task dump of another process: every task at one moment.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,21 @@ use crate::dwarf::Program;
 use crate::images::Image;
 use crate::model::census::{Census, WaitsFor};
 use crate::model::process::DebugTier;
-use crate::model::stack::{CaptureMethod, RawStack, Stack, StackUnavailable};
-use crate::process::{Descriptors, FrozenProcess, FrozenThread, RemoteStacks, Snapshot};
+use crate::model::stack::Stack;
+use crate::process::{Descriptors, FrozenProcess, FrozenThread, MomentStack, Snapshot};
 use crate::symbols::Symbolizer;
 use crate::sys::Process;
-use crate::unwind::Unwinder;
 
 /// Tasks of each list that are read again while threads are held: new tasks stand in front.
 const NEWEST: usize = 32;
+
+/// A census, with what it was made of.
+pub(super) struct Taken {
+    pub(super) census: Census,
+    pub(super) moment: FrozenProcess,
+    /// In the order of its threads.
+    pub(super) stacks: Vec<MomentStack>,
+}
 
 /// Every task of the process at one moment. `show` gets the dump before it is cached, so that nobody waits for the cache.
 ///
@@ -37,21 +45,21 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     let image = images.program().ok_or(AttachError::NoProcess { pid })?;
     let program = program_of(packed, &sections);
     let index_time = started.elapsed();
-    let (mut census, moment) = match program.contexts().is_empty() {
+    let Taken { mut census, moment, stacks } = match program.contexts().is_empty() {
         false => census_by_types(process, image, &program, &mut missing)?,
         true => census_by_scan(process, image, &program, &mut missing)?,
     };
     census.pid = pid;
     census.program = image.name.to_string();
     symbolizer.add_source_roots(program.source_roots());
-    name_stacks(process, &mut symbolizer, &moment, &mut census);
+    name_stacks(&mut symbolizer, stacks, &mut census);
     describe_descriptors(process, &mut census);
     census.cycles = diagnose::cycles(&census);
     census.futurelocks = diagnose::futurelocks(&census);
     let quality = &mut census.quality;
     quality.index_time = index_time;
     quality.index_origin.clone_from(&origin.description);
-    quality.pause = quality.pause.max(moment.pause);
+    quality.pause = moment.pause;
     quality.stopped_threads = moment.held;
     quality.copied = moment.copied;
     quality.late_reads = moment.memory.late_reads();
@@ -86,7 +94,7 @@ fn census_by_types(
     image: &Image,
     program: &Program<'_>,
     missing: &mut Vec<String>,
-) -> Result<(Census, FrozenProcess), AttachError> {
+) -> Result<Taken, AttachError> {
     let before = image.thread_locals();
     let bias = image.bias;
     let unlisted = HeapTaskTables::of(process, image, program, HeapTaskKinds::All).search(process);
@@ -106,6 +114,8 @@ fn census_by_types(
     };
     let moment =
         FrozenProcess::freeze(process, &rehearse, &touch).map_err(|error| AttachError::of_read(process, error))?;
+    // Sleeping threads may wake up soon, so their stacks are taken first.
+    let stacks = moment.stacks(process, &HashSet::new()).map_err(|error| AttachError::of_read(process, error))?;
     let starts = starts(&moment.threads, before);
     let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
     let futures = lock();
@@ -117,31 +127,18 @@ fn census_by_types(
         ..Subject::of(program, memory, bias)
     };
     missing.extend(unlisted.missing());
-    Ok((Census { tier: DebugTier::Full, ..subject.census() }, moment))
+    let census = Census { tier: DebugTier::Full, ..subject.census() };
+    Ok(Taken { census, moment, stacks })
 }
 
-/// Names stacks: of held threads as they were then, of sleeping threads as they are now.
-fn name_stacks(process: Process, symbolizer: &mut Symbolizer, moment: &FrozenProcess, census: &mut Census) {
-    let (Ok(mut unwinder), Ok(mut other)) = (Unwinder::of(process), RemoteStacks::open(process)) else {
-        return;
-    };
-    for (thread, at) in census.threads.iter_mut().zip(&moment.threads) {
-        let stack = match &at.stack {
-            Some(copy) => {
-                let walk = unwinder.walk_now(copy);
-                Ok(RawStack { addresses: walk.addresses, method: CaptureMethod::Stop, complete: walk.complete })
-            }
-            // A thread that could not be held then is not stopped now.
-            None if at.runs => Err(StackUnavailable::TooLate),
-            None => other.capture_stack(at.tid),
-        };
-        thread.stack = stack.map(|stack| Stack {
+/// Names the functions of each thread's stack.
+fn name_stacks(symbolizer: &mut Symbolizer, stacks: Vec<MomentStack>, census: &mut Census) {
+    for (thread, taken) in census.threads.iter_mut().zip(stacks) {
+        thread.stack = taken.stack.map(|stack| Stack {
             frames: symbolizer.frames(&stack.addresses),
             method: stack.method,
             complete: stack.complete,
             taken_after: Duration::ZERO,
         });
     }
-    // A thread that slept then may run now, and was stopped for its stack.
-    census.quality.pause = other.longest_stop();
 }

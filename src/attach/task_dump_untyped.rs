@@ -2,20 +2,20 @@
 //! symbols.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::error::AttachError;
 use super::remedies;
+use super::task_dump::Taken;
 use super::thread_starts::starts;
-use crate::census::{ScanRanges, Subject, TaskScan, polled_tasks, scanned_census};
-use crate::dwarf::{Program, task_name};
+use crate::census::{PolledTasks, ScanRanges, StackEvidence, Subject, TaskScan, add_threads, scanned_census};
+use crate::dwarf::{Memory, Program, task_name};
 use crate::images::Image;
-use crate::model::census::Census;
 use crate::model::process::{DebugTier, ProgramFacts};
-use crate::process::{FrozenProcess, FrozenThread, LiveMemory, Snapshot};
+use crate::process::{FrozenProcess, FrozenThread, LiveMemory, MomentStack, Snapshot};
 use crate::symbols::{TaskFunctions, TaskType};
 use crate::sys::{Mapping, Process};
+use crate::unwind::PollFrames;
 
 /// Tasks with ids and states, and with the types of their futures where symbols name them.
 ///
@@ -26,7 +26,7 @@ pub(crate) fn census_by_scan(
     image: &Image,
     program: &Program<'_>,
     missing: &mut Vec<String>,
-) -> Result<(Census, FrozenProcess), AttachError> {
+) -> Result<Taken, AttachError> {
     let pid = process.id();
     let failed = |error| AttachError::of_read(process, error);
     let places = places(image, process.mappings().map_err(failed)?);
@@ -36,6 +36,7 @@ pub(crate) fn census_by_scan(
         return Err(AttachError::NoTokio { pid, program: image.name.to_string() });
     }
     let before = image.thread_locals();
+    let frames = PollFrames::of(image);
     let functions = TaskFunctions::of(process, image);
     let types: BTreeMap<u64, TaskType> = scan
         .vtables
@@ -43,17 +44,28 @@ pub(crate) fn census_by_scan(
         .filter_map(|(address, table)| Some((*address, task_type(&functions, program, &table.functions)?)))
         .collect();
     let name = |table: u64| types.get(&table).map(|ty| (ty.label(), ty.scheduler.clone()));
-    let take = |memory: &Snapshot, threads: &[FrozenThread], now| {
-        let tasks = scan.tasks(memory);
-        let polled = polled_tasks(memory, &blocks(threads, before), &tasks);
-        let threads = &starts(threads, before);
-        let subject = Subject { threads, now, ..Subject::of(program, memory, image.bias) };
-        scanned_census(&subject, tasks, polled, &name)
+    let take = |memory: &Snapshot, tasks, now| {
+        let subject = Subject { now, ..Subject::of(program, memory, image.bias) };
+        scanned_census(&subject, tasks, &name)
     };
     // The rehearsal reads the memory that the census needs.
-    let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| drop(take(memory, threads, Duration::ZERO));
+    let rehearse = |memory: &Snapshot, threads: &[FrozenThread]| {
+        drop(take(memory, scan.tasks(memory), Duration::ZERO));
+        threads.iter().for_each(|thread| drop(context(memory, thread, &frames)));
+    };
     let moment = FrozenProcess::freeze(process, &rehearse, &|_, _| {}).map_err(failed)?;
-    let mut census = take(&moment.memory, &moment.threads, moment.now);
+    let tasks = scan.tasks(&moment.memory);
+    let running = scan.running(&tasks, &LiveMemory::of(process));
+    // Sleeping threads may wake up soon, so their stacks are taken first.
+    let headers = running.iter().map(|task| task.header).collect();
+    let stacks = moment.stacks(process, &headers).map_err(failed)?;
+    let evidence: Vec<StackEvidence> = stacks
+        .iter()
+        .zip(&moment.threads)
+        .map(|(stack, thread)| evidence(stack, &frames, context(&moment.memory, thread, &frames)))
+        .collect();
+    let mut census = take(&moment.memory, tasks, moment.now);
+    add_threads(&mut census, &starts(&moment.threads, before), &PolledTasks::of(&evidence, &running));
     census.tier = facts.debug.min(DebugTier::Lines);
     let described = census.tasks.iter().any(|task| task.path.is_some());
     census.tier_note = Some(remedies::dump_without_types(&image.name, census.tier, described));
@@ -63,7 +75,30 @@ pub(crate) fn census_by_scan(
     if scan.incomplete {
         missing.push("some tasks may be missing: not all memory was searched for them".to_owned());
     }
-    Ok((census, moment))
+    Ok(Taken { census, moment, stacks })
+}
+
+/// What a thread's stack and context show.
+fn evidence(taken: &MomentStack, frames: &PollFrames, context: Vec<u64>) -> StackEvidence {
+    let stack = taken.stack.as_ref().ok();
+    StackEvidence {
+        complete: stack.is_some_and(|stack| stack.complete),
+        functions: taken.functions.clone(),
+        headers: taken.words.clone(),
+        polls: stack.is_some_and(|stack| !frames.poll_functions(&stack.addresses).is_empty()),
+        context,
+    }
+}
+
+/// The words of a thread's `CONTEXT`. Empty if symbols do not name it, or the thread pointer is unknown.
+fn context(memory: &Snapshot, thread: &FrozenThread, frames: &PollFrames) -> Vec<u64> {
+    let words = || {
+        let (before, size) = frames.context()?;
+        let mut bytes = vec![0; size];
+        let read = memory.read(thread.thread_pointer?.checked_sub(before)?, &mut bytes);
+        read.then(|| bytes.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)).collect())
+    };
+    words().unwrap_or_default()
 }
 
 /// The type of the tasks that these functions belong to. Symbols name it, or debug information that names functions with their
@@ -90,13 +125,4 @@ fn places(image: &Image, mappings: Vec<Mapping>) -> ScanRanges {
         }
     }
     places
-}
-
-/// The program's variables of each thread.
-fn blocks(threads: &[FrozenThread], before: Option<u64>) -> Vec<Option<Range<u64>>> {
-    let block = |thread: &FrozenThread| {
-        let pointer = thread.thread_pointer?;
-        Some(pointer.checked_sub(before?)?..pointer)
-    };
-    threads.iter().map(block).collect()
 }

@@ -55,6 +55,9 @@ mod typed_census;
 /// The search for tasks of a program without descriptions of types.
 mod task_scan;
 
+/// The threads that poll these tasks, as far as their stacks prove it.
+mod stack_proof;
+
 /// The census of a program without descriptions of types.
 mod scanned_census;
 
@@ -66,6 +69,7 @@ mod workers;
 mod test_memory;
 
 pub(crate) use heap_tasks::HeapTaskKinds;
-pub(crate) use scanned_census::{polled_tasks, scanned_census};
+pub(crate) use scanned_census::{add_threads, scanned_census};
+pub(crate) use stack_proof::{PolledTasks, StackEvidence};
 pub(crate) use subject::{BlockOnFutures, Subject, ThreadStart};
 pub(crate) use task_scan::{ScanRanges, TaskScan};

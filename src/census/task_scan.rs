@@ -24,7 +24,7 @@ const HEADER_WORDS: u64 = 8;
 const MAX_TASK: u64 = 1 << 26;
 
 /// The number of bytes that are read at a time.
-pub(super) const CHUNK: u64 = 1 << 20;
+const CHUNK: u64 = 1 << 20;
 
 /// The maximum number of bytes that are searched. If there are more, the scan is incomplete.
 const MAX_SEARCHED: u64 = 8 << 30;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::runtimes::Entered;
 use super::subject::ThreadStart;
-use crate::model::census::{TaskNow, TaskState, ThreadNow};
+use crate::model::census::{Census, TaskNow, TaskState, ThreadNow, UnplacedTask};
 use crate::model::stack::StackUnavailable;
 use crate::model::task::TaskId;
 
@@ -35,4 +35,13 @@ pub(super) fn threads(starts: &[ThreadStart], entered: &[Entered], tasks: &mut [
         list.push(thread);
     }
     list
+}
+
+/// The running tasks whose thread is not known, of a program with descriptions of types. Every thread whose task could
+/// not be read may poll them.
+pub(super) fn unplaced(census: &Census) -> Vec<UnplacedTask> {
+    let candidates = census.threads.iter().filter(|thread| thread.task.is_none() && thread.unknown.is_some());
+    let candidates: Vec<i32> = candidates.map(|thread| thread.tid).collect();
+    let running = census.tasks.iter().filter(|task| task.state == TaskState::Running && task.thread.is_none());
+    running.filter_map(|task| Some(UnplacedTask { task: task.id?, threads: candidates.clone() })).collect()
 }

@@ -9,7 +9,7 @@ use super::subject::{STEPS, Subject};
 use super::task_layout::TaskLayout;
 use super::task_list;
 use super::task_reader::TaskReader;
-use super::threads::threads;
+use super::threads::{threads, unplaced};
 use crate::model::census::Census;
 use crate::tokio_internals::debug_info::OLDEST_VERSION;
 
@@ -55,6 +55,7 @@ impl Subject<'_, '_> {
         census.quality.missing.extend(queues.missing());
         lock_owners::add_owners(&mut census.tasks, &owners);
         census.threads = threads(self.threads, &runtimes.threads, &mut census.tasks);
+        census.unplaced = unplaced(&census);
         for thread in census.threads.iter_mut().filter(|thread| thread.block_on) {
             let future = self.block_on_futures.and_then(|futures| futures.get(&thread.tid));
             thread.block_on_future =

@@ -1,9 +1,12 @@
 //! A census as JSON.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::to_ms;
 use crate::model::census::{Await, Census, Futurelock, Holder, RuntimeNow, SourcePlace, TaskNow, ThreadNow, WaitsFor};
+use crate::model::task::TaskId;
 
 /// A census.
 #[derive(Debug, Serialize)]
@@ -64,6 +67,9 @@ struct TaskJson {
     future: String,
     spawned_at: Option<PlaceJson>,
     thread: Option<i32>,
+    /// If the task runs and its thread is not known: the threads that may run it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_candidates: Option<Vec<i32>>,
     path: Option<AwaitJson>,
     unknown: Option<String>,
 }
@@ -144,7 +150,7 @@ impl From<&Census> for CensusJson {
             debug_info_note: census.tier_note.clone(),
             runtimes: runtimes.collect(),
             threads: census.threads.iter().map(ThreadJson::from).collect(),
-            tasks: census.tasks.iter().map(TaskJson::from).collect(),
+            tasks: tasks(census),
             cycles: census.cycles.iter().map(|cycle| cycle.iter().map(|task| task.0).collect()).collect(),
             futurelocks: census.futurelocks.iter().map(FuturelockJson::from).collect(),
             quality: QualityJson {
@@ -203,6 +209,16 @@ impl From<&Futurelock> for FuturelockJson {
     }
 }
 
+fn tasks(census: &Census) -> Vec<TaskJson> {
+    let unplaced: HashMap<TaskId, &Vec<i32>> =
+        census.unplaced.iter().map(|unplaced| (unplaced.task, &unplaced.threads)).collect();
+    let tasks = census.tasks.iter().map(|task| {
+        let candidates = task.id.and_then(|id| unplaced.get(&id)).map(|threads| (*threads).clone());
+        TaskJson { thread_candidates: candidates, ..TaskJson::from(task) }
+    });
+    tasks.collect()
+}
+
 impl From<&TaskNow> for TaskJson {
     fn from(task: &TaskNow) -> Self {
         Self {
@@ -213,6 +229,7 @@ impl From<&TaskNow> for TaskJson {
             future: task.future.clone(),
             spawned_at: task.spawned_at.as_ref().map(PlaceJson::from),
             thread: task.thread,
+            thread_candidates: None,
             path: task.path.as_ref().map(AwaitJson::from),
             unknown: task.unknown.clone(),
         }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 use super::text::milliseconds;
 use crate::model::census::{
-    Await, Census, Futurelock, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, WaitsFor,
+    Await, Census, Futurelock, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnplacedTask,
+    WaitsFor,
 };
 use crate::model::task::TaskId;
 
@@ -209,11 +210,25 @@ fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: O
     if let Some(thread) = thread.filter(|_| !options.stacks) {
         write_thread(out, thread);
     }
+    if let Some(unplaced) = census.unplaced.iter().find(|unplaced| Some(unplaced.task) == task.id) {
+        line(out, 1, &format!("which thread runs it is not known{}", candidates(unplaced, census)));
+    }
     let paths: Vec<&Await> = group.iter().filter_map(|task| task.path.as_ref()).collect();
     if task.state == TaskState::Running && !paths.is_empty() {
         line(out, 1, "last await:");
     }
     write_await(out, 1, &paths);
+}
+
+/// The threads that may run a task, as the end of a sentence.
+fn candidates(unplaced: &UnplacedTask, census: &Census) -> String {
+    let named = census.threads.iter().filter(|thread| unplaced.threads.contains(&thread.tid));
+    let named = some(named.map(|thread| format!("{} {}", thread.tid, thread.name)), TASKS_SHOWN);
+    match unplaced.threads.len() {
+        0 => "; no stack shows a poll of it".to_owned(),
+        1 => format!("; only thread {named} may"),
+        _ => format!("; one of these may: threads {named}"),
+    }
 }
 
 /// Writes a thread inside `block_on`. The await path of a sleeping thread's future is more useful than its stack.

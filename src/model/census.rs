@@ -34,6 +34,8 @@ pub(crate) struct Census {
     pub(crate) runtimes: Vec<RuntimeNow>,
     pub(crate) threads: Vec<ThreadNow>,
     pub(crate) tasks: Vec<TaskNow>,
+    /// Running tasks whose thread is not known.
+    pub(crate) unplaced: Vec<UnplacedTask>,
     /// Tasks that wait for each other in a cycle.
     pub(crate) cycles: Vec<Vec<TaskId>>,
     /// Unpolled futures that tasks wait for.
@@ -115,6 +117,14 @@ pub(crate) struct ThreadNow {
     pub(crate) stack: Result<Stack, StackUnavailable>,
     /// Why its runtime and task are unknown.
     pub(crate) unknown: Option<String>,
+}
+
+/// A running task whose thread is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UnplacedTask {
+    pub(crate) task: TaskId,
+    /// The threads that may poll it. All others are ruled out.
+    pub(crate) threads: Vec<i32>,
 }
 
 /// A task.

@@ -99,6 +99,8 @@ pub(crate) struct Stopped {
     pub(crate) registers: Result<Registers, StopError>,
     /// The base of its thread-local variables (`fs_base`); 0 unless it stopped.
     pub(crate) thread_pointer: u64,
+    /// The registers that functions keep for their callers; 0 unless it stopped.
+    pub(crate) kept_registers: [u64; 6],
 }
 
 /// Why a thread of another process could not be stopped.

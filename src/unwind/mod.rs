@@ -47,6 +47,8 @@ mod code_tests;
 /// Polls and schedulers in a stack.
 mod polls;
 
+#[cfg(feature = "attach")]
+pub(crate) use passed::Walk;
 pub(crate) use polls::PollFrames;
 #[cfg(feature = "attach")]
 pub(crate) use polls::ThreadRole;

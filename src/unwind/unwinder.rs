@@ -28,6 +28,12 @@ impl Unwinder {
         self.walker.images()
     }
 
+    /// The first address of the function that contains an address.
+    #[cfg(feature = "attach")]
+    pub(crate) fn start_of_function(&self, address: u64) -> Option<u64> {
+        self.walker.start_of_function(address)
+    }
+
     /// Unwinds a stack that was copied just now. An incomplete stack may lead through a library that was loaded since, so
     /// new images are read and the stack is unwound again.
     pub(crate) fn walk_now(&mut self, stack: &StackCopy) -> Walk {

@@ -30,6 +30,10 @@ pub(crate) struct FrozenThread {
     pub(crate) bounds: Option<Range<u64>>,
     /// Its stack, if it ran and was held.
     pub(crate) stack: Option<StackCopy>,
+    /// If it was held, the registers that functions keep for their callers.
+    pub(super) kept_registers: [u64; 6],
+    /// If it slept, how often it had been put on a CPU; `None` if the kernel does not count it.
+    pub(super) slices: Option<u64>,
 }
 
 /// A process at one moment.
@@ -77,7 +81,16 @@ impl FrozenProcess {
                 // The stack of a running thread is known for the main thread only, and as a whole.
                 None => main_stack(&mappings).filter(|_| u32::try_from(tid) == Ok(process.id())),
             };
-            threads.push(FrozenThread { tid, name, runs: false, thread_pointer: pointer, bounds, stack: None });
+            threads.push(FrozenThread {
+                tid,
+                name,
+                runs: false,
+                thread_pointer: pointer,
+                bounds,
+                stack: None,
+                kept_registers: [0; 6],
+                slices: None,
+            });
         }
         let mut frozen = Self {
             threads,
@@ -106,11 +119,13 @@ impl FrozenProcess {
         let mut sleeping = Vec::new();
         let mut running = Vec::new();
         for thread in &mut self.threads {
+            // First the count: a thread that sleeps after it has not run since, as long as the count stays.
+            thread.slices = slices(thread.tid);
             thread.runs = state(thread.tid) == Some(KernelState::Running);
             if thread.runs {
                 running.push(thread.tid);
             } else {
-                sleeping.push((thread.tid, slices(thread.tid)));
+                sleeping.push((thread.tid, thread.slices));
             }
         }
         let (memory, threads) = (&self.memory, &mut self.threads);
@@ -118,6 +133,15 @@ impl FrozenProcess {
         let mut spare: Vec<StackCopy> = running.iter().map(|_| stack_copy()).collect();
         let mut copy = |stopped: &[Stopped]| {
             let learned = note_stopped(process, threads, stopped, &mut spare);
+            for stop in stopped.iter().filter(|stop| stop.registers == Err(sys::StopError::Slept)) {
+                let slept = slices(stop.tid);
+                // It sleeps since then, or has woken up again and runs.
+                if state(stop.tid).is_some_and(|state| state != KernelState::Running)
+                    && let Some(thread) = threads.iter_mut().find(|thread| thread.tid == stop.tid)
+                {
+                    (thread.runs, thread.slices) = (false, slept);
+                }
+            }
             let now = sys::monotonic_time();
             let copied = memory.renew();
             if !learned {
@@ -160,6 +184,7 @@ fn note_stopped(
         process.copy_stack(registers, None, &mut copy);
         thread.bounds = Some(registers.stack_pointer..registers.stack_pointer + copy.bytes.len() as u64);
         thread.stack = Some(copy);
+        thread.kept_registers = stop.kept_registers;
     }
     learned
 }

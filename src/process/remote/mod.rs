@@ -24,6 +24,9 @@ mod snapshot;
 /// Stacks of its threads.
 mod stacks;
 
+/// The stacks of all threads at that moment.
+mod moment_stacks;
+
 /// The number of its threads: the limit, and when to list them again.
 mod thread_count;
 
@@ -49,6 +52,7 @@ pub(crate) use cpu::RemoteCpu;
 pub(crate) use descriptors::Descriptors;
 pub(crate) use freeze::{FrozenProcess, FrozenThread};
 pub(crate) use heap_search::HeapMatches;
+pub(crate) use moment_stacks::MomentStack;
 pub(crate) use remote_process::RemoteProcess;
 pub(crate) use snapshot::{LiveMemory, Snapshot};
 pub(crate) use stacks::RemoteStacks;

@@ -10,7 +10,7 @@ use crate::model::evidence::WaitSite;
 use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
 use crate::process::sleep::{self, Sleep};
 use crate::sys::{self, KernelState, Process, StackCopy, StopError, ThreadProbe};
-use crate::unwind::Unwinder;
+use crate::unwind::{Unwinder, Walk};
 
 /// How long a running thread may take to stop. A scheduled thread stops within microseconds; any other waits for a CPU
 /// anyway.
@@ -132,6 +132,32 @@ impl RemoteStacks {
         let stopped = self.copy_stopped(tid, |state| Sleep::of(&state.probe) == sleep);
         let whole = stopped.ok().map(|()| self.unwind_copy()).filter(|stack| stack.complete);
         Ok(whole.unwrap_or(stack))
+    }
+
+    /// The stack of a thread that has slept since it had been put on a CPU this often. The thread is not stopped.
+    pub(crate) fn capture_sleep(&mut self, tid: i32, slices: Option<u64>) -> Result<RawStack, StackUnavailable> {
+        let copied = self.copy_sleeping(tid);
+        // A thread in the same time slice has not run between the two counts.
+        if !copied || Sleep::of(&self.state(tid).probe).is_none_or(|sleep| sleep.slices != slices) {
+            let gone = self.process.thread_name(tid).is_none();
+            return Err(if gone { StackUnavailable::Gone } else { StackUnavailable::TooLate });
+        }
+        Ok(sleep::walk(&mut self.unwinder, &self.copy).0)
+    }
+
+    /// The bytes that the last stack was read from.
+    pub(super) fn last_copy(&self) -> &StackCopy {
+        &self.copy
+    }
+
+    /// Unwinds a copy that was made just now.
+    pub(super) fn walk(&mut self, copy: &StackCopy) -> Walk {
+        self.unwinder.walk_now(copy)
+    }
+
+    /// The first address of the function that contains an address.
+    pub(super) fn start_of_function(&self, address: u64) -> Option<u64> {
+        self.unwinder.start_of_function(address)
     }
 
     fn waits_for_lock(&mut self, tid: i32) -> bool {

@@ -61,6 +61,7 @@ struct Stop {
     tid: i32,
     outcome: Result<Registers, StopError>,
     thread_pointer: u64,
+    kept_registers: [u64; 6],
     /// A signal that stopped the thread instead. The thread gets it when it is resumed.
     signal: Option<i32>,
     /// The time since which the thread is known to be stopped.
@@ -69,7 +70,14 @@ struct Stop {
 
 impl Stop {
     fn wait(tid: i32, asked: Result<(), StopError>, limit: Instant) -> Self {
-        let mut stop = Self { tid, outcome: Err(StopError::NoAnswer), thread_pointer: 0, signal: None, since: None };
+        let mut stop = Self {
+            tid,
+            outcome: Err(StopError::NoAnswer),
+            thread_pointer: 0,
+            kept_registers: [0; 6],
+            signal: None,
+            since: None,
+        };
         match asked.and_then(|()| wait(tid, limit)) {
             Err(error) => stop.outcome = Err(error),
             Ok(signal) => {
@@ -77,6 +85,7 @@ impl Stop {
                 match registers(tid) {
                     Some(found) => {
                         stop.thread_pointer = found.fs_base;
+                        stop.kept_registers = [found.rbx, found.rbp, found.r12, found.r13, found.r14, found.r15];
                         stop.outcome = Ok(Registers {
                             instruction: found.rip,
                             stack_pointer: found.rsp,
@@ -91,7 +100,12 @@ impl Stop {
     }
 
     fn outcome(&self) -> Stopped {
-        Stopped { tid: self.tid, registers: self.outcome, thread_pointer: self.thread_pointer }
+        Stopped {
+            tid: self.tid,
+            registers: self.outcome,
+            thread_pointer: self.thread_pointer,
+            kept_registers: self.kept_registers,
+        }
     }
 
     fn release(&self) {
