@@ -3,7 +3,6 @@
 //! The body of an `async fn` is a coroutine. Its state identifies the await at which it is suspended, and its member
 //! `__awaitee` is the future that it awaits there.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ pub(super) struct Walker<'v, 'a, 'd> {
     /// The number of futures so far.
     futures: usize,
     /// The futures so far.
-    walked: HashSet<Value>,
+    walked: Vec<Value>,
     suspended: Vec<Suspended>,
     /// The queues of semaphores, while lock stages are wanted.
     queues: Option<&'v Queues>,
@@ -64,7 +63,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
             now,
             held_locks: Vec::new(),
             futures: 0,
-            walked: HashSet::new(),
+            walked: Vec::new(),
             suspended: Vec::new(),
             queues: None,
             lock_stages: Vec::new(),
@@ -108,7 +107,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         if self.path.contains(&value) {
             return Err(Unknown::new("a future contains itself"));
         }
-        self.walked.insert(value);
+        self.walked.push(value);
         self.path.push(value);
         let found = self.read(value);
         self.path.pop();
@@ -125,7 +124,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
 
     fn read(&mut self, value: Value) -> Result<Await, Unknown> {
         let ty = self.values.ty(value)?;
-        if is_coroutine(&ty) {
+        if is_coroutine(self.values, value.ty, &ty) {
             return self.coroutine(value, &ty);
         }
         if let Some(object) = trait_object(self.values, value, &ty)? {
@@ -181,7 +180,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         let active = self.values.active_variant(value)?;
         let future = self.values.display_name(value.ty, || type_name(&ty.name, self.receiver(ty).as_deref()));
         let mut shown = Await { future, ..Await::default() };
-        match active.name.as_str() {
+        match &*active.name {
             "Unresumed" => shown.note = Some("not polled yet".to_owned()),
             "Returned" => shown.note = Some("finished".to_owned()),
             "Panicked" => shown.note = Some("panicked".to_owned()),

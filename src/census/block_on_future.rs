@@ -103,7 +103,9 @@ fn contains(node: &Await, path: &Await) -> bool {
 fn is_suspended(values: &Values<'_, '_>, future: Value, depth: u32) -> bool {
     let (Some(depth), Ok(ty)) = (depth.checked_sub(1), values.ty(future)) else { return false };
     match &ty.shape {
-        _ if is_coroutine(&ty) => values.active_variant(future).is_ok_and(|state| is_await(&state.name)),
+        _ if is_coroutine(values, future.ty, &ty) => {
+            values.active_variant(future).is_ok_and(|state| is_await(&state.name))
+        }
         Shape::Variants { .. } => {
             values.active_variant(future).is_ok_and(|state| is_suspended(values, state.content, depth))
         }

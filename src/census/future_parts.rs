@@ -5,10 +5,15 @@
 
 use super::collections::{self, MAX_CHILDREN};
 use super::wait_reasons;
-use crate::dwarf::{Shape, Type, Unknown, Value, Values, last_segment};
+use crate::dwarf::{Shape, Type, TypeId, Unknown, Value, Values, last_segment};
 
 /// The maximum depth of the search in a future.
 const MAX_DEPTH: u32 = 48;
+
+/// What is asked about types; see [`Values::fact`].
+const IS_COROUTINE: u8 = 0;
+const IS_FUTURE: u8 = 1;
+const HAS_NONE: u8 = 2;
 
 /// Which pointers the search follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,9 +51,32 @@ pub(super) fn parts(values: &Values<'_, '_>, future: Value) -> Result<Vec<Value>
 /// The futures that a variable is or owns.
 pub(super) fn futures_in(values: &Values<'_, '_>, variable: Value) -> Result<Vec<Value>, Unknown> {
     let mut found = Vec::new();
+    if has_none(values, variable.ty, MAX_DEPTH) {
+        return Ok(found);
+    }
     search(values, variable, (MAX_DEPTH, Pointers::Mutable), &mut found)?;
     // For a trait object, the concrete future.
     Ok(found.into_iter().map(|future| concrete(values, future)).collect())
+}
+
+/// Whether no value of this type contains a future, whatever is in memory: plain data, and pointers that are not followed.
+fn has_none(values: &Values<'_, '_>, id: TypeId, depth: u32) -> bool {
+    let Some(depth) = depth.checked_sub(1) else { return false };
+    values.fact(id, HAS_NONE, || {
+        let Some(ty) = values.program.ty(id) else { return false };
+        let ends = is_future(values, id, &ty) || is_wrapper(&ty) || is_trait_object(&ty);
+        if ends || collections::is_collection(&ty.name) || ty.name.contains("{closure_env") {
+            return false;
+        }
+        match &ty.shape {
+            Shape::Structure(members) => members.iter().all(|member| has_none(values, member.ty, depth)),
+            Shape::Variants { variants, .. } => {
+                variants.iter().all(|variant| has_none(values, variant.content.ty, depth))
+            }
+            Shape::Pointer(_) => !ty.name.starts_with("&mut "),
+            Shape::Scalar | Shape::Other => true,
+        }
+    })
 }
 
 fn concrete(values: &Values<'_, '_>, future: Value) -> Value {
@@ -71,7 +99,7 @@ fn search(
     if add_collection(values, value, &ty, found) {
         return Ok(());
     }
-    if (is_future(values, &ty) || wait_reasons::is_leaf(&ty.name)) && !is_wrapper(&ty) {
+    if is_future(values, value.ty, &ty) {
         found.push(value);
         return Ok(());
     }
@@ -97,10 +125,12 @@ fn search_inside(
     let owned = pointers == Pointers::Owned;
     match &ty.shape {
         Shape::Structure(_) if is_trait_object(ty) => found.extend(is_dyn_future(&ty.name).then_some(value)),
-        Shape::Structure(_) => {
+        Shape::Structure(members) => {
             let pointers = pointers.inside(ty, is_wrapper(ty) || owned && is_pointer_part(&ty.name));
-            for (_, member) in values.members(value)? {
-                search(values, member, (depth, pointers), found)?;
+            for member in members {
+                if pointers != Pointers::Mutable || !has_none(values, member.ty, MAX_DEPTH) {
+                    search(values, value.part(member), (depth, pointers), found)?;
+                }
             }
         }
         Shape::Variants { .. } => {
@@ -131,13 +161,19 @@ pub(super) fn trait_object(values: &Values<'_, '_>, value: Value, ty: &Type) -> 
     Ok(Some(Value { ty, address: data }))
 }
 
-fn is_future(values: &Values<'_, '_>, ty: &Type) -> bool {
-    is_coroutine(ty) || values.program.is_polled(&ty.name)
+/// Whether the search ends at a value of this type, because it is a future and no wrapper.
+fn is_future(values: &Values<'_, '_>, id: TypeId, ty: &Type) -> bool {
+    values.fact(id, IS_FUTURE, || {
+        let is_future = is_coroutine(values, id, ty) || values.program.is_polled(&ty.name);
+        (is_future || wait_reasons::is_leaf(&ty.name)) && !is_wrapper(ty)
+    })
 }
 
 /// Whether this is the coroutine of an `async fn`, block or closure. The name of a pointer to an `async fn` ends the same.
-pub(super) fn is_coroutine(ty: &Type) -> bool {
-    matches!(ty.shape, Shape::Variants { .. }) && last_segment(&ty.name).starts_with("{async_")
+pub(super) fn is_coroutine(values: &Values<'_, '_>, id: TypeId, ty: &Type) -> bool {
+    values.fact(id, IS_COROUTINE, || {
+        matches!(ty.shape, Shape::Variants { .. }) && last_segment(&ty.name).starts_with("{async_")
+    })
 }
 
 /// Whether the trait of a trait object is `Future`. `dyn Service<Future = …>` is not.

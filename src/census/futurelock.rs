@@ -5,7 +5,7 @@
 use super::await_path::{Suspended, Walker};
 use super::future_parts::futures_in;
 use super::semaphore_queue::Queues;
-use crate::dwarf::Value;
+use crate::dwarf::{Shape, Value};
 use crate::model::census::{Await, LockStage, SourcePlace, UnpolledFuture};
 
 /// The maximum number of such futures of one task.
@@ -16,12 +16,13 @@ pub(super) fn unpolled_futures<'v>(walker: &mut Walker<'v, '_, '_>, queues: &'v 
     walker.collect_lock_stages(queues);
     let (mut found, suspended) = (Vec::new(), walker.take_suspended());
     for function in suspended {
-        let Ok(variables) = walker.values.members(function.state) else { continue };
-        for (name, variable) in variables {
-            if &*name == "__awaitee" || found.len() >= MAX_FOUND {
+        let Ok(ty) = walker.values.ty(function.state) else { continue };
+        let Shape::Structure(variables) = &ty.shape else { continue };
+        for variable in variables {
+            if &*variable.name == "__awaitee" || found.len() >= MAX_FOUND {
                 continue;
             }
-            let Ok(futures) = futures_in(walker.values, variable) else { continue };
+            let Ok(futures) = futures_in(walker.values, function.state.part(variable)) else { continue };
             for future in futures {
                 // Variables may share memory with variables that live at other times, so that one future is found twice.
                 if !walker.was_walked(future) {

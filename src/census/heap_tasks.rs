@@ -164,8 +164,7 @@ impl TaskReader<'_, '_, '_> {
         if id.0 == 0 {
             return Err(Unknown::new("it has no id"));
         }
-        let mut name = String::new();
-        let cell = self.cell(raw, &mut name)?;
+        let cell = self.cell(raw)?;
         let scheduler = values.member(values.member(cell, "core")?, "scheduler")?;
         let scheduler_type = values.ty(scheduler)?;
         if scheduler_type.name.contains(LOCAL_SET) {

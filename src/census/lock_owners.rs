@@ -35,17 +35,17 @@ pub(super) fn owned_by(task: TaskId, locks: Vec<HeldLock>) -> impl Iterator<Item
 
 /// The semaphores with guards among the variables of a suspended `async fn`.
 pub(super) fn held_semaphores(values: &Values<'_, '_>, state: Value) -> Vec<u64> {
-    let Ok(members) = values.members(state) else { return Vec::new() };
-    let variables = members.into_iter().filter(|(name, _)| &**name != "__awaitee");
-    variables.filter_map(|(_, variable)| semaphore(values, variable)).collect()
+    let Ok(ty) = values.ty(state) else { return Vec::new() };
+    let Shape::Structure(members) = &ty.shape else { return Vec::new() };
+    let variables = members.iter().filter(|member| &*member.name != "__awaitee");
+    variables.filter_map(|variable| semaphore(values, state.part(variable))).collect()
 }
 
 fn semaphore(values: &Values<'_, '_>, variable: Value) -> Option<u64> {
-    let is_guard = |name: &str| GUARDS.iter().any(|guard| name.starts_with(guard));
-    let guard = values.find(variable, 4, &|ty| is_guard(&ty.name))?;
+    let guard = values.find_any(variable, 4, &GUARDS)?;
     let members = values.members(guard).ok()?;
     members.into_iter().find_map(|(_, member)| {
-        let pointer = values.find(member, 6, &|ty| matches!(ty.shape, Shape::Pointer(_)))?;
+        let pointer = values.find_pointer(member, 6)?;
         let target = values.pointee(pointer).ok()?;
         Some(values.find_named(target, 6, SEMAPHORE).ok()?.address)
     })

@@ -109,12 +109,12 @@ pub(super) fn context(values: &Values<'_, '_>, thread_locals: u64) -> Result<Val
 fn in_block_on(values: &Values<'_, '_>, thread_locals: u64) -> Result<bool, Unknown> {
     let context = context(values, thread_locals)?;
     let entered = values.active_variant(values.find_named(values.member(context, "runtime")?, 4, ENTER_RUNTIME)?)?;
-    if entered.name != "Entered" {
+    if &*entered.name != "Entered" {
         return Ok(false);
     }
     let scheduler = values.dereference(values.member(context, "scheduler")?)?;
     // The thread inside `block_on` drives a current-thread runtime.
-    Ok(scheduler.address == 0 || values.active_variant(scheduler)?.name == "CurrentThread")
+    Ok(scheduler.address == 0 || &*values.active_variant(scheduler)?.name == "CurrentThread")
 }
 
 /// The flavor and handle of the runtime that a thread entered, and the task that it polls.
@@ -130,11 +130,11 @@ fn runtime_in(values: &Values<'_, '_>, context: Value) -> Result<Option<(String,
     let current = values.member(context, "current")?;
     let handle = values.find_named(current, 6, CURRENT_HANDLE)?;
     let handle = values.active_variant(handle)?;
-    if handle.name != "Some" {
+    if &*handle.name != "Some" {
         return Ok(None);
     }
     let scheduler = values.active_variant(values.member(handle.content, "__0")?)?;
-    let flavor = match scheduler.name.as_str() {
+    let flavor = match &*scheduler.name {
         "MultiThread" => "multi_thread",
         "MultiThreadAlt" => "multi_thread_alt",
         "CurrentThread" => "current_thread",
@@ -146,7 +146,7 @@ fn runtime_in(values: &Values<'_, '_>, context: Value) -> Result<Option<(String,
     values.word(handle.address)?;
     let task = values.member(context, "current_task_id").and_then(|cell| {
         let id = values.active_variant(values.find_named(cell, 4, "core::option::Option<")?)?;
-        if id.name == "Some" { values.scalar(id.content).map(|id| Some(TaskId(id))) } else { Ok(None) }
+        if &*id.name == "Some" { values.scalar(id.content).map(|id| Some(TaskId(id))) } else { Ok(None) }
     });
     Ok(Some((flavor.to_owned(), handle, task.ok().flatten())))
 }

@@ -8,7 +8,7 @@ use super::semaphore_queue::Queues;
 use super::stack_proof::PolledTasks;
 use super::subject::{Subject, ThreadStart};
 use super::task_layout::TaskLayout;
-use super::task_reader::TaskReader;
+use super::task_reader::{KnownTypes, TaskReader};
 use super::task_scan::ScannedTask;
 use super::threads::threads;
 use crate::model::census::{Census, RuntimeNow, TaskNow, TaskState, UnplacedTask};
@@ -30,7 +30,7 @@ pub(crate) fn scanned_census(subject: &Subject<'_, '_>, tasks: Vec<ScannedTask>,
 fn add_tasks(subject: &Subject<'_, '_>, census: &mut Census, tasks: Vec<ScannedTask>, type_names: &TypeNames<'_>) {
     let values = subject.values();
     let layout = TaskLayout::of(&values).ok();
-    let (mut owners, queues) = (Vec::new(), Queues::default());
+    let (mut owners, queues, types) = (Vec::new(), Queues::default(), KnownTypes::default());
     let mut runtimes: BTreeMap<u64, usize> = BTreeMap::new();
     // A task in no list is a blocking function or a worker.
     for task in tasks.into_iter().filter(|task| task.list != 0) {
@@ -43,7 +43,7 @@ fn add_tasks(subject: &Subject<'_, '_>, census: &mut Census, tasks: Vec<ScannedT
         });
         let described = layout.as_ref().and_then(|layout| {
             let reader =
-                TaskReader { values: &values, layout, queues: &queues, runtime, now: subject.now };
+                TaskReader { values: &values, layout, queues: &queues, types: &types, runtime, now: subject.now };
             described_task(&reader, &task, &mut owners)
         });
         census.tasks.push(described.unwrap_or_else(|| undescribed_task(task, runtime, future)));

@@ -46,10 +46,10 @@ pub(super) struct TaskLayout {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RawTask {
     pub(super) header: u64,
-    vtable: u64,
+    pub(super) vtable: u64,
     /// The distance from the header to the trailer.
     pub(super) trailer: u64,
-    size: u64,
+    pub(super) size: u64,
 }
 
 impl TaskLayout {

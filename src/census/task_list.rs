@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::subject::STEPS;
 use super::task_layout::{RawTask, TaskLayout};
 use crate::dwarf::{Unknown, Value, Values};
+use crate::model::address_hash::BuildAddressHasher;
 use crate::tokio_internals::debug_info::{LINKED_LIST, SHARDED_LIST};
 
 /// The maximum number of tasks of one runtime.
@@ -24,7 +25,7 @@ pub(super) fn walk(
     newest: usize,
     visit: &mut dyn FnMut(RawTask),
 ) -> Result<(), Unknown> {
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<u64, BuildAddressHasher> = HashSet::default();
     let mut outcome = Ok(());
     values.set_budget(STEPS);
     for list in lists(values, owned)? {

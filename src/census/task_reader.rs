@@ -1,5 +1,8 @@
 //! Reads one task: its state, the type of its future, and what it awaits.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::await_path::Walker;
@@ -8,11 +11,27 @@ use super::lock_owners::HeldLock;
 use super::semaphore_queue::Queues;
 use super::subject::STEPS;
 use super::task_layout::{RawTask, TaskLayout, state_of};
-use crate::dwarf::{Shape, Unknown, Value, Values, task_name, type_name};
+use crate::dwarf::{Shape, TypeId, Unknown, Value, Values, task_name, type_name};
+use crate::model::address_hash::BuildAddressHasher;
 use crate::model::census::{Await, SourcePlace, TaskNow, TaskState};
 use crate::model::task::TaskId;
 use crate::model::type_name::is_wrapper;
 use crate::tokio_internals::debug_info::{CELL, STAGE};
+
+/// The types of tasks that were read before, by the addresses of their vtables.
+#[derive(Debug, Default)]
+pub(super) struct KnownTypes(RefCell<HashMap<u64, Rc<CellType>, BuildAddressHasher>>);
+
+/// The type of a task.
+#[derive(Debug)]
+struct CellType {
+    /// Why it is unknown, otherwise.
+    ty: Result<TypeId, Unknown>,
+    /// The name of its future.
+    future: String,
+    /// Whether it keeps its spawn location.
+    has_location: bool,
+}
 
 /// Reads the tasks of one runtime.
 #[derive(Debug)]
@@ -20,6 +39,7 @@ pub(super) struct TaskReader<'v, 'a, 'd> {
     pub(super) values: &'v Values<'a, 'd>,
     pub(super) layout: &'v TaskLayout,
     pub(super) queues: &'v Queues,
+    pub(super) types: &'v KnownTypes,
     /// The position of the runtime in the census.
     pub(super) runtime: usize,
     /// The monotonic clock.
@@ -58,16 +78,21 @@ impl TaskReader<'_, '_, '_> {
     /// Fills in the fields of a task in the order in which they can be read, up to the first that cannot.
     fn fill(&self, raw: RawTask, task: &mut TaskNow, held: &mut Vec<HeldLock>) -> Result<(), Unknown> {
         let values = self.values;
+        values.keep_near(raw.header, raw.size);
         (task.state, task.cancelled) = state_of(self.layout.state_bits(values, raw.header)?);
         if let Some(offset) = self.layout.id_offset(values, raw)? {
             task.id = Some(TaskId(values.word(raw.header.wrapping_add(offset))?)).filter(|id| id.0 != 0);
         }
-        let cell = self.cell(raw, &mut task.future)?;
+        let known = self.type_of(raw)?;
+        known.future.clone_into(&mut task.future);
+        let cell = Value { ty: known.ty.clone()?, address: raw.header };
         let core = values.member(cell, "core")?;
-        task.spawned_at = values.member(core, "spawned_at").and_then(|place| location(values, place)).ok();
+        if known.has_location {
+            task.spawned_at = values.member(core, "spawned_at").and_then(|place| location(values, place)).ok();
+        }
         let stage = values.find_named(core, 8, STAGE)?;
         let stage = values.active_variant(stage)?;
-        if stage.name != "Running" {
+        if &*stage.name != "Running" {
             return Ok(());
         }
         let future = values.member(stage.content, "__0")?;
@@ -86,30 +111,53 @@ impl TaskReader<'_, '_, '_> {
         Ok(())
     }
 
-    /// The task's memory as a value of its type. Writes the name of its future to `future_name`.
+    /// The task's memory as a value of its type.
     ///
     /// # Errors
     /// If the type is not described, or does not match the vtable.
-    pub(super) fn cell(&self, raw: RawTask, future_name: &mut String) -> Result<Value, Unknown> {
+    pub(super) fn cell(&self, raw: RawTask) -> Result<Value, Unknown> {
+        Ok(Value { ty: self.type_of(raw)?.ty.clone()?, address: raw.header })
+    }
+
+    /// The type of a task. All tasks with one vtable have the same.
+    fn type_of(&self, raw: RawTask) -> Result<Rc<CellType>, Unknown> {
+        if let Some(known) = self.types.0.borrow().get(&raw.vtable) {
+            return Ok(Rc::clone(known));
+        }
+        let found = Rc::new(self.read_type(raw)?);
+        self.types.0.borrow_mut().insert(raw.vtable, Rc::clone(&found));
+        Ok(found)
+    }
+
+    fn read_type(&self, raw: RawTask) -> Result<CellType, Unknown> {
         let values = self.values;
-        let candidates = self.layout.types_of(values, raw)?;
-        let mut why = Unknown::new("the debug information does not describe its type: build with `debug = 2`");
-        for types in candidates {
+        let mut found = CellType {
+            ty: Err(Unknown::new("the debug information does not describe its type: build with `debug = 2`")),
+            future: "unknown".to_owned(),
+            has_location: false,
+        };
+        for types in self.layout.types_of(values, raw)? {
             let future = values.program.name(types.future);
             let scheduler = values.program.name(types.scheduler);
-            *future_name = task_name(&future);
+            found.future = task_name(&future);
             let name = format!("{CELL}{future}, {scheduler}>");
             let Some(ty) = values.program.named(&name) else {
-                why = Unknown::new(format!("the debug information does not describe {}", type_name(&name, None)));
+                found.ty =
+                    Err(Unknown::new(format!("the debug information does not describe {}", type_name(&name, None))));
                 continue;
             };
             let cell = Value { ty, address: raw.header };
             match values.member(cell, "trailer") {
-                Ok(trailer) if trailer.address.wrapping_sub(raw.header) == raw.trailer => return Ok(cell),
-                _ => why = Unknown::new("its type does not match its size"),
+                Ok(trailer) if trailer.address.wrapping_sub(raw.header) == raw.trailer => {
+                    found.ty = Ok(ty);
+                    let core = values.member(cell, "core");
+                    found.has_location = core.and_then(|core| values.member(core, "spawned_at")).is_ok();
+                    return Ok(found);
+                }
+                _ => found.ty = Err(Unknown::new("its type does not match its size")),
             }
         }
-        Err(why)
+        Ok(found)
     }
 }
 

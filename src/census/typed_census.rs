@@ -8,7 +8,7 @@ use super::semaphore_queue::Queues;
 use super::subject::{STEPS, Subject};
 use super::task_layout::TaskLayout;
 use super::task_list;
-use super::task_reader::TaskReader;
+use super::task_reader::{KnownTypes, TaskReader};
 use super::threads::{threads, unplaced};
 use crate::model::census::Census;
 use crate::tokio_internals::debug_info::OLDEST_VERSION;
@@ -48,8 +48,9 @@ impl Subject<'_, '_> {
         if let (true, Some(unknown)) = (runtimes.list.is_empty(), first_unknown) {
             census.quality.missing.push(unreadable("runtimes", unknown));
         }
-        let (mut owners, queues) = (Vec::new(), Queues::default());
-        let reader = TaskReader { values: &values, layout: &layout, queues: &queues, runtime: 0, now: self.now };
+        let (mut owners, queues, types) = (Vec::new(), Queues::default(), KnownTypes::default());
+        let reader =
+            TaskReader { values: &values, layout: &layout, queues: &queues, types: &types, runtime: 0, now: self.now };
         add_listed_tasks(&reader, &runtimes, &mut census, &mut owners);
         heap_tasks::add_tasks(&reader, self.heap_headers, &mut census, &mut owners);
         census.quality.missing.extend(queues.missing());

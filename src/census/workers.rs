@@ -125,7 +125,7 @@ fn in_block_on(
     let Some((flavor, handle, _)) = entered(values, thread_locals)? else { return Ok(None) };
     let state = values.member(thread.context, "runtime")?;
     let state = values.find_named(state, 4, ENTER_RUNTIME)?;
-    if !flavor.starts_with("multi_thread") || values.active_variant(state)?.name != "Entered" {
+    if !flavor.starts_with("multi_thread") || &*values.active_variant(state)?.name != "Entered" {
         return Ok(None);
     }
     place(values, tid, handle, thread, 0).map(Some)
@@ -158,12 +158,12 @@ fn place(
 /// The pointer to the scheduler's context in a thread's context.
 fn scheduler_pointer(values: &Values<'_, '_>, context: Value) -> Result<Value, Unknown> {
     let pointer = values.member(context, "scheduler")?;
-    let pointer = values.find(pointer, 8, &|ty| matches!(ty.shape, Shape::Pointer(_)));
+    let pointer = values.find_pointer(pointer, 8);
     pointer.ok_or_else(|| Unknown::new("no pointer to the scheduler's context"))
 }
 
 /// The addresses of the first `Option` in a value with this prefix in its name, and its content.
-fn option(values: &Values<'_, '_>, value: Value, prefix: &str) -> Result<(OptionPlace, Value), Unknown> {
+fn option(values: &Values<'_, '_>, value: Value, prefix: &'static str) -> Result<(OptionPlace, Value), Unknown> {
     let value = values.find_named(value, 8, prefix)?;
     let ty = values.ty(value)?;
     let unknown = || Unknown::new(format!("{} does not have the layout of an Option", ty.name));

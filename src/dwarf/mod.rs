@@ -34,6 +34,9 @@ mod program;
 /// Conversion of a program's types to the compact form.
 mod pack;
 
+/// Outcomes of searches in values.
+mod find;
+
 /// Values in the memory of a process.
 mod value;
 
@@ -46,4 +49,5 @@ pub(crate) use packed::PackedTypes;
 pub(crate) use program::Program;
 pub(crate) use sections::Sections;
 pub(crate) use types::{Shape, TaskTypes, Type};
+pub(crate) use units::TypeId;
 pub(crate) use value::{Memory, Unknown, Value, Values};

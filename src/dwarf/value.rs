@@ -5,11 +5,16 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::find::{Outcome, Searches, Wanted};
 use super::names::last_segment;
 use super::program::Program;
 use super::types::{Member, Shape, Type};
 use super::units::TypeId;
+use crate::model::address_hash::BuildAddressHasher;
 use crate::model::census::SourcePlace;
+
+/// The maximum number of bytes that are kept near.
+const MAX_NEAR: u64 = 4096;
 
 /// Bytes at addresses: the memory of a process, a copy of it, or test data.
 pub(crate) trait Memory: Sync {
@@ -42,10 +47,17 @@ pub(crate) struct Value {
     pub(crate) address: u64,
 }
 
+impl Value {
+    /// A member of this structure.
+    pub(crate) fn part(self, member: &Member) -> Self {
+        Self { ty: member.ty, address: self.address.wrapping_add(member.offset) }
+    }
+}
+
 /// The active variant of an enum or coroutine.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveVariant {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) content: Value,
     /// For a coroutine: the await at which it is suspended.
     pub(crate) place: Option<SourcePlace>,
@@ -60,7 +72,23 @@ pub(crate) struct Values<'a, 'd> {
     pub(crate) bias: u64,
     budget: Cell<u32>,
     /// The names of types as a developer writes them. Many tasks have futures of the same types.
-    names: RefCell<HashMap<TypeId, String>>,
+    names: RefCell<ByType<String>>,
+    variant_names: RefCell<ByType<Arc<str>>>,
+    /// Types that were looked up. The program's own table has a lock.
+    types: RefCell<ByType<Option<Arc<Type>>>>,
+    searches: RefCell<Searches>,
+    facts: RefCell<HashMap<(TypeId, u8), bool, BuildAddressHasher>>,
+    near: RefCell<Near>,
+}
+
+/// Something for each type.
+type ByType<T> = HashMap<TypeId, T, BuildAddressHasher>;
+
+/// Memory that is read at once, because most of what follows is there.
+#[derive(Debug, Default)]
+struct Near {
+    start: u64,
+    bytes: Vec<u8>,
 }
 
 impl fmt::Debug for Values<'_, '_> {
@@ -71,7 +99,18 @@ impl fmt::Debug for Values<'_, '_> {
 
 impl<'a, 'd> Values<'a, 'd> {
     pub(crate) fn new(program: &'a Program<'d>, memory: &'a dyn Memory, bias: u64) -> Self {
-        Self { program, memory, bias, budget: Cell::new(0), names: RefCell::default() }
+        Self {
+            program,
+            memory,
+            bias,
+            budget: Cell::new(0),
+            names: RefCell::default(),
+            variant_names: RefCell::default(),
+            types: RefCell::default(),
+            searches: RefCell::default(),
+            facts: RefCell::default(),
+            near: RefCell::default(),
+        }
     }
 
     /// The name of a type as a developer writes it. `make` is called once for each type.
@@ -99,7 +138,32 @@ impl<'a, 'd> Values<'a, 'd> {
     /// The type of a value.
     pub(crate) fn ty(&self, value: Value) -> Result<Arc<Type>, Unknown> {
         self.step()?;
-        self.program.ty(value.ty).ok_or_else(|| Unknown::new("a type is not described"))
+        let mut types = self.types.borrow_mut();
+        let ty = types.entry(value.ty).or_insert_with(|| self.program.ty(value.ty));
+        ty.clone().ok_or_else(|| Unknown::new("a type is not described"))
+    }
+
+    /// Reads the memory of a task at once. It stays the same until the next call.
+    pub(crate) fn keep_near(&self, start: u64, size: u64) {
+        let mut near = self.near.borrow_mut();
+        near.start = start;
+        near.bytes.resize(usize::try_from(size.min(MAX_NEAR)).unwrap_or(0), 0);
+        if !self.memory.read(start, &mut near.bytes) {
+            near.bytes.clear();
+        }
+    }
+
+    fn read(&self, address: u64, into: &mut [u8]) -> bool {
+        let near = self.near.borrow();
+        let offset = address.checked_sub(near.start).and_then(|offset| usize::try_from(offset).ok());
+        let part = offset.and_then(|offset| near.bytes.get(offset..offset.checked_add(into.len())?));
+        match part {
+            Some(part) => {
+                into.copy_from_slice(part);
+                true
+            }
+            None => self.memory.read(address, into),
+        }
     }
 
     /// The bytes at an address as a little-endian number.
@@ -108,7 +172,7 @@ impl<'a, 'd> Values<'a, 'd> {
         let mut bytes = [0; 16];
         let part = usize::try_from(size).ok().and_then(|size| bytes.get_mut(..size));
         let part = part.ok_or_else(|| Unknown::new(format!("a number of {size} bytes")))?;
-        if !self.memory.read(address, part) {
+        if !self.read(address, part) {
             return Err(Unknown::new(format!("the memory at {address:#x} cannot be read")));
         }
         Ok(u128::from_le_bytes(bytes))
@@ -120,10 +184,6 @@ impl<'a, 'd> Values<'a, 'd> {
         u64::try_from(number).map_err(|_| Unknown::new("not a word"))
     }
 
-    fn member_of(value: Value, member: &Member) -> Value {
-        Value { ty: member.ty, address: value.address.wrapping_add(member.offset) }
-    }
-
     /// A member by its name.
     pub(crate) fn member(&self, value: Value, name: &str) -> Result<Value, Unknown> {
         let ty = self.ty(value)?;
@@ -132,14 +192,14 @@ impl<'a, 'd> Values<'a, 'd> {
             _ => None,
         };
         let found = found.ok_or_else(|| Unknown::new(format!("{} has no member {name}", ty.name)))?;
-        Ok(Self::member_of(value, found))
+        Ok(value.part(found))
     }
 
     /// All members of a structure. Empty for other types.
     pub(crate) fn members(&self, value: Value) -> Result<Vec<(Arc<str>, Value)>, Unknown> {
         let ty = self.ty(value)?;
         let Shape::Structure(members) = &ty.shape else { return Ok(Vec::new()) };
-        Ok(members.iter().map(|member| (member.name.clone(), Self::member_of(value, member))).collect())
+        Ok(members.iter().map(|member| (member.name.clone(), value.part(member))).collect())
     }
 
     /// The active variant of an enum or coroutine.
@@ -155,8 +215,8 @@ impl<'a, 'd> Values<'a, 'd> {
         let exact = discriminant.and_then(|value| variants.iter().find(|one| one.discriminant == Some(value)));
         let found = exact.or_else(|| variants.iter().find(|variant| variant.discriminant.is_none()));
         let found = found.ok_or_else(|| Unknown::new(format!("{} is in no known state", ty.name)))?;
-        let name = last_segment(&self.program.name(found.content.ty)).to_owned();
-        let content = Self::member_of(value, &found.content);
+        let name = self.variant_name(found.content.ty);
+        let content = value.part(&found.content);
         Ok(ActiveVariant { name, content, place: found.content.place.clone() })
     }
 
@@ -178,27 +238,80 @@ impl<'a, 'd> Values<'a, 'd> {
         }
         let depth = depth.checked_sub(1)?;
         match &ty.shape {
-            Shape::Structure(members) => {
-                members.iter().find_map(|member| self.find(Self::member_of(value, member), depth, wanted))
-            }
+            Shape::Structure(members) => members.iter().find_map(|member| self.find(value.part(member), depth, wanted)),
             Shape::Variants { .. } => self.find(self.active_variant(value).ok()?.content, depth, wanted),
             _ => None,
         }
     }
 
+    /// The same, with the outcomes of earlier searches.
+    fn find_known(&self, value: Value, depth: u32, wanted: Wanted) -> Option<Value> {
+        self.step().ok()?;
+        let outcome = self.searches.borrow_mut().outcome(self.program, value.ty, depth, wanted);
+        match outcome {
+            Outcome::Part(offset, ty) => Some(Value { ty, address: value.address.wrapping_add(offset) }),
+            Outcome::Nothing => None,
+            Outcome::ByVariant => {
+                let ty = self.ty(value).ok()?;
+                let depth = depth.checked_sub(1)?;
+                match &ty.shape {
+                    Shape::Structure(members) => {
+                        members.iter().find_map(|member| self.find_known(value.part(member), depth, wanted))
+                    }
+                    Shape::Variants { .. } => self.find_known(self.active_variant(value).ok()?.content, depth, wanted),
+                    _ => None,
+                }
+            }
+        }
+    }
+
     /// The first part of a type with this prefix in its qualified name.
-    pub(crate) fn find_named(&self, value: Value, depth: u32, prefix: &str) -> Result<Value, Unknown> {
-        self.find(value, depth, &|ty| ty.name.starts_with(prefix)).ok_or_else(|| {
+    pub(crate) fn find_named(&self, value: Value, depth: u32, prefix: &'static str) -> Result<Value, Unknown> {
+        self.find_known(value, depth, Wanted::Named(prefix)).ok_or_else(|| {
             Unknown::new(format!("no {} in {}", prefix.trim_end_matches('<'), self.program.name(value.ty)))
         })
     }
 
+    /// The first part of a type with one of these prefixes in its qualified name.
+    pub(crate) fn find_any(&self, value: Value, depth: u32, prefixes: &'static [&'static str]) -> Option<Value> {
+        self.find_known(value, depth, Wanted::NamedAny(prefixes))
+    }
+
+    /// The first pointer in a value.
+    pub(crate) fn find_pointer(&self, value: Value, depth: u32) -> Option<Value> {
+        self.find_known(value, depth, Wanted::Pointer)
+    }
+
     /// The first number in a value, such as the number in a `Cell<NonZero<Atomic<…>>>`.
     pub(crate) fn scalar(&self, value: Value) -> Result<u64, Unknown> {
-        let found = self.find(value, 16, &|ty| matches!(ty.shape, Shape::Scalar | Shape::Pointer(_)));
+        let found = self.find_known(value, 16, Wanted::Number);
         let found = found.ok_or_else(|| Unknown::new(format!("no number in {}", self.program.name(value.ty))))?;
         let number = self.number(found.address, self.ty(found)?.size)?;
         u64::try_from(number).map_err(|_| Unknown::new("a number of more than 64 bits"))
+    }
+
+    /// The target of the first pointer in a value, such as a `Box`, an `Arc` or a `NonNull`.
+    pub(crate) fn dereference(&self, value: Value) -> Result<Value, Unknown> {
+        let found = self.find_pointer(value, 12);
+        self.pointee(found.ok_or_else(|| Unknown::new(format!("no pointer in {}", self.program.name(value.ty))))?)
+    }
+
+    /// What is known of a type once and for all. `make` is called once for each type and question.
+    pub(crate) fn fact(&self, ty: TypeId, question: u8, make: impl FnOnce() -> bool) -> bool {
+        if let Some(known) = self.facts.borrow().get(&(ty, question)) {
+            return *known;
+        }
+        // Not borrowed meanwhile: it may ask too.
+        let fact = make();
+        self.facts.borrow_mut().insert((ty, question), fact);
+        fact
+    }
+
+    /// The name of a variant, by the type of its content.
+    fn variant_name(&self, content: TypeId) -> Arc<str> {
+        let mut names = self.variant_names.borrow_mut();
+        let name = names.entry(content).or_insert_with(|| last_segment(&self.program.name(content)).into());
+        Arc::clone(name)
     }
 
     /// The address in a value with the size of a pointer, such as an `Option<NonNull<…>>` or an `AtomicPtr`. 0 for null.
@@ -207,12 +320,6 @@ impl<'a, 'd> Values<'a, 'd> {
             8 => self.word(value.address),
             size => Err(Unknown::new(format!("{} of {size} bytes is not a pointer", self.program.name(value.ty)))),
         }
-    }
-
-    /// The target of the first pointer in a value, such as a `Box`, an `Arc` or a `NonNull`.
-    pub(crate) fn dereference(&self, value: Value) -> Result<Value, Unknown> {
-        let found = self.find(value, 12, &|ty| matches!(ty.shape, Shape::Pointer(_)));
-        self.pointee(found.ok_or_else(|| Unknown::new(format!("no pointer in {}", self.program.name(value.ty))))?)
     }
 
     /// The address in the program's file, for an address in memory.

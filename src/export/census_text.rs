@@ -1,9 +1,10 @@
 //! A census as text for a terminal. Tasks with the same await path are shown as one group.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 
 use super::text::milliseconds;
+use super::way_to_wait;
+use crate::model::address_hash::BuildAddressHasher;
 use crate::model::census::{
     Await, Census, Futurelock, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnplacedTask,
     WaitsFor,
@@ -137,15 +138,23 @@ fn states(tasks: &[&TaskNow]) -> String {
 
 /// The groups of tasks: running tasks first, then the largest groups.
 fn groups<'a>(tasks: &[&'a TaskNow], all: bool) -> Vec<Group<'a>> {
-    let mut positions: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Group<'a>> = Vec::new();
+    // Two ways to wait may have the same hash.
+    let mut positions: HashMap<u64, Vec<usize>, BuildAddressHasher> = HashMap::default();
     for task in tasks {
-        let alone = all || task.state == TaskState::Running;
-        let key = if alone { String::new() } else { key(task) };
-        match positions.get(&key).and_then(|position| groups.get_mut(*position)).filter(|_| !alone) {
-            Some(group) => group.push(task),
+        if all || task.state == TaskState::Running {
+            groups.push(vec![task]);
+            continue;
+        }
+        let known = positions.entry(way_to_wait::hash(task)).or_default();
+        let is_alike = |position: &&usize| {
+            let first = groups.get(**position).and_then(|group| group.first());
+            first.is_some_and(|first| way_to_wait::is_same(first, task))
+        };
+        match known.iter().find(is_alike).copied() {
+            Some(position) => groups[position].push(task),
             None => {
-                positions.insert(key, groups.len());
+                known.push(groups.len());
                 groups.push(vec![task]);
             }
         }
@@ -155,33 +164,6 @@ fn groups<'a>(tasks: &[&'a TaskNow], all: bool) -> Vec<Group<'a>> {
         (first.map(|task| task.state), std::cmp::Reverse(group.len()), first.and_then(|task| task.id))
     });
     groups
-}
-
-/// The key of a task's group.
-fn key(task: &TaskNow) -> String {
-    let mut key = format!("{:?} {} {} {:?}", task.state, task.cancelled, task.future, task.unknown);
-    if let Some(path) = &task.path {
-        add_to_key(&mut key, path);
-    }
-    key
-}
-
-/// Adds everything except times, task ids and file descriptors.
-fn add_to_key(key: &mut String, node: &Await) {
-    // Writing to a String cannot fail.
-    let _infallible = write!(key, "({} {:?} {:?} ", node.future, node.place, node.note);
-    let _infallible = match &node.waits_for {
-        None => Ok(()),
-        Some(WaitsFor::Timer { .. }) => write!(key, "timer"),
-        Some(WaitsFor::Task(_)) => write!(key, "task"),
-        Some(WaitsFor::Permits { address, .. }) => write!(key, "permits {address}"),
-        Some(WaitsFor::Io { .. }) => write!(key, "io"),
-        Some(WaitsFor::Other(what)) => write!(key, "{what}"),
-    };
-    for child in &node.children {
-        add_to_key(key, child);
-    }
-    key.push(')');
 }
 
 fn write_group(out: &mut String, group: &[&TaskNow], census: &Census, options: Options) {

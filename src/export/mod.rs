@@ -71,6 +71,10 @@ pub(crate) mod activity_text;
 #[cfg(feature = "attach")]
 pub(crate) mod census_text;
 
+/// Which tasks wait in the same way.
+#[cfg(feature = "attach")]
+mod way_to_wait;
+
 /// A task dump as JSON.
 #[cfg(feature = "attach")]
 pub(crate) mod census_json;

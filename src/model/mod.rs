@@ -2,6 +2,10 @@
 //!
 //! `process` produces these values, pure code turns them into findings and files, and thin front ends show them.
 
+/// A fast hash of addresses.
+#[cfg(feature = "attach")]
+pub(crate) mod address_hash;
+
 /// Counts with their nouns.
 pub(crate) mod plural;
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::dwarf::Memory;
+use crate::model::address_hash::BuildAddressHasher;
 use crate::sys::Process;
 
 /// Bytes per page. A larger page counts as several.
@@ -26,12 +27,35 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Default)]
 struct Pages {
     /// The index of each page in `bytes`; `None` for a page that could not be read.
-    places: HashMap<u64, Option<usize>>,
+    places: HashMap<u64, Option<usize>, BuildAddressHasher>,
+    /// Pages that were read lately, with their indices in `bytes`.
+    recent: Recent,
     /// Page addresses, in the order of `bytes`.
     addresses: Vec<u64>,
     bytes: Vec<u8>,
     sealed: bool,
     late_reads: u64,
+}
+
+/// Pages that were read lately. Most reads are of one of them.
+#[derive(Debug)]
+struct Recent(Box<[(u64, usize); Self::PLACES]>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Box::new([(Self::NO_PAGE, 0); Self::PLACES]))
+    }
+}
+
+impl Recent {
+    const PLACES: usize = 256;
+
+    /// No page begins at an odd address.
+    const NO_PAGE: u64 = 1;
+
+    fn place(&mut self, page: u64) -> &mut (u64, usize) {
+        &mut self.0[(page / PAGE) as usize % Self::PLACES]
+    }
 }
 
 impl Snapshot {
@@ -52,6 +76,7 @@ impl Snapshot {
         for address in absent {
             pages.places.insert(address, None);
         }
+        pages.recent = Recent::default();
         // A page that was absent may be present now.
         pages.places.retain(|_, place| place.is_some());
         pages.bytes.len() as u64
@@ -105,14 +130,23 @@ impl Memory for Snapshot {
 
 impl Pages {
     fn get(&mut self, process: Process, page: u64) -> Option<&[u8]> {
-        let place = match self.places.get(&page) {
-            Some(place) => (*place)?,
-            None => {
-                self.late_reads += u64::from(self.sealed);
-                self.fetch(process, page)?
+        let place = match *self.recent.place(page) {
+            (recent, place) if recent == page => place,
+            _ => {
+                let place = self.find(process, page)?;
+                *self.recent.place(page) = (page, place);
+                place
             }
         };
         self.bytes.get(place * PAGE_BYTES..(place + 1) * PAGE_BYTES)
+    }
+
+    fn find(&mut self, process: Process, page: u64) -> Option<usize> {
+        if let Some(place) = self.places.get(&page) {
+            return *place;
+        }
+        self.late_reads += u64::from(self.sealed);
+        self.fetch(process, page)
     }
 
     fn fetch(&mut self, process: Process, page: u64) -> Option<usize> {
@@ -125,6 +159,7 @@ impl Pages {
         if full {
             if let Some(before) = self.addresses.get_mut(place) {
                 self.places.remove(before);
+                *self.recent.place(*before) = (Recent::NO_PAGE, 0);
                 *before = page;
             }
         } else if there {
