@@ -9,7 +9,7 @@ use super::thread_starts::{pointers, starts};
 use crate::census::{HeapTaskKinds, Subject, ThreadStart};
 use crate::dwarf::{Memory, PackedTypes, Program, Sections, pack};
 use crate::images::Images;
-use crate::process::{FrozenProcess, Snapshot};
+use crate::process::{FrozenProcess, Snapshot, Stops};
 use crate::sys::Process;
 
 /// A pseudo-random number, the same for the same input (splitmix64).
@@ -69,7 +69,8 @@ impl Scene {
         images.load_new().expect("it is our own child");
         let image = images.program().expect("it is there");
         let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
-        let moment = FrozenProcess::freeze(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
+        let moment =
+            FrozenProcess::freeze(process, &Stops::new(true), &|_, _| {}, &|_, _| {}).expect("it is our own child");
         let starts = starts(&moment.threads, image.thread_locals());
         let found = HeapTaskTables::of(process, image, &Program::of(&sections), HeapTaskKinds::All).search(process);
         let mut unlisted = found.headers(pointers(&moment.threads));

@@ -90,6 +90,8 @@ pub enum AttachError {
     },
     /// The requested profile cannot be collected.
     Profile(ProfileError),
+    /// The profile would stop running threads, which the options forbid.
+    NeverStop,
     /// Other processes cannot be observed on this platform.
     Unsupported,
 }
@@ -104,6 +106,9 @@ impl fmt::Debug for AttachError {
 impl fmt::Display for AttachError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NeverStop => f.write_str(
+                "a profile of wall-clock time stops running threads, which --never-stop forbids; use --mode cpu or --mode tasks",
+            ),
             Self::NoProcess { pid } => {
                 write!(f, "there is no process {pid}; `holdup ps` lists those that run Tokio")
             }

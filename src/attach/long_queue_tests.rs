@@ -8,7 +8,7 @@ use crate::census::Subject;
 use crate::dwarf::{Memory, Program, Sections};
 use crate::images::Images;
 use crate::model::census::{Census, LockStage};
-use crate::process::{FrozenProcess, Snapshot};
+use crate::process::{FrozenProcess, Snapshot, Stops};
 use crate::sys::Process;
 
 /// Memory that counts how often it is read.
@@ -33,7 +33,8 @@ fn census(flavor: &str) -> (Census, usize) {
     let image = images.program().expect("it is there");
     let sections = Sections::read(image.path.as_deref().expect("it has a file")).expect("it can be read");
     let types = Program::of(&sections);
-    let moment = FrozenProcess::freeze(process, &|_, _| {}, &|_, _| {}).expect("it is our own child");
+    let moment =
+        FrozenProcess::freeze(process, &Stops::new(true), &|_, _| {}, &|_, _| {}).expect("it is our own child");
     let threads = starts(&moment.threads, image.thread_locals());
     let memory = Counted { memory: moment.memory, reads: AtomicUsize::new(0) };
     let census = Subject { threads: &threads, ..Subject::of(&types, &memory, image.bias) }.census();

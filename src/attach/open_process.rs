@@ -11,6 +11,7 @@ use super::remedies;
 use super::symbol_file::Contents;
 use crate::debug_files::Identity;
 use crate::images::Images;
+use crate::process::Stops;
 use crate::program_path::ProgramPath;
 use crate::symbols::{NameTable, Symbolizer};
 use crate::sys::{self, Permissions, Process};
@@ -40,6 +41,11 @@ impl OpenProcess {
         sys::raise_file_limit();
         let symbols = options.symbols.as_deref().map(|file| read_symbols(process, file)).transpose()?;
         Ok(Self { process, program: ProgramPath::of(process).name(), options, symbols })
+    }
+
+    /// The stops of an observation that begins now.
+    pub(crate) fn stops(&self) -> Stops {
+        Stops::new(!self.options.never_stop)
     }
 
     /// Names for its addresses.

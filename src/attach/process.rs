@@ -160,6 +160,12 @@ impl TaskDump {
         &self.census.quality.missing
     }
 
+    /// The number of threads that may run a worker and could not be seen.
+    #[must_use]
+    pub fn unseen_threads(&self) -> usize {
+        self.census.quality.unseen_threads
+    }
+
     /// The JSON that `holdup dump --json` prints.
     ///
     /// # Errors

@@ -14,7 +14,6 @@ use super::stalls::WatchedStalls;
 use super::watching::Watching;
 use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop};
 use crate::model::census::SourcePlace;
-use crate::model::plural::plural;
 use crate::model::profile::Profile;
 use crate::process::{RemoteCpu, RemoteStacks, ThreadLocals};
 use crate::profilers::{Awaiting, Cpu, Profiler, Threads, Window};
@@ -99,8 +98,9 @@ pub(crate) fn collect(
             let source = source.map_err(|error| AttachError::of_sampling(process, &error))?;
             Ok(Cpu::new(source, options.rate))
         }),
+        Mode::Wall if open.options.never_stop => Err(AttachError::NeverStop),
         Mode::Wall => collect_samples(open, options, stop, || {
-            let stacks = RemoteStacks::open(process);
+            let stacks = RemoteStacks::open(process, open.stops());
             let stacks = stacks.map_err(|error| AttachError::Profile(ProfileError::Unavailable(error)))?;
             Ok(Threads::new(stacks, options.rate))
         }),
@@ -143,7 +143,8 @@ fn collect_tasks(open: &OpenProcess, options: &ProfileOptions, stop: &Stop) -> R
         symbolizer.described(future.to_owned(), file, place.map(|place| place.line))
     };
     let mut awaiting = Awaiting::new(&frame_of);
-    let mut threads = ThreadLocals::of(process, image.range.start);
+    let stops = open.stops();
+    let mut threads = ThreadLocals::of(process, image.range.start, stops.clone());
     let interval = Duration::from_secs(1) / options.rate.max(1);
     let window = Window::begin(options.duration, stop.flag());
     let (mut last, mut searched, mut pause) = (Duration::ZERO, None, interval);
@@ -170,10 +171,7 @@ fn collect_tasks(open: &OpenProcess, options: &ProfileOptions, stop: &Stop) -> R
     }
     if let Some(each) = took.checked_div(readings) {
         let each = each.as_secs_f64() * 1e3;
-        let held = match threads.held() {
-            0 => "nothing was stopped".to_owned(),
-            held => format!("{} stopped once to find thread-locals", plural(held, "running thread")),
-        };
+        let held = stops.so_far().sentence();
         awaiting.note(format!("each of {readings} readings of all tasks took {each:.2} ms; {held}"));
     }
     let profile = awaiting.finish(&open.program, pid, window.elapsed());
@@ -225,6 +223,7 @@ impl Observer for StalledObserver<'_> {
             profile.quality.notes.push("no worker of a Tokio runtime was found".to_owned());
         }
         profile.quality.notes.extend(state.unknown_threads.into_iter().chain(state.notes));
+        profile.quality.notes.push(state.stops.sentence());
         profile
     }
 }

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::images::Image;
 use crate::model::process::ProgramFacts;
 use crate::model::stack::{Address, Frame};
-use crate::process::{RemoteProcess, TypedWorkers, UntypedSnapshot, UntypedWorkers, WorkerSource};
+use crate::process::{RemoteProcess, Stops, TypedWorkers, UntypedSnapshot, UntypedWorkers, WorkerSource};
 use crate::report::{Audience, Callback, FutureOn, QUEUE, Reporter, Sinks, StallLog};
 use crate::stalls::{SMALLEST_THRESHOLD, Watchdog};
 use crate::sys::Process;
@@ -73,7 +73,8 @@ pub(crate) fn watch<O: Observer>(
     let sinks = Sinks::start(audience).map_err(|error| AttachError::Watch(Error::Thread(error)))?;
     let log = Arc::new(StallLog::new(threshold, symbolizer, Arc::clone(&open.program), sinks));
     let gone = Arc::default();
-    let mut session = Session { process, image, program: &program, missing, log: &log, gone: &gone, request };
+    let stops = open.stops();
+    let mut session = Session { process, stops, image, program: &program, missing, log: &log, gone: &gone, request };
     let frames = program.contexts().is_empty().then(|| PollFrames::of(image)).filter(PollFrames::has_polls);
     match frames {
         Some(frames) => session.watch_untyped(frames, observer),
@@ -84,6 +85,7 @@ pub(crate) fn watch<O: Observer>(
 /// One watch on one process.
 struct Session<'s, 'd> {
     process: Process,
+    stops: Stops,
     image: &'s Image,
     program: &'s Program<'d>,
     missing: Vec<String>,
@@ -118,13 +120,21 @@ impl<'d> Session<'_, 'd> {
 
     fn remote_process(&self) -> Result<RemoteProcess, AttachError> {
         let unreadable = |error| AttachError::Unreadable { pid: self.process.id(), error };
-        let remote = RemoteProcess::open(self.process, self.image.range.start).map_err(unreadable)?;
+        let remote =
+            RemoteProcess::open(self.process, self.image.range.start, self.stops.clone()).map_err(unreadable)?;
         let (stacks_missed, gone) = (Arc::clone(&self.log.stacks_missed), Arc::clone(self.gone));
         Ok(RemoteProcess { stacks_missed, gone, ..remote })
     }
 
     fn watching<'w>(&'w self, workers: WorkerSight<'w, 'd>) -> Watching<'w, 'd> {
-        Watching { log: self.log, process: self.process, missing: &self.missing, gone: self.gone, workers }
+        Watching {
+            log: self.log,
+            process: self.process,
+            stops: self.stops.clone(),
+            missing: &self.missing,
+            gone: self.gone,
+            workers,
+        }
     }
 
     /// Runs watchdog and reporter until the observer ends the watch, or the process has ended. `prepare` runs beside

@@ -11,6 +11,7 @@ use super::open_process::OpenProcess;
 use super::stall_watch::{Observer, WatchRequest, watch};
 use super::watching::Watching;
 use crate::model::stall::{Phase, Stall, StallEvent, Stalls};
+use crate::model::thread_stops::ThreadStops;
 
 /// The longest time between two reports to the caller.
 const REPORT_INTERVAL: Duration = Duration::from_millis(200);
@@ -40,6 +41,14 @@ pub struct WatchedStalls {
     pub workers: usize,
     /// Why the state of some threads is unknown, as sentences.
     pub unknown_threads: Vec<String>,
+    /// The number of threads that may run a worker and could not be seen.
+    pub unseen_threads: usize,
+    /// How often a thread of the process was stopped to read its stack or registers.
+    pub thread_stops: u64,
+    /// The longest time that a thread was stopped.
+    pub longest_stop: Duration,
+    /// The same, as a sentence.
+    pub(crate) stops: ThreadStops,
     /// What limits the view of the process, as sentences that name the remedy.
     pub notes: Vec<String>,
     /// Each stall that began or ended since the last report, in order, as it was then.
@@ -50,13 +59,17 @@ pub struct WatchedStalls {
 
 impl WatchedStalls {
     pub(crate) fn of(watching: &Watching<'_, '_>) -> Self {
-        let found = watching.found();
+        let (found, stops) = (watching.found(), watching.stops.so_far());
         Self {
             stalls: watching.log.stalls(),
             gone: watching.gone(),
             workers: found.workers,
+            unseen_threads: found.unseen,
+            thread_stops: stops.threads,
+            longest_stop: stops.longest,
+            stops,
+            notes: watching.notes().into_iter().chain(found.unseen_note()).collect(),
             unknown_threads: found.unknown,
-            notes: watching.notes(),
             changes: Vec::new(),
             changes_lost: 0,
         }

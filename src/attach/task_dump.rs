@@ -1,6 +1,5 @@
 //! A task dump of another process: every task at one moment.
 
-use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,9 +16,9 @@ use crate::images::Image;
 use crate::model::census::{Census, WaitsFor};
 use crate::model::process::DebugTier;
 use crate::model::stack::Stack;
-use crate::process::{Descriptors, FrozenProcess, FrozenThread, MomentStack, Snapshot};
+use crate::process::{Descriptors, FrozenProcess, FrozenThread, MomentStack, Snapshot, Stops};
 use crate::symbols::Symbolizer;
-use crate::sys::Process;
+use crate::sys::{Process, StopError};
 
 /// Tasks of each list that are read again while threads are held: new tasks stand in front.
 const NEWEST: usize = 32;
@@ -30,6 +29,8 @@ pub(super) struct Taken {
     pub(super) moment: FrozenProcess,
     /// In the order of its threads.
     pub(super) stacks: Vec<MomentStack>,
+    /// The number of threads that may run a worker and were not seen.
+    pub(super) unseen: usize,
 }
 
 /// Every task of the process at one moment. `show` gets the dump before it is cached, so that nobody waits for the cache.
@@ -45,9 +46,10 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     let image = images.program().ok_or(AttachError::NoProcess { pid })?;
     let program = program_of(packed, &sections);
     let index_time = started.elapsed();
-    let Taken { mut census, moment, stacks } = match program.contexts().is_empty() {
-        false => census_by_types(process, image, &program, &mut missing)?,
-        true => census_by_scan(process, image, &program, &mut missing)?,
+    let stops = open.stops();
+    let Taken { mut census, moment, stacks, unseen } = match program.contexts().is_empty() {
+        false => census_by_types(process, &stops, image, &program, &mut missing)?,
+        true => census_by_scan(process, &stops, image, &program, &mut missing)?,
     };
     census.pid = pid;
     census.program = image.name.to_string();
@@ -59,12 +61,13 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     let quality = &mut census.quality;
     quality.index_time = index_time;
     quality.index_origin.clone_from(&origin.description);
-    quality.pause = moment.pause;
+    quality.stops = stops.so_far();
     quality.stopped_threads = moment.held;
     quality.copied = moment.copied;
     quality.late_reads = moment.memory.late_reads();
     quality.woken_threads = moment.woken;
-    for (tid, reason) in &moment.refused {
+    quality.unseen_threads = unseen + moment.left_out;
+    for (tid, reason) in moment.refused.iter().filter(|(_, reason)| *reason != StopError::Forbidden) {
         missing.push(format!(
             "running thread {tid} could not be stopped ({reason:?}); the task that it polled may be inconsistent"
         ));
@@ -91,6 +94,7 @@ fn describe_descriptors(process: Process, census: &mut Census) {
 /// A census with await paths, through descriptions of types.
 fn census_by_types(
     process: Process,
+    stops: &Stops,
     image: &Image,
     program: &Program<'_>,
     missing: &mut Vec<String>,
@@ -112,10 +116,10 @@ fn census_by_types(
     let touch = |memory: &Snapshot, threads: &[FrozenThread]| {
         Subject { threads: &starts(threads, before), ..Subject::of(program, memory, bias) }.touch(NEWEST);
     };
-    let moment =
-        FrozenProcess::freeze(process, &rehearse, &touch).map_err(|error| AttachError::of_read(process, error))?;
+    let moment = FrozenProcess::freeze(process, stops, &rehearse, &touch)
+        .map_err(|error| AttachError::of_read(process, error))?;
     // Sleeping threads may wake up soon, so their stacks are taken first.
-    let stacks = moment.stacks(process, &HashSet::new()).map_err(|error| AttachError::of_read(process, error))?;
+    let stacks = moment.stacks(process, None).map_err(|error| AttachError::of_read(process, error))?;
     let starts = starts(&moment.threads, before);
     let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
     let futures = lock();
@@ -128,7 +132,8 @@ fn census_by_types(
     };
     missing.extend(unlisted.missing());
     let census = Census { tier: DebugTier::Full, ..subject.census() };
-    Ok(Taken { census, moment, stacks })
+    let unseen = census.threads.iter().filter(|thread| thread.unknown.is_some()).count();
+    Ok(Taken { census, moment, stacks, unseen })
 }
 
 /// Names the functions of each thread's stack.

@@ -11,8 +11,10 @@ use super::thread_starts::starts;
 use crate::census::{PolledTasks, ScanRanges, StackEvidence, Subject, TaskScan, add_threads, scanned_census};
 use crate::dwarf::{Memory, Program, task_name};
 use crate::images::Image;
+use crate::model::census::ThreadNow;
 use crate::model::process::{DebugTier, ProgramFacts};
-use crate::process::{FrozenProcess, FrozenThread, LiveMemory, MomentStack, Snapshot};
+use crate::model::stack::{RawStack, StackUnavailable};
+use crate::process::{FrozenProcess, FrozenThread, LiveMemory, MomentStack, Snapshot, Stops};
 use crate::symbols::{TaskFunctions, TaskType};
 use crate::sys::{Mapping, Process};
 use crate::unwind::PollFrames;
@@ -23,6 +25,7 @@ use crate::unwind::PollFrames;
 /// When memory cannot be read, or no Tokio is found.
 pub(crate) fn census_by_scan(
     process: Process,
+    stops: &Stops,
     image: &Image,
     program: &Program<'_>,
     missing: &mut Vec<String>,
@@ -53,12 +56,12 @@ pub(crate) fn census_by_scan(
         drop(take(memory, scan.tasks(memory), Duration::ZERO));
         threads.iter().for_each(|thread| drop(context(memory, thread, &frames)));
     };
-    let moment = FrozenProcess::freeze(process, &rehearse, &|_, _| {}).map_err(failed)?;
+    let moment = FrozenProcess::freeze(process, stops, &rehearse, &|_, _| {}).map_err(failed)?;
     let tasks = scan.tasks(&moment.memory);
     let running = scan.running(&tasks, &LiveMemory::of(process));
     // Sleeping threads may wake up soon, so their stacks are taken first.
     let headers = running.iter().map(|task| task.header).collect();
-    let stacks = moment.stacks(process, &headers).map_err(failed)?;
+    let stacks = moment.stacks(process, Some(&headers)).map_err(failed)?;
     let evidence: Vec<StackEvidence> = stacks
         .iter()
         .zip(&moment.threads)
@@ -75,7 +78,16 @@ pub(crate) fn census_by_scan(
     if scan.incomplete {
         missing.push("some tasks may be missing: not all memory was searched for them".to_owned());
     }
-    Ok(Taken { census, moment, stacks })
+    let is_unseen = |(taken, thread): &(&MomentStack, &ThreadNow)| thread.task.is_none() && !shows_role(taken, &frames);
+    let unseen = stacks.iter().zip(&census.threads).filter(is_unseen).count();
+    Ok(Taken { census, moment, stacks, unseen })
+}
+
+/// Whether it is known that a thread runs a scheduler, or that it runs none.
+fn shows_role(taken: &MomentStack, frames: &PollFrames) -> bool {
+    let shows = |stack: &RawStack| stack.complete || frames.role(&stack.addresses).is_some();
+    let gone = taken.stack.as_ref().is_err_and(|why| *why == StackUnavailable::Gone);
+    gone || taken.stack.as_ref().is_ok_and(shows) || taken.later.as_ref().is_some_and(shows)
 }
 
 /// What a thread's stack and context show.

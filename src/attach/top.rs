@@ -263,6 +263,7 @@ impl ActivitySampler {
             waiting: waiting(&self.census),
             stalls: so_far.stalls,
             threshold: self.threshold,
+            stops: so_far.stops,
             missing: so_far.unknown_threads.into_iter().chain(so_far.notes).collect(),
         };
         self.begin_window();

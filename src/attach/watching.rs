@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::live_reader::LiveReader;
 use super::remedies::NO_BREAKPOINTS;
 use super::worker_finder::{TypedWorkerFinder, WorkersFound};
-use crate::process::{RemoteProcess, TypedWorkers, UntypedSnapshot, UntypedWorker};
+use crate::process::{RemoteProcess, Stops, TypedWorkers, UntypedSnapshot, UntypedWorker};
 use crate::report::StallLog;
 use crate::sys::Process;
 
@@ -15,6 +15,7 @@ use crate::sys::Process;
 pub(crate) struct Watching<'w, 'd> {
     pub(crate) log: &'w StallLog,
     pub(crate) process: Process,
+    pub(crate) stops: Stops,
     pub(crate) missing: &'w [String],
     pub(crate) gone: &'w AtomicBool,
     pub(crate) workers: WorkerSight<'w, 'd>,
@@ -61,7 +62,7 @@ impl<'d> Watching<'_, 'd> {
         let WorkerSight::Typed { finder, start, beside } = &self.workers else { return None };
         let mut beside = beside.borrow_mut();
         if beside.is_none() {
-            let remote = RemoteProcess::open(self.process, *start).ok()?;
+            let remote = RemoteProcess::open(self.process, *start, self.stops.clone()).ok()?;
             *beside = Some(Box::new(TypedWorkers::new(remote, *finder)));
         }
         beside.as_deref_mut().map(sample)
@@ -71,7 +72,14 @@ impl<'d> Watching<'_, 'd> {
     pub(crate) fn found(&self) -> WorkersFound {
         match &self.workers {
             WorkerSight::Typed { finder, .. } => finder.last(),
-            WorkerSight::Untyped(found) => WorkersFound { workers: found.count(), unknown: Vec::new() },
+            WorkerSight::Untyped(found) => {
+                let unseen = found.unseen();
+                WorkersFound {
+                    workers: found.count(),
+                    unknown: unseen.iter().map(|(why, _)| why.as_str().to_owned()).collect(),
+                    unseen: unseen.iter().map(|(_, threads)| threads).sum(),
+                }
+            }
         }
     }
 

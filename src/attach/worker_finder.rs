@@ -1,5 +1,6 @@
 //! Finds the workers of another process by its debug information.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ const NAME_LIMIT: Duration = Duration::from_millis(50);
 pub(crate) struct TypedWorkerFinder<'a, 'd> {
     pub(crate) reader: LiveReader<'a, 'd>,
     last: Mutex<WorkersFound>,
+    unlocated: AtomicUsize,
 }
 
 /// What the last search found.
@@ -25,16 +27,36 @@ pub(crate) struct WorkersFound {
     pub(crate) workers: usize,
     /// Why the state of some threads is unknown.
     pub(crate) unknown: Vec<String>,
+    /// The number of these threads. Each may be a worker.
+    pub(crate) unseen: usize,
+}
+
+impl WorkersFound {
+    /// What is said of the threads that were not seen.
+    pub(crate) fn unseen_note(&self) -> Option<String> {
+        let threads = match self.unseen {
+            0 => return None,
+            1 => "1 thread was not seen, and may run a worker".to_owned(),
+            threads => format!("{threads} threads were not seen, and may run workers"),
+        };
+        Some(threads)
+    }
 }
 
 impl<'a, 'd> TypedWorkerFinder<'a, 'd> {
     pub(crate) fn new(reader: LiveReader<'a, 'd>) -> Self {
-        Self { reader, last: Mutex::default() }
+        Self { reader, last: Mutex::default(), unlocated: AtomicUsize::new(0) }
     }
 
     /// What the last search found.
     pub(crate) fn last(&self) -> WorkersFound {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut found = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unlocated = self.unlocated.load(Ordering::Relaxed);
+        if unlocated > 0 {
+            found.unknown.push("the address of its thread-local variables is unknown".to_owned());
+            found.unseen += unlocated;
+        }
+        found
     }
 }
 
@@ -43,12 +65,17 @@ impl WorkerFinder for TypedWorkerFinder<'_, '_> {
         // A new snapshot for each search: it reads each page once.
         let memory = Snapshot::of(self.reader.process);
         let (workers, mut unknown) = self.reader.subject(&self.reader.starts(threads), &memory).workers();
+        let unseen = unknown.len();
         unknown.sort();
         unknown.dedup();
         let count = workers.iter().filter(|worker| worker.index.is_some()).count();
-        let found = WorkersFound { workers: count, unknown };
+        let found = WorkersFound { workers: count, unknown, unseen };
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = found;
         workers
+    }
+
+    fn note_unlocated(&self, threads: usize) {
+        self.unlocated.store(threads, Ordering::Relaxed);
     }
 
     fn markers(&self, threads: &[(i32, u64)]) -> Vec<u64> {

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use super::exit_code::UNSEEN;
 use super::symbols::SourceArguments;
 use super::target::ProcessTarget;
 use crate::attach::Process;
@@ -17,7 +18,9 @@ for that time, which the last lines report; sleeping threads are not touched.
 
 To show what tasks await, a dump needs debug information with types (`debug = 2` in the build profile): in the program, \
 beside it (.debug, build-id folders, .dwp), or in a file of `holdup symbols extract`. Without types, it shows tasks, \
-their states and stacks. It needs Linux on x86_64 and the permissions of the process's user.";
+their states and stacks. It needs Linux on x86_64 and the permissions of the process's user.
+
+Exit code 3 if a thread that may run a worker could not be seen.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = NEEDS)]
@@ -56,11 +59,11 @@ fn state(text: &str) -> Result<TaskState, String> {
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     Process::open_with(arguments.target.pid, arguments.sources.options())?
-        .with_census(|census| show(census, arguments, out))??;
-    Ok(ExitCode::SUCCESS)
+        .with_census(|census| show(census, arguments, out))?
 }
 
-fn show(mut census: Census, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<()> {
+fn show(mut census: Census, arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
+    let is_unseen = census.quality.unseen_threads > 0;
     census.tasks.retain(|task| {
         arguments.function.as_ref().is_none_or(|text| task.is_in(text))
             && arguments.state.is_none_or(|state| task.state == state)
@@ -73,5 +76,6 @@ fn show(mut census: Census, arguments: &Arguments, out: &mut impl Write) -> anyh
         let options = Options { all: arguments.all, stacks: arguments.stacks };
         out.write_all(census_text::text(&census, options).as_bytes())?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    Ok(if is_unseen { UNSEEN.into() } else { ExitCode::SUCCESS })
 }

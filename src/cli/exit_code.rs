@@ -4,5 +4,8 @@
 /// the self-check misses something.
 pub(super) const NEGATIVE: u8 = 1;
 
+/// The exit code of an answer that may be wrong because some threads could not be seen.
+pub(super) const UNSEEN: u8 = 3;
+
 /// The exit code of an error.
 pub(super) const ERROR: u8 = 2;

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::exit_code::UNSEEN;
 use super::interrupt;
-use crate::attach::Process;
+use crate::attach::{Options, Process};
 use crate::export::activity_text::{self, Size};
 use crate::inprocess::Stop;
 use crate::model::activity::ActivityNow;
@@ -26,11 +27,12 @@ pub(super) struct Live {
     pub(super) rows: usize,
     /// The number of screens; `None` for no limit.
     pub(super) times: Option<u32>,
+    pub(super) never_stop: bool,
 }
 
 pub(super) fn run(live: &Live, out: &mut impl Write) -> anyhow::Result<ExitCode> {
     let stop = Stop::with(interrupt::flag()?);
-    let process = Process::open(live.pid)?;
+    let process = Process::open_with(live.pid, Options::new().never_stop(live.never_stop))?;
     let terminal = std::io::stdout().is_terminal();
     let mut shown = 0;
     let mut failed = Ok(());
@@ -48,7 +50,8 @@ pub(super) fn run(live: &Live, out: &mut impl Write) -> anyhow::Result<ExitCode>
     } else if last.workers == 0 {
         eprintln!("process {} has no worker of a Tokio runtime; `holdup ps` lists the processes that do", live.pid);
     }
-    Ok(ExitCode::SUCCESS)
+    let is_unseen = last.unseen_threads > 0 || (last.workers == 0 && !last.gone);
+    Ok(if is_unseen { UNSEEN.into() } else { ExitCode::SUCCESS })
 }
 
 /// Prints the screen below the previous one.
@@ -84,6 +87,7 @@ fn repaint(now: &ActivityNow, live: &Live, first: bool, out: &mut impl Write) ->
 mod tests {
     use super::*;
     use crate::model::stall::Stalls;
+    use crate::model::thread_stops::ThreadStops;
 
     #[test]
     fn a_screen_replaces_the_previous_one() {
@@ -100,10 +104,11 @@ mod tests {
             waiting: Vec::new(),
             stalls: Stalls::default(),
             threshold: Duration::from_millis(10),
+            stops: ThreadStops::default(),
             missing: Vec::new(),
         };
         let second = Duration::from_secs(1);
-        let live = Live { pid: 1, interval: second, threshold: second, rows: 3, times: None };
+        let live = Live { pid: 1, interval: second, threshold: second, rows: 3, times: None, never_stop: false };
         let mut painted = Vec::new();
         repaint(&now, &live, true, &mut painted).expect("memory");
         let text = String::from_utf8(painted).expect("text");

@@ -2,7 +2,7 @@
 //! on profiles in files.
 //!
 //! Exit codes: 0 for success; 1 for a negative finding, such as a running stall; 2 for errors, such as a service that ends
-//! during `stalls --follow`.
+//! during `stalls --follow`; 3 if threads of a process could not be seen.
 
 /// `holdup check`.
 mod check;
@@ -89,7 +89,8 @@ const NOTES: &str = "Verbs that observe a service take the URL of its endpoint (
 process id with --pid.
 
 Exit codes: 0 for success; 1 if `stalls` finds a running stall, a profile has no samples, `ps` finds no process, or \
-`check` finds something missing; 2 for errors. Set NO_COLOR for output without colors.";
+`check` finds something missing; 2 for errors; 3 if `stalls`, `dump` or `top` could not see every thread of a process that may \
+run a worker. Set NO_COLOR for output without colors.";
 
 #[derive(Debug, Parser)]
 #[command(

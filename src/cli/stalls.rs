@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::exit_code::NEGATIVE;
+use super::exit_code::{NEGATIVE, UNSEEN};
 use super::symbols::SourceArguments;
 use super::target::Target;
 use super::{client, follow, interrupt};
@@ -33,7 +33,8 @@ const MAX_NOTES: usize = 20;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Exit code 1 if a stall of the code still runs at the end. Polls that only the machine made long do not count, \
-                  nor do start-up work and polls of block_on that no task waits for."
+                  nor do start-up work and polls of block_on that no task waits for. With --pid, exit code 3 if a thread that may \
+                  run a worker could not be seen, or there is no worker."
 )]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -105,15 +106,18 @@ fn observe(pid: u32, arguments: &Arguments, out: &mut impl Write) -> anyhow::Res
         eprintln!("process {pid} has no worker of a Tokio runtime; `holdup ps` lists the processes that do");
     }
     let answer = StallsAnswer::from(&last.stalls);
-    if arguments.follow {
-        return Ok(exit_code(&answer));
-    }
-    if arguments.json {
+    if arguments.json && !arguments.follow {
         serde_json::to_writer_pretty(&mut *out, &answer)?;
         writeln!(out)?;
-        return Ok(exit_code(&answer));
+    } else if !arguments.follow {
+        write_answer(out, &answer, arguments)?;
+        writeln!(out, "{}", last.stops.sentence())?;
     }
-    write_answer(out, &answer, arguments)
+    if arguments.follow || arguments.json {
+        eprintln!("note: {}", last.stops.sentence());
+    }
+    let is_unseen = last.unseen_threads > 0 || (last.workers == 0 && !last.gone);
+    Ok(if !has_running_stall(&answer) && is_unseen { UNSEEN.into() } else { exit_code(&answer) })
 }
 
 /// Prints the new stalls, each by itself even if several are equal.
@@ -201,16 +205,20 @@ fn write_group(
     Ok(())
 }
 
-/// 1 if a stall of the code is still running. One that the machine causes is none, and neither is a poll that no task waits
-/// for.
+/// 1 if a stall of the code is still running.
 fn exit_code(answer: &StallsAnswer) -> ExitCode {
+    if has_running_stall(answer) { NEGATIVE.into() } else { ExitCode::SUCCESS }
+}
+
+/// Whether a stall of the code is still running. One that the machine causes is none, and neither is a poll that no task
+/// waits for.
+fn has_running_stall(answer: &StallsAnswer) -> bool {
     let counted_as = |stall: &StallJson| {
         // A service with an older version of holdup does not say what a stall holds.
         let holds = Holds::of_word(&stall.holds).unwrap_or_default();
         Counted::of(holds, stall.cause.class.parse().unwrap_or(CauseClass::Unknown))
     };
-    let running = answer.stalls.iter().any(|stall| !stall.ended && counted_as(stall) == Counted::Stall);
-    if running { NEGATIVE.into() } else { ExitCode::SUCCESS }
+    answer.stalls.iter().any(|stall| !stall.ended && counted_as(stall) == Counted::Stall)
 }
 
 fn write_stall(out: &mut impl Write, stall: &StallJson, arguments: &Arguments) -> std::io::Result<()> {

@@ -28,17 +28,21 @@ enum Verb {
     },
 }
 
-/// `--symbols`, for verbs that observe a process.
+/// `--symbols` and `--never-stop`, for verbs that observe a process.
 #[derive(Debug, clap::Args)]
 pub(super) struct SymbolsArgument {
     /// With --pid, for a stripped program: the file that `holdup symbols extract` wrote for the same build
     #[arg(long, value_name = "FILE", requires = "pid")]
     symbols: Option<PathBuf>,
+    /// With --pid: stop no thread of the process, not even for microseconds. What running threads do is then missing, and
+    /// --mode wall is refused
+    #[arg(long, requires = "pid")]
+    never_stop: bool,
 }
 
 impl SymbolsArgument {
     pub(super) fn options(&self) -> Options {
-        let options = Options::new();
+        let options = Options::new().never_stop(self.never_stop);
         match &self.symbols {
             Some(file) => options.symbols(file),
             None => options,

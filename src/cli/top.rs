@@ -58,6 +58,9 @@ pub(super) struct Arguments {
     /// The number of functions, or of rows of each table
     #[arg(short = 'n', long, value_name = "N", value_parser = quantity::number::<usize>)]
     rows: Option<usize>,
+    /// With --pid, stop no thread of the process, not even for microseconds
+    #[arg(long, requires = "pid")]
+    never_stop: bool,
     #[command(flatten)]
     selection: Selection,
 }
@@ -67,7 +70,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     if let Some(pid) = *pid {
         let times = if arguments.once { Some(1) } else { arguments.count };
         let (interval, threshold) = (*interval, *threshold);
-        return live::run(&Live { pid, interval, threshold, rows: rows.unwrap_or(ROWS), times }, out);
+        let (rows, never_stop) = (rows.unwrap_or(ROWS), arguments.never_stop);
+        return live::run(&Live { pid, interval, threshold, rows, times, never_stop }, out);
     }
     let profile = if is_url(target) {
         Recording { mode: "cpu", duration: *duration, rate: RATE }.of_endpoint(target)?

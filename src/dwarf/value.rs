@@ -301,7 +301,8 @@ impl<'a, 'd> Values<'a, 'd> {
         if let Some(known) = self.facts.borrow().get(&(ty, question)) {
             return *known;
         }
-        // Not borrowed meanwhile: it may ask too.
+        // A damaged type may contain itself. While the answer is made, it is no.
+        self.facts.borrow_mut().insert((ty, question), false);
         let fact = make();
         self.facts.borrow_mut().insert((ty, question), fact);
         fact

@@ -62,6 +62,7 @@ pub(crate) fn lines(now: &ActivityNow, size: Size) -> Vec<String> {
         lines.extend(block.lines().map(|line| format!("  {line}")));
     }
     more(&mut lines, groups.len(), size.rows);
+    lines.push(format!("from outside: {}", now.stops.sentence()));
     for missing in now.missing.iter().take(3) {
         let parts = wrapped(missing, size.columns.saturating_sub(2));
         lines.extend(parts.iter().enumerate().map(|(at, line)| format!("{} {line}", if at == 0 { "!" } else { " " })));
@@ -165,6 +166,7 @@ mod tests {
     use crate::model::census::TaskState;
     use crate::model::stall::Stalls;
     use crate::model::task::TaskId;
+    use crate::model::thread_stops::ThreadStops;
 
     fn activity() -> ActivityNow {
         let long = "news_pipeline::ingest::feeds::conditional::fetch_one_feed_with_backoff::{async block}";
@@ -195,6 +197,7 @@ mod tests {
             }],
             stalls: Stalls::default(),
             threshold: Duration::from_millis(10),
+            stops: ThreadStops::default(),
             missing: vec!["x".repeat(200)],
         }
     }

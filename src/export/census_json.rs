@@ -124,11 +124,14 @@ struct FuturelockJson {
 
 #[derive(Debug, Serialize)]
 struct QualityJson {
+    /// The longest time that a thread was stopped.
     pause_ms: f64,
     stopped_threads: usize,
     copied_bytes: u64,
     late_reads: u64,
     woken_threads: usize,
+    /// Threads that may run a worker and could not be seen.
+    unseen_threads: usize,
     index_ms: f64,
     index_origin: String,
     missing: Vec<String>,
@@ -154,11 +157,12 @@ impl From<&Census> for CensusJson {
             cycles: census.cycles.iter().map(|cycle| cycle.iter().map(|task| task.0).collect()).collect(),
             futurelocks: census.futurelocks.iter().map(FuturelockJson::from).collect(),
             quality: QualityJson {
-                pause_ms: to_ms(quality.pause),
+                pause_ms: to_ms(quality.stops.longest),
                 stopped_threads: quality.stopped_threads,
                 copied_bytes: quality.copied,
                 late_reads: quality.late_reads,
                 woken_threads: quality.woken_threads,
+                unseen_threads: quality.unseen_threads,
                 index_ms: to_ms(quality.index_time),
                 index_origin: quality.index_origin.clone(),
                 missing: quality.missing.clone(),

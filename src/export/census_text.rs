@@ -348,12 +348,7 @@ fn write_thread(out: &mut String, thread: &ThreadNow) {
 
 fn write_quality(out: &mut String, census: &Census) {
     let quality = &census.quality;
-    let stopped = match quality.stopped_threads {
-        0 => "no thread was stopped".to_owned(),
-        threads => {
-            format!("{} stopped for {:.3} ms", count(threads, "running thread"), quality.pause.as_secs_f64() * 1e3)
-        }
-    };
+    let stopped = quality.stops.sentence();
     line(out, 0, &format!("{stopped}; {} KiB copied meanwhile", quality.copied / 1024));
     if quality.late_reads > 0 {
         line(out, 0, &format!("! {} read later and may be inconsistent", count_u64(quality.late_reads, "page")));
@@ -361,6 +356,10 @@ fn write_quality(out: &mut String, census: &Census) {
     if quality.woken_threads > 0 {
         let threads = count(quality.woken_threads, "parked thread");
         line(out, 0, &format!("! {threads} woke up meanwhile; the tasks polled there may be inconsistent"));
+    }
+    if quality.unseen_threads > 0 {
+        let threads = count(quality.unseen_threads, "thread");
+        line(out, 0, &format!("! {threads} could not be seen and may run workers"));
     }
     for missing in &quality.missing {
         line(out, 0, &format!("! {missing}"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::census::TaskState;
 use super::stall::Stalls;
 use super::task::TaskId;
+use super::thread_stops::ThreadStops;
 use super::worker::Activity;
 
 /// The activity within a short window of time.
@@ -29,6 +30,8 @@ pub(crate) struct ActivityNow {
     /// All stalls since the start.
     pub(crate) stalls: Stalls,
     pub(crate) threshold: Duration,
+    /// The stops of the process's threads since the start.
+    pub(crate) stops: ThreadStops,
     /// What is unknown, and why.
     pub(crate) missing: Vec<String>,
 }

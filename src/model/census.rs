@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::process::DebugTier;
 use super::stack::{Stack, StackUnavailable};
 use super::task::TaskId;
+use super::thread_stops::ThreadStops;
 
 /// A line of a source file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -46,9 +47,9 @@ pub(crate) struct Census {
 /// How the census was taken, and what is missing from it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CensusQuality {
-    /// How long running threads were stopped. Zero if none was stopped.
-    pub(crate) pause: Duration,
-    /// The number of running threads that were stopped.
+    /// The stops of running threads.
+    pub(crate) stops: ThreadStops,
+    /// The number of running threads that were stopped at the moment of the dump.
     pub(crate) stopped_threads: usize,
     /// How long reading the debug information took.
     pub(crate) index_time: Duration,
@@ -60,6 +61,8 @@ pub(crate) struct CensusQuality {
     pub(crate) late_reads: u64,
     /// The number of parked threads that woke up while memory was copied. What they polled may be inconsistent.
     pub(crate) woken_threads: usize,
+    /// The number of threads that may run a worker and could not be seen.
+    pub(crate) unseen_threads: usize,
     /// What could not be read, each with its remedy if there is one.
     pub(crate) missing: Vec<String>,
 }

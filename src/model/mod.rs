@@ -6,6 +6,10 @@
 #[cfg(feature = "attach")]
 pub(crate) mod address_hash;
 
+/// Stops of another process's threads.
+#[cfg(feature = "attach")]
+pub(crate) mod thread_stops;
+
 /// Counts with their nouns.
 pub(crate) mod plural;
 

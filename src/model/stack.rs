@@ -58,6 +58,8 @@ pub enum StackUnavailable {
     Gone,
     /// The thread runs and may not be stopped: it belongs to another user, or a debugger holds it already.
     Refused,
+    /// The thread runs, and no thread is to be stopped (`--never-stop`).
+    NeverStop,
 }
 
 impl std::fmt::Display for StackUnavailable {
@@ -71,6 +73,7 @@ impl std::fmt::Display for StackUnavailable {
             Self::Refused => {
                 "the thread runs and may not be stopped: it belongs to another user, or a debugger holds it already"
             }
+            Self::NeverStop => "the thread runs, and --never-stop forbids to stop it",
             Self::Unavailable => "stacks cannot be taken here; see the self-check printed at start",
         })
     }

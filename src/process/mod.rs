@@ -29,7 +29,8 @@ pub(crate) use local::{
 #[cfg(feature = "attach")]
 pub(crate) use remote::{
     Descriptors, FrozenProcess, FrozenThread, HeapMatches, LiveMemory, MomentStack, RemoteCpu, RemoteProcess,
-    RemoteStacks, Snapshot, ThreadLocals, TypedWorkers, UntypedSnapshot, UntypedWorker, UntypedWorkers, WorkerFinder,
+    RemoteStacks, Snapshot, Stops, ThreadLocals, TypedWorkers, UntypedSnapshot, UntypedWorker, UntypedWorkers,
+    WorkerFinder,
 };
 pub(crate) use sleep::Sleep;
 pub(crate) use thread_sample::{ThreadSample, cpu_of_this_thread, run_soon_after_waking};

@@ -60,11 +60,7 @@ impl Profiler for Threads {
             }
         }
         collection.end(window.elapsed());
-        let longest = self.process.longest_stop();
-        if !longest.is_zero() {
-            let longest = longest.as_secs_f64() * 1e3;
-            collection.note(format!("running threads were stopped, each for {longest:.2} ms at most"));
-        }
+        collection.note(self.process.stops().sentence());
         Ok(collection)
     }
 }

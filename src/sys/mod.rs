@@ -103,6 +103,14 @@ pub(crate) struct Stopped {
     pub(crate) kept_registers: [u64; 6],
 }
 
+#[cfg(feature = "attach")]
+impl Stopped {
+    /// A thread that did not stop.
+    pub(crate) fn failed(tid: i32, why: StopError) -> Self {
+        Self { tid, registers: Err(why), thread_pointer: 0, kept_registers: [0; 6] }
+    }
+}
+
 /// Why a thread of another process could not be stopped.
 #[cfg(feature = "attach")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +123,8 @@ pub(crate) enum StopError {
     NoAnswer,
     /// The thread belongs to another user, or a debugger holds it already.
     Refused,
+    /// The user of holdup does not want threads to be stopped.
+    Forbidden,
 }
 
 /// Permissions of this process, and the machine's settings for all processes.

@@ -1,6 +1,7 @@
 //! Snapshots of Tokio's thread-local `CONTEXT` in another process: a thread's runtime, task and budget. The meaning of each
 //! word is unknown here. A changed word means that the thread has begun other work.
 
+use super::stops::Stops;
 use super::thread_locals::ThreadLocals;
 use crate::sys::Process;
 use crate::unwind::PollFrames;
@@ -33,9 +34,9 @@ pub(super) struct ThreadContext {
 
 impl ContextReader {
     /// A reader for the program at this address; `None` if its symbols do not name the context.
-    pub(super) fn of(process: Process, program: u64, frames: &PollFrames) -> Option<Self> {
+    pub(super) fn of(process: Process, program: u64, stops: Stops, frames: &PollFrames) -> Option<Self> {
         let (before, size) = frames.context()?;
-        let locals = ThreadLocals::of(process, program);
+        let locals = ThreadLocals::of(process, program, stops);
         let (addresses, words) = (Vec::new(), Vec::new());
         Some(Self { process, locals, before, length: size / size_of::<u64>(), addresses, words })
     }
@@ -123,7 +124,7 @@ mod tests {
         let process = Process::own();
         let mut contexts = ContextReader {
             process,
-            locals: ThreadLocals::of(process, 0),
+            locals: ThreadLocals::of(process, 0, Stops::new(true)),
             before: 0,
             length: 2,
             addresses: Vec::new(),

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use super::snapshot::Snapshot;
+use super::stops::Stops;
 use super::thread_count::MAX_REMOTE_THREADS;
 use super::thread_pointer;
 use crate::sys::{self, KernelState, Mapping, Process, StackCopy, Stopped, ThreadProbe};
@@ -53,6 +54,8 @@ pub(crate) struct FrozenProcess {
     pub(crate) copied: u64,
     /// Sleeping threads that woke up during the copy.
     pub(crate) woken: usize,
+    /// Threads beyond the limit.
+    pub(crate) left_out: usize,
 }
 
 /// Reads all memory that is to be copied.
@@ -64,8 +67,9 @@ impl FrozenProcess {
     ///
     /// # Errors
     /// When the process does not exist or may not be read.
-    pub(crate) fn freeze(process: Process, rehearse: &Touch<'_>, touch: &Touch<'_>) -> io::Result<Self> {
+    pub(crate) fn freeze(process: Process, stops: &Stops, rehearse: &Touch<'_>, touch: &Touch<'_>) -> io::Result<Self> {
         let mut tids = process.thread_ids()?;
+        let left_out = tids.len().saturating_sub(MAX_REMOTE_THREADS);
         tids.truncate(MAX_REMOTE_THREADS);
         let mappings = process.mappings()?;
         let probes: HashMap<i32, ThreadProbe> =
@@ -101,10 +105,11 @@ impl FrozenProcess {
             refused: Vec::new(),
             copied: 0,
             woken: 0,
+            left_out,
         };
         for _ in 0..MAX_STOPS {
             rehearse(&frozen.memory, &frozen.threads);
-            if !frozen.hold(process, &probes, touch)? {
+            if !frozen.hold(process, stops, &probes, touch)? {
                 break;
             }
         }
@@ -113,7 +118,13 @@ impl FrozenProcess {
     }
 
     /// Holds running threads and copies memory. Returns whether an unknown thread pointer was found.
-    fn hold(&mut self, process: Process, probes: &HashMap<i32, ThreadProbe>, touch: &Touch<'_>) -> io::Result<bool> {
+    fn hold(
+        &mut self,
+        process: Process,
+        stops: &Stops,
+        probes: &HashMap<i32, ThreadProbe>,
+        touch: &Touch<'_>,
+    ) -> io::Result<bool> {
         let state = |tid: i32| probes.get(&tid).and_then(ThreadProbe::kernel_state);
         let slices = |tid: i32| probes.get(&tid).and_then(ThreadProbe::schedstat).map(|stat| stat.slices);
         let mut sleeping = Vec::new();
@@ -154,7 +165,7 @@ impl FrozenProcess {
             (copy(&[]), Duration::ZERO)
         } else {
             let still_running = |tid| state(tid) == Some(KernelState::Running);
-            sys::while_stopped(&running, FREEZE_STOP_LIMIT, still_running, &mut copy)?
+            stops.hold(&running, FREEZE_STOP_LIMIT, still_running, &mut copy)?
         };
         (self.now, self.copied, self.held) = (now, copied, held);
         // A thread that fell asleep before it was held needs no holding.

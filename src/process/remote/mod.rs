@@ -27,6 +27,9 @@ mod stacks;
 /// The stacks of all threads at that moment.
 mod moment_stacks;
 
+/// Stops of its threads.
+mod stops;
+
 /// The number of its threads: the limit, and when to list them again.
 mod thread_count;
 
@@ -56,6 +59,7 @@ pub(crate) use moment_stacks::MomentStack;
 pub(crate) use remote_process::RemoteProcess;
 pub(crate) use snapshot::{LiveMemory, Snapshot};
 pub(crate) use stacks::RemoteStacks;
+pub(crate) use stops::Stops;
 pub(crate) use thread_locals::ThreadLocals;
 pub(crate) use typed_workers::{TypedWorkers, WorkerFinder};
 pub(crate) use untyped_workers::UntypedWorkers;

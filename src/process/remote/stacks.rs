@@ -6,8 +6,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stops::Stops;
 use crate::model::evidence::WaitSite;
 use crate::model::stack::{CaptureMethod, RawStack, StackUnavailable};
+use crate::model::thread_stops::ThreadStops;
 use crate::process::sleep::{self, Sleep};
 use crate::sys::{self, KernelState, Process, StackCopy, StopError, ThreadProbe};
 use crate::unwind::{Unwinder, Walk};
@@ -19,6 +21,9 @@ const CAPTURE_STOP_LIMIT: Duration = Duration::from_millis(100);
 /// Attempts to capture a stack. A thread may change between running and sleeping during each attempt.
 const CAPTURE_ATTEMPTS: usize = 4;
 
+/// Between two attempts to find a thread asleep.
+const LATER_SLEEP_PAUSE: Duration = Duration::from_millis(1);
+
 /// The stacks of another process.
 #[derive(Debug)]
 pub(crate) struct RemoteStacks {
@@ -26,7 +31,7 @@ pub(crate) struct RemoteStacks {
     unwinder: Unwinder,
     copy: StackCopy,
     states: HashMap<i32, ThreadState>,
-    longest_stop: Duration,
+    stops: Stops,
     incarnation: Option<[u64; 3]>,
 }
 
@@ -53,11 +58,11 @@ impl RemoteStacks {
     ///
     /// # Errors
     /// When it does not exist or may not be read.
-    pub(crate) fn open(process: Process) -> io::Result<Self> {
+    pub(crate) fn open(process: Process, stops: Stops) -> io::Result<Self> {
         let unwinder = Unwinder::of(process)?;
         let (copy, states) = (StackCopy::default(), HashMap::new());
         let incarnation = process.incarnation();
-        Ok(Self { process, unwinder, copy, states, longest_stop: Duration::ZERO, incarnation })
+        Ok(Self { process, unwinder, copy, states, stops, incarnation })
     }
 
     /// The current threads. Drops the state of ended threads.
@@ -78,9 +83,9 @@ impl RemoteStacks {
         Ok(named.map(|(tid, name)| RemoteThread { tid, name: name.into() }).collect())
     }
 
-    /// The longest time that a thread was stopped.
-    pub(crate) fn longest_stop(&self) -> Duration {
-        self.longest_stop
+    /// The stops so far.
+    pub(crate) fn stops(&self) -> ThreadStops {
+        self.stops.so_far()
     }
 
     /// A thread's stack. The stack of a sleeping thread is read from memory without disturbing it. A running thread is
@@ -115,6 +120,7 @@ impl RemoteStacks {
                     Err(StopError::Gone) => return Err(StackUnavailable::Gone),
                     Err(StopError::NoAnswer) => return Err(StackUnavailable::NoAnswer),
                     Err(StopError::Refused) => return Err(StackUnavailable::Refused),
+                    Err(StopError::Forbidden) => return Err(StackUnavailable::NeverStop),
                 },
             }
         }
@@ -143,6 +149,19 @@ impl RemoteStacks {
             return Err(if gone { StackUnavailable::Gone } else { StackUnavailable::TooLate });
         }
         Ok(sleep::walk(&mut self.unwinder, &self.copy).0)
+    }
+
+    /// The stack of a thread in some sleep, if it sleeps soon. The thread is not stopped.
+    pub(crate) fn capture_later_sleep(&mut self, tid: i32) -> Option<RawStack> {
+        for attempt in 0..CAPTURE_ATTEMPTS {
+            if attempt > 0 {
+                std::thread::sleep(LATER_SLEEP_PAUSE);
+            }
+            if self.copy_sleeping(tid) {
+                return Some(sleep::walk(&mut self.unwinder, &self.copy).0);
+            }
+        }
+        None
     }
 
     /// The bytes that the last stack was read from.
@@ -199,10 +218,10 @@ impl RemoteStacks {
 
     /// Stops a thread and copies its stack, if the thread is `still` in the state that led to this decision.
     fn copy_stopped(&mut self, tid: i32, still: impl Fn(&ThreadState) -> bool + Sync) -> Result<(), StopError> {
-        let (process, mut copy) = (self.process, std::mem::take(&mut self.copy));
+        let (process, mut copy, stops) = (self.process, std::mem::take(&mut self.copy), self.stops.clone());
         let state = self.state(tid);
         let known = state.stack.clone();
-        let copied = sys::while_stopped(
+        let copied = stops.hold(
             &[tid],
             CAPTURE_STOP_LIMIT,
             |_| still(state),
@@ -213,9 +232,7 @@ impl RemoteStacks {
             },
         );
         self.copy = copy;
-        let (copied, pause) = copied.map_err(|_| StopError::NoAnswer)?;
-        copied?;
-        self.longest_stop = self.longest_stop.max(pause);
+        copied.map_err(|_| StopError::NoAnswer)?.0?;
         self.learn_stack(tid);
         Ok(())
     }
@@ -348,22 +365,32 @@ mod tests {
     #[test]
     fn stacks_of_another_process_contain_the_expected_functions() {
         let program = KnownProgram::start();
-        let mut process = RemoteStacks::open(program.process()).expect("it is our own child");
+        let mut process = RemoteStacks::open(program.process(), Stops::new(true)).expect("it is our own child");
         let (sleeper, spinner) = (thread(&mut process, "sleeper"), thread(&mut process, "spinner"));
         assert_eq!(stack_through(&mut process, sleeper, "sleeps_here").method, CaptureMethod::Passive);
-        assert_eq!(process.longest_stop(), Duration::ZERO, "a sleeping thread is not stopped");
+        assert_eq!(process.stops().threads, 0, "a sleeping thread is not stopped");
         assert_eq!(stack_through(&mut process, spinner, "spins_here").method, CaptureMethod::Stop);
-        println!("longest stop: {:?}", process.longest_stop());
-        assert!(process.longest_stop() > Duration::ZERO);
+        println!("{:?}", process.stops());
+        assert!(process.stops().longest > Duration::ZERO);
         // The harness names a test's thread after the test; the kernel keeps 15 bytes.
         let reader = thread(&mut process, &known_program_name()[..15]);
         assert_eq!(stack_through(&mut process, reader, "waits_for_input").method, CaptureMethod::Passive);
     }
 
     #[test]
+    fn a_running_thread_is_not_stopped_if_that_is_forbidden() {
+        let program = KnownProgram::start();
+        let mut process = RemoteStacks::open(program.process(), Stops::new(false)).expect("it is our own child");
+        let (sleeper, spinner) = (thread(&mut process, "sleeper"), thread(&mut process, "spinner"));
+        assert_eq!(stack_through(&mut process, sleeper, "sleeps_here").method, CaptureMethod::Passive);
+        assert_eq!(process.capture_stack(spinner), Err(StackUnavailable::NeverStop));
+        assert!(process.stops().renounced && process.stops().threads == 0);
+    }
+
+    #[test]
     fn a_thread_goes_on_after_it_was_stopped() {
         let program = KnownProgram::start();
-        let mut process = RemoteStacks::open(program.process()).expect("it is our own child");
+        let mut process = RemoteStacks::open(program.process(), Stops::new(true)).expect("it is our own child");
         let spinner = thread(&mut process, "spinner");
         for _ in 0..20 {
             let taken = process.capture_stack(spinner);
@@ -381,12 +408,12 @@ mod tests {
     #[test]
     fn a_process_that_ended_has_no_threads_and_no_stacks() {
         let mut program = KnownProgram::start();
-        let mut process = RemoteStacks::open(program.process()).expect("it is our own child");
+        let mut process = RemoteStacks::open(program.process(), Stops::new(true)).expect("it is our own child");
         let spinner = thread(&mut process, "spinner");
         program.0.kill().expect("it is our own child");
         program.0.wait().expect("it ended");
         assert!(process.threads().is_err());
         assert_eq!(process.capture_stack(spinner), Err(StackUnavailable::Gone));
-        assert!(RemoteStacks::open(program.process()).is_err());
+        assert!(RemoteStacks::open(program.process(), Stops::new(true)).is_err());
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::stops::Stops;
 use super::thread_count::{MAX_REMOTE_THREADS, ThreadCount};
 use super::thread_pointer;
 use crate::sys::{self, KernelState, Mapping, Process, StopError, ThreadProbe};
@@ -26,7 +27,9 @@ pub(crate) struct ThreadLocals {
     program: u64,
     threads: HashMap<i32, PointerSearch>,
     count: ThreadCount,
-    held: u32,
+    stops: Stops,
+    /// Threads beyond the limit.
+    left_out: usize,
 }
 
 /// The search for one thread's pointer.
@@ -45,8 +48,8 @@ impl PointerSearch {
 
 impl ThreadLocals {
     /// A process with the first address of its program's image. No thread is known yet.
-    pub(crate) fn of(process: Process, program: u64) -> Self {
-        Self { process, program, threads: HashMap::new(), count: ThreadCount::default(), held: 0 }
+    pub(crate) fn of(process: Process, program: u64, stops: Stops) -> Self {
+        Self { process, program, threads: HashMap::new(), count: ThreadCount::default(), stops, left_out: 0 }
     }
 
     /// Finds new threads. Returns false once the process has ended or runs another program.
@@ -61,15 +64,16 @@ impl ThreadLocals {
         let tids = self.process.thread_ids().ok().filter(|_| !ended && !replaced);
         let there = tids.is_some();
         let mut tids = tids.unwrap_or_default();
+        self.left_out = tids.len().saturating_sub(MAX_REMOTE_THREADS);
         tids.truncate(MAX_REMOTE_THREADS);
         self.threads.retain(|tid, _| tids.contains(tid));
         self.learn(&tids);
         there
     }
 
-    /// The number of threads that were stopped once, because they were always running.
-    pub(crate) fn held(&self) -> u32 {
-        self.held
+    /// The number of threads whose variables were not found, or that were left out.
+    pub(crate) fn unlocated(&self) -> usize {
+        self.left_out + self.threads.values().filter(|known| known.thread_pointer.is_none()).count()
     }
 
     /// The known thread pointers, with thread ids, in order.
@@ -93,17 +97,16 @@ impl ThreadLocals {
                 let mappings = mappings.get_or_insert_with(|| self.process.mappings().unwrap_or_default());
                 known.thread_pointer = thread_pointer::find(self.process, mappings, *tid, stack_pointer);
             } else if known.attempts >= STOP_AFTER_ATTEMPTS {
-                known.thread_pointer = by_stop(*tid, &probe);
-                self.held += u32::from(known.thread_pointer.is_some());
+                known.thread_pointer = by_stop(*tid, &probe, &self.stops);
             }
         }
     }
 }
 
 /// The thread pointer of a running thread, which is stopped to read it.
-fn by_stop(tid: i32, probe: &ThreadProbe) -> Option<u64> {
+fn by_stop(tid: i32, probe: &ThreadProbe, stops: &Stops) -> Option<u64> {
     let still = |_| probe.kernel_state() == Some(KernelState::Running);
-    let pointer = sys::while_stopped(&[tid], POINTER_STOP_LIMIT, still, |stopped| {
+    let pointer = stops.hold(&[tid], POINTER_STOP_LIMIT, still, |stopped| {
         let thread = stopped.first().ok_or(StopError::Gone)?;
         thread.registers.map(|_| thread.thread_pointer)
     });

@@ -32,6 +32,9 @@ pub(crate) trait WorkerFinder: Sync {
     /// The workers among these threads.
     fn workers(&self, threads: &[(i32, u64)]) -> Vec<WorkerPlace>;
 
+    /// Notes how many threads of the process are not among the given ones, because their variables were not found.
+    fn note_unlocated(&self, threads: usize);
+
     /// The addresses of words that change when one of these threads becomes a worker, another worker or no worker.
     fn markers(&self, threads: &[(i32, u64)]) -> Vec<u64>;
 
@@ -137,7 +140,7 @@ enum Phase {
 impl<'f> TypedWorkers<'f> {
     pub(crate) fn new(remote: RemoteProcess, finder: &'f dyn WorkerFinder) -> Self {
         Self {
-            threads: ThreadLocals::of(remote.process, remote.program),
+            threads: ThreadLocals::of(remote.process, remote.program, remote.stops.clone()),
             quota: CpuQuota::open(remote.process),
             remote,
             finder,
@@ -159,6 +162,7 @@ impl<'f> TypedWorkers<'f> {
             self.remote.gone.store(true, Ordering::Relaxed);
         }
         let pointers = self.threads.pointers();
+        self.finder.note_unlocated(self.threads.unlocated());
         if !self.markers.changed(self.remote.process, self.finder, &pointers) {
             return false;
         }

@@ -11,7 +11,7 @@ use super::contexts::ContextReader;
 use super::remote_process::RemoteProcess;
 use super::thread_count::{MAX_REMOTE_THREADS, ThreadCount};
 use super::untyped_worker_state::UntypedWorkerState;
-use super::worker_snapshot::{UntypedSnapshot, UntypedWorker};
+use super::worker_snapshot::{Unseen, UntypedSnapshot, UntypedWorker};
 use crate::model::evidence::Throttling;
 use crate::model::holds::Holds;
 use crate::model::stack::{RawStack, StackUnavailable};
@@ -36,6 +36,8 @@ pub(crate) struct UntypedWorkers {
     frames: Arc<PollFrames>,
     searched: Option<Instant>,
     count: ThreadCount,
+    /// Threads beyond the limit.
+    left_out: usize,
     /// By thread id.
     threads: HashMap<i32, SchedulerThread>,
     workers: Vec<Arc<Worker>>,
@@ -55,11 +57,13 @@ struct SchedulerThread {
     role: Option<ThreadRole>,
     /// When the thread was last stopped to find its role.
     stopped: Option<Instant>,
+    /// Why the thread may run a scheduler all the same, if it has no role.
+    unseen: Option<Unseen>,
 }
 
 impl UntypedWorkers {
     pub(crate) fn new(remote: RemoteProcess, frames: Arc<PollFrames>, snapshot: Arc<UntypedSnapshot>) -> Self {
-        let contexts = ContextReader::of(remote.process, remote.program, &frames);
+        let contexts = ContextReader::of(remote.process, remote.program, remote.stops.clone(), &frames);
         Self {
             quota: CpuQuota::open(remote.process),
             remote,
@@ -67,6 +71,7 @@ impl UntypedWorkers {
             contexts,
             searched: None,
             count: ThreadCount::default(),
+            left_out: 0,
             threads: HashMap::new(),
             workers: Vec::new(),
             states: RefCell::default(),
@@ -101,9 +106,15 @@ impl UntypedWorkers {
             return false;
         };
         let mut known = std::mem::take(&mut self.threads);
+        self.left_out = threads.len().saturating_sub(MAX_REMOTE_THREADS);
         for thread in threads.into_iter().take(MAX_REMOTE_THREADS) {
             let before = known.remove(&thread.tid).filter(|before| before.name == thread.name);
-            let current = before.unwrap_or(SchedulerThread { name: thread.name, role: None, stopped: None });
+            let current = before.unwrap_or(SchedulerThread {
+                name: thread.name,
+                role: None,
+                stopped: None,
+                unseen: Some(Unseen::NoStack),
+            });
             self.threads.insert(thread.tid, current);
         }
         true
@@ -131,16 +142,26 @@ impl UntypedWorkers {
             return known;
         }
         let stopped = if asleep { known.stopped } else { Some(now) };
-        let role = match self.remote.stacks.capture_stack(tid) {
-            Ok(stack) => match self.frames.role(&stack.addresses) {
-                role if stack.complete => role,
-                // Outer frames may show that a thread inside `block_on` is a worker, but never the reverse.
-                Some(role @ (ThreadRole::Worker | ThreadRole::CurrentThread)) => Some(role),
-                _ => known.role,
-            },
-            Err(_) => known.role,
+        let mut taken = self.remote.stacks.capture_stack(tid);
+        let is_cut = taken.as_ref().is_ok_and(|stack| !stack.complete && self.frames.role(&stack.addresses).is_none());
+        let stopped = if is_cut && may_stop {
+            // With all registers, the stack may be followed further.
+            taken = self.remote.stacks.capture_stack_in_poll(tid);
+            Some(now)
+        } else {
+            stopped
         };
-        SchedulerThread { role, stopped, ..known }
+        let (role, unseen) = match taken {
+            Ok(stack) => match self.frames.role(&stack.addresses) {
+                role if stack.complete => (role, None),
+                // Outer frames may show that a thread inside `block_on` is a worker, but never the reverse.
+                Some(role @ (ThreadRole::Worker | ThreadRole::CurrentThread)) => (Some(role), None),
+                _ => (known.role, Some(Unseen::CutStack)),
+            },
+            Err(StackUnavailable::Gone) => (known.role, None),
+            Err(_) => (known.role, known.unseen),
+        };
+        SchedulerThread { role, stopped, unseen: unseen.filter(|_| role.is_none()), ..known }
     }
 
     /// The threads that run a scheduler, as workers. Only a thread's name shows which runtime it belongs to.
@@ -236,6 +257,7 @@ impl WorkerSource for UntypedWorkers {
         let changed = due && self.search(now);
         if due {
             self.searched = Some(now);
+            self.snapshot.note_unseen(self.left_out, self.threads.values().filter_map(|thread| thread.unseen));
         }
         self.read_contexts();
         let workers = self.workers.iter().zip(self.states.get_mut());

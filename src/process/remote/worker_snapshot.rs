@@ -1,5 +1,6 @@
 //! The untyped workers as the watchdog last sampled them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,29 @@ pub(crate) struct UntypedSnapshot {
     workers: Mutex<Vec<UntypedWorker>>,
     /// The kernel refuses breakpoints, so only polls that sleep are seen.
     no_breakpoints: AtomicBool,
+    unseen: Mutex<Vec<(Unseen, usize)>>,
+}
+
+/// Why a thread may run a scheduler although none was found on its stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Unseen {
+    /// Its stack was never taken.
+    NoStack,
+    /// Its stack could not be followed to the thread's first function.
+    CutStack,
+    /// The process has too many threads.
+    LeftOut,
+}
+
+impl Unseen {
+    /// The reason, as the end of a sentence.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoStack => "its stack could not be taken",
+            Self::CutStack => "its stack could not be followed to its end",
+            Self::LeftOut => "the process has more threads than are looked at",
+        }
+    }
 }
 
 /// One worker at the last sample.
@@ -43,6 +67,21 @@ impl UntypedSnapshot {
     /// Notes the outcome of setting a breakpoint.
     pub(super) fn note_breakpoint(&self, refused: bool) {
         self.no_breakpoints.fetch_or(refused, Ordering::Relaxed);
+    }
+
+    /// The threads that may run a scheduler and were not seen, by the reason.
+    pub(crate) fn unseen(&self) -> Vec<(Unseen, usize)> {
+        self.unseen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the threads that were not seen.
+    pub(super) fn note_unseen(&self, left_out: usize, threads: impl Iterator<Item = Unseen>) {
+        let mut counts = BTreeMap::from([(Unseen::LeftOut, left_out)]);
+        for why in threads {
+            *counts.entry(why).or_default() += 1;
+        }
+        let counts = counts.into_iter().filter(|(_, threads)| *threads > 0);
+        *self.unseen.lock().unwrap_or_else(PoisonError::into_inner) = counts.collect();
     }
 
     /// Replaces all workers at once, so that readers never see a partial update.
