@@ -13,7 +13,7 @@ use crate::census::{BlockOnFutures, HeapTaskKinds, Subject};
 use crate::diagnose;
 use crate::dwarf::Program;
 use crate::images::Image;
-use crate::model::census::{Census, WaitsFor};
+use crate::model::census::{Census, WaitCycle, WaitsFor};
 use crate::model::process::DebugTier;
 use crate::model::stack::Stack;
 use crate::process::{Descriptors, FrozenProcess, FrozenThread, MomentStack, Snapshot, Stops};
@@ -32,6 +32,9 @@ pub(super) struct Taken {
     /// The number of threads that may run a worker and were not seen.
     pub(super) unseen: usize,
 }
+
+/// The time between two looks at a cycle.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// Every task of the process at one moment. `show` gets the dump before it is cached, so that nobody waits for the cache.
 ///
@@ -57,6 +60,9 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     name_stacks(&mut symbolizer, stacks, &mut census);
     describe_descriptors(process, &mut census);
     census.cycles = diagnose::cycles(&census);
+    if !census.cycles.is_empty() && !program.contexts().is_empty() {
+        keep_lasting_cycles(process, image, &program, &mut census.cycles)?;
+    }
     census.futurelocks = diagnose::futurelocks(&census);
     let quality = &mut census.quality;
     quality.index_time = index_time;
@@ -76,6 +82,20 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     let shown = show(census);
     origin.cache(&program);
     Ok(shown)
+}
+
+/// Keeps the cycles that a second look finds too. In the first one, a future may have been about to continue.
+fn keep_lasting_cycles(
+    process: Process,
+    image: &Image,
+    program: &Program<'_>,
+    cycles: &mut Vec<WaitCycle>,
+) -> Result<(), AttachError> {
+    std::thread::sleep(BETWEEN_LOOKS);
+    let (second, _) = census_by_types(process, image, program, &mut Vec::new())?;
+    let second = diagnose::cycles(&second);
+    cycles.retain(|cycle| second.iter().any(|other| other.steps == cycle.steps));
+    Ok(())
 }
 
 /// Names the files and sockets that tasks wait for.

@@ -337,7 +337,7 @@ fn part(time: Duration, of: Duration) -> f64 {
 /// Waiting tasks by function, place and reason.
 fn waiting(census: &Census) -> Vec<WaitingTasks> {
     let mut kinds: HashMap<(&str, Option<String>, String), usize> = HashMap::new();
-    for task in census.tasks.iter().filter(|task| task.state == TaskState::Idle) {
+    for task in census.tasks.iter().filter(|task| matches!(task.state, TaskState::Idle | TaskState::Lost)) {
         let (at, reason) = place_and_reason(task);
         let key = (task.future.as_str(), at, reason);
         if kinds.len() < MAX_KINDS || kinds.contains_key(&key) {

@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::future_parts::{is_coroutine, is_wrapper, parts, trait_object};
-use super::lock_owners::{self, HeldLock};
+use super::future_parts::{is_coroutine, is_wrapper, item_future, parts, trait_object};
+use super::held_things::held_things;
+use super::lock_owners::HeldLock;
 use super::semaphore_queue::Queues;
 use super::task_layout::TaskLayout;
 use super::wait_reasons::{self, Context};
 use crate::dwarf::{Shape, Type, Unknown, Value, Values, last_segment, type_name};
-use crate::model::census::{Await, LockStage, SourcePlace, WaitsFor};
+use crate::model::census::{Await, Held, HeldKind, LockStage, SourcePlace, WaitsFor};
 use crate::tokio_internals::debug_info::MACROS;
 
 /// The step budget for the path of one task.
@@ -24,7 +25,7 @@ const MAX_DEPTH: usize = 96;
 /// The maximum number of futures of one task.
 const MAX_FUTURES: usize = 1000;
 
-/// An `async fn` that is suspended on the way to what its task awaits.
+/// An `async fn` that is suspended on the way to what its task awaits, or a stream adapter in it.
 #[derive(Clone, Debug)]
 pub(super) struct Suspended {
     /// Its variables.
@@ -149,6 +150,11 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
             shown.waits_for = Some(reason);
             return Ok(shown);
         }
+        if let Some(item) = item_future(self.values, value, &ty) {
+            self.leave_stream(value);
+            shown.children = vec![self.child(item)];
+            return Ok(shown);
+        }
         // A vector that grows has room for four. A census may have millions.
         shown.children = parts(self.values, value)?.into_iter().map(|part| self.child(part)).collect();
         if shown.children.is_empty() {
@@ -158,6 +164,19 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
             return Ok(self.poll_fn(shown));
         }
         Ok(shown)
+    }
+
+    /// Notes that the stream of an adapter is not polled, as a variable of the `async fn` that polls the adapter.
+    fn leave_stream(&mut self, adapter: Value) {
+        let coroutine = self.path.iter().rev().find_map(|value| {
+            let ty = self.values.ty(*value).ok().filter(|ty| is_coroutine(ty))?;
+            Some((*value, ty))
+        });
+        if let Some((value, ty)) = coroutine {
+            let function = self.values.display_name(value.ty, || type_name(&ty.name, self.receiver(&ty).as_deref()));
+            let place = self.values.active_variant(value).ok().and_then(|active| active.place);
+            self.suspended.push(Suspended { state: adapter, function, place });
+        }
     }
 
     /// The macro that made a `PollFn`, or the only future inside it. Both say more than the name `PollFn`.
@@ -200,8 +219,10 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
     /// Adds the locks and the awaited future of a suspended coroutine.
     fn suspended_at(&mut self, state: Value, shown: &mut Await) {
         let (function, place) = (&shown.future, &shown.place);
-        for semaphore in lock_owners::held_semaphores(self.values, state) {
-            self.held_locks.push(HeldLock { semaphore, function: function.clone(), place: place.clone() });
+        shown.holds = held_things(self.values, state);
+        for Held { kind, address } in shown.holds.iter().copied().filter(|held| held.kind != HeldKind::Sender) {
+            let (function, place) = (function.clone(), place.clone());
+            self.held_locks.push(HeldLock { semaphore: address, kind, function, place });
         }
         self.suspended.push(Suspended { state, function: function.clone(), place: place.clone() });
         if let Ok(awaited) = self.values.member(state, "__awaitee") {

@@ -14,6 +14,10 @@ const MAX_DEPTH: u32 = 48;
 const IS_COROUTINE: u8 = 0;
 const IS_FUTURE: u8 = 1;
 const HAS_NONE: u8 = 2;
+pub(super) const HOLDS_THINGS: u8 = 3;
+
+/// Adapters of streams in `futures-util`.
+const STREAM_ADAPTERS: &str = "futures_util::stream::";
 
 /// Which pointers the search follows.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,6 +50,17 @@ pub(super) fn parts(values: &Values<'_, '_>, future: Value) -> Result<Vec<Value>
         search_inside(values, future, &ty, (MAX_DEPTH - 1, Pointers::Mutable), &mut found)?;
     }
     Ok(found)
+}
+
+/// The future of an item, if a stream adapter such as `ForEach` has one. The adapter then does not poll its stream.
+pub(super) fn item_future(values: &Values<'_, '_>, adapter: Value, ty: &Type) -> Option<Value> {
+    if !ty.name.starts_with(STREAM_ADAPTERS) {
+        return None;
+    }
+    values.member(adapter, "stream").ok()?;
+    let future = values.member(adapter, "future").or_else(|_| values.member(adapter, "pending_fut")).ok()?;
+    let future = values.active_variant(future).ok().filter(|future| future.name == "Some")?;
+    values.member(future.content, "__0").ok()
 }
 
 /// The futures that a variable is or owns.

@@ -6,7 +6,7 @@ use super::await_path::{Suspended, Walker};
 use super::future_parts::futures_in;
 use super::semaphore_queue::Queues;
 use crate::dwarf::{Shape, Value};
-use crate::model::census::{Await, LockStage, SourcePlace, UnpolledFuture};
+use crate::model::census::{Await, HeldKind, LockStage, SourcePlace, UnpolledFuture};
 
 /// The maximum number of such futures of one task.
 const MAX_FOUND: usize = 32;
@@ -54,7 +54,8 @@ fn add_lock_stages(
     };
     let stages = walker.lock_stages().iter().skip(stages);
     found.extend(stages.map(|(semaphore, stage)| unpolled(*semaphore, *stage)));
-    let held = walker.held_locks().iter().skip(held);
+    // A receiver that is not polled makes its senders wait, as it should.
+    let held = walker.held_locks().iter().skip(held).filter(|lock| lock.kind != HeldKind::Receiver);
     found.extend(held.map(|lock| unpolled(lock.semaphore, LockStage::Holds)));
 }
 

@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 
-use crate::dwarf::{Shape, Value, Values};
-use crate::model::census::{Holder, SourcePlace, TaskNow, WaitsFor};
+use crate::model::census::{HeldKind, Holder, SourcePlace, TaskNow, WaitsFor};
 use crate::model::task::TaskId;
-use crate::tokio_internals::debug_info::{GUARDS, SEMAPHORE};
 
 /// The maximum number of owners that are shown for one semaphore.
 const MAX_OWNERS: usize = 8;
@@ -15,6 +13,7 @@ const MAX_OWNERS: usize = 8;
 pub(super) struct HeldLock {
     /// The address of the semaphore.
     pub(super) semaphore: u64,
+    pub(super) kind: HeldKind,
     /// The `async fn` with the guard as a variable.
     pub(super) function: String,
     /// The await at which that function is suspended.
@@ -33,24 +32,6 @@ pub(super) fn owned_by(task: TaskId, locks: Vec<HeldLock>) -> impl Iterator<Item
     locks.into_iter().map(move |lock| LockOwner { lock, task })
 }
 
-/// The semaphores with guards among the variables of a suspended `async fn`.
-pub(super) fn held_semaphores(values: &Values<'_, '_>, state: Value) -> Vec<u64> {
-    let Ok(ty) = values.ty(state) else { return Vec::new() };
-    let Shape::Structure(members) = &ty.shape else { return Vec::new() };
-    let variables = members.iter().filter(|member| &*member.name != "__awaitee");
-    variables.filter_map(|variable| semaphore(values, state.part(variable))).collect()
-}
-
-fn semaphore(values: &Values<'_, '_>, variable: Value) -> Option<u64> {
-    let guard = values.find_any(variable, 4, &GUARDS)?;
-    let members = values.members(guard).ok()?;
-    members.into_iter().find_map(|(_, member)| {
-        let pointer = values.find_pointer(member, 6)?;
-        let target = values.pointee(pointer).ok()?;
-        Some(values.find_named(target, 6, SEMAPHORE).ok()?.address)
-    })
-}
-
 /// Adds the owners to all futures that wait for their semaphores.
 pub(super) fn add_owners(tasks: &mut [TaskNow], owners: &[LockOwner]) {
     let mut by_semaphore: HashMap<u64, Vec<&LockOwner>> = HashMap::new();
@@ -64,6 +45,7 @@ pub(super) fn add_owners(tasks: &mut [TaskNow], owners: &[LockOwner]) {
                 // A collected vector has no room for more. There may be one for each of many waiters.
                 *holders = owners
                     .map(|owner| Holder {
+                        kind: owner.lock.kind,
                         task: owner.task,
                         function: owner.lock.function.clone(),
                         place: owner.lock.place.clone(),

@@ -22,6 +22,9 @@ mod collections;
 /// The queue of a semaphore.
 mod semaphore_queue;
 
+/// What functions keep in their variables.
+mod held_things;
+
 /// Which tasks own the locks and permits that others wait for.
 mod lock_owners;
 

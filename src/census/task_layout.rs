@@ -17,6 +17,10 @@ pub(super) fn state_of(state: u64) -> (TaskState, bool) {
         state if state & task_state::COMPLETE != 0 => TaskState::Complete,
         state if state & task_state::RUNNING != 0 => TaskState::Running,
         state if state & task_state::NOTIFIED != 0 => TaskState::Scheduled,
+        // The list of the runtime is one reference, and a handle another one. Each waker is one more.
+        state if state >> task_state::REFERENCES_SHIFT == 1 + u64::from(state & task_state::JOIN_INTEREST != 0) => {
+            TaskState::Lost
+        }
         _ => TaskState::Idle,
     };
     (what, state & task_state::CANCELLED != 0)

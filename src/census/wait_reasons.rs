@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use super::held_things::channel;
 use super::task_layout::TaskLayout;
 use crate::dwarf::{Shape, Unknown, Value, Values};
 use crate::model::census::WaitsFor;
+use crate::model::plural::plural;
 use crate::tokio_internals::debug_info as names;
 
 /// The maximum depth of the search for a future's socket.
@@ -30,7 +32,7 @@ const LEAVES: [(&str, Explain); 9] = [
     (names::ACQUIRE, permits),
     (names::NOTIFIED, |_, _| Ok(WaitsFor::Other("a notification (Notify)".to_owned()))),
     (names::OWNED_NOTIFIED, |_, _| Ok(WaitsFor::Other("a notification (Notify)".to_owned()))),
-    (names::ONESHOT_RECEIVER, |_, _| Ok(WaitsFor::Other("the value of a oneshot channel".to_owned()))),
+    (names::ONESHOT_RECEIVER, one_value),
     (names::BROADCAST_RECV, |_, _| Ok(WaitsFor::Other("a message of a broadcast channel".to_owned()))),
     (names::IO_READINESS, io),
     (names::MPSC_RECEIVER, messages),
@@ -78,19 +80,32 @@ fn permits(context: &Context<'_, '_, '_>, acquire: Value) -> Result<WaitsFor, Un
     // The lowest bit marks a closed semaphore.
     let free = values.member(semaphore, "permits").and_then(|number| values.scalar(number)).ok();
     let free = free.map(|permits| permits >> 1);
-    Ok(WaitsFor::Permits { address: semaphore.address, wanted, free, holders: Vec::new() })
+    let queued = values.member(acquire, "queued").and_then(|queued| values.scalar(queued)).unwrap_or(0) & 0xff != 0;
+    let missing = values.member(acquire, "node").and_then(|node| values.scalar(values.member(node, "state")?)).ok();
+    let missing = missing.filter(|_| queued);
+    Ok(WaitsFor::Permits { address: semaphore.address, wanted, missing, free, holders: Vec::new() })
+}
+
+fn one_value(context: &Context<'_, '_, '_>, receiver: Value) -> Result<WaitsFor, Unknown> {
+    let what = "the value of a oneshot channel".to_owned();
+    // A channel that was used up has no memory to point to.
+    Ok(match channel(context.values, receiver) {
+        Ok(channel) => WaitsFor::Message { channel: channel.address, senders: 1, what },
+        Err(_) => WaitsFor::Other(what),
+    })
 }
 
 fn messages(context: &Context<'_, '_, '_>, receiver: Value) -> Result<WaitsFor, Unknown> {
     let values = context.values;
-    let channel = values.dereference(receiver)?;
-    let channel = values.member(channel, "data").unwrap_or(channel);
+    let channel = channel(values, receiver)?;
     let senders = values.member(channel, "tx_count").and_then(|count| values.scalar(count));
-    Ok(WaitsFor::Other(match senders {
-        Ok(1) => "a message of an mpsc channel with 1 sender".to_owned(),
-        Ok(count) => format!("a message of an mpsc channel with {count} senders"),
-        Err(_) => "a message of an mpsc channel".to_owned(),
-    }))
+    Ok(match senders {
+        Ok(senders) => {
+            let what = format!("a message of an mpsc channel with {}", plural(senders, "sender"));
+            WaitsFor::Message { channel: channel.address, senders, what }
+        }
+        Err(_) => WaitsFor::Other("a message of an mpsc channel".to_owned()),
+    })
 }
 
 fn io(context: &Context<'_, '_, '_>, _readiness: Value) -> Result<WaitsFor, Unknown> {

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::model::census::{Await, Census, Futurelock, LockStage, TaskNow, WaitsFor};
+use crate::model::census::{Await, Census, Futurelock, HeldKind, LockStage, TaskNow, WaitsFor};
 use crate::model::task::TaskId;
 
 /// The maximum number of futurelocks that are reported.
@@ -60,7 +60,8 @@ fn waits_itself(task: &TaskNow, semaphore: u64) -> bool {
 fn collect(node: &Await, waits: &mut impl FnMut(u64, bool)) {
     // If a permit is free, no future blocks it.
     if let Some(WaitsFor::Permits { address, free, holders, .. }) = &node.waits_for {
-        waits(*address, !holders.is_empty() || free.is_some_and(|free| free > 0));
+        let is_held = holders.iter().any(|holder| holder.kind != HeldKind::Receiver);
+        waits(*address, is_held || free.is_some_and(|free| free > 0));
     }
     for child in &node.children {
         collect(child, waits);
@@ -73,7 +74,8 @@ mod tests {
     use crate::model::census::{TaskState, UnpolledFuture};
 
     fn task(id: u64, waits_for: Option<u64>, unpolled: &[(u64, LockStage)]) -> TaskNow {
-        let permits = |address| WaitsFor::Permits { address, wanted: 1, free: Some(0), holders: Vec::new() };
+        let permits =
+            |address| WaitsFor::Permits { address, wanted: 1, missing: Some(1), free: Some(0), holders: Vec::new() };
         let unpolled = unpolled.iter().map(|(semaphore, stage)| UnpolledFuture {
             future: "app::locks".to_owned(),
             future_place: None,

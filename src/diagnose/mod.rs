@@ -9,9 +9,9 @@ mod culprit;
 /// What exactly a worker waited for.
 mod object;
 
-/// Tasks that wait for each other in a cycle.
+/// Who waits for whom, between futures.
 #[cfg(feature = "attach")]
-mod cycle;
+mod wait_graph;
 
 /// Unpolled futures that hold locks.
 #[cfg(feature = "attach")]
@@ -21,10 +21,10 @@ pub(crate) use cause::classify;
 #[cfg(feature = "export")]
 pub(crate) use culprit::is_poll_of_runtime;
 #[cfg(feature = "attach")]
-pub(crate) use cycle::cycles;
-#[cfg(feature = "attach")]
 pub(crate) use futurelock::futurelocks;
 pub(crate) use object::objects;
+#[cfg(feature = "attach")]
+pub(crate) use wait_graph::cycles;
 
 pub(crate) use culprit::{find_culprit, is_in_local_set, is_in_task, poll_boundary, worker_handed_over};
 

@@ -124,6 +124,16 @@ impl<'a, 'd> Values<'a, 'd> {
         name
     }
 
+    /// Whether values of a type are worth a search. `find` is called once for each type.
+    pub(crate) fn has_flag(&self, ty: TypeId, find: impl FnOnce() -> bool) -> bool {
+        if let Some(known) = self.flags.borrow().get(&ty) {
+            return *known;
+        }
+        let flag = find();
+        self.flags.borrow_mut().insert(ty, flag);
+        flag
+    }
+
     /// Sets how many steps are allowed from now on.
     pub(crate) fn set_budget(&self, steps: u32) {
         self.budget.set(steps);

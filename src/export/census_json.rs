@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 
 use super::to_ms;
-use crate::model::census::{Await, Census, Futurelock, Holder, RuntimeNow, SourcePlace, TaskNow, ThreadNow, WaitsFor};
+use crate::model::census::{
+    Await, Census, Futurelock, HeldKind, Holder, RuntimeNow, SourcePlace, TaskNow, ThreadNow, WaitCycle, WaitStep,
+    WaitingFuture, WaitsFor,
+};
 use crate::model::task::TaskId;
 
 /// A census.
@@ -20,8 +23,8 @@ pub(crate) struct CensusJson {
     runtimes: Vec<RuntimeJson>,
     threads: Vec<ThreadJson>,
     tasks: Vec<TaskJson>,
-    /// The ids of tasks that wait for each other in a cycle.
-    cycles: Vec<Vec<u64>>,
+    /// Futures that wait for each other in a cycle.
+    cycles: Vec<CycleJson>,
     /// Unpolled futures that tasks wait for.
     futurelocks: Vec<FuturelockJson>,
     quality: QualityJson,
@@ -94,13 +97,41 @@ struct AwaitJson {
 enum WaitsForJson {
     Timer { in_ms: i64 },
     Task { task: u64 },
+    Message { channel: String, senders: u64, what: String },
     Permits { address: String, wanted: u64, free: Option<u64>, holders: Vec<HolderJson> },
     Io { fd: Option<i32>, what: Option<String> },
     Other { what: String },
 }
 
 #[derive(Debug, Serialize)]
+struct CycleJson {
+    tasks: Vec<u64>,
+    /// All that could release what is waited for was seen.
+    certain: bool,
+    /// Each step waits for what the next one holds, and the last for what the first one holds.
+    steps: Vec<StepJson>,
+    /// The number of other tasks that wait for what the cycle holds.
+    behind: usize,
+    advice: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct StepJson {
+    /// `None` for a future given to `block_on`.
+    task: Option<u64>,
+    /// The thread inside `block_on`.
+    block_on_thread: Option<i32>,
+    function: String,
+    place: Option<PlaceJson>,
+    /// `None` if the end of its task is waited for.
+    holds: Option<String>,
+    waits_for: String,
+}
+
+#[derive(Debug, Serialize)]
 struct HolderJson {
+    /// `guard`, `permit`, `receiver` or `sender`.
+    kind: &'static str,
     task: u64,
     function: String,
     place: Option<PlaceJson>,
@@ -154,7 +185,7 @@ impl From<&Census> for CensusJson {
             runtimes: runtimes.collect(),
             threads: census.threads.iter().map(ThreadJson::from).collect(),
             tasks: tasks(census),
-            cycles: census.cycles.iter().map(|cycle| cycle.iter().map(|task| task.0).collect()).collect(),
+            cycles: census.cycles.iter().map(CycleJson::from).collect(),
             futurelocks: census.futurelocks.iter().map(FuturelockJson::from).collect(),
             quality: QualityJson {
                 pause_ms: to_ms(quality.stops.longest),
@@ -263,7 +294,10 @@ impl From<&WaitsFor> for WaitsForJson {
         match reason {
             WaitsFor::Timer { in_ms } => Self::Timer { in_ms: *in_ms },
             WaitsFor::Task(task) => Self::Task { task: task.0 },
-            WaitsFor::Permits { address, wanted, free, holders } => Self::Permits {
+            WaitsFor::Message { channel, senders, what } => {
+                Self::Message { channel: format!("{channel:#x}"), senders: *senders, what: what.clone() }
+            }
+            WaitsFor::Permits { address, wanted, missing: _, free, holders } => Self::Permits {
                 address: format!("{address:#x}"),
                 wanted: *wanted,
                 free: *free,
@@ -275,9 +309,44 @@ impl From<&WaitsFor> for WaitsForJson {
     }
 }
 
+impl From<&WaitCycle> for CycleJson {
+    fn from(cycle: &WaitCycle) -> Self {
+        Self {
+            tasks: cycle.tasks().iter().map(|task| task.0).collect(),
+            certain: cycle.is_certain,
+            steps: cycle.steps.iter().map(StepJson::from).collect(),
+            behind: cycle.behind,
+            advice: cycle.advice,
+        }
+    }
+}
+
+impl From<&WaitStep> for StepJson {
+    fn from(step: &WaitStep) -> Self {
+        let (task, block_on_thread) = match step.waiting {
+            WaitingFuture::Task(id) => (Some(id.0), None),
+            WaitingFuture::BlockOn(thread) => (None, Some(thread)),
+        };
+        Self {
+            task,
+            block_on_thread,
+            function: step.function.clone(),
+            place: step.place.as_ref().map(PlaceJson::from),
+            holds: step.holds.clone(),
+            waits_for: step.waits_for.clone(),
+        }
+    }
+}
+
 impl From<&Holder> for HolderJson {
     fn from(holder: &Holder) -> Self {
         Self {
+            kind: match holder.kind {
+                HeldKind::Mutex | HeldKind::ReadLock | HeldKind::WriteLock => "guard",
+                HeldKind::Permit | HeldKind::Reserved => "permit",
+                HeldKind::Receiver => "receiver",
+                HeldKind::Sender => "sender",
+            },
             task: holder.task.0,
             function: holder.function.clone(),
             place: holder.place.as_ref().map(PlaceJson::from),

@@ -6,13 +6,16 @@ use super::text::milliseconds;
 use super::way_to_wait;
 use crate::model::address_hash::BuildAddressHasher;
 use crate::model::census::{
-    Await, Census, Futurelock, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnplacedTask,
-    WaitsFor,
+    Await, Census, Futurelock, HeldKind, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnplacedTask,
+    WaitCycle, WaitStep, WaitingFuture, WaitsFor,
 };
 use crate::model::task::TaskId;
 
 /// The maximum number of task ids in one line.
 const TASKS_SHOWN: usize = 8;
+
+/// The maximum number of steps of a cycle that are shown.
+const STEPS_SHOWN: usize = 16;
 
 /// The maximum number of file descriptors in one line.
 const DESCRIPTORS_SHOWN: usize = 3;
@@ -56,9 +59,14 @@ pub(crate) fn text(census: &Census, options: Options) -> String {
             write_block_on(&mut out, thread);
         }
     }
+    if census.tasks.iter().any(|task| task.state == TaskState::Lost) {
+        out.push('\n');
+        line(&mut out, 0, "lost: nothing can wake these tasks, because no waker of theirs exists");
+        line(&mut out, 1, "advice: a future that returns Pending must keep the waker and call it later");
+    }
     for cycle in &census.cycles {
         out.push('\n');
-        line(&mut out, 0, &deadlock(cycle));
+        write_cycle(&mut out, cycle);
     }
     for found in &census.futurelocks {
         out.push('\n');
@@ -110,12 +118,44 @@ fn write_futurelock(out: &mut String, found: &Futurelock) {
     );
 }
 
-fn deadlock(cycle: &[TaskId]) -> String {
-    match cycle {
-        [task] => format!("! deadlock: task {task} waits for itself"),
-        tasks => {
-            format!("! deadlock: {} tasks wait for each other: {}", tasks.len(), some(tasks.iter(), TASKS_SHOWN))
+fn write_cycle(out: &mut String, cycle: &WaitCycle) {
+    let word = if cycle.is_certain { "deadlock" } else { "possible deadlock" };
+    let who = match (&*cycle.tasks(), &*cycle.steps) {
+        (_, [step]) => format!("{} waits for itself", owner(step.waiting)),
+        ([task], steps) if steps.iter().all(|step| step.waiting == WaitingFuture::Task(*task)) => {
+            format!("futures of task {task} wait for each other")
         }
+        (tasks, steps) if steps.iter().all(|step| matches!(step.waiting, WaitingFuture::Task(_))) => {
+            format!("{} tasks wait for each other: {}", tasks.len(), some(tasks.iter(), TASKS_SHOWN))
+        }
+        (_, steps) => format!("{} futures wait for each other", steps.len()),
+    };
+    line(out, 0, &format!("! {word}: {who}"));
+    for step in cycle.steps.iter().take(STEPS_SHOWN) {
+        let place = step.place.as_ref().map_or_else(String::new, |place| format!(" at {place}"));
+        let holds = step.holds.as_ref().map_or_else(String::new, |what| format!(" holds {what} and"));
+        let WaitStep { function, waits_for, .. } = step;
+        line(out, 1, &format!("{} in {function}{place}{holds} waits for {waits_for}", owner(step.waiting)));
+    }
+    let more = cycle.steps.len().saturating_sub(STEPS_SHOWN);
+    if more > 0 {
+        line(out, 1, &format!("… and {} more", count(more, "step")));
+    }
+    if cycle.behind > 0 {
+        let wait = if cycle.behind == 1 { "waits" } else { "wait" };
+        line(out, 1, &format!("{} {wait} behind this", count(cycle.behind, "more task")));
+    }
+    if !cycle.is_certain {
+        line(out, 1, "This is a guess: a dump does not show all who may release it, such as permits in a collection.");
+    }
+    line(out, 1, &format!("advice: {}", cycle.advice));
+}
+
+/// Whose future it is.
+fn owner(waiting: WaitingFuture) -> String {
+    match waiting {
+        WaitingFuture::Task(id) => format!("task {id}"),
+        WaitingFuture::BlockOn(thread) => format!("the future of block_on on thread {thread}"),
     }
 }
 
@@ -274,13 +314,14 @@ fn waits_for(all: &[&WaitsFor]) -> Option<String> {
             });
             format!("waits for {}", task_ids(&tasks.collect::<Vec<_>>()))
         }
-        WaitsFor::Permits { address, wanted, free, holders } => {
+        WaitsFor::Permits { address, wanted, free, holders, .. } => {
             let mut text = format!("wants {} of the semaphore at {address:#x}", count_u64(*wanted, "permit"));
             if let Some(free) = free {
                 text += &format!(", which has {free}");
             }
             for holder in holders {
-                text += &format!("; held by task {} in {}", holder.task, holder.function);
+                let verb = if holder.kind == HeldKind::Receiver { "received" } else { "held" };
+                text += &format!("; {verb} by task {} in {}", holder.task, holder.function);
                 if let Some(place) = &holder.place {
                     text += &format!(" at {place}");
                 }
@@ -295,7 +336,7 @@ fn waits_for(all: &[&WaitsFor]) -> Option<String> {
                 many => format!("waits for file descriptors {}", some(many.iter(), DESCRIPTORS_SHOWN)),
             }
         }
-        WaitsFor::Other(what) => format!("waits for {what}"),
+        WaitsFor::Other(what) | WaitsFor::Message { what, .. } => format!("waits for {what}"),
     })
 }
 

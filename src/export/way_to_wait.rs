@@ -16,8 +16,10 @@ pub(super) fn hash(task: &TaskNow) -> u64 {
 fn add(hasher: &mut AddressHasher, node: Option<&Await>) {
     let Some(node) = node else { return };
     (&node.future, &node.place, &node.note, node.children.len()).hash(hasher);
-    if let Some(WaitsFor::Permits { address, .. }) = &node.waits_for {
-        address.hash(hasher);
+    match &node.waits_for {
+        Some(WaitsFor::Permits { address, .. }) => address.hash(hasher),
+        Some(WaitsFor::Message { what, .. }) => what.hash(hasher),
+        _ => {}
     }
     node.children.iter().for_each(|child| add(hasher, Some(child)));
 }
@@ -36,7 +38,8 @@ pub(super) fn is_same(one: &TaskNow, other: &TaskNow) -> bool {
 fn is_same_path(one: &Await, other: &Await) -> bool {
     let is_reason_same = match (&one.waits_for, &other.waits_for) {
         (Some(WaitsFor::Permits { address, .. }), Some(WaitsFor::Permits { address: other, .. })) => address == other,
-        (Some(WaitsFor::Other(what)), Some(WaitsFor::Other(other))) => what == other,
+        (Some(WaitsFor::Other(what)), Some(WaitsFor::Other(other)))
+        | (Some(WaitsFor::Message { what, .. }), Some(WaitsFor::Message { what: other, .. })) => what == other,
         (Some(one), Some(other)) => std::mem::discriminant(one) == std::mem::discriminant(other),
         (one, other) => one.is_none() && other.is_none(),
     };
@@ -75,7 +78,13 @@ mod tests {
         let timer = |in_ms| WaitsFor::Timer { in_ms };
         let end = |id| WaitsFor::Task(TaskId(id));
         let io = |fd| WaitsFor::Io { fd: Some(fd), what: None };
-        let permit = |address, wanted| WaitsFor::Permits { address, wanted, free: Some(0), holders: Vec::new() };
+        let permit = |address, wanted| WaitsFor::Permits {
+            address,
+            wanted,
+            missing: Some(1),
+            free: Some(0),
+            holders: Vec::new(),
+        };
         for (one, other) in [(timer(1), timer(2)), (end(1), end(2)), (io(1), io(2)), (permit(8, 1), permit(8, 2))] {
             let (one, other) = (task(1, one, 7), task(2, other, 7));
             assert!(is_same(&one, &other) && hash(&one) == hash(&other), "{one:?}");

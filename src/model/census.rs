@@ -1,5 +1,6 @@
 //! The model of a census: all tasks of a process at one moment, and what each of them waits for.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,8 +38,8 @@ pub(crate) struct Census {
     pub(crate) tasks: Vec<TaskNow>,
     /// Running tasks whose thread is not known.
     pub(crate) unplaced: Vec<UnplacedTask>,
-    /// Tasks that wait for each other in a cycle.
-    pub(crate) cycles: Vec<Vec<TaskId>>,
+    /// Futures that wait for each other in a cycle.
+    pub(crate) cycles: Vec<WaitCycle>,
     /// Unpolled futures that tasks wait for.
     pub(crate) futurelocks: Vec<Futurelock>,
     pub(crate) quality: CensusQuality,
@@ -173,6 +174,8 @@ pub(crate) enum TaskState {
     Running,
     /// It is ready and waits for a worker.
     Scheduled,
+    /// It waits, and nothing in the process can wake it: no waker of it exists.
+    Lost,
     /// It waits for something.
     Idle,
     /// It is finished, but a handle still refers to it.
@@ -183,7 +186,8 @@ pub(crate) enum TaskState {
 
 impl TaskState {
     /// All states.
-    pub(crate) const ALL: [Self; 5] = [Self::Running, Self::Scheduled, Self::Idle, Self::Complete, Self::Unknown];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Running, Self::Scheduled, Self::Lost, Self::Idle, Self::Complete, Self::Unknown];
 
     /// The word in text and JSON.
     pub(crate) fn as_str(self) -> &'static str {
@@ -191,6 +195,7 @@ impl TaskState {
             Self::Running => "running",
             Self::Scheduled => "scheduled",
             Self::Idle => "idle",
+            Self::Lost => "lost",
             Self::Complete => "complete",
             Self::Unknown => "unknown",
         }
@@ -244,6 +249,53 @@ pub(crate) struct Futurelock {
     pub(crate) waiting: Vec<TaskId>,
 }
 
+/// Futures that wait for each other. None of them continues, unless somebody from outside releases what one waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WaitCycle {
+    /// Each step waits for what the next one holds, and the last for what the first one holds.
+    pub(crate) steps: Vec<WaitStep>,
+    /// All that could release what is waited for was seen.
+    pub(crate) is_certain: bool,
+    /// The number of other tasks that wait for what the cycle holds.
+    pub(crate) behind: usize,
+    /// What to do. One sentence without a full stop.
+    pub(crate) advice: &'static str,
+}
+
+impl WaitCycle {
+    /// Its tasks, each once, in their order.
+    pub(crate) fn tasks(&self) -> Vec<TaskId> {
+        let mut seen = HashSet::new();
+        let tasks = self.steps.iter().filter_map(|step| match step.waiting {
+            WaitingFuture::Task(id) => Some(id),
+            WaitingFuture::BlockOn(_) => None,
+        });
+        tasks.filter(|id| seen.insert(*id)).collect()
+    }
+}
+
+/// A future that holds what another one in the cycle waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WaitStep {
+    pub(crate) waiting: WaitingFuture,
+    /// The `async fn` that holds it.
+    pub(crate) function: String,
+    /// The await at which that function is suspended.
+    pub(crate) place: Option<SourcePlace>,
+    /// What it holds, in words, such as `the Mutex at 0x7f12a4000b70`. `None` if its own end is waited for.
+    pub(crate) holds: Option<String>,
+    /// What it waits for, in words.
+    pub(crate) waits_for: String,
+}
+
+/// Whose future it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum WaitingFuture {
+    Task(TaskId),
+    /// The future given to `block_on` on this thread.
+    BlockOn(i32),
+}
+
 /// A future on an await path, with the futures that it awaits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Await {
@@ -254,8 +306,37 @@ pub(crate) struct Await {
     /// More about its state, such as `not polled yet` or `finished`.
     pub(crate) note: Option<String>,
     pub(crate) waits_for: Option<WaitsFor>,
+    /// What it keeps in its variables and others may wait for.
+    pub(crate) holds: Box<[Held]>,
     /// The futures that it awaits: one, or several for `join!` and `select!`.
     pub(crate) children: Vec<Self>,
+}
+
+/// Something that a future keeps while others may wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Held {
+    pub(crate) kind: HeldKind,
+    /// The address of the semaphore: inside the lock, or inside the channel. For a sender: of the channel.
+    pub(crate) address: u64,
+}
+
+/// The kinds of things that futures keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum HeldKind {
+    /// The guard of a mutex.
+    Mutex,
+    /// A guard for reading.
+    ReadLock,
+    /// A guard for writing.
+    WriteLock,
+    /// Permits of a semaphore.
+    Permit,
+    /// Reserved room in a bounded channel.
+    Reserved,
+    /// The receiver of a bounded channel, which makes room in it.
+    Receiver,
+    /// A sender of a channel.
+    Sender,
 }
 
 impl Await {
@@ -274,6 +355,7 @@ impl Await {
             (Some(WaitsFor::Task(_)), _) => "the end of a task".to_owned(),
             (Some(WaitsFor::Permits { .. }), _) => "a permit".to_owned(),
             (Some(WaitsFor::Io { .. }), _) => "I/O".to_owned(),
+            (Some(WaitsFor::Message { what, .. }), _) => what.clone(),
             (Some(WaitsFor::Other(what)), _) if what.starts_with("unknown") => "something unknown".to_owned(),
             (Some(WaitsFor::Other(what)), _) => what.clone(),
             (None, Some(note)) if note.starts_with("unknown") => "something that cannot be read".to_owned(),
@@ -296,10 +378,21 @@ pub(crate) enum WaitsFor {
         /// The address of the semaphore.
         address: u64,
         wanted: u64,
+        /// The number of permits that are not yet assigned to it. `None` if it is in no queue.
+        missing: Option<u64>,
         /// The number of free permits.
         free: Option<u64>,
-        /// The tasks that hold a guard or permit, as far as they were found.
+        /// The tasks that hold a guard, a permit or the channel's receiver, as far as they were found.
         holders: Vec<Holder>,
+    },
+    /// A message of an mpsc channel, or the value of a oneshot channel.
+    Message {
+        /// The address of the channel.
+        channel: u64,
+        /// The number of its senders.
+        senders: u64,
+        /// The channel in words.
+        what: String,
     },
     /// Readiness of a socket or pipe.
     Io {
@@ -314,6 +407,7 @@ pub(crate) enum WaitsFor {
 /// A task that holds what another task waits for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Holder {
+    pub(crate) kind: HeldKind,
     pub(crate) task: TaskId,
     /// The `async fn` with the guard as a variable.
     pub(crate) function: String,

@@ -13,7 +13,9 @@
 //! | `util::linked_list::{LinkedList, PointersInner}` | `head`; `next` |
 //! | `util::idle_notified_set` | `lists`, `idle`, `notified`, `value`, `pointers` |
 //! | `sync::batch_semaphore::{Acquire, Waiter, Semaphore}` | `semaphore`, `num_permits`, `queued`, `node`; `state`; `permits`, `waiters` |
-//! | `sync::mpsc::chan::Chan` | `tx_count` |
+//! | `sync::mpsc::chan::Chan` | `tx_count`, `semaphore` |
+
+use crate::model::census::HeldKind;
 
 /// The oldest version of Tokio that the tests cover.
 ///
@@ -27,6 +29,8 @@ pub(crate) mod task_state {
     pub(crate) const RUNNING: u64 = 1;
     pub(crate) const COMPLETE: u64 = 1 << 1;
     pub(crate) const NOTIFIED: u64 = 1 << 2;
+    /// A `JoinHandle` exists, which is one of the references.
+    pub(crate) const JOIN_INTEREST: u64 = 1 << 3;
     pub(crate) const CANCELLED: u64 = 1 << 5;
     /// The number of bits below the reference count.
     pub(crate) const REFERENCES_SHIFT: u32 = 6;
@@ -111,18 +115,25 @@ pub(crate) const ONESHOT_RECEIVER: &str = "tokio::sync::oneshot::Receiver<";
 pub(crate) const BROADCAST_RECV: &str = "tokio::sync::broadcast::Recv<";
 pub(crate) const IO_READINESS: &str = "tokio::runtime::io::scheduled_io::Readiness";
 pub(crate) const MPSC_RECEIVER: &str = "tokio::sync::mpsc::chan::Rx<";
+pub(crate) const MPSC_SENDER: &str = "tokio::sync::mpsc::chan::Tx<";
+pub(crate) const ONESHOT_SENDER: &str = "tokio::sync::oneshot::Sender<";
 
-/// Guards and permits. Each points to its [`SEMAPHORE`], or to a lock that contains one.
-pub(crate) const GUARDS: [&str; 9] = [
-    "tokio::sync::mutex::MutexGuard<",
-    "tokio::sync::mutex::OwnedMutexGuard<",
-    "tokio::sync::mutex::MappedMutexGuard<",
-    "tokio::sync::semaphore::SemaphorePermit",
-    "tokio::sync::semaphore::OwnedSemaphorePermit",
-    "tokio::sync::rwlock::read_guard::RwLockReadGuard<",
-    "tokio::sync::rwlock::write_guard::RwLockWriteGuard<",
-    "tokio::sync::rwlock::owned_read_guard::OwnedRwLockReadGuard<",
-    "tokio::sync::rwlock::owned_write_guard::OwnedRwLockWriteGuard<",
+/// Guards and permits, with what they hold. Each points to its [`SEMAPHORE`], or to a lock that contains one.
+pub(crate) const GUARDS: [(&str, HeldKind); 14] = [
+    ("tokio::sync::mutex::MutexGuard<", HeldKind::Mutex),
+    ("tokio::sync::mutex::OwnedMutexGuard<", HeldKind::Mutex),
+    ("tokio::sync::mutex::MappedMutexGuard<", HeldKind::Mutex),
+    ("tokio::sync::mutex::OwnedMappedMutexGuard<", HeldKind::Mutex),
+    ("tokio::sync::semaphore::SemaphorePermit", HeldKind::Permit),
+    ("tokio::sync::semaphore::OwnedSemaphorePermit", HeldKind::Permit),
+    ("tokio::sync::rwlock::read_guard::RwLockReadGuard<", HeldKind::ReadLock),
+    ("tokio::sync::rwlock::owned_read_guard::OwnedRwLockReadGuard<", HeldKind::ReadLock),
+    ("tokio::sync::rwlock::write_guard::RwLockWriteGuard<", HeldKind::WriteLock),
+    ("tokio::sync::rwlock::owned_write_guard::OwnedRwLockWriteGuard<", HeldKind::WriteLock),
+    ("tokio::sync::rwlock::write_guard_mapped::RwLockMappedWriteGuard<", HeldKind::WriteLock),
+    ("tokio::sync::rwlock::owned_write_guard_mapped::OwnedRwLockMappedWriteGuard<", HeldKind::WriteLock),
+    ("tokio::sync::mpsc::bounded::Permit<", HeldKind::Reserved),
+    ("tokio::sync::mpsc::bounded::OwnedPermit<", HeldKind::Reserved),
 ];
 
 /// Types that own a socket or pipe, directly or through a buffer.

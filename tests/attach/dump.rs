@@ -33,7 +33,7 @@ fn settled(program: &Awaiting) -> Value {
     support::wait_until("all tasks but one wait", || {
         census = json(&program.pid().to_string(), &[]);
         let tasks = census["tasks"].as_array().expect("a list");
-        tasks.iter().filter(|task| task["state"] != "idle").count() == 1
+        tasks.iter().filter(|task| task["state"] != "idle" && task["state"] != "lost").count() == 1
     });
     census
 }
@@ -158,7 +158,14 @@ fn reasons_for_waiting_are_explained() {
 
     let crossing: Vec<&Value> = tasks(&census, "crosses").into_iter().map(|task| &task["id"]).collect();
     assert_eq!(crossing.len(), 2);
-    assert_eq!(census["cycles"], serde_json::json!([crossing]), "they wait for each other");
+    assert_eq!(census["cycles"].as_array().map(Vec::len), Some(1), "{}", census["cycles"]);
+    let cycle = &census["cycles"][0];
+    assert_eq!((&cycle["tasks"], &cycle["certain"]), (&serde_json::json!(crossing), &true.into()), "{cycle}");
+    for step in cycle["steps"].as_array().expect("a list") {
+        assert_eq!((&step["function"], &step["place"]["line"]), (&"awaiting::crosses".into(), &line("crosses").into()));
+        assert!(step["holds"].as_str().is_some_and(|what| what.starts_with("the Mutex at 0x")), "{step}");
+        assert_ne!(step["holds"], step["waits_for"], "{step}");
+    }
 
     let waited = end(only(&census, "waits_for_task"))["task"].clone();
     let children = tasks(&census, "leaf");
@@ -168,6 +175,53 @@ fn reasons_for_waiting_are_explained() {
     assert!(io["kind"] == "io" && io["fd"].as_i64().is_some_and(|fd| fd > 2), "{io}");
     assert!(io["what"].as_str().is_some_and(|what| what.starts_with("TCP, listens on 127.0.0.1:")), "{io}");
     assert!(end(only(&census, "receives"))["what"].as_str().expect("text").contains("mpsc channel with 1 sender"));
+}
+
+#[test]
+fn futures_that_wait_for_each_other_are_found_and_those_that_take_turns_are_not() {
+    let program = Awaiting::with("cycles");
+    let census = settled(&program);
+    let found = census["cycles"].as_array().expect("a list");
+    let cycle_of = |function: &str| -> Vec<(Value, Value, usize)> {
+        let is_in =
+            |cycle: &&Value| cycle["steps"].as_array().expect("a list").iter().any(|step| step["function"] == function);
+        let steps = |cycle: &Value| cycle["steps"].as_array().map_or(0, Vec::len);
+        found
+            .iter()
+            .filter(is_in)
+            .map(|cycle| (cycle["certain"].clone(), cycle["behind"].clone(), steps(cycle)))
+            .collect()
+    };
+    for (function, expected) in [
+        ("awaiting::crosses", (true, 0, 2)),
+        ("awaiting::cycles::Actor::run", (true, 0, 2)),
+        // The writer, and the reader behind it.
+        ("awaiting::cycles::reads_twice", (true, 2, 1)),
+        ("awaiting::cycles::waits_for_its_helper", (true, 0, 2)),
+        ("awaiting::cycles::takes_permit_twice", (false, 0, 1)),
+    ] {
+        let (certain, behind, steps) = expected;
+        assert_eq!(cycle_of(function), [(certain.into(), behind.into(), steps)], "{function}: {found:#?}");
+    }
+    assert_eq!(found.len(), 5, "{found:#?}");
+    let [unpolled] = &**census["futurelocks"].as_array().expect("a list") else { panic!("{census:#}") };
+    let stream = unpolled["future"].as_str().expect("text");
+    assert!(stream.ends_with("::Buffered") && unpolled["stage"] == "holds", "{unpolled:#}");
+    assert_eq!(unpolled["function"], "awaiting::cycles::stores", "{unpolled:#}");
+    let lost: Vec<&Value> =
+        census["tasks"].as_array().expect("a list").iter().filter(|task| task["state"] == "lost").collect();
+    assert_eq!(lost.iter().map(|task| &task["future"]).collect::<Vec<_>>(), ["awaiting::cycles::loses_its_waker"]);
+    let text = dump(&["--pid", &program.pid().to_string()]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    for part in [
+        "[lost] awaiting::cycles::loses_its_waker",
+        "waits for room in the channel at 0x",
+        "behind a writer in its queue",
+        "! possible deadlock: task",
+        "2 more tasks wait behind this",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
 }
 
 #[test]

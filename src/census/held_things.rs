@@ -1,0 +1,115 @@
+//! What a suspended `async fn` keeps in its variables while others may wait for it: guards, permits, and ends of channels.
+
+use crate::dwarf::{Shape, Type, TypeId, Unknown, Value, Values};
+use crate::model::census::{Held, HeldKind};
+use crate::tokio_internals::debug_info::{GUARDS, MPSC_RECEIVER, MPSC_SENDER, ONESHOT_SENDER, SEMAPHORE};
+
+use super::future_parts::{HOLDS_THINGS, is_coroutine};
+
+/// The maximum depth of the search in a variable.
+const MAX_DEPTH: u32 = 6;
+
+/// The maximum number of things that are remembered for one function.
+const MAX_HELD: usize = 64;
+
+/// What the variables of a suspended `async fn` hold. Futures among them are left out: they hold it, not the function.
+pub(super) fn held_things(values: &Values<'_, '_>, state: Value) -> Box<[Held]> {
+    let mut found = Vec::new();
+    for (name, variable) in values.members(state).unwrap_or_default() {
+        // The awaited future has variables of its own.
+        if &*name != "__awaitee" {
+            search(values, variable, MAX_DEPTH, &mut found);
+        }
+    }
+    // Variables may share memory with variables that live at other times.
+    found.sort_unstable();
+    found.dedup();
+    found.into_iter().map(|(_, held)| held).collect()
+}
+
+fn search(values: &Values<'_, '_>, value: Value, depth: u32, found: &mut Vec<(u64, Held)>) {
+    let (Some(inner), Ok(ty)) = (depth.checked_sub(1), values.ty(value)) else { return };
+    if found.len() >= MAX_HELD || !values.fact(value.ty, HOLDS_THINGS, || may_hold(values, value.ty, &ty, depth)) {
+        return;
+    }
+    if let Some(kind) = kind_of(&ty.name) {
+        if let Ok(held) = held(values, value, kind) {
+            found.push((value.address, held));
+        }
+        return;
+    }
+    match &ty.shape {
+        Shape::Structure(_) => {
+            for (_, member) in values.members(value).unwrap_or_default() {
+                search(values, member, inner, found);
+            }
+        }
+        Shape::Variants { .. } => {
+            if let Ok(active) = values.active_variant(value) {
+                search(values, active.content, inner, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether a value of the type may contain a thing. Most types contain none, so that their values need not be read.
+fn may_hold(values: &Values<'_, '_>, id: TypeId, ty: &Type, depth: u32) -> bool {
+    if kind_of(&ty.name).is_some() {
+        return true;
+    }
+    let Some(depth) = depth.checked_sub(1).filter(|_| !is_coroutine(values, id, ty)) else { return false };
+    let inside = |member| values.program.ty(member).is_some_and(|ty| may_hold(values, member, &ty, depth));
+    match &ty.shape {
+        Shape::Structure(members) => members.iter().any(|member| inside(member.ty)),
+        Shape::Variants { variants, .. } => variants.iter().any(|variant| inside(variant.content.ty)),
+        _ => false,
+    }
+}
+
+fn kind_of(type_name: &str) -> Option<HeldKind> {
+    // All of these are types of Tokio.
+    type_name.strip_prefix("tokio::sync::")?;
+    let guard = GUARDS.iter().find(|(prefix, _)| type_name.starts_with(prefix)).map(|(_, kind)| *kind);
+    guard.or_else(|| {
+        let ends =
+            [(MPSC_RECEIVER, HeldKind::Receiver), (MPSC_SENDER, HeldKind::Sender), (ONESHOT_SENDER, HeldKind::Sender)];
+        ends.into_iter().find(|(prefix, _)| type_name.starts_with(prefix)).map(|(_, kind)| kind)
+    })
+}
+
+fn held(values: &Values<'_, '_>, value: Value, kind: HeldKind) -> Result<Held, Unknown> {
+    let address = match kind {
+        HeldKind::Sender => channel(values, value)?.address,
+        HeldKind::Receiver => {
+            let semaphore = values.member(channel(values, value)?, "semaphore")?;
+            // An unbounded channel has none: nobody waits for room in it.
+            values.find_named(semaphore, 6, SEMAPHORE)?.address
+        }
+        _ => guarded(values, value)?,
+    };
+    Ok(Held { kind, address })
+}
+
+/// The channel behind one of its ends.
+///
+/// # Errors
+/// If the end was used up, or its memory is invalid.
+pub(super) fn channel<'v>(values: &'v Values<'_, '_>, end: Value) -> Result<Value, Unknown> {
+    let shared = values.dereference(end)?;
+    if shared.address == 0 {
+        return Err(Unknown::new("the channel is closed"));
+    }
+    // Without the two counts of an `Arc`.
+    Ok(values.member(shared, "data").unwrap_or(shared))
+}
+
+/// The address of a guard's semaphore.
+fn guarded(values: &Values<'_, '_>, guard: Value) -> Result<u64, Unknown> {
+    let found = values.members(guard)?.into_iter().find_map(|(_, member)| {
+        let pointer = values.find(member, 6, &|ty| matches!(ty.shape, Shape::Pointer(_)))?;
+        let target = values.pointee(pointer).ok()?;
+        Some(values.find_named(target, 6, SEMAPHORE).ok()?.address)
+    });
+    found.ok_or_else(|| Unknown::new("a guard without a semaphore"))
+}
