@@ -43,6 +43,7 @@ impl Group {
             Self::Task => labels.task_name.as_deref(),
             Self::Spawn => labels.spawned_at.as_deref(),
             Self::State => labels.state.as_deref(),
+            Self::Size => labels.size.as_deref(),
         }
     }
 

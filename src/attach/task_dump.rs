@@ -61,7 +61,7 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     describe_descriptors(process, &mut census);
     census.cycles = diagnose::cycles(&census);
     if !census.cycles.is_empty() && !program.contexts().is_empty() {
-        keep_lasting_cycles(process, image, &program, &mut census.cycles)?;
+        keep_lasting_cycles(process, &stops, image, &program, &mut census.cycles)?;
     }
     census.futurelocks = diagnose::futurelocks(&census);
     let quality = &mut census.quality;
@@ -87,13 +87,14 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
 /// Keeps the cycles that a second look finds too. In the first one, a future may have been about to continue.
 fn keep_lasting_cycles(
     process: Process,
+    stops: &Stops,
     image: &Image,
     program: &Program<'_>,
     cycles: &mut Vec<WaitCycle>,
 ) -> Result<(), AttachError> {
     std::thread::sleep(BETWEEN_LOOKS);
-    let (second, _) = census_by_types(process, image, program, &mut Vec::new())?;
-    let second = diagnose::cycles(&second);
+    let second = census_by_types(process, stops, image, program, &mut Vec::new())?;
+    let second = diagnose::cycles(&second.census);
     cycles.retain(|cycle| second.iter().any(|other| other.steps == cycle.steps));
     Ok(())
 }

@@ -169,7 +169,7 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
     /// Notes that the stream of an adapter is not polled, as a variable of the `async fn` that polls the adapter.
     fn leave_stream(&mut self, adapter: Value) {
         let coroutine = self.path.iter().rev().find_map(|value| {
-            let ty = self.values.ty(*value).ok().filter(|ty| is_coroutine(ty))?;
+            let ty = self.values.ty(*value).ok().filter(|ty| is_coroutine(self.values, value.ty, ty))?;
             Some((*value, ty))
         });
         if let Some((value, ty)) = coroutine {

@@ -59,7 +59,7 @@ pub(super) fn item_future(values: &Values<'_, '_>, adapter: Value, ty: &Type) ->
     }
     values.member(adapter, "stream").ok()?;
     let future = values.member(adapter, "future").or_else(|_| values.member(adapter, "pending_fut")).ok()?;
-    let future = values.active_variant(future).ok().filter(|future| future.name == "Some")?;
+    let future = values.active_variant(future).ok().filter(|future| &*future.name == "Some")?;
     values.member(future.content, "__0").ok()
 }
 

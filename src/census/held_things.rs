@@ -29,7 +29,7 @@ pub(super) fn held_things(values: &Values<'_, '_>, state: Value) -> Box<[Held]> 
 
 fn search(values: &Values<'_, '_>, value: Value, depth: u32, found: &mut Vec<(u64, Held)>) {
     let (Some(inner), Ok(ty)) = (depth.checked_sub(1), values.ty(value)) else { return };
-    if found.len() >= MAX_HELD || !values.fact(value.ty, HOLDS_THINGS, || may_hold(values, value.ty, &ty, depth)) {
+    if found.len() >= MAX_HELD || !may_hold(values, value.ty, &ty) {
         return;
     }
     if let Some(kind) = kind_of(&ty.name) {
@@ -54,17 +54,17 @@ fn search(values: &Values<'_, '_>, value: Value, depth: u32, found: &mut Vec<(u6
 }
 
 /// Whether a value of the type may contain a thing. Most types contain none, so that their values need not be read.
-fn may_hold(values: &Values<'_, '_>, id: TypeId, ty: &Type, depth: u32) -> bool {
-    if kind_of(&ty.name).is_some() {
-        return true;
-    }
-    let Some(depth) = depth.checked_sub(1).filter(|_| !is_coroutine(values, id, ty)) else { return false };
-    let inside = |member| values.program.ty(member).is_some_and(|ty| may_hold(values, member, &ty, depth));
-    match &ty.shape {
-        Shape::Structure(members) => members.iter().any(|member| inside(member.ty)),
-        Shape::Variants { variants, .. } => variants.iter().any(|variant| inside(variant.content.ty)),
-        _ => false,
-    }
+fn may_hold(values: &Values<'_, '_>, id: TypeId, ty: &Type) -> bool {
+    values.fact(id, HOLDS_THINGS, || {
+        let inside = |member| values.program.ty(member).is_some_and(|ty| may_hold(values, member, &ty));
+        kind_of(&ty.name).is_some()
+            || !is_coroutine(values, id, ty)
+                && match &ty.shape {
+                    Shape::Structure(members) => members.iter().any(|member| inside(member.ty)),
+                    Shape::Variants { variants, .. } => variants.iter().any(|variant| inside(variant.content.ty)),
+                    _ => false,
+                }
+    })
 }
 
 fn kind_of(type_name: &str) -> Option<HeldKind> {
@@ -107,7 +107,7 @@ pub(super) fn channel<'v>(values: &'v Values<'_, '_>, end: Value) -> Result<Valu
 /// The address of a guard's semaphore.
 fn guarded(values: &Values<'_, '_>, guard: Value) -> Result<u64, Unknown> {
     let found = values.members(guard)?.into_iter().find_map(|(_, member)| {
-        let pointer = values.find(member, 6, &|ty| matches!(ty.shape, Shape::Pointer(_)))?;
+        let pointer = values.find_pointer(member, 6)?;
         let target = values.pointee(pointer).ok()?;
         Some(values.find_named(target, 6, SEMAPHORE).ok()?.address)
     });

@@ -13,8 +13,6 @@ use crate::model::address_hash::BuildAddressHasher;
 pub(super) enum Wanted {
     /// A type with this prefix in its qualified name.
     Named(&'static str),
-    /// A type with one of these prefixes.
-    NamedAny(&'static [&'static str]),
     Pointer,
     /// A number or a pointer.
     Number,
@@ -24,7 +22,6 @@ impl Wanted {
     fn is(self, ty: &Type) -> bool {
         match self {
             Self::Named(prefix) => ty.name.starts_with(prefix),
-            Self::NamedAny(prefixes) => prefixes.iter().any(|prefix| ty.name.starts_with(prefix)),
             Self::Pointer => matches!(ty.shape, Shape::Pointer(_)),
             Self::Number => matches!(ty.shape, Shape::Scalar | Shape::Pointer(_)),
         }
@@ -34,9 +31,8 @@ impl Wanted {
     fn key(self) -> (u8, usize, usize) {
         match self {
             Self::Named(prefix) => (0, prefix.as_ptr().addr(), prefix.len()),
-            Self::NamedAny(prefixes) => (1, prefixes.as_ptr().addr(), prefixes.len()),
-            Self::Pointer => (2, 0, 0),
-            Self::Number => (3, 0, 0),
+            Self::Pointer => (1, 0, 0),
+            Self::Number => (2, 0, 0),
         }
     }
 }

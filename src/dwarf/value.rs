@@ -124,16 +124,6 @@ impl<'a, 'd> Values<'a, 'd> {
         name
     }
 
-    /// Whether values of a type are worth a search. `find` is called once for each type.
-    pub(crate) fn has_flag(&self, ty: TypeId, find: impl FnOnce() -> bool) -> bool {
-        if let Some(known) = self.flags.borrow().get(&ty) {
-            return *known;
-        }
-        let flag = find();
-        self.flags.borrow_mut().insert(ty, flag);
-        flag
-    }
-
     /// Sets how many steps are allowed from now on.
     pub(crate) fn set_budget(&self, steps: u32) {
         self.budget.set(steps);
@@ -280,11 +270,6 @@ impl<'a, 'd> Values<'a, 'd> {
         self.find_known(value, depth, Wanted::Named(prefix)).ok_or_else(|| {
             Unknown::new(format!("no {} in {}", prefix.trim_end_matches('<'), self.program.name(value.ty)))
         })
-    }
-
-    /// The first part of a type with one of these prefixes in its qualified name.
-    pub(crate) fn find_any(&self, value: Value, depth: u32, prefixes: &'static [&'static str]) -> Option<Value> {
-        self.find_known(value, depth, Wanted::NamedAny(prefixes))
     }
 
     /// The first pointer in a value.

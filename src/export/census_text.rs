@@ -6,8 +6,8 @@ use super::text::milliseconds;
 use super::way_to_wait;
 use crate::model::address_hash::BuildAddressHasher;
 use crate::model::census::{
-    Await, Census, Futurelock, HeldKind, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow, UnplacedTask,
-    WaitCycle, WaitStep, WaitingFuture, WaitsFor,
+    Await, Census, Futurelock, HeldKind, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow,
+    UnplacedTask, WaitCycle, WaitStep, WaitingFuture, WaitsFor,
 };
 use crate::model::task::TaskId;
 

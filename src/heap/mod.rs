@@ -74,11 +74,11 @@ pub(crate) use collector::{StartError, ensure_started, start, stop};
 pub(crate) use frames::without_allocator;
 pub(crate) use growth::Moments;
 pub(crate) use jemalloc::{Dump, JemallocProfile};
+pub(crate) use peak::keep as keep_peak;
+#[cfg(feature = "cli")]
+pub(crate) use peak::{FileError, SavedImage, SavedPeak, file_facts, newest as newest_peak};
 #[cfg(feature = "testing")]
 pub(crate) use recorder::{MemoryLimits, Recorded, Recorder};
 #[cfg(feature = "testing")]
 pub(crate) use recording::OtherThreads;
-pub(crate) use peak::keep as keep_peak;
-#[cfg(feature = "cli")]
-pub(crate) use peak::{FileError, SavedImage, SavedPeak, file_facts, newest as newest_peak};
 pub(crate) use snapshot::{Snapshot, View};

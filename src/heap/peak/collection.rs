@@ -1,8 +1,8 @@
 //! The peak in a file as a profile, without names.
 
 use super::saved::{SavedPeak, SavedSums};
-use crate::heap::sampling::Sampling;
 use crate::heap::ledger::rounded;
+use crate::heap::sampling::Sampling;
 use crate::heap::snapshot::{NO_STACK, View, what_numbers_are, what_stacks_lack};
 use crate::model::stack::{Address, CaptureMethod, RawStack};
 use crate::profilers::Collection;
