@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_build_is_known_by_its_id_or_by_its_file() {
+    fn a_build_is_told_by_its_id_or_by_its_file() {
         let own = std::env::current_exe().expect("it runs");
         let path = own.to_string_lossy().into_owned();
         let image =
