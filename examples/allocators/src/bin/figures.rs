@@ -1,5 +1,6 @@
 //! How exact the profiles of the heap are, against known truth: `figures totals`, `figures frees` and `figures frames`. The
-//! results are in `docs/measurements/heap.md`.
+//! results are in `docs/measurements/heap.md`. `figures serve` keeps memory and serves its profiles until its standard input
+//! ends.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hint::black_box;
@@ -21,7 +22,8 @@ fn main() -> anyhow::Result<()> {
         Some("totals") => totals(),
         Some("frees") => frees(),
         Some("frames") => frames(),
-        _ => bail!("figures totals | frees | frames"),
+        Some("serve") => serve(),
+        _ => bail!("figures totals | frees | frames | serve"),
     }
 }
 
@@ -205,5 +207,21 @@ fn frames() -> anyhow::Result<()> {
     }
     println!("task and spawn location: {right} of {of} samples are right");
     drop(kept);
+    Ok(())
+}
+
+/// A service that keeps memory.
+fn serve() -> anyhow::Result<()> {
+    let watch = Watch::builder().listen("127.0.0.1:6060").heap(Sampling::bytes(64 << 10)).start()?;
+    let runtime =
+        watch.runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(2).name("shop").enable_all())?;
+    let tasks = [
+        runtime.spawn(repeat(parse_orders, keep_orders).watched_as("orders")),
+        runtime.spawn(repeat(price_baskets, keep_baskets).watched_as("baskets")),
+        runtime.spawn(repeat(print_receipts, keep_receipts).watched_as("receipts")),
+    ];
+    println!("http://127.0.0.1:6060/debug/pprof/heap");
+    let ended = std::io::read_to_string(std::io::stdin());
+    drop((tasks, ended));
     Ok(())
 }

@@ -43,7 +43,7 @@ pub(super) fn insert(address: usize, object: u32) -> bool {
 }
 
 /// A place of the table whose address is taken out.
-pub(in crate::sys::heap) struct TakenOut {
+pub(crate) struct TakenOut {
     bucket: usize,
     at: usize,
     pub(super) object: u32,
