@@ -110,6 +110,7 @@ const LAYERS: &[Layer] = &[
             "tokio_internals",
             "model",
             "error",
+            "listen",
             "threads",
             "program_path",
             "sys",
