@@ -20,7 +20,7 @@ fn command() -> PathBuf {
     let folder = test.parent().and_then(|deps| deps.parent()).expect("tests lie in target/…/deps");
     let mut cargo = Command::new(env!("CARGO"));
     // The features of the README's command: then nothing is built twice. Tests of the command need its program.
-    cargo.args(["test", "--no-run", "--locked", "--quiet", "--workspace", "--features", "cli,heap,testing"]);
+    cargo.args(["test", "--no-run", "--locked", "--quiet", "--workspace", "--all-features"]);
     cargo.args(["--test", "command_record"]);
     cargo.arg("--target-dir").arg(folder.parent().expect("profiles lie in target"));
     if folder.ends_with("release") {
