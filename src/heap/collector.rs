@@ -227,6 +227,9 @@ impl Collector {
                 let stack =
                     unwinder.as_mut().filter(|_| !copy.bytes.is_empty()).map_or_else(SiteStack::default, |unwinder| {
                         let walk = unwinder.walk_now(copy);
+                        if !walk.complete && copy.bytes.len() == sampler::SMALL_BYTES {
+                            sampler::expect_deep_stacks();
+                        }
                         SiteStack { addresses: walk.addresses.into(), complete: walk.complete }
                     });
                 let mut labels = threads.labels(allocated.tid, allocated.poll);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::model::stack::{CaptureMethod, RawStack};
-use crate::sys::{self, Mapping, Process, Registers, StackCopy, ThreadProbe};
+use crate::sys::{Mapping, Process, Registers, StackCopy, ThreadProbe};
 use crate::unwind::Unwinder;
 
 /// One sleep of a thread. It stays equal to itself as long as the thread does not wake up.
@@ -52,13 +52,12 @@ pub(super) fn copy(process: Process, probe: &ThreadProbe, known: Option<Range<u6
     Sleep::of(probe) == Some(before)
 }
 
-/// Unwinds the copy. The second value says whether no other method would get further: the stack is complete, or it was
-/// cut at its maximum size.
+/// Unwinds the copy. The second value says whether no other method would get further: the stack is complete, or the walk
+/// went through all of a copy that was cut at its largest size.
 pub(super) fn walk(unwinder: &mut Unwinder, copy: &StackCopy) -> (RawStack, bool) {
-    let cut = copy.bytes.len() >= sys::MAX_STACK_BYTES;
     let walk = unwinder.walk_now(copy);
     let stack = RawStack { addresses: walk.addresses, method: CaptureMethod::Passive, complete: walk.complete };
-    let enough = stack.complete || cut;
+    let enough = stack.complete || walk.is_cut;
     (stack, enough)
 }
 

@@ -75,6 +75,13 @@ impl StackCopy {
         let bytes = self.bytes.get(offset..offset.checked_add(8)?)?;
         Some(u64::from_ne_bytes(bytes.try_into().ok()?))
     }
+
+    /// Whether the copy was cut at its largest size, and an address lies in the next part of the stack.
+    pub(crate) fn ends_shortly_before(&self, address: u64) -> bool {
+        let end = self.registers.stack_pointer.saturating_add(self.bytes.len() as u64);
+        let next = end.saturating_sub(8)..end.saturating_add(MAX_STACK_BYTES as u64);
+        self.bytes.len() >= MAX_STACK_BYTES && next.contains(&address)
+    }
 }
 
 /// Why a thread's stack could not be copied by signal.
@@ -192,8 +199,10 @@ pub(crate) struct TimerSample {
     pub(crate) at: Duration,
     /// The current poll, on a worker inside a poll.
     pub(crate) poll: Option<PollNow>,
-    /// The stack was not the thread's own, or its bounds were unknown. Only a part of it was copied.
+    /// The stack was not the thread's own, or its bounds were unknown.
     pub(crate) foreign: bool,
+    /// Of such a stack, there may be more than was copied.
+    pub(crate) cut: bool,
 }
 
 /// A thread's state in the kernel.

@@ -107,6 +107,10 @@ impl PerfSampler {
     pub(crate) fn add_thread(&mut self, _tid: i32, _others: usize) -> io::Result<Option<PerfThread>> {
         Err(io::ErrorKind::Unsupported.into())
     }
+
+    pub(crate) fn deepen(&self, _tid: i32, _cut: &PerfThread) -> Option<PerfThread> {
+        None
+    }
 }
 
 #[cfg(feature = "attach")]
@@ -150,6 +154,10 @@ pub(crate) struct PerfThread;
 impl PerfThread {
     pub(crate) fn cpu_time(&self) -> Option<Duration> {
         None
+    }
+
+    pub(crate) fn stack_bytes(&self) -> usize {
+        0
     }
 
     pub(crate) fn drain(&mut self, _into: &mut StackCopy, _take: impl FnMut(super::PerfRecord, &StackCopy)) {}
@@ -222,6 +230,8 @@ impl CpuSampler {
     }
 
     pub(crate) fn set_stack(&mut self, _thread: ThreadNumber, _stack: Range<u64>, _verified: bool) {}
+
+    pub(crate) fn deepen(&mut self, _thread: ThreadNumber) {}
 
     pub(crate) fn set_poll(&mut self, _thread: ThreadNumber, _poll: Option<&'static PollWords>) {}
 

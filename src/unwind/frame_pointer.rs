@@ -2,11 +2,11 @@
 //!
 //! The kernel reports the stack and instruction pointers of a sleeping thread, but not rbp. Rust's standard library keeps
 //! frame pointers, so a walk out of libc's `nanosleep` or `read` gets stuck at the first function that needs rbp. libc
-//! rarely changes rbp on the way into the kernel. So it still holds what that function set: the address of a saved rbp on
-//! this stack, right below the return address into its caller.
+//! rarely changes rbp on the way into the kernel. So it still holds what that function set: the address of a saved rbp in
+//! its frame, right below the return address into its caller.
 //!
-//! Each such place near the top of the stack is a candidate, innermost first. The walk must reach the thread's first
-//! function. The candidate's return address must follow a call of the function that got stuck.
+//! Each such place in that frame is a candidate, innermost first. The walk must reach the thread's first
+//! function, or the end of a copy that was cut. The candidate's return address must follow a call of the function that got stuck.
 
 use super::call::Call;
 use super::frame_walker::{FrameWalker, NOWHERE};
@@ -15,9 +15,9 @@ use crate::images::Images;
 use crate::model::stack::Address;
 use crate::sys::{Process, StackCopy};
 
-/// The largest distance in bytes between the stack pointer and the saved rbp. The frames in between are libc's system call
-/// wrapper and a few of the standard library. Their largest variables are path buffers of 384 bytes.
-const MAX_FRAME_POINTER_DISTANCE: u64 = 16 * 1024;
+/// The largest distance in bytes between the stack pointer of the function that got stuck and its saved rbp, which is the
+/// size of its frame.
+const MAX_FRAME_POINTER_DISTANCE: u64 = 64 * 1024;
 
 /// The largest distance in bytes between a function's start and its tail call. A function that ends in a jump to another
 /// one leaves no frame. Functions that do little else are short.
@@ -37,7 +37,8 @@ pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
     let Some(callee) = walker.start_of_function(best.addresses[stuck].0) else { return best };
     let prefix = best.clone();
     let (mut best_match, mut innermost_match) = (Match::None, None);
-    let top = stack.registers.stack_pointer;
+    // The functions that it called have other frames, and none of them had changed rbp.
+    let top = stuck_at.stack_pointer;
     let (mut walks, mut passed) = (0, Passed::default());
     for candidate in (top..top + MAX_FRAME_POINTER_DISTANCE).step_by(8) {
         let Some(return_address) = candidate.checked_add(8).and_then(|address| stack.word(address)) else { break };
@@ -48,11 +49,14 @@ pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
         walks += 1;
         let rest = walker.walk_on(stack, Position { frame_pointer: candidate, ..stuck_at }, &mut passed);
         let through_candidate = rest.addresses.get(1) == Some(&Address(return_address - 1));
-        if rest.complete && through_candidate {
+        // A walk through all of a copy that was cut proves as much as one to the first function, if the call fits exactly.
+        let reaches_end = rest.complete || (rest.is_cut && matches == Match::Callee);
+        if reaches_end && through_candidate {
             innermost_match.get_or_insert(matches);
             best.addresses.truncate(stuck);
             best.addresses.extend(rest.addresses);
-            best.complete = true;
+            best.complete = rest.complete;
+            best.is_cut = rest.is_cut;
             best_match = matches;
         }
         if best_match == Match::Callee {

@@ -150,6 +150,7 @@ impl FrameWalker {
             if let Some(rest) = known_rest(last) {
                 walk.addresses.extend(rest.addresses);
                 walk.complete = known && rest.complete;
+                walk.is_cut = known && rest.is_cut;
                 break;
             }
             let address = frame.address_for_lookup();
@@ -165,10 +166,18 @@ impl FrameWalker {
                 },
                 code => {
                     known &= code == Code::Covered;
-                    let mut read = |address| stack.word(address).ok_or(());
+                    let mut is_behind = false;
+                    let mut read = |address| {
+                        let word = stack.word(address);
+                        is_behind |= word.is_none() && stack.ends_shortly_before(address);
+                        word.ok_or(())
+                    };
                     match self.tables.unwind_frame(frame, &mut current, &mut self.cache, &mut read) {
                         Ok(next) => next,
-                        Err(_) => break,
+                        Err(_) => {
+                            walk.is_cut = known && is_behind;
+                            break;
+                        }
                     }
                 }
             };

@@ -15,6 +15,8 @@ pub(crate) struct Walk {
     pub(crate) addresses: Vec<Address>,
     /// Whether the walk reached the thread's first function through code that shows how to leave it.
     pub(crate) complete: bool,
+    /// Whether it went on behind the end of the copy instead.
+    pub(crate) is_cut: bool,
 }
 
 /// A frame, and the registers in it. They decide how a walk goes on.
@@ -62,7 +64,7 @@ impl Passed {
     pub(super) fn rest(&self, position: Position) -> Option<Walk> {
         let (walk, frame) = self.positions.get(&position)?;
         let walk = self.walks.get(*walk)?;
-        Some(Walk { addresses: walk.addresses.get(*frame..)?.to_vec(), complete: walk.complete })
+        Some(Walk { addresses: walk.addresses.get(*frame..)?.to_vec(), complete: walk.complete, is_cut: walk.is_cut })
     }
 
     /// Adds a walk. `positions` are those of its first frames.

@@ -5,6 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/deep.rs"]
+mod deep;
+
 #[path = "../support/perf_events.rs"]
 mod perf_events;
 
@@ -50,6 +53,21 @@ fn known_program() {
     }
     // The threads end with the process.
     drop(threads);
+}
+
+/// The observed program: a thread that computes on a stack of 48 KiB, and one on a stack of 160 KiB.
+#[test]
+#[ignore = "the program that the other tests observe"]
+fn deep_program() {
+    for (name, depth) in [("deep", 48 << 10), ("deeper", 160 << 10)] {
+        let mut loaded = || {
+            load(PART, Duration::ZERO, Duration::from_secs(600));
+        };
+        let body = move || deep::at_depth(depth, &mut loaded);
+        std::thread::Builder::new().name(name.into()).spawn(body).expect("a thread starts");
+    }
+    println!("\nready");
+    let _ended = std::io::stdin().lines().next();
 }
 
 fn process_cpu() -> Duration {
@@ -115,6 +133,37 @@ fn shares_totals_and_labels_of_another_process() {
     let to_the_first_function = cpu_of(&profile, |sample| passes_through(&profile, sample, "thread_start"))
         + cpu_of(&profile, |sample| passes_through(&profile, sample, "start_thread"));
     println!("through the thread's first functions: {:.3}", to_the_first_function / total);
+}
+
+#[test]
+fn deep_stacks_are_seen_as_far_as_the_kernel_copies_them() {
+    let _alone = alone();
+    if !perf_events::allowed() {
+        return;
+    }
+    let program = KnownProgram::start(&[], "deep_program");
+    let path = file("deep.json");
+    let output = path.to_str().expect("is text");
+    let arguments = ["--pid", &program.pid(), "-d", "4", "-r", "99", "-o", output];
+    let (code, stdout, stderr) = finished(record(&[], &arguments).spawn().expect("starts"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
+    let profile = profile_in(&path);
+    let calls_of = |name: &str| -> Vec<usize> {
+        let is_its = |sample: &&holdup::profile::Sample| {
+            profile.labels_of(sample).is_some_and(|labels| labels.thread.as_deref() == Some(name))
+        };
+        let calls = |sample| deep::calls_in(profile.frames_of(sample).map(|frame| &frame.frame));
+        profile.samples.iter().filter(is_its).map(calls).collect()
+    };
+    let (deep, deeper) = (calls_of("deep"), calls_of("deeper"));
+    println!("{deep:?} of {}, {deeper:?} of {}", deep::calls(48 << 10), deep::calls(160 << 10));
+    // The first samples show that the stack is deeper than the usual copy.
+    let whole = deep.iter().filter(|calls| **calls == deep::calls(48 << 10)).count();
+    assert!(whole >= 5 && deep.len() - whole < 10, "{whole} of {} samples", deep.len());
+    assert!(deeper.len() >= 5 && deeper.iter().all(|calls| *calls < deep::calls(160 << 10)), "{deeper:?}");
+    assert!(deeper.iter().filter(|calls| **calls >= 14).count() > deeper.len() / 2, "{deeper:?}");
+    let cut = u64::try_from(deeper.len()).expect("is small");
+    assert!((cut..cut + 20).contains(&profile.quality.truncated), "{:?}", profile.quality);
 }
 
 #[test]

@@ -3,6 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/deep.rs"]
+mod deep;
+
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::sync::mpsc;
@@ -57,6 +60,55 @@ fn every_allocation_is_counted_and_every_free_is_seen() {
     assert_eq!((through(&live, "carts"), through(&live, "orders")), ([0; 3], [0; 3]));
     let peak = now(&watch, ProfileMode::Peak);
     assert!(through(&peak, "orders")[2] >= 1_000_000, "the peak had both");
+}
+
+/// Calls in the deepest stack through a function, and the truncated stacks of the profile.
+fn deepest(profile: &Profile, function: &str) -> (usize, u64) {
+    let is_through = |sample: &&Sample| profile.frames_of(sample).any(|frame| frame.frame.function.ends_with(function));
+    let calls = |sample| deep::calls_in(profile.frames_of(sample).map(|frame| &frame.frame));
+    (profile.samples.iter().filter(is_through).map(calls).max().unwrap_or_default(), profile.quality.truncated)
+}
+
+#[test]
+fn deep_stacks_are_seen_to_their_ends_up_to_256_kib() {
+    let _alone = alone();
+    let watch = watch(Sampling::EVERY_ALLOCATION);
+    let mut held = Vec::new();
+    // A worker knows the bounds of its stack.
+    let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(1)).expect("builds");
+    let on_worker = async { deep_carts(160 << 10) };
+    held.push(runtime.block_on(async { tokio::spawn(on_worker).await }).expect("it ends"));
+    assert_eq!(deepest(&now(&watch, ProfileMode::Heap), "::carts"), (deep::calls(160 << 10), 0));
+    drop(held.drain(..));
+    // Of other threads, the first deep stack is cut.
+    let is_whole = || {
+        let (sender, receiver) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            let carts = deep_carts(160 << 10);
+            sender.send(()).expect("it listens");
+            let _released = released.recv();
+            drop(carts);
+        });
+        receiver.recv().expect("it allocates");
+        let (seen, truncated) = deepest(&now(&watch, ProfileMode::Heap), "::carts");
+        drop(release);
+        thread.join().expect("it ends");
+        assert!(seen == deep::calls(160 << 10) || (seen < 10 && truncated > 0), "{seen} calls, {truncated} truncated");
+        seen == deep::calls(160 << 10)
+    };
+    support::wait_until("the second one is whole", is_whole);
+    // What does not fit is counted.
+    held.push(deep_carts(400 << 10));
+    let (seen, truncated) = deepest(&now(&watch, ProfileMode::Heap), "::carts");
+    assert!((20..deep::calls(400 << 10)).contains(&seen) && truncated > 0, "{seen} calls, {truncated} truncated");
+}
+
+#[inline(never)]
+fn deep_carts(depth: usize) -> Vec<Vec<u8>> {
+    let mut held = Vec::new();
+    deep::at_depth(depth, &mut || held = carts(1, 1000));
+    held
 }
 
 #[test]

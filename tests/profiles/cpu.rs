@@ -1,10 +1,14 @@
 //! CPU profiles of programs with known shares: shares, totals, labels, threads that start and end.
+#![allow(unsafe_code, reason = "brings a stack of its own")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/deep.rs"]
+mod deep;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use holdup::profile::{ProfileError, Sample};
@@ -85,6 +89,95 @@ fn recursion_is_seen_to_its_full_depth() {
     assert!(depths.len() >= 20, "{} samples", depths.len());
     let whole = depths.iter().filter(|depth| **depth == 301).count();
     assert!(whole * 10 >= depths.len() * 9, "{whole} of {} samples reach through all calls", depths.len());
+}
+
+/// Samples of a thread on a stack of this depth: those that reach through all calls, all others, and the truncated ones of the
+/// profile.
+fn samples_at_depth(bytes: usize) -> [usize; 3] {
+    let _alone = alone();
+    let watch = watch();
+    let ends = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&ends);
+    let mut computes = move || {
+        while !ended.load(Ordering::Relaxed) {
+            use_cpu(Duration::from_millis(1));
+        }
+    };
+    let load = std::thread::spawn(move || deep::at_depth(bytes, &mut computes));
+    let profile = watch.profile_blocking(&options(99, 5.0)).expect("profiles");
+    ends.store(true, Ordering::Relaxed);
+    load.join().expect("the load ends");
+    let frames = |sample| profile.frames_of(sample).map(|frame| &frame.frame);
+    let seen: Vec<usize> =
+        profile.samples.iter().map(|sample| deep::calls_in(frames(sample))).filter(|calls| *calls > 0).collect();
+    let whole = seen.iter().filter(|seen| **seen == deep::calls(bytes)).count();
+    println!("{bytes} bytes: {seen:?} calls of {}", deep::calls(bytes));
+    [whole, seen.len() - whole, usize::try_from(profile.quality.truncated).expect("is small")]
+}
+
+#[test]
+fn deep_stacks_are_seen_to_their_ends_up_to_256_kib() {
+    // A thread's first sample may come before the bounds of its stack are known.
+    let [whole, others, truncated] = samples_at_depth(200 << 10);
+    assert!(whole >= 2 && others <= 2 && truncated < whole, "{whole}, {others}, {truncated}");
+}
+
+#[test]
+fn deeper_stacks_are_counted_as_truncated() {
+    let [whole, cut, truncated] = samples_at_depth(400 << 10);
+    assert!(whole == 0 && cut >= 2 && truncated >= cut, "{whole}, {cut}, {truncated}");
+}
+
+/// The second stack of a thread, as coroutines have it.
+mod second_stack {
+    use super::*;
+
+    pub(super) const DEPTH: usize = 160 << 10;
+
+    pub(super) static ENDS: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn compute_deeply() {
+        deep::at_depth(DEPTH, &mut || {
+            while !ENDS.load(Ordering::Relaxed) {
+                use_cpu(Duration::from_millis(1));
+            }
+        });
+    }
+
+    /// Computes on a stack of its own until it is told to end.
+    pub(super) fn run() {
+        let mut stack = vec![0_u8; 1 << 20];
+        // SAFETY: a context is a C struct of numbers and pointers; all zero is valid.
+        let mut contexts: [libc::ucontext_t; 2] = unsafe { std::mem::zeroed() };
+        let [own, other] = &mut contexts;
+        // SAFETY: it fills a live struct.
+        assert_eq!(unsafe { libc::getcontext(other) }, 0);
+        (other.uc_stack.ss_sp, other.uc_stack.ss_size) = (stack.as_mut_ptr().cast(), stack.len());
+        other.uc_link = own;
+        // SAFETY: the context has a stack, which lives until this function returns, and the function takes no arguments.
+        unsafe { libc::makecontext(other, compute_deeply, 0) };
+        // SAFETY: both contexts live. The function returns here through the link.
+        assert_eq!(unsafe { libc::swapcontext(own, other) }, 0);
+    }
+}
+
+#[test]
+fn a_deep_stack_that_a_thread_brings_itself_is_seen_to_its_end() {
+    let _alone = alone();
+    let watch = watch();
+    let load = std::thread::spawn(|| {
+        // The sampler learns the bounds of the thread's first stack.
+        std::thread::sleep(Duration::from_millis(300));
+        use_cpu(Duration::from_millis(100));
+        second_stack::run();
+    });
+    let profile = watch.profile_blocking(&options(99, 5.0)).expect("profiles");
+    second_stack::ENDS.store(true, Ordering::Relaxed);
+    load.join().expect("the load ends");
+    let calls = |sample| deep::calls_in(profile.frames_of(sample).map(|frame| &frame.frame));
+    let seen: Vec<usize> = profile.samples.iter().map(calls).filter(|calls| *calls > 0).collect();
+    let whole = seen.iter().filter(|seen| **seen == deep::calls(second_stack::DEPTH)).count();
+    assert!(whole >= 2 && seen.len() - whole <= 3, "{seen:?} calls of {}", deep::calls(second_stack::DEPTH));
 }
 
 /// Runs threads one after another, each with one part and two parts of CPU time. Returns the sampled share of their time,

@@ -184,13 +184,16 @@ impl CpuSource for LocalCpu {
             self.started_lately = started;
         }
         let Self { sampler, threads, unwinder, copy, started, .. } = self;
-        let mut foreign = Vec::new();
+        let (mut foreign, mut cut) = (Vec::new(), Vec::new());
         sampler.drain(copy, |sample, copy| {
             if sample.foreign {
                 foreign.push((sample.tid, copy.registers.stack_pointer));
             }
             let labels = threads.get(&sample.tid).map(|thread| thread.labels.clone()).unwrap_or_default();
             let walk = unwinder.walk_now(copy);
+            if sample.cut && !walk.complete {
+                cut.push(sample.tid);
+            }
             take(CpuSample {
                 at: sample.at.saturating_sub(*started),
                 steps: sample.steps,
@@ -198,6 +201,9 @@ impl CpuSource for LocalCpu {
                 stack: RawStack { addresses: walk.addresses, method: CaptureMethod::Signal, complete: walk.complete },
             });
         });
+        for number in cut.iter().filter_map(|tid| self.threads.get(tid)).map(|thread| thread.number) {
+            self.sampler.deepen(number);
+        }
         for (tid, stack_pointer) in foreign {
             self.learn_stack(tid, stack_pointer);
         }

@@ -59,6 +59,8 @@ struct SampledThread {
     probe: ThreadProbe,
     /// CPU time before sampling began.
     before: Option<Duration>,
+    /// CPU time that an earlier perf event has counted.
+    before_perf: Duration,
 }
 
 impl RemoteCpu {
@@ -101,7 +103,7 @@ impl RemoteCpu {
         for tid in ended {
             self.drain(tid, take);
             if let Some(thread) = self.threads.remove(&tid) {
-                self.used_by_ended += steps_in(thread.perf.cpu_time().unwrap_or_default(), self.step);
+                self.used_by_ended += steps_in(thread.counted(), self.step);
             }
         }
         self.refused.retain(|tid| present.contains(tid));
@@ -146,7 +148,10 @@ impl RemoteCpu {
                 let probe = ThreadProbe::open(self.process, tid);
                 let name = self.process.thread_name(tid).map(Arc::from);
                 let labels = Labels { thread: name, tid: Some(tid), ..Labels::default() };
-                self.threads.insert(tid, SampledThread { before: probe.cpu_time(), probe, perf, labels });
+                self.threads.insert(
+                    tid,
+                    SampledThread { before: probe.cpu_time(), before_perf: Duration::ZERO, probe, perf, labels },
+                );
                 Ok(())
             }
             // The thread has ended already.
@@ -161,8 +166,9 @@ impl RemoteCpu {
 
     /// Passes on a thread's samples.
     fn drain(&mut self, tid: i32, take: &mut dyn FnMut(CpuSample)) {
-        let Self { threads, unwinder, copy, started, lost, end_reason, .. } = self;
-        let Some(SampledThread { perf, labels, .. }) = threads.get_mut(&tid) else { return };
+        let Self { threads, unwinder, copy, started, lost, end_reason, sampler, .. } = self;
+        let Some(SampledThread { perf, labels, before_perf, .. }) = threads.get_mut(&tid) else { return };
+        let (most, mut cut) = (perf.stack_bytes(), false);
         perf.drain(copy, |record, copy| match record {
             PerfRecord::Sample { at } => {
                 // Kernel time of a thread that has lost its stack counts for its other samples.
@@ -170,6 +176,7 @@ impl RemoteCpu {
                     return;
                 }
                 let walk = unwinder.walk_now(copy);
+                cut |= !walk.complete && copy.bytes.len() >= most;
                 take(CpuSample {
                     at: at.saturating_sub(*started),
                     // `unsampled_cpu` has all of the threads' CPU time.
@@ -181,6 +188,10 @@ impl RemoteCpu {
             PerfRecord::Lost(samples) => *lost += samples,
             PerfRecord::Replaced => *end_reason = Some("the process began to run another program (exec)"),
         });
+        if cut && let Some(deeper) = sampler.deepen(tid, perf) {
+            // What comes between the last records and this moment counts for the other samples of the thread.
+            *before_perf += std::mem::replace(perf, deeper).cpu_time().unwrap_or_default();
+        }
     }
 }
 
@@ -190,7 +201,12 @@ impl SampledThread {
     fn used(&self) -> Duration {
         let now = self.probe.cpu_time().filter(|now| !now.is_zero());
         let used = self.before.zip(now).map(|(before, now)| now.saturating_sub(before));
-        used.or_else(|| self.perf.cpu_time()).unwrap_or_default()
+        used.unwrap_or_else(|| self.counted())
+    }
+
+    /// The CPU time that its perf events have counted.
+    fn counted(&self) -> Duration {
+        self.before_perf + self.perf.cpu_time().unwrap_or_default()
     }
 }
 

@@ -274,6 +274,18 @@ mod tests {
         std::hint::black_box(());
     }
 
+    /// On a stack that is deeper than a copy. Each call has a frame of a little more than 4 KiB.
+    #[inline(never)]
+    fn sleeps_deeply(calls: usize) {
+        let mut frame = [0_u8; 4096];
+        std::hint::black_box(&mut frame);
+        match calls {
+            0 => sleeps_here(),
+            _ => sleeps_deeply(calls - 1),
+        }
+        std::hint::black_box(&mut frame);
+    }
+
     #[inline(never)]
     fn spins_here() {
         let mut value = 1_u64;
@@ -293,6 +305,7 @@ mod tests {
     #[ignore = "the program that the other tests observe"]
     fn known_program() {
         std::thread::Builder::new().name("sleeper".into()).spawn(sleeps_here).expect("a thread starts");
+        std::thread::Builder::new().name("deep".into()).spawn(|| sleeps_deeply(100)).expect("a thread starts");
         std::thread::Builder::new().name("spinner".into()).spawn(spins_here).expect("a thread starts");
         println!("\nready");
         // The other threads end with the process.
@@ -385,6 +398,27 @@ mod tests {
         assert_eq!(stack_through(&mut process, sleeper, "sleeps_here").method, CaptureMethod::Passive);
         assert_eq!(process.capture_stack(spinner), Err(StackUnavailable::NeverStop));
         assert!(process.stops().renounced && process.stops().threads == 0);
+    }
+
+    #[test]
+    fn the_stack_of_a_sleeping_thread_that_does_not_fit_is_cut_at_its_outer_end() {
+        let program = KnownProgram::start();
+        let mut process = RemoteStacks::open(program.process(), Stops::new(true)).expect("it is our own child");
+        let deep = thread(&mut process, "deep");
+        let mut names = Symbolizer::of(process.process, Origins::default());
+        let limit = Instant::now() + Duration::from_secs(20);
+        loop {
+            let stack = process.capture_stack(deep);
+            let frames = stack.as_ref().map(|stack| names.frames(&stack.addresses)).unwrap_or_default();
+            let calls = frames.iter().filter(|frame| frame.function.ends_with("sleeps_deeply")).count();
+            // It sleeps in the innermost call of `sleeps_here`.
+            if frames.iter().any(|frame| frame.function.ends_with("sleeps_here")) {
+                assert!((20..100).contains(&calls), "{calls} calls");
+                assert!(stack.is_ok_and(|stack| !stack.complete && stack.method == CaptureMethod::Passive));
+                return;
+            }
+            assert!(Instant::now() < limit, "{frames:#?}");
+        }
     }
 
     #[test]

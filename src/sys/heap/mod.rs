@@ -41,6 +41,6 @@ pub(crate) use facts::{Allocated, Freed, HeapTotals, PollNumber, StartError};
 #[cfg(all(test, target_os = "linux", target_arch = "x86_64", not(holdup_unsupported)))]
 pub(crate) use platform::{SEEDED_MEAN, seeded};
 pub(crate) use platform::{
-    drain, enter_worker, has_region, is_forked, is_installed, is_on, leave_worker, lost, start, stop, totals,
-    without_sampling,
+    SMALL_BYTES, drain, enter_worker, expect_deep_stacks, has_region, is_forked, is_installed, is_on, leave_worker,
+    lost, start, stop, totals, without_sampling,
 };

@@ -44,6 +44,10 @@ pub(crate) fn enter_worker(_words: &'static PollWords, _stack: Option<Range<u64>
 
 pub(crate) fn leave_worker() {}
 
+pub(crate) const SMALL_BYTES: usize = 0;
+
+pub(crate) fn expect_deep_stacks() {}
+
 pub(crate) fn drain(_stack: &mut StackCopy, _allocated: impl FnMut(Allocated, &StackCopy), _freed: impl FnMut(Freed)) {}
 
 #[inline]

@@ -16,6 +16,9 @@
 //! | `WRITING` | handler, by compare-exchange from `FREE` | that handler alone writes the record |
 //! | `FULL` | that handler | complete; the sampler alone reads it, then sets `FREE` |
 //!
+//! Handlers take the first free record. So only as many records touch memory as are full at a time, each as deep as the
+//! deepest stack that it held.
+//!
 //! A handler without a free record counts a lost sample and leaves its CPU time to the thread's next sample. An entry belongs
 //! to the thread with its `tid`. A late or foreign signal finds another thread's id in the entry and returns.
 
@@ -24,16 +27,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use super::errno::Errno;
-use crate::sys::{PollNow, PollWords, Process, Registers, StaticRef};
+use crate::sys::{MAX_STACK_BYTES, PollNow, PollWords, Process, Registers, StaticRef};
 
 /// Threads that are sampled at the same time.
 const MAX_SAMPLED_THREADS: usize = 4096;
 
-/// Bytes of a stack that are copied at most. A deeper stack is cut at its outer end.
-const MAX_SAMPLE_BYTES: usize = 128 * 1024;
-
-/// Bytes that are copied of a stack with unknown bounds.
-const FOREIGN_BYTES: usize = 32 * 1024;
+/// Bytes that are copied of a stack with unknown bounds, until one was deeper. The kernel copies them page by page, and goes
+/// on behind a stack's end.
+pub(super) const FOREIGN_BYTES: usize = 32 * 1024;
 
 /// Records per CPU. The sampler empties them every few milliseconds, which is a few kernel ticks.
 const RECORDS_PER_CPU: usize = 16;
@@ -56,8 +57,6 @@ pub(super) const ONE_STEP: u32 = 256;
 const TICKS_AVERAGED: i64 = 32;
 /// The sampled threads.
 pub(super) static ENTRIES: [Entry; MAX_SAMPLED_THREADS] = [const { Entry::new() }; MAX_SAMPLED_THREADS];
-/// The record to try first.
-static NEXT: AtomicUsize = AtomicUsize::new(0);
 static RECORDS: OnceLock<Box<[Record]>> = OnceLock::new();
 
 /// A sampled thread.
@@ -70,6 +69,8 @@ pub(super) struct Entry {
     /// Whether the bounds come from the thread itself. Otherwise they are those of a mapping, which may contain more than
     /// the stack and may shrink at any time.
     pub(super) verified: AtomicBool,
+    /// Bytes that are copied of another stack than that between the bounds.
+    pub(super) foreign_bytes: AtomicUsize,
     /// The current poll, on a worker.
     pub(super) poll: StaticRef<PollWords>,
     /// Steps since its last sample or its start.
@@ -85,6 +86,7 @@ impl Entry {
             low: AtomicU64::new(0),
             high: AtomicU64::new(0),
             verified: AtomicBool::new(false),
+            foreign_bytes: AtomicUsize::new(FOREIGN_BYTES),
             poll: StaticRef::empty(),
             passed: AtomicU32::new(0),
             waited: AtomicU32::new(0),
@@ -134,7 +136,7 @@ impl Record {
             poll: None,
             foreign: false,
             length: 0,
-            bytes: vec![0; MAX_SAMPLE_BYTES].into_boxed_slice(),
+            bytes: vec![0; MAX_STACK_BYTES].into_boxed_slice(),
         };
         Self { state: AtomicU32::new(FREE), content: UnsafeCell::new(content) }
     }
@@ -222,11 +224,12 @@ fn timer_of(info: *const libc::siginfo_t) -> Option<(u32, u32)> {
 }
 
 fn claim() -> Option<&'static Record> {
-    let records = RECORDS.get()?;
-    let first = NEXT.fetch_add(1, Ordering::Relaxed);
-    (0..records.len())
-        .filter_map(|step| records.get((first.wrapping_add(step)) % records.len()))
-        .find(|record| record.state.compare_exchange(FREE, WRITING, Ordering::Acquire, Ordering::Relaxed).is_ok())
+    let claims = |record: &&Record| {
+        // A load leaves the others' cache lines alone.
+        record.state.load(Ordering::Relaxed) == FREE
+            && record.state.compare_exchange(FREE, WRITING, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    };
+    RECORDS.get()?.iter().find(claims)
 }
 
 fn copy_stack(entry: &Entry, content: &mut Content) {
@@ -234,10 +237,11 @@ fn copy_stack(entry: &Entry, content: &mut Content) {
     let high = entry.high.load(Ordering::Relaxed);
     content.foreign = !(entry.low.load(Ordering::Relaxed)..high).contains(&stack_pointer);
     if content.foreign {
-        content.length = Process::own().read_memory(stack_pointer, &mut content.bytes[..FOREIGN_BYTES]);
+        let most = entry.foreign_bytes.load(Ordering::Relaxed).min(MAX_STACK_BYTES);
+        content.length = Process::own().read_memory(stack_pointer, &mut content.bytes[..most]);
         return;
     }
-    content.length = ((high - stack_pointer) as usize).min(MAX_SAMPLE_BYTES);
+    content.length = ((high - stack_pointer) as usize).min(MAX_STACK_BYTES);
     if !entry.verified.load(Ordering::Relaxed) {
         content.length = Process::own().read_memory(stack_pointer, &mut content.bytes[..content.length]);
         return;

@@ -20,6 +20,12 @@ use crate::sys::{PerfRecord, Permissions, Registers, StackCopy};
 const SIZES: [(u32, usize, [usize; 2]); 3] =
     [(32 * 1024, 512 * 1024, [4, 64]), (32 * 1024, 128 * 1024, [16, 256]), (8 * 1024, 32 * 1024, [usize::MAX; 2])];
 
+/// Bytes of stack in a sample of a thread whose stacks were cut. A record has less than 64 KiB, a limit of the kernel.
+const DEEP_STACK: u32 = 63 * 1024;
+
+/// The smallest ring for such samples. It has room for two.
+const DEEP_RING: usize = 128 * 1024;
+
 /// The sampled registers: rbp, rsp and the instruction pointer. Records contain them in this order (`asm/perf_regs.h`).
 const REGISTERS: u64 = 1 << perf::PERF_REG_X86_BP | 1 << perf::PERF_REG_X86_SP | 1 << perf::PERF_REG_X86_IP;
 
@@ -78,9 +84,20 @@ impl PerfSampler {
                     }
                     self.size = size + 1;
                 }
-                ring => return Ok(Some(PerfThread { ring: ring?, event })),
+                ring => return Ok(Some(PerfThread { ring: ring?, event, stack })),
             }
         }
+    }
+
+    /// Another event for a thread, with as much of its stack as the kernel gives. It takes the place of `cut`, with a ring of
+    /// the same size. `None` if that one gives as much, if its ring is too small, or if the kernel refuses.
+    pub(crate) fn deepen(&self, tid: i32, cut: &PerfThread) -> Option<PerfThread> {
+        if cut.stack >= DEEP_STACK || cut.ring.size < DEEP_RING {
+            return None;
+        }
+        let event = open(tid, self.period, DEEP_STACK, self.with_kernel).ok()?;
+        let ring = Ring::map(&event, cut.ring.size).ok()?;
+        Some(PerfThread { ring, event, stack: DEEP_STACK })
     }
 }
 
@@ -122,6 +139,8 @@ pub(crate) struct PerfThread {
     // The ring comes before the event, because it must be unmapped first.
     ring: Ring,
     event: OwnedFd,
+    /// Bytes of its stack in a sample.
+    stack: u32,
 }
 
 impl PerfThread {
@@ -131,6 +150,11 @@ impl PerfThread {
         // SAFETY: the count goes into a live variable of the size that is named.
         let read = unsafe { libc::read(self.event.as_raw_fd(), (&raw mut count).cast(), size_of_val(&count)) };
         (usize::try_from(read) == Ok(size_of_val(&count))).then(|| Duration::from_nanos(count))
+    }
+
+    /// Bytes of its stack in a sample. A deeper stack is cut at its outer end.
+    pub(crate) fn stack_bytes(&self) -> usize {
+        self.stack as usize
     }
 
     /// Passes on the records since the previous call. The stack belongs to a sample.

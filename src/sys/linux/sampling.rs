@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use super::BlockedSignals;
 use super::action::Action;
-use super::cpu_signal_handler::{ACTIVE, ENTRIES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records};
+use super::cpu_signal_handler::{
+    ACTIVE, ENTRIES, FOREIGN_BYTES, FREE, FULL, LOST, ONE_STEP, STEPS, TICK, on_sample_signal, records,
+};
 use super::thread::thread_cpu_clock;
-use crate::sys::{PollWords, StackCopy, TimerSample};
+use crate::sys::{MAX_STACK_BYTES, PollWords, StackCopy, TimerSample};
 
 /// Whether a sampler exists. There is one set of records, so only one may exist.
 static TAKEN: AtomicBool = AtomicBool::new(false);
@@ -98,6 +100,7 @@ impl CpuSampler {
             self.timers.push(None);
         }
         entry.poll.set(None);
+        entry.foreign_bytes.store(FOREIGN_BYTES, Ordering::Relaxed);
         entry.passed.store(passed, Ordering::Relaxed);
         let period = u64::from(STEPS.load(Ordering::Relaxed) * ONE_STEP);
         entry.waited.store(((period * u64::from(waited)) >> 32) as u32, Ordering::Relaxed);
@@ -126,6 +129,11 @@ impl CpuSampler {
         ENTRIES[thread.0].verified.store(verified, Ordering::Release);
         ENTRIES[thread.0].low.store(stack.start, Ordering::Release);
         ENTRIES[thread.0].high.store(stack.end, Ordering::Release);
+    }
+
+    /// Copies more of a thread's stacks outside of the known bounds from now on, because one of them was cut.
+    pub(crate) fn deepen(&mut self, thread: ThreadNumber) {
+        ENTRIES[thread.0].foreign_bytes.store(MAX_STACK_BYTES, Ordering::Relaxed);
     }
 
     /// Sets the words in which a worker publishes its current poll; `None` for other threads.
@@ -166,6 +174,7 @@ impl CpuSampler {
                     at,
                     poll: content.poll,
                     foreign: content.foreign,
+                    cut: content.foreign && content.length >= FOREIGN_BYTES,
                 };
                 take(&sample, into);
             }

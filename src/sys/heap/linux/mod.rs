@@ -22,6 +22,7 @@ use std::alloc::Layout;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+pub(crate) use stack_record::{SMALL_BYTES, expect_deep_stacks};
 #[cfg(test)]
 pub(crate) use thread::{SEEDED_MEAN, seeded};
 pub(super) use thread::{count_failed, count_free, is_due};

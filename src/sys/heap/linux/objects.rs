@@ -1,5 +1,6 @@
 //! Sampled objects: what is known about each until it is freed, and the mailboxes to the collector.
 
+use std::ops::Range;
 use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -90,9 +91,10 @@ pub(super) fn publish(number: u32, address: usize, size: usize) {
     object.task.store(poll.map_or(0, |poll| poll.task), Ordering::Relaxed);
     object.spawned_at.set(poll.and_then(|poll| poll.spawned_at));
     object.name.store(poll.map_or(0, |poll| poll.name), Ordering::Relaxed);
-    let record = if mean == 0 { take_record_patiently() } else { stack_record::take() };
+    let stack = thread::stack();
+    let record = if mean == 0 { take_record_patiently(&stack) } else { stack_record::take(&stack) };
     if let Some(record) = record {
-        stack_record::fill(record, thread::stack());
+        stack_record::fill(record, &stack);
     }
     object.stack.store(record.unwrap_or(NONE), Ordering::Relaxed);
     NEW.post(number);
@@ -100,9 +102,9 @@ pub(super) fn publish(number: u32, address: usize, size: usize) {
 
 /// Waits for a record for a limited time. A test that samples every allocation would fill the records before the
 /// collector runs.
-fn take_record_patiently() -> Option<u32> {
+fn take_record_patiently(stack: &Range<usize>) -> Option<u32> {
     (0..MOST_YIELDS).find_map(|_| {
-        stack_record::take().or_else(|| {
+        stack_record::take(stack).or_else(|| {
             std::thread::yield_now();
             None
         })

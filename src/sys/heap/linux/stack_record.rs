@@ -2,49 +2,69 @@
 //!
 //! A thread owns a record from taking its number until it posts the object. The collector owns it from then on, until it
 //! gives the number back.
+//!
+//! Most stacks are shallow, so most records are small, and a few have room for the deepest stacks.
 
 use std::arch::asm;
 use std::cell::UnsafeCell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lists::Pool;
-use crate::sys::{Errno, Process, Registers, StackCopy};
+use crate::sys::{Errno, MAX_STACK_BYTES, Process, Registers, StackCopy};
 
-/// Records. They are emptied at least every 10 ms.
-const RECORDS: usize = 256;
+/// Small records. They are emptied at least every 10 ms.
+const SMALL: usize = 256;
 
-/// Bytes of a stack that are copied at most. A deeper stack is cut at its outer end.
-const MAX_BYTES: usize = 32 * 1024;
+/// Records for deeper stacks. Their numbers follow those of the small ones.
+const LARGE: usize = 32;
 
-struct Content {
+/// Bytes of a stack in a small record. A deeper stack without a large record is cut at its outer end.
+pub(crate) const SMALL_BYTES: usize = 32 * 1024;
+
+struct Content<const BYTES: usize> {
     registers: Registers,
     length: usize,
-    bytes: [u8; MAX_BYTES],
+    bytes: [u8; BYTES],
 }
 
-struct Record(UnsafeCell<Content>);
+struct Record<const BYTES: usize>(UnsafeCell<Content<BYTES>>);
 
 // SAFETY: one thread at a time owns a record, as described above.
-unsafe impl Sync for Record {}
+unsafe impl<const BYTES: usize> Sync for Record<BYTES> {}
 
-static FREE: Pool<RECORDS> = Pool::new();
-static ALL: [Record; RECORDS] = [const {
-    let registers = Registers { instruction: 0, stack_pointer: 0, frame_pointer: None };
-    Record(UnsafeCell::new(Content { registers, length: 0, bytes: [0; MAX_BYTES] }))
-}; RECORDS];
-
-/// A number for [`fill`], unless every record is in use.
-pub(super) fn take() -> Option<u32> {
-    FREE.take(RECORDS)
+impl<const BYTES: usize> Record<BYTES> {
+    const fn new() -> Self {
+        let registers = Registers { instruction: 0, stack_pointer: 0, frame_pointer: None };
+        Self(UnsafeCell::new(Content { registers, length: 0, bytes: [0; BYTES] }))
+    }
 }
 
-/// Copies the calling thread's stack into a taken record. Without known bounds, the kernel copies: it reports an unmapped
-/// address as an error.
+// Both lie in zeroed memory of the program, so pages that no stack has reached are never touched.
+static SMALL_RECORDS: [Record<SMALL_BYTES>; SMALL] = [const { Record::new() }; SMALL];
+static LARGE_RECORDS: [Record<MAX_STACK_BYTES>; LARGE] = [const { Record::new() }; LARGE];
+static FREE_SMALL: Pool<SMALL> = Pool::new();
+static FREE_LARGE: Pool<LARGE> = Pool::new();
+
+/// Whether stacks with unknown bounds get large records.
+static DEEP: AtomicBool = AtomicBool::new(false);
+
+/// Gives stacks with unknown bounds large records from now on, because a stack was cut.
+pub(crate) fn expect_deep_stacks() {
+    DEEP.store(true, Ordering::Relaxed);
+}
+
+/// A number for [`fill`], unless every record is in use. `stack` has the bounds of the calling thread's stack.
+pub(super) fn take(stack: &Range<usize>) -> Option<u32> {
+    let here = std::ptr::from_ref(&stack).addr();
+    let is_deep = if stack.contains(&here) { stack.end - here > SMALL_BYTES } else { DEEP.load(Ordering::Relaxed) };
+    let large = if is_deep { FREE_LARGE.take(LARGE) } else { None };
+    large.map(|number| number + SMALL as u32).or_else(|| FREE_SMALL.take(SMALL))
+}
+
+/// Copies the calling thread's stack into a taken record.
 #[inline(never)]
-pub(super) fn fill(record: u32, stack: Range<usize>) {
-    let Some(record) = ALL.get(record as usize) else { return };
-    // SAFETY: the caller took the record, so no other thread uses it.
-    let content = unsafe { &mut *record.0.get() };
+pub(super) fn fill(record: u32, stack: &Range<usize>) {
     let (instruction, stack_pointer, frame_pointer): (u64, u64, u64);
     // SAFETY: it reads three registers.
     unsafe {
@@ -54,30 +74,59 @@ pub(super) fn fill(record: u32, stack: Range<usize>) {
             options(nomem, nostack, preserves_flags)
         );
     }
-    content.registers = Registers { instruction, stack_pointer, frame_pointer: Some(frame_pointer) };
-    let from = stack_pointer as usize;
-    if !stack.contains(&from) {
-        // A program may read its error number after an allocation.
-        let errno = Errno::save();
-        content.length = Process::own().read_memory(stack_pointer, &mut content.bytes);
-        errno.restore();
-        return;
+    let registers = Registers { instruction, stack_pointer, frame_pointer: Some(frame_pointer) };
+    if let Some(small) = SMALL_RECORDS.get(record as usize) {
+        // SAFETY: the caller took the record, so no other thread uses it.
+        unsafe { &mut *small.0.get() }.copy(registers, stack);
+    } else if let Some(large) = large(record) {
+        // SAFETY: the caller took the record, so no other thread uses it.
+        unsafe { &mut *large.0.get() }.copy(registers, stack);
     }
-    content.length = (stack.end - from).min(MAX_BYTES);
-    let from: *const u8 = std::ptr::with_exposed_provenance(from);
-    // SAFETY: `length` bytes from the stack pointer belong to this thread's own mapped stack, and the record is this
-    // thread's.
-    unsafe { std::ptr::copy_nonoverlapping(from, content.bytes.as_mut_ptr(), content.length) };
+}
+
+fn large(record: u32) -> Option<&'static Record<MAX_STACK_BYTES>> {
+    LARGE_RECORDS.get((record as usize).checked_sub(SMALL)?)
+}
+
+impl<const BYTES: usize> Content<BYTES> {
+    /// Without known bounds, the kernel copies: it reports an unmapped address as an error.
+    #[inline(always)]
+    fn copy(&mut self, registers: Registers, stack: &Range<usize>) {
+        self.registers = registers;
+        let from = registers.stack_pointer as usize;
+        if !stack.contains(&from) {
+            // A program may read its error number after an allocation.
+            let errno = Errno::save();
+            self.length = Process::own().read_memory(registers.stack_pointer, &mut self.bytes);
+            errno.restore();
+            return;
+        }
+        self.length = (stack.end - from).min(BYTES);
+        let from: *const u8 = std::ptr::with_exposed_provenance(from);
+        // SAFETY: `length` bytes from the stack pointer belong to this thread's own mapped stack, and the record is this
+        // thread's.
+        unsafe { std::ptr::copy_nonoverlapping(from, self.bytes.as_mut_ptr(), self.length) };
+    }
+
+    fn pass_on(&self, into: &mut StackCopy) {
+        into.registers = self.registers;
+        into.bytes.clear();
+        into.bytes.extend_from_slice(self.bytes.get(..self.length).unwrap_or_default());
+    }
 }
 
 /// Passes the copy in a record on, and gives the record back. Returns whether there is a copy.
 pub(super) fn empty(record: u32, into: &mut StackCopy) -> bool {
-    let Some(found) = ALL.get(record as usize) else { return false };
-    // SAFETY: the caller took the record's object out of the mailbox, so no other thread uses it.
-    let content = unsafe { &*found.0.get() };
-    into.registers = content.registers;
-    into.bytes.clear();
-    into.bytes.extend_from_slice(content.bytes.get(..content.length).unwrap_or_default());
-    FREE.give(record);
+    if let Some(small) = SMALL_RECORDS.get(record as usize) {
+        // SAFETY: the caller took the record's object out of the mailbox, so no other thread uses it.
+        unsafe { &*small.0.get() }.pass_on(into);
+        FREE_SMALL.give(record);
+    } else if let Some(large) = large(record) {
+        // SAFETY: the caller took the record's object out of the mailbox, so no other thread uses it.
+        unsafe { &*large.0.get() }.pass_on(into);
+        FREE_LARGE.give(record - SMALL as u32);
+    } else {
+        return false;
+    }
     !into.bytes.is_empty()
 }
