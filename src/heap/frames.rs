@@ -44,8 +44,10 @@ fn is_of_jemalloc(frame: &ProfileFrame) -> bool {
         || ["malloc", "calloc", "realloc", "mallocx", "rallocx"].contains(&function)
 }
 
+/// Packages inside the standard library, such as the tables of `HashMap`, have paths of their own.
 fn is_of_library(frame: &ProfileFrame) -> bool {
-    matches!(frame.frame.origin, Origin::Std | Origin::System)
+    let is_inside = |file: &str| file.starts_with("/rust/deps/");
+    matches!(frame.frame.origin, Origin::Std | Origin::System) || frame.frame.file.as_deref().is_some_and(is_inside)
 }
 
 #[cfg(test)]
@@ -62,7 +64,10 @@ mod tests {
             Origin::Runtime,
         );
         let allocates = [allocator, Frame::new("__rustc::__rust_alloc", Origin::Unknown)];
-        let library = [Frame::new("alloc::alloc::alloc", Origin::Std), Frame::new("Vec::push", Origin::Std)];
+        let mut table = Frame::new("hashbrown::raw::alloc::inner::do_alloc", Origin::Dependency);
+        table.file = Some("/rust/deps/hashbrown-0.16.1/src/raw/alloc.rs".into());
+        let library =
+            [Frame::new("alloc::alloc::alloc", Origin::Std), table, Frame::new("HashMap::entry", Origin::Std)];
         let rest = [Frame::new("shop::cart", Origin::User), Frame::new("std::rt::lang_start", Origin::Std)];
         let whole: Vec<Frame> = allocates.iter().chain(&library).chain(&rest).cloned().collect();
         let of_library: Vec<Frame> = allocates.iter().chain(&library).cloned().collect();
@@ -74,7 +79,7 @@ mod tests {
         let profile = without_allocator(builder.build());
         let names = |stack: u32| profile.stack(stack).map(|frame| &*frame.frame.function).collect::<Vec<_>>();
         assert_eq!(names(0), ["shop::cart", "std::rt::lang_start"]);
-        assert_eq!(names(1), ["alloc::alloc::alloc", "Vec::push"]);
+        assert_eq!(names(1), ["alloc::alloc::alloc", "hashbrown::raw::alloc::inner::do_alloc", "HashMap::entry"]);
     }
 
     #[test]
