@@ -224,9 +224,9 @@ mod tests {
 
     /// One object of this size.
     fn allocated(object: u32, size: u64, addresses: impl IntoIterator<Item = u64>, labels: Labels) -> Event {
-        let facts = Allocated { object, size, mean: 0, at: Duration::ZERO, tid: 1, poll: None };
+        let facts = Allocated { object, size, mean: 0, at: Duration::ZERO, tid: 1, poll: None, poll_number: None };
         let addresses = addresses.into_iter().map(Address).collect();
-        Event::Allocated(facts, SiteStack { addresses, complete: true }, labels)
+        Event::Allocated(facts, SiteStack { addresses, complete: true }, Box::new(labels))
     }
 
     fn of(ledger: &Ledger, most: usize) -> SavedPeak {
@@ -241,11 +241,12 @@ mod tests {
             ..Labels::default()
         };
         let mut ledger = Ledger::default();
-        ledger.add(vec![
+        let events = vec![
             allocated(1, 10, [5, 6, 7], labels("main", None)),
             allocated(2, 300, [8, 6, 7], labels("worker", Some("worker"))),
             allocated(3, 20, [], Labels::default()),
-        ]);
+        ];
+        ledger.add(events, |_| {});
         let bytes = bounded(|most| Some(of(&ledger, most))).expect("it is small");
         let read = SavedPeak::read(&bytes).expect("it is ours");
         let sites: Vec<_> = read.sites().map(|site| (site.addresses, site.labels, site.sums.bytes)).collect();
@@ -268,7 +269,7 @@ mod tests {
         let deep = |number: u64| (0..400).map(move |depth| (number << 32) + (depth << 8));
         // The last ones are the largest.
         let event = |number: u32| allocated(number, u64::from(number) + 1, deep(u64::from(number)), Labels::default());
-        ledger.add((0..2000).map(event).collect());
+        ledger.add((0..2000).map(event).collect(), |_| {});
         let mut tries = Vec::new();
         let bytes = bounded(|most| {
             tries.push(most);
