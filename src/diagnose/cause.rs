@@ -276,6 +276,9 @@ mod tests {
             ("10 of 15 ms", 15, evidence(10, 5, &[]), CauseClass::Computing),
             ("close to the threshold anyway", 11, evidence(10, 1, &[]), CauseClass::Computing),
             ("a short sleep", 14, evidence(0, 9, &[(SyscallKind::Sleep, 5)]), CauseClass::NotScheduled),
+            ("a sync with its wake-ups", 60, evidence(6, 0, &[(SyscallKind::File, 54)]), CauseClass::File),
+            ("a sync on a busy machine", 60, evidence(3, 40, &[(SyscallKind::File, 17)]), CauseClass::File),
+            ("a sync on a crowded machine", 60, evidence(1, 52, &[(SyscallKind::File, 7)]), CauseClass::NotScheduled),
             ("a sleep of the threshold", 14, evidence(0, 4, &[(SyscallKind::Sleep, 10)]), CauseClass::Sleeping),
         ] {
             assert_eq!(cause(&within(ms, evidence), Ok(&[])), class, "{scene}");
