@@ -75,6 +75,9 @@ mod symbol_cache;
 /// Debug information in a file of holdup's own format.
 mod symbol_file;
 
+/// A census that was just taken.
+mod taken_census;
+
 /// Every task at one moment.
 mod task_dump;
 

@@ -7,6 +7,7 @@ use super::debug_info::{DebugInfo, program_of};
 use super::error::AttachError;
 use super::heap_tasks::HeapTaskTables;
 use super::open_process::OpenProcess;
+use super::taken_census::Taken;
 use super::task_dump_untyped::census_by_scan;
 use super::thread_starts::{pointers, starts};
 use crate::census::{BlockOnFutures, HeapTaskKinds, Subject};
@@ -22,16 +23,6 @@ use crate::sys::{Process, StopError};
 
 /// Tasks of each list that are read again while threads are held: new tasks stand in front.
 const NEWEST: usize = 32;
-
-/// A census, with what it was made of.
-pub(super) struct Taken {
-    pub(super) census: Census,
-    pub(super) moment: FrozenProcess,
-    /// In the order of its threads.
-    pub(super) stacks: Vec<MomentStack>,
-    /// The number of threads that may run a worker and were not seen.
-    pub(super) unseen: usize,
-}
 
 /// The time between two looks at a cycle.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);

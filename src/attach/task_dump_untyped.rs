@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::AttachError;
 use super::remedies;
-use super::task_dump::Taken;
+use super::taken_census::Taken;
 use super::thread_starts::starts;
 use crate::census::{PolledTasks, ScanRanges, StackEvidence, Subject, TaskScan, add_threads, scanned_census};
 use crate::dwarf::{Memory, Program, task_name};
