@@ -23,7 +23,8 @@ fn dump(arguments: &[&str]) -> Output {
 
 fn json(pid: &str, arguments: &[&str]) -> Value {
     let output = dump(&[&["--pid", pid, "--json"], arguments].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // On a busy machine, a running thread is not stopped in time and so not seen.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 

@@ -53,7 +53,8 @@ fn holdup(arguments: &[&str]) -> Output {
 fn dump(program: &Awaiting, arguments: &[&str]) -> Value {
     let pid = program.pid().to_string();
     let output = holdup(&[&["dump", "--json", "--pid", &pid], arguments].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // On a busy machine, a running thread is not stopped in time and so not seen.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 

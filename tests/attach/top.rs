@@ -20,7 +20,8 @@ fn top(pid: u32, arguments: &[&str]) -> String {
 
 fn run(command: &mut Command) -> String {
     let output = command.output().expect("the command runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // On a busy machine, a running thread is not stopped in time and so not seen.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("is text")
 }
 
