@@ -95,7 +95,7 @@ fn held(values: &Values<'_, '_>, value: Value, kind: HeldKind) -> Result<Held, U
 ///
 /// # Errors
 /// If the end was used up, or its memory is invalid.
-pub(super) fn channel<'v>(values: &'v Values<'_, '_>, end: Value) -> Result<Value, Unknown> {
+pub(super) fn channel(values: &Values<'_, '_>, end: Value) -> Result<Value, Unknown> {
     let shared = values.dereference(end)?;
     if shared.address == 0 {
         return Err(Unknown::new("the channel is closed"));

@@ -56,7 +56,7 @@ pub(super) const CASES: &[Case] = &[
         ..Case::healthy("block-in-place-in-join", "sleeps and computes in block_in_place, in branches of join!", |_| {
             Box::pin(async {
                 tokio::join!(async { tokio::task::block_in_place(|| std::thread::sleep(LONG)) }, async {
-                    tokio::task::block_in_place(|| compute(LONG))
+                    tokio::task::block_in_place(|| compute(LONG));
                 },);
                 Ok(())
             })
