@@ -304,6 +304,6 @@ fn no_stall_is_invented_in_healthy_cases() {
     if skipped > 0 {
         println!("a CPU quota is not tested here: {message}");
     }
-    assert_eq!(card["runs"], cases * 2 - 1 - skipped, "block-in-place needs a multi-thread runtime");
+    assert_eq!(card["runs"], cases * 2 - 2 - skipped, "the two with block-in-place need a multi-thread runtime");
     assert_eq!(row(&card, "healthy")["invented"], 0, "{card:#}");
 }
