@@ -311,8 +311,9 @@ fn ctrl_c_ends_the_recording_and_writes_the_profile() {
 #[test]
 fn unobservable_processes_are_refused_with_exit_code_2() {
     let _alone = alone();
-    let program = KnownProgram::start(&[], "known_program");
-    let pid = program.pid();
+    // A program without Tokio. This test program contains Tokio, and its types may be described.
+    let mut program = Command::new("sleep").arg("600").spawn().expect("it is installed");
+    let pid = program.id().to_string();
     let path = file("never.svg");
     let output = path.to_str().expect("is text");
     for (arguments, part) in [
@@ -328,4 +329,5 @@ fn unobservable_processes_are_refused_with_exit_code_2() {
         assert!(stderr.starts_with("error: ") && stderr.contains(part), "{arguments:?}: {stderr}");
     }
     assert!(!path.exists(), "nothing was written");
+    program.kill().and_then(|()| program.wait()).expect("it runs");
 }
