@@ -63,6 +63,7 @@ pub struct WatchBuilder {
     heap: Option<crate::heap::Sampling>,
     #[cfg(feature = "heap")]
     jemalloc: Option<crate::heap::JemallocProfile>,
+    #[cfg(feature = "heap")]
     heap_peak: Option<std::path::PathBuf>,
     #[cfg(feature = "http")]
     listen: Option<crate::http::Wanted>,
