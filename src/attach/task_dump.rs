@@ -24,6 +24,10 @@ use crate::sys::{Process, StopError};
 /// Tasks of each list that are read again while threads are held: new tasks stand in front.
 const NEWEST: usize = 32;
 
+/// How often a dump is taken again because a thread was not seen, and for how long.
+const MAX_ATTEMPTS: u32 = 5;
+const LONGEST_ATTEMPTS: Duration = Duration::from_secs(2);
+
 /// The time between two looks at a cycle.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
@@ -41,10 +45,24 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     let program = program_of(packed, &sections);
     let index_time = started.elapsed();
     let stops = open.stops();
-    let Taken { mut census, moment, stacks, unseen } = match program.contexts().is_empty() {
-        false => census_by_types(process, &stops, image, &program, &mut missing)?,
-        true => census_by_scan(process, &stops, image, &program, &mut missing)?,
+    let take = || {
+        let mut lacks = Vec::new();
+        let taken = match program.contexts().is_empty() {
+            false => census_by_types(process, &stops, image, &program, &mut lacks)?,
+            true => census_by_scan(process, &stops, image, &program, &mut lacks)?,
+        };
+        Ok::<_, AttachError>((taken, lacks))
     };
+    let first = Instant::now();
+    let (mut taken, mut lacks) = take()?;
+    let mut attempts = 1;
+    // A thread that woke up in that moment is seen in another one.
+    while taken.unseen > 0 && attempts < MAX_ATTEMPTS && first.elapsed() < LONGEST_ATTEMPTS {
+        (taken, lacks) = take()?;
+        attempts += 1;
+    }
+    missing.append(&mut lacks);
+    let Taken { mut census, moment, stacks, unseen } = taken;
     census.pid = pid;
     census.program = image.name.to_string();
     symbolizer.add_source_roots(program.source_roots());

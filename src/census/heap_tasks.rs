@@ -15,7 +15,7 @@ use super::task_reader::TaskReader;
 use crate::dwarf::{Unknown, Value, Values, type_name};
 use crate::model::census::{Census, RuntimeNow, TaskNow, TaskState};
 use crate::model::task::TaskId;
-use crate::tokio_internals::debug_info::{BLOCKING_POOL, BLOCKING_TASK, LOCAL_SET, WORKERS};
+use crate::tokio_internals::debug_info::{BLOCKING_POOL, BLOCKING_TASK, LOCAL_SET, STAGE, WORKERS};
 
 /// The number of bytes of the program's constants that are read at a time.
 const CHUNK: u64 = 64 * 1024;
@@ -167,6 +167,8 @@ impl TaskReader<'_, '_, '_> {
         let cell = self.cell(raw)?;
         let scheduler = values.member(values.member(cell, "core")?, "scheduler")?;
         let scheduler_type = values.ty(scheduler)?;
+        // Freed memory keeps its header for a while, and not its future.
+        values.active_variant(values.find_named(values.member(cell, "core")?, 8, STAGE)?)?;
         if scheduler_type.name.contains(LOCAL_SET) {
             if self.layout.list_id(values, header)? == Some(0) {
                 return Err(Unknown::new("it is in no list"));

@@ -200,6 +200,7 @@ fn location(values: &Values<'_, '_>, reference: Value) -> Result<SourcePlace, Un
     if !values.memory.read(start, &mut bytes) {
         return Err(Unknown::new("the name of a file cannot be read"));
     }
-    let file = String::from_utf8_lossy(&bytes).trim_end_matches('\0').into();
+    let file = String::from_utf8(bytes).ok().filter(|file| !file.trim_end_matches('\0').contains(char::is_control));
+    let file = file.ok_or_else(|| Unknown::new("the name of a file is damaged"))?.trim_end_matches('\0').into();
     Ok(SourcePlace { file, line: u32::try_from(line).map_err(|_| Unknown::new("an invalid line number"))? })
 }
