@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,7 +19,6 @@ use holdup::tasks::TaskUse;
 use holdup::{Hooks, Stall, Watch};
 use support::{DEADLINE, Events, alone, function_of, wait_until};
 use tokio::runtime::Builder;
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -188,6 +186,10 @@ fn spawn_connection(runtime: &holdup::Runtime, task: impl Future<Output = ()> + 
 #[cfg(tokio_unstable)]
 #[test]
 fn a_request_that_waits_behind_another_one_is_its_victim() {
+    use std::sync::{Arc, mpsc};
+
+    use tokio::sync::Notify;
+
     let _alone = alone();
     let events = Events::default();
     let watch = events.watch();
