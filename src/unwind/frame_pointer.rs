@@ -8,6 +8,8 @@
 //! Each such place in that frame is a candidate, innermost first. The walk must reach the thread's first
 //! function, or the end of a copy that was cut. The candidate's return address must follow a call of the function that got stuck.
 
+use std::collections::HashMap;
+
 use super::call::Call;
 use super::frame_walker::{FrameWalker, NOWHERE};
 use super::passed::{Passed, Position, Walk};
@@ -39,10 +41,10 @@ pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
     let (mut best_match, mut innermost_match) = (Match::None, None);
     // The functions that it called have other frames, and none of them had changed rbp.
     let top = stuck_at.stack_pointer;
-    let (mut walks, mut passed) = (0, Passed::default());
+    let (mut walks, mut passed, mut jumps) = (0, Passed::default(), Jumps::new());
     for candidate in (top..top + MAX_FRAME_POINTER_DISTANCE).step_by(8) {
         let Some(return_address) = candidate.checked_add(8).and_then(|address| stack.word(address)) else { break };
-        let matches = Match::of(walker.images(), return_address, callee);
+        let matches = Match::of(walker.images(), return_address, callee, &mut jumps);
         if matches <= best_match || walks == MAX_WALKS {
             continue;
         }
@@ -69,6 +71,9 @@ pub(super) fn walk(walker: &mut FrameWalker, stack: &StackCopy) -> Walk {
     if ambiguous { prefix } else { best }
 }
 
+/// Functions, and whether they jump to the callee. Their code is read once: a stack has the same calls many times.
+type Jumps = HashMap<u64, bool>;
+
 /// How well a return address fits a function that was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Match {
@@ -86,7 +91,7 @@ enum Match {
 
 impl Match {
     /// `callee` is the first address of the called function.
-    fn of(images: &Images, return_address: u64, callee: u64) -> Self {
+    fn of(images: &Images, return_address: u64, callee: u64, jumps: &mut Jumps) -> Self {
         if images.find(return_address).is_none() {
             return Self::None;
         }
@@ -94,8 +99,10 @@ impl Match {
             Call::None => Self::None,
             Call::Indirect => Self::Anywhere,
             Call::Direct { target } if target == callee => Self::Callee,
-            Call::Direct { target } if jumps_to(images.process(), target, callee) => Self::ThroughJump,
-            Call::Direct { .. } => Self::OtherFunction,
+            Call::Direct { target } => {
+                let jumps = jumps.entry(target).or_insert_with(|| jumps_to(images.process(), target, callee));
+                if *jumps { Self::ThroughJump } else { Self::OtherFunction }
+            }
         }
     }
 }
