@@ -10,6 +10,7 @@ use framehop::{ExplicitModuleSectionInfo, FrameAddress, Module, Unwinder as _};
 use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
+use super::call::Call;
 use super::functions::{Functions, Section, TablelessFunctions};
 use super::passed::{Passed, Position, Walk};
 use super::tableless::{Step, Tableless};
@@ -197,10 +198,16 @@ impl FrameWalker {
     fn step_without_table(&mut self, frame: FrameAddress, registers: &mut UnwindRegsX86_64, stack: &StackCopy) -> Step {
         let address = frame.address_for_lookup();
         let Some(image) = self.images.find(address) else { return Step::Unknown };
+        // A wrong walk goes anywhere. To read an image's symbols for it would take long.
+        if let FrameAddress::ReturnAddress(to) = frame
+            && Call::before(image.process(), to.get()) == Call::None
+        {
+            return Step::Unknown;
+        }
         let functions = self.functions.iter().find(|functions| functions.range.contains(&address));
         let start_of = |address: u64| functions.and_then(|functions| functions.start_of(address));
         let named = self.named.entry(image.range.start);
-        let named = named.or_insert_with(|| TablelessFunctions::of(image, |start| start_of(start).is_some()));
+        let named = named.or_insert_with(|| TablelessFunctions::of(image));
         let is_function = |address: u64| start_of(address) == Some(address);
         let step = self.tableless.step(frame, (registers.sp(), registers.bp()), stack, named, is_function);
         if let Step::Caller { stack_pointer, frame_pointer, .. } = step {

@@ -36,7 +36,7 @@ impl Functions {
     }
 }
 
-/// The functions of one image that no unwind table covers.
+/// The named functions of one image, to find those that no unwind table covers.
 #[derive(Debug)]
 pub(super) struct TablelessFunctions {
     pub(super) process: Process,
@@ -47,8 +47,8 @@ pub(super) struct TablelessFunctions {
 }
 
 impl TablelessFunctions {
-    /// Reads the symbols of an image. `is_covered` says whether a table covers an address.
-    pub(super) fn of(image: &Image, is_covered: impl Fn(u64) -> bool) -> Self {
+    /// Reads the symbols of an image. A large program has 100,000, so the table is asked about one of them at a time.
+    pub(super) fn of(image: &Image) -> Self {
         let (entry, mut functions) = image.read(ReadFunctions).unwrap_or_default();
         functions.sort_unstable_by_key(|(start, size)| (*start, std::cmp::Reverse(*size)));
         functions.dedup_by_key(|(start, _)| *start);
@@ -57,18 +57,18 @@ impl TablelessFunctions {
             let end = if *size == 0 { next } else { start.saturating_add(*size) };
             start.wrapping_add(image.bias)..end.saturating_add(image.bias)
         });
-        let ranges: Vec<_> = ranges.collect();
         Self {
             process: image.process(),
             entry: image.program.then(|| entry.wrapping_add(image.bias)),
-            functions: ranges.into_iter().filter(|range| !is_covered(range.start)).collect(),
+            functions: ranges.collect(),
         }
     }
 
-    /// The function that contains an address.
-    pub(super) fn at(&self, address: u64) -> Option<Range<u64>> {
+    /// The function that contains an address, unless a table has a function that begins there.
+    pub(super) fn at(&self, address: u64, is_in_table: impl Fn(u64) -> bool) -> Option<Range<u64>> {
         let count = self.functions.partition_point(|range| range.start <= address);
-        self.functions.get(count.checked_sub(1)?).filter(|range| range.contains(&address)).cloned()
+        let function = self.functions.get(count.checked_sub(1)?)?;
+        (function.contains(&address) && !is_in_table(function.start)).then(|| function.clone())
     }
 }
 

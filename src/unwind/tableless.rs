@@ -131,7 +131,7 @@ impl Tableless {
 impl Place {
     fn of(address: FrameAddress, functions: &TablelessFunctions, is_function: impl Fn(u64) -> bool) -> Self {
         let (process, instruction) = (functions.process, address.address());
-        let function: Option<Range<u64>> = functions.at(address.address_for_lookup());
+        let function: Option<Range<u64>> = functions.at(address.address_for_lookup(), &is_function);
         let exits = code_walk::exits(process, instruction, function.as_ref(), is_function);
         let from_start = function.map(|code| code_walk::ways_to(process, code.start, Some(&code), instruction));
         let from_start = match from_start.as_deref() {
