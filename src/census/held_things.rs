@@ -2,8 +2,9 @@
 
 use crate::dwarf::{Shape, Type, TypeId, Unknown, Value, Values};
 use crate::model::census::{Held, HeldKind};
-use crate::tokio_internals::debug_info::{GUARDS, MPSC_RECEIVER, MPSC_SENDER, ONESHOT_SENDER, SEMAPHORE};
+use crate::tokio_internals::debug_info::{self as names, SEMAPHORE};
 
+use super::channels::channel;
 use super::future_parts::{HOLDS_THINGS, is_coroutine};
 
 /// The maximum depth of the search in a variable.
@@ -70,12 +71,18 @@ fn may_hold(values: &Values<'_, '_>, id: TypeId, ty: &Type) -> bool {
 fn kind_of(type_name: &str) -> Option<HeldKind> {
     // All of these are types of Tokio.
     type_name.strip_prefix("tokio::sync::")?;
-    let guard = GUARDS.iter().find(|(prefix, _)| type_name.starts_with(prefix)).map(|(_, kind)| *kind);
-    guard.or_else(|| {
-        let ends =
-            [(MPSC_RECEIVER, HeldKind::Receiver), (MPSC_SENDER, HeldKind::Sender), (ONESHOT_SENDER, HeldKind::Sender)];
-        ends.into_iter().find(|(prefix, _)| type_name.starts_with(prefix)).map(|(_, kind)| kind)
-    })
+    let kinds: [(&[&str], HeldKind); 7] = [
+        (&names::MUTEX_GUARDS, HeldKind::Mutex),
+        (&names::READ_GUARDS, HeldKind::ReadLock),
+        (&names::WRITE_GUARDS, HeldKind::WriteLock),
+        (&names::PERMITS, HeldKind::Permit),
+        (&names::RESERVED_ROOM, HeldKind::Reserved),
+        (&[names::MPSC_RECEIVER], HeldKind::Receiver),
+        (&[names::MPSC_SENDER, names::ONESHOT_SENDER], HeldKind::Sender),
+    ];
+    let (_, kind) =
+        kinds.into_iter().find(|(prefixes, _)| prefixes.iter().any(|prefix| type_name.starts_with(prefix)))?;
+    Some(kind)
 }
 
 fn held(values: &Values<'_, '_>, value: Value, kind: HeldKind) -> Result<Held, Unknown> {
@@ -89,19 +96,6 @@ fn held(values: &Values<'_, '_>, value: Value, kind: HeldKind) -> Result<Held, U
         _ => guarded(values, value)?,
     };
     Ok(Held { kind, address })
-}
-
-/// The channel behind one of its ends.
-///
-/// # Errors
-/// If the end was used up, or its memory is invalid.
-pub(super) fn channel(values: &Values<'_, '_>, end: Value) -> Result<Value, Unknown> {
-    let shared = values.dereference(end)?;
-    if shared.address == 0 {
-        return Err(Unknown::new("the channel is closed"));
-    }
-    // Without the two counts of an `Arc`.
-    Ok(values.member(shared, "data").unwrap_or(shared))
 }
 
 /// The address of a guard's semaphore.

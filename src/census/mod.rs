@@ -22,6 +22,9 @@ mod collections;
 /// The queue of a semaphore.
 mod semaphore_queue;
 
+/// Channels behind their ends.
+mod channels;
+
 /// What functions keep in their variables.
 mod held_things;
 

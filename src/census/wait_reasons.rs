@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::held_things::channel;
+use super::channels::channel;
 use super::task_layout::TaskLayout;
 use crate::dwarf::{Shape, Unknown, Value, Values};
 use crate::model::census::WaitsFor;

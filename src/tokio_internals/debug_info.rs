@@ -15,8 +15,6 @@
 //! | `sync::batch_semaphore::{Acquire, Waiter, Semaphore}` | `semaphore`, `num_permits`, `queued`, `node`; `state`; `permits`, `waiters` |
 //! | `sync::mpsc::chan::Chan` | `tx_count`, `semaphore` |
 
-use crate::model::census::HeldKind;
-
 /// The oldest version of Tokio that the tests cover.
 ///
 /// Test: `scripts/tokio_versions.sh`.
@@ -118,23 +116,27 @@ pub(crate) const MPSC_RECEIVER: &str = "tokio::sync::mpsc::chan::Rx<";
 pub(crate) const MPSC_SENDER: &str = "tokio::sync::mpsc::chan::Tx<";
 pub(crate) const ONESHOT_SENDER: &str = "tokio::sync::oneshot::Sender<";
 
-/// Guards and permits, with what they hold. Each points to its [`SEMAPHORE`], or to a lock that contains one.
-pub(crate) const GUARDS: [(&str, HeldKind); 14] = [
-    ("tokio::sync::mutex::MutexGuard<", HeldKind::Mutex),
-    ("tokio::sync::mutex::OwnedMutexGuard<", HeldKind::Mutex),
-    ("tokio::sync::mutex::MappedMutexGuard<", HeldKind::Mutex),
-    ("tokio::sync::mutex::OwnedMappedMutexGuard<", HeldKind::Mutex),
-    ("tokio::sync::semaphore::SemaphorePermit", HeldKind::Permit),
-    ("tokio::sync::semaphore::OwnedSemaphorePermit", HeldKind::Permit),
-    ("tokio::sync::rwlock::read_guard::RwLockReadGuard<", HeldKind::ReadLock),
-    ("tokio::sync::rwlock::owned_read_guard::OwnedRwLockReadGuard<", HeldKind::ReadLock),
-    ("tokio::sync::rwlock::write_guard::RwLockWriteGuard<", HeldKind::WriteLock),
-    ("tokio::sync::rwlock::owned_write_guard::OwnedRwLockWriteGuard<", HeldKind::WriteLock),
-    ("tokio::sync::rwlock::write_guard_mapped::RwLockMappedWriteGuard<", HeldKind::WriteLock),
-    ("tokio::sync::rwlock::owned_write_guard_mapped::OwnedRwLockMappedWriteGuard<", HeldKind::WriteLock),
-    ("tokio::sync::mpsc::bounded::Permit<", HeldKind::Reserved),
-    ("tokio::sync::mpsc::bounded::OwnedPermit<", HeldKind::Reserved),
+/// Guards and permits. Each points to its [`SEMAPHORE`], or to a lock that contains one.
+pub(crate) const MUTEX_GUARDS: [&str; 4] = [
+    "tokio::sync::mutex::MutexGuard<",
+    "tokio::sync::mutex::OwnedMutexGuard<",
+    "tokio::sync::mutex::MappedMutexGuard<",
+    "tokio::sync::mutex::OwnedMappedMutexGuard<",
 ];
+pub(crate) const READ_GUARDS: [&str; 2] = [
+    "tokio::sync::rwlock::read_guard::RwLockReadGuard<",
+    "tokio::sync::rwlock::owned_read_guard::OwnedRwLockReadGuard<",
+];
+pub(crate) const WRITE_GUARDS: [&str; 4] = [
+    "tokio::sync::rwlock::write_guard::RwLockWriteGuard<",
+    "tokio::sync::rwlock::owned_write_guard::OwnedRwLockWriteGuard<",
+    "tokio::sync::rwlock::write_guard_mapped::RwLockMappedWriteGuard<",
+    "tokio::sync::rwlock::owned_write_guard_mapped::OwnedRwLockMappedWriteGuard<",
+];
+pub(crate) const PERMITS: [&str; 2] =
+    ["tokio::sync::semaphore::SemaphorePermit", "tokio::sync::semaphore::OwnedSemaphorePermit"];
+pub(crate) const RESERVED_ROOM: [&str; 2] =
+    ["tokio::sync::mpsc::bounded::Permit<", "tokio::sync::mpsc::bounded::OwnedPermit<"];
 
 /// Types that own a socket or pipe, directly or through a buffer.
 pub(crate) const DESCRIPTOR_OWNERS: [&str; 5] =

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Graph, Known, Thing};
+use super::graph::{Graph, Known, Thing};
 use crate::model::census::{HeldKind, WaitCycle, WaitStep, WaitingFuture};
 
 /// The maximum number of cycles that are reported.

@@ -1,6 +1,10 @@
 use super::*;
-use crate::model::census::{LockStage, ThreadNow, UnpolledFuture};
+use crate::model::census::{
+    Await, Held, HeldKind, LockStage, RuntimeNow, TaskNow, TaskState, ThreadNow, UnpolledFuture, WaitingFuture,
+    WaitsFor,
+};
 use crate::model::stack::StackUnavailable;
+use crate::model::task::TaskId;
 
 /// A future that waits for one permit of a semaphore.
 fn acquires(address: u64) -> Await {

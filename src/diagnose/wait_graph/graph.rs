@@ -1,26 +1,16 @@
-//! Who waits for whom, between futures.
-//!
-//! A future continues when what it awaits happens. A timer or a socket needs nobody of the program. A lock needs the
-//! future that holds its guard, room in a channel needs the future that has the receiver, and a handle needs the last
-//! future of its task. What cannot be seen is assumed to happen. So the futures that can continue are found from those
-//! that need nobody, in one pass. The others wait for each other, or behind such a cycle.
+//! Futures, what they wait for, and which of them continue.
 
 use std::collections::HashMap;
 
-use crate::model::census::{
-    Await, Census, Held, HeldKind, RuntimeNow, TaskNow, TaskState, WaitCycle, WaitingFuture, WaitsFor,
-};
+use crate::model::census::{Await, Census, Held, HeldKind, RuntimeNow, TaskNow, TaskState, WaitingFuture, WaitsFor};
 use crate::model::task::TaskId;
-
-/// The search for cycles among things that nobody releases.
-mod cycles;
 
 /// Futures that continue only when all of their parts have.
 const ALL: [&str; 5] = ["join!", "try_join!", "JoinAll", "Join<", "Join3"];
 
 /// Something that futures wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Thing {
+pub(super) enum Thing {
     /// Permits of the semaphore at this address.
     Semaphore(u64),
     /// A message of the channel at this address.
@@ -33,66 +23,40 @@ enum Thing {
 
 /// A future.
 #[derive(Debug)]
-struct Node<'c> {
-    future: &'c Await,
-    owner: WaitingFuture,
+pub(super) struct Node<'c> {
+    pub(super) future: &'c Await,
+    pub(super) owner: WaitingFuture,
     /// What it waits for, if it has no parts.
-    waits_for: Option<Thing>,
-    parent: Option<usize>,
+    pub(super) waits_for: Option<Thing>,
+    pub(super) parent: Option<usize>,
     /// The number of parts that have to continue first.
     needed: usize,
     /// It continues sooner or later, as far as can be seen.
-    continues: bool,
+    pub(super) continues: bool,
 }
 
 /// What is known of a thing.
 #[derive(Debug, Default)]
-struct Known {
+pub(super) struct Known {
     /// The futures that can release it.
-    holders: Vec<(usize, Option<HeldKind>)>,
+    pub(super) holders: Vec<(usize, Option<HeldKind>)>,
     /// The futures that wait for it.
-    waiters: Vec<usize>,
-    is_released: bool,
+    pub(super) waiters: Vec<usize>,
+    pub(super) is_released: bool,
 }
 
 /// The graph of the futures that wait for a thing.
 #[derive(Debug, Default)]
-struct Graph<'c> {
-    nodes: Vec<Node<'c>>,
-    things: HashMap<Thing, Known>,
+pub(super) struct Graph<'c> {
+    pub(super) nodes: Vec<Node<'c>>,
+    pub(super) things: HashMap<Thing, Known>,
     /// Futures that continue, and whose consequences are not yet followed.
     fresh: Vec<usize>,
 }
 
-/// The cycles of a census.
-pub(crate) fn cycles(census: &Census) -> Vec<WaitCycle> {
-    let pool = BlockingPool::of(census);
-    let mut graph = Graph::default();
-    for task in &census.tasks {
-        if let (Some(id), Some(path)) = (task.id, path_of(task)) {
-            let root = graph.add(path, WaitingFuture::Task(id), None);
-            graph.hold(Thing::Task(id), root, None);
-        }
-        // The graph has no place for futures that are not polled. They may be dropped.
-        for unpolled in &task.unpolled {
-            graph.release(Thing::Semaphore(unpolled.semaphore));
-        }
-    }
-    let mut threads = HashMap::new();
-    for thread in census.threads.iter().filter(|thread| !thread.runs) {
-        if let Some(path) = thread.block_on_future.as_ref().filter(|path| waits_for_a_thing(path)) {
-            threads.insert(thread.tid, graph.add(path, WaitingFuture::BlockOn(thread.tid), None));
-        }
-    }
-    graph.add_pool(&pool, &threads);
-    graph.release_what_is_not_seen_whole();
-    graph.follow();
-    cycles::of(&graph)
-}
-
 /// The functions given to `spawn_blocking`.
 #[derive(Debug, Default)]
-struct BlockingPool {
+pub(super) struct BlockingPool {
     /// Those that wait for a thread.
     queued: Vec<(TaskId, Await)>,
     /// The threads of those that run.
@@ -100,7 +64,7 @@ struct BlockingPool {
 }
 
 impl BlockingPool {
-    fn of(census: &Census) -> Self {
+    pub(super) fn of(census: &Census) -> Self {
         let is_pool = |runtime: &usize| {
             census.runtimes.get(*runtime).is_some_and(|runtime| runtime.flavor == RuntimeNow::BLOCKING_POOL)
         };
@@ -154,6 +118,31 @@ fn needs_all(future: &Await) -> bool {
 }
 
 impl<'c> Graph<'c> {
+    /// The graph of a census, with the futures that continue.
+    pub(super) fn of(census: &'c Census, pool: &'c BlockingPool) -> Self {
+        let mut graph = Self::default();
+        for task in &census.tasks {
+            if let (Some(id), Some(path)) = (task.id, path_of(task)) {
+                let root = graph.add(path, WaitingFuture::Task(id), None);
+                graph.hold(Thing::Task(id), root, None);
+            }
+            // The graph has no place for futures that are not polled. They may be dropped.
+            for unpolled in &task.unpolled {
+                graph.release(Thing::Semaphore(unpolled.semaphore));
+            }
+        }
+        let mut threads = HashMap::new();
+        for thread in census.threads.iter().filter(|thread| !thread.runs) {
+            if let Some(path) = thread.block_on_future.as_ref().filter(|path| waits_for_a_thing(path)) {
+                threads.insert(thread.tid, graph.add(path, WaitingFuture::BlockOn(thread.tid), None));
+            }
+        }
+        graph.add_pool(pool, &threads);
+        graph.release_what_is_not_seen_whole();
+        graph.follow();
+        graph
+    }
+
     /// Adds a future with all that it awaits. The reader of the path limits its depth.
     fn add(&mut self, future: &'c Await, owner: WaitingFuture, parent: Option<usize>) -> usize {
         let index = self.nodes.len();
@@ -285,6 +274,3 @@ fn readers<'w>(waits: impl Iterator<Item = &'w WaitsFor>) -> Option<u64> {
     }
     all.checked_sub(assigned).filter(|_| all > 1)
 }
-
-#[cfg(test)]
-mod tests;
