@@ -151,7 +151,9 @@ fn every_thread_of_the_runtime_counts() {
     builder.worker_threads(2).enable_all();
     let strict = || guard().allocates_at_most(60 * KIB as u64);
     let text = message(|| strict().block_on_with(&mut builder, on_workers())).expect("it fails");
-    assert!(text.contains("memory   80.0 KiB in 4 allocations"), "{text}");
+    // A scheduler polls from several places of its code, so the four may have different stacks.
+    let all = text.contains("this test allocated 8") && text.contains("most of it in testing_memory::render");
+    assert!(all, "{text}");
     let blocking = async {
         tokio::task::spawn_blocking(|| drop(render(80 * KIB))).await.expect("it ends");
     };
