@@ -1,3 +1,5 @@
+//! Graphs of known truth.
+
 use super::*;
 use crate::model::census::{
     Await, Held, HeldKind, LockStage, RuntimeNow, TaskNow, TaskState, ThreadNow, UnpolledFuture, WaitingFuture,
