@@ -1,10 +1,10 @@
 //! The builder of a watch: its settings, and how it starts.
 
 use std::io::IsTerminal as _;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Watch;
 use crate::error::Error;
@@ -24,6 +24,9 @@ use crate::unwind::{PollFrames, Unwinder};
 
 /// Time for the lines of the self-check to be printed before the program's own first lines.
 const CHECK_LIMIT: Duration = Duration::from_millis(500);
+
+/// The limit on the wait for a thread to start.
+const THREAD_START: Duration = Duration::from_secs(1);
 
 /// Where reports are printed; see [`WatchBuilder::print`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -348,8 +351,18 @@ impl WatchBuilder {
             // Opened here, because a stuck worker may hold the allocator's lock later.
             let watchdog = ThreadProbe::open(Process::own(), tid);
             let (log, stop) = (Arc::clone(&state.log), Arc::clone(&watch.stop));
-            let check = move || check_watchdog(&watchdog, &log.totals.sampling_now, &stop);
+            let runs = Arc::new(AtomicBool::new(false));
+            let is_running = Arc::clone(&runs);
+            let check = move || {
+                runs.store(true, Ordering::Release);
+                check_watchdog(&watchdog, &log.totals.sampling_now, &stop);
+            };
             watch.threads.push(spawn_thread(own_thread::WATCHDOG_CHECK, check).map_err(Error::Thread)?);
+            // A thread allocates while it starts. Afterwards a worker may hold the allocator's lock for good.
+            let limit = Instant::now() + THREAD_START;
+            while !is_running.load(Ordering::Acquire) && Instant::now() < limit {
+                std::thread::yield_now();
+            }
         }
         Ok(())
     }
