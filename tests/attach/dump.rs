@@ -21,6 +21,12 @@ fn dump(arguments: &[&str]) -> Output {
     command.output().expect("the command runs")
 }
 
+/// What a dump of the program prints.
+fn printed(program: &Awaiting, arguments: &[&str]) -> String {
+    let output = dump(&[&["--pid", &program.pid().to_string()], arguments].concat());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 fn json(pid: &str, arguments: &[&str]) -> Value {
     let output = dump(&[&["--pid", pid, "--json"], arguments].concat());
     // On a busy machine, a running thread is not stopped in time and so not seen.
@@ -212,8 +218,7 @@ fn futures_that_wait_for_each_other_are_found_and_those_that_take_turns_are_not(
     let lost: Vec<&Value> =
         census["tasks"].as_array().expect("a list").iter().filter(|task| task["state"] == "lost").collect();
     assert_eq!(lost.iter().map(|task| &task["future"]).collect::<Vec<_>>(), ["awaiting::cycles::loses_its_waker"]);
-    let text = dump(&["--pid", &program.pid().to_string()]);
-    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    let text = printed(&program, &[]);
     for part in [
         "[lost] awaiting::cycles::loses_its_waker",
         "waits for room in the channel at 0x",
@@ -250,8 +255,7 @@ fn a_running_task_has_the_stack_of_its_thread() {
 #[test]
 fn text_shows_equal_paths_once_and_can_be_filtered() {
     let program = Awaiting::start();
-    let output = dump(&["--pid", &program.pid().to_string()]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = printed(&program, &[]);
     let leaf = format!("awaiting::leaf at src/main.rs:{}", line("leaf"));
     for part in [
         format!("{MANY} tasks [idle] awaiting::many"),
@@ -265,8 +269,7 @@ fn text_shows_equal_paths_once_and_can_be_filtered() {
     ] {
         assert!(text.contains(&part), "{part} is not in {text}");
     }
-    let all = dump(&["--pid", &program.pid().to_string(), "--all", "--function", "awaiting::many"]);
-    let text = String::from_utf8_lossy(&all.stdout).into_owned();
+    let text = printed(&program, &["--all", "--function", "awaiting::many"]);
     assert_eq!(text.matches("[idle] awaiting::many").count(), MANY, "{text}");
     assert!(!text.contains("awaiting::joins"), "{text}");
 }
@@ -398,8 +401,7 @@ fn tasks_in_no_list_are_found_on_the_heap() {
     let different: std::collections::HashSet<String> = numbers.iter().map(ToString::to_string).collect();
     assert_eq!(different.len(), numbers.len(), "no task twice");
 
-    let output = dump(&["--pid", &program.pid().to_string()]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = printed(&program, &[]);
     for part in [
         "LocalSet (number ",
         "spawn_blocking (number ",
@@ -429,8 +431,7 @@ fn an_unpolled_future_with_a_lock_is_found() {
     for negative in ["polls_on", "drops_first", "keeps_for_later"] {
         assert_eq!(only(&census, negative)["state"], "idle", "it is there and waits");
     }
-    let output = dump(&["--pid", &program.pid().to_string()]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = printed(&program, &[]);
     let headline = format!("! futurelock: task {} does not poll", task["id"]);
     assert!(text.contains(&headline) && text.contains("advice: poll it while"), "{text}");
     assert!(json(&Awaiting::start().pid().to_string(), &[])["futurelocks"] == serde_json::json!([]), "there are none");

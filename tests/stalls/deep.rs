@@ -10,11 +10,11 @@ mod deep;
 use std::time::Duration;
 
 use deep::{at_depth, calls, calls_in};
-use holdup::stall::{Origin, Phase};
+use holdup::stall::Origin;
 use holdup::{Hooks, Stall};
+use support::acting::first_stall;
+use support::alone;
 use support::cpu_load::use_cpu;
-use support::{Events, alone};
-use tokio::runtime::Builder;
 
 const KIB: usize = 1024;
 
@@ -35,22 +35,8 @@ fn computes() {
 /// The first ended stall in these calls.
 fn stall(depth: usize, act: fn(), hooks: Hooks) -> Stall {
     let _alone = alone();
-    let events = Events::default();
-    let watch = events.watch();
-    let mut builder = Builder::new_multi_thread();
-    let runtime = watch.runtime_with(builder.worker_threads(2).enable_all(), hooks).expect("builds");
-    let acts = async move {
-        loop {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            at_depth(depth, &mut || act());
-        }
-    };
-    // The runtime's own `spawn` would instrument it.
-    let acting = runtime.block_on(async { tokio::spawn(acts).abort_handle() });
     let is_it = |stall: &Stall| stall.stack.as_ref().is_ok_and(|stack| calls_in(&stack.frames) > 0);
-    let stall = events.wait_for("the stall", |phase, stall| phase == Phase::Ended && is_it(stall));
-    acting.abort();
-    stall
+    first_stall(hooks, "the stall", move || at_depth(depth, &mut || act()), is_it)
 }
 
 fn is_whole(depth: usize, act: fn(), hooks: Hooks) {

@@ -129,8 +129,18 @@ fn others(events: &Events, began: usize) -> Vec<Stall> {
     stalls.map(|(_, stall)| stall).filter(|stall| !function_of(stall).ends_with("::control")).collect()
 }
 
-#[test]
-fn many_short_polls_of_a_local_set_are_no_stall() {
+/// Polls a future as a task of a `LocalSet`. Returns its longest poll, and the stalls that are reported of it.
+fn polls_of(future: impl Future<Output = ()> + 'static, runtime: &Runtime, events: &Events) -> (Duration, Vec<Stall>) {
+    let began = events.all().len();
+    take_longest();
+    run_local(runtime, future);
+    let longest = take_longest();
+    find_control(runtime, events);
+    (longest, others(events, began))
+}
+
+/// Checks each runtime, after a control has shown that its stalls are reported.
+fn on_each_runtime(check: impl Fn(&str, &Runtime, &Events)) {
     let _alone = alone();
     if !perf_events::allowed() {
         return;
@@ -139,40 +149,32 @@ fn many_short_polls_of_a_local_set_are_no_stall() {
     let watch = events.watch();
     for (name, runtime) in runtimes(&watch) {
         find_control(&runtime, &events);
-        let began = events.all().len();
-        take_longest();
-        run_local(&runtime, Busy { polls: POLLS });
-        let longest = take_longest();
-        find_control(&runtime, &events);
-        for stall in others(&events, began) {
+        check(&name, &runtime, &events);
+    }
+}
+
+#[test]
+fn many_short_polls_of_a_local_set_are_no_stall() {
+    on_each_runtime(|name, runtime, events| {
+        let (longest, stalls) = polls_of(Busy { polls: POLLS }, runtime, events);
+        for stall in stalls {
             // A busy machine makes a poll longer, but does not merge many.
             assert!(stall.duration <= longest * 2 + THRESHOLD, "{name}: {longest:?}, {stall:#?}");
         }
-    }
+    });
 }
 
 /// The report would otherwise claim that the function ran for the time of the other polls too.
 #[test]
 fn polls_in_a_local_set_are_told_apart() {
-    let _alone = alone();
-    if !perf_events::allowed() {
-        return;
-    }
-    let events = Events::default();
-    let watch = events.watch();
-    for (name, runtime) in runtimes(&watch) {
-        find_control(&runtime, &events);
+    on_each_runtime(|name, runtime, events| {
         let napped = (0..ATTEMPTS).find_map(|_| {
-            let began = events.all().len();
-            take_longest();
-            run_local(&runtime, async {
+            let naps = async {
                 Busy { polls: POLLS / 2 }.await;
                 nap();
                 Busy { polls: POLLS / 2 }.await;
-            });
-            let longest = take_longest();
-            find_control(&runtime, &events);
-            let stalls = others(&events, began);
+            };
+            let (longest, stalls) = polls_of(naps, runtime, events);
             let is_nap = |stall: &&Stall| {
                 function_of(stall).ends_with("::nap")
                     && stall.duration + UNSURE >= LONG
@@ -180,7 +182,7 @@ fn polls_in_a_local_set_are_told_apart() {
             };
             stalls.iter().find(is_nap).cloned()
         });
-        let stall = napped.unwrap_or_else(|| panic!("{name}: {:#?}", others(&events, 0)));
+        let stall = napped.unwrap_or_else(|| panic!("{name}: {:#?}", others(events, 0)));
         assert_eq!(stall.detection, Detection::NoReturn, "{name}: {stall:#?}");
-    }
+    });
 }

@@ -11,9 +11,9 @@ mod tableless;
 use std::time::Duration;
 
 use holdup::Hooks;
-use holdup::stall::{CauseClass, Phase, Stall};
-use support::{Events, alone, function_of};
-use tokio::runtime::Builder;
+use holdup::stall::{CauseClass, Stall};
+use support::acting::first_stall;
+use support::{alone, function_of};
 
 const LONG: Duration = Duration::from_millis(60);
 
@@ -21,23 +21,8 @@ const LONG: Duration = Duration::from_millis(60);
 fn stalls(act: fn(Duration), is_it: impl Fn(&Stall) -> bool) -> [Stall; 2] {
     let _alone = alone();
     [Hooks::new(), Hooks::new().without_task_hooks()].map(|hooks| {
-        let events = Events::default();
-        let watch = events.watch();
-        let mut builder = Builder::new_multi_thread();
-        let runtime = watch.runtime_with(builder.worker_threads(2).enable_all(), hooks).expect("builds");
-        let acts = async move {
-            loop {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-                act(LONG);
-            }
-        };
-        // The runtime's own `spawn` would instrument it.
-        let acting = runtime.block_on(async { tokio::spawn(acts).abort_handle() });
-        let stall = events.wait_for("the sleep", |phase, stall| {
-            phase == Phase::Ended && stall.cause.class == CauseClass::Sleeping && is_it(stall)
-        });
-        acting.abort();
-        stall
+        let is_it = |stall: &Stall| stall.cause.class == CauseClass::Sleeping && is_it(stall);
+        first_stall(hooks, "the sleep", move || act(LONG), is_it)
     })
 }
 

@@ -1,6 +1,9 @@
 //! Shared code of the tests: a watch that records its events, and waits for events.
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part")]
 
+/// A task that acts in each of its polls.
+pub(crate) mod acting;
+
 /// A load with known shares.
 pub(crate) mod cpu_load;
 
