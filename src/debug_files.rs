@@ -188,7 +188,7 @@ impl Identity {
 }
 
 /// A build id in hexadecimal.
-fn hexadecimal(id: &[u8]) -> String {
+pub(crate) fn hexadecimal(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

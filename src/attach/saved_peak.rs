@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use crate::debug_files::Links;
+use crate::debug_files::{Links, hexadecimal};
 use crate::heap::{FileError, SavedImage, SavedPeak, file_facts, newest_peak, without_allocator};
 use crate::images::{Image, Images};
 use crate::model::profile::{Mapping, Profile};
@@ -90,8 +90,7 @@ fn given(image: &SavedImage, path: &Path) -> Result<PathBuf, String> {
 }
 
 fn build_id(path: &Path) -> Option<String> {
-    let id = Links::read(path).ok()?.build_id?;
-    Some(id.iter().map(|byte| format!("{byte:02x}")).collect())
+    Links::read(path).ok()?.build_id.as_deref().map(hexadecimal)
 }
 
 fn bytes_of(hexadecimal: &str) -> Option<Vec<u8>> {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::profile::{Labels, MAX_VALUES};
 use crate::model::stack::Address;
 use crate::sys::heap::{Allocated, Freed};
@@ -18,7 +20,7 @@ pub(super) const TEMPORARY: Duration = Duration::from_millis(10);
 const PEAK_STEP: f64 = 100.0;
 
 /// Sums over samples.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sums {
     pub(super) samples: i64,
     /// Estimated objects.

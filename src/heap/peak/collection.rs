@@ -1,6 +1,6 @@
 //! The peak in a file as a profile, without names.
 
-use super::saved::{SavedPeak, SavedSums};
+use super::saved::SavedPeak;
 use crate::heap::ledger::rounded;
 use crate::heap::sampling::Sampling;
 use crate::heap::snapshot::{NO_STACK, View, what_numbers_are, what_stacks_lack};
@@ -18,8 +18,7 @@ impl SavedPeak {
                 method: CaptureMethod::Signal,
                 complete: site.complete,
             };
-            let SavedSums { samples, objects, bytes } = site.sums;
-            collection.add_sum(&stack, NO_STACK, site.labels, [samples, rounded(objects), rounded(bytes), 0]);
+            collection.add_sum(&stack, NO_STACK, site.labels, site.sums.values());
         }
         collection.lose(self.lost);
         let [allocated_bytes, allocations, freed_bytes, frees] = self.counted;

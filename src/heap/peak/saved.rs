@@ -37,7 +37,7 @@ pub(crate) struct SavedPeak {
     pub(super) stackless: u64,
     pub(super) is_full: bool,
     /// Sites that found no room in the file, and their sums.
-    pub(super) left_out: (u64, SavedSums),
+    pub(super) left_out: (u64, Sums),
     pub(crate) images: Vec<SavedImage>,
     pub(crate) addresses: Vec<u64>,
     texts: Vec<String>,
@@ -54,18 +54,11 @@ struct SavedStack {
     complete: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct SavedSums {
-    pub(super) samples: i64,
-    pub(super) objects: f64,
-    pub(super) bytes: f64,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct SavedSite {
     stack: u32,
     labels: u32,
-    sums: SavedSums,
+    sums: Sums,
 }
 
 /// A site as it was written.
@@ -74,7 +67,7 @@ pub(super) struct SiteView {
     pub(super) addresses: Vec<u64>,
     pub(super) complete: bool,
     pub(super) labels: Labels,
-    pub(super) sums: SavedSums,
+    pub(super) sums: Sums,
 }
 
 /// Facts about a process that do not change.
@@ -112,7 +105,7 @@ impl SavedPeak {
         sites.sort_by(|a, b| b.peak.bytes.total_cmp(&a.peak.bytes));
         let mut rest = Sums::default();
         sites.iter().skip(most).for_each(|site| rest.add(site.peak));
-        let left_out = (sites.len().saturating_sub(most) as u64, saved(rest));
+        let left_out = (sites.len().saturating_sub(most) as u64, rest);
         sites.truncate(most);
         let (mut addresses, mut texts) = (Distinct::new(), Distinct::new());
         let (mut stacks, mut labels) = (Distinct::new(), Distinct::new());
@@ -122,7 +115,7 @@ impl SavedPeak {
             let Labels { thread, runtime, task_name, spawned_at, .. } = &site.labels;
             let words = [thread, runtime, task_name, spawned_at];
             let words = words.map(|word| word.as_deref().map(|word| texts.position(word.to_owned())));
-            SavedSite { stack: stacks.position(stack), labels: labels.position(words), sums: saved(site.peak) }
+            SavedSite { stack: stacks.position(stack), labels: labels.position(words), sums: site.peak }
         });
         let sites = sites.collect();
         let HeapTotals { allocated_bytes, allocations, freed_bytes, frees } = totals();
@@ -199,15 +192,11 @@ pub(super) fn bounded(mut build: impl FnMut(usize) -> Option<SavedPeak>) -> Opti
     }
 }
 
-fn saved(sums: Sums) -> SavedSums {
-    SavedSums { samples: sums.samples, objects: sums.objects, bytes: sums.bytes }
-}
-
 #[cfg(test)]
 impl SavedPeak {
     /// A peak of one site with so many samples; of none for 0.
     pub(super) fn of_samples(run: u64, samples: u64) -> Self {
-        let sums = SavedSums { samples: samples as i64, objects: 1.0, bytes: 1.0 };
+        let sums = Sums { samples: samples as i64, objects: 1.0, bytes: 1.0 };
         let site = (samples > 0).then_some(SavedSite { stack: 0, labels: 0, sums });
         Self { run, sites: site.into_iter().collect(), ..Self::default() }
     }
