@@ -10,6 +10,7 @@ use super::error::AttachError;
 use super::open_process::OpenProcess;
 use super::stall_watch::{Observer, WatchRequest, watch};
 use super::watching::Watching;
+use crate::model::census::unseen_threads;
 use crate::model::stall::{Phase, Stall, StallEvent, Stalls};
 use crate::model::thread_stops::ThreadStops;
 
@@ -68,7 +69,7 @@ impl WatchedStalls {
             thread_stops: stops.threads,
             longest_stop: stops.longest,
             stops,
-            notes: watching.notes().into_iter().chain(found.unseen_note()).collect(),
+            notes: watching.notes().into_iter().chain(unseen_threads(found.unseen)).collect(),
             unknown_threads: found.unknown,
             changes: Vec::new(),
             changes_lost: 0,

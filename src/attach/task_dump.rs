@@ -7,17 +7,15 @@ use super::debug_info::{DebugInfo, program_of};
 use super::error::AttachError;
 use super::heap_tasks::HeapTaskTables;
 use super::open_process::OpenProcess;
-use super::taken_census::Taken;
+use super::taken_census::{Observed, Taken};
 use super::task_dump_untyped::census_by_scan;
 use super::thread_starts::{pointers, starts};
 use crate::census::{BlockOnFutures, HeapTaskKinds, Subject};
 use crate::diagnose;
-use crate::dwarf::Program;
-use crate::images::Image;
 use crate::model::census::{Census, WaitCycle, WaitsFor};
 use crate::model::process::DebugTier;
 use crate::model::stack::Stack;
-use crate::process::{Descriptors, FrozenProcess, FrozenThread, MomentStack, Snapshot, Stops};
+use crate::process::{Descriptors, FrozenProcess, FrozenThread, MomentStack, Snapshot};
 use crate::symbols::Symbolizer;
 use crate::sys::{Process, StopError};
 
@@ -45,32 +43,17 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     let program = program_of(packed, &sections);
     let index_time = started.elapsed();
     let stops = open.stops();
-    let take = || {
-        let mut lacks = Vec::new();
-        let taken = match program.contexts().is_empty() {
-            false => census_by_types(process, &stops, image, &program, &mut lacks)?,
-            true => census_by_scan(process, &stops, image, &program, &mut lacks)?,
-        };
-        Ok::<_, AttachError>((taken, lacks))
-    };
-    let first = Instant::now();
-    let (mut taken, mut lacks) = take()?;
-    let mut attempts = 1;
-    // A thread that woke up in that moment is seen in another one.
-    while taken.unseen > 0 && attempts < MAX_ATTEMPTS && first.elapsed() < LONGEST_ATTEMPTS {
-        (taken, lacks) = take()?;
-        attempts += 1;
-    }
+    let observed = Observed { process, stops: &stops, image, program: &program };
+    let Taken { mut census, moment, stacks, unseen, missing: mut lacks } = census_of(observed)?;
     missing.append(&mut lacks);
-    let Taken { mut census, moment, stacks, unseen } = taken;
     census.pid = pid;
     census.program = image.name.to_string();
     symbolizer.add_source_roots(program.source_roots());
     name_stacks(&mut symbolizer, stacks, &mut census);
     describe_descriptors(process, &mut census);
     census.cycles = diagnose::cycles(&census);
-    if !census.cycles.is_empty() && !program.contexts().is_empty() {
-        keep_lasting_cycles(process, &stops, image, &program, &mut census.cycles)?;
+    if !census.cycles.is_empty() {
+        keep_lasting_cycles(observed, &mut census.cycles);
     }
     census.futurelocks = diagnose::futurelocks(&census);
     let quality = &mut census.quality;
@@ -93,19 +76,37 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     Ok(shown)
 }
 
-/// Keeps the cycles that a second look finds too. In the first one, a future may have been about to continue.
-fn keep_lasting_cycles(
-    process: Process,
-    stops: &Stops,
-    image: &Image,
-    program: &Program<'_>,
-    cycles: &mut Vec<WaitCycle>,
-) -> Result<(), AttachError> {
+/// A census in which every thread was seen, if one of a few has it. A thread that woke up in that moment is seen in another.
+fn census_of(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
+    let first = Instant::now();
+    let mut taken = one_census(observed)?;
+    for _ in 1..MAX_ATTEMPTS {
+        if taken.unseen == 0 || first.elapsed() >= LONGEST_ATTEMPTS {
+            break;
+        }
+        taken = one_census(observed)?;
+    }
+    Ok(taken)
+}
+
+fn one_census(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
+    match observed.program.contexts().is_empty() {
+        false => census_by_types(observed),
+        true => census_by_scan(observed),
+    }
+}
+
+/// Keeps the cycles that a second look finds too. In the first one, a future may have been about to continue. If the process
+/// has ended since, they are guesses.
+fn keep_lasting_cycles(observed: Observed<'_, '_>, cycles: &mut Vec<WaitCycle>) {
     std::thread::sleep(BETWEEN_LOOKS);
-    let second = census_by_types(process, stops, image, program, &mut Vec::new())?;
-    let second = diagnose::cycles(&second.census);
-    cycles.retain(|cycle| second.iter().any(|other| other.steps == cycle.steps));
-    Ok(())
+    match one_census(observed) {
+        Ok(second) => {
+            let second = diagnose::cycles(&second.census);
+            cycles.retain(|cycle| second.iter().any(|other| other.steps == cycle.steps));
+        }
+        Err(_) => cycles.iter_mut().for_each(|cycle| cycle.is_certain = false),
+    }
 }
 
 /// Names the files and sockets that tasks wait for.
@@ -122,13 +123,8 @@ fn describe_descriptors(process: Process, census: &mut Census) {
 }
 
 /// A census with await paths, through descriptions of types.
-fn census_by_types(
-    process: Process,
-    stops: &Stops,
-    image: &Image,
-    program: &Program<'_>,
-    missing: &mut Vec<String>,
-) -> Result<Taken, AttachError> {
+fn census_by_types(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
+    let Observed { process, stops, image, program } = observed;
     let before = image.thread_locals();
     let bias = image.bias;
     let unlisted = HeapTaskTables::of(process, image, program, HeapTaskKinds::All).search(process);
@@ -160,10 +156,10 @@ fn census_by_types(
         now: moment.now,
         ..Subject::of(program, memory, bias)
     };
-    missing.extend(unlisted.missing());
+    let missing = unlisted.missing().into_iter().collect();
     let census = Census { tier: DebugTier::Full, ..subject.census() };
     let unseen = census.threads.iter().filter(|thread| thread.unknown.is_some()).count();
-    Ok(Taken { census, moment, stacks, unseen })
+    Ok(Taken { census, moment, stacks, unseen, missing })
 }
 
 /// Names the functions of each thread's stack.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::AttachError;
 use super::remedies;
-use super::taken_census::Taken;
+use super::taken_census::{Observed, Taken};
 use super::thread_starts::starts;
 use crate::census::{PolledTasks, ScanRanges, StackEvidence, Subject, TaskScan, add_threads, scanned_census};
 use crate::dwarf::{Memory, Program, task_name};
@@ -14,22 +14,17 @@ use crate::images::Image;
 use crate::model::census::ThreadNow;
 use crate::model::process::{DebugTier, ProgramFacts};
 use crate::model::stack::{RawStack, StackUnavailable};
-use crate::process::{FrozenProcess, FrozenThread, LiveMemory, MomentStack, Snapshot, Stops};
+use crate::process::{FrozenProcess, FrozenThread, LiveMemory, MomentStack, Snapshot};
 use crate::symbols::{TaskFunctions, TaskType};
-use crate::sys::{Mapping, Process};
+use crate::sys::Mapping;
 use crate::unwind::PollFrames;
 
 /// Tasks with ids and states, and with the types of their futures where symbols name them.
 ///
 /// # Errors
 /// When memory cannot be read, or no Tokio is found.
-pub(crate) fn census_by_scan(
-    process: Process,
-    stops: &Stops,
-    image: &Image,
-    program: &Program<'_>,
-    missing: &mut Vec<String>,
-) -> Result<Taken, AttachError> {
+pub(super) fn census_by_scan(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
+    let Observed { process, stops, image, program } = observed;
     let pid = process.id();
     let failed = |error| AttachError::of_read(process, error);
     let places = places(image, process.mappings().map_err(failed)?);
@@ -72,6 +67,7 @@ pub(crate) fn census_by_scan(
     census.tier = facts.debug.min(DebugTier::Lines);
     let described = census.tasks.iter().any(|task| task.path.is_some());
     census.tier_note = Some(remedies::dump_without_types(&image.name, census.tier, described));
+    let mut missing = Vec::new();
     if census.tasks.is_empty() {
         missing.push("no task was found by its shape".to_owned());
     }
@@ -80,7 +76,7 @@ pub(crate) fn census_by_scan(
     }
     let is_unseen = |(taken, thread): &(&MomentStack, &ThreadNow)| thread.task.is_none() && !shows_role(taken, &frames);
     let unseen = stacks.iter().zip(&census.threads).filter(is_unseen).count();
-    Ok(Taken { census, moment, stacks, unseen })
+    Ok(Taken { census, moment, stacks, unseen, missing })
 }
 
 /// Whether it is known that a thread runs a scheduler, or that it runs none.

@@ -31,18 +31,6 @@ pub(crate) struct WorkersFound {
     pub(crate) unseen: usize,
 }
 
-impl WorkersFound {
-    /// What is said of the threads that were not seen.
-    pub(crate) fn unseen_note(&self) -> Option<String> {
-        let threads = match self.unseen {
-            0 => return None,
-            1 => "1 thread was not seen, and may run a worker".to_owned(),
-            threads => format!("{threads} threads were not seen, and may run workers"),
-        };
-        Some(threads)
-    }
-}
-
 impl<'a, 'd> TypedWorkerFinder<'a, 'd> {
     pub(crate) fn new(reader: LiveReader<'a, 'd>) -> Self {
         Self { reader, last: Mutex::default(), unlocated: AtomicUsize::new(0) }

@@ -142,8 +142,8 @@ impl<'v, 'a, 'd> Walker<'v, 'a, 'd> {
         let mut shown = Await { future, ..Await::default() };
         let context = Context { values: self.values, layout: self.layout, now: self.now, path: &self.path };
         if let Some(reason) = wait_reasons::explain(&context, value, &ty.name) {
-            if let (WaitsFor::Permits { address, .. }, Some(queues)) = (&reason, self.queues)
-                && let Ok(Some(stage)) = queues.stage_of(self.values, value)
+            if let (WaitsFor::Permits { address, missing: Some(missing), .. }, Some(queues)) = (&reason, self.queues)
+                && let Ok(Some(stage)) = queues.stage_of(self.values, value, *missing)
             {
                 self.lock_stages.push((*address, stage));
             }

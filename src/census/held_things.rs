@@ -16,11 +16,11 @@ const MAX_HELD: usize = 64;
 /// What the variables of a suspended `async fn` hold. Futures among them are left out: they hold it, not the function.
 pub(super) fn held_things(values: &Values<'_, '_>, state: Value) -> Box<[Held]> {
     let mut found = Vec::new();
-    for (name, variable) in values.members(state).unwrap_or_default() {
-        // The awaited future has variables of its own.
-        if &*name != "__awaitee" {
-            search(values, variable, MAX_DEPTH, &mut found);
-        }
+    let Ok(ty) = values.ty(state) else { return Box::default() };
+    let Shape::Structure(variables) = &ty.shape else { return Box::default() };
+    // The awaited future has variables of its own.
+    for variable in variables.iter().filter(|variable| &*variable.name != "__awaitee") {
+        search(values, state.part(variable), MAX_DEPTH, &mut found);
     }
     // Variables may share memory with variables that live at other times.
     found.sort_unstable();
@@ -40,10 +40,8 @@ fn search(values: &Values<'_, '_>, value: Value, depth: u32, found: &mut Vec<(u6
         return;
     }
     match &ty.shape {
-        Shape::Structure(_) => {
-            for (_, member) in values.members(value).unwrap_or_default() {
-                search(values, member, inner, found);
-            }
+        Shape::Structure(members) => {
+            members.iter().for_each(|member| search(values, value.part(member), inner, found));
         }
         Shape::Variants { .. } => {
             if let Ok(active) = values.active_variant(value) {

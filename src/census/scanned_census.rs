@@ -63,15 +63,10 @@ fn described_task(reader: &TaskReader<'_, '_, '_>, task: &ScannedTask, owners: &
 fn undescribed_task(task: ScannedTask, runtime: usize, future: Option<String>) -> TaskNow {
     TaskNow {
         id: Some(task.id),
-        runtime,
         state: task.state,
         cancelled: task.cancelled,
-        future: future.unwrap_or_else(|| "type not known".to_owned()),
         spawned_at: task.spawned_at,
-        thread: None,
-        path: None,
-        unpolled: Vec::new(),
-        unknown: None,
+        ..TaskNow::unread(runtime, future.unwrap_or_else(|| "type not known".to_owned()))
     }
 }
 

@@ -40,16 +40,18 @@ struct Queue {
 }
 
 impl Queues {
-    /// Whether an `Acquire` future waits in the queue of its semaphore, or has been granted its permits. `None` if neither.
-    pub(super) fn stage_of(&self, values: &Values<'_, '_>, acquire: Value) -> Result<Option<LockStage>, Unknown> {
-        if values.scalar(values.member(acquire, "queued")?)? & 0xff == 0 {
-            return Ok(None);
-        }
-        let node = values.member(acquire, "node")?;
-        let missing = values.scalar(values.member(node, "state")?)?;
+    /// Whether an `Acquire` future that says that it is queued waits in the queue of its semaphore, or has been granted its
+    /// permits. `None` if neither. `missing` is the number of permits that are not yet assigned to it.
+    pub(super) fn stage_of(
+        &self,
+        values: &Values<'_, '_>,
+        acquire: Value,
+        missing: u64,
+    ) -> Result<Option<LockStage>, Unknown> {
         if missing == 0 {
             return Ok(Some(LockStage::Granted));
         }
+        let node = values.member(acquire, "node")?;
         let semaphore = values.pointee(values.member(acquire, "semaphore")?)?;
         Ok(self.is_queued(values, semaphore, node)?.then_some(LockStage::Queued))
     }

@@ -56,18 +56,7 @@ impl TaskReader<'_, '_, '_> {
 
     /// A task, and the locks and permits that its futures hold.
     pub(super) fn read(&self, raw: RawTask) -> (TaskNow, Vec<HeldLock>) {
-        let mut task = TaskNow {
-            id: None,
-            runtime: self.runtime,
-            state: TaskState::Unknown,
-            cancelled: false,
-            future: "unknown".to_owned(),
-            spawned_at: None,
-            thread: None,
-            path: None,
-            unpolled: Vec::new(),
-            unknown: None,
-        };
+        let mut task = TaskNow::unread(self.runtime, "unknown".to_owned());
         let mut held = Vec::new();
         if let Err(unknown) = self.fill(raw, &mut task, &mut held) {
             task.unknown = Some(unknown.to_string());

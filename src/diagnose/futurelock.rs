@@ -86,15 +86,10 @@ mod tests {
         });
         TaskNow {
             id: Some(TaskId(id)),
-            runtime: 0,
             state: TaskState::Idle,
-            cancelled: false,
-            future: "app".to_owned(),
-            spawned_at: None,
-            thread: None,
             path: Some(Await { waits_for: waits_for.map(permits), ..Await::default() }),
             unpolled: unpolled.collect(),
-            unknown: None,
+            ..TaskNow::unread(0, "app".to_owned())
         }
     }
 

@@ -7,7 +7,7 @@ use super::way_to_wait;
 use crate::model::address_hash::BuildAddressHasher;
 use crate::model::census::{
     Await, Census, Futurelock, HeldKind, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow,
-    UnplacedTask, WaitCycle, WaitStep, WaitingFuture, WaitsFor,
+    UnplacedTask, WaitCycle, WaitStep, WaitingFuture, WaitsFor, unseen_threads,
 };
 use crate::model::task::TaskId;
 
@@ -398,9 +398,8 @@ fn write_quality(out: &mut String, census: &Census) {
         let threads = count(quality.woken_threads, "parked thread");
         line(out, 0, &format!("! {threads} woke up meanwhile; the tasks polled there may be inconsistent"));
     }
-    if quality.unseen_threads > 0 {
-        let threads = count(quality.unseen_threads, "thread");
-        line(out, 0, &format!("! {threads} could not be seen and may run workers"));
+    if let Some(unseen) = unseen_threads(quality.unseen_threads) {
+        line(out, 0, &format!("! {unseen}"));
     }
     for missing in &quality.missing {
         line(out, 0, &format!("! {missing}"));

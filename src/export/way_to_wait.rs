@@ -61,15 +61,9 @@ mod tests {
         let path = Await { future: "app::waits".into(), place, children: vec![leaf], ..Await::default() };
         TaskNow {
             id: Some(TaskId(id)),
-            runtime: 0,
             state: TaskState::Idle,
-            cancelled: false,
-            future: "app::waits".into(),
-            spawned_at: None,
-            thread: None,
             path: Some(path),
-            unpolled: Vec::new(),
-            unknown: None,
+            ..TaskNow::unread(0, "app::waits".to_owned())
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::plural::plural;
 use super::process::DebugTier;
 use super::stack::{Stack, StackUnavailable};
 use super::task::TaskId;
@@ -43,6 +44,11 @@ pub(crate) struct Census {
     /// Unpolled futures that tasks wait for.
     pub(crate) futurelocks: Vec<Futurelock>,
     pub(crate) quality: CensusQuality,
+}
+
+/// What is said of threads that may run a worker and were not seen. `None` if every thread was seen.
+pub(crate) fn unseen_threads(threads: usize) -> Option<String> {
+    (threads > 0).then(|| format!("{} could not be seen and may run workers", plural(threads, "thread")))
 }
 
 /// How the census was taken, and what is missing from it.
@@ -155,6 +161,22 @@ pub(crate) struct TaskNow {
 }
 
 impl TaskNow {
+    /// A task of which only its runtime and the name of its future are known.
+    pub(crate) fn unread(runtime: usize, future: String) -> Self {
+        Self {
+            id: None,
+            runtime,
+            state: TaskState::Unknown,
+            cancelled: false,
+            future,
+            spawned_at: None,
+            thread: None,
+            path: None,
+            unpolled: Vec::new(),
+            unknown: None,
+        }
+    }
+
     /// Whether the name of the task's future, or of a future on its await path, contains the text.
     pub(crate) fn is_in(&self, text: &str) -> bool {
         let mut rest: Vec<&Await> = self.path.iter().collect();

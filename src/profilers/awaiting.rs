@@ -174,18 +174,8 @@ mod tests {
     }
 
     fn task(state: TaskState, path: Await) -> TaskNow {
-        TaskNow {
-            id: None,
-            runtime: 0,
-            state,
-            cancelled: false,
-            future: path.future.clone(),
-            spawned_at: None,
-            thread: None,
-            path: Some(path),
-            unpolled: Vec::new(),
-            unknown: None,
-        }
+        let future = path.future.clone();
+        TaskNow { state, path: Some(path), ..TaskNow::unread(0, future) }
     }
 
     fn folded(tasks: Vec<TaskNow>) -> Vec<(String, i64, i64)> {

@@ -49,18 +49,7 @@ fn holds(kind: HeldKind, address: u64, child: Await) -> Await {
 }
 
 fn task(id: u64, path: Await) -> TaskNow {
-    TaskNow {
-        id: Some(TaskId(id)),
-        runtime: 0,
-        state: TaskState::Idle,
-        cancelled: false,
-        future: "app".to_owned(),
-        spawned_at: None,
-        thread: None,
-        path: Some(path),
-        unpolled: Vec::new(),
-        unknown: None,
-    }
+    TaskNow { id: Some(TaskId(id)), state: TaskState::Idle, path: Some(path), ..TaskNow::unread(0, "app".to_owned()) }
 }
 
 fn all(tasks: Vec<TaskNow>) -> Vec<WaitCycle> {
