@@ -63,7 +63,8 @@ extern "C" fn constructor() {
 /// Runs a test of this file in a process of its own. Returns what it prints.
 fn in_a_process(test: &str, child: &str) -> String {
     let mut command = Command::new(std::env::current_exe().expect("it exists"));
-    let output = command.args(["--exact", test, "--nocapture"]).env(CHILD, child).output().expect("it runs");
+    let output =
+        command.args(["--exact", test, "--nocapture", "--test-threads=2"]).env(CHILD, child).output().expect("it runs");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}: {printed}{}", output.status, String::from_utf8_lossy(&output.stderr));
     printed

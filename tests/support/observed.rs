@@ -20,7 +20,7 @@ impl KnownProgram {
     /// Starts a copy of the program.
     pub(crate) fn start_file(program: &Path, prefix: &[&str], test: &str) -> Self {
         let mut child = command(prefix, program)
-            .args(["--exact", test, "--ignored", "--nocapture"])
+            .args(["--exact", test, "--ignored", "--nocapture", "--test-threads=2"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -323,7 +323,7 @@ mod tests {
     impl KnownProgram {
         fn start() -> Self {
             let mut child = Command::new(std::env::current_exe().expect("is running"))
-                .args(["--exact", &known_program_name(), "--ignored", "--nocapture"])
+                .args(["--exact", &known_program_name(), "--ignored", "--nocapture", "--test-threads=2"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
