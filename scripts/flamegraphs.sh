@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Makes the pictures in flamegraphs/: builds the command and the reference service, and records the service without and with
-# faults. Takes three minutes and a build. Needs the Rust toolchain, gcc, g++ and make.
+# faults. Takes four minutes and a build. Needs the Rust toolchain, gcc, g++ and make.
 #
 #   scripts/flamegraphs.sh            every picture
-#   scripts/flamegraphs.sh hunt       the pictures of one part: cpu, lock, flood, hunt
+#   scripts/flamegraphs.sh hunt       the pictures of one part: cpu, lock, flood, heap, hunt
 #   FLAMEGRAPH_SECONDS=3 …            shorter recordings, for a trial
 #   FLAMEGRAPH_RECORDINGS=DIR …       keeps the recordings, for other formats
 set -euo pipefail
@@ -50,6 +50,10 @@ stop() {
     kill -INT "$running"
     wait "$running" || true
     running=
+}
+
+record_heap() { # mode, recording
+    in_recordings record "http://$address" --mode "$1" --duration "$seconds" --output "$2.json"
 }
 
 record() { # mode, rate, recording
@@ -109,6 +113,22 @@ flood() {
     picture cpu-flood cpu-flood
 }
 
+# Few readers: with many, the leak would reach its limit before the recording begins.
+heap() {
+    export HOLDUP_HEAP=64KiB
+    start --fault cache-leak
+    record_heap leaks heap-leak
+    stop
+
+    start "${load[@]}" --fault allocs
+    record_heap allocs heap-allocs
+    stop
+    unset HOLDUP_HEAP
+
+    picture heap-leak heap-leak
+    picture heap-allocs heap-allocs
+}
+
 hunt() {
     hunted before
     hunted after --fixed
@@ -136,11 +156,11 @@ hunted() { # before or after the fix, options of the program…
 }
 
 if [ $# -eq 0 ]; then
-    set -- cpu lock flood hunt
+    set -- cpu lock flood heap hunt
 fi
 for part in "$@"; do
     case $part in
-        cpu | lock | flood | hunt) "$part" ;;
-        *) echo "there is no part $part; the parts are cpu, lock, flood and hunt" >&2 && exit 2 ;;
+        cpu | lock | flood | heap | hunt) "$part" ;;
+        *) echo "there is no part $part; the parts are cpu, lock, flood, heap and hunt" >&2 && exit 2 ;;
     esac
 done

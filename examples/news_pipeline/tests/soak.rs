@@ -1,5 +1,5 @@
-//! The reference service under everything at once, for a given time. Every fault is on in turn, and profiles start and stop.
-//! Requests are valid and invalid. Threads, child processes, runtimes and libraries start and end.
+//! The reference service under everything at once, for a given time. Every fault is on in turn, and profiles of time and of
+//! memory start and stop. The allocator takes a sample per 64 KiB. Requests are valid and invalid. Threads, child processes, runtimes and libraries start and end.
 //!
 //! ```console
 //! $ cargo build --release -p news_pipeline --examples
@@ -65,6 +65,16 @@ const BAD: [&str; 7] = [
     "/debug/holdup/flamegraph.svg?rate=0",
     "/debug/pprof/nothing",
     "/debug/pprof/heap?seconds=x",
+];
+
+/// Queries of memory, beside the profiles of time.
+const HEAP: [&str; 6] = [
+    "holdup/profile?mode=heap",
+    "holdup/profile?mode=allocs&seconds=1",
+    "holdup/profile?mode=leaks&seconds=1&format=pprof",
+    "holdup/profile?mode=temporary&seconds=1&format=folded",
+    "holdup/profile?mode=peak",
+    "pprof/heap?gc=1&seconds=1",
 ];
 
 /// Number of clients that request news. Each request commits a fault.
@@ -143,6 +153,7 @@ struct Soak {
     until: Instant,
     requests: AtomicU64,
     profiles: AtomicU64,
+    heap_profiles: AtomicU64,
     asked: AtomicU64,
 }
 
@@ -179,6 +190,16 @@ impl Soak {
             wait_until("the profile of the client that went away ends", || {
                 get(self.diagnostics, "/debug/holdup/profile?mode=cpu&seconds=0.1").status == 200
             });
+        }
+    }
+
+    fn profile_memory(&self) {
+        while self.goes_on() {
+            for query in HEAP {
+                let answer = get(self.diagnostics, &format!("/debug/{query}"));
+                assert_eq!(answer.status, 200, "{query}: {}", answer.text());
+                self.heap_profiles.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -255,7 +276,7 @@ fn soak(runtime: &[&str], time: Duration) {
     let counts = Counts::new();
     let library = preloaded_library();
     let mut command = Command::new(program());
-    command.env("LD_PRELOAD", library).env("HOLDUP_SOAK_COUNTS", &counts.0);
+    command.env("LD_PRELOAD", library).env("HOLDUP_SOAK_COUNTS", &counts.0).env("HOLDUP_HEAP", "64KiB");
     command.args(["--churn", "--for", "24h", "--readers", "0", "--fault", &FAULTS.join(",")]).args(runtime);
     let mut service = Service::run(&mut command);
     let soak = Soak {
@@ -265,6 +286,7 @@ fn soak(runtime: &[&str], time: Duration) {
         until: Instant::now() + time,
         requests: AtomicU64::new(0),
         profiles: AtomicU64::new(0),
+        heap_profiles: AtomicU64::new(0),
         asked: AtomicU64::new(0),
     };
     let memory = std::thread::scope(|scope| {
@@ -272,6 +294,7 @@ fn soak(runtime: &[&str], time: Duration) {
             scope.spawn(|| soak.read_news());
         }
         scope.spawn(|| soak.profile());
+        scope.spawn(|| soak.profile_memory());
         scope.spawn(|| soak.ask_good_and_bad());
         soak.watch_memory(&counts)
     });
@@ -285,10 +308,11 @@ fn soak(runtime: &[&str], time: Duration) {
     wait_until("every fault that held a worker is noticed", || seen() >= held);
     let [waited, interrupted, loaded, not_loaded, _] = counts.now();
     println!(
-        "{runtime:?}, {time:?}: {} requests, {} profiles, {} other requests; {held} faults held a worker, {} long polls; \
+        "{runtime:?}, {time:?}: {} requests, {} profiles, {} of memory, {} other requests; {held} faults held a worker, {} long polls; \
          {interrupted} of {waited} waits interrupted; {loaded} libraries loaded; {memory}",
         soak.requests.load(Ordering::Relaxed),
         soak.profiles.load(Ordering::Relaxed),
+        soak.heap_profiles.load(Ordering::Relaxed),
         soak.asked.load(Ordering::Relaxed),
         seen(),
     );
