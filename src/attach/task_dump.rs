@@ -29,6 +29,8 @@ const LONGEST_ATTEMPTS: Duration = Duration::from_secs(2);
 /// The time between two looks at a cycle.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
+const NO_SECOND_LOOK: &str = "the process ended before a second look";
+
 /// Every task of the process at one moment. `show` gets the dump before it is cached, so that nobody waits for the cache.
 ///
 /// # Errors
@@ -53,7 +55,7 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     describe_descriptors(process, &mut census);
     census.cycles = diagnose::cycles(&census);
     if !census.cycles.is_empty() {
-        keep_lasting_cycles(observed, &mut census.cycles);
+        keep_lasting_cycles(observed, &mut symbolizer, &mut census.cycles);
     }
     census.futurelocks = diagnose::futurelocks(&census);
     let quality = &mut census.quality;
@@ -98,14 +100,15 @@ fn one_census(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
 
 /// Keeps the cycles that a second look finds too. In the first one, a future may have been about to continue. If the process
 /// has ended since, they are guesses.
-fn keep_lasting_cycles(observed: Observed<'_, '_>, cycles: &mut Vec<WaitCycle>) {
+fn keep_lasting_cycles(observed: Observed<'_, '_>, symbolizer: &mut Symbolizer, cycles: &mut Vec<WaitCycle>) {
     std::thread::sleep(BETWEEN_LOOKS);
     match one_census(observed) {
-        Ok(second) => {
-            let second = diagnose::cycles(&second.census);
+        Ok(Taken { mut census, stacks, .. }) => {
+            name_stacks(symbolizer, stacks, &mut census);
+            let second = diagnose::cycles(&census);
             cycles.retain(|cycle| second.iter().any(|other| other.steps == cycle.steps));
         }
-        Err(_) => cycles.iter_mut().for_each(|cycle| cycle.is_certain = false),
+        Err(_) => cycles.iter_mut().for_each(|cycle| cycle.doubt = Some(NO_SECOND_LOOK)),
     }
 }
 
@@ -145,7 +148,7 @@ fn census_by_types(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
     let moment = FrozenProcess::freeze(process, stops, &rehearse, &touch)
         .map_err(|error| AttachError::of_read(process, error))?;
     // Sleeping threads may wake up soon, so their stacks are taken first.
-    let stacks = moment.stacks(process, None).map_err(|error| AttachError::of_read(process, error))?;
+    let stacks = moment.stacks(process, stops, None).map_err(|error| AttachError::of_read(process, error))?;
     let starts = starts(&moment.threads, before);
     let (memory, headers) = (&moment.memory, unlisted.headers(pointers(&moment.threads)));
     let futures = lock();
@@ -162,7 +165,7 @@ fn census_by_types(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
     Ok(Taken { census, moment, stacks, unseen, missing })
 }
 
-/// Names the functions of each thread's stack.
+/// Names the functions of each thread's stack, and notes its locks.
 fn name_stacks(symbolizer: &mut Symbolizer, stacks: Vec<MomentStack>, census: &mut Census) {
     for (thread, taken) in census.threads.iter_mut().zip(stacks) {
         thread.stack = taken.stack.map(|stack| Stack {
@@ -171,5 +174,6 @@ fn name_stacks(symbolizer: &mut Symbolizer, stacks: Vec<MomentStack>, census: &m
             complete: stack.complete,
             taken_after: Duration::ZERO,
         });
+        thread.locks = taken.locks;
     }
 }

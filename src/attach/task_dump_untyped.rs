@@ -56,7 +56,7 @@ pub(super) fn census_by_scan(observed: Observed<'_, '_>) -> Result<Taken, Attach
     let running = scan.running(&tasks, &LiveMemory::of(process));
     // Sleeping threads may wake up soon, so their stacks are taken first.
     let headers = running.iter().map(|task| task.header).collect();
-    let stacks = moment.stacks(process, Some(&headers)).map_err(failed)?;
+    let stacks = moment.stacks(process, stops, Some(&headers)).map_err(failed)?;
     let evidence: Vec<StackEvidence> = stacks
         .iter()
         .zip(&moment.threads)

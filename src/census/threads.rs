@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::runtimes::Entered;
 use super::subject::ThreadStart;
-use crate::model::census::{Census, TaskNow, TaskState, ThreadNow, UnplacedTask};
+use crate::model::census::{Census, TaskNow, TaskState, ThreadLocks, ThreadNow, UnplacedTask};
 use crate::model::stack::StackUnavailable;
 use crate::model::task::TaskId;
 
@@ -23,6 +23,7 @@ pub(super) fn threads(starts: &[ThreadStart], entered: &[Entered], tasks: &mut [
             block_on: entered.block_on,
             block_on_future: None,
             stack: Err(StackUnavailable::Unavailable),
+            locks: ThreadLocks::default(),
             unknown: entered.unknown.clone(),
         };
         // Between polls, a worker's context has the worker's own id, which is not the id of a listed task.

@@ -14,7 +14,8 @@ use crate::quantity;
 
 /// The effects and the requirements of a dump.
 const NEEDS: &str = "The process is not changed, and no code is injected. Its memory is read. Running threads are stopped \
-for that time, which the last lines report; sleeping threads are not touched.
+for that time, which the last lines report. A sleeping thread is stopped only if it waits for a lock, and its stack \
+cannot be unwound otherwise.
 
 To show what tasks await, a dump needs debug information with types (`debug = 2` in the build profile): in the program, \
 beside it (.debug, build-id folders, .dwp), or in a file of `holdup symbols extract`. Without types, it shows tasks, \

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::to_ms;
 use crate::model::census::{
     Await, Census, Futurelock, HeldKind, Holder, RuntimeNow, SourcePlace, TaskNow, ThreadNow, WaitCycle, WaitStep,
-    WaitingFuture, WaitsFor,
+    Waiter, WaitsFor,
 };
 use crate::model::task::TaskId;
 
@@ -108,19 +108,23 @@ struct CycleJson {
     tasks: Vec<u64>,
     /// All that could release what is waited for was seen.
     certain: bool,
+    /// Why it is a guess.
+    doubt: Option<&'static str>,
     /// Each step waits for what the next one holds, and the last for what the first one holds.
     steps: Vec<StepJson>,
-    /// The number of other tasks that wait for what the cycle holds.
+    /// The number of other tasks, or threads, that wait for what the cycle holds.
     behind: usize,
     advice: &'static str,
 }
 
 #[derive(Debug, Serialize)]
 struct StepJson {
-    /// `None` for a future given to `block_on`.
+    /// `None` for a future given to `block_on`, and for a thread whose task is not known.
     task: Option<u64>,
     /// The thread inside `block_on`.
     block_on_thread: Option<i32>,
+    /// The thread that waits for a lock of threads.
+    thread: Option<i32>,
     function: String,
     place: Option<PlaceJson>,
     /// `None` if the end of its task is waited for.
@@ -313,7 +317,8 @@ impl From<&WaitCycle> for CycleJson {
     fn from(cycle: &WaitCycle) -> Self {
         Self {
             tasks: cycle.tasks().iter().map(|task| task.0).collect(),
-            certain: cycle.is_certain,
+            certain: cycle.doubt.is_none(),
+            doubt: cycle.doubt,
             steps: cycle.steps.iter().map(StepJson::from).collect(),
             behind: cycle.behind,
             advice: cycle.advice,
@@ -323,13 +328,15 @@ impl From<&WaitCycle> for CycleJson {
 
 impl From<&WaitStep> for StepJson {
     fn from(step: &WaitStep) -> Self {
-        let (task, block_on_thread) = match step.waiting {
-            WaitingFuture::Task(id) => (Some(id.0), None),
-            WaitingFuture::BlockOn(thread) => (None, Some(thread)),
+        let (task, block_on_thread, thread) = match step.waiting {
+            Waiter::Task(id) => (Some(id), None, None),
+            Waiter::BlockOn(thread) => (None, Some(thread), None),
+            Waiter::Thread { tid, task } => (task, None, Some(tid)),
         };
         Self {
-            task,
+            task: task.map(|id| id.0),
             block_on_thread,
+            thread,
             function: step.function.clone(),
             place: step.place.as_ref().map(PlaceJson::from),
             holds: step.holds.clone(),

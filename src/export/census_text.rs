@@ -7,7 +7,7 @@ use super::way_to_wait;
 use crate::model::address_hash::BuildAddressHasher;
 use crate::model::census::{
     Await, Census, Futurelock, HeldKind, LockStage, RuntimeNow, SourcePlace, TaskNow, TaskState, ThreadNow,
-    UnplacedTask, WaitCycle, WaitStep, WaitingFuture, WaitsFor, unseen_threads,
+    UnplacedTask, WaitCycle, WaitStep, Waiter, WaitsFor, unseen_threads,
 };
 use crate::model::task::TaskId;
 
@@ -119,14 +119,17 @@ fn write_futurelock(out: &mut String, found: &Futurelock) {
 }
 
 fn write_cycle(out: &mut String, cycle: &WaitCycle) {
-    let word = if cycle.is_certain { "deadlock" } else { "possible deadlock" };
+    let word = if cycle.doubt.is_none() { "deadlock" } else { "possible deadlock" };
     let who = match (&*cycle.tasks(), &*cycle.steps) {
         (_, [step]) => format!("{} waits for itself", owner(step.waiting)),
-        ([task], steps) if steps.iter().all(|step| step.waiting == WaitingFuture::Task(*task)) => {
+        ([task], steps) if steps.iter().all(|step| step.waiting == Waiter::Task(*task)) => {
             format!("futures of task {task} wait for each other")
         }
-        (tasks, steps) if steps.iter().all(|step| matches!(step.waiting, WaitingFuture::Task(_))) => {
+        (tasks, steps) if steps.iter().all(|step| matches!(step.waiting, Waiter::Task(_))) => {
             format!("{} tasks wait for each other: {}", tasks.len(), some(tasks.iter(), TASKS_SHOWN))
+        }
+        (_, steps) if steps.iter().all(|step| matches!(step.waiting, Waiter::Thread { .. })) => {
+            format!("{} threads wait for each other", steps.len())
         }
         (_, steps) => format!("{} futures wait for each other", steps.len()),
     };
@@ -143,19 +146,25 @@ fn write_cycle(out: &mut String, cycle: &WaitCycle) {
     }
     if cycle.behind > 0 {
         let wait = if cycle.behind == 1 { "waits" } else { "wait" };
-        line(out, 1, &format!("{} {wait} behind this", count(cycle.behind, "more task")));
+        let what = match cycle.steps.first().map(|step| step.waiting) {
+            Some(Waiter::Thread { .. }) => "more thread",
+            _ => "more task",
+        };
+        line(out, 1, &format!("{} {wait} behind this", count(cycle.behind, what)));
     }
-    if !cycle.is_certain {
-        line(out, 1, "This is a guess: a dump does not show all who may release it, such as permits in a collection.");
+    if let Some(doubt) = cycle.doubt {
+        line(out, 1, &format!("This is a guess: {doubt}."));
     }
     line(out, 1, &format!("advice: {}", cycle.advice));
 }
 
-/// Whose future it is.
-fn owner(waiting: WaitingFuture) -> String {
+/// Whose future it is, or which thread.
+fn owner(waiting: Waiter) -> String {
     match waiting {
-        WaitingFuture::Task(id) => format!("task {id}"),
-        WaitingFuture::BlockOn(thread) => format!("the future of block_on on thread {thread}"),
+        Waiter::Task(id) => format!("task {id}"),
+        Waiter::BlockOn(thread) => format!("the future of block_on on thread {thread}"),
+        Waiter::Thread { tid, task: None } => format!("thread {tid}"),
+        Waiter::Thread { tid, task: Some(task) } => format!("thread {tid} (task {task})"),
     }
 }
 

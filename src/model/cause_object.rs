@@ -370,7 +370,7 @@ impl CauseObject {
                 word: "stuck_lock",
                 title: "waiting for a lock that it does not get",
                 seen: "A mutex or readers-writer lock has kept the thread asleep in one wait for 2 s or longer, and still does.",
-                advice: "This may be a deadlock. The holder is not known. It may be this very thread, which locks the same mutex again, here or in a caller. Or a task keeps its guard across an .await, or a thread waits for another lock. Drop the guard before the call and before .await, and take locks in one order.",
+                advice: "This may be a deadlock: holdup dump --pid shows threads that wait for each other's locks. Or this very thread holds the lock, here or in a caller. Or a task keeps its guard across an .await. Drop the guard before the call and before .await, and take locks in one order.",
                 sign: Sign::LongWait(
                     &[Lock],
                     "std::sync::Mutex::lock std::sync::RwLock::* std::sync::reentrant_lock::* std::sys::sync::mutex::* std::sys::sync::rwlock::* parking_lot::* lock_api::* pthread_mutex_lock pthread_mutex_*lock pthread_rwlock_*lock",

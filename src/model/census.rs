@@ -125,8 +125,21 @@ pub(crate) struct ThreadNow {
     pub(crate) block_on_future: Option<Await>,
     /// Its call stack.
     pub(crate) stack: Result<Stack, StackUnavailable>,
+    /// What its stack and its system call show of locks.
+    pub(crate) locks: ThreadLocks,
     /// Why its runtime and task are unknown.
     pub(crate) unknown: Option<String>,
+}
+
+/// The locks of threads, such as those of the standard library and of parking_lot, that a thread has to do with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ThreadLocks {
+    /// The address that it waits for in the kernel (`futex`). Locks of the standard library and of C are there.
+    pub(crate) futex: Option<u64>,
+    /// Words beside that address that are on its stack too. A thread that parks in parking_lot has its lock's address there.
+    pub(crate) near_futex: Vec<u64>,
+    /// The addresses of all those locks, of whatever thread, that are on its stack or in its registers.
+    pub(crate) on_stack: Vec<u64>,
 }
 
 /// A running task whose thread is not known.
@@ -271,14 +284,14 @@ pub(crate) struct Futurelock {
     pub(crate) waiting: Vec<TaskId>,
 }
 
-/// Futures that wait for each other. None of them continues, unless somebody from outside releases what one waits for.
+/// Futures or threads that wait for each other. None continues, unless somebody from outside releases what one waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WaitCycle {
     /// Each step waits for what the next one holds, and the last for what the first one holds.
     pub(crate) steps: Vec<WaitStep>,
-    /// All that could release what is waited for was seen.
-    pub(crate) is_certain: bool,
-    /// The number of other tasks that wait for what the cycle holds.
+    /// Why it is a guess, in one sentence. `None` if all that could release what is waited for was seen.
+    pub(crate) doubt: Option<&'static str>,
+    /// The number of other tasks, or threads, that wait for what the cycle holds.
     pub(crate) behind: usize,
     /// What to do. One sentence without a full stop.
     pub(crate) advice: &'static str,
@@ -289,20 +302,21 @@ impl WaitCycle {
     pub(crate) fn tasks(&self) -> Vec<TaskId> {
         let mut seen = HashSet::new();
         let tasks = self.steps.iter().filter_map(|step| match step.waiting {
-            WaitingFuture::Task(id) => Some(id),
-            WaitingFuture::BlockOn(_) => None,
+            Waiter::Task(id) => Some(id),
+            Waiter::Thread { task, .. } => task,
+            Waiter::BlockOn(_) => None,
         });
         tasks.filter(|id| seen.insert(*id)).collect()
     }
 }
 
-/// A future that holds what another one in the cycle waits for.
+/// A future or a thread that holds what another one in the cycle waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct WaitStep {
-    pub(crate) waiting: WaitingFuture,
-    /// The `async fn` that holds it.
+    pub(crate) waiting: Waiter,
+    /// The `async fn` that holds it. Of a thread, the function of the program that waits.
     pub(crate) function: String,
-    /// The await at which that function is suspended.
+    /// The await at which that function is suspended, or its call.
     pub(crate) place: Option<SourcePlace>,
     /// What it holds, in words, such as `the Mutex at 0x7f12a4000b70`. `None` if its own end is waited for.
     pub(crate) holds: Option<String>,
@@ -310,12 +324,17 @@ pub(crate) struct WaitStep {
     pub(crate) waits_for: String,
 }
 
-/// Whose future it is.
+/// Whose future it is, or which thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum WaitingFuture {
+pub(crate) enum Waiter {
     Task(TaskId),
     /// The future given to `block_on` on this thread.
     BlockOn(i32),
+    /// A thread that waits for a lock of threads, and the task that it polls.
+    Thread {
+        tid: i32,
+        task: Option<TaskId>,
+    },
 }
 
 /// A future on an await path, with the futures that it awaits.

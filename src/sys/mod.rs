@@ -226,6 +226,15 @@ impl KernelState {
             }
         }
     }
+
+    /// The address of the futex that a thread waits for.
+    #[cfg(all(feature = "attach", target_os = "linux"))]
+    pub(crate) fn futex(self) -> Option<u64> {
+        match self {
+            Self::Syscall { number: libc::SYS_futex, arguments: [address, ..], .. } => Some(address),
+            _ => None,
+        }
+    }
 }
 
 /// The process that listens on a port.

@@ -231,6 +231,37 @@ fn futures_that_wait_for_each_other_are_found_and_those_that_take_turns_are_not(
 }
 
 #[test]
+fn threads_that_wait_for_each_others_locks_are_found() {
+    let program = Awaiting::with("locks");
+    let mut found = Vec::new();
+    // The threads announce their wait before they begin it.
+    support::wait_until("all of them wait", || {
+        found = json(&program.pid().to_string(), &[])["cycles"].as_array().expect("a list").clone();
+        // One more is that of two tasks.
+        found.len() == 3
+    });
+    for [first, second] in [["transfer", "refund"], ["transfer_parked", "refund_parked"]] {
+        let is_in = |cycle: &&Value| {
+            let steps = cycle["steps"].as_array().expect("a list");
+            let functions: Vec<&str> = steps.iter().filter_map(|step| step["function"].as_str()).collect();
+            [first, second].iter().all(|one| functions.contains(&&*format!("awaiting::locks::{one}")))
+        };
+        let cycle = found.iter().find(is_in).unwrap_or_else(|| panic!("{first} and {second}: {found:#?}"));
+        assert_eq!((&cycle["certain"], &cycle["behind"]), (&false.into(), &0.into()), "{cycle:#}");
+        let [one, other] = &**cycle["steps"].as_array().expect("a list") else { panic!("{cycle:#}") };
+        assert_eq!((&one["holds"], &one["waits_for"]), (&other["waits_for"], &other["holds"]), "{cycle:#}");
+        let file = one["place"]["file"].as_str().expect("it has lines");
+        assert!(one["thread"].is_number() && file.ends_with("src/locks.rs"), "{cycle:#}");
+    }
+    let text = printed(&program, &[]);
+    for part in
+        ["! possible deadlock: 2 threads wait for each other", "This is a guess: a lock does not record its holder"]
+    {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
 fn a_running_task_has_the_stack_of_its_thread() {
     // The task of the second program runs on the main thread. Its thread-local variables are only found by stopping it.
     for program in [Awaiting::start(), Awaiting::with("current_thread")] {

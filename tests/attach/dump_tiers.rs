@@ -131,6 +131,24 @@ fn a_debug_file_of_another_build_is_refused() {
 }
 
 #[test]
+fn threads_that_wait_for_each_others_locks_need_symbols_alone() {
+    let _alone = support::alone();
+    let program = Awaiting::of(&stripped(&folder("locks"), "--strip-debug"), "locks");
+    let mut functions = Vec::new();
+    // The threads announce their wait before they begin it.
+    support::wait_until("all of them wait", || {
+        let census = dump(&program, &["--no-cache"]);
+        let cycles = census["cycles"].as_array().expect("a list");
+        let steps = cycles.iter().flat_map(|cycle| cycle["steps"].as_array().expect("a list"));
+        functions = steps.map(|step| step["function"].as_str().expect("text").to_owned()).collect();
+        cycles.len() == 2
+    });
+    functions.sort_unstable();
+    let expected = ["refund", "refund_parked", "transfer", "transfer_parked"];
+    assert_eq!(functions, expected.map(|name| format!("awaiting::locks::{name}")));
+}
+
+#[test]
 fn compressed_debug_information_is_read() {
     let _alone = support::alone();
     for format in ["zlib", "zstd"] {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::graph::{Graph, Known, Thing};
-use crate::model::census::{HeldKind, WaitCycle, WaitStep, WaitingFuture};
+use crate::model::census::{HeldKind, WaitCycle, WaitStep, Waiter};
 
 /// The maximum number of cycles that are reported.
 const MAX_CYCLES: usize = 64;
@@ -14,6 +14,9 @@ const POOL_THREAD: &str = "a thread of the blocking pool";
 const POOL_ADVICE: &str =
     "a function of spawn_blocking must not wait for async code that needs a thread of the same pool";
 const ADVICE: &str = "take locks in one order, and release what others need before you await them";
+
+/// Why a cycle may be none.
+const UNSEEN_HOLDERS: &str = "a dump does not show all who may release it, such as permits in a collection";
 
 /// From a thing to another one: a future holds the first, and a part of it waits for the second.
 #[derive(Clone, Copy, Debug)]
@@ -124,17 +127,18 @@ fn shown(graph: &Graph<'_>, cycle: &[(Thing, usize)]) -> Option<WaitCycle> {
     let mut steps: Vec<WaitStep> = steps.collect();
     let smallest = steps.iter().enumerate().min_by_key(|(_, step)| step.waiting).map_or(0, |(index, _)| index);
     steps.rotate_left(smallest);
-    let inside: HashSet<WaitingFuture> = steps.iter().map(|step| step.waiting).collect();
+    let inside: HashSet<Waiter> = steps.iter().map(|step| step.waiting).collect();
     let waiters = cycle.iter().filter_map(|(thing, _)| graph.things.get(thing)).flat_map(|known| &known.waiters);
-    let owners: HashSet<WaitingFuture> = waiters
+    let owners: HashSet<Waiter> = waiters
         .filter_map(|waiter| Some(graph.nodes.get(*waiter)?.owner))
         .filter(|one| !inside.contains(one))
         .collect();
     let is_certain =
         cycle.iter().all(|(thing, _)| graph.things.get(thing).is_some_and(|known| is_limited(*thing, known)));
+    let doubt = (!is_certain).then_some(UNSEEN_HOLDERS);
     let through_pool = cycle.iter().any(|(thing, _)| *thing == Thing::Pool);
     let advice = if through_pool { POOL_ADVICE } else { ADVICE };
-    Some(WaitCycle { steps, is_certain, behind: owners.len(), advice })
+    Some(WaitCycle { steps, doubt, behind: owners.len(), advice })
 }
 
 /// Whether it is known how many can hold a thing. A semaphore may have permits that no future keeps.

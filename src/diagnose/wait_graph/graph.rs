@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::census::{Await, Census, Held, HeldKind, RuntimeNow, TaskNow, TaskState, WaitingFuture, WaitsFor};
+use crate::model::census::{Await, Census, Held, HeldKind, RuntimeNow, TaskNow, TaskState, Waiter, WaitsFor};
 use crate::model::task::TaskId;
 
 /// Futures that continue only when all of their parts have.
@@ -25,7 +25,7 @@ pub(super) enum Thing {
 #[derive(Debug)]
 pub(super) struct Node<'c> {
     pub(super) future: &'c Await,
-    pub(super) owner: WaitingFuture,
+    pub(super) owner: Waiter,
     /// What it waits for, if it has no parts.
     pub(super) waits_for: Option<Thing>,
     pub(super) parent: Option<usize>,
@@ -123,7 +123,7 @@ impl<'c> Graph<'c> {
         let mut graph = Self::default();
         for task in &census.tasks {
             if let (Some(id), Some(path)) = (task.id, path_of(task)) {
-                let root = graph.add(path, WaitingFuture::Task(id), None);
+                let root = graph.add(path, Waiter::Task(id), None);
                 graph.hold(Thing::Task(id), root, None);
             }
             // The graph has no place for futures that are not polled. They may be dropped.
@@ -134,7 +134,7 @@ impl<'c> Graph<'c> {
         let mut threads = HashMap::new();
         for thread in census.threads.iter().filter(|thread| !thread.runs) {
             if let Some(path) = thread.block_on_future.as_ref().filter(|path| waits_for_a_thing(path)) {
-                threads.insert(thread.tid, graph.add(path, WaitingFuture::BlockOn(thread.tid), None));
+                threads.insert(thread.tid, graph.add(path, Waiter::BlockOn(thread.tid), None));
             }
         }
         graph.add_pool(pool, &threads);
@@ -144,7 +144,7 @@ impl<'c> Graph<'c> {
     }
 
     /// Adds a future with all that it awaits. The reader of the path limits its depth.
-    fn add(&mut self, future: &'c Await, owner: WaitingFuture, parent: Option<usize>) -> usize {
+    fn add(&mut self, future: &'c Await, owner: Waiter, parent: Option<usize>) -> usize {
         let index = self.nodes.len();
         let needed = if needs_all(future) { future.children.len() } else { 1 };
         let waits_for = thing_of(future);
@@ -172,7 +172,7 @@ impl<'c> Graph<'c> {
     fn add_pool(&mut self, pool: &'c BlockingPool, threads: &HashMap<i32, usize>) {
         for (id, function) in &pool.queued {
             let index = self.nodes.len();
-            let (owner, waits_for) = (WaitingFuture::Task(*id), Some(Thing::Pool));
+            let (owner, waits_for) = (Waiter::Task(*id), Some(Thing::Pool));
             self.nodes.push(Node { future: function, owner, waits_for, parent: None, needed: 1, continues: false });
             self.things.entry(Thing::Pool).or_default().waiters.push(index);
             self.hold(Thing::Task(*id), index, None);
@@ -248,8 +248,8 @@ impl<'c> Graph<'c> {
                         self.fresh.push(parent);
                     }
                 }
-                (None, WaitingFuture::Task(id)) => self.release(Thing::Task(id)),
-                (None, WaitingFuture::BlockOn(_)) => {}
+                (None, Waiter::Task(id)) => self.release(Thing::Task(id)),
+                (None, Waiter::BlockOn(_) | Waiter::Thread { .. }) => {}
             }
         }
     }

@@ -10,6 +10,9 @@ use crate::model::census::{Census, WaitCycle};
 /// Futures, what they wait for, and which of them continue.
 mod graph;
 
+/// Threads that wait for each other's locks.
+mod thread_locks;
+
 /// The search for cycles among things that nobody releases.
 mod cycles;
 
@@ -18,7 +21,9 @@ use graph::{BlockingPool, Graph};
 /// The cycles of a census.
 pub(crate) fn cycles(census: &Census) -> Vec<WaitCycle> {
     let pool = BlockingPool::of(census);
-    cycles::of(&Graph::of(census, &pool))
+    let mut cycles = cycles::of(&Graph::of(census, &pool));
+    cycles.extend(thread_locks::cycles(census));
+    cycles
 }
 
 #[cfg(test)]

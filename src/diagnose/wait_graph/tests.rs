@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::census::{
-    Await, Held, HeldKind, LockStage, RuntimeNow, TaskNow, TaskState, ThreadNow, UnpolledFuture, WaitingFuture,
+    Await, Held, HeldKind, LockStage, RuntimeNow, TaskNow, TaskState, ThreadLocks, ThreadNow, UnpolledFuture, Waiter,
     WaitsFor,
 };
 use crate::model::stack::StackUnavailable;
@@ -58,7 +58,7 @@ fn all(tasks: Vec<TaskNow>) -> Vec<WaitCycle> {
 
 /// The tasks of each cycle, and whether it is certain.
 fn found(tasks: Vec<TaskNow>) -> Vec<(Vec<u64>, bool)> {
-    all(tasks).iter().map(|cycle| (cycle.tasks().iter().map(|task| task.0).collect(), cycle.is_certain)).collect()
+    all(tasks).iter().map(|cycle| (cycle.tasks().iter().map(|task| task.0).collect(), cycle.doubt.is_none())).collect()
 }
 
 use HeldKind::{Mutex, Permit, ReadLock, Receiver, Sender, WriteLock};
@@ -75,7 +75,7 @@ fn two_tasks_that_lock_in_different_orders_are_a_cycle() {
     let steps: Vec<_> = cycle.steps.iter().map(|step| (step.holds.as_deref(), &*step.waits_for)).collect();
     let [first, second] = ["the Mutex at 0x10", "the Mutex at 0x20"];
     assert_eq!(steps, [(Some(first), second), (Some(second), first)]);
-    assert!(cycle.is_certain);
+    assert_eq!(cycle.doubt, None);
     assert_eq!(cycle.behind, 1, "task 6 waits behind");
 }
 
@@ -202,6 +202,7 @@ fn blocks_on(tid: i32, future: Option<Await>) -> ThreadNow {
         block_on: true,
         block_on_future: future,
         stack: Err(StackUnavailable::Unavailable),
+        locks: ThreadLocks::default(),
         unknown: None,
     }
 }
@@ -214,9 +215,9 @@ fn a_blocking_pool_whose_functions_wait_for_it_is_a_cycle() {
     let steps: Vec<_> =
         cycle.steps.iter().map(|step| (step.waiting, step.holds.as_deref(), &*step.waits_for)).collect();
     let thread = "a thread of the blocking pool";
-    let first = (WaitingFuture::Task(TaskId(7)), None, thread);
-    assert_eq!(steps, [first, (WaitingFuture::BlockOn(51), Some(thread), "the end of task 7")]);
-    assert!(cycle.is_certain);
+    let first = (Waiter::Task(TaskId(7)), None, thread);
+    assert_eq!(steps, [first, (Waiter::BlockOn(51), Some(thread), "the end of task 7")]);
+    assert_eq!(cycle.doubt, None);
     assert_eq!(cycle.behind, 2, "tasks 8 and 9");
     assert_eq!(with_pool(threads(), pool(&[51, 52, 53], &[7, 8])), [], "thread 53 may become free");
     assert_eq!(

@@ -1,5 +1,5 @@
 //! All threads of another process and a copy of its memory, both of one moment. Running threads are held only while memory
-//! is copied. Sleeping threads are not touched.
+//! is copied. Sleeping threads are not stopped for it.
 
 use std::collections::HashMap;
 use std::io;

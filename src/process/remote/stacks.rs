@@ -131,16 +131,22 @@ impl RemoteStacks {
     /// without all registers. The kernel restarts that wait (futex(2)), which is not true of every system call.
     pub(crate) fn capture_stack_in_poll(&mut self, tid: i32) -> Result<RawStack, StackUnavailable> {
         let stack = self.capture_stack(tid)?;
+        Ok(self.with_registers(tid, stack))
+    }
+
+    /// The whole stack of a thread that waits for a lock, if only a stop shows it.
+    fn with_registers(&mut self, tid: i32, stack: RawStack) -> RawStack {
         let sleep = Sleep::of(&self.state(tid).probe);
         if stack.complete || stack.method != CaptureMethod::Passive || sleep.is_none() || !self.waits_for_lock(tid) {
-            return Ok(stack);
+            return stack;
         }
         let stopped = self.copy_stopped(tid, |state| Sleep::of(&state.probe) == sleep);
         let whole = stopped.ok().map(|()| self.unwind_copy()).filter(|stack| stack.complete);
-        Ok(whole.unwrap_or(stack))
+        whole.unwrap_or(stack)
     }
 
-    /// The stack of a thread that has slept since it had been put on a CPU this often. The thread is not stopped.
+    /// The stack of a thread that has slept since it had been put on a CPU this often. The thread is stopped only if it waits
+    /// for a lock, and its stack cannot be unwound without all registers.
     pub(crate) fn capture_sleep(&mut self, tid: i32, slices: Option<u64>) -> Result<RawStack, StackUnavailable> {
         let copied = self.copy_sleeping(tid);
         // A thread in the same time slice has not run between the two counts.
@@ -148,7 +154,8 @@ impl RemoteStacks {
             let gone = self.process.thread_name(tid).is_none();
             return Err(if gone { StackUnavailable::Gone } else { StackUnavailable::TooLate });
         }
-        Ok(sleep::walk(&mut self.unwinder, &self.copy).0)
+        let stack = sleep::walk(&mut self.unwinder, &self.copy).0;
+        Ok(self.with_registers(tid, stack))
     }
 
     /// The stack of a thread in some sleep, if it sleeps soon. The thread is not stopped.
