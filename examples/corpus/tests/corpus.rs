@@ -166,6 +166,21 @@ fn every_part_of_a_report_is_compared_with_the_truth() {
 }
 
 #[test]
+fn a_function_of_the_same_module_and_no_function_are_not_wrong() {
+    for (function, not_wrong) in [
+        (json!("app::nap"), 1.0),
+        (json!("app::CASES::{closure}"), 1.0),
+        (json!("<app::Nap as core::future::future::Future>::poll"), 1.0),
+        (Value::Null, 1.0),
+        (json!("std::thread::sleep"), 0.0),
+        (json!("application::nap"), 0.0),
+    ] {
+        let card = scored(&[slept(0, &json!({}))], &[reported(0, &json!({"function": function}))]);
+        assert_eq!(row(&card, "total")["function_not_wrong"], not_wrong, "{function}");
+    }
+}
+
+#[test]
 fn victims_are_right_if_a_report_names_all_waiting_tasks_and_no_others() {
     // The stall ends 50 ms after the start.
     let waited = |tasks: &[(u64, u64)]| {

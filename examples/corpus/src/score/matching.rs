@@ -82,6 +82,7 @@ fn judge(stall: &TrueStall, said: Option<&ReportedStall>, threshold: u64) -> Jud
     let tally = &mut one.tally;
     tally.found = 1;
     tally.lines_reported = usize::from(said.line.is_some());
+    tally.function_not_wrong = usize::from(function_not_wrong(stall, said));
     for (wrong, right, count) in [
         (Wrong::Function, same_function(stall, said), &mut tally.function_right),
         (Wrong::Line, same_line(stall, said), &mut tally.line_right),
@@ -127,6 +128,18 @@ fn overlap(stall: &TrueStall, said: &ReportedStall) -> u64 {
 
 fn same_function(stall: &TrueStall, said: &ReportedStall) -> bool {
     said.function.as_deref().is_some_and(|function| readable(function) == stall.function)
+}
+
+/// Whether the report names the function, another function of its module, or none.
+fn function_not_wrong(stall: &TrueStall, said: &ReportedStall) -> bool {
+    let module = |function: &str| {
+        let path = function.trim_start_matches('<').split(" as ").next().unwrap_or_default().to_owned();
+        path.rsplit_once("::").map_or(path.clone(), |(module, _)| format!("{module}::"))
+    };
+    said.function.as_deref().is_none_or(|function| {
+        let (said, is) = (module(&readable(function)), module(&stall.function));
+        said.starts_with(&is) || is.starts_with(&said)
+    })
 }
 
 /// The tool may report the path with more folders or with fewer.

@@ -15,6 +15,8 @@ pub(super) struct Tally {
     /// Reports without a stall that blame the machine. It is unknown whether they are right.
     pub(super) blamed_on_machine: usize,
     pub(super) function_right: usize,
+    /// Found stalls whose report names a function of the case, or none.
+    pub(super) function_not_wrong: usize,
     /// Found stalls with a line in the report.
     pub(super) lines_reported: usize,
     pub(super) line_right: usize,
@@ -42,6 +44,9 @@ pub(crate) struct Row {
     pub(crate) recall: Option<f64>,
     pub(crate) precision: Option<f64>,
     pub(crate) function_right: Option<f64>,
+    /// Share of the reports that name the function, another of its module, or none. An inlined function has no name
+    /// without debug information, so the one that it became a part of is shown.
+    pub(crate) function_not_wrong: Option<f64>,
     /// Share of the reports with a line. Null if none has one.
     pub(crate) line_right: Option<f64>,
     pub(crate) cause_right: Option<f64>,
@@ -70,6 +75,7 @@ impl Tally {
         self.invented += other.invented;
         self.blamed_on_machine += other.blamed_on_machine;
         self.function_right += other.function_right;
+        self.function_not_wrong += other.function_not_wrong;
         self.lines_reported += other.lines_reported;
         self.line_right += other.line_right;
         self.cause_right += other.cause_right;
@@ -92,6 +98,7 @@ impl Tally {
             recall: share(self.found, self.stalls),
             precision: share(self.found, self.found + self.invented),
             function_right: share(self.function_right, self.found),
+            function_not_wrong: share(self.function_not_wrong, self.found),
             line_right: share(self.line_right, self.lines_reported),
             cause_right: share(self.cause_right, self.found),
             duration_right: share(self.duration_right, self.found),

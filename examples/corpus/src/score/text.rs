@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::tally::Quantiles;
 use super::{Card, Row, Wrong};
 
-const HEADINGS: &str = "class            stalls  recall  precision  function    line   cause  duration  victims  \
+const HEADINGS: &str = "class            stalls  recall  precision  function  not wrong    line   cause  duration  victims  \
 noticed p50/p99  reported p50/p99  off by p50/p99  invented  machine";
 
 /// The card as text. Percent and milliseconds.
@@ -30,12 +30,13 @@ pub(crate) fn table(card: &Card) -> String {
 
 fn line(row: &Row) -> String {
     format!(
-        "{:<16} {:>6}  {:>6}  {:>9}  {:>8}  {:>6}  {:>6}  {:>8}  {:>7}  {:>15}  {:>16}  {:>14}  {:>8}  {:>7}",
+        "{:<16} {:>6}  {:>6}  {:>9}  {:>8}  {:>9}  {:>6}  {:>6}  {:>8}  {:>7}  {:>15}  {:>16}  {:>14}  {:>8}  {:>7}",
         row.class,
         row.stalls,
         percent(row.recall),
         percent(row.precision),
         percent(row.function_right),
+        percent(row.function_not_wrong),
         percent(row.line_right),
         percent(row.cause_right),
         percent(row.duration_right),
