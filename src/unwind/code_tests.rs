@@ -8,6 +8,7 @@ use gimli::{
 use object::read::ReadRef;
 use object::{Object, ObjectSection};
 
+use super::call::Call;
 use super::code_walk::{self, CallerBase, Frame, Register, Slot};
 use super::effect::Effect;
 use super::instruction::decode;
@@ -100,6 +101,10 @@ fn code_shows_what_the_tables_say() {
             let at = usize::try_from(instruction - function.code.start).expect("inside");
             // Nothing reaches a trap, and LLVM's tables are wrong there.
             if code.get(at..).and_then(decode).is_some_and(|next| next.effect == Effect::Trap) {
+                continue;
+            }
+            // At each call the stack is aligned to 16 bytes. LLVM's tables say otherwise after a call that never returns.
+            if !matches!(Call::before(Process::own(), *instruction), Call::None) && distance % 16 != 8 {
                 continue;
             }
             let ways = code_walk::ways_to(Process::own(), function.code.start, Some(&function.code), *instruction);
