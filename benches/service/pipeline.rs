@@ -15,6 +15,8 @@
 //!   stopped (`ptrace`) in those seconds. Differences between processes cancel out, and each pair of seconds is a round, so
 //!   this is more precise. Task hooks run in both cases; `poll_cost` measures them.
 //! - `a CPU profile at 99 Hz`: watched and profiled all the time, against not watched.
+//! - `heap at 512KiB` and `heap at 64KiB`: watched with one sample per so many bytes, against watched without. The goals are 0.99
+//!   and 0.97.
 //! - `current-thread`: watched on a current-thread runtime, against watched on a multi-thread one.
 //! - `nothing`: not watched against not watched, which shows the noise of the other numbers.
 //!
@@ -32,7 +34,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use holdup::bench_support::while_stopped;
 use support::rounds::{Rounds, in_turn};
-use support::service::Service;
+use support::service::{Service, program};
 
 const ARTICLES: u32 = 100_000;
 
@@ -64,17 +66,20 @@ const AT_WORK: [&str; 2] = ["holdup-watchdog", "holdup-reporter"];
 const LOAD: [&str; 8] =
     ["--odd-feed", "flood,flood", "--feed-interval", "1ms", "--readers", "4", "--reader-interval", "20ms"];
 
-const OFF: Way = Way { name: "nothing", arguments: &["--watch", "off"], profiled: false };
-const ON: Way = Way { name: "holdup on", arguments: &["--watch", "on"], profiled: false };
-const PROFILED: Way = Way { name: "a CPU profile at 99 Hz", arguments: &["--watch", "on"], profiled: true };
-const CURRENT_THREAD: Way =
-    Way { name: "current-thread", arguments: &["--runtime", "current-thread"], profiled: false };
+const OFF: Way = Way { name: "nothing", arguments: &["--watch", "off"], profiled: false, heap: None };
+const ON: Way = Way { name: "holdup on", arguments: &["--watch", "on"], ..OFF };
+const PROFILED: Way = Way { name: "a CPU profile at 99 Hz", profiled: true, ..ON };
+const HEAP_512: Way = Way { name: "heap at 512KiB", heap: Some("512KiB"), ..ON };
+const HEAP_64: Way = Way { name: "heap at 64KiB", heap: Some("64KiB"), ..ON };
+const CURRENT_THREAD: Way = Way { name: "current-thread", arguments: &["--runtime", "current-thread"], ..OFF };
 
 /// A variant of the service.
 struct Way {
     name: &'static str,
     arguments: &'static [&'static str],
     profiled: bool,
+    /// The mean distance between two samples of memory.
+    heap: Option<&'static str>,
 }
 
 /// The work of one service in its turns.
@@ -149,7 +154,9 @@ fn profile(service: &Service) -> JoinHandle<Vec<u8>> {
 
 /// A service in its saturated state.
 fn under_load(way: &Way) -> Service {
-    let service = Service::start_for(LIFE, &[&LOAD, way.arguments].concat());
+    let mut command = Command::new(program());
+    command.args(["--for", LIFE]).args(LOAD).args(way.arguments).envs(way.heap.map(|heap| ("HOLDUP_HEAP", heap)));
+    let service = Service::run(&mut command);
     let started = Instant::now();
     let limit = started + DEADLINE;
     while Moment::of(&service).articles < BEFORE {
@@ -263,7 +270,7 @@ fn compare(criterion: &mut Criterion, name: &str, measure: impl Fn(usize) -> Vec
 
 fn pipeline(criterion: &mut Criterion) {
     compare(criterion, "holdup at work", |_| pairs_in_one());
-    for (base, way) in [(OFF, ON), (OFF, PROFILED), (ON, CURRENT_THREAD), (OFF, OFF)] {
+    for (base, way) in [(OFF, ON), (OFF, PROFILED), (ON, HEAP_512), (ON, HEAP_64), (ON, CURRENT_THREAD), (OFF, OFF)] {
         compare(criterion, way.name, |number| vec![round(number, &base, &way)]);
     }
 }
