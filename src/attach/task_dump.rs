@@ -1,5 +1,6 @@
 //! A task dump of another process: every task at one moment.
 
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use super::task_dump_untyped::census_by_scan;
 use super::thread_starts::{pointers, starts};
 use crate::census::{BlockOnFutures, HeapTaskKinds, Subject};
 use crate::diagnose;
-use crate::model::census::{Census, WaitCycle, WaitsFor};
+use crate::model::census::{Census, TaskState, WaitsFor};
 use crate::model::process::DebugTier;
 use crate::model::stack::Stack;
 use crate::process::{Descriptors, FrozenProcess, FrozenThread, MomentStack, Snapshot};
@@ -26,7 +27,7 @@ const NEWEST: usize = 32;
 const MAX_ATTEMPTS: u32 = 5;
 const LONGEST_ATTEMPTS: Duration = Duration::from_secs(2);
 
-/// The time between two looks at a cycle.
+/// The time between two looks at a cycle or a lost task.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 const NO_SECOND_LOOK: &str = "the process ended before a second look";
@@ -54,8 +55,8 @@ pub(crate) fn take<T>(open: &OpenProcess, show: impl FnOnce(Census) -> T) -> Res
     name_stacks(&mut symbolizer, stacks, &mut census);
     describe_descriptors(process, &mut census);
     census.cycles = diagnose::cycles(&census);
-    if !census.cycles.is_empty() {
-        keep_lasting_cycles(observed, &mut symbolizer, &mut census.cycles);
+    if !census.cycles.is_empty() || census.tasks.iter().any(|task| task.state == TaskState::Lost) {
+        keep_what_lasts(observed, &mut symbolizer, &mut census);
     }
     census.futurelocks = diagnose::futurelocks(&census);
     let quality = &mut census.quality;
@@ -98,17 +99,24 @@ fn one_census(observed: Observed<'_, '_>) -> Result<Taken, AttachError> {
     }
 }
 
-/// Keeps the cycles that a second look finds too. In the first one, a future may have been about to continue. If the process
-/// has ended since, they are guesses.
-fn keep_lasting_cycles(observed: Observed<'_, '_>, symbolizer: &mut Symbolizer, cycles: &mut Vec<WaitCycle>) {
+/// Keeps the cycles and the lost tasks that a second look finds too. In the first one, a future may have been about to
+/// continue. If the process has ended since, cycles are guesses.
+fn keep_what_lasts(observed: Observed<'_, '_>, symbolizer: &mut Symbolizer, census: &mut Census) {
     std::thread::sleep(BETWEEN_LOOKS);
+    let mut lost = HashSet::new();
     match one_census(observed) {
-        Ok(Taken { mut census, stacks, .. }) => {
-            name_stacks(symbolizer, stacks, &mut census);
-            let second = diagnose::cycles(&census);
-            cycles.retain(|cycle| second.iter().any(|other| other.steps == cycle.steps));
+        Ok(Taken { census: mut second, stacks, .. }) => {
+            name_stacks(symbolizer, stacks, &mut second);
+            lost.extend(second.tasks.iter().filter(|task| task.state == TaskState::Lost).filter_map(|task| task.id));
+            let second = diagnose::cycles(&second);
+            census.cycles.retain(|cycle| second.iter().any(|other| other.steps == cycle.steps));
         }
-        Err(_) => cycles.iter_mut().for_each(|cycle| cycle.doubt = Some(NO_SECOND_LOOK)),
+        Err(_) => census.cycles.iter_mut().for_each(|cycle| cycle.doubt = Some(NO_SECOND_LOOK)),
+    }
+    for task in census.tasks.iter_mut().filter(|task| task.state == TaskState::Lost) {
+        if task.id.is_none_or(|id| !lost.contains(&id)) {
+            task.state = TaskState::Idle;
+        }
     }
 }
 
