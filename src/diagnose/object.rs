@@ -132,7 +132,7 @@ fn any_matches(frames: &[Frame], patterns: &str) -> bool {
 
 /// Whether a function is one of a pattern. A `*` stands for any text. A pattern without `::` is a function of C, which Rust
 /// code may declare in any module. `<T as Trait>::method` is a function of `T`.
-fn matches(pattern: &str, function: &str) -> bool {
+pub(super) fn matches(pattern: &str, function: &str) -> bool {
     let path = function.trim_start_matches(['<', '&']).trim_start_matches("mut ");
     let name = if pattern.contains("::") { path } else { function.rsplit("::").next().unwrap_or(function) };
     // glibc's own calls have a prefix, such as `__libc_malloc` and `__GI___libc_free`.

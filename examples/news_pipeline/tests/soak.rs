@@ -1,5 +1,6 @@
 //! The reference service under everything at once, for a given time. Every fault is on in turn, and profiles of time and of
-//! memory start and stop. The allocator takes a sample per 64 KiB. Requests are valid and invalid. Threads, child processes, runtimes and libraries start and end.
+//! memory start and stop. The allocator takes a sample per 64 KiB. Requests are valid and invalid. Threads, child processes,
+//! runtimes and libraries start and end.
 //!
 //! ```console
 //! $ cargo build --release -p news_pipeline --examples

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 
 use crate::diagnose::culprit::find_culprit;
+use crate::diagnose::object;
 use crate::model::census::{Census, SourcePlace, ThreadNow, WaitCycle, WaitStep, Waiter};
 use crate::model::stack::Frame;
 
@@ -27,20 +28,15 @@ enum Kind {
     NearFutex,
 }
 
-/// Functions in which a thread waits for a lock: the end of the path, what the lock is called, and where its address is.
-const WAITS: [(&str, &str, Kind); 12] = [
-    ("mutex::futex::Mutex::lock_contended", "Mutex", Kind::Futex),
-    ("rwlock::futex::RwLock::read_contended", "RwLock", Kind::FutexPair),
-    ("rwlock::futex::RwLock::write_contended", "RwLock", Kind::FutexPair),
-    ("raw_mutex::RawMutex::lock_slow", "Mutex", Kind::NearFutex),
-    ("raw_rwlock::RawRwLock::lock_shared_slow", "RwLock", Kind::NearFutex),
-    ("raw_rwlock::RawRwLock::lock_exclusive_slow", "RwLock", Kind::NearFutex),
-    ("raw_rwlock::RawRwLock::lock_upgradable_slow", "RwLock", Kind::NearFutex),
-    ("raw_rwlock::RawRwLock::upgrade_slow", "RwLock", Kind::NearFutex),
-    ("lock::RawRwLock::lock_shared_slow", "RwLock", Kind::NearFutex),
-    ("lock::RawRwLock::lock_exclusive_slow", "RwLock", Kind::NearFutex),
+/// Functions in which a thread waits for a lock: their pattern, what the lock is called, and where its address is.
+const WAITS: [(&str, &str, Kind); 7] = [
+    ("std::sys::*::Mutex::lock_contended", "Mutex", Kind::Futex),
+    ("std::sys::*::RwLock::*_contended", "RwLock", Kind::FutexPair),
+    ("*::raw_mutex::RawMutex::lock_slow", "Mutex", Kind::NearFutex),
+    ("*::raw_rwlock::RawRwLock::lock_*_slow", "RwLock", Kind::NearFutex),
+    ("*::raw_rwlock::RawRwLock::upgrade_slow", "RwLock", Kind::NearFutex),
+    ("*::lock::RawRwLock::lock_*_slow", "RwLock", Kind::NearFutex),
     ("pthread_mutex_lock", "pthread mutex", Kind::Futex),
-    ("___pthread_mutex_lock", "pthread mutex", Kind::Futex),
 ];
 
 /// A thread that waits for a lock.
@@ -92,13 +88,9 @@ impl<'c> Waiting<'c> {
 /// The wait for a lock in which a thread is.
 fn wait(frames: &[Frame]) -> Option<(&'static str, Kind)> {
     frames.iter().find_map(|frame| {
-        let (_, what, kind) = WAITS.iter().find(|(path, ..)| is_at_end(&frame.function, path))?;
+        let (_, what, kind) = WAITS.iter().find(|(pattern, ..)| object::matches(pattern, &frame.function))?;
         Some((*what, *kind))
     })
-}
-
-fn is_at_end(function: &str, path: &str) -> bool {
-    function.strip_suffix(path).is_some_and(|before| before.is_empty() || before.ends_with("::"))
 }
 
 /// Notes who may hold what each thread waits for. A thread for whose lock nobody is found is not stuck, and neither is one
@@ -259,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_may_be_released_is_not_in_a_cycle() {
+    fn a_thread_that_may_get_its_lock_is_in_no_cycle() {
         let (a, b) = (0x10_0000, 0x20_0000);
         let crossed = || vec![waits(1, STD_MUTEX, a, &[b]), waits(2, STD_MUTEX, b, &[a])];
         assert_eq!(found(crossed()).len(), 1);

@@ -80,7 +80,11 @@ fn near(process: Process, futex: u64) -> Vec<u64> {
     let first = (futex & !7).saturating_sub(WORDS_BEFORE * 8);
     let read = process.read_memory(first, &mut bytes);
     let words = bytes[..read].as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
-    words.filter(|word| *word >= FIRST_ADDRESS && process.read_word(*word & !7).is_some()).collect()
+    let words: Vec<u64> = words.filter(|word| *word >= FIRST_ADDRESS).collect();
+    let places: Vec<u64> = words.iter().map(|word| word & !7).collect();
+    let mut found = Vec::new();
+    process.read_words(&places, &mut found);
+    words.into_iter().zip(found).filter_map(|(word, found)| found.map(|_| word)).collect()
 }
 
 impl FrozenProcess {

@@ -130,7 +130,7 @@ fn same_function(stall: &TrueStall, said: &ReportedStall) -> bool {
     said.function.as_deref().is_some_and(|function| readable(function) == stall.function)
 }
 
-/// Whether the report names the function, another function of its module, or none.
+/// Whether the report names the function, another one of its module or of a module around or inside it, or none.
 fn function_not_wrong(stall: &TrueStall, said: &ReportedStall) -> bool {
     let module = |function: &str| {
         let path = function.trim_start_matches('<').split(" as ").next().unwrap_or_default().to_owned();

@@ -15,7 +15,7 @@ pub(super) struct Tally {
     /// Reports without a stall that blame the machine. It is unknown whether they are right.
     pub(super) blamed_on_machine: usize,
     pub(super) function_right: usize,
-    /// Found stalls whose report names a function of the case, or none.
+    /// Found stalls whose report names no function of other code.
     pub(super) function_not_wrong: usize,
     /// Found stalls with a line in the report.
     pub(super) lines_reported: usize,
@@ -44,8 +44,8 @@ pub(crate) struct Row {
     pub(crate) recall: Option<f64>,
     pub(crate) precision: Option<f64>,
     pub(crate) function_right: Option<f64>,
-    /// Share of the reports that name the function, another of its module, or none. An inlined function has no name
-    /// without debug information, so the one that it became a part of is shown.
+    /// Share of the reports that name the function, another one of its module or of a module around or inside it, or none.
+    /// Without debug information an inlined function has no name, so its caller is shown.
     pub(crate) function_not_wrong: Option<f64>,
     /// Share of the reports with a line. Null if none has one.
     pub(crate) line_right: Option<f64>,
