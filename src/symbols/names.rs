@@ -8,7 +8,9 @@ use std::borrow::Cow;
 
 /// A function's name as in the source code.
 pub(super) fn readable(demangled: &str) -> String {
-    let plain = without_generics(&as_trait(demangled));
+    // C libraries have symbols with a version, such as `pthread_mutex_lock@@GLIBC_2.2.5`.
+    let (unversioned, _) = demangled.split_once('@').unwrap_or((demangled, ""));
+    let plain = without_generics(&as_trait(unversioned));
     let mut segments: Vec<&str> = split_path(&plain).into_iter().map(segment).filter(|name| !name.is_empty()).collect();
     // v0 writes an inherent method as `<std::fs::File>::sync_all`.
     if let Some(first) = segments.first_mut() {
@@ -181,6 +183,8 @@ mod tests {
             ("news::main::{{closure}}::{{closure}}", "news::main::{closure}"),
             ("news::main::{closure#0}::{closure#3}", "news::main::{closure}"),
             ("std::thread::sleep", "std::thread::sleep"),
+            ("pthread_mutex_lock@@GLIBC_2.2.5", "pthread_mutex_lock"),
+            ("memcpy@GLIBC_2.2.5", "memcpy"),
             ("alloc::vec::Vec<T,A>::push", "alloc::vec::Vec::push"),
             ("<alloc::vec::Vec<u8> as std::io::Write>::write_all", "<alloc::vec::Vec as std::io::Write>::write_all"),
             ("core::iter::Iterator::collect::<alloc::vec::Vec<u8>>", "core::iter::Iterator::collect"),

@@ -239,6 +239,14 @@ mod tests {
     }
 
     #[test]
+    fn locks_of_c_have_their_names_with_and_without_prefix() {
+        for name in ["pthread_mutex_lock", "___pthread_mutex_lock", "__GI___pthread_mutex_lock"] {
+            let crossed = vec![waits(1, name, 0x10_0000, &[0x20_0000]), waits(2, name, 0x20_0000, &[0x10_0000])];
+            assert_eq!(found(crossed), [(vec![1, 2], 0)], "{name}");
+        }
+    }
+
+    #[test]
     fn a_queue_behind_a_cycle_is_counted_and_is_none_itself() {
         let (a, b) = (0x10_0000, 0x20_0000);
         let threads = vec![
