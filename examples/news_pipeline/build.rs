@@ -15,13 +15,14 @@ fn debug_information(manifest: &Path) -> String {
         return "none".to_owned();
     }
     let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
-    let variable = if release { "CARGO_PROFILE_RELEASE_DEBUG" } else { "CARGO_PROFILE_DEV_DEBUG" };
+    let profile = if release { "release" } else { "dev" };
+    let variable = format!("CARGO_PROFILE_{}_DEBUG", profile.to_uppercase());
     println!("cargo::rerun-if-env-changed={variable}");
     if let Ok(level) = std::env::var(variable) {
         return level;
     }
     let text = std::fs::read_to_string(manifest).unwrap_or_default();
-    let section = text.split("\n[").find(|section| release && section.starts_with("profile.release]"));
+    let section = text.split("\n[").find(|section| section.starts_with(&format!("profile.{profile}]")));
     let level = section.and_then(|section| section.lines().find_map(|line| line.strip_prefix("debug = ")));
     level.map_or_else(|| "full".to_owned(), |level| level.trim_matches('"').to_owned())
 }
