@@ -311,6 +311,7 @@ pub mod json {
     pub use crate::export::cause_json::{CauseJson, CulpritJson, EvidenceJson, StallPartJson, WaitJson};
     pub use crate::export::group_json::{GroupPartJson, StallGroupJson};
     pub use crate::export::json::*;
+    pub use crate::export::live_json::*;
     pub use crate::export::task_json::*;
 }
 

@@ -3,13 +3,11 @@
 //! Fields are only added, never renamed. Durations are milliseconds with fractions, in fields that end in `_ms`. Times
 //! of day are milliseconds since the Unix epoch, without fractions unless a field says otherwise.
 
-use std::time::UNIX_EPOCH;
-
 use serde::{Deserialize, Serialize};
 
 use super::cause_json::{CauseJson, CulpritJson, StallPartJson};
 use super::group_json::StallGroupJson;
-use super::{to_ms as ms, unix_ms};
+use super::{to_ms as ms, unix_ms, unix_ms_exact};
 use crate::model::check::SelfCheck;
 use crate::model::counters::Counters;
 use crate::model::stack::Frame;
@@ -356,7 +354,7 @@ impl From<&StallEntry> for StallJson {
             count: entry.count,
             total_ms: ms(entry.total),
             longest_ms: ms(entry.longest),
-            began_unix_ms: stall.began_at.duration_since(UNIX_EPOCH).map_or(0.0, ms),
+            began_unix_ms: unix_ms_exact(stall.began_at),
             first_noticed_unix_ms: unix_ms(entry.first_noticed_at),
             noticed_unix_ms: unix_ms(stall.noticed_at),
         }

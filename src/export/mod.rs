@@ -39,6 +39,10 @@ pub(crate) mod json;
 #[cfg(feature = "cli")]
 pub(crate) mod stall_json_view;
 
+/// The last minutes, and what is held up now, as JSON.
+#[cfg(feature = "http")]
+pub(crate) mod live_json;
+
 /// Task statistics as JSON.
 #[cfg(feature = "http")]
 pub(crate) mod task_json;
@@ -99,6 +103,12 @@ pub(crate) mod profile;
 /// nothing.
 pub(crate) fn to_ms(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+/// Milliseconds since the Unix epoch, with fractions.
+#[cfg(feature = "http")]
+pub(crate) fn unix_ms_exact(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).map_or(0.0, to_ms)
 }
 
 /// Milliseconds since the Unix epoch.

@@ -5,8 +5,11 @@
 /// Responses.
 mod answer;
 
-/// The index page.
-mod index;
+/// Events for the page.
+mod live;
+
+/// The page and its files.
+mod page;
 
 /// The address of the endpoint.
 mod listening;

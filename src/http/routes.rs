@@ -1,4 +1,4 @@
-//! The paths of the endpoint and their handlers. One table, which the index page lists.
+//! The paths of the endpoint and their handlers. One table, which an unknown path is answered with.
 
 use std::sync::Arc;
 
@@ -8,29 +8,33 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::answer::{HTML, TEXT, answer, json};
-use super::{index, pprof, profile, tasks};
+use super::answer::{TEXT, answer, json};
+use super::live::{self, Live};
+use super::{page, pprof, profile, tasks};
 use crate::export::json::{SelfCheckAnswer, StallsAnswer, WorkersAnswer};
 use crate::inprocess::WatchState;
 
-/// Every path except the index, with a description.
-const PATHS: [(&str, &str); 9] = [
+/// Every path except the page, with a description.
+const PATHS: [(&str, &str); 11] = [
     ("/debug/holdup/stalls", "stalls so far: which worker, how long, why, and what to do (JSON)"),
     ("/debug/holdup/stalls.svg", "stalled time by stack, as a flamegraph"),
     ("/debug/holdup/flamegraph.svg", "CPU time of the next five seconds, as a flamegraph (?mode=wall, ?mode=stalled)"),
     ("/debug/holdup/profile", "a profile of the next 30 s in any format (?mode=…&seconds=…&format=…)"),
     ("/debug/holdup/tasks", "the tasks that use the workers in the next second (JSON; ?format=text is a table)"),
     ("/debug/holdup/workers", "the current state of each worker (JSON)"),
+    ("/debug/holdup/timeline", "what workers and runtimes did in the last minutes (JSON)"),
+    ("/debug/holdup/live", "what the page shows, as server-sent events"),
     ("/debug/holdup/self-check", "what holdup sees in this process, and what would show more (JSON)"),
     ("/debug/pprof/", "profiles for Go's pprof tool: go tool pprof http://…/debug/pprof/profile"),
     ("/healthz", "whether this endpoint is alive"),
 ];
 
-pub(super) fn router(watch: Arc<WatchState>) -> Router {
-    let [stalls, stalls_svg, flamegraph, profile, task_stats, workers, self_check, _pprof, health] =
+pub(super) fn router(watch: Arc<WatchState>, live: Arc<Live>) -> Router {
+    let [stalls, stalls_svg, flamegraph, profile, task_stats, workers, timeline, events, self_check, _pprof, health] =
         PATHS.map(|(path, _)| path);
     Router::new()
-        .route("/", get(show_index))
+        .route("/", get(page::index))
+        .route(page::FILES, get(page::file))
         .route(stalls, get(show_stalls))
         .route(stalls_svg, get(profile::show_stalls))
         .route(flamegraph, get(profile::show_flamegraph))
@@ -38,6 +42,8 @@ pub(super) fn router(watch: Arc<WatchState>) -> Router {
         .route(&format!("{profile}/stop"), post(profile::stop))
         .route(task_stats, get(tasks::show))
         .route(workers, get(show_workers))
+        .route(timeline, get(show_timeline))
+        .route(events, get(async move || live.open()))
         .route(self_check, get(show_self_check))
         .route(health, get(|| async { answer(TEXT, "ok\n") }))
         .merge(pprof::routes())
@@ -51,8 +57,8 @@ fn not_found() -> Response {
     (StatusCode::NOT_FOUND, body).into_response()
 }
 
-async fn show_index(State(watch): State<Arc<WatchState>>) -> Response {
-    answer(HTML, index::page(&watch.log.stalls(), &watch.workers(), &watch.self_check, &PATHS))
+async fn show_timeline(State(watch): State<Arc<WatchState>>) -> Response {
+    live::timeline(&watch)
 }
 
 async fn show_stalls(State(watch): State<Arc<WatchState>>) -> Response {

@@ -10,6 +10,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::sync::{Semaphore, oneshot};
 
+use super::live::Live;
 use super::routes;
 use crate::inprocess::WatchState;
 use crate::model::own_thread;
@@ -29,6 +30,9 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
 /// Time for the last response of a connection. It exceeds the longest profile: otherwise a client that requests profiles
 /// one after another loses one every few minutes.
 const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(360);
+
+/// Time for the pages to be told that the watch ends.
+const LAST_EVENT: Duration = Duration::from_millis(20);
 
 /// Delay after a failed accept, such as one without a free file descriptor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -54,10 +58,15 @@ impl Endpoint {
         let serve = move || {
             // Tokio may trace its tasks to the program's subscriber, which may be stuck.
             let untraced = tracing::dispatcher::set_default(&tracing::Dispatch::none());
+            let live = Arc::new(Live::default());
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, &served) => {}
-                    _ = stopped => {}
+                    () = accept(listener, &served, &live) => {}
+                    () = live.run(&served) => {}
+                    _ = stopped => {
+                        live.end();
+                        tokio::time::sleep(LAST_EVENT).await;
+                    }
                 }
             });
             // Its tasks end while tracing is off.
@@ -88,8 +97,8 @@ fn say(watch: &WatchState, sentence: String) {
     watch.log.sinks.say(News::Notice(sentence));
 }
 
-async fn accept(listener: TcpListener, watch: &Arc<WatchState>) {
-    let router = routes::router(Arc::clone(watch));
+async fn accept(listener: TcpListener, watch: &Arc<WatchState>, live: &Arc<Live>) {
+    let router = routes::router(Arc::clone(watch), Arc::clone(live));
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {

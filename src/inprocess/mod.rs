@@ -21,6 +21,10 @@ mod heap_profiles;
 #[cfg(all(feature = "heap", feature = "testing"))]
 mod test_heap;
 
+/// Numbers of the last minutes.
+#[cfg(feature = "http")]
+mod number_history;
+
 /// Requests of the endpoint that are no profile over a window.
 #[cfg(feature = "http")]
 mod profile_requests;
@@ -50,6 +54,8 @@ mod task_window;
 pub(crate) use endpoint_check::console as console_check;
 #[cfg(feature = "http")]
 pub(crate) use endpoint_check::endpoint as endpoint_check;
+#[cfg(feature = "http")]
+pub(crate) use number_history::{INTERVAL as NUMBERS_INTERVAL, NumberSampler};
 pub(crate) use own_thread::on_own_thread;
 pub(crate) use poll_examples::run_local_set;
 pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};

@@ -5,6 +5,8 @@ use std::sync::{Arc, Weak};
 #[cfg(feature = "http")]
 use std::time::{Instant, SystemTime};
 
+#[cfg(feature = "http")]
+use super::number_history::NumberHistory;
 use super::profile_sessions::Sessions;
 use super::task_window::TaskWindow;
 use crate::error::Error;
@@ -32,6 +34,9 @@ pub(crate) struct WatchState {
     pub(crate) started: (Instant, SystemTime),
     /// Profiles that are being collected.
     pub(crate) profiles: Sessions,
+    /// Numbers of the last minutes, written by the endpoint.
+    #[cfg(feature = "http")]
+    pub(crate) numbers: NumberHistory,
     /// Watched runtimes, for the number of their tasks.
     pub(crate) runtimes: Arc<Runtimes>,
     /// Gone once the watch is dropped: its runtimes may outlive it.
@@ -57,6 +62,8 @@ impl WatchState {
             #[cfg(feature = "http")]
             started: (Instant::now(), SystemTime::now()),
             profiles: Sessions::default(),
+            #[cfg(feature = "http")]
+            numbers: NumberHistory::default(),
             runtimes: Arc::default(),
             signal,
             #[cfg(feature = "heap")]

@@ -26,6 +26,14 @@ pub(crate) mod type_name;
 /// Threads of holdup's own.
 pub(crate) mod own_thread;
 
+/// What each worker did in the last minutes.
+#[cfg(feature = "http")]
+pub(crate) mod lanes;
+
+/// Numbers of runtimes, second by second.
+#[cfg(feature = "http")]
+pub(crate) mod numbers;
+
 /// Workers: threads that poll tasks.
 pub(crate) mod worker;
 

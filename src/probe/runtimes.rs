@@ -8,6 +8,8 @@ use super::own_tasks::OwnTasks;
 use super::queue_drain::local_depth;
 use super::registry::RuntimeProbe;
 #[cfg(feature = "http")]
+use crate::model::numbers::RuntimeNow;
+#[cfg(feature = "http")]
 use crate::model::task_stats::RuntimeTasks;
 
 /// The watched runtimes.
@@ -83,6 +85,12 @@ impl Runtimes {
         self.list().iter().map(tasks).collect()
     }
 
+    /// What Tokio counts of each runtime.
+    #[cfg(feature = "http")]
+    pub(crate) fn numbers(&self) -> Vec<RuntimeNow> {
+        self.list().iter().map(Listed::numbers).collect()
+    }
+
     /// The lengths of a worker's own queue and of the shared queue. The first one needs `tokio_unstable`.
     pub(crate) fn queues(&self, runtime: u32, worker: Option<usize>) -> (Option<usize>, Option<usize>) {
         let list = self.list();
@@ -93,6 +101,23 @@ impl Runtimes {
 }
 
 impl Listed {
+    #[cfg(feature = "http")]
+    fn numbers(&self) -> RuntimeNow {
+        let metrics = self.handle.metrics();
+        let workers = metrics.num_workers();
+        RuntimeNow {
+            number: self.number,
+            name: Arc::clone(&self.name),
+            workers,
+            alive_tasks: metrics.num_alive_tasks(),
+            global_queue: metrics.global_queue_depth(),
+            local_queue: (0..workers).map(|worker| local_depth(&metrics, worker)).sum(),
+            blocking_threads: blocking_pool(&metrics).map(|(threads, _)| threads),
+            blocking_queue: blocking_pool(&metrics).map(|(_, queue)| queue),
+            busy: busy(&metrics),
+        }
+    }
+
     /// Whether Tokio counts a task of the program's.
     #[cfg(tokio_unstable)]
     fn has_had_tasks(&self) -> bool {
@@ -104,4 +129,26 @@ impl Listed {
     fn has_had_tasks(&self) -> bool {
         self.handle.metrics().num_alive_tasks() as u64 > self.own_tasks.alive()
     }
+}
+
+/// The threads of the blocking pool, and the functions that wait for one. `None` without `tokio_unstable`.
+#[cfg(all(feature = "http", tokio_unstable))]
+fn blocking_pool(metrics: &tokio::runtime::RuntimeMetrics) -> Option<(usize, usize)> {
+    Some((metrics.num_blocking_threads(), metrics.blocking_queue_depth()))
+}
+
+#[cfg(all(feature = "http", not(tokio_unstable)))]
+fn blocking_pool(_metrics: &tokio::runtime::RuntimeMetrics) -> Option<(usize, usize)> {
+    None
+}
+
+/// The time in which the workers were not parked. Tokio counts it where the processor has atomic numbers of 64 bits.
+#[cfg(all(feature = "http", target_has_atomic = "64"))]
+fn busy(metrics: &tokio::runtime::RuntimeMetrics) -> Option<std::time::Duration> {
+    Some((0..metrics.num_workers()).map(|worker| metrics.worker_total_busy_duration(worker)).sum())
+}
+
+#[cfg(all(feature = "http", not(target_has_atomic = "64")))]
+fn busy(_metrics: &tokio::runtime::RuntimeMetrics) -> Option<std::time::Duration> {
+    None
 }

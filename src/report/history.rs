@@ -65,10 +65,13 @@ pub(crate) struct History {
     kinds: HashMap<u64, Kind>,
     stalled: StalledTime,
     pub(crate) reported: Counters,
+    /// Grows with every change of the entries.
+    version: u64,
 }
 
 impl History {
     pub(crate) fn open(&mut self, open: Open) {
+        self.version += 1;
         let id = open.stall.id;
         self.open.push(open);
         self.count_if_stall(id);
@@ -84,7 +87,21 @@ impl History {
     }
 
     pub(crate) fn open_mut(&mut self, id: StallId) -> Option<&mut Open> {
+        self.version += 1;
         self.open.iter_mut().find(|open| open.stall.id == id)
+    }
+
+    /// A number that changes with every change of the entries.
+    #[cfg(feature = "http")]
+    pub(crate) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The stalls that still run.
+    #[cfg(feature = "http")]
+    pub(crate) fn running(&self) -> Vec<Stall> {
+        let runs = |open: &&Open| open.life.ended_ago().is_none() && open.stall.counted_as() == Counted::Stall;
+        self.open.iter().filter(runs).map(Open::now).collect()
     }
 
     pub(crate) fn any_open(&self) -> bool {
@@ -109,6 +126,7 @@ impl History {
 
     /// Moves a stall from the open to the ended ones; returns it, and whether it was reported.
     pub(crate) fn close(&mut self, id: StallId) -> Option<(Stall, bool)> {
+        self.version += 1;
         let position = self.open.iter().position(|open| open.stall.id == id)?;
         let open = self.open.swap_remove(position);
         let stall = Stall { ended: true, ..open.now() };

@@ -11,6 +11,8 @@ use super::stalled_time::StalledTime;
 use crate::model::counters::Counters;
 use crate::model::plural::plural;
 use crate::model::profile::Profile;
+#[cfg(feature = "http")]
+use crate::model::stall::Stall;
 use crate::model::stall::Stalls;
 use crate::stalls::Totals;
 use crate::symbols::Symbolizer;
@@ -85,6 +87,19 @@ impl StallLog {
     pub(crate) fn stalls(&self) -> Stalls {
         let entries = self.history().entries();
         Stalls { entries, counters: self.counters(), notes: self.sinks.notes() }
+    }
+
+    /// A number that changes with every change of the stalls, and whether any is running.
+    #[cfg(feature = "http")]
+    pub(crate) fn version(&self) -> (u64, bool) {
+        let history = self.history();
+        (history.version(), history.any_open())
+    }
+
+    /// The stalls that still run.
+    #[cfg(feature = "http")]
+    pub(crate) fn running(&self) -> Vec<Stall> {
+        self.history().running()
     }
 
     /// See [`Watch::counters`](crate::Watch::counters).

@@ -53,6 +53,10 @@ mod local_polls;
 /// A stall while its poll still runs.
 mod ongoing_stall;
 
+/// What each worker did in the last minutes.
+#[cfg(feature = "http")]
+mod lane_recorder;
+
 /// What the watchdog sends to the reporter.
 mod observation;
 
@@ -74,6 +78,8 @@ pub(crate) const SMALLEST_THRESHOLD: std::time::Duration = std::time::Duration::
 /// The threshold, unless another one is set.
 pub(crate) const DEFAULT_THRESHOLD: std::time::Duration = std::time::Duration::from_millis(10);
 
+#[cfg(feature = "http")]
+pub(crate) use lane_recorder::LaneHistory;
 pub(crate) use observation::{Change, EndedStall, Life, Noticed, Observation, Update};
 pub(crate) use sampling_now::SamplingNow;
 pub(crate) use totals::Totals;

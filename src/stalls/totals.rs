@@ -1,5 +1,7 @@
 //! Counts of the watchdog, and what it is at.
 
+#[cfg(feature = "http")]
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use super::sampling_now::SamplingNow;
@@ -12,4 +14,7 @@ pub(crate) struct Totals {
     /// Stalls that found the queue of observations full.
     pub(crate) lost: AtomicU64,
     pub(crate) sampling_now: SamplingNow,
+    /// What each worker did in the last minutes.
+    #[cfg(feature = "http")]
+    pub(crate) lanes: Arc<super::LaneHistory>,
 }

@@ -23,6 +23,8 @@ use super::backlog::{all_stuck_since, runtime_backlog};
 use super::evidence::EvidenceCollector;
 use super::inferred_poll::PollInference;
 use super::interval::SamplingInterval;
+#[cfg(feature = "http")]
+use super::lane_recorder::{LaneRecorder, LaneSample};
 use super::local_polls::LocalPolls;
 use super::observation::{Change, EndedStall, Life, Noticed, Observation, Update};
 use super::ongoing_stall::OngoingStall;
@@ -73,6 +75,8 @@ pub(crate) struct Watchdog<T> {
     has_guessed: bool,
     /// Ended stalls whose victims are not known yet.
     pending_ends: PendingEnds,
+    #[cfg(feature = "http")]
+    lanes: Option<LaneRecorder>,
 }
 
 impl<T: WorkerSource> Watchdog<T> {
@@ -97,7 +101,16 @@ impl<T: WorkerSource> Watchdog<T> {
             workers_changed: None,
             has_guessed: false,
             pending_ends: PendingEnds::default(),
+            #[cfg(feature = "http")]
+            lanes: None,
         }
+    }
+
+    /// Records what each worker does, in [`Totals::lanes`].
+    #[cfg(feature = "http")]
+    pub(crate) fn with_lanes(mut self) -> Self {
+        self.lanes = Some(LaneRecorder::new(Arc::clone(&self.totals.lanes)));
+        self
     }
 
     /// Samples the workers until it is stopped.
@@ -114,6 +127,10 @@ impl<T: WorkerSource> Watchdog<T> {
             if self.source.refresh() {
                 self.remove_departed_workers(&mut watched);
                 self.workers_changed = Some(Instant::now());
+                #[cfg(feature = "http")]
+                if let Some(lanes) = &mut self.lanes {
+                    lanes.set_workers(self.source.workers());
+                }
             }
             let now = Instant::now();
             if self.sample_workers(&mut watched, previous, now) {
@@ -198,7 +215,29 @@ impl<T: WorkerSource> Watchdog<T> {
                 self.worker_moved_on(&mut before, sample);
             }
         }
+        #[cfg(feature = "http")]
+        self.record_lanes(watched, previous, now);
         any_active
+    }
+
+    #[cfg(feature = "http")]
+    fn record_lanes(&mut self, watched: &HashMap<u64, WatchedWorker>, previous: Instant, now: Instant) {
+        let Some(lanes) = &mut self.lanes else { return };
+        let workers = self.source.workers();
+        for (index, worker) in workers.iter().enumerate() {
+            let Some(state) = watched.get(&worker.key) else { continue };
+            let stalled = state.stall.is_some();
+            // The stall of an uninstrumented worker proves that it is in a poll.
+            let polling = stalled || state.progress.activity == Activity::Polling;
+            let sample = LaneSample {
+                polling,
+                between: !polling && state.progress.activity == Activity::Between && worker.polls_tasks(),
+                stalled,
+                poll: if polling { now.saturating_duration_since(state.poll_start) } else { Duration::ZERO },
+            };
+            lanes.sample(index, sample, || self.source.task(index, state.progress));
+        }
+        lanes.count(workers, previous, now);
     }
 
     /// The first sample of a worker with this progress.

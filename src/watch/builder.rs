@@ -330,6 +330,8 @@ impl WatchBuilder {
         let (observations, queue) = mpsc::sync_channel(QUEUE);
         let (totals, stop) = (Arc::clone(&state.log.totals), Arc::clone(&watch.stop));
         let watchdog = Watchdog::new(process, state.log.threshold, totals, observations, stop);
+        #[cfg(feature = "http")]
+        let watchdog = watchdog.with_lanes();
         let (reporter, log) = (Reporter::new(Arc::clone(&state.log), queue), Arc::clone(&state.log));
         let report = move || {
             reporter.run();

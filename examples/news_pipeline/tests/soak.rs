@@ -44,13 +44,14 @@ const FAULTS: [&str; 15] = [
 ];
 
 /// Requests with the expected status 200, and requests with an expected client error.
-const GOOD: [&str; 12] = [
+const GOOD: [&str; 13] = [
     "/",
     "/healthz",
     "/debug/holdup/stalls",
     "/debug/holdup/stalls.svg",
     "/debug/holdup/workers",
     "/debug/holdup/self-check",
+    "/debug/holdup/timeline",
     "/debug/holdup/tasks?seconds=0.2&format=text",
     "/debug/holdup/profile?mode=stalled&seconds=0.2&format=folded",
     "/debug/pprof/goroutine?debug=2",
