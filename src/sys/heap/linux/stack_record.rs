@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::lists::Pool;
 use crate::sys::{Errno, MAX_STACK_BYTES, Process, Registers, StackCopy};
 
-/// Small records. They are emptied at least every 10 ms.
-const SMALL: usize = 256;
+/// Small records. The collector empties them every 10 ms, and later on a busy machine. So there are enough for a burst.
+const SMALL: usize = 1024;
+
+/// Small records that keep their memory. The others give it back after each burst.
+const KEPT: usize = 256;
 
 /// Records for deeper stacks. Their numbers follow those of the small ones.
 const LARGE: usize = 32;
@@ -28,6 +31,8 @@ struct Content<const BYTES: usize> {
     bytes: [u8; BYTES],
 }
 
+/// Aligned to pages, so that its memory can be given back alone.
+#[repr(align(4096))]
 struct Record<const BYTES: usize>(UnsafeCell<Content<BYTES>>);
 
 // SAFETY: one thread at a time owns a record, as described above.
@@ -120,6 +125,9 @@ pub(super) fn empty(record: u32, into: &mut StackCopy) -> bool {
     if let Some(small) = SMALL_RECORDS.get(record as usize) {
         // SAFETY: the caller took the record's object out of the mailbox, so no other thread uses it.
         unsafe { &*small.0.get() }.pass_on(into);
+        if record as usize >= KEPT {
+            give_memory_back(small, into.bytes.len());
+        }
         FREE_SMALL.give(record);
     } else if let Some(large) = large(record) {
         // SAFETY: the caller took the record's object out of the mailbox, so no other thread uses it.
@@ -129,4 +137,11 @@ pub(super) fn empty(record: u32, into: &mut StackCopy) -> bool {
         return false;
     }
     !into.bytes.is_empty()
+}
+
+/// Gives back the pages that a copy of this length has touched. They are zero when the record is used again.
+fn give_memory_back<const BYTES: usize>(record: &Record<BYTES>, length: usize) {
+    let (start, head) = (record.0.get(), size_of::<Content<BYTES>>() - BYTES);
+    // SAFETY: the pages belong to this record alone, which the caller owns, and every bit pattern of it is valid.
+    let _kept_on_error = unsafe { libc::madvise(start.cast(), head + length, libc::MADV_DONTNEED) };
 }
