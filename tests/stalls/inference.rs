@@ -193,8 +193,9 @@ where
         });
         for (_, stall) in events.all().into_iter().skip(began) {
             let sure = in_control(&stall);
-            // A busy machine makes polls longer, but does not merge two polls.
-            let one_poll = longest.is_zero() || stall.duration <= longest * 2 + THRESHOLD * 3;
+            // A busy machine makes polls longer, also outside of what they measure, but does not merge two polls.
+            let ran = stall.duration.saturating_sub(stall.machine_time());
+            let one_poll = longest.is_zero() || ran <= longest * 2 + THRESHOLD * 3;
             let machine = stall.cause.class == CauseClass::NotScheduled && one_poll;
             // A sleep that took too long is a stall, but no longer than was measured.
             let too_long = longest + UNSURE >= THRESHOLD && stall.duration <= longest + UNSURE;
