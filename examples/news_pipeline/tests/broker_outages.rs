@@ -276,7 +276,8 @@ fn nonsense_is_refused_at_the_start_with_what_to_do() {
         (&["consume", "--record", "/nowhere/at/all"], "cannot write to /nowhere/at/all"),
     ];
     for (arguments, expected) in refused {
-        let output = Command::new(program()).args(arguments).output().expect("it runs");
+        // The default port may be in use, which would be refused first.
+        let output = Command::new(program()).args(arguments).env("NEWS_API", "127.0.0.1:0").output().expect("it runs");
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{arguments:?} was accepted");
         assert!(stderr.contains(expected), "{arguments:?} was refused with {stderr}");
