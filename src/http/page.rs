@@ -24,9 +24,61 @@ macro_rules! files {
 }
 
 const TABLE: &[(&str, &str, &str)] = files! {
-    "uplot.js": SCRIPT,
+    "chart.js": SCRIPT,
+    "check.js": SCRIPT,
+    "colors.js": SCRIPT,
+    "contact.js": SCRIPT,
+    "dom.js": SCRIPT,
+    "event_stream.js": SCRIPT,
+    "evidence.js": SCRIPT,
+    "flame.css": CSS,
+    "flame.js": SCRIPT,
+    "flame_button.js": SCRIPT,
+    "flame_filters.js": SCRIPT,
+    "flame_functions.js": SCRIPT,
+    "flame_layout.js": SCRIPT,
+    "flame_legend.js": SCRIPT,
+    "flame_name.js": SCRIPT,
+    "flame_recorder.js": SCRIPT,
+    "flame_shelf.js": SCRIPT,
+    "flame_summary.js": SCRIPT,
+    "flame_table.js": SCRIPT,
+    "flame_text.js": SCRIPT,
+    "flame_toolbar.js": SCRIPT,
+    "flame_tree.js": SCRIPT,
+    "flame_view.js": SCRIPT,
+    "flame_window_link.js": SCRIPT,
+    "format.js": SCRIPT,
+    "heatmap.js": SCRIPT,
+    "heatmap_bins.js": SCRIPT,
+    "held.js": SCRIPT,
+    "lane_drawing.js": SCRIPT,
+    "lane_input.js": SCRIPT,
+    "lane_table.js": SCRIPT,
+    "lanes.js": SCRIPT,
+    "live.js": SCRIPT,
+    "main.js": SCRIPT,
+    "number_history.js": SCRIPT,
+    "numbers.js": SCRIPT,
+    "page.css": CSS,
+    "profile_data.js": SCRIPT,
+    "profile_filter.js": SCRIPT,
+    "recording_shelf.js": SCRIPT,
+    "request.js": SCRIPT,
+    "selection.js": SCRIPT,
+    "stall_details.js": SCRIPT,
+    "stall_filter.js": SCRIPT,
+    "stalls.js": SCRIPT,
+    "store.js": SCRIPT,
+    "task_rows.js": SCRIPT,
+    "tasks.js": SCRIPT,
+    "theme.js": SCRIPT,
+    "time_window.js": SCRIPT,
+    "timeline.js": SCRIPT,
     "uplot.css": CSS,
+    "uplot.js": SCRIPT,
     "uplot.license.txt": TEXT,
+    "view_state.js": SCRIPT,
 };
 
 /// The page.
@@ -47,4 +99,20 @@ fn secured(mut response: Response) -> Response {
     headers.insert(header::CONTENT_SECURITY_POLICY, header::HeaderValue::from_static(POLICY));
     headers.insert(header::REFERRER_POLICY, header::HeaderValue::from_static("no-referrer"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_folder_is_served() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/http/page");
+        let entries = std::fs::read_dir(folder).expect("the folder is there");
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.retain(|name| name != "index.html");
+        names.sort();
+        assert_eq!(names, TABLE.iter().map(|(name, ..)| *name).collect::<Vec<_>>());
+    }
 }

@@ -155,7 +155,9 @@ fn page_size() -> u64 {
     const USUAL: u64 = 4096;
     let words = std::fs::read(Process::own().file("auxv")).unwrap_or_default();
     let mut words = words.chunks_exact(8).map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
-    std::iter::from_fn(|| words.next().zip(words.next())).find(|(key, _)| *key == PAGE_SIZE).map_or(USUAL, |pair| pair.1)
+    std::iter::from_fn(|| words.next().zip(words.next()))
+        .find(|(key, _)| *key == PAGE_SIZE)
+        .map_or(USUAL, |pair| pair.1)
 }
 
 #[cfg(test)]

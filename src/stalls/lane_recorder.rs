@@ -310,7 +310,10 @@ mod tests {
         recorder.sample(0, polling(MS * 600), || None);
         recorder.count(&workers, at(125), at(800));
         let bins = &history.since(0).lanes[0].bins;
-        assert_eq!(bins.iter().map(|bin| (bin.polling, bin.stalled)).collect::<Vec<_>>(), [(50, 50), (100, 100), (100, 100)]);
+        assert_eq!(
+            bins.iter().map(|bin| (bin.polling, bin.stalled)).collect::<Vec<_>>(),
+            [(50, 50), (100, 100), (100, 100)]
+        );
         // The watchdog slept from 800 to 1300 ms, because every worker was parked.
         recorder.sample(0, LaneSample::default(), || None);
         recorder.count(&workers, at(1300), at(1301));
