@@ -26,6 +26,9 @@ const MAX_PAGES: usize = 32;
 /// Events that wait for a page to read them.
 const BUFFER: usize = 16;
 
+/// A stream ends after this time, and the page opens the next one: a connection has its limits.
+const LONGEST: Duration = Duration::from_secs(240);
+
 /// The time between two looks at what is held up.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -37,25 +40,32 @@ const EVENTS: &str = "text/event-stream";
 /// The pages that are open.
 #[derive(Debug, Default)]
 pub(super) struct Live {
-    pages: Mutex<Vec<mpsc::Sender<Bytes>>>,
+    pages: Mutex<Vec<OpenPage>>,
     opened: Notify,
 }
 
+/// A page, and when its stream began.
+#[derive(Debug)]
+struct OpenPage {
+    events: mpsc::Sender<Bytes>,
+    since: Instant,
+}
+
 impl Live {
-    fn pages(&self) -> MutexGuard<'_, Vec<mpsc::Sender<Bytes>>> {
+    fn pages(&self) -> MutexGuard<'_, Vec<OpenPage>> {
         self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The events from now on.
     pub(super) fn open(&self) -> Response {
         let mut pages = self.pages();
-        pages.retain(|page| !page.is_closed());
+        pages.retain(OpenPage::is_open);
         if pages.len() >= MAX_PAGES {
             let sentence = format!("{MAX_PAGES} pages are open, which is the limit; close one of them\n");
             return (StatusCode::SERVICE_UNAVAILABLE, answer(TEXT, sentence)).into_response();
         }
         let (sender, events) = mpsc::channel(BUFFER);
-        pages.push(sender);
+        pages.push(OpenPage { events: sender, since: Instant::now() });
         drop(pages);
         self.opened.notify_one();
         let mut response = answer(EVENTS, Body::new(Events(events)));
@@ -66,14 +76,14 @@ impl Live {
 
     fn any(&self) -> bool {
         let mut pages = self.pages();
-        pages.retain(|page| !page.is_closed());
+        pages.retain(OpenPage::is_open);
         !pages.is_empty()
     }
 
     fn send<T: serde::Serialize>(&self, name: &str, value: &T) {
         let Ok(data) = serde_json::to_string(value) else { return };
         let event = Bytes::from(format!("event: {name}\ndata: {data}\n\n"));
-        self.pages().retain(|page| page.try_send(event.clone()).is_ok());
+        self.pages().retain(|page| page.events.try_send(event.clone()).is_ok());
     }
 
     /// Says that the watch ends.
@@ -108,6 +118,12 @@ impl Live {
                 () = self.opened.notified() => news.said = None,
             }
         }
+    }
+}
+
+impl OpenPage {
+    fn is_open(&self) -> bool {
+        !self.events.is_closed() && self.since.elapsed() < LONGEST
     }
 }
 

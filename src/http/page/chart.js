@@ -55,7 +55,7 @@ export function createChart(app, { title, note, show, source, most = 1, steps, m
       plot.setScale('x', { min: view.from / 1000, max: view.to / 1000 });
     }
     showLegend(null);
-    holder.setAttribute('aria-label', `${title}: ${series.map(({ name, values }) => `${name} ${show(values.at(-1))}`).join(', ')}.`);
+    app.dom.setAttribute(holder, 'aria-label', `${title}: ${series.map(({ name, values }) => `${name} ${show(values.at(-1))}`).join(', ')}.`);
     details.refresh();
   }
 

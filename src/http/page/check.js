@@ -65,7 +65,7 @@ export function mountCheckPanel(container, app) {
       ...lost.map(([, meaning, value]) => `${meaning}: ${format.count(value)}`),
       store.timeline.lanes_left_out > 0 ? `${format.plural(store.timeline.lanes_left_out, 'worker')} without a lane` : null,
     ].filter((text) => text !== null);
-    keyed(notes, sentences, (text) => text, (text) => el('li', {}, breakable(`${text.replace(/\.$/, '')}.`)));
+    keyed(notes, sentences, (text) => text, (text) => el('li', {}, breakable(sentence(text))));
     notes.hidden = sentences.length === 0;
     losses.update(values, ([name]) => name);
 

@@ -1,4 +1,5 @@
-// Elements from text. Nothing here parses markup, so a name from the service can never become an element.
+// Elements from text. Nothing here parses markup, so a name from the service can never become an element. Unseen characters in
+// texts and attributes are written out, so a name cannot turn the text around it either.
 
 import { middleCut, visible } from './format.js';
 
@@ -20,10 +21,10 @@ export function svg(tag, attributes = {}, ...children) {
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === null || value === undefined || value === false) continue;
-    if (name === 'text') node.textContent = value;
+    if (name === 'text') node.textContent = visible(value);
     else if (name === 'on') for (const [event, listener] of Object.entries(value)) node.addEventListener(event, listener);
     else if (name === 'data') Object.assign(node.dataset, value);
-    else node.setAttribute(name, value === true ? '' : String(value));
+    else node.setAttribute(name, value === true ? '' : visible(value));
   }
   append(node, children);
   return node;
@@ -32,13 +33,14 @@ function fill(node, attributes, children) {
 function append(node, children) {
   for (const child of children) {
     if (Array.isArray(child)) append(node, child);
-    else if (child !== null && child !== undefined && child !== false) node.append(child);
+    else if (child !== null && child !== undefined && child !== false) node.append(child instanceof Node ? child : visible(child));
   }
 }
 
 /** Sets the text if it is another one: equal text would restart selections and screen readers. */
 export function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const shown = visible(text);
+  if (node.textContent !== shown) node.textContent = shown;
 }
 
 /** Sets the children of a node. */
@@ -50,7 +52,7 @@ export function setChildren(node, ...children) {
 /** Sets or removes an attribute. */
 export function setAttribute(node, name, value) {
   if (value === null || value === undefined || value === false) node.removeAttribute(name);
-  else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value === true ? '' : String(value));
+  else if (node.getAttribute(name) !== visible(value)) node.setAttribute(name, value === true ? '' : visible(value));
 }
 
 /** Text nodes with a chance to break a line after each `::` and `/`, and after `, ` as always. */

@@ -172,7 +172,9 @@ function drawNames(context, runs, { timeline, y, tall, colors }) {
   for (const { task, is_stall, from, to } of runs) {
     if (to - from < NARROWEST_LABEL || task < 0) continue;
     const letters = Math.floor((to - from - 12) / 6.7);
-    const name = visible(timeline.tasks[task] ?? '');
+    // Of a path, the file and its line say enough; of a request, all does.
+    const task_name = timeline.tasks[task] ?? '';
+    const name = visible(task_name.includes(' ') ? task_name : task_name.slice(task_name.lastIndexOf('/') + 1));
     const text = middleCut(is_stall ? `stall: ${name}` : name, letters);
     // The halo keeps the text legible on every color.
     context.strokeStyle = colors.paper;

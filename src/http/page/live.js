@@ -11,6 +11,9 @@ const CHECK = '/debug/holdup/self-check';
 /** The service says something at least once per second. */
 const SILENCE = 3000;
 
+/** A stream that ends by itself after this time is continued by the next one. The service ends each after some minutes. */
+const WHOLE_STREAM = 10_000;
+
 const RETRIES = [1000, 2000, 4000, 7000, 10_000];
 
 /** Stalls are asked for at most this often, and less often if the answer is large. */
@@ -42,7 +45,9 @@ export function follow(app) {
   async function connect() {
     connection = new AbortController();
     heard_at = performance.now();
+    const opened_at = heard_at;
     let ending = 'lost';
+    let is_whole = false;
     let sentence = '';
     try {
       const response = await fetch(LIVE, {
@@ -58,6 +63,7 @@ export function follow(app) {
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       for (;;) {
         const { value, done } = await reader.read();
+        is_whole = done && performance.now() - opened_at > WHOLE_STREAM;
         if (done) break;
         parser(value);
       }
@@ -67,6 +73,10 @@ export function follow(app) {
     }
     connection.abort();
     connection = null;
+    if (is_whole && ending === 'lost') {
+      connect();
+      return;
+    }
     // After the end of the watch, refused connections are no news.
     if (store.contact.state !== 'ended') store.setContact(ending, sentence, new Date(Date.now() - (performance.now() - heard_at)));
     setTimeout(connect, RETRIES[Math.min(attempt, RETRIES.length - 1)]);

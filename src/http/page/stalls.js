@@ -128,7 +128,7 @@ function groupBody(app) {
     if (group.function === null) setCode(name, null);
     if (group.function === null) setText(name, 'No function of yours');
     else setCode(name, group.function);
-    toggle.setAttribute('aria-label', `Details of ${format.middleCut(group.function ?? 'stalls without a function of yours', 120)}`);
+    app.dom.setAttribute(toggle, 'aria-label', `Details of ${format.middleCut(group.function ?? 'stalls without a function of yours', 120)}`);
     setText(tag, KIND_NAMES[group.counted_as] ?? '');
     setText(running, group.running === 0 ? '' : group.running === 1 ? 'running' : `${format.count(group.running)} running`);
     setText(summary, causes(group, format));

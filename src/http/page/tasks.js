@@ -138,12 +138,18 @@ export function mountTasksPanel(container, app) {
     drill.hidden = spawn === null;
     if (spawn === null) return;
     const own = members ? ordered(ofSite(members.rows, spawn), order.value) : [];
-    member_title.replaceChildren('Tasks of ', code(spawn.slice(spawn.indexOf(' ') + 1)));
+    app.dom.setChildren(member_title, 'Tasks of ', code(placeOf(spawn)));
     setText(member_status, own.length > 0 ? `${format.plural(own.length, 'task')} polled in ${format.duration(members.window_ms)}.`
       : counting?.by === 'task' ? '' : members ? 'None of its tasks was polled while counting.' : 'Its tasks are not counted yet.');
     member_scroll.hidden = own.length === 0;
     member_table.update(own.slice(0, 200), (row, index) => `${row.task ?? ''} ${row.task === null ? index : ''}`);
   });
+
+  /** The place of an open site. A link may name a site that was not counted yet. */
+  function placeOf(spawn) {
+    const known = [...(sites?.rows ?? []), ...(members?.rows ?? [])].find((row) => siteKey(row) === spawn);
+    return known?.spawned_at ?? spawn;
+  }
 
   function statusSentence() {
     if (counting) return counting.by === 'spawn' ? `Counting polls for ${SECONDS} s…` : `Counting polls of single tasks for ${SECONDS} s…`;
