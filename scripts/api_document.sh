@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Tests the news API against its OpenAPI document: schemathesis (from PyPI) generates valid and invalid requests, and checks
-# every response.
+# Tests the news API and holdup's endpoint against their OpenAPI documents: schemathesis (from PyPI) generates valid and
+# invalid requests, and checks every response.
 #
 #   scripts/api_document.sh [options of `schemathesis run`, such as --max-examples 500]
 #
 # Needs python3 with venv, curl, and access to PyPI once: schemathesis is installed into target/schemathesis.
 # HOLDUP_NEWS_PIPELINE names the program to test; without it, cargo builds it. Exits with 0 without a difference. It skips
-# /stream, which does not end.
+# /stream and /debug/holdup/live, which do not end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -41,5 +41,22 @@ for _ in $(seq 300); do
     sleep 0.1
 done
 
+check() { # URL PATH-TO-SKIP OPTION…
+    local url=$1 skipped=$2
+    shift 2
+    "$tools/bin/schemathesis" run "$url/openapi.json" --exclude-path "$skipped" --checks all --no-color "$@"
+}
+
 # In a temporary folder, because schemathesis writes its examples to the working directory.
-(cd "$work" && "$tools/bin/schemathesis" run "$url/openapi.json" --exclude-path /stream --checks all --no-color "$@")
+cd "$work"
+check "$url" /stream "$@"
+
+# A profile takes the time that the request names. Random text is mostly no regular expression.
+cat >schemathesis.toml <<END
+[parameters]
+"query.seconds" = 0.05
+"query.include" = "main|poll"
+"query.exclude" = "absent"
+END
+diagnostics=$(sed -n 's|^diagnostics *\(http://[^/]*\)/.*|\1|p' "$work/output")
+check "$diagnostics" /debug/holdup/live "$@"

@@ -9,6 +9,7 @@ use crate::model::stall::{Culprit, StallPart};
 
 /// A cause.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CauseJson {
     /// One of the words that `holdup explain` lists.
@@ -27,6 +28,7 @@ pub struct CauseJson {
 
 /// See [`Evidence`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct EvidenceJson {
     /// The observed time.
@@ -70,6 +72,7 @@ pub struct EvidenceJson {
 
 /// A wait.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct WaitJson {
     /// The system call and the file, or `a page fault`.
@@ -80,6 +83,7 @@ pub struct WaitJson {
 
 /// A culprit.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CulpritJson {
     /// The function.
@@ -94,6 +98,7 @@ pub struct CulpritJson {
 
 /// See [`StallPart`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct StallPartJson {
     /// Its beginning, from the start of the poll.

@@ -7,6 +7,7 @@ use crate::model::stall_group::{GroupPart, StallGroup};
 
 /// The stalls of one function of the user's; see [`StallGroup`].
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct StallGroupJson {
     /// The culprit's function, without closures; null for stalls without a culprit.
@@ -36,6 +37,7 @@ pub struct StallGroupJson {
 
 /// The stalls of a group with the same line and cause.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct GroupPartJson {
     /// `file:line` of the culprit; null without line tables.

@@ -18,6 +18,7 @@ use crate::model::worker::WorkerNow;
 
 /// The answer of `/debug/holdup/stalls`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct StallsAnswer {
     /// Stalls that are still running, and equal stalls counted together, in the order of `groups`. Inside a group, those
@@ -37,6 +38,7 @@ pub struct StallsAnswer {
 
 /// Equal stalls. The fields describe the newest one.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct StallJson {
     /// The number of the first one.
@@ -103,6 +105,7 @@ pub struct StallJson {
 
 /// See [`Waiting`](crate::stall::Waiting).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct WaitingJson {
     /// Tasks in the stuck worker's local queue; null without `tokio_unstable`.
@@ -124,6 +127,7 @@ pub struct WaitingJson {
 
 /// See [`Victims`](crate::stall::Victims).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct VictimsJson {
     /// A summary in one line.
@@ -143,6 +147,7 @@ pub struct VictimsJson {
 
 /// See [`Waited`](crate::stall::Waited).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct WaitedJson {
     /// The lower bound; 0 if the task may have become ready only at the end of the stall.
@@ -153,6 +158,7 @@ pub struct WaitedJson {
 
 /// See [`Victim`](crate::stall::Victim).
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct VictimJson {
     /// The task.
@@ -163,6 +169,7 @@ pub struct VictimJson {
 
 /// A task.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct TaskJson {
     /// Tokio's id; null for the future given to `block_on`.
@@ -175,6 +182,7 @@ pub struct TaskJson {
 
 /// A frame.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct FrameJson {
     /// The function.
@@ -192,6 +200,7 @@ pub struct FrameJson {
 
 /// The quality of a stack.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct StackQualityJson {
     /// How it was captured; null without a stack.
@@ -206,6 +215,7 @@ pub struct StackQualityJson {
 
 /// See [`Counters`].
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CountersJson {
     /// Every long poll that was noticed. 0 from older versions.
@@ -247,6 +257,7 @@ pub struct CountersJson {
 
 /// The answer of `/debug/holdup/workers`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct WorkersAnswer {
     /// Every worker of every watched runtime.
@@ -255,6 +266,7 @@ pub struct WorkersAnswer {
 
 /// The current state of a worker.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct WorkerJson {
     /// The runtime's name.
@@ -277,6 +289,7 @@ pub struct WorkerJson {
 
 /// The answer of `/debug/holdup/self-check`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct SelfCheckAnswer {
     /// One line for each subject.
@@ -285,6 +298,7 @@ pub struct SelfCheckAnswer {
 
 /// One line of the self-check.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct CheckJson {
     /// The subject, such as `task polls`.

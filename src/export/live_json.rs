@@ -14,6 +14,7 @@ use crate::model::stall::Stall;
 
 /// The answer of `/debug/holdup/timeline`, and an event of `/debug/holdup/live`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct TimelineAnswer {
     /// The version of holdup.
@@ -46,6 +47,7 @@ pub struct TimelineAnswer {
 
 /// The bins of one worker, in percent. In the rest of a bin the worker was parked.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct LaneJson {
     /// The number of the worker, unique in its process.
@@ -72,6 +74,7 @@ pub struct LaneJson {
 
 /// Numbers of the process and its runtimes. All lists of the process have one element for each time.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct NumbersJson {
     /// When the numbers were read.
@@ -88,6 +91,7 @@ pub struct NumbersJson {
 
 /// Numbers of one runtime.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct RuntimeNumbersJson {
     /// The runtime's name.
@@ -114,6 +118,7 @@ pub struct RuntimeNumbersJson {
 
 /// What is held up now: an event of `/debug/holdup/live`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct HeldEvent {
     /// The present time of the service.
@@ -132,6 +137,7 @@ pub struct HeldEvent {
 
 /// A poll that holds something up now.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct HeldJson {
     /// The number of the stall.

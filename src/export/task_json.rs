@@ -9,6 +9,7 @@ use crate::model::task_stats::TaskUse;
 
 /// The answer of `/debug/holdup/tasks`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct TasksAnswer {
     /// The time in which polls were counted.
@@ -30,6 +31,7 @@ pub struct TasksAnswer {
 
 /// The statistics of a task, or of all polls of one name or one spawn location.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct TaskUseJson {
     /// The runtime's name.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 pub(super) const HTML: &str = "text/html; charset=utf-8";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// A response that no cache keeps: diagnostics describe the present.
 pub(super) fn answer(content_type: &'static str, body: impl Into<Body>) -> Response {

@@ -5,6 +5,10 @@
 /// Responses.
 mod answer;
 
+/// The OpenAPI document, made from the types of the answers.
+#[cfg(test)]
+mod api_document;
+
 /// Events for the page.
 mod live;
 

@@ -8,14 +8,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use super::answer::{TEXT, answer, json};
+use super::answer::{JSON, TEXT, answer, json};
 use super::live::{self, Live};
 use super::{page, pprof, profile, tasks};
 use crate::export::json::{SelfCheckAnswer, StallsAnswer, WorkersAnswer};
 use crate::inprocess::WatchState;
 
+/// Made by a test from the types of the answers.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// Every path except the page, with a description.
-const PATHS: [(&str, &str); 11] = [
+pub(super) const PATHS: [(&str, &str); 12] = [
     ("/debug/holdup/stalls", "stalls so far: which worker, how long, why, and what to do (JSON)"),
     ("/debug/holdup/stalls.svg", "stalled time by stack, as a flamegraph"),
     ("/debug/holdup/flamegraph.svg", "CPU time of the next five seconds, as a flamegraph (?mode=wall, ?mode=stalled)"),
@@ -26,12 +29,25 @@ const PATHS: [(&str, &str); 11] = [
     ("/debug/holdup/live", "what the page shows, as server-sent events"),
     ("/debug/holdup/self-check", "what holdup sees in this process, and what would show more (JSON)"),
     ("/debug/pprof/", "profiles for Go's pprof tool: go tool pprof http://…/debug/pprof/profile"),
+    ("/openapi.json", "the paths of /debug/holdup/ as an OpenAPI document"),
     ("/healthz", "whether this endpoint is alive"),
 ];
 
 pub(super) fn router(watch: Arc<WatchState>, live: Arc<Live>) -> Router {
-    let [stalls, stalls_svg, flamegraph, profile, task_stats, workers, timeline, events, self_check, _pprof, health] =
-        PATHS.map(|(path, _)| path);
+    let [
+        stalls,
+        stalls_svg,
+        flamegraph,
+        profile,
+        task_stats,
+        workers,
+        timeline,
+        events,
+        self_check,
+        _pprof,
+        document,
+        health,
+    ] = PATHS.map(|(path, _)| path);
     Router::new()
         .route("/", get(page::index))
         .route(page::FILES, get(page::file))
@@ -45,6 +61,7 @@ pub(super) fn router(watch: Arc<WatchState>, live: Arc<Live>) -> Router {
         .route(timeline, get(show_timeline))
         .route(events, get(async move || live.open()))
         .route(self_check, get(show_self_check))
+        .route(document, get(|| async { answer(JSON, OPENAPI) }))
         .route(health, get(|| async { answer(TEXT, "ok\n") }))
         .merge(pprof::routes())
         .fallback(|| async { not_found() })
