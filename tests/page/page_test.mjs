@@ -13,7 +13,7 @@ before(async () => { browser = await launch(); });
 after(() => browser?.close());
 
 /**
- * `options`: those of the service, those of the page, and `hash`. `loses_contact`: the browser may complain about connections.
+ * `options`: those of the service, those of the page, and `hash`. `loses_contact`: the browser may complain about connections and refusals.
  * A test leaves no message in the console, and asks no other origin.
  */
 export function pageTest(name, options, run) {
@@ -36,7 +36,7 @@ export function pageTest(name, options, run) {
 export function assertQuiet(page, url, { loses_contact = false } = {}) {
   assert.deepEqual(page.errors, []);
   assert.deepEqual(page.dialogs, []);
-  const lost = /^error: Failed to load resource: net::ERR_/;
+  const lost = /^error: Failed to load resource: (net::ERR_|the server responded with a status of (409|501))/;
   assert.deepEqual(page.console.filter((line) => !(loses_contact && lost.test(line))), []);
   assert.deepEqual(page.requests.filter((request) => !request.startsWith(url) && !request.startsWith('data:')), []);
 }
