@@ -105,6 +105,7 @@ let counts = 0;
 export function tasksBy(by, scenario) {
   counts += 1;
   const counted = saved(`tasks_by_${by}`);
+  if (scenario === 'quiet') counted.rows = [];
   counted.rows.forEach((row, index) => {
     if (scenario === 'hostile' && index < HOSTILE.length) Object.assign(row, { name: HOSTILE[index], spawned_at: HOSTILE[index] });
     row.tasks += counts % 3;

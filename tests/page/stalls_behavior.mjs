@@ -23,6 +23,9 @@ pageTest('stalls are searched, filtered and opened, and select their time', { sc
 pageTest('a quiet service has sentences instead of empty tables', { scenario: 'quiet' }, async (page) => {
   await page.says('.headline', /^Nothing is held up now\. No stall so far\.$/);
   await page.says('#stalls', /No stall so far/);
+  await page.says('#tasks', /Tasks are not counted yet/);
+  await page.click('#tasks .primary');
+  await page.says('#tasks', /No task was polled while counting/);
   await page.says('#numbers', /only in a build with tokio_unstable/);
 });
 

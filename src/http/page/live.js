@@ -118,8 +118,9 @@ function followStalls({ store }) {
     is_asking = true;
     const start = performance.now();
     try {
-      store.setStalls(await request(STALLS));
+      const answer = await request(STALLS);
       shown = version;
+      store.setStalls(answer);
     } catch {
       // The stream tells whether contact is lost.
     } finally {
@@ -137,7 +138,8 @@ function followStalls({ store }) {
   const changed = () => {
     if ((store.held?.stalls_version ?? null) !== shown || !store.stalls) plan();
   };
-  const stop = store.subscribe(['held', 'contact'], changed);
+  // Another process has other stalls under the same version: the store forgets those of the old one.
+  const stop = store.subscribe(['held', 'contact', 'stalls'], changed);
   document.addEventListener('visibilitychange', changed);
   plan();
   return () => {

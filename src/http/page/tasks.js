@@ -28,7 +28,7 @@ export function mountTasksPanel(container, app) {
   const alive = el('p', {});
   const status = el('p', { class: 'faint', role: 'status' });
   const notes = el('ul', { class: 'notes' });
-  const empty = el('p', { class: 'empty', text: 'Tasks are not counted yet. Counting makes polls slightly slower while it runs.' });
+  const empty = el('p', { class: 'empty' });
   const number = (title, cell, hint) => ({ title, class: 'n', cell, hint });
   const numbers = [
     number('Polls', (row) => format.count(row.polls)),
@@ -128,7 +128,8 @@ export function mountTasksPanel(container, app) {
     order.value = ORDERS.some(([value]) => value === state.get('order')) ? state.get('order') : 'busy_ms';
     count.setAttribute('aria-disabled', String(counting !== null));
     const rows = sites ? ordered(sites.rows, order.value) : [];
-    empty.hidden = sites !== null || spawn !== null;
+    empty.hidden = rows.length > 0 || spawn !== null;
+    setText(empty, sites ? 'No task was polled while counting.' : 'Tasks are not counted yet. Counting makes polls slightly slower while it runs.');
     site_scroll.hidden = rows.length === 0;
     site_table.update(rows.slice(0, limit), siteKey);
     more.hidden = rows.length <= limit;
