@@ -1,7 +1,7 @@
 // A test of the page in a browser against the service of the tests: `pageTest(name, options, async (page, service) => { … })`.
 
-import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
+import { assertQuiet } from './assert_quiet.mjs';
 import { launch } from './browser.mjs';
 import { startService } from './service.mjs';
 
@@ -30,13 +30,4 @@ export function pageTest(name, options, run) {
       await service.close();
     }
   });
-}
-
-/** The page told of no error, and asked nobody but its service. */
-export function assertQuiet(page, url, { loses_contact = false } = {}) {
-  assert.deepEqual(page.errors, []);
-  assert.deepEqual(page.dialogs, []);
-  const lost = /^error: Failed to load resource: (net::ERR_|the server responded with a status of (409|501))/;
-  assert.deepEqual(page.console.filter((line) => !(loses_contact && lost.test(line))), []);
-  assert.deepEqual(page.requests.filter((request) => !request.startsWith(url) && !request.startsWith('data:')), []);
 }
