@@ -9,7 +9,7 @@ const PROGRAM = process.env.HOLDUP_CHROMIUM ?? '/usr/bin/chromium';
 
 /** The tests open pages of this machine only, so the sandbox is not needed; in containers it is often not possible. */
 const OPTIONS = [
-  '--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
+  '--headless', '--no-sandbox', '--hide-scrollbars', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
   '--js-flags=--expose-gc', '--enable-precise-memory-info', '--remote-debugging-pipe',
 ];
 
