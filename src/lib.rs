@@ -140,9 +140,13 @@ mod program_path;
 #[cfg(feature = "http")]
 mod quantity;
 
-/// Addresses to listen on.
+/// Addresses and sockets to listen on.
 #[cfg(any(feature = "http", feature = "console"))]
 mod listen;
+
+/// The endpoint's token.
+#[cfg(feature = "http")]
+mod token;
 
 /// Reports of stalls, their history and limits.
 mod report;
@@ -184,6 +188,8 @@ pub mod bench_support;
 pub use console::Console;
 pub use error::Error;
 pub use inprocess::{Handle, Runtime};
+#[cfg(feature = "http")]
+pub use listen::EndpointAddress;
 pub use probe::{Hooks, WatchFutureExt, Watched, spawn, spawn_named};
 #[doc(inline)]
 pub use profile::{Profile, ProfileMode, ProfileOptions};

@@ -1,4 +1,4 @@
-//! Addresses to listen on.
+//! Addresses and ports to listen on.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -28,6 +28,11 @@ pub(crate) enum Place {
     },
     /// Nothing listens.
     Nowhere { wanted: Wanted, is_taken: bool, error: String },
+}
+
+/// Whether only this machine reaches an address.
+pub(crate) fn is_local(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
 }
 
 impl Wanted {
