@@ -116,7 +116,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let address = listener.local_addr()?;
     let shop = Arc::new(Shop { catalogue: load_catalogue(), limiter: Limiter::new(options.fixed) });
     if let Some(endpoint) = watch.endpoint() {
-        println!("diagnostics  http://{endpoint}/");
+        println!("diagnostics  {endpoint}/");
     }
     let routes = Router::new()
         .route("/product/{id}", get(product))

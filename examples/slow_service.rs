@@ -93,7 +93,7 @@ fn main() -> anyhow::Result<()> {
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;
     if let Some(endpoint) = watch.endpoint() {
-        println!("diagnostics  http://{endpoint}/");
+        println!("diagnostics  {endpoint}/");
     }
     // The clients' measurements must not depend on the measured runtime.
     let clients = thread::Builder::new().name("clients".to_owned()).spawn(move || ask(address, options.run_for))?;

@@ -31,6 +31,15 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// The endpoint does not serve, because it could let in the wrong ones.
+    EndpointAccess {
+        /// The requested address.
+        address: String,
+        /// The reason.
+        problem: String,
+        /// What to do.
+        remedy: String,
+    },
     /// The server of tokio-console cannot listen on the address.
     Console {
         /// The requested address.
@@ -87,6 +96,9 @@ impl fmt::Display for Error {
                 f,
                 "the diagnostics endpoint cannot listen on {address}: {source}; choose another address with listen(…), or port 0 for a free one"
             ),
+            Self::EndpointAccess { address, problem, remedy } => {
+                write!(f, "the diagnostics endpoint does not serve {address}: {problem}; {remedy}")
+            }
             Self::Console { address, source } => write!(
                 f,
                 "the tokio-console server cannot listen on {address}: {source}; choose another address, or port 0 for a free one"

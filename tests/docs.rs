@@ -299,7 +299,7 @@ fn commands_of_the_guide_are_run_or_marked() {
 #[test]
 fn commands_of_the_guide_work() {
     let watch = holdup::Watch::builder().listen("127.0.0.1:0").print(holdup::Print::Never).start().expect("starts");
-    let endpoint = watch.endpoint().expect("an endpoint was asked for").to_string();
+    let endpoint = watch.endpoint().and_then(holdup::EndpointAddress::tcp).expect("it listens").to_string();
     let runtime = watch.runtime(tokio::runtime::Builder::new_multi_thread().enable_all()).expect("a runtime");
     runtime.spawn(async {
         loop {

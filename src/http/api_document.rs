@@ -13,7 +13,12 @@ use crate::export::task_json::TasksAnswer;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "holdup's diagnostics endpoint", description = "What holds up a Tokio runtime, while it happens."),
+    info(
+        title = "holdup's diagnostics endpoint",
+        description = "What holds up a Tokio runtime, while it happens. An endpoint with a token answers 401 without it, except \
+                       at `/healthz`. A name that is not allowed in `Host` is answered with 421, and a page of another site \
+                       with 403."
+    ),
     paths(
         page,
         page_file,
@@ -111,7 +116,10 @@ fn stalls() {}
 #[utoipa::path(
     get,
     path = "/debug/holdup/stalls.svg",
-    responses((status = 200, body = String, content_type = "image/svg+xml", description = "a flamegraph"))
+    responses(
+        (status = 200, body = String, content_type = "image/svg+xml", description = "a flamegraph"),
+        (status = 503, body = String, content_type = "text/plain", description = "too many requests need a thread"),
+    )
 )]
 fn stalls_svg() {}
 
@@ -129,6 +137,7 @@ fn stalls_svg() {}
         (status = 400, body = String, content_type = "text/plain", description = "a parameter is wrong"),
         (status = 409, body = String, content_type = "text/plain", description = "too many profiles"),
         (status = 501, body = String, content_type = "text/plain", description = "this mode is not available"),
+        (status = 503, body = String, content_type = "text/plain", description = "too many requests need a thread"),
     )
 )]
 fn flamegraph() {}
@@ -162,6 +171,7 @@ fn flamegraph() {}
         (status = 400, body = String, content_type = "text/plain", description = "a parameter is wrong"),
         (status = 409, body = String, content_type = "text/plain", description = "too many profiles"),
         (status = 501, body = String, content_type = "text/plain", description = "this mode is not available"),
+        (status = 503, body = String, content_type = "text/plain", description = "too many requests need a thread"),
     )
 )]
 fn profile() {}

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 
 use super::answer::{HTML, TEXT, answer};
+use super::work::{NotDone, on_a_thread};
 use crate::export::profile::Format;
 use crate::export::stack_list;
-use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState, on_own_thread};
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
 use crate::model::profile::{Profile, Sample, Unit, ValueType};
 
 const ROOT: &str = "/debug/pprof/";
@@ -35,6 +36,12 @@ const MAX_SECONDS: u64 = 300;
 
 /// Go's error text for a named profile that could not be collected.
 const NOT_COLLECTED: &str = "failed to collect profile";
+
+/// The largest body, in bytes: some thousand addresses.
+const BODY_SIZE: usize = 64 << 10;
+
+/// Time for a body to come.
+const BODY_LIMIT: Duration = Duration::from_secs(10);
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -102,9 +109,9 @@ async fn profile(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) 
     }
     let options = ProfileOptions::new(ProfileMode::Cpu).duration(Duration::from_secs(seconds));
     let collected =
-        on_own_thread(&watch, Stop::default(), move |watch, stop| encode(&watch.profile(&options, stop)?)).await;
+        on_a_thread(&watch, Stop::default(), move |watch, stop| encode(&watch.profile(&options, stop)?)).await;
     match collected {
-        Some(Err(ProfileError::Busy { .. })) => {
+        Ok(Err(ProfileError::Busy { .. })) => {
             error(StatusCode::INTERNAL_SERVER_ERROR, "Could not enable CPU profiling: cpu profiling already in use")
         }
         collected => answer_with(collected, "Could not enable CPU profiling", |bytes| attachment(bytes, "profile")),
@@ -113,14 +120,14 @@ async fn profile(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) 
 
 /// The collected bytes, or Go's error text followed by our reason.
 fn answer_with(
-    collected: Option<Result<Vec<u8>, ProfileError>>,
+    collected: Result<Result<Vec<u8>, ProfileError>, NotDone>,
     problem: &str,
     answer: impl FnOnce(Vec<u8>) -> Response,
 ) -> Response {
     match collected {
-        Some(Ok(bytes)) => answer(bytes),
-        Some(Err(reason)) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{problem}: {reason}")),
-        None => failed(),
+        Ok(Ok(bytes)) => answer(bytes),
+        Ok(Err(reason)) => error(StatusCode::INTERNAL_SERVER_ERROR, &format!("{problem}: {reason}")),
+        Err(not_done) => unanswered(not_done),
     }
 }
 
@@ -131,7 +138,7 @@ async fn trace(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) ->
         return too_long();
     }
     let options = ProfileOptions::new(ProfileMode::Wall).duration(Duration::from_secs_f64(seconds));
-    let collected = on_own_thread(&watch, Stop::default(), move |watch, stop| {
+    let collected = on_a_thread(&watch, Stop::default(), move |watch, stop| {
         let mut bytes = Vec::new();
         watch.trace(&options, stop)?.write(Format::Perfetto, &mut bytes).map_err(ProfileError::Failed)?;
         Ok::<_, ProfileError>(bytes)
@@ -156,7 +163,7 @@ async fn named(State(watch): State<Arc<WatchState>>, Path(name): Path<String>, R
             _ => delta(&watch, name, Duration::from_secs(seconds)).await,
         };
     }
-    let collected = on_own_thread(&watch, Stop::default(), move |watch, stop| {
+    let collected = on_a_thread(&watch, Stop::default(), move |watch, stop| {
         let memory = if debug == 0 { watch.go_heap(name, None, stop) } else { watch.heap_list(name, stop) };
         let profile = memory.unwrap_or_else(|| now(watch, name))?;
         match debug {
@@ -171,7 +178,7 @@ async fn named(State(watch): State<Arc<WatchState>>, Path(name): Path<String>, R
 /// What a profile gains in a window. Only stalled time and memory can gain; the other profiles are returned as they are.
 async fn delta(watch: &Arc<WatchState>, name: &'static str, window: Duration) -> Response {
     let options = ProfileOptions::new(ProfileMode::Stalled).duration(window);
-    let collected = on_own_thread(watch, Stop::default(), move |watch, stop| {
+    let collected = on_a_thread(watch, Stop::default(), move |watch, stop| {
         if let Some(memory) = watch.go_heap(name, Some(window), stop) {
             return encode(&memory?);
         }
@@ -185,11 +192,8 @@ fn too_long() -> Response {
     error(StatusCode::BAD_REQUEST, "profile duration exceeds server's WriteTimeout")
 }
 
-fn failed() -> Response {
-    error(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        &format!("{NOT_COLLECTED}: the thread that collects it panicked or could not start"),
-    )
+fn unanswered(not_done: NotDone) -> Response {
+    error(not_done.status(), &format!("{NOT_COLLECTED}: {not_done}"))
 }
 
 fn encode(profile: &Profile) -> Result<Vec<u8>, ProfileError> {
@@ -238,11 +242,28 @@ fn stalled_as(stalled: &Profile, name: &str) -> Option<Profile> {
 }
 
 async fn symbol_by_query(State(watch): State<Arc<WatchState>>, RawQuery(raw): RawQuery) -> Response {
-    plain(symbols(&watch, raw.as_deref().unwrap_or_default()))
+    symbol(&watch, raw.unwrap_or_default()).await
 }
 
-async fn symbol_by_body(State(watch): State<Arc<WatchState>>, body: Bytes) -> Response {
-    plain(symbols(&watch, &String::from_utf8_lossy(&body)))
+/// The body is the only one that the endpoint reads.
+async fn symbol_by_body(State(watch): State<Arc<WatchState>>, body: Body) -> Response {
+    match tokio::time::timeout(BODY_LIMIT, to_bytes(body, BODY_SIZE)).await {
+        Ok(Ok(body)) => symbol(&watch, String::from_utf8_lossy(&body).into_owned()).await,
+        Ok(Err(_)) => error(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            &format!("the list of addresses broke off, or is longer than {BODY_SIZE} bytes"),
+        ),
+        Err(_) => error(
+            StatusCode::REQUEST_TIMEOUT,
+            &format!("the list of addresses did not come within {} s", BODY_LIMIT.as_secs()),
+        ),
+    }
+}
+
+/// Names take time, and other requests must not wait for them.
+async fn symbol(watch: &Arc<WatchState>, addresses: String) -> Response {
+    let named = on_a_thread(watch, Stop::default(), move |watch, _| symbols(watch, &addresses));
+    named.await.map_or_else(unanswered, plain)
 }
 
 /// One line for each address of `0x1234+0x5678` that has a name. The first line says that names are available.

@@ -11,10 +11,11 @@ use axum::response::{IntoResponse, Response};
 
 use super::answer::{TEXT, answer, failed};
 use super::query::{BadQuery, Query};
+use super::work::{NotDone, on_a_thread};
 use crate::analysis::filter::{Filter, pattern};
 use crate::analysis::group::{self, Group};
 use crate::export::profile::{Format, Frames};
-use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState, on_own_thread};
+use crate::inprocess::{ProfileError, ProfileMode, ProfileOptions, Stop, WatchState};
 use crate::model::plural::plural;
 
 /// Short, because a person waits for the flamegraph in a browser.
@@ -132,16 +133,16 @@ fn command(raw: Option<&str>, flamegraph: bool) -> String {
 
 /// `/debug/holdup/stalls.svg`: stalled time since the start of the watch.
 pub(super) async fn show_stalls(State(watch): State<Arc<WatchState>>) -> Response {
-    let drawn = on_own_thread(&watch, Stop::default(), |watch, _| {
+    let drawn = on_a_thread(&watch, Stop::default(), |watch, _| {
         let mut profile = group::by(&watch.stalled_so_far(), &[Group::Runtime]);
         profile.command = Some("GET /debug/holdup/stalls.svg".into());
         let mut svg = Vec::new();
         profile.write(Format::Flamegraph, &mut svg).map(|()| svg)
     });
     match drawn.await {
-        Some(Ok(svg)) => file(Format::Flamegraph, svg, None),
-        Some(Err(error)) => failed(&error),
-        None => thread_failed(),
+        Ok(Ok(svg)) => file(Format::Flamegraph, svg, None),
+        Ok(Err(error)) => failed(&error),
+        Err(not_done) => unanswered(not_done),
     }
 }
 
@@ -166,7 +167,7 @@ async fn respond(watch: &Arc<WatchState>, request: Result<Request, BadQuery>) ->
     };
     let (format, name) = (request.format, request.file_name());
     let stop = Stop::named(request.name.as_deref());
-    let collected = on_own_thread(watch, stop, move |watch, stop| {
+    let collected = on_a_thread(watch, stop, move |watch, stop| {
         let profile = watch.profile(&request.options, stop)?;
         let mut profile = group::by(&request.filter.apply(&profile), request.groups());
         profile.command = Some(request.command.as_str().into());
@@ -174,9 +175,9 @@ async fn respond(watch: &Arc<WatchState>, request: Result<Request, BadQuery>) ->
         profile.write_with(request.format, request.frames, &mut bytes).map_err(ProfileError::Failed).map(|()| bytes)
     });
     match collected.await {
-        Some(Ok(bytes)) => file(format, bytes, Some(&name)),
-        Some(Err(error)) => refused(&error),
-        None => thread_failed(),
+        Ok(Ok(bytes)) => file(format, bytes, Some(&name)),
+        Ok(Err(error)) => refused(&error),
+        Err(not_done) => unanswered(not_done),
     }
 }
 
@@ -206,11 +207,8 @@ fn sentence(text: impl Display) -> String {
     format!("{text}\n")
 }
 
-fn thread_failed() -> Response {
-    let text = sentence(
-        "the profile failed: the thread that collects it panicked or could not start; see the log of the service",
-    );
-    (StatusCode::INTERNAL_SERVER_ERROR, answer(TEXT, text)).into_response()
+fn unanswered(not_done: NotDone) -> Response {
+    (not_done.status(), answer(TEXT, sentence(format_args!("the profile failed: {not_done}")))).into_response()
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::access::{Access, HEALTH, guard};
 use super::answer::{JSON, TEXT, answer, json};
 use super::live::{self, Live};
 use super::{page, pprof, profile, tasks};
@@ -30,10 +32,10 @@ pub(super) const PATHS: [(&str, &str); 12] = [
     ("/debug/holdup/self-check", "what holdup sees in this process, and what would show more (JSON)"),
     ("/debug/pprof/", "profiles for Go's pprof tool: go tool pprof http://…/debug/pprof/profile"),
     ("/openapi.json", "the paths of /debug/holdup/ as an OpenAPI document"),
-    ("/healthz", "whether this endpoint is alive"),
+    (HEALTH, "whether this endpoint is alive"),
 ];
 
-pub(super) fn router(watch: Arc<WatchState>, live: Arc<Live>) -> Router {
+pub(super) fn router(watch: Arc<WatchState>, live: Arc<Live>, access: Access) -> Router {
     let [
         stalls,
         stalls_svg,
@@ -65,6 +67,7 @@ pub(super) fn router(watch: Arc<WatchState>, live: Arc<Live>) -> Router {
         .route(health, get(|| async { answer(TEXT, "ok\n") }))
         .merge(pprof::routes())
         .fallback(|| async { not_found() })
+        .layer(from_fn_with_state(Arc::new(access), guard))
         .with_state(watch)
 }
 

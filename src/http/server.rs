@@ -1,28 +1,36 @@
 //! The server: accepts connections within limits until it is dropped.
 
-use std::net::{SocketAddr, TcpListener};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
+use super::access::Access;
+use super::activity::Activity;
+use super::connections::Connections;
+use super::listening::{Listener, Listening};
 use super::live::Live;
 use super::routes;
+use super::stream::{Duplex, Stream};
 use crate::inprocess::WatchState;
+use crate::listen::{EndpointAddress, SocketFile};
 use crate::model::own_thread;
 use crate::probe::hold_samples_while_parked;
 use crate::report::News;
 use crate::threads::{Ended, join_until, spawn_thread};
 
-/// Concurrent connections. Further ones wait in the kernel's backlog.
-const MAX_CONNECTIONS: usize = 64;
-
 /// Time for a client to send the head of a request, also on a connection it keeps open.
 const HEAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// The largest head of a request, in bytes. The longest query of the page has a few hundred.
+const HEAD_SIZE: usize = 64 << 10;
 
 /// After this time a connection accepts no further request.
 const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
@@ -43,14 +51,17 @@ const SERVER_STOP_LIMIT: Duration = Duration::from_secs(1);
 /// The running endpoint.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    address: SocketAddr,
+    address: EndpointAddress,
+    /// The file of a Unix socket.
+    file: Option<SocketFile>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
     watch: Arc<WatchState>,
 }
 
 impl Endpoint {
-    pub(crate) fn start(listener: TcpListener, address: SocketAddr, watch: Arc<WatchState>) -> std::io::Result<Self> {
+    pub(crate) fn start(listening: Listening, watch: Arc<WatchState>) -> io::Result<Self> {
+        let Listening { listener, address, access, file } = listening;
         let (stop, stopped) = oneshot::channel();
         let mut builder = tokio::runtime::Builder::new_current_thread();
         let runtime = hold_samples_while_parked(builder.enable_all()).build()?;
@@ -61,7 +72,7 @@ impl Endpoint {
             let live = Arc::new(Live::default());
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, &served, &live) => {}
+                    () = accept(listener, access, &served, &live) => {}
                     () = live.run(&served) => {}
                     _ = stopped => {
                         live.end();
@@ -74,16 +85,18 @@ impl Endpoint {
             drop(untraced);
         };
         let thread = spawn_thread(own_thread::ENDPOINT, serve)?;
-        Ok(Self { address, stop: Some(stop), thread: Some(thread), watch })
+        Ok(Self { address, file, stop: Some(stop), thread: Some(thread), watch })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    pub(crate) fn address(&self) -> &EndpointAddress {
+        &self.address
     }
 }
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
+        // While the socket is open, no other file can have taken over its identity.
+        drop(self.file.take());
         drop(self.stop.take());
         let ended = self.thread.take().map(|thread| join_until(thread, Instant::now() + SERVER_STOP_LIMIT));
         if ended == Some(Ended::Panicked) {
@@ -97,9 +110,31 @@ fn say(watch: &WatchState, sentence: String) {
     watch.log.sinks.say(News::Notice(sentence));
 }
 
-async fn accept(listener: TcpListener, watch: &Arc<WatchState>, live: &Arc<Live>) {
-    let router = routes::router(Arc::clone(watch), Arc::clone(live));
-    let listener = match tokio::net::TcpListener::from_std(listener) {
+/// A listener that Tokio drives.
+enum Acceptor {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+impl Acceptor {
+    fn new(listener: Listener) -> io::Result<Self> {
+        match listener {
+            Listener::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Self::Tcp),
+            Listener::Unix(listener) => tokio::net::UnixListener::from_std(listener).map(Self::Unix),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<Box<dyn Duplex>> {
+        Ok(match self {
+            Self::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Self::Unix(listener) => Box::new(listener.accept().await?.0),
+        })
+    }
+}
+
+async fn accept(listener: Listener, access: Access, watch: &Arc<WatchState>, live: &Arc<Live>) {
+    let router = routes::router(Arc::clone(watch), Arc::clone(live), access);
+    let listener = match Acceptor::new(listener) {
         Ok(listener) => listener,
         Err(error) => {
             say(
@@ -110,11 +145,10 @@ async fn accept(listener: TcpListener, watch: &Arc<WatchState>, live: &Arc<Live>
         }
     };
     let mut refused = false;
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Connections::new();
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 // Once, because the next attempts may fail too.
                 if !std::mem::replace(&mut refused, true) {
@@ -128,19 +162,30 @@ async fn accept(listener: TcpListener, watch: &Arc<WatchState>, live: &Arc<Live>
             }
         };
         refused = false;
-        let service = TowerToHyperService::new(router.clone());
-        tokio::spawn(async move {
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_LIMIT)
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = pin!(connection);
-            // The client sees every error of the connection.
-            if tokio::time::timeout(CONNECTION_LIMIT, connection.as_mut()).await.is_err() {
-                connection.as_mut().graceful_shutdown();
-                let _ended = tokio::time::timeout(LAST_ANSWER_LIMIT, connection).await;
-            }
-            drop(place);
-        });
+        let place = connections.place().await;
+        let activity = Activity::new();
+        connections.run(place, activity.clone(), serve(stream, router.clone(), activity));
+    }
+}
+
+/// Answers the requests of a connection.
+async fn serve(stream: Box<dyn Duplex>, router: Router, activity: Activity) {
+    let stream = TokioIo::new(Stream::new(stream, activity.clone()));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        let answering = activity.begin();
+        let response = router.call(request);
+        async move { response.await.map(|response| answering.until_taken(response)) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(HEAD_SIZE)
+        .serve_connection(stream, service);
+    let mut connection = pin!(connection);
+    // The client sees every error of the connection.
+    if tokio::time::timeout(CONNECTION_LIMIT, connection.as_mut()).await.is_err() {
+        connection.as_mut().graceful_shutdown();
+        let _ended = tokio::time::timeout(LAST_ANSWER_LIMIT, connection).await;
     }
 }

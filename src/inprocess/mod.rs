@@ -53,7 +53,9 @@ mod task_window;
 #[cfg(feature = "console")]
 pub(crate) use endpoint_check::console as console_check;
 #[cfg(feature = "http")]
-pub(crate) use endpoint_check::endpoint as endpoint_check;
+pub(crate) use endpoint_check::{
+    closed as closed_endpoint_check, endpoint as endpoint_check, socket as endpoint_socket_check,
+};
 #[cfg(feature = "http")]
 pub(crate) use number_history::{INTERVAL as NUMBERS_INTERVAL, NumberSampler};
 pub(crate) use own_thread::on_own_thread;

@@ -69,9 +69,7 @@ pub struct WatchBuilder {
     #[cfg(feature = "heap")]
     heap_peak: Option<std::path::PathBuf>,
     #[cfg(feature = "http")]
-    listen: Option<crate::http::Wanted>,
-    #[cfg(feature = "http")]
-    require_endpoint: bool,
+    pub(super) endpoint: crate::http::Settings,
 }
 
 impl std::fmt::Debug for WatchBuilder {
@@ -88,61 +86,6 @@ impl WatchBuilder {
     #[must_use]
     pub fn threshold(mut self, threshold: Duration) -> Self {
         self.threshold = Some(threshold);
-        self
-    }
-
-    /// Serves diagnostics over HTTP on an address such as `127.0.0.1:6060`. A port alone, such as `6060`, means loopback,
-    /// and port 0 picks a free one ([`Watch::endpoint`] returns it).
-    ///
-    /// The endpoint runs on a separate thread and runtime, so it answers while the watched runtimes are stuck. It has no
-    /// access control: on any other address than loopback it logs a warning.
-    ///
-    /// An address that is in use does not stop the service: the watch starts without the endpoint and warns, and
-    /// [`Watch::endpoint`] is `None`. [`require_endpoint`](Self::require_endpoint) makes it an error, and
-    /// [`listen_or_next`](Self::listen_or_next) takes another port.
-    ///
-    /// ```
-    /// let watch = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
-    /// println!("diagnostics at http://{}", watch.endpoint().expect("it listens"));
-    /// # Ok::<(), holdup::Error>(())
-    /// ```
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn listen(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(crate::http::Wanted { address: address.into(), or_next: false });
-        self
-    }
-
-    /// Serves diagnostics as [`listen`](Self::listen) does. If the port is in use, the endpoint takes the first free one
-    /// of the next 15 ports, and warns. [`Watch::endpoint`] returns the address.
-    ///
-    /// ```
-    /// let first = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
-    /// let taken = first.endpoint().expect("it listens");
-    /// let second = holdup::Watch::builder().listen_or_next(taken.to_string()).start()?;
-    /// assert_ne!(second.endpoint(), Some(taken));
-    /// # Ok::<(), holdup::Error>(())
-    /// ```
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn listen_or_next(mut self, address: impl Into<String>) -> Self {
-        self.listen = Some(crate::http::Wanted { address: address.into(), or_next: true });
-        self
-    }
-
-    /// Makes an address that cannot be bound an [`Error::Listen`] of [`start`](Self::start) instead of a warning.
-    ///
-    /// ```
-    /// let first = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
-    /// let taken = first.endpoint().expect("it listens").to_string();
-    /// let second = holdup::Watch::builder().listen(taken).require_endpoint().start();
-    /// assert!(matches!(second, Err(holdup::Error::Listen { .. })));
-    /// # Ok::<(), holdup::Error>(())
-    /// ```
-    #[cfg(feature = "http")]
-    #[must_use]
-    pub fn require_endpoint(mut self) -> Self {
-        self.require_endpoint = true;
         self
     }
 
@@ -246,8 +189,10 @@ impl WatchBuilder {
     /// # Errors
     /// - [`Error::Threshold`] if the threshold is below 1 ms.
     /// - [`Error::Signal`] if the signal of [`signal`](Self::signal) cannot be used.
-    /// - [`Error::Listen`] if the text given to [`listen`](Self::listen) is no address, or if the endpoint cannot listen
-    ///   there and [`require_endpoint`](Self::require_endpoint) was set.
+    /// - [`Error::Listen`] if the text given to `listen` is no address, or if the endpoint cannot listen there and
+    ///   `require_endpoint` was set.
+    /// - [`Error::EndpointAccess`] if the text given to `allow_host` is no name, or if a token is missing and
+    ///   `require_endpoint` was set.
     /// - [`Error::Thread`] if a thread cannot be started.
     pub fn start(self) -> Result<Watch, Error> {
         let threshold = self.threshold.unwrap_or(DEFAULT_THRESHOLD);
@@ -255,13 +200,7 @@ impl WatchBuilder {
             return Err(Error::Threshold { asked: threshold, smallest: SMALLEST_THRESHOLD });
         }
         #[cfg(feature = "http")]
-        let (listener, endpoint) = match &self.listen {
-            Some(wanted) => {
-                let (bound, place) = crate::http::bind(wanted, self.require_endpoint)?;
-                (bound, Some(crate::inprocess::endpoint_check(&place)))
-            }
-            None => (None, None),
-        };
+        let opened = self.endpoint.open()?;
         if cfg!(not(tokio_unstable)) {
             // Every runtime needs the poll frames, and finding them takes a while.
             PollFrames::prepare();
@@ -276,13 +215,15 @@ impl WatchBuilder {
             tested: &tested,
             symbolizer: &symbolizer,
             #[cfg(feature = "http")]
-            endpoint,
+            endpoint: opened.check,
             #[cfg(feature = "console")]
             consoles: consoles(),
         });
         let audience = Audience { printing: self.printing(), callback: self.callback.clone(), direct: None };
         let sinks = Sinks::start(audience).map_err(Error::Thread)?;
         check.checks.iter().for_each(|line| sinks.say(News::Check(line.clone())));
+        #[cfg(feature = "http")]
+        opened.notice.into_iter().for_each(|notice| sinks.say(News::Notice(notice)));
         sinks.settle(CHECK_LIMIT);
         let log = Arc::new(StallLog::new(threshold, symbolizer, ProgramPath::own().name(), sinks));
         let weak_signal = signal.as_ref().map_or_else(Weak::new, Arc::downgrade);
@@ -303,8 +244,8 @@ impl WatchBuilder {
         #[cfg(feature = "heap")]
         self.start_heap(&watch.state);
         #[cfg(feature = "http")]
-        if let Some((listener, address)) = listener {
-            let endpoint = crate::http::Endpoint::start(listener, address, Arc::clone(&watch.state));
+        if let Some(listening) = opened.listening {
+            let endpoint = crate::http::Endpoint::start(listening, Arc::clone(&watch.state));
             watch.endpoint = Some(endpoint.map_err(Error::Thread)?);
         }
         Ok(watch)

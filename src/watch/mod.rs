@@ -12,6 +12,10 @@
 /// The builder, which starts a watch.
 mod builder;
 
+/// The settings of the endpoint.
+#[cfg(feature = "http")]
+mod endpoint;
+
 pub use builder::{Print, WatchBuilder};
 
 use std::future::Future;
@@ -305,11 +309,17 @@ impl Watch {
         self.state.stop_sampling_heap();
     }
 
-    /// The address of the diagnostics endpoint. `None` unless the builder was given one, and if that one could not be
-    /// bound; the line `endpoint` of the [self-check](Self::self_check) says why.
+    /// Where the diagnostics endpoint listens. `None` unless the builder was given an address, and if the endpoint cannot be
+    /// served there; the line `endpoint` of the [self-check](Self::self_check) says why.
+    ///
+    /// ```
+    /// let watch = holdup::Watch::builder().listen("127.0.0.1:0").start()?;
+    /// assert!(watch.endpoint().expect("it listens").to_string().starts_with("http://127.0.0.1:"));
+    /// # Ok::<(), holdup::Error>(())
+    /// ```
     #[cfg(feature = "http")]
     #[must_use]
-    pub fn endpoint(&self) -> Option<std::net::SocketAddr> {
+    pub fn endpoint(&self) -> Option<&crate::listen::EndpointAddress> {
         self.endpoint.as_ref().map(crate::http::Endpoint::address)
     }
 }

@@ -31,7 +31,7 @@ fn nap() {
 #[test]
 fn stalls_and_workers_of_an_endpoint_are_shown() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let url = watch.endpoint().expect("it listens").to_string();
     let before = holdup(&["stalls", &url]);
     assert_eq!((before.status.code(), text(&before.stdout).starts_with("No stall so far.")), (Some(0), true));
 
@@ -112,7 +112,7 @@ fn order(text: &str, functions: &[&str], heading: impl Fn(&str) -> String) -> Ve
 #[test]
 fn three_mistakes_are_three_groups_in_one_order_everywhere() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let url = watch.endpoint().expect("it listens").to_string();
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1).enable_all()).expect("builds");
     let is_ended = |entry: &&StallEntry| entry.stall.ended && entry.stall.counted_as() == Counted::Stall;
     let ended = || watch.stalls().entries.iter().filter(is_ended).map(|entry| entry.count).sum::<u64>();
@@ -179,7 +179,7 @@ fn three_mistakes_are_three_groups_in_one_order_everywhere() {
 #[test]
 fn tasks_are_shown_in_a_table_that_fits_a_terminal() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let url = watch.endpoint().expect("it listens").to_string();
     let mut builder = Builder::new_multi_thread();
     let runtime = watch.runtime(builder.name("api").worker_threads(1).enable_all()).expect("builds");
     runtime.spawn(
@@ -207,7 +207,7 @@ fn tasks_are_shown_in_a_table_that_fits_a_terminal() {
 #[test]
 fn a_table_without_tasks_has_a_reason() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let url = watch.endpoint().expect("it listens").to_string();
     let shown = || text(&holdup(&["tasks", &url, "-d", "100ms"]).stdout);
     let without_runtime = shown();
     assert!(without_runtime.contains("No runtime is watched now"), "{without_runtime}");
@@ -262,7 +262,7 @@ impl Drop for Following {
 #[test]
 fn stalls_are_followed_until_the_service_goes_away() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let url = watch.endpoint().expect("it listens").to_string();
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(2)).expect("builds");
     let stall = |name: &str, released: &Arc<AtomicBool>| {
         let released = Arc::clone(released);
@@ -308,7 +308,7 @@ fn nap_until(released: &AtomicBool) {
 #[test]
 fn top_shows_the_functions_of_an_endpoint_and_check_its_self_check() {
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens").to_string();
+    let address = support::address_of(&watch).to_string();
     let stop = Arc::new(AtomicBool::new(false));
     let ends = Arc::clone(&stop);
     let busy = std::thread::spawn(move || spin(&ends));
@@ -359,7 +359,7 @@ fn errors_name_the_object_and_the_remedy() {
     let nobody = format!("http://{}", listener.local_addr().expect("it is bound"));
     drop(listener);
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let service = format!("http://{}", watch.endpoint().expect("it listens"));
+    let service = watch.endpoint().expect("it listens").to_string();
     for (arguments, part) in [
         (&["stalls", nobody.as_str()][..], "is the service running"),
         (&["stalls", "--follow", &nobody], "is the service running"),

@@ -57,7 +57,7 @@ impl Service {
     }
 
     fn url(&self) -> String {
-        format!("http://{}", self.watch.endpoint().expect("it listens"))
+        self.watch.endpoint().expect("it listens").to_string()
     }
 }
 

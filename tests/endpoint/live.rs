@@ -80,7 +80,7 @@ fn stalled(timeline: &Value) -> bool {
 fn a_stall_is_pushed_to_the_page_while_every_worker_is_stuck() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1).name("main")).expect("builds");
     let mut page = Page::open(address);
     let first = page.wait_for("held", |_| true);
@@ -121,7 +121,7 @@ fn a_stall_is_pushed_to_the_page_while_every_worker_is_stuck() {
 fn numbers_of_the_last_seconds_are_kept_while_no_page_is_open() {
     let _alone = alone();
     let watch = Watch::builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(2).name("main")).expect("builds");
     let (release, wait) = tokio::sync::oneshot::channel::<()>();
     let task = runtime.spawn(wait);
@@ -148,7 +148,7 @@ fn numbers_of_the_last_seconds_are_kept_while_no_page_is_open() {
 #[test]
 fn the_page_needs_nothing_but_the_endpoint() {
     let watch = Watch::builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let (status, kind, policy, page) = get(address, "/");
     assert_eq!((status, kind.as_str()), (200, "text/html; charset=utf-8"));
     assert!(policy.starts_with("default-src 'none'; script-src 'self'; style-src 'self';"), "{policy}");

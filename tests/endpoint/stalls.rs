@@ -47,7 +47,7 @@ fn a_worker_that_is_stuck_forever_is_reported() {
     for (flavor, builder) in [("current-thread", &mut current), ("multi-thread", multi.worker_threads(1))] {
         let events = Events::default();
         let watch = events.builder().listen("127.0.0.1:0").start().expect("starts");
-        let address = watch.endpoint().expect("it listens");
+        let address = support::address_of(&watch);
         let runtime = watch.runtime(builder.enable_all()).expect("builds");
         // It never returns, and ends with the process.
         std::thread::spawn(move || {
@@ -104,7 +104,7 @@ fn a_worker_that_is_stuck_forever_is_reported() {
 fn unknown_paths_are_answered_with_the_known_ones() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     assert_eq!(get(address, "/healthz"), (200, "text/plain; charset=utf-8".into(), "ok\n".into()));
     let (status, _, body) = get(address, "/debug/holdup/heap");
     assert_eq!(status, 404);
@@ -120,7 +120,7 @@ fn unknown_paths_are_answered_with_the_known_ones() {
 fn tasks_are_counted_while_the_client_waits() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1)).expect("builds");
     runtime.spawn(
         async {
@@ -165,11 +165,13 @@ fn tasks_are_counted_while_the_client_waits() {
 fn a_disconnected_client_frees_its_window() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let clients: Vec<TcpStream> = (0..4)
         .map(|_| {
             let mut stream = TcpStream::connect(address).expect("connects");
-            stream.write_all(b"GET /debug/holdup/tasks?seconds=60 HTTP/1.1\r\nHost: a\r\n\r\n").expect("is sent");
+            stream
+                .write_all(b"GET /debug/holdup/tasks?seconds=60 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .expect("is sent");
             stream
         })
         .collect();
@@ -187,7 +189,7 @@ fn a_disconnected_client_frees_its_window() {
 fn slow_clients_do_not_block_others() {
     let _alone = alone();
     let watch = Events::default().builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     // More connections than the limit, each with half a request.
     let mut slow: Vec<TcpStream> = (0..100)
         .map(|_| {

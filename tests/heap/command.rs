@@ -361,7 +361,7 @@ fn the_live_heap_of_a_service_is_a_table() {
     let _alone = alone();
     let builder = Watch::builder().print(Print::Never).listen("127.0.0.1:0").heap(Sampling::bytes(16 << 10));
     let watch = builder.start().expect("the watch starts");
-    let url = format!("http://{}", watch.endpoint().expect("it listens"));
+    let url = watch.endpoint().expect("it listens").to_string();
     let held = carts(50);
     let table = text(&holdup_heap(&[&url, "-n", "1"]).stdout);
     assert!(table.contains("live memory: ") && table.contains("::carts"), "{table}");

@@ -64,7 +64,7 @@ fn the_endpoint_answers_as_go_does() {
     let _alone = alone();
     let builder = Watch::builder().print(Print::Never).listen("127.0.0.1:0").heap(Sampling::bytes(64 << 10));
     let watch = builder.start().expect("the watch starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let held = baskets(10_000);
     let heap = get(address, "/debug/pprof/heap?gc=1");
     assert_eq!((heap.status, heap.header("content-disposition")), (200, Some("attachment; filename=\"heap\"")));
@@ -106,7 +106,7 @@ fn every_mode_is_a_file_in_every_format() {
     let _alone = alone();
     let builder = Watch::builder().print(Print::Never).listen("127.0.0.1:0").heap(Sampling::bytes(64 << 10));
     let watch = builder.start().expect("the watch starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let held = baskets(10_000);
     for (mode, value) in [
         ("heap", "inuse_space"),

@@ -219,7 +219,7 @@ fn the_json_and_the_page_tell_them_apart() {
         entries.iter().any(|entry| entry.stall.holds == holds && entry.stall.ended)
     };
     wait_until("all have ended", || [Holds::StartUp, Holds::Worker, Holds::BlockOn].into_iter().all(ended));
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let answer: Value =
         serde_json::from_str(&support::http::get(address, "/debug/holdup/stalls").text()).expect("it is JSON");
     let words = |list: &str, field: &str| {

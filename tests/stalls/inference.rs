@@ -363,7 +363,7 @@ fn an_inferred_stall_is_reported_as_inferred() {
     let _alone = alone();
     let events = Events::default();
     let watch = events.builder().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let mut builder = Builder::new_current_thread();
     let silent = Hooks::new().without_task_hooks();
     let runtime = watch.runtime_with(builder.enable_all(), silent).expect("builds");

@@ -32,14 +32,22 @@ pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, body: &[u8]) ->
     stream.set_read_timeout(Some(DEADLINE)).expect("is set");
     let length = body.len();
     let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: holdup\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
+        format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes()).expect("is taken");
     stream.write_all(body).expect("is taken");
     stream
 }
 
+/// Sends a whole request as it is written, and reads the response. It must end the connection.
+pub(crate) fn raw(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("connects");
+    stream.set_read_timeout(Some(DEADLINE)).expect("is set");
+    stream.write_all(request.as_bytes()).expect("is taken");
+    answer(stream)
+}
+
 /// Reads the response.
-pub(crate) fn answer(mut stream: TcpStream) -> Answer {
+pub(crate) fn answer(mut stream: impl Read) -> Answer {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).expect("the endpoint answers");
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("the head ends");

@@ -33,13 +33,19 @@ pub(crate) mod observed;
 /// A deadline for conditions, and one test of a file at a time.
 mod waiting;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdup::stall::Phase;
-use holdup::{Print, Stall, Watch, WatchBuilder};
+use holdup::{EndpointAddress, Print, Stall, Watch, WatchBuilder};
 
 pub(crate) use waiting::{DEADLINE, alone, wait_until};
+
+/// The address and port of a watch's endpoint.
+pub(crate) fn address_of(watch: &Watch) -> SocketAddr {
+    watch.endpoint().and_then(EndpointAddress::tcp).expect("it listens")
+}
 
 /// Every event of a watch, in order.
 #[derive(Clone, Default)]

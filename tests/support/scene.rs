@@ -92,7 +92,7 @@ impl Scene {
         if stuck {
             runtime.spawn(async move { stay_stuck(&until) }.watched_as("stuck"));
         }
-        let address = watch.endpoint().expect("it listens");
+        let address = super::address_of(&watch);
         Self { _stuck: free, _lock: lock, _runtime: runtime, _watch: watch, address }
     }
 }

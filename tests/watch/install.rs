@@ -33,7 +33,7 @@ fn dropping_the_watch_removes_what_it_installed() {
     let _alone = alone();
     let before = signals_in_use();
     let watch = quiet().listen("127.0.0.1:0").start().expect("starts");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     assert_ne!(signals_in_use(), before, "a signal is installed");
     let second = quiet().start().expect("watches share the signal");
     let runtime = watch.runtime(Builder::new_multi_thread().worker_threads(1)).expect("builds");
@@ -133,7 +133,8 @@ fn an_error_names_its_remedy() {
     let error = quiet().listen("nonsense").start().expect_err("no address");
     assert!(matches!(error, Error::Listen { .. }), "{error}");
     let port_only = quiet().listen("0").start().expect("a port of loopback");
-    assert!(port_only.endpoint().is_some_and(|address| address.ip().is_loopback() && address.port() > 0));
+    let address = support::address_of(&port_only);
+    assert!(address.ip().is_loopback() && address.port() > 0);
     drop(port_only);
     let error = quiet().signal(libc::SIGTERM).start().expect_err("not a real-time signal");
     assert!(error.to_string().contains("real-time"), "{error}");
@@ -174,7 +175,7 @@ fn an_endpoint_takes_the_next_free_port_on_request() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
     let asked = taken.local_addr().expect("it is bound");
     let watch = quiet().listen_or_next(asked.to_string()).require_endpoint().start().expect("another port is free");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     assert!((1..16).contains(&(address.port() - asked.port())), "{address} after {asked}");
     let answer = ureq::get(format!("http://{address}/healthz")).call().expect("it answers");
     assert_eq!(answer.status().as_u16(), 200);

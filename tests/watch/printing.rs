@@ -137,7 +137,7 @@ fn stuck_for_good(builder: WatchBuilder, who: &str) {
     wait_until(who, || watch.stalls().notes.iter().any(|note| note.starts_with(who)));
     make(&runtime, second_mistake);
     wait_for(&watch, "second_mistake");
-    let address = watch.endpoint().expect("it listens");
+    let address = support::address_of(&watch);
     let ask = |path: &str| {
         let mut answer = ureq::get(format!("http://{address}{path}")).call().expect("it answers");
         answer.body_mut().read_to_string().expect("text")

@@ -23,7 +23,7 @@ fn articles(number: usize) -> Vec<Vec<u8>> {
 }
 
 fn get(watch: &Watch, path: &str) -> Profile {
-    let url = format!("http://{}{path}", watch.endpoint().expect("it listens"));
+    let url = format!("{}{path}", watch.endpoint().expect("it listens"));
     let mut body = Vec::new();
     let mut answer = ureq::get(url).call().expect("it answers");
     answer.body_mut().as_reader().read_to_end(&mut body).expect("it is whole");

@@ -43,7 +43,7 @@ fn watched(
     }
     let watch = holdup::Watch::builder().listen(diagnostics).start()?;
     if let Some(address) = watch.endpoint() {
-        println!("diagnostics on http://{address}/");
+        println!("diagnostics on {address}/");
     }
     watch.runtime(builder)?.block_on(service)
 }

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use holdup::EndpointAddress;
 use tokio::{sync::mpsc, task::JoinHandle};
 use tracing::info;
 
@@ -89,11 +90,11 @@ impl Service {
     }
 
     /// Prints the addresses and the build on stdout, separate from the logs.
-    pub(crate) fn announce(&self, diagnostics: Option<SocketAddr>, console: Option<SocketAddr>) {
+    pub(crate) fn announce(&self, diagnostics: Option<&EndpointAddress>, console: Option<SocketAddr>) {
         println!("build        {}", build_info::describe());
         println!("news         {}", self.readers.page);
         if let Some(address) = diagnostics {
-            println!("diagnostics  http://{address}/  (stalls: http://{address}/debug/holdup/stalls)");
+            println!("diagnostics  {address}/  (stalls: {address}/debug/holdup/stalls)");
         }
         if let Some(address) = console {
             println!("console      http://{address}  (tokio-console http://{address})");

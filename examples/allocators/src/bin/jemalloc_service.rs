@@ -28,7 +28,7 @@ fn main() -> anyhow::Result<()> {
     let watch = holdup::Watch::builder().listen(address).jemalloc_profile(allocators::dump).start()?;
     let cache = fill_cache(10_000);
     match watch.endpoint() {
-        Some(address) => println!("http://{address}/debug/pprof/heap"),
+        Some(address) => println!("{address}/debug/pprof/heap"),
         None => anyhow::bail!("the endpoint does not listen"),
     }
     // Until its standard input ends.
