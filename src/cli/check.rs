@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::client;
 use super::exit_code::NEGATIVE;
 use super::target::EndpointTarget;
 use crate::export::json::SelfCheckAnswer;
@@ -22,8 +21,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let text = client::text(&arguments.target.url, PATH)?;
-    let answer: SelfCheckAnswer = client::parsed(&text, &arguments.target.url, PATH)?;
+    let endpoint = arguments.target.endpoint()?;
+    let text = endpoint.text(PATH)?;
+    let answer: SelfCheckAnswer = endpoint.parsed(&text, PATH)?;
     if arguments.json {
         out.write_all(text.as_bytes())?;
     } else {

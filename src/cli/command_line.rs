@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::endpoint::without_secret;
 use crate::model::profile::Profile;
 
 /// The limit of the commands that a profile names, in bytes.
@@ -25,9 +26,12 @@ fn joined(before: Option<&str>, command: String) -> Arc<str> {
     }
 }
 
-/// `holdup`, whatever the program's path is, with its arguments.
+/// `holdup`, whatever the program's path is, with its arguments. The tokens of URLs are left out.
 fn shown(arguments: impl Iterator<Item = String>) -> String {
-    std::iter::once("holdup".to_owned()).chain(arguments.map(quoted)).collect::<Vec<_>>().join(" ")
+    std::iter::once("holdup".to_owned())
+        .chain(arguments.map(|argument| quoted(without_secret(&argument))))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The argument as a shell reads it.
@@ -47,6 +51,8 @@ mod tests {
     fn a_command_can_be_typed_again() {
         let arguments = ["record", "http://127.0.0.1:6060", "-I", "a|b", "", "it's"].map(str::to_owned);
         assert_eq!(shown(arguments.into_iter()), r"holdup record http://127.0.0.1:6060 -I 'a|b' '' 'it'\''s'");
+        let secret = ["record", "http://x:0123456789abcdef@host:6060"].map(str::to_owned);
+        assert_eq!(shown(secret.into_iter()), "holdup record http://host:6060");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
-use super::client;
+use super::endpoint::Endpoint;
 use crate::export::json::{StallJson, StallsAnswer};
 
 /// The path of the stalls at an endpoint.
@@ -21,14 +21,15 @@ const GONE_AFTER: Duration = Duration::from_secs(5);
 
 /// Prints stalls until the service is gone or the user presses Ctrl-C.
 pub(super) fn run<W: Write>(
-    url: &str,
+    endpoint: &Endpoint,
     out: &mut W,
     mut print: impl FnMut(&mut W, &StallJson) -> anyhow::Result<()>,
 ) -> anyhow::Result<ExitCode> {
-    let mut known = Known::before(&client::json(url, PATH)?);
+    let mut known = Known::before(&endpoint.json(PATH)?);
+    let url = &endpoint.url;
     let mut unreachable_since: Option<Instant> = None;
     loop {
-        match client::json::<StallsAnswer>(url, PATH) {
+        match endpoint.json::<StallsAnswer>(PATH) {
             Ok(answer) => {
                 if unreachable_since.take().is_some() {
                     eprintln!("{url} answers again");

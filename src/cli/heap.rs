@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::endpoint::{Endpoint, TokenArgument};
 use super::exit_code::NEGATIVE;
 use super::profiles::{self, Output, Selection};
 use super::recording::Recording;
@@ -58,6 +59,8 @@ pub(super) struct Arguments {
     format: Option<Format>,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    token: TokenArgument,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -100,7 +103,10 @@ fn show_sites(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<Exi
     let output = arguments.output.as_ref().map(|path| Output::new(path, arguments.format)).transpose()?;
     let profile = match is_url(target) {
         true if program.is_some() => anyhow::bail!("--program is for the file of a peak, and {target} is an endpoint"),
-        true => Recording { mode: "heap", duration: AT_ONCE, rate: 1 }.of_endpoint(target)?,
+        true => {
+            let endpoint = Endpoint::new(target, &arguments.token)?;
+            Recording { mode: "heap", duration: AT_ONCE, rate: 1 }.of_endpoint(&endpoint)?
+        }
         false => profiles::read_of_program(Path::new(target), None, program.as_deref())?,
     };
     let profile = selection.of(&profile)?;

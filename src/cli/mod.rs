@@ -25,6 +25,9 @@ mod diff;
 /// `holdup dump`.
 mod dump;
 
+/// The endpoint of a service.
+mod endpoint;
+
 /// Exit codes.
 mod exit_code;
 
@@ -61,6 +64,9 @@ mod record;
 /// Profiles of the next seconds.
 mod recording;
 
+/// HTTP over a Unix socket.
+mod socket;
+
 /// `holdup stalls`.
 mod stalls;
 
@@ -85,8 +91,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 /// The text below the list of verbs.
-const NOTES: &str = "Verbs that observe a service take the URL of its endpoint (default http://127.0.0.1:6060), or a \
-process id with --pid.
+const NOTES: &str = "Verbs that observe a service take the URL of its endpoint (default http://127.0.0.1:6060; \
+unix:/run/my.sock is a socket), or a process id with --pid. An endpoint with a token needs --token-file FILE, HOLDUP_TOKEN or \
+HOLDUP_TOKEN_FILE.
 
 Exit codes: 0 for success; 1 if `stalls` finds a running stall, a profile has no samples, `ps` finds no process, or \
 `check` finds something missing; 2 for errors; 3 if `stalls`, `dump` or `top` could not see every thread of a process that may \

@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     let recording = Recording { mode, duration: *duration, rate: *rate };
     let profile = match target.pid {
         Some(pid) => recording.of_process(pid, *threshold, arguments.symbols.options())?,
-        None => recording.of_endpoint(&target.url)?,
+        None => recording.of_endpoint(&target.endpoint()?)?,
     };
     let mut profile = profiles::grouped(&arguments.selection.of(&profile)?, &arguments.group);
     profile.command = Some(command_line::current().into());

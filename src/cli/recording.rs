@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
+use super::endpoint::Endpoint;
+use super::interrupt;
 use super::progress::Progress;
-use super::{client, interrupt};
 use crate::attach::{Mode, Options, Process};
 use crate::export::profile::Format;
 use crate::import;
@@ -47,7 +48,7 @@ impl Recording<'_> {
     }
 
     /// Requests the profile from an endpoint, on a separate thread.
-    pub(super) fn of_endpoint(&self, url: &str) -> anyhow::Result<Profile> {
+    pub(super) fn of_endpoint(&self, endpoint: &Endpoint) -> anyhow::Result<Profile> {
         let Self { mode, duration, rate } = *self;
         if mode == Mode::Tasks.as_str() {
             anyhow::bail!("mode tasks needs a process, not an endpoint; give its id with --pid");
@@ -57,13 +58,13 @@ impl Recording<'_> {
         let seconds = duration.as_secs_f64();
         let path = format!("{PATH}?mode={mode}&seconds={seconds}&rate={rate}&format=json&name={name}");
         let (sender, outcome) = mpsc::channel();
-        let owned_url = url.to_owned();
+        let (asked, url) = (endpoint.clone(), &endpoint.url);
         std::thread::spawn(move || {
             // The receiver is gone after the second Ctrl-C.
-            let _ended = sender.send(client::file_after(&owned_url, &path, duration));
+            let _ended = sender.send(asked.file_after(&path, duration));
         });
         let stop = || {
-            let stopped = client::post(url, &format!("{PATH}/stop?name={name}"));
+            let stopped = endpoint.post(&format!("{PATH}/stop?name={name}"));
             stopped.with_context(|| format!("{url} could not end the profile early"))
         };
         let answer = self.wait(&outcome, &interrupted, stop)?;

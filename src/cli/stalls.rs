@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::exit_code::{NEGATIVE, UNSEEN};
 use super::symbols::SourceArguments;
 use super::target::Target;
-use super::{client, follow, interrupt};
+use super::{follow, interrupt};
 use crate::attach::{Process, WatchedStalls};
 use crate::export::group_json::StallGroupJson;
 use crate::export::group_text::GroupView;
@@ -59,18 +59,18 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let Target { url, pid } = &arguments.target;
-    if let Some(pid) = *pid {
+    if let Some(pid) = arguments.target.pid {
         return observe(pid, arguments, out);
     }
+    let endpoint = arguments.target.endpoint()?;
     if arguments.follow {
-        return follow::run(url, out, |out, stall| write_news(out, stall, arguments));
+        return follow::run(&endpoint, out, |out, stall| write_news(out, stall, arguments));
     }
     if arguments.json {
-        out.write_all(client::text(url, follow::PATH)?.as_bytes())?;
+        out.write_all(endpoint.text(follow::PATH)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    write_answer(out, &client::json(url, follow::PATH)?, arguments)
+    write_answer(out, &endpoint.json(follow::PATH)?, arguments)
 }
 
 /// Watches a process from outside.

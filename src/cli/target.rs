@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::endpoint::{Endpoint, TokenArgument, is_socket};
 use crate::quantity;
 
 /// The address at which services listen by convention.
@@ -12,7 +13,15 @@ pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:6060";
 pub(super) struct EndpointTarget {
     /// The endpoint of the service
     #[arg(value_name = "URL", default_value = DEFAULT_URL)]
-    pub(super) url: String,
+    url: String,
+    #[command(flatten)]
+    token: TokenArgument,
+}
+
+impl EndpointTarget {
+    pub(super) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        Endpoint::new(&self.url, &self.token)
+    }
 }
 
 /// The endpoint of a service, or a process.
@@ -20,10 +29,18 @@ pub(super) struct EndpointTarget {
 pub(super) struct Target {
     /// The endpoint of the service
     #[arg(value_name = "URL", default_value = DEFAULT_URL)]
-    pub(super) url: String,
+    url: String,
     /// Observe this process from outside instead of asking an endpoint; the process is not changed
-    #[arg(short, long, value_name = "PID", conflicts_with = "url", value_parser = quantity::positive)]
+    #[arg(short, long, value_name = "PID", conflicts_with_all = ["url", "token_file"], value_parser = quantity::positive)]
     pub(super) pid: Option<u32>,
+    #[command(flatten)]
+    token: TokenArgument,
+}
+
+impl Target {
+    pub(super) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        Endpoint::new(&self.url, &self.token)
+    }
 }
 
 /// A process.
@@ -40,7 +57,7 @@ pub(super) fn is_url(text: &str) -> bool {
         let (host, port) = text.trim_end_matches('/').rsplit_once(':').unwrap_or_default();
         !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok()
     };
-    text.contains("://") || (has_port() && !Path::new(text).exists())
+    text.contains("://") || is_socket(text) || (has_port() && !Path::new(text).exists())
 }
 
 #[cfg(test)]
@@ -49,7 +66,9 @@ mod tests {
 
     #[test]
     fn addresses_differ_from_files() {
-        for url in ["http://127.0.0.1:6060", "127.0.0.1:6060", "localhost:6060/", "[::1]:6060", "https://a"] {
+        for url in
+            ["http://127.0.0.1:6060", "127.0.0.1:6060", "localhost:6060/", "[::1]:6060", "https://a", "unix:/run/a"]
+        {
             assert!(is_url(url), "{url}");
         }
         for file in ["cpu.pb.gz", "-", "profiles/a:1", "./127.0.0.1:6060", "a:b", ":6060", "6060"] {

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::client;
 use super::target::EndpointTarget;
 use crate::model::task_stats::{TaskColumn, TaskGroup};
 use crate::quantity;
@@ -40,6 +39,6 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
     let format = if *json { "json" } else { "text" };
     let seconds = duration.as_secs_f64();
     let path = format!("{PATH}?seconds={seconds}&by={by}&sort={sort}&limit={rows}&format={format}");
-    out.write_all(client::text_after(&target.url, &path, *duration)?.as_bytes())?;
+    out.write_all(target.endpoint()?.text_after(&path, *duration)?.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

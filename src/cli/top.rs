@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::endpoint::{Endpoint, TokenArgument};
 use super::exit_code::NEGATIVE;
 use super::live::{self, Live};
 use super::profiles::{self, Selection};
@@ -63,6 +64,8 @@ pub(super) struct Arguments {
     never_stop: bool,
     #[command(flatten)]
     selection: Selection,
+    #[command(flatten)]
+    token: TokenArgument,
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
@@ -74,7 +77,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result
         return live::run(&Live { pid, interval, threshold, rows, times, never_stop }, out);
     }
     let profile = if is_url(target) {
-        Recording { mode: "cpu", duration: *duration, rate: RATE }.of_endpoint(target)?
+        Recording { mode: "cpu", duration: *duration, rate: RATE }
+            .of_endpoint(&Endpoint::new(target, &arguments.token)?)?
     } else {
         profiles::read(Path::new(target), arguments.from)?
     };

@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use super::client;
 use super::target::EndpointTarget;
 use crate::export::json::WorkersAnswer;
 use crate::export::stall_json_view::duration;
@@ -22,12 +21,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let url = &arguments.target.url;
+    let endpoint = arguments.target.endpoint()?;
     if arguments.json {
-        out.write_all(client::text(url, PATH)?.as_bytes())?;
+        out.write_all(endpoint.text(PATH)?.as_bytes())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let answer: WorkersAnswer = client::json(url, PATH)?;
+    let answer: WorkersAnswer = endpoint.json(PATH)?;
     for now in &answer.workers {
         let worker = now.worker.map_or_else(|| "block_on".to_owned(), |worker| worker.to_string());
         let polling = now.polling_for_ms.map_or_else(String::new, |ms| format!(" for {}", milliseconds(duration(ms))));

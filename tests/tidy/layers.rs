@@ -12,7 +12,8 @@ type Layer = (&'static str, &'static str, &'static [&'static str]);
 const LAYERS: &[Layer] = &[
     ("model", "what is observed and reported: plain data", &[]),
     ("error", "what can go wrong at start", &[]),
-    ("listen", "addresses to listen on", &[]),
+    ("listen", "addresses and sockets to listen on", &[]),
+    ("token", "the endpoint's token: where it comes from, and how it is compared", &[]),
     ("quantity", "durations and numbers, as people write them", &[]),
     ("tokio_internals", "everything undocumented of Tokio that holdup relies on", &[]),
     ("sys", "the operating system behind a safe API; the only `unsafe`", &["model"]),
@@ -101,7 +102,19 @@ const LAYERS: &[Layer] = &[
     (
         "http",
         "the diagnostics endpoint",
-        &["model", "quantity", "error", "listen", "threads", "probe", "analysis", "export", "report", "inprocess"],
+        &[
+            "model",
+            "quantity",
+            "error",
+            "listen",
+            "token",
+            "threads",
+            "probe",
+            "analysis",
+            "export",
+            "report",
+            "inprocess",
+        ],
     ),
     (
         "watch",
@@ -129,7 +142,11 @@ const LAYERS: &[Layer] = &[
     ),
     ("requests", "names of requests by method and route", &["probe"]),
     ("testing", "the guard for tests", &["model", "error", "sys", "probe", "heap", "export", "inprocess", "watch"]),
-    ("cli", "the `holdup` command", &["quantity", "model", "analysis", "export", "import", "inprocess", "attach"]),
+    (
+        "cli",
+        "the `holdup` command",
+        &["quantity", "token", "model", "analysis", "export", "import", "inprocess", "attach"],
+    ),
     (
         "bench_support",
         "parts of a stack capture, for benches",
