@@ -13,13 +13,13 @@ before(async () => { browser = await launch(); });
 after(() => browser?.close());
 
 /**
- * `options`: those of the service, those of the page, and `hash`. `loses_contact`: the browser may complain about connections and refusals.
+ * `options`: those of the service, those of the page, and `hash()`. `loses_contact`: the browser may complain about connections and refusals.
  * A test leaves no message in the console, and asks no other origin.
  */
 export function pageTest(name, options, run) {
   test(name, { timeout: LONGEST }, async () => {
     const service = await startService(options);
-    const page = await browser.open(service.url + (options.hash ?? ''), options);
+    const page = await browser.open(service.url + (options.hash?.() ?? ''), options);
     try {
       // The last part of the page to be there.
       await page.until("document.querySelector('.flame-form') !== null");

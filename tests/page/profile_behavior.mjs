@@ -9,7 +9,7 @@ async function record(page) {
   await page.until("document.querySelector('.flame-bar').hidden");
 }
 
-const SHORT = { hash: '#profile_seconds=0.5' };
+const SHORT = { hash: () => '#profile_seconds=0.5' };
 const focused = (page) => page.evaluate("document.activeElement.getAttribute('aria-label')");
 const callers = (count) => `document.querySelectorAll('.is-caller').length === ${count}`;
 
@@ -84,7 +84,7 @@ pageTest('a filter that leaves nothing is told', SHORT, async (page) => {
   await page.says('.flame-figure .flame-empty', /The filter leaves no samples/);
 });
 
-pageTest('a recording is stopped early, and at most four are kept', { hash: '#profile_seconds=60&profile_mode=wall' }, async (page) => {
+pageTest('a recording is stopped early, and at most four are kept', { hash: () => '#profile_seconds=60&profile_mode=wall' }, async (page) => {
   await page.click('.flame-form .primary');
   await page.says('.flame-counting', /^Recording: /);
   await page.press_button('.flame-bar', 'Stop');
