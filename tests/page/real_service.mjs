@@ -152,6 +152,7 @@ test('the page shows what a real service does', { timeout: 120_000 }, async () =
   await showsStallAfterwards(page);
   await recordsProfile(page, service);
   await countsTasksAndNumbers(page, service);
+  await page.says('.headline', /^Nothing is held up now\./);
   assertQuiet(page, service.page);
 
   await service.kill();
