@@ -7,6 +7,11 @@ import { startService } from './service.mjs';
 const LIVE = /Live/;
 const LOST = /Contact lost since \d\d:\d\d:\d\d/;
 
+/** How often the page has asked for the stalls. */
+const asked = (page) => page.requests.filter((request) => request.endsWith('/debug/holdup/stalls')).length;
+
+const nextFrame = (page) => page.evaluate('new Promise(requestAnimationFrame).then(() => 0)');
+
 pageTest('the clock counts, stops without contact, and counts again', { scenario: 'one', loses_contact: true }, async (page, service) => {
   await page.says('#contact', LIVE);
   const clock = "document.querySelector('.clock').innerText";
@@ -30,8 +35,23 @@ pageTest('the clock counts, stops without contact, and counts again', { scenario
     await page.says('#contact', LIVE);
     await page.says('.headline', /1 worker is held up now/);
     await page.says('.whose', /process 4241/);
-    // The version of the stalls is the same as before, but they are another process's.
-    await page.until("document.querySelectorAll('#stalls .group').length > 0");
+  } finally {
+    await again.close();
+  }
+});
+
+pageTest('the stalls of another process are shown, also under the same version', { loses_contact: true }, async (page, service) => {
+  await page.until("document.querySelectorAll('#stalls .group').length === 5");
+  // The page has asked again for the version that the stream has announced, and a later request has been answered.
+  while (asked(page) < 2) await nextFrame(page);
+  await page.evaluate("fetch('/debug/holdup/stalls').then((answer) => answer.text()).then(() => new Promise(requestAnimationFrame))");
+  await service.close();
+  await page.says('#contact', LOST);
+  // The page hears of the stalls before it hears that the process is another one.
+  const again = await startService({ scenario: 'many', port: service.port, pid: 4241, timeline_delay: 500 });
+  try {
+    await page.says('.whose', /process 4241/);
+    await page.until("document.querySelectorAll('#stalls .group').length === 20");
   } finally {
     await again.close();
   }
@@ -50,15 +70,14 @@ pageTest('the end of a watch is told, and stays', { scenario: 'quiet', loses_con
   await service.sayGoodbye();
   await page.says('#contact', /The watch ended at \d\d:\d\d:\d\d/);
   // The refused attempts that follow change nothing.
-  const asked = page.requests.length;
-  while (page.requests.length === asked) await page.evaluate('new Promise(requestAnimationFrame).then(() => 0)');
+  const before = page.requests.length;
+  while (page.requests.length === before) await nextFrame(page);
   assert.match(await page.text('#contact'), /The watch ended at/);
 });
 
 pageTest('stalls are asked for again when the service announces others', { scenario: 'normal' }, async (page, service) => {
   await page.until("document.querySelectorAll('#stalls .group').length > 0");
-  const asked = () => page.requests.filter((request) => request.endsWith('/debug/holdup/stalls')).length;
-  const before = asked();
+  const before = asked(page);
   service.announceStalls();
-  while (asked() === before) await page.evaluate('new Promise(requestAnimationFrame).then(() => 0)');
+  while (asked(page) === before) await nextFrame(page);
 });

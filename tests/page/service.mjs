@@ -20,10 +20,10 @@ const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 const TYPES = { '.js': 'text/javascript', '.css': 'text/css', '.html': 'text/html; charset=utf-8', '.txt': 'text/plain' };
 
 /**
- * Starts a service. `held_every` and `timeline_every`: ms between its events. Like the real one, it sends the version of the stalls
- * with each event. The answer: { url, …controls }.
+ * Starts a service. `held_every` and `timeline_every`: ms between its events. `timeline_delay`: ms until the timeline is answered.
+ * The answer: { url, port, …controls }.
  */
-export async function startService({ scenario = 'normal', workers = 4, held_every = 100, timeline_every = 1000, pid = 4240, port = 0 } = {}) {
+export async function startService({ scenario = 'normal', workers = 4, held_every = 100, timeline_every = 1000, timeline_delay = 0, pid = 4240, port = 0 } = {}) {
   const lanes = createLanes({ scenario, workers, pid });
   const stalls = stallsOf(scenario);
   const streams = new Set();
@@ -90,7 +90,7 @@ export async function startService({ scenario = 'normal', workers = 4, held_ever
       return;
     }
     const work = {
-      '/debug/holdup/timeline': () => json(lanes.whole()),
+      '/debug/holdup/timeline': () => setTimeout(() => json(lanes.whole()), timeline_delay),
       '/debug/holdup/stalls': () => json(stalls),
       '/debug/holdup/self-check': () => json(selfCheck()),
       '/debug/holdup/tasks': () => json(tasksBy(url.searchParams.get('by') ?? 'spawn', scenario)),
