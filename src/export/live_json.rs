@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::json::CountersJson;
-use super::stall_text::StallView;
+use super::stall_text::{StallView, task};
 use super::{to_ms, unix_ms_exact};
 use crate::model::counters::Counters;
 use crate::model::lanes::{BIN, Lane, LaneBin, Lanes};
 use crate::model::numbers::{RuntimeSecond, Second};
 use crate::model::stall::Stall;
+use crate::model::worker::WorkerNow;
 
 /// The answer of `/debug/holdup/timeline`, and an event of `/debug/holdup/live`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -140,7 +141,7 @@ pub struct HeldEvent {
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[non_exhaustive]
 pub struct HeldJson {
-    /// The number of the stall.
+    /// The number of the stall; 0 while it is not explained.
     pub id: u64,
     /// The runtime's name.
     pub runtime: String,
@@ -290,6 +291,39 @@ impl HeldEvent {
     }
 }
 
+impl HeldEvent {
+    /// Adds the workers whose long poll was noticed and is not explained yet.
+    pub(crate) fn add_unexplained(&mut self, workers: &[WorkerNow], threshold: Duration) {
+        for worker in workers {
+            let Some(held) = worker.polling_for.filter(|held| *held >= threshold) else { continue };
+            if self.held.len() < MAX_HELD && !self.held.iter().any(|known| known.tid == worker.tid) {
+                self.held.push(HeldJson::unexplained(worker, held));
+            }
+        }
+    }
+}
+
+impl HeldJson {
+    fn unexplained(worker: &WorkerNow, held: Duration) -> Self {
+        Self {
+            id: 0,
+            runtime: worker.runtime.to_string(),
+            worker: worker.worker,
+            thread: worker.thread.to_string(),
+            tid: worker.tid,
+            held_ms: to_ms(held),
+            holds: String::new(),
+            culprit: None,
+            location: None,
+            cause: "its cause is being looked up".to_owned(),
+            class: "unknown".to_owned(),
+            task: worker.task.as_ref().map_or_else(String::new, task),
+            waiting: String::new(),
+            advice: String::new(),
+        }
+    }
+}
+
 impl From<&Stall> for HeldJson {
     fn from(stall: &Stall) -> Self {
         let view = StallView::from(stall);
@@ -320,6 +354,7 @@ mod tests {
     use super::*;
     use crate::model::cause::CauseClass;
     use crate::model::numbers::RuntimeNow;
+    use crate::model::worker::Activity;
 
     fn second(at: u64, runtimes: &[(u32, usize)]) -> Second {
         let runtime = |(number, alive_tasks): &(u32, usize)| RuntimeSecond {
@@ -356,6 +391,25 @@ mod tests {
         assert_eq!(runtimes, [(0, vec![10, 11]), (1, vec![20, 21])]);
         assert_eq!(numbers.runtimes[0].local_queue, Some(vec![3, 3]));
         assert_eq!(numbers.runtimes[0].blocking_threads, None);
+    }
+
+    #[test]
+    fn a_worker_that_is_not_explained_yet_is_shown_once() {
+        let worker = |tid, ms| WorkerNow {
+            runtime: "main".into(),
+            worker: Some(0),
+            thread: "worker".into(),
+            tid,
+            activity: Activity::Polling,
+            task: None,
+            polling_for: Some(Duration::from_millis(ms)),
+            polls: 1,
+        };
+        let explained = Stall::example("api::load", Duration::from_millis(30), CauseClass::Lock);
+        let mut event = HeldEvent::new(vec![explained], 1, Counters::default(), Vec::new());
+        event.add_unexplained(&[worker(1, 30), worker(2, 40), worker(3, 5)], Duration::from_millis(10));
+        let shown: Vec<_> = event.held.iter().map(|held| (held.tid, held.culprit.is_some())).collect();
+        assert_eq!(shown, [(1, true), (2, false)]);
     }
 
     #[test]

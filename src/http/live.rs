@@ -132,8 +132,8 @@ impl OpenPage {
 struct News {
     next_bin: u64,
     numbers_until: Option<SystemTime>,
-    /// The version of the stalls that they know, and when they were told. `None` for a new page.
-    said: Option<(u64, Instant)>,
+    /// The version of the stalls that they know, how many were not explained yet, and when they were told. `None` for a new page.
+    said: Option<(u64, u64, Instant)>,
 }
 
 impl News {
@@ -150,12 +150,20 @@ impl News {
     fn held(&mut self, watch: &WatchState) -> Option<HeldEvent> {
         let now = Instant::now();
         let (version, any_open) = watch.log.version();
-        let is_known = self.said.is_some_and(|(known, at)| known == version && (!any_open || now - at < REPEAT));
+        let pending = watch.log.pending();
+        let is_known = self.said.is_some_and(|(known, waited, at)| {
+            (known, waited) == (version, pending) && (!any_open && pending == 0 || now - at < REPEAT)
+        });
         if is_known {
             return None;
         }
-        self.said = Some((version, now));
-        Some(HeldEvent::new(watch.log.running(), version, watch.log.counters(), watch.log.sinks.notes()))
+        self.said = Some((version, pending, now));
+        let mut event = HeldEvent::new(watch.log.running(), version, watch.log.counters(), watch.log.sinks.notes());
+        if pending > 0 {
+            // The first explanation reads debug information, which takes a second in a large program.
+            event.add_unexplained(&watch.workers(), watch.log.threshold);
+        }
+        Some(event)
     }
 }
 

@@ -28,7 +28,7 @@ export function mountHeldPanel(container, app) {
     const not_counted = notCounted(store.held?.counters);
     others.hidden = not_counted === '';
     setText(others, not_counted);
-    keyed(cards, shows_all ? held : held.slice(0, SHOWN), (one) => one.id, () => card(app), (node, one) => node.update(one));
+    keyed(cards, shows_all ? held : held.slice(0, SHOWN), (one) => (one.id === 0 ? -one.tid : one.id), () => card(app), (node, one) => node.update(one));
     cards.hidden = held.length === 0;
     more.hidden = held.length <= SHOWN;
     setText(more, shows_all ? `Show the ${SHOWN} longest only` : `Show ${app.format.plural(held.length - SHOWN, 'more stuck worker')}`);
@@ -75,7 +75,7 @@ function card(app) {
   node.update = (one) => {
     held_ms = one.held_ms;
     if (one.culprit === null) setCode(culprit, null);
-    if (one.culprit === null) setText(culprit, 'No function of yours is on the stack');
+    if (one.culprit === null) setText(culprit, one.id === 0 ? 'The function is being looked up' : 'No function of yours is on the stack');
     else setCode(culprit, one.culprit);
     setCode(place, one.location);
     setText(cause, sentenceCase(one.cause));
