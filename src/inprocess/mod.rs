@@ -25,6 +25,10 @@ mod test_heap;
 #[cfg(feature = "http")]
 mod number_history;
 
+/// Reads these numbers.
+#[cfg(feature = "http")]
+mod number_sampler;
+
 /// Requests of the endpoint that are no profile over a window.
 #[cfg(feature = "http")]
 mod profile_requests;
@@ -57,7 +61,7 @@ pub(crate) use endpoint_check::{
     closed as closed_endpoint_check, endpoint as endpoint_check, socket as endpoint_socket_check,
 };
 #[cfg(feature = "http")]
-pub(crate) use number_history::{INTERVAL as NUMBERS_INTERVAL, NumberSampler};
+pub(crate) use number_sampler::{INTERVAL as NUMBERS_INTERVAL, NumberSampler};
 pub(crate) use own_thread::on_own_thread;
 pub(crate) use poll_examples::run_local_set;
 pub use profile_options::{ProfileError, ProfileMode, ProfileOptions};

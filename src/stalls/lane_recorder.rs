@@ -7,9 +7,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::watched_worker::WatchedWorker;
 use crate::model::lanes::{BIN, Lane, LaneBin, Lanes, MAX_BINS, MAX_LANES};
 use crate::model::task::Task;
-use crate::model::worker::Worker;
+use crate::model::worker::{Activity, Worker};
+use crate::process::WorkerSource;
 
 /// Tasks that have a number. Bins of further ones have none.
 const MAX_TASKS: usize = 255;
@@ -123,14 +125,14 @@ impl TaskNumbers {
 
 /// What one sample shows of a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LaneSample {
-    pub(super) polling: bool,
+struct LaneSample {
+    polling: bool,
     /// It runs between two polls.
-    pub(super) between: bool,
+    between: bool,
     /// Its poll has crossed the threshold.
-    pub(super) stalled: bool,
+    stalled: bool,
     /// How long the poll has run so far.
-    pub(super) poll: Duration,
+    poll: Duration,
 }
 
 /// The unfinished bin of a worker.
@@ -189,8 +191,35 @@ impl LaneRecorder {
         }
     }
 
-    /// The list of workers has changed.
-    pub(super) fn set_workers(&mut self, workers: &[Arc<Worker>]) {
+    /// Adds a sample of every worker.
+    pub(super) fn record<S: WorkerSource>(
+        &mut self,
+        source: &S,
+        watched: &HashMap<u64, WatchedWorker>,
+        previous: Instant,
+        now: Instant,
+    ) {
+        let workers = source.workers();
+        if !workers.iter().map(|worker| worker.key).eq(self.keys.iter().copied()) {
+            self.set_workers(workers);
+        }
+        for (index, worker) in workers.iter().enumerate() {
+            let Some(state) = watched.get(&worker.key) else { continue };
+            let stalled = state.stall.is_some();
+            // The stall of an uninstrumented worker proves that it is in a poll.
+            let polling = stalled || state.progress.activity == Activity::Polling;
+            let sample = LaneSample {
+                polling,
+                between: !polling && state.progress.activity == Activity::Between && worker.polls_tasks(),
+                stalled,
+                poll: if polling { now.saturating_duration_since(state.poll_start) } else { Duration::ZERO },
+            };
+            self.sample(index, sample, || source.task(index, state.progress));
+        }
+        self.count(workers, previous, now);
+    }
+
+    fn set_workers(&mut self, workers: &[Arc<Worker>]) {
         let before: HashMap<u64, OpenBin> = self.keys.iter().copied().zip(self.open.iter().copied()).collect();
         self.keys = workers.iter().map(|worker| worker.key).collect();
         self.open = self.keys.iter().map(|key| before.get(key).copied().unwrap_or_default()).collect();
@@ -198,7 +227,7 @@ impl LaneRecorder {
     }
 
     /// What this sample shows of a worker. The task is asked for once a bin, because that has its cost.
-    pub(super) fn sample(&mut self, worker: usize, sample: LaneSample, task: impl FnOnce() -> Option<Task>) {
+    fn sample(&mut self, worker: usize, sample: LaneSample, task: impl FnOnce() -> Option<Task>) {
         self.samples[worker] = sample;
         let open = &mut self.open[worker];
         if sample.polling && open.task.is_none() {
@@ -207,7 +236,7 @@ impl LaneRecorder {
     }
 
     /// Counts the time since the previous sample as what this one shows. All workers have been sampled.
-    pub(super) fn count(&mut self, workers: &[Arc<Worker>], previous: Instant, now: Instant) {
+    fn count(&mut self, workers: &[Arc<Worker>], previous: Instant, now: Instant) {
         // Before `previous`, every worker was parked.
         self.finish_until(self.bin_of(previous), workers);
         let mut from = previous;

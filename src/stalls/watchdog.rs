@@ -24,7 +24,7 @@ use super::evidence::EvidenceCollector;
 use super::inferred_poll::PollInference;
 use super::interval::SamplingInterval;
 #[cfg(feature = "http")]
-use super::lane_recorder::{LaneRecorder, LaneSample};
+use super::lane_recorder::LaneRecorder;
 use super::local_polls::LocalPolls;
 use super::observation::{Change, EndedStall, Life, Noticed, Observation, Update};
 use super::ongoing_stall::OngoingStall;
@@ -127,10 +127,6 @@ impl<T: WorkerSource> Watchdog<T> {
             if self.source.refresh() {
                 self.remove_departed_workers(&mut watched);
                 self.workers_changed = Some(Instant::now());
-                #[cfg(feature = "http")]
-                if let Some(lanes) = &mut self.lanes {
-                    lanes.set_workers(self.source.workers());
-                }
             }
             let now = Instant::now();
             if self.sample_workers(&mut watched, previous, now) {
@@ -216,28 +212,10 @@ impl<T: WorkerSource> Watchdog<T> {
             }
         }
         #[cfg(feature = "http")]
-        self.record_lanes(watched, previous, now);
-        any_active
-    }
-
-    #[cfg(feature = "http")]
-    fn record_lanes(&mut self, watched: &HashMap<u64, WatchedWorker>, previous: Instant, now: Instant) {
-        let Some(lanes) = &mut self.lanes else { return };
-        let workers = self.source.workers();
-        for (index, worker) in workers.iter().enumerate() {
-            let Some(state) = watched.get(&worker.key) else { continue };
-            let stalled = state.stall.is_some();
-            // The stall of an uninstrumented worker proves that it is in a poll.
-            let polling = stalled || state.progress.activity == Activity::Polling;
-            let sample = LaneSample {
-                polling,
-                between: !polling && state.progress.activity == Activity::Between && worker.polls_tasks(),
-                stalled,
-                poll: if polling { now.saturating_duration_since(state.poll_start) } else { Duration::ZERO },
-            };
-            lanes.sample(index, sample, || self.source.task(index, state.progress));
+        if let Some(lanes) = &mut self.lanes {
+            lanes.record(&self.source, watched, previous, now);
         }
-        lanes.count(workers, previous, now);
+        any_active
     }
 
     /// The first sample of a worker with this progress.
