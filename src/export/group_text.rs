@@ -1,7 +1,7 @@
 //! A group of stalls as text: a headline, its lines and causes, and one line for the end of a watch.
 
 use std::borrow::Cow;
-#[cfg(any(test, feature = "http"))]
+#[cfg(any(test, feature = "cli"))]
 use std::time::UNIX_EPOCH;
 use std::time::{Duration, SystemTime};
 
@@ -18,7 +18,7 @@ const MAX_PARTS: usize = 6;
 
 /// What is shown of a group. The model's groups and those of the endpoint's JSON are both rendered from it.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "http"), allow(dead_code, reason = "the summary of a watch shows no times"))]
+#[cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the summary of a watch shows no times"))]
 pub(crate) struct GroupView<'a> {
     pub(crate) function: Option<&'a str>,
     pub(crate) counted_as: Counted,
@@ -103,7 +103,7 @@ impl GroupView<'_> {
     }
 
     /// The function, or that there is none.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "cli")]
     pub(crate) fn name(&self) -> &str {
         self.function.unwrap_or("no function is known")
     }
@@ -114,7 +114,7 @@ impl GroupView<'_> {
     }
 
     /// `from 2026-11-30 10:20:31 to 10:21:05 UTC`.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "cli")]
     pub(crate) fn seen(&self) -> String {
         let [(first_day, first), (last_day, last)] = [self.first_noticed_at, self.last_noticed_at].map(utc);
         if (&first_day, &first) == (&last_day, &last) {
@@ -150,7 +150,7 @@ impl GroupPartView<'_> {
 }
 
 /// Day and time: `2026-11-30`, `10:20:31`.
-#[cfg(feature = "http")]
+#[cfg(feature = "cli")]
 pub(crate) fn utc(time: SystemTime) -> (String, String) {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -161,7 +161,7 @@ pub(crate) fn utc(time: SystemTime) -> (String, String) {
 
 /// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Years begin in March here, so that
 /// a leap day is a year's last one.
-#[cfg(any(test, feature = "http"))]
+#[cfg(any(test, feature = "cli"))]
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
@@ -210,7 +210,7 @@ news::nap: 9 stalls, 480 ms lost, 59 %, the longest 90.0 ms, 1 still running
         assert_eq!(view().block(Style::Plain), expected);
     }
 
-    #[cfg(feature = "http")]
+    #[cfg(feature = "cli")]
     #[test]
     fn a_day_is_named_once() {
         let until = |seconds| {

@@ -54,7 +54,7 @@ impl Counters {
     }
 
     /// The numbers of long polls that are no stalls, or not known as stalls: `1 long poll of block_on, 2 long polls at start-up`.
-    #[cfg(feature = "http")]
+    #[cfg(feature = "cli")]
     pub(crate) fn other_long_polls(&self) -> Option<String> {
         let others = [
             (Counted::BlockOn, self.block_on),
@@ -79,7 +79,7 @@ impl Counters {
     }
 }
 
-#[cfg(all(test, feature = "http"))]
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use super::*;
 

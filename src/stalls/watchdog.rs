@@ -380,7 +380,7 @@ impl<T: WorkerSource> Watchdog<T> {
         let at = SystemTime::now();
         let task = self.source.task(sample.worker, state.progress).unwrap_or_default();
         let Some(first) = self.capture(state, sample) else { return };
-        let Some(detection) = self.confirmed(state, sample, &first, detection) else {
+        let Some(detection) = state.confirmed(&mut self.source, sample, &first, detection, self.threshold) else {
             // The next sample may confirm the poll of an instrumented worker.
             state.evidence.take_if(|_| detection.is_inferred());
             return;
@@ -398,24 +398,6 @@ impl<T: WorkerSource> Watchdog<T> {
         let after = sample.now.duration_since(state.poll_start);
         let noticed = Noticed { id, worker, task, at, after, detection, life, first };
         self.send(Observation::Noticed(Box::new(noticed)));
-    }
-
-    /// How the poll is known to be one, now that its first stack is. `None` if that stack does not show the inferred poll.
-    fn confirmed(
-        &mut self,
-        state: &mut WatchedWorker,
-        sample: SampleContext,
-        first: &Update,
-        detection: Detection,
-    ) -> Option<Detection> {
-        if !detection.is_inferred() {
-            return state.confirm_local(&mut self.source, sample, &first.stack, self.threshold);
-        }
-        let is_confirmed = match (&mut state.inference, &first.stack) {
-            (Some(inference), Ok(stack)) => inference.confirm(&mut self.source, sample.worker, stack, detection),
-            _ => false,
-        };
-        is_confirmed.then_some(detection)
     }
 
     fn update_stall(&mut self, state: &mut WatchedWorker, sample: SampleContext, lasted: Duration) {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::evidence::EvidenceCollector;
 use super::inferred_poll::PollInference;
 use super::local_polls::LocalPolls;
+use super::observation::Update;
 use super::ongoing_stall::OngoingStall;
 use super::queue_history::QueueHistory;
 use super::sample::SampleContext;
@@ -67,9 +68,28 @@ impl WatchedWorker {
         Self { poll_start: start, counting_start: start, queues: QueueHistory::new(start), ..Self::new(sample) }
     }
 
+    /// How the poll is known to be one, now that its first stack is. `None` if that stack does not show the inferred poll.
+    pub(super) fn confirmed<S: WorkerSource>(
+        &mut self,
+        source: &mut S,
+        sample: SampleContext,
+        first: &Update,
+        detection: Detection,
+        threshold: Duration,
+    ) -> Option<Detection> {
+        if !detection.is_inferred() {
+            return self.confirm_local(source, sample, &first.stack, threshold);
+        }
+        let is_confirmed = match (&mut self.inference, &first.stack) {
+            (Some(inference), Ok(stack)) => inference.confirm(source, sample.worker, stack, detection),
+            _ => false,
+        };
+        is_confirmed.then_some(detection)
+    }
+
     /// How it is known that a poll of the future given to `block_on` is one, by its first stack. `None` if it is a shorter poll by a
     /// `LocalSet`.
-    pub(super) fn confirm_local<S: WorkerSource>(
+    fn confirm_local<S: WorkerSource>(
         &mut self,
         source: &mut S,
         sample: SampleContext,
