@@ -262,17 +262,38 @@ fn a_thousand_requests_at_once_are_answered() {
     assert!(grown < MEMORY, "memory has grown by {} MiB", grown >> 20);
 }
 
+#[inline(never)]
+fn somewhere() {}
+
+/// A request that takes a while: names for addresses of this program.
+fn names_of_addresses() -> String {
+    let first = (somewhere as fn() as *const ()).addr();
+    let addresses: Vec<String> = (0..3_000).map(|at| format!("{:#x}", first + at * 32)).collect();
+    let body = addresses.join("+");
+    let length = body.len();
+    format!(
+        "POST /debug/pprof/symbol HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 #[test]
-fn work_that_nobody_waits_for_has_a_limit() {
+fn requests_that_need_a_thread_have_a_limit() {
     let _alone = alone();
     let (_watch, address) = served();
     let before = threads();
-    // Each client goes at once, and what it asked for is still drawn.
-    for _ in 0..300 {
+    let request = names_of_addresses();
+    let mut asked = Vec::new();
+    for _ in 0..60 {
         let mut stream = connect(address);
-        let head = "GET /debug/holdup/stalls.svg HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        stream.write_all(head.as_bytes()).expect("is taken");
-        assert!(threads() <= before + 16 + 1, "{} threads were started", threads() - before);
+        stream.write_all(request.as_bytes()).expect("is taken");
+        assert!(threads() <= before + 16, "{} threads were started", threads() - before);
+        asked.push(stream);
     }
+    // The work of a client that has gone keeps its place until it ends.
+    drop(asked.split_off(40));
+    let answers: Vec<Vec<u8>> = asked.into_iter().map(read).collect();
+    let count = |code| answers.iter().filter(|answer| status(answer) == Some(code)).count();
+    assert!(count(200) >= 16 && count(503) >= 1, "{} and {}", count(200), count(503));
+    assert_eq!(count(200) + count(503), answers.len());
     wait_until("there is room again", || get(address, "/debug/holdup/stalls.svg").status == 200);
 }
