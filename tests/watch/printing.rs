@@ -4,7 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -143,7 +143,10 @@ fn stuck_for_good(builder: WatchBuilder, who: &str) {
         answer.body_mut().read_to_string().expect("text")
     };
     let stalls: Value = serde_json::from_str(&ask("/debug/holdup/stalls")).expect("JSON");
-    let page = ask("/");
+    // What the page is told at first.
+    let events = ureq::get(format!("http://{address}/debug/holdup/live")).call().expect("it answers");
+    let mut lines = BufReader::new(events.into_body().into_reader()).lines().map_while(Result::ok);
+    let page = lines.find(|line| line.starts_with("data: ") && line.contains("\"held\"")).expect("an event");
     let before = Instant::now();
     let outcome = watch.shutdown_timeout(Duration::from_secs(2));
     let took = before.elapsed();

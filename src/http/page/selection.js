@@ -1,4 +1,4 @@
-// The line under the title that says which time is selected: every panel is scoped by it.
+// The line at the bottom of the window that says which time is selected: every panel is scoped by it.
 
 export function mountSelection(container, app) {
   const { el, setText } = app.dom;
