@@ -166,7 +166,7 @@ fn flamegraph() {}
     responses(
         (status = 200, description = "the profile", content(
             (Vec<u8> = "application/octet-stream"), (Vec<u8> = "application/gzip"), (String = "image/svg+xml"),
-            (String = "text/plain"), (String = "application/json")
+            (String = "text/plain"), (serde_json::Value = "application/json")
         )),
         (status = 400, body = String, content_type = "text/plain", description = "a parameter is wrong"),
         (status = 409, body = String, content_type = "text/plain", description = "too many profiles"),
